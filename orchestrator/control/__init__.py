@@ -1,0 +1,1 @@
+"""The shell: gather, decide, apply. Owns the ports; adapters implement them."""

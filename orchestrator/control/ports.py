@@ -1,0 +1,398 @@
+"""The narrow interfaces through which the controller sees the world.
+
+Each port has at least one adapter, one shipped fake, and one contract suite in ``tests/contract`` that all of them
+pass. Implementations raise only errors of :mod:`orchestrator.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.domain.carbon import Basis, CarbonSeries, Reading
+from orchestrator.domain.decision import Decision
+from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.records import (
+    Event,
+    EventKind,
+    Intent,
+    IntentState,
+    Operation,
+    OperationKind,
+    OperationState,
+    Placement,
+    ServiceRecord,
+    ServiceState,
+)
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.routing import GatewayStatus, RoutingTable
+from orchestrator.domain.service import ModelSpec, ResourceRequest, ServiceSpec
+from orchestrator.domain.time import Instant, Window
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Clock(Protocol):
+    """Grid time. ``rate`` grid seconds pass per physical second: 1 everywhere but on a replayed or simulated grid."""
+
+    @property
+    def rate(self) -> float:
+        """Grid seconds per physical second, ``> 0``."""
+        ...
+
+    def now(self) -> Instant:
+        """Return the grid's present, UTC; never runs backwards."""
+        ...
+
+    def wall(self) -> Instant:
+        """Return the machine's own UTC time, for display and log stamps only."""
+        ...
+
+    def monotonic(self) -> float:
+        """Physical seconds since an arbitrary origin; never runs backwards. For deadlines of outside calls."""
+        ...
+
+    async def sleep(self, physical_seconds: float) -> None:
+        """Wait that many physical seconds (virtual ones in a simulation)."""
+        ...
+
+
+# ── signals and offers ───────────────────────────────────────────────────────────────────────────────
+
+
+class CarbonSource(Protocol):
+    """Grid carbon intensity by zone."""
+
+    @property
+    def name(self) -> str:
+        """Short name that travels with each value."""
+        ...
+
+    async def zones(self) -> frozenset[str]:
+        """Return the zones that are covered."""
+        ...
+
+    async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
+        """Return the newest value known at ``now``, of whatever age; a :class:`Gap` when the zone has none.
+
+        Raises ``SignalUnavailable`` only when the source as a whole cannot be read.
+        """
+        ...
+
+    async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        """Return the values inside the window that were known at ``now``; holes stay holes. Never looks past ``now``."""
+        ...
+
+    async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
+        """Return the source's own forecast as issued by ``now``; ``None`` when it makes none."""
+        ...
+
+
+class OfferSource(Protocol):
+    """What can be bought, with prices."""
+
+    async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
+        """Return every offer that has the asked-for hardware, in a stable order; unpriced ones included."""
+        ...
+
+
+# ── replicas ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Phase(StrEnum):
+    """What a provider can say about an instance."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """All that a provisioner needs. ``name`` identifies the instance; launching the same name twice buys once."""
+
+    name: str
+    deployment_uid: str
+    service: str
+    intent_id: str
+    offer: Offer
+    model: ModelSpec
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A provider's view of one instance. ``phase`` says whether it exists; whether it *serves* is the probe's business.
+
+    ``api_key_file``: 0600 file with the engine's own key, ``None`` when it has none. ``detail``: the provider's words.
+    """
+
+    name: str
+    service: str
+    phase: Phase
+    endpoint: str | None
+    api_key_file: Path | None = None
+    exit_detail: str = ""
+
+
+class Provisioner(Protocol):
+    """Starts and ends replicas at one provider."""
+
+    @property
+    def provider(self) -> str:
+        """The first part of the region ids it serves (``local``, ``aws``...)."""
+        ...
+
+    async def preflight(self, model: ModelSpec) -> None:
+        """Check, without starting anything, that the engine and its prerequisites are here.
+
+        Raises ``EngineMissing``, ``DiskFull`` or ``ProviderError``, each saying what to do.
+        """
+        ...
+
+    async def launch(self, request: LaunchRequest) -> None:
+        """Ask for the instance and return early. Idempotent by ``request.name``: when it exists, nothing happens.
+
+        Raises ``NoCapacity``, ``EngineMissing``, ``DiskFull``, ``ProviderError``.
+        """
+        ...
+
+    async def describe(self, name: str) -> Instance:
+        """Return the instance; phase ``GONE`` when there is none of that name. Raises ``ProviderError`` if unknown."""
+        ...
+
+    async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
+        """Return everything that carries our deployment's mark, complete or not at all (then ``ProviderError``)."""
+        ...
+
+    async def terminate(self, name: str, grace: timedelta) -> None:
+        """Ask it to stop, by force after ``grace``; returns early, idempotent, no error when it is already gone."""
+        ...
+
+    def log_path(self, name: str) -> Path | None:
+        """Where the engine's own log is on this machine, if it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """Counters of one engine since its start. Tokens only grow while it lives."""
+
+    running: int
+    waiting: int
+    prompt_tokens: int
+    output_tokens: int
+
+
+class EngineProbe(Protocol):
+    """Talks to an engine as a client would."""
+
+    async def is_healthy(self, endpoint: str) -> bool:
+        """Whether the health route answers 200 now."""
+        ...
+
+    async def completes(self, endpoint: str, model: str, api_key_file: Path | None) -> bool:
+        """Whether one real completion of one token comes back: the only proof that a replica serves."""
+        ...
+
+    async def load(self, endpoint: str, api_key_file: Path | None) -> EngineLoad | None:
+        """Return the counters, or ``None`` when they cannot be read."""
+        ...
+
+
+# ── gateway ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Gateway(Protocol):
+    """The data plane, seen from its control socket. It serves on without us."""
+
+    async def publish(self, table: RoutingTable) -> None:
+        """Return once every gateway replica has applied the table. Raises ``GatewayUnavailable``."""
+        ...
+
+    async def status(self) -> GatewayStatus:
+        """Return the counters, summed over gateway replicas. Raises ``GatewayUnavailable``."""
+        ...
+
+
+# ── memory ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Records(Protocol):
+    """Read access for everybody. Every method is one short transaction; raises ``StoreUnavailable``."""
+
+    def deployment_uid(self) -> str:
+        """Return this installation's unique id, made on first use."""
+        ...
+
+    def services(self) -> Sequence[ServiceRecord]:
+        """Return all services by name, those that are down included."""
+        ...
+
+    def service(self, name: str) -> ServiceRecord | None:
+        """Return the service with its newest revision."""
+        ...
+
+    def replicas(self, service: str | None = None, *, ended: bool = False) -> Sequence[Replica]:
+        """Return replicas by slot and age. Without ``ended``, those that live or are not yet cleaned up."""
+        ...
+
+    def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:
+        """Return requests, oldest first."""
+        ...
+
+    def operation(self, operation_id: str) -> Operation | None:
+        """Return one request."""
+        ...
+
+    def decisions(self, service: str, *, limit: int = 50) -> Sequence[Decision]:
+        """Return decisions, newest first."""
+        ...
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """Return one decision by id."""
+        ...
+
+    def placements(self, service: str) -> Sequence[Placement]:
+        """Return where replicas stood, oldest first."""
+        ...
+
+    def intents(self, service: str | None = None, *, open_only: bool = False) -> Sequence[Intent]:
+        """Return intents, oldest first."""
+        ...
+
+    def events(self, service: str | None = None, *, after_id: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """Return events with a larger id, oldest first."""
+        ...
+
+    def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
+        """Return energy samples whose window starts inside, oldest first."""
+        ...
+
+
+class Requests(Records, Protocol):
+    """What the command line may write: wishes, never facts."""
+
+    def submit_deploy(self, spec: ServiceSpec, operation: Operation) -> int:
+        """Store a new revision and the request in one transaction; returns the revision.
+
+        Raises ``Conflict`` when another operation of the service is open.
+        """
+        ...
+
+    def submit(self, operation: Operation) -> None:
+        """Store a request. Raises ``UnknownService``, or ``Conflict`` when another one of the service is open."""
+        ...
+
+    def set_paused(self, service: str, *, paused: bool, now: Instant) -> None:
+        """Hold or allow voluntary moves."""
+        ...
+
+
+class Journal(Records, Protocol):
+    """What the one acting controller may write. Each write checks, in its own transaction, that our epoch is still the
+    newest and raises ``LeaseHeld`` otherwise: a controller that was replaced while it slept can change nothing."""
+
+    @property
+    def epoch(self) -> int:
+        """Our turn's number."""
+        ...
+
+    def start_replica(self, replica: Replica, intent: Intent, placement: Placement) -> None:
+        """Commit a PENDING replica with its PLANNED launch intent, before anything is bought. Idempotent by name."""
+        ...
+
+    def move_replica(self, name: str, to: ReplicaState, now: Instant, reason: str = "") -> Replica:
+        """Change the state along ``NEXT_STATES``; raises ``ValueError`` for any other arrow. Ends the placement when
+        the new state is final."""
+        ...
+
+    def update_replica(
+        self,
+        name: str,
+        *,
+        endpoint: str | None = None,
+        weight_percent: int | None = None,
+        cleaned_up: bool | None = None,
+        now: Instant,
+    ) -> Replica:
+        """Change what is not the state; only what is given."""
+        ...
+
+    def add_intent(self, intent: Intent) -> None:
+        """Commit a further intent (a termination). Idempotent by id."""
+        ...
+
+    def set_intent(self, intent_id: str, state: IntentState, now: Instant, detail: str = "") -> None:
+        """Record how far an intent has come."""
+        ...
+
+    def set_operation(
+        self, operation_id: str, state: OperationState, now: Instant, *, error_code: str = "", error: str = ""
+    ) -> None:
+        """Record how far a request has come."""
+        ...
+
+    def set_service_state(self, service: str, state: ServiceState, now: Instant) -> None:
+        """Record that a service is going down, or is down."""
+        ...
+
+    def record_decision(self, decision: Decision, signals: Sequence[Reading]) -> None:
+        """Keep a decision and the signals it used. Idempotent by id."""
+        ...
+
+    def record_energy(self, samples: Sequence[EnergySample]) -> None:
+        """Keep samples; a sample of the same replica and window start is kept once."""
+        ...
+
+    def record_event(
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        service: str,
+        at: Instant,
+        wall_at: Instant,
+        replica: str = "",
+        detail_json: str = "{}",
+    ) -> None:
+        """Append one line of history."""
+        ...
+
+    def next_routing_version(self) -> int:
+        """Return a number larger than any before, over restarts."""
+        ...
+
+
+class Store(Requests, Protocol):
+    """The whole memory, as the composition root sees it."""
+
+    def claim(self, holder: str, now: Instant) -> Journal:
+        """Take the controller's turn: the epoch grows by one and older journals can write no more."""
+        ...
+
+
+__all__ = [
+    "CarbonSource",
+    "Clock",
+    "EngineLoad",
+    "EngineProbe",
+    "Gateway",
+    "Instance",
+    "Journal",
+    "LaunchRequest",
+    "OfferSource",
+    "OperationKind",
+    "Phase",
+    "Provisioner",
+    "Records",
+    "Requests",
+    "Store",
+]

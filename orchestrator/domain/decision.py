@@ -1,0 +1,145 @@
+"""Explanations as data: what was weighed, by which rule, with which numbers.
+
+The CLI, the report and later the API render these values; nobody derives a reason a second time. Every term carries
+the factors it is the product or sum of, so that a reader can recompute it by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.domain.carbon import Kind
+from orchestrator.domain.price import Market
+from orchestrator.domain.time import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One rule applied to one thing. ``value`` and ``limit`` in ``unit`` where the rule has numbers."""
+
+    rule: str
+    passed: bool
+    text: str
+    value: float | None = None
+    limit: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One offer, priced and judged.
+
+    ``kwh_per_hour`` is facility energy (PUE included) at the expected load; ``grams_per_hour`` at the present
+    intensity; ``expected_grams_per_hour`` at the mean of the horizon. ``None`` means unknown, never zero.
+    """
+
+    offer_id: str
+    region: str
+    zone: str | None
+    shape: str
+    market: Market
+    pue: float | None
+    grams_per_kwh: float | None
+    intensity_kind: Kind | None
+    intensity_source: str
+    intensity_age_seconds: float | None
+    next_24h_grams_per_kwh: float | None
+    next_24h_kind: Kind | None
+    kwh_per_hour: float | None
+    grams_per_hour: float | None
+    expected_grams_per_hour: float | None
+    usd_per_hour: float | None
+    price_source: str
+    trailing_mean_grams_per_kwh: float | None
+    verdicts: tuple[Verdict, ...]
+    chosen: int = 0
+
+    @property
+    def allowed(self) -> bool:
+        """Whether every rule passed."""
+        return all(v.passed for v in self.verdicts)
+
+    @property
+    def excluded_because(self) -> str:
+        """The first rule that did not, in words; empty when allowed."""
+        return next((v.text for v in self.verdicts if not v.passed), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One number inside a term, with unit and origin."""
+
+    name: str
+    value: float
+    unit: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One line of a comparison: ``grams`` (or ``usd``) is the product of its factors' values times ``sign``."""
+
+    name: str
+    amount: float
+    unit: str
+    formula: str
+    factors: tuple[Factor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveComparison:
+    """Stay against move for one replica.
+
+    ``saved_grams`` over ``horizon_hours`` (grid time) less ``cost_grams`` is ``net_grams``; ``terms`` add up to it.
+    ``payback_hours`` is the grid time after which the move has repaid its own carbon, ``None`` if it never does.
+    """
+
+    replica: str
+    from_offer: str
+    to_offer: str
+    horizon_hours: float
+    terms: tuple[Term, ...]
+    saved_grams: float
+    cost_grams: float
+    net_grams: float
+    move_usd: float | None
+    usd_per_hour_change: float | None
+    payback_hours: float | None
+    verdicts: tuple[Verdict, ...]
+    intensity_from: tuple[float, ...] = ()
+    intensity_to: tuple[float, ...] = ()
+
+    @property
+    def approved(self) -> bool:
+        """Whether every rule passed."""
+        return all(v.passed for v in self.verdicts)
+
+
+class DecisionKind(StrEnum):
+    """What was decided."""
+
+    PLACE = "place"
+    REPLACE = "replace"
+    SCALE = "scale"
+    MOVE = "move"
+    STAY = "stay"
+    TAKE_DOWN = "take_down"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why the world looks as it does."""
+
+    id: str
+    service: str
+    at: Instant
+    kind: DecisionKind
+    actor: str
+    policy: str
+    summary: str
+    assessments: tuple[Assessment, ...] = ()
+    comparisons: tuple[MoveComparison, ...] = ()
+    clock_rate: float = 1.0
+    plan_digest: str = ""

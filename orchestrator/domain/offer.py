@@ -1,0 +1,43 @@
+"""What can be bought: region x shape x market."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.carbon import CarbonSeries, Reading
+from orchestrator.domain.hardware import Shape
+from orchestrator.domain.places import Region
+from orchestrator.domain.price import Market, Price
+from orchestrator.domain.time import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One thing that a provider sells. ``price`` is ``None`` when no list has it: shown, never guessed."""
+
+    region: Region
+    shape: Shape
+    market: Market
+    price: Price | None
+
+    @property
+    def id(self) -> str:
+        """Stable name: ``aws/eu-north-1:1xL4:spot``."""
+        return f"{self.region.id}:{self.shape.name}:{self.market}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An offer with what is known about it at the moment of a decision.
+
+    ``forecast`` holds the coming hours as they could be known now. ``trailing_mean_grams_per_kwh`` is the mean of the
+    zone's last 28 days (the honest static rival), ``None`` when there is not enough history. ``avoid_until``: the offer
+    failed lately and is not tried before then.
+    """
+
+    offer: Offer
+    now: Reading
+    forecast: CarbonSeries
+    trailing_mean_grams_per_kwh: float | None
+    avoid_until: Instant | None = None
+    avoid_reason: str = ""

@@ -1,0 +1,168 @@
+"""A service as its owner wants it: the spec as values, after the edge has checked it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from orchestrator.domain.carbon import Basis
+
+JsonScalar = str | int | float | bool | None
+
+
+class Engine(StrEnum):
+    """What serves the model. ``BUILTIN`` answers without a model, says so, and is never chosen silently."""
+
+    VLLM = "vllm"
+    BUILTIN = "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model, under which name, with which typed engine arguments (allow-listed names, scalar values)."""
+
+    id: str
+    engine: Engine = Engine.VLLM
+    served_name: str = ""
+    template: str = "vllm-openai"
+    args: tuple[tuple[str, JsonScalar], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name that clients send in ``model``."""
+        return self.served_name or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerators:
+    """One acceptable accelerator choice."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRequest:
+    """SkyPilot's ``resources``, as far as the planner needs it. No accelerators means a CPU shape."""
+
+    accelerators: tuple[Accelerators, ...] = ()
+    use_spot: bool = False
+    min_vcpus: float | None = None
+    min_memory_gib: float | None = None
+    infra: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How many replicas. Autoscaling between the two is decided by the planner."""
+
+    min_replicas: int = 1
+    max_replicas: int = 1
+    target_qps_per_replica: float | None = None
+
+
+class SpotLoss(StrEnum):
+    """What replaces a spot replica that was taken away."""
+
+    ON_DEMAND = "on_demand"
+    OTHER_REGION = "other_region"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementRules:
+    """Where replicas may go. ``allow`` and ``deny`` are glob patterns over region ids; empty ``allow`` means all."""
+
+    residency: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    max_per_region: int | None = None
+    on_spot_loss: SpotLoss = SpotLoss.ON_DEMAND
+    home: str | None = None
+
+
+class WhenStale(StrEnum):
+    """What the policy does without a fresh number."""
+
+    HOLD = "hold"
+    FORECAST = "forecast"
+    STATIC = "static"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class CarbonRules:
+    """Which numbers count, how old they may be, and how much may be emitted."""
+
+    basis: Basis = Basis()
+    sources: tuple[str, ...] = ()
+    max_age: timedelta = timedelta(minutes=90)
+    when_stale: WhenStale = WhenStale.HOLD
+    budget_grams: float | None = None
+    budget_period: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRules:
+    """How a replica may move. ``canary_percent`` ends with 100."""
+
+    enabled: bool = True
+    min_dwell: timedelta = timedelta(hours=2)
+    min_improvement_fraction: float = 0.15
+    max_moves_per_day: int = 6
+    canary_percent: tuple[int, ...] = (10, 50, 100)
+    canary_hold: timedelta = timedelta(seconds=5)
+    drain: timedelta = timedelta(seconds=120)
+    abort_error_fraction: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRules:
+    """How traffic reaches the replicas. ``resume_streams`` replays a broken stream elsewhere; disclosed, opt-in."""
+
+    host: str | None = None
+    routing: str = "weighted"
+    retries: int = 2
+    cooldown: timedelta = timedelta(seconds=30)
+    resume_streams: bool = False
+
+
+class Objective(StrEnum):
+    """What is minimised once every constraint holds."""
+
+    GREENEST = "greenest"
+    CHEAPEST = "cheapest"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The trade-off. ``max_extra_cost_fraction``: greenest within that much above the cheapest; ``None`` = no limit."""
+
+    name: str = "green-first"
+    objective: Objective = Objective.GREENEST
+    max_extra_cost_fraction: float | None = 0.15
+    price_cap_usd_per_hour: float | None = None
+    horizon: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One service, checked and with defaults filled in. Equal specs have equal digests, whatever the YAML looked like."""
+
+    name: str
+    model: ModelSpec
+    resources: ResourceRequest = ResourceRequest()
+    scaling: Scaling = Scaling()
+    placement: PlacementRules = PlacementRules()
+    carbon: CarbonRules = CarbonRules()
+    policy: Policy = Policy()
+    migration: MigrationRules = MigrationRules()
+    gateway: GatewayRules = GatewayRules()
+    startup_deadline: timedelta = timedelta(minutes=20)
+    ttft_p95: timedelta | None = None
+    availability_fraction: float | None = None
+    functional_unit_tokens: int = 1000
+    labels: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
+    passthrough_json: str = field(default="{}", repr=False)

@@ -1,0 +1,265 @@
+"""The one error tree.
+
+Each error carries a stable ``code`` (for scripts and the API), the process ``exit_status`` that the CLI
+returns for it, a sentence for people, and a hint: what to try next. Catch by meaning, not by module.
+
+Exit statuses are part of the CLI contract and never change their meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """What the process returns; see ``greenctl --help``."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    INVALID = 2
+    REFUSED = 3
+    PROVIDER = 4
+    SIGNALS = 5
+    TIMED_OUT = 6
+    OUT_OF_DATE = 7
+    DECLINED = 8
+    CHANGES_PENDING = 10
+    INTERRUPTED = 130
+
+
+class GreenctlError(Exception):
+    """Root of every error that we raise on purpose."""
+
+    code: str = "internal_error"
+    exit_status: ExitStatus = ExitStatus.UNEXPECTED
+    default_hint: str = "Run again with --debug and report the traceback."
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self._hint = hint
+
+    def hint(self) -> str:
+        """Say what to try next, in one sentence."""
+        return self._hint if self._hint is not None else self.default_hint
+
+
+# ── what people wrote ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a file: where (1-based line and column, if known), what, and the nearest right word."""
+
+    path: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+    suggestion: str | None = None
+
+
+class UsageError(GreenctlError):
+    """The command's words are off."""
+
+    code = "usage"
+    exit_status = ExitStatus.INVALID
+    default_hint = "See the command's --help."
+
+
+class InvalidSpec(GreenctlError):
+    """A service or policy file that cannot be used; carries every problem found, not only the first."""
+
+    code = "invalid_spec"
+    exit_status = ExitStatus.INVALID
+    default_hint = "Mend the lines above; nothing was contacted."
+
+    def __init__(self, file: str, problems: tuple[Problem, ...], *, hint: str | None = None) -> None:
+        count = len(problems)
+        super().__init__(f"{file}: {count} problem{'s' if count != 1 else ''}", hint=hint)
+        self.file = file
+        self.problems = problems
+
+
+class InvalidSettings(GreenctlError):
+    """Configuration that contradicts itself or cannot be read."""
+
+    code = "invalid_settings"
+    exit_status = ExitStatus.INVALID
+    default_hint = "Check greenctl.toml and the GREENCTL_* environment."
+
+
+class UnknownService(GreenctlError):
+    """No service of that name is recorded."""
+
+    code = "unknown_service"
+    exit_status = ExitStatus.INVALID
+    default_hint = "greenctl status lists the services."
+
+
+class UnknownRegion(GreenctlError):
+    """A region that the catalogue does not have."""
+
+    code = "unknown_region"
+    exit_status = ExitStatus.INVALID
+    default_hint = "greenctl carbon lists the regions that are configured."
+
+
+# ── what the policy refuses ──────────────────────────────────────────────────────────────────────────
+
+
+class PolicyRefusal(GreenctlError):
+    """The policy says no."""
+
+    code = "policy_refusal"
+    exit_status = ExitStatus.REFUSED
+
+
+class NoFeasiblePlacement(PolicyRefusal):
+    """No offer, or too few offers, satisfy the constraints."""
+
+    code = "no_feasible_placement"
+    default_hint = "Relax the constraint named above or add a region."
+
+
+# ── providers, engines, this machine ─────────────────────────────────────────────────────────────────
+
+
+class ProviderError(GreenctlError):
+    """A cloud, an engine or this machine did not do what was asked."""
+
+    code = "provider_error"
+    exit_status = ExitStatus.PROVIDER
+    default_hint = "greenctl logs the provider's own words in the replica's log file."
+
+
+class EngineMissing(ProviderError):
+    """The engine that the spec asks for is not installed here."""
+
+    code = "engine_missing"
+    default_hint = "Run `make env` in the checkout; `greenctl doctor` says what was found."
+
+
+class EngineDied(ProviderError):
+    """An engine process ended before it became ready."""
+
+    code = "engine_died"
+
+
+class LaunchTimedOut(ProviderError):
+    """A replica did not become ready before its deadline."""
+
+    code = "launch_timed_out"
+
+
+class NoCapacity(ProviderError):
+    """The region has no room for this shape now; remembered, so that the next try goes elsewhere."""
+
+    code = "no_capacity"
+
+
+class PortBusy(ProviderError):
+    """Something else listens on the port."""
+
+    code = "port_busy"
+
+
+class DiskFull(ProviderError):
+    """No space left for state, logs or weights."""
+
+    code = "disk_full"
+    default_hint = "Free some space and run the command again; nothing was started."
+
+
+class GatewayUnavailable(ProviderError):
+    """The gateway does not answer on its control socket."""
+
+    code = "gateway_unavailable"
+    default_hint = "greenctl doctor; the controller starts the gateway again by itself."
+
+
+class ControllerUnavailable(ProviderError):
+    """No controller runs, or it does not answer."""
+
+    code = "controller_unavailable"
+    default_hint = "greenctl controller start"
+
+
+class StoreUnavailable(ProviderError):
+    """The database cannot be read or written."""
+
+    code = "store_unavailable"
+    default_hint = "Check GREENCTL_DATABASE_URL and that the database is up."
+
+
+class StoreIncompatible(ProviderError):
+    """The database was written by another version of the schema."""
+
+    code = "store_incompatible"
+    default_hint = "Use the greenctl version that wrote it, or restore a backup."
+
+
+# ── signals ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class SignalUnavailable(GreenctlError):
+    """A zone, or a source, has no usable value."""
+
+    code = "signal_unavailable"
+    exit_status = ExitStatus.SIGNALS
+    default_hint = "greenctl carbon shows each zone's source and age."
+
+
+class SignalFormatError(SignalUnavailable):
+    """A source answered with something we do not understand."""
+
+    code = "signal_format"
+
+
+class PriceUnavailable(GreenctlError):
+    """No price is known for what was asked."""
+
+    code = "price_unavailable"
+    exit_status = ExitStatus.SIGNALS
+    default_hint = "Check the price catalogue named by GREENCTL_PRICES__CATALOGUE."
+
+
+# ── time and turn ────────────────────────────────────────────────────────────────────────────────────
+
+
+class TimedOut(GreenctlError):
+    """We stopped waiting; the work goes on."""
+
+    code = "timed_out"
+    exit_status = ExitStatus.TIMED_OUT
+
+
+class StalePlan(GreenctlError):
+    """The plan that was shown is not the plan that would be applied now."""
+
+    code = "stale_plan"
+    exit_status = ExitStatus.OUT_OF_DATE
+    default_hint = "Run greenctl plan again and use the new digest."
+
+
+class Conflict(GreenctlError):
+    """Somebody else is changing the same service."""
+
+    code = "conflict"
+    exit_status = ExitStatus.OUT_OF_DATE
+    default_hint = "Wait for the other change to finish: greenctl rollout status SERVICE."
+
+
+class LeaseHeld(Conflict):
+    """Another controller owns this deployment."""
+
+    code = "lease_held"
+    default_hint = "greenctl controller status names the owner."
+
+
+class Declined(GreenctlError):
+    """You answered no."""
+
+    code = "declined"
+    exit_status = ExitStatus.DECLINED
+    default_hint = "Nothing was changed."
