@@ -12,15 +12,23 @@ JsonScalar = str | int | float | bool | None
 
 
 class Engine(StrEnum):
-    """What serves the model. ``BUILTIN`` answers without a model, says so, and is never chosen silently."""
+    """What serves the model. ``BUILTIN`` answers without a model, says so, and is never chosen silently.
+
+    ``COMMAND``: the service file's own ``run`` command serves, as in a plain SkyPilot file. We neither read nor build
+    that command, so only a provisioner that runs SkyPilot tasks can start it.
+    """
 
     VLLM = "vllm"
     BUILTIN = "builtin"
+    COMMAND = "command"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Which model, under which name, with which typed engine arguments (allow-listed names, scalar values)."""
+    """Which model, under which name, with which typed engine arguments (allow-listed names, scalar values).
+
+    ``id`` is empty when a ``COMMAND`` file does not say what it serves; ``name`` is never empty.
+    """
 
     id: str
     engine: Engine = Engine.VLLM
@@ -115,6 +123,7 @@ class MigrationRules:
     canary_hold: timedelta = timedelta(seconds=5)
     drain: timedelta = timedelta(seconds=120)
     abort_error_fraction: float = 0.01
+    abort_ttft_p95: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +153,15 @@ class Policy:
     max_extra_cost_fraction: float | None = 0.15
     price_cap_usd_per_hour: float | None = None
     horizon: timedelta = timedelta(hours=24)
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientArea:
+    """Where a share of the clients is: an area's name (``eu``, ``us-east``) and its weight; weights add up to 1."""
+
+    near: str
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +180,7 @@ class ServiceSpec:
     startup_deadline: timedelta = timedelta(minutes=20)
     ttft_p95: timedelta | None = None
     availability_fraction: float | None = None
+    clients: tuple[ClientArea, ...] = ()
     functional_unit_tokens: int = 1000
     labels: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()
