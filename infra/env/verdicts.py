@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GB = 1_000_000_000
 LINES_OF_OUTPUT = 12  # of a failed command, enough for pip's last words
+COLUMNS_OF_OUTPUT = 160  # pip's connection errors run to many hundreds
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_GLIBC = (2, 31)  # llguidance, which vLLM needs for structured output, ships manylinux_2_31 wheels and no older
@@ -55,8 +56,6 @@ SIGNS_OF_FAILURE = (
         "a mirror may be incomplete, or this Python too new for a pin: try `make env PYTHON=python3.11`",
     ),
 )
-LINES_OF_OUTPUT = 12
-HEARTBEAT_SECONDS = 30.0  # how often a long step says that it is alive where there is no terminal to redraw
 
 
 class SetupError(Exception):
@@ -70,7 +69,7 @@ class SetupError(Exception):
         self.output = output  # what the failed command said
 
     def __str__(self) -> str:
-        last_lines = [f"    | {line}" for line in self.output.splitlines()[-LINES_OF_OUTPUT:]]
+        last_lines = [f"    | {line[:COLUMNS_OF_OUTPUT]}" for line in self.output.splitlines()[-LINES_OF_OUTPUT:]]
         return "\n".join([*last_lines, f"error [{self.code}]: {self.message}", f"  next: {self.next_step}"])
 
 
