@@ -17,13 +17,15 @@ from vllm.platforms import current_platform
 
 
 def facts() -> dict[str, object]:
-    """Versions, the device that vLLM would run on, and every NVIDIA distribution that crept in."""
+    """Versions, the device that vLLM would run on, whether its compiled kernels load, and NVIDIA's distributions."""
+    current_platform.import_kernels()  # logs and goes on when they do not load
     names = (distribution.metadata["Name"] for distribution in metadata.distributions())
     return {
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "vllm": vllm.__version__,
         "device": current_platform.device_type,
+        "kernels": hasattr(torch.ops._C, "init_cpu_memory_env"),  # noqa: SLF001 - the namespace that vLLM registers in
         "nvidia": sorted({name for name in names if name.lower().startswith("nvidia-")}),
     }
 

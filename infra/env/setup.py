@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import importlib.util
@@ -38,6 +39,7 @@ from infra.env.verdicts import (
     diagnose,
     engine_faults,
     engine_gap,
+    libnuma_problem,
     python_problem,
     space_problem,
     venv_problem,
@@ -253,15 +255,22 @@ def clear(folder: Path) -> None:
 
 
 def begin(environment: Environment) -> None:
-    """Check the room, then make the empty environment."""
+    """Check the machine and the room on it, then make the empty environment."""
     clear(environment.folder)
-    for what, place, needed in (
-        (f"the {environment.name} environment", ROOT, environment.disk_bytes),
-        (f"installing the {environment.name} environment", Path(tempfile.gettempdir()), environment.scratch_bytes),
-    ):
-        problem = space_problem(what, place, shutil.disk_usage(place).free, needed)
-        if problem is not None:
-            raise problem
+    scratch = Path(tempfile.gettempdir())
+    refuse(
+        venv_problem(has_ensurepip=importlib.util.find_spec("ensurepip") is not None),
+        libnuma_problem(has_libnuma=has_libnuma()) if environment is ENGINE else None,
+        space_problem(
+            f"the {environment.name} environment", ROOT, shutil.disk_usage(ROOT).free, environment.disk_bytes
+        ),
+        space_problem(
+            f"installing the {environment.name} environment",
+            scratch,
+            shutil.disk_usage(scratch).free,
+            environment.scratch_bytes,
+        ),
+    )
     environment.folder.mkdir()
     # So that `clear` knows it for ours even if the next step is cut.
     (environment.folder / "pyvenv.cfg").touch()
@@ -302,6 +311,22 @@ def install_ourselves() -> None:
     """Install greenctl itself, editable; its build backend is in the lock, so nothing is downloaded."""
     command = pip_install(ORCHESTRATOR, "--no-index", "--no-build-isolation", "--editable", ROOT)
     run_step("install greenctl itself (editable)", command, ORCHESTRATOR.log)
+
+
+def refuse(*problems: SetupError | None) -> None:
+    """Raise the first problem, if there is one."""
+    for problem in problems:
+        if problem is not None:
+            raise problem
+
+
+def has_libnuma() -> bool:
+    """Whether the dynamic linker finds libnuma."""
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def fill_engine() -> None:
@@ -430,6 +455,7 @@ def check() -> None:
         if gap is None and state != "ready":
             unready.append(environment)
         elif gap is None and environment is ENGINE:
+            refuse(libnuma_problem(has_libnuma=has_libnuma()))
             probe_engine()
     if unready:
         names = " and ".join(environment.name for environment in unready)
@@ -452,12 +478,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A plain `kill` then unwinds like Ctrl-C, and takes pip along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     newer = [name for minor in range(14, 10, -1) for name in [f"python3.{minor}"] if shutil.which(name)]
-    problem = python_problem(sys.version_info[:2], newer) or venv_problem(
-        has_ensurepip=importlib.util.find_spec("ensurepip") is not None
-    )
     try:
-        if problem is not None:
-            raise problem
+        refuse(python_problem(sys.version_info[:2], newer))
         COMMANDS[command]()
     except SetupError as error:
         print(error, file=sys.stderr)

@@ -107,6 +107,18 @@ def space_problem(what: str, place: Path, free_bytes: int, needed_bytes: int) ->
     )
 
 
+def libnuma_problem(*, has_libnuma: bool) -> SetupError | None:
+    """Refuse a machine without the one system library that vLLM's kernels need and do not bring along."""
+    if has_libnuma:
+        return None
+    return SetupError(
+        "libnuma_missing",
+        "vLLM's CPU kernels need the system library libnuma.so.1",
+        "`apt install libnuma1` or `dnf install numactl-libs` (as root), then run again; `make env-core` makes all but"
+        " the engine",
+    )
+
+
 def engine_gap(system: str, machine: str, implementation: str, python: tuple[int, int], glibc: str) -> str | None:
     """Say why the local vLLM engine cannot run here, or None where it can.
 
@@ -143,6 +155,8 @@ def engine_faults(facts: Mapping[str, object]) -> list[str]:
         faults.append(f"NVIDIA packages are installed: {facts['nvidia']}")
     if facts["device"] != "cpu":
         faults.append(f"vLLM would run on {facts['device']!r}, not on the CPU")
+    if not facts["kernels"]:
+        faults.append("vLLM's compiled kernels do not load on this machine")
     return faults
 
 

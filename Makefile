@@ -1,0 +1,60 @@
+# The recipes of greenctl.  `make` alone prints them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Extra words for pytest: make test PYTEST_ARGS="-k drain -x"
+PYTEST_ARGS ?=
+# What `make demo` writes and reads, and extra words for it: make demo DEMO_JSON=out.json DEMO_ARGS=--short
+DEMO_JSON ?=
+CARBON_DATA ?=
+DEMO_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env env-core env-engine lock fmt lint types imports test test-fast demo clean distclean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: ## make .venv, and .venv-vllm where this machine can run vLLM
+	@$(PYTHON) -m infra.env.setup all
+
+env-engine: ## make .venv-vllm (vLLM for CPUs) alone, and fail where it cannot run
+	@$(PYTHON) -m infra.env.setup engine
+
+env-core: ## make .venv alone
+	@$(PYTHON) -m infra.env.setup orchestrator
+
+lock: ## re-create the hash-pinned requirement files
+	infra/env/lock.sh
+
+fmt: env-core ## format the code and apply the safe fixes
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: env-core ## check style and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: env-core ## check types, strictly
+	$(BIN)/mypy
+
+imports: env-core ## check the arrows between packages
+	@$(BIN)/lint-imports
+
+test: env lint types imports ## all checks and all tests, with coverage; skips are said aloud
+	$(BIN)/pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+test-fast: env-core ## the tests that need nothing but Python, in parallel
+	$(BIN)/pytest -n auto -m "not engine and not postgres and not ray" \
+	  --ignore=tests/integration --ignore=tests/scenario --ignore=tests/e2e $(PYTEST_ARGS)
+
+demo: env ## a real fleet on this machine: deploy, balance, migrate, replace
+	$(BIN)/python -m orchestrator.demo \
+	  $(if $(DEMO_JSON),--json $(DEMO_JSON)) $(if $(CARBON_DATA),--carbon-data $(CARBON_DATA)) $(DEMO_ARGS)
+
+clean: ## remove caches and build results
+	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove both environments
+	rm -rf .venv .venv-lock .venv-vllm .venv-vllm-lock
