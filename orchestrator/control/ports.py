@@ -344,6 +344,10 @@ class Journal(Records, Protocol):
         """Record that a service is going down, or is down."""
         ...
 
+    def restore_revision(self, service: str, revision: int, now: Instant) -> None:
+        """Make an older revision the current one again, after a deploy that failed. Raises ``UnknownService``."""
+        ...
+
     def record_decision(self, decision: Decision, signals: Sequence[Reading]) -> None:
         """Keep a decision and the signals it used. Idempotent by id."""
         ...

@@ -1,0 +1,55 @@
+"""Our values as JSON: stable keys, enums as text, instants as RFC 3339 with ``Z``, durations as seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Set
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.time import format_instant
+
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+
+
+def to_plain(value: object) -> Plain:
+    """Turn any of our values into JSON-able ones. Raises ``TypeError`` for anything else."""
+    match value:
+        case Enum():
+            return to_plain(value.value)
+        case None | bool() | int() | float() | str():
+            return value
+        case datetime():
+            return format_instant(value)
+        case timedelta():
+            return value.total_seconds()
+        case Path():
+            return str(value)
+        case Mapping():
+            return {str(to_plain(k)): to_plain(v) for k, v in value.items()}
+        case Set():
+            return sorted((to_plain(v) for v in value), key=str)
+        case list() | tuple():
+            return [to_plain(v) for v in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+        if isinstance(value, Plan):
+            plain["digest"] = value.digest
+        return plain
+    message = f"{type(value).__name__} has no JSON form"
+    raise TypeError(message)
+
+
+def plan_from_json(text: str) -> Plan:
+    """Read a plan that :func:`to_json` wrote. Raises ``ValueError`` on anything else."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Plan).validate_json(text)
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """Write one JSON document."""
+    return json.dumps(to_plain(value), indent=indent, ensure_ascii=False)

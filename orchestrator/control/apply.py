@@ -1,0 +1,251 @@
+"""Apply: write the intent, then touch the world. Every function may be repeated after a crash at any point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from orchestrator.control.naming import intent_id, replica_name, termination_id
+from orchestrator.control.ports import Journal, LaunchRequest, Provisioner
+from orchestrator.control.runtime import Runtime
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.plan import Action, ActionKind, Plan
+from orchestrator.domain.records import (
+    EventKind,
+    Intent,
+    IntentKind,
+    IntentState,
+    Placement,
+    ServiceRecord,
+)
+from orchestrator.domain.replica import LIVE, Replica, ReplicaState
+from orchestrator.domain.workload import workload_digest
+from orchestrator.errors import GreenctlError, ProviderError
+from orchestrator.planner.rollout import ABORTED, Step, StepKind
+
+
+class Applier:
+    """Turns actions and steps into journal rows and provider calls, in that order."""
+
+    def __init__(self, runtime: Runtime, journal: Journal) -> None:
+        self._runtime = runtime
+        self._journal = journal
+
+    # ── plans ────────────────────────────────────────────────────────────────────────────────────────
+
+    def actions(self, plan: Plan, service: ServiceRecord, cause: str, zones: Mapping[str, str | None]) -> None:
+        """Commit what the plan wants: PENDING replicas with planned intents, and drains. Nothing is bought yet.
+
+        ``cause`` names the operation or decision; ``zones`` maps offer ids to grid zones.
+        """
+        now = self._runtime.clock.now()
+        living = {r.name: r for r in self._journal.replicas(service.name) if r.state in LIVE}
+        for action in plan.actions:
+            if action.kind is ActionKind.RETIRE:
+                if action.replica in living:
+                    self.drain(living[action.replica], action.reason)
+                continue
+            if action.kind is ActionKind.MOVE and action.replica not in living:
+                continue
+            taken = any(r.slot == action.slot and r.intent_id != intent_id(cause, action.slot) for r in living.values())
+            if action.kind is ActionKind.LAUNCH and taken:
+                continue
+            self._start(action, service, cause, plan.decision.id, zones.get(action.offer_id))
+            if action.kind is ActionKind.MOVE:
+                self.event(
+                    EventKind.MIGRATION_STARTED,
+                    f"r{action.slot}: {action.from_region} to {action.region} ({action.reason})",
+                    service.name,
+                    action.replica,
+                    {"decision": plan.decision.id, "actor": plan.decision.actor, "at": now.isoformat()},
+                )
+
+    def _start(self, action: Action, service: ServiceRecord, cause: str, decision_id: str, zone: str | None) -> None:
+        now = self._runtime.clock.now()
+        intent = intent_id(cause, action.slot)
+        name = replica_name(self._journal.deployment_uid(), service.name, intent)
+        if action.market is None:
+            message = f"{action.kind} of slot {action.slot} names no market"
+            raise ValueError(message)
+        replica = Replica(
+            name=name,
+            service=service.name,
+            slot=action.slot,
+            offer_id=action.offer_id,
+            region=action.region,
+            zone=zone,
+            shape=action.shape,
+            market=action.market,
+            usd_per_hour=action.usd_per_hour,
+            state=ReplicaState.PENDING,
+            intent_id=intent,
+            revision=service.revision,
+            workload_digest=workload_digest(service.spec),
+            created_at=now,
+            state_since=now,
+            replaces=action.replica or None,
+            reason=action.reason,
+        )
+        planned = Intent(
+            id=intent,
+            service=service.name,
+            replica=name,
+            kind=IntentKind.LAUNCH,
+            state=IntentState.PLANNED,
+            epoch=self._journal.epoch,
+            offer_id=action.offer_id,
+            usd_per_hour=action.usd_per_hour,
+            created_at=now,
+            updated_at=now,
+            detail=action.reason,
+        )
+        placement = Placement(
+            service=service.name,
+            replica=name,
+            offer_id=action.offer_id,
+            region=action.region,
+            zone=zone,
+            usd_per_hour=action.usd_per_hour,
+            decision_id=decision_id,
+            started_at=now,
+        )
+        self._journal.start_replica(replica, planned, placement)
+        self._state_event(replica, ReplicaState.PENDING, action.reason)
+
+    # ── steps ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def step(self, step: Step, replica: Replica, service: ServiceRecord, offer: Offer | None) -> None:
+        """Take one step of one replica."""
+        now = self._runtime.clock.now()
+        match step.kind:
+            case StepKind.ISSUE:
+                await self._issue(replica, service, offer)
+            case StepKind.SEEN:
+                self._journal.update_replica(replica.name, endpoint=step.endpoint, now=now)
+                self._journal.set_intent(replica.intent_id, IntentState.CONFIRMED, now)
+                self._move(replica, ReplicaState.STARTING, "the provider shows it")
+            case StepKind.READY:
+                self._journal.update_replica(replica.name, endpoint=step.endpoint, now=now)
+                self._move(replica, ReplicaState.READY, step.reason)
+            case StepKind.WEIGHT:
+                self._journal.update_replica(replica.name, weight_percent=step.weight_percent, now=now)
+                if replica.replaces:
+                    text = f"r{replica.slot}: {step.weight_percent} % of its traffic goes to {replica.region}"
+                    self.event(EventKind.MIGRATION_STEP, text, service.name, replica.name)
+            case StepKind.DRAIN:
+                self.drain(replica, step.reason)
+            case StepKind.LOST:
+                self._move(replica, ReplicaState.LOST, step.reason)
+            case StepKind.FAIL:
+                self._journal.set_intent(replica.intent_id, IntentState.FAILED, now, step.reason)
+                self._move(replica, ReplicaState.FAILED, step.reason)
+            case StepKind.TERMINATE:
+                await self._terminate(replica, step.reason)
+            case StepKind.ENDED:
+                self._confirm_end(replica)
+                self._move(replica, ReplicaState.TERMINATED, replica.reason or step.reason)
+                self._journal.update_replica(replica.name, cleaned_up=True, now=now)
+                if replica.reason.startswith("replaced by"):
+                    self.event(EventKind.MIGRATION_DONE, f"r{replica.slot}: left {replica.region}", service.name, replica.name)
+            case StepKind.CLEAN_UP:
+                self._confirm_end(replica)
+                self._journal.update_replica(replica.name, cleaned_up=True, now=now)
+
+    async def _issue(self, replica: Replica, service: ServiceRecord, offer: Offer | None) -> None:
+        """Say that the call is about to leave, then make it."""
+        now = self._runtime.clock.now()
+        if replica.state is ReplicaState.PENDING:
+            self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)
+            self._move(replica, ReplicaState.PROVISIONING, "asked of the provider")
+        try:
+            provisioner = self._provisioner(replica)
+            if offer is None:
+                message = f"{replica.offer_id} is no longer sold"
+                raise ProviderError(message)
+            await provisioner.launch(
+                LaunchRequest(
+                    name=replica.name,
+                    deployment_uid=self._journal.deployment_uid(),
+                    service=service.name,
+                    intent_id=replica.intent_id,
+                    offer=offer,
+                    model=service.spec.model,
+                    labels=service.spec.labels,
+                )
+            )
+        except ProviderError as error:
+            reason = f"{error.code}: {error.message}"
+            self._journal.set_intent(replica.intent_id, IntentState.FAILED, now, reason)
+            self._move(replica, ReplicaState.FAILED, reason)
+
+    async def _terminate(self, replica: Replica, reason: str) -> None:
+        """Commit the termination, then ask for it; asked again every look until the provider says that it is gone."""
+        now = self._runtime.clock.now()
+        ending = termination_id(replica.intent_id)
+        known = {i.id for i in self._journal.intents(replica.service)}
+        if ending not in known:
+            planned = Intent(
+                id=ending,
+                service=replica.service,
+                replica=replica.name,
+                kind=IntentKind.TERMINATE,
+                state=IntentState.PLANNED,
+                epoch=self._journal.epoch,
+                offer_id=replica.offer_id,
+                usd_per_hour=None,
+                created_at=now,
+                updated_at=now,
+                detail=reason,
+            )
+            self._journal.add_intent(planned)
+            self._journal.set_intent(ending, IntentState.ISSUED, now)
+        try:
+            await self._provisioner(replica).terminate(replica.name, self._runtime.tuning.terminate_grace)
+        except GreenctlError as error:
+            self.event(EventKind.WARNING, f"{error.code}: {error.message}", replica.service, replica.name)
+
+    def _confirm_end(self, replica: Replica) -> None:
+        ending = termination_id(replica.intent_id)
+        if any(i.id == ending for i in self._journal.intents(replica.service)):
+            self._journal.set_intent(ending, IntentState.CONFIRMED, self._runtime.clock.now())
+
+    # ── small parts ──────────────────────────────────────────────────────────────────────────────────
+
+    def _provisioner(self, replica: Replica) -> Provisioner:
+        provider = replica.region.partition("/")[0]
+        provisioner = self._runtime.provisioners.get(provider)
+        if provisioner is None:
+            message = f"no provisioner is configured for {provider}"
+            raise ProviderError(message)
+        return provisioner
+
+    def drain(self, replica: Replica, reason: str) -> None:
+        """Take a replica out of the traffic; it ends once nothing is in flight."""
+        self._move(replica, ReplicaState.DRAINING, reason)
+        if reason.startswith(ABORTED):
+            text = f"r{replica.slot}: {reason}; the traffic stays where it was"
+            self.event(EventKind.MIGRATION_ABORTED, text, replica.service, replica.name)
+
+    def _move(self, replica: Replica, to: ReplicaState, reason: str) -> None:
+        self._journal.move_replica(replica.name, to, self._runtime.clock.now(), reason)
+        self._state_event(replica, to, reason)
+
+    def _state_event(self, replica: Replica, state: ReplicaState, reason: str) -> None:
+        detail = {"slot": replica.slot, "region": replica.region, "state": state.value}
+        text = f"r{replica.slot} {replica.region}: {state.value}" + (f" ({reason})" if reason else "")
+        self.event(EventKind.REPLICA_STATE, text, replica.service, replica.name, detail)
+
+    def event(
+        self, kind: EventKind, text: str, service: str, replica: str = "", detail: Mapping[str, object] | None = None
+    ) -> None:
+        """Append one line of history."""
+        clock = self._runtime.clock
+        self._journal.record_event(
+            kind,
+            text,
+            service=service,
+            at=clock.now(),
+            wall_at=clock.wall(),
+            replica=replica,
+            detail_json=json.dumps(detail or {}),
+        )

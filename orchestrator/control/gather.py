@@ -1,0 +1,125 @@
+"""Gather: the world as one frozen snapshot for the planner."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from orchestrator.control.grid import GridReader, ZoneView
+from orchestrator.control.runtime import Runtime
+from orchestrator.domain.carbon import CarbonSeries, Gap
+from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.offer import Candidate
+from orchestrator.domain.records import ServiceState
+from orchestrator.domain.replica import Replica
+from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.time import HOUR, Instant, Window
+from orchestrator.domain.workload import workload_digest
+from orchestrator.planner.capacity import Avoidance, avoided
+from orchestrator.planner.snapshot import (
+    DEFAULT_COLD_START,
+    DEFAULT_MEAN_BATCH,
+    Expectation,
+    Snapshot,
+)
+
+RECENT_STARTS = 5
+RECENT_LOAD_SECONDS = 600.0
+TYPICAL_DRAIN_SECONDS = 10.0
+MOVES_WINDOW_HOURS = 24
+DECISIONS_READ = 200
+
+
+async def gather_candidates(
+    spec: ServiceSpec, runtime: Runtime, grid: GridReader, avoid: dict[str, Avoidance], now: Instant
+) -> tuple[Candidate, ...]:
+    """Join every offer with its zone's present, forecast and past, and with what failed lately."""
+    offers = await runtime.offers.offers(spec.resources, now)
+    zones = sorted({o.region.zone for o in offers if o.region.zone is not None})
+    hours = max(1, int(spec.policy.horizon / HOUR))
+    views = await grid.zones(zones, spec.carbon.basis, now, hours)
+    candidates = []
+    for offer in offers:
+        view = views.get(offer.region.zone or "") or _unknown_zone(offer.region.zone or "?")
+        avoidance = avoid.get(offer.id)
+        candidates.append(
+            Candidate(
+                offer=offer,
+                now=view.now,
+                forecast=view.forecast,
+                trailing_mean_grams_per_kwh=view.trailing_mean_grams_per_kwh,
+                avoid_until=None if avoidance is None else avoidance.until,
+                avoid_reason="" if avoidance is None else avoidance.reason,
+            )
+        )
+    return tuple(candidates)
+
+
+async def gather_snapshot(
+    spec: ServiceSpec, spec_digest: str, runtime: Runtime, grid: GridReader, now: Instant
+) -> Snapshot:
+    """Read everything that a plan for this spec may depend on. Changes nothing."""
+    records, rate = runtime.store, runtime.clock.rate
+    record = records.service(spec.name)
+    replicas = tuple(records.replicas(spec.name, ended=True))
+    digest = workload_digest(spec)
+    # Failures of another workload say nothing about this one's chances.
+    same_workload = [r for r in replicas if r.workload_digest == digest]
+    candidates = await gather_candidates(spec, runtime, grid, avoided(same_workload, now, rate), now)
+    return Snapshot(
+        spec=spec,
+        spec_digest=spec_digest,
+        workload_digest=digest,
+        candidates=candidates,
+        replicas=replicas,
+        moves=_recent_moves(spec.name, runtime, now),
+        mean_batch=_expected_batch(spec.name, runtime, now),
+        cold_start_seconds=_expected_cold_start(replicas, digest, rate),
+        overlap_seconds=_expected_overlap(spec),
+        providers=frozenset(runtime.provisioners),
+        clock_rate=rate,
+        paused=record is not None and record.paused,
+        taking_down=record is not None and record.state is ServiceState.GOING_DOWN,
+    )
+
+
+def _unknown_zone(zone: str) -> ZoneView:
+    empty = CarbonSeries(zone, ())
+    return ZoneView(zone, Gap(zone, "the region's grid zone is not known", "region catalogue"), empty, empty, None)
+
+
+def _recent_moves(service: str, runtime: Runtime, now: Instant) -> tuple[Instant, ...]:
+    since = now - MOVES_WINDOW_HOURS * HOUR
+    decisions = runtime.store.decisions(service, limit=DECISIONS_READ)
+    return tuple(
+        d.at for d in decisions if d.kind is DecisionKind.MOVE and d.actor == "policy" and d.comparisons and d.at > since
+    )
+
+
+def _expected_batch(service: str, runtime: Runtime, now: Instant) -> Expectation:
+    """Mean concurrency per replica over the last ten physical minutes of samples."""
+    span = RECENT_LOAD_SECONDS * runtime.clock.rate / 3600 * HOUR
+    samples = runtime.store.energy(service, Window(now - span, now))
+    seconds = sum(s.engine_seconds for s in samples)
+    if seconds <= 0:
+        return Expectation(DEFAULT_MEAN_BATCH, "assumed: no load has been seen yet")
+    mean = sum(s.mean_batch * s.engine_seconds for s in samples) / seconds
+    return Expectation(mean, f"mean of the last {seconds / 60:.0f} replica-minutes")
+
+
+def _expected_cold_start(replicas: tuple[Replica, ...], digest: str, rate: float) -> Expectation:
+    """Median physical seconds from request to ready of the last starts of this workload."""
+    starts = sorted(
+        (r for r in replicas if r.ready_at is not None and r.workload_digest == digest), key=lambda r: r.created_at
+    )
+    seconds = [(r.ready_at - r.created_at).total_seconds() / rate for r in starts if r.ready_at is not None]
+    if not seconds:
+        return Expectation(DEFAULT_COLD_START.total_seconds(), "assumed: no start has been seen yet")
+    recent = seconds[-RECENT_STARTS:]
+    return Expectation(median(recent), f"median of the last {len(recent)} starts")
+
+
+def _expected_overlap(spec: ServiceSpec) -> Expectation:
+    """How long both replicas run after the new one is ready: the canary steps, and a typical drain."""
+    rules = spec.migration
+    canary = len(rules.canary_percent) * rules.canary_hold.total_seconds()
+    return Expectation(canary + TYPICAL_DRAIN_SECONDS, f"canary {canary:.0f} s + assumed drain {TYPICAL_DRAIN_SECONDS:.0f} s")

@@ -1,0 +1,78 @@
+"""What is known about grid zones at one moment, read once per grid hour and remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from orchestrator.control.ports import CarbonSource
+from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Reading
+from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.errors import SignalUnavailable
+from orchestrator.forecasting.choose import expected
+from orchestrator.forecasting.persistence import trailing_mean
+
+TRAILING = timedelta(days=28)
+_KEPT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneView:
+    """One zone: its newest value, its recent past and the coming hours as they can be known now."""
+
+    zone: str
+    now: Reading
+    history: CarbonSeries
+    forecast: CarbonSeries
+    trailing_mean_grams_per_kwh: float | None
+
+
+class GridReader:
+    """Reads zones through a source. History and forecast change once an hour and are kept for that long."""
+
+    def __init__(self, source: CarbonSource) -> None:
+        self._source = source
+        self._kept: dict[tuple[str, Basis, Instant, int], tuple[CarbonSeries, CarbonSeries, float | None]] = {}
+
+    async def zone(self, zone: str, basis: Basis, now: Instant, hours: int) -> ZoneView:
+        """Return what is known; a source that cannot be read becomes a gap with its reason, never an exception."""
+        try:
+            latest = await self._source.latest(zone, basis, now)
+            history, forecast, mean = await self._slow_parts(zone, basis, now, hours)
+        except SignalUnavailable as error:
+            gap = Gap(zone, error.message, self._source.name)
+            empty = CarbonSeries(zone, ())
+            return ZoneView(zone, gap, empty, empty, None)
+        return ZoneView(zone, latest, history, forecast, mean)
+
+    async def zones(self, zones: Sequence[str], basis: Basis, now: Instant, hours: int) -> dict[str, ZoneView]:
+        """Read several zones at once."""
+        views = await asyncio.gather(*(self.zone(z, basis, now, hours) for z in zones))
+        return {v.zone: v for v in views}
+
+    async def intensities(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        """Return the past values of a window; empty when the source cannot be read."""
+        try:
+            return await self._source.history(zone, basis, window, now)
+        except SignalUnavailable:
+            return CarbonSeries(zone, ())
+
+    async def _slow_parts(
+        self, zone: str, basis: Basis, now: Instant, hours: int
+    ) -> tuple[CarbonSeries, CarbonSeries, float | None]:
+        key = (zone, basis, floor_hour(now), hours)
+        if key not in self._kept:
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            history = await self._source.history(zone, basis, Window(now - TRAILING, now), now)
+            ahead = Window.starting(floor_hour(now), (hours + 1) * HOUR)
+            own = await self._source.forecast(zone, basis, ahead, now)
+            self._kept[key] = (history, expected(own, history, ahead, now), trailing_mean(history, now))
+        return self._kept[key]
+
+
+def reading_in(series: CarbonSeries, window: Window) -> CarbonIntensity | None:
+    """Return the point that holds the window's start, if there is one."""
+    return series.at(window.start)

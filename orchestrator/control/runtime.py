@@ -1,0 +1,44 @@
+"""The ports that one process works with, chosen by the composition root and passed around as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from orchestrator.control.ports import (
+    CarbonSource,
+    Clock,
+    EngineProbe,
+    Gateway,
+    OfferSource,
+    Provisioner,
+    Store,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Bounds of outside work, in physical time."""
+
+    terminate_grace: timedelta = timedelta(seconds=30)
+    health_failures_until_lost: int = 3
+    gateway_wait: timedelta = timedelta(seconds=10)
+    sample_every: timedelta = timedelta(seconds=10)
+    plan_every: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Everything outside, behind ports. ``client_keys_sha256``: hex digests of the keys that clients may use."""
+
+    clock: Clock
+    carbon: CarbonSource
+    offers: OfferSource
+    provisioners: Mapping[str, Provisioner]
+    probe: EngineProbe
+    gateway: Gateway
+    store: Store
+    client_keys_sha256: tuple[str, ...] = ()
+    gateway_url: str = ""
+    tuning: Tuning = Tuning()

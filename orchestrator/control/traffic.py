@@ -1,0 +1,72 @@
+"""The routing table as a function of what is recorded and seen. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.control.ports import Instance
+from orchestrator.domain.carbon import CarbonIntensity, Reading
+from orchestrator.domain.records import ServiceRecord
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.time import Instant
+from orchestrator.planner.rollout import weight_of
+
+
+def routes_for(
+    service: ServiceRecord,
+    replicas: Sequence[Replica],
+    instances: Mapping[str, Instance],
+    grid: Mapping[str, Reading],
+    keys_sha256: tuple[str, ...],
+) -> ServiceRoutes:
+    """Return the service's upstreams: ready replicas by weight, draining ones so that their counters live on."""
+    rules = service.spec.gateway
+    upstreams = []
+    for replica in sorted(replicas, key=lambda r: (r.slot, r.created_at, r.name)):
+        serves = replica.state in {ReplicaState.READY, ReplicaState.DRAINING}
+        if not serves or replica.endpoint is None or replica.ready_at is None:
+            continue
+        instance = instances.get(replica.name)
+        key_file = None if instance is None or instance.api_key_file is None else str(instance.api_key_file)
+        reading = grid.get(replica.zone or "")
+        known = reading if isinstance(reading, CarbonIntensity) else None
+        upstreams.append(
+            Upstream(
+                replica=replica.name,
+                url=replica.endpoint,
+                weight=weight_of(replica, replicas),
+                draining=replica.state is ReplicaState.DRAINING,
+                region=replica.region,
+                zone=replica.zone,
+                grams_per_kwh=None if known is None else known.grams_per_kwh,
+                intensity_kind=None if known is None else known.kind.value,
+                api_key_file=key_file,
+            )
+        )
+    return ServiceRoutes(
+        service=service.name,
+        model=service.spec.model.name,
+        upstreams=tuple(upstreams),
+        resume_streams=rules.resume_streams,
+        retries=rules.retries,
+        allowed_keys_sha256=keys_sha256,
+        cooldown_seconds=rules.cooldown.total_seconds(),
+    )
+
+
+def same_routes(table: RoutingTable | None, services: tuple[ServiceRoutes, ...]) -> bool:
+    """Whether a table already says exactly this."""
+    return table is not None and table.services == services
+
+
+def table_of(services: tuple[ServiceRoutes, ...], version: int, now: Instant) -> RoutingTable:
+    """Number a picture of all services."""
+    return RoutingTable(version, now, services)
+
+
+def routes_nothing_new_to(table: RoutingTable | None, replica: str) -> bool:
+    """Whether, under this table, no new request can reach the replica."""
+    if table is None:
+        return False
+    return all(u.draining for s in table.services for u in s.upstreams if u.replica == replica)

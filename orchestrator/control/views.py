@@ -1,0 +1,58 @@
+"""Answers to questions, as values that every front end renders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.carbon import CarbonSeries, Reading
+from orchestrator.domain.records import Event, Operation, ServiceRecord
+from orchestrator.domain.replica import Replica
+from orchestrator.domain.routing import GatewayStatus
+from orchestrator.domain.time import Instant, Window
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneOutlook:
+    """A grid zone now and in the coming hours. ``cleanest`` is the window of the asked length with the lowest mean."""
+
+    zone: str
+    regions: tuple[str, ...]
+    now: Reading
+    age_seconds: float | None
+    forecast: CarbonSeries
+    mean_grams_per_kwh: float | None
+    cleanest: Window | None
+    cleanest_grams_per_kwh: float | None
+    trailing_mean_grams_per_kwh: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """A replica with what its zone and load look like now; ``None`` is unknown."""
+
+    replica: Replica
+    grid: Reading | None
+    pue: float | None
+    mean_batch: float | None
+    watts: float | None
+    grams_per_hour: float | None
+    in_flight: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service at a glance. ``grams_per_hour`` and ``usd_per_hour`` sum what is known of its paid replicas and are
+    ``None`` when any part is unknown. ``look`` says in one sentence what the controller is doing or waiting for."""
+
+    service: ServiceRecord
+    at: Instant
+    wanted: int
+    ready: int
+    replicas: tuple[ReplicaView, ...]
+    operation: Operation | None
+    grams_per_hour: float | None
+    usd_per_hour: float | None
+    gateway: GatewayStatus | None
+    gateway_url: str
+    last_event: Event | None
+    look: str

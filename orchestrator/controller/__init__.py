@@ -1,0 +1,1 @@
+"""The controller as a process: one per state directory, started and stopped from outside."""

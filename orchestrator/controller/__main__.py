@@ -1,0 +1,87 @@
+"""``python -m orchestrator.controller``: run the controller in the foreground until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from orchestrator.clocks import SystemClock
+from orchestrator.control.controller import Controller
+from orchestrator.controller.lock import Lock
+from orchestrator.controller.loop import run
+from orchestrator.domain.records import EventKind
+from orchestrator.domain.time import format_instant
+from orchestrator.errors import GreenctlError
+from orchestrator.gateway import daemon as gateway_daemon
+from orchestrator.settings import Settings, load_settings
+from orchestrator.wiring import build
+
+log = structlog.get_logger("orchestrator.controller")
+
+
+async def _main(settings: Settings) -> None:
+    lock = Lock(settings.state_dir)
+    lock.take()
+    runtime = build(settings)
+    since = format_instant(SystemClock().wall())
+    journal = runtime.store.claim(f"pid {os.getpid()}", runtime.clock.now())
+    lock.sign(since, journal.epoch)
+    journal.record_event(
+        EventKind.CONTROLLER,
+        f"controller started, epoch {journal.epoch}",
+        service="",
+        at=runtime.clock.now(),
+        wall_at=runtime.clock.wall(),
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    log.info("controller_started", epoch=journal.epoch, state_dir=str(settings.state_dir))
+    await run(Controller(runtime, journal), settings.controller.tick_seconds, stop, _gateway_keeper(settings))
+    log.info("controller_stopped", epoch=journal.epoch)
+
+
+def _gateway_keeper(settings: Settings) -> Callable[[], Awaitable[None]]:
+    async def keep() -> None:
+        """Start the gateway when it does not run; it outlives us on purpose."""
+        if gateway_daemon.running(settings.state_dir) is not None:
+            return
+        try:
+            await asyncio.to_thread(
+                gateway_daemon.start,
+                settings.state_dir,
+                settings.gateway.host,
+                settings.gateway.port,
+            )
+        except GreenctlError as error:
+            log.warning("gateway_start_failed", code=error.code, message=error.message, hint=error.hint())
+
+    return keep
+
+
+def main() -> int:
+    """Run; return the process's exit status."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    )
+    try:
+        asyncio.run(_main(load_settings()))
+    except GreenctlError as error:
+        log.error("controller_failed", code=error.code, message=error.message, hint=error.hint())
+        return int(error.exit_status)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

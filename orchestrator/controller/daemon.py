@@ -1,0 +1,118 @@
+"""Start, stop and find the controller process of a state directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from orchestrator.controller.lock import Holder, holder
+from orchestrator.errors import ControllerUnavailable, PortBusy
+from orchestrator.gateway import daemon as gateway_daemon
+from orchestrator.settings import Settings
+
+START_SECONDS = 30.0
+POLL_SECONDS = 0.05
+LOG_TAIL_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerInfo:
+    """A running controller."""
+
+    pid: int
+    since: str
+    epoch: int
+    log_path: Path
+
+
+def log_path(settings: Settings) -> Path:
+    """Where the controller writes its log."""
+    return settings.state_dir / "controller.log"
+
+
+def info(settings: Settings) -> ControllerInfo | None:
+    """Return the running controller, ``None`` when there is none."""
+    found = holder(settings.state_dir)
+    return None if found is None else _info(found, settings)
+
+
+def _info(found: Holder, settings: Settings) -> ControllerInfo:
+    return ControllerInfo(found.pid, found.since, found.epoch, log_path(settings))
+
+
+def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerInfo:
+    """Start the controller unless one runs, and return it. The gateway is started by the controller.
+
+    Raises ``PortBusy`` before anything is started when the gateway's port is taken by somebody else, and
+    ``ControllerUnavailable`` with the end of its log when it does not come up.
+    """
+    running = info(settings)
+    if running is not None:
+        return running
+    if gateway_daemon.running(settings.state_dir) is None:
+        _check_port(settings.gateway.host, settings.gateway.port)
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    progress("starting the controller")
+    path = log_path(settings)
+    with path.open("ab") as log:
+        os.chmod(path, 0o600)
+        process = subprocess.Popen(  # noqa: S603  # a fixed argv, no user text
+            [sys.executable, "-m", "orchestrator.controller"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        running = info(settings)
+        if running is not None:
+            progress(f"controller runs (pid {running.pid})")
+            return running
+        if process.poll() is not None:
+            break
+        time.sleep(POLL_SECONDS)
+    tail = path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+    message = f"the controller did not come up; its log ends with: {tail.strip()}"
+    raise ControllerUnavailable(message, hint=f"Read {path}.")
+
+
+def stop(settings: Settings, *, timeout_seconds: float = 30.0) -> bool:
+    """Stop the controller and return whether one ran. Replicas and gateway go on serving.
+
+    Raises ``ControllerUnavailable`` when it does not end in time.
+    """
+    found = holder(settings.state_dir)
+    if found is None:
+        return False
+    try:
+        process = psutil.Process(found.pid)
+        if abs(process.create_time() - found.started) > 1.0:
+            return False
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout_seconds)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired as error:
+        message = f"controller {found.pid} did not end within {timeout_seconds:.0f} s"
+        raise ControllerUnavailable(message, hint="It finishes the look under way first; try again.") from error
+    return True
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            message = f"port {port} on {host} is in use by another program"
+            raise PortBusy(message, hint="Set GREENCTL_GATEWAY__PORT to a free one; nothing was started.") from error

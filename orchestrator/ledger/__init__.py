@@ -1,0 +1,1 @@
+"""From energy samples to grams, dollars and the honest comparisons. Pure."""

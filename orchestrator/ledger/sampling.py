@@ -1,0 +1,119 @@
+"""Cut a stretch of running time into energy samples. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from orchestrator.domain.carbon import CarbonIntensity
+from orchestrator.domain.energy import EnergyMethod, EnergySample, grams_from
+from orchestrator.domain.hardware import PowerModel
+from orchestrator.domain.replica import Replica
+from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.domain.units import SECONDS_PER_HOUR
+
+LONGEST_SAMPLE = timedelta(minutes=1)
+
+IntensityIn = Callable[[str, Window], CarbonIntensity | None]
+"""The intensity of a zone over a window, ``None`` where it is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a replica did in a window: mean concurrent sequences and tokens."""
+
+    mean_batch: float
+    prompt_tokens: int
+    output_tokens: int
+    note: str = ""
+
+
+def cut(window: Window, clock_rate: float) -> Iterator[Window]:
+    """Cut at clock hours (intensities change there) and into at most a minute of physical time each."""
+    longest = LONGEST_SAMPLE * clock_rate
+    start = window.start
+    while start < window.end:
+        end = min(window.end, start + longest, floor_hour(start) + HOUR)
+        yield Window(start, end)
+        start = end
+
+
+def samples_for(
+    replica: Replica,
+    window: Window,
+    load: Load,
+    power: PowerModel,
+    pue: float,
+    intensity_in: IntensityIn,
+    clock_rate: float,
+) -> tuple[EnergySample, ...]:
+    """Return the samples of one replica over a window; tokens are spread by time, no joule is lost or doubled."""
+    total = window.length.total_seconds()
+    samples, prompt_left, output_left = [], load.prompt_tokens, load.output_tokens
+    pieces = list(cut(window, clock_rate))
+    for number, piece in enumerate(pieces):
+        share = piece.length.total_seconds() / total
+        last = number == len(pieces) - 1
+        prompt = prompt_left if last else min(prompt_left, round(load.prompt_tokens * share))
+        output = output_left if last else min(output_left, round(load.output_tokens * share))
+        prompt_left, output_left = prompt_left - prompt, output_left - output
+        seconds = piece.length.total_seconds() / clock_rate
+        watts = power.watts(load.mean_batch)
+        intensity = intensity_in(replica.zone, piece) if replica.zone is not None else None
+        facility = watts * seconds * pue
+        samples.append(
+            EnergySample(
+                service=replica.service,
+                replica=replica.name,
+                region=replica.region,
+                zone=replica.zone,
+                window=piece,
+                engine_seconds=seconds,
+                mean_batch=load.mean_batch,
+                watts=watts,
+                it_joules=watts * seconds,
+                pue=pue,
+                facility_joules=facility,
+                grams_per_kwh=None if intensity is None else intensity.grams_per_kwh,
+                intensity_kind=None if intensity is None else intensity.kind,
+                intensity_source="" if intensity is None else intensity.source,
+                grams=None if intensity is None else grams_from(facility, intensity.grams_per_kwh),
+                usd=None if replica.usd_per_hour is None else replica.usd_per_hour * seconds / SECONDS_PER_HOUR,
+                prompt_tokens=prompt,
+                output_tokens=output,
+                method=EnergyMethod.MODELLED,
+                method_detail=power.method + (f"; {load.note}" if load.note else ""),
+                uncertainty_fraction=power.uncertainty_fraction,
+            )
+        )
+    return tuple(samples)
+
+
+def settle(samples: Sequence[EnergySample], intensity_in: IntensityIn) -> tuple[EnergySample, ...]:
+    """Re-price samples with what is known now: an hour's intensity is often published only after the hour.
+
+    Samples whose window is still unknown keep the provisional number they were stored with.
+    """
+    settled = []
+    for sample in samples:
+        known = intensity_in(sample.zone, sample.window) if sample.zone is not None else None
+        if known is not None:
+            grams = grams_from(sample.facility_joules, known.grams_per_kwh)
+            settled.append(
+                replace(
+                    sample,
+                    grams_per_kwh=known.grams_per_kwh,
+                    intensity_kind=known.kind,
+                    intensity_source=known.source,
+                    grams=grams,
+                )
+            )
+        else:
+            settled.append(sample)
+    return tuple(settled)
+
+
+def counted_until(samples: Sequence[EnergySample], fallback: Instant) -> Instant:
+    """Return the end of the last sample, so that a restarted controller goes on where it stopped."""
+    return max((s.window.end for s in samples), default=fallback)

@@ -1,0 +1,50 @@
+"""What failed lately is not tried again at once: capacity memory, derived from the replicas' own records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.time import Instant
+from orchestrator.planner.rollout import ABORTED
+
+FIRST_PAUSE = timedelta(minutes=2)
+LONGEST_PAUSE = timedelta(hours=2)
+MEMORY = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Avoidance:
+    """An offer to leave alone until then, and why."""
+
+    until: Instant
+    reason: str
+
+
+def avoided(replicas: Iterable[Replica], now: Instant, clock_rate: float) -> dict[str, Avoidance]:
+    """Return the offers in back-off: two physical minutes after a failure, doubled by each further one, at most two hours.
+
+    A replica that became ready since the last failure wipes the slate of its offer.
+    """
+    by_offer: dict[str, list[Replica]] = {}
+    for replica in replicas:
+        if replica.created_at >= now - MEMORY * clock_rate:
+            by_offer.setdefault(replica.offer_id, []).append(replica)
+    found = {}
+    for offer_id, own in by_offer.items():
+        failures = _failures_since_success(own)
+        if failures:
+            last = max(failures, key=lambda r: r.state_since)
+            pause = min(FIRST_PAUSE * 2 ** (len(failures) - 1), LONGEST_PAUSE) * clock_rate
+            if last.state_since + pause > now:
+                text = last.reason.splitlines()[0][:120] if last.reason else "a launch failed"
+                found[offer_id] = Avoidance(last.state_since + pause, f"failed {len(failures)}x: {text}")
+    return found
+
+
+def _failures_since_success(own: list[Replica]) -> list[Replica]:
+    failed = [r for r in own if r.state is ReplicaState.FAILED or r.reason.startswith(ABORTED)]
+    good = [r.ready_at for r in own if r.ready_at is not None and r not in failed]
+    return [r for r in failed if not good or r.state_since > max(good)]

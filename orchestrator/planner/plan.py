@@ -1,0 +1,352 @@
+"""Decide what is to be done: ``(snapshot, policy, now) -> Plan``.
+
+Order of business: take down what is too much, replace what is missing, roll out a changed workload, leave what a
+changed rule forbids; only when nothing of that is open, and nothing moves yet, weigh one voluntary move. "Stay" is a
+decision too, and is recorded with its reasons.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.domain.decision import Assessment, Decision, DecisionKind, MoveComparison
+from orchestrator.domain.plan import Action, ActionKind, Plan
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.service import Policy
+from orchestrator.domain.time import Instant, format_instant
+from orchestrator.errors import Conflict, NoFeasiblePlacement, UnknownRegion, UsageError
+from orchestrator.planner.choose import choose, frontier, rank, total
+from orchestrator.planner.moves import Side, compare
+from orchestrator.planner.snapshot import Snapshot
+from orchestrator.policy.assess import assess_all
+
+STANDING_RULES = frozenset(
+    {"placement.residency", "placement.allow", "placement.deny", "resources.use_spot", "provider"}
+)
+"""A replica that stands where one of these now says no has to leave; prices and intensities alone never evict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A snapshot with its offers judged, looked up by offer id."""
+
+    snapshot: Snapshot
+    policy: Policy
+    now: Instant
+    assessments: tuple[Assessment, ...]
+
+    def side(self, offer_id: str) -> Side | None:
+        """The offer with its candidate; ``None`` when it is no longer sold."""
+        assessment = next((a for a in self.assessments if a.offer_id == offer_id), None)
+        candidate = next((c for c in self.snapshot.candidates if c.offer.id == offer_id), None)
+        return None if assessment is None or candidate is None else Side(assessment, candidate)
+
+    def by_id(self, offer_id: str) -> Assessment | None:
+        """The judged offer."""
+        return next((a for a in self.assessments if a.offer_id == offer_id), None)
+
+
+def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
+    """Judge every offer of the snapshot."""
+    assessments = assess_all(
+        snapshot.candidates, snapshot.spec, policy, now, snapshot.mean_batch.value, snapshot.providers
+    )
+    return Judged(snapshot, policy, now, assessments)
+
+
+def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy") -> Plan:
+    """Return what to do now; an empty list of actions means that all is as it should be.
+
+    Raises ``NoFeasiblePlacement`` when a wanted replica can stand nowhere.
+    """
+    judged = judge(snapshot, policy, now)
+    occupants = snapshot.occupants()
+    if snapshot.taking_down:
+        return _take_down(judged, actor)
+    surplus = [r for slot, r in sorted(occupants.items()) if slot >= snapshot.wanted]
+    staying = {slot: r for slot, r in occupants.items() if slot < snapshot.wanted}
+    missing = [slot for slot in range(snapshot.wanted) if slot not in staying]
+    launches = _launches(judged, missing, [r.region for r in staying.values()])
+    moves = [] if missing else _forced_moves(judged, staying)
+    retire = [_retire(r, "more than wanted") for r in surplus]
+    actions = (*launches, *moves, *retire)
+    comparisons: tuple[MoveComparison, ...] = ()
+    if not actions:
+        comparisons = _weigh_moves(judged, staying)
+        best = next((c for c in comparisons if c.approved), None)
+        actions = () if best is None else (_move_action(judged, best),)
+    kind = _kind(snapshot, launches, moves, actions)
+    return _finish(judged, kind, actor, actions, comparisons, staying)
+
+
+def plan_migration(
+    snapshot: Snapshot,
+    policy: Policy,
+    now: Instant,
+    *,
+    replica: str | None,
+    to_region: str | None,
+    actor: str,
+    reason: str,
+) -> Plan:
+    """Return the plan of a move that a person asked for: soft rules are shown, hard rules still hold.
+
+    Without ``replica`` the dirtiest one moves, without ``to_region`` it goes to the best allowed region.
+    Raises ``UsageError``, ``UnknownRegion``, ``NoFeasiblePlacement``, or ``Conflict`` while another change is under way.
+    """
+    judged = judge(snapshot, policy, now)
+    staying = snapshot.occupants()
+    if snapshot.in_motion():
+        message = f"{snapshot.spec.name}: a replica is already starting or moving"
+        raise Conflict(message)
+    mover = _mover(judged, staying, replica)
+    others = [r.region for r in staying.values() if r.name != mover.name]
+    pool = [a for a in judged.assessments if a.region != mover.region]
+    if to_region is not None:
+        pool = _only_region(judged, pool, mover, to_region)
+    target = next(iter(choose(pool, 1, others, snapshot.spec.placement, policy.objective)), None)
+    if target is None:
+        where = to_region or "any other region"
+        reasons = "; ".join(f"{a.region}: {a.excluded_because or 'max_per_region reached'}" for a in pool)
+        message = f"{mover.name} cannot move to {where}: {reasons or 'nothing is sold there'}"
+        raise NoFeasiblePlacement(message)
+    here, there = judged.side(mover.offer_id), judged.side(target.offer_id)
+    comparisons: tuple[MoveComparison, ...] = ()
+    if here is not None and there is not None and here.assessment.kwh_per_hour is not None:
+        comparisons = (compare(mover, here, there, snapshot, policy, now),)
+    action = _buy(ActionKind.MOVE, mover.slot, target, reason, mover)
+    return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, staying)
+
+
+# ── parts of a plan ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _buy(kind: ActionKind, slot: int, target: Assessment, reason: str, mover: Replica | None = None) -> Action:
+    return Action(
+        kind=kind,
+        slot=slot,
+        reason=reason,
+        offer_id=target.offer_id,
+        region=target.region,
+        shape=target.shape,
+        market=target.market,
+        usd_per_hour=target.usd_per_hour,
+        replica="" if mover is None else mover.name,
+        from_region="" if mover is None else mover.region,
+    )
+
+
+def _retire(replica: Replica, reason: str) -> Action:
+    return Action(ActionKind.RETIRE, replica.slot, reason, replica=replica.name, from_region=replica.region)
+
+
+def _launches(judged: Judged, missing: Sequence[int], occupied: Sequence[str]) -> list[Action]:
+    if not missing:
+        return []
+    rules = judged.snapshot.spec.placement
+    chosen = choose(judged.assessments, len(missing), occupied, rules, judged.policy.objective)
+    if len(chosen) < len(missing):
+        raise NoFeasiblePlacement(_infeasible(judged, len(missing), len(chosen)), hint=_relaxation(judged, chosen))
+    lost = {r.slot: r for r in judged.snapshot.replicas if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
+    return [
+        _buy(ActionKind.LAUNCH, slot, offer, f"replaces {lost[slot].name}" if slot in lost else "wanted by the spec")
+        for slot, offer in zip(missing, chosen, strict=True)
+    ]
+
+
+def _infeasible(judged: Judged, needed: int, found: int) -> str:
+    reasons: dict[str, int] = {}
+    for assessment in judged.assessments:
+        failed = next((v for v in assessment.verdicts if not v.passed), None)
+        if failed is not None:
+            reasons[failed.rule] = reasons.get(failed.rule, 0) + 1
+    listed = ", ".join(f"{count} by {rule}" for rule, count in sorted(reasons.items(), key=lambda kv: -kv[1]))
+    name = judged.snapshot.spec.name
+    return (
+        f"{name} needs {needed} more replica{'s' if needed != 1 else ''}, {found} can be placed; "
+        f"{len(judged.assessments)} offers, excluded: {listed or 'none'}"
+    )
+
+
+def _relaxation(judged: Judged, chosen: Sequence[Assessment]) -> str:
+    """Name the smallest change that would help: the region limit, or the one rule that alone keeps an offer out."""
+    limit = judged.snapshot.spec.placement.max_per_region
+    if limit is not None and any(a.allowed for a in judged.assessments):
+        return f"Raise placement.max_per_region above {limit}, or allow more regions."
+    near = [a for a in judged.assessments if sum(not v.passed for v in a.verdicts) == 1]
+    if near and not chosen:
+        best = min(near, key=lambda a: rank(a, judged.policy.objective))
+        return f"Closest: {best.offer_id}, excluded only because {best.excluded_because}."
+    return "Allow more regions, or relax the rules named above."
+
+
+def _forced_moves(judged: Judged, staying: dict[int, Replica]) -> list[Action]:
+    """Move one replica that runs an old workload, or stands where the rules no longer allow it; one at a time."""
+    if judged.snapshot.in_motion():
+        return []
+    for slot, replica in sorted(staying.items()):
+        others = [r.region for r in staying.values() if r.name != replica.name]
+        here = judged.by_id(replica.offer_id)
+        evicted = here is None or any(not v.passed and v.rule in STANDING_RULES for v in here.verdicts)
+        if evicted:
+            reason = "no longer sold" if here is None else here.excluded_because
+        elif replica.workload_digest != judged.snapshot.workload_digest:
+            reason = "new workload"
+        else:
+            continue
+        target = next(
+            iter(choose(judged.assessments, 1, others, judged.snapshot.spec.placement, judged.policy.objective)), None
+        )
+        if target is not None:
+            return [_buy(ActionKind.MOVE, slot, target, reason, replica)]
+    return []
+
+
+def _weigh_moves(judged: Judged, staying: dict[int, Replica]) -> tuple[MoveComparison, ...]:
+    """Compare every settled replica with every place that has room; the best net first."""
+    snapshot, limit = judged.snapshot, judged.snapshot.spec.placement.max_per_region
+    if snapshot.in_motion():
+        return ()
+    comparisons = []
+    for replica in staying.values():
+        here = judged.side(replica.offer_id)
+        if replica.state is not ReplicaState.READY or here is None or here.assessment.kwh_per_hour is None:
+            continue
+        others = [r.region for r in staying.values() if r.name != replica.name]
+        for assessment in judged.assessments:
+            has_room = limit is None or others.count(assessment.region) < limit
+            there = judged.side(assessment.offer_id)
+            if assessment.offer_id == replica.offer_id or not assessment.allowed or not has_room or there is None:
+                continue
+            comparisons.append(compare(replica, here, there, snapshot, judged.policy, judged.now))
+    return tuple(sorted(comparisons, key=lambda c: (not c.approved, -c.net_grams, c.replica, c.to_offer)))
+
+
+def _move_action(judged: Judged, best: MoveComparison) -> Action:
+    mover = next(r for r in judged.snapshot.replicas if r.name == best.replica)
+    target = judged.by_id(best.to_offer)
+    if target is None:
+        message = f"{best.to_offer} vanished while it was being weighed"
+        raise NoFeasiblePlacement(message)
+    return _buy(ActionKind.MOVE, mover.slot, target, f"saves {best.net_grams:.3f} gCO2e net", mover)
+
+
+def _mover(judged: Judged, staying: dict[int, Replica], name: str | None) -> Replica:
+    service = judged.snapshot.spec.name
+    ready = [r for r in staying.values() if r.state is ReplicaState.READY]
+    if name is not None:
+        found = next((r for r in ready if r.name == name or r.name.endswith(f"-{name}") or name == f"r{r.slot}"), None)
+        if found is None:
+            known = ", ".join(f"r{r.slot} ({r.name})" for r in ready) or "none"
+            message = f"{service} has no ready replica {name!r}; ready: {known}"
+            raise UsageError(message)
+        return found
+    if not ready:
+        message = f"{service} has no ready replica to move"
+        raise Conflict(message)
+
+    def grams(replica: Replica) -> float:
+        here = judged.by_id(replica.offer_id)
+        return 0.0 if here is None or here.expected_grams_per_hour is None else here.expected_grams_per_hour
+
+    return max(ready, key=lambda r: (grams(r), r.name))
+
+
+def _only_region(judged: Judged, pool: list[Assessment], mover: Replica, region: str) -> list[Assessment]:
+    known = sorted({a.region for a in judged.assessments})
+    if region not in known:
+        message = f"no offer in region {region!r}; offers exist in {', '.join(known) or 'no region'}"
+        raise UnknownRegion(message)
+    if region == mover.region:
+        message = f"{mover.name} already stands in {region}"
+        raise UsageError(message, hint="Name another region with --to.")
+    return [a for a in pool if a.region == region]
+
+
+def _take_down(judged: Judged, actor: str) -> Plan:
+    occupants = judged.snapshot.occupants()
+    living = sorted(occupants.values(), key=lambda r: r.slot)
+    actions = tuple(_retire(r, "the service is taken down") for r in living)
+    return _finish(judged, DecisionKind.TAKE_DOWN, actor, actions, (), {})
+
+
+def _kind(
+    snapshot: Snapshot, launches: Sequence[Action], moves: Sequence[Action], actions: Sequence[Action]
+) -> DecisionKind:
+    if launches:
+        return DecisionKind.REPLACE if any(a.reason.startswith("replaces") for a in launches) else DecisionKind.PLACE
+    if moves:
+        return DecisionKind.MOVE
+    if any(a.kind is ActionKind.MOVE for a in actions):
+        return DecisionKind.MOVE
+    if actions:
+        return DecisionKind.SCALE
+    return DecisionKind.HOLD if snapshot.in_motion() else DecisionKind.STAY
+
+
+def _finish(
+    judged: Judged,
+    kind: DecisionKind,
+    actor: str,
+    actions: tuple[Action, ...],
+    comparisons: tuple[MoveComparison, ...],
+    staying: dict[int, Replica],
+) -> Plan:
+    """Assemble the plan: the placement that will hold once it is applied, its totals and its explanation."""
+    snapshot = judged.snapshot
+    leaving = {a.replica for a in actions if a.replica}
+    kept = tuple(r for _, r in sorted(staying.items()) if r.name not in leaving and r.slot < snapshot.wanted)
+    offer_ids = [r.offer_id for r in kept] + [a.offer_id for a in actions if a.offer_id]
+    placed = [a for a in (judged.by_id(i) for i in offer_ids) if a is not None]
+    counted = tuple(replace(a, chosen=offer_ids.count(a.offer_id)) for a in judged.assessments)
+    decision = Decision(
+        id=_decision_id(snapshot, judged.now, kind, actions),
+        service=snapshot.spec.name,
+        at=judged.now,
+        kind=kind,
+        actor=actor,
+        policy=judged.policy.name,
+        summary=_summary(kind, actions, comparisons),
+        assessments=counted,
+        comparisons=comparisons,
+        clock_rate=snapshot.clock_rate,
+    )
+    draft = Plan(
+        service=snapshot.spec.name,
+        spec_digest=snapshot.spec_digest,
+        actions=actions,
+        keep=tuple(r.name for r in kept),
+        decision=decision,
+        totals=total(placed),
+        frontier=frontier(judged.assessments, snapshot.wanted, snapshot.spec.placement) if snapshot.wanted else (),
+    )
+    return replace(draft, decision=replace(decision, plan_digest=draft.digest))
+
+
+def _decision_id(snapshot: Snapshot, now: Instant, kind: DecisionKind, actions: Sequence[Action]) -> str:
+    parts = [snapshot.spec.name, snapshot.spec_digest, format_instant(now), kind]
+    parts += [f"{a.kind}{a.slot}{a.offer_id}{a.replica}" for a in actions]
+    return "d-" + hashlib.sha256("|".join(parts).encode()).hexdigest()[:10]
+
+
+def _summary(kind: DecisionKind, actions: Sequence[Action], comparisons: Sequence[MoveComparison]) -> str:
+    """One sentence for a person."""
+    if kind is DecisionKind.STAY:
+        if not comparisons:
+            return "stay: there is no other allowed place with room"
+        best = max(comparisons, key=lambda c: c.net_grams)
+        failed = next(v for v in best.verdicts if not v.passed)
+        return f"stay: the best move ({best.replica} to {best.to_offer}, {best.net_grams:+.3f} g) fails {failed.rule}: {failed.text}"
+    if kind is DecisionKind.HOLD:
+        return "hold: a replica is starting or moving"
+    parts = []
+    for action in actions:
+        if action.kind is ActionKind.LAUNCH:
+            parts.append(f"launch r{action.slot} in {action.region} ({action.reason})")
+        elif action.kind is ActionKind.MOVE:
+            parts.append(f"move r{action.slot} from {action.from_region} to {action.region} ({action.reason})")
+        else:
+            parts.append(f"retire r{action.slot} in {action.from_region} ({action.reason})")
+    return "; ".join(parts) or "nothing to do"

@@ -1,0 +1,73 @@
+"""The world as a decision sees it: one frozen value, gathered by the shell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from orchestrator.domain.offer import Candidate
+from orchestrator.domain.replica import LIVE, Replica
+from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.time import Instant
+
+DEFAULT_COLD_START = timedelta(seconds=90)
+"""Until a start has been seen: what a small model on two CPU cores took when it was measured (40 s warm, 103 s loaded)."""
+
+DEFAULT_MEAN_BATCH = 1.0
+"""Until load has been seen: one running sequence per replica."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A number that a plan has to assume, and where it comes from."""
+
+    value: float
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that a plan may depend on, besides the policy and the present.
+
+    ``replicas``: those of the service that live, drain, or ended lately. ``moves``: instants (grid time) of the voluntary
+    moves begun in the last 24 h. ``mean_batch``: expected concurrent sequences per replica. ``cold_start_seconds`` and
+    ``overlap_seconds`` (canary plus drain) are physical. ``clock_rate``: grid seconds per physical second.
+    ``providers``: those that a provisioner is configured for.
+    """
+
+    spec: ServiceSpec
+    spec_digest: str
+    workload_digest: str
+    candidates: tuple[Candidate, ...]
+    replicas: tuple[Replica, ...]
+    moves: tuple[Instant, ...]
+    mean_batch: Expectation
+    cold_start_seconds: Expectation
+    overlap_seconds: Expectation
+    providers: frozenset[str]
+    clock_rate: float = 1.0
+    paused: bool = False
+    taking_down: bool = False
+
+    @property
+    def wanted(self) -> int:
+        """How many replicas should serve."""
+        return 0 if self.taking_down else self.spec.scaling.min_replicas
+
+    def occupants(self) -> dict[int, Replica]:
+        """The newest living replica of each slot: a replacement stands for the one it replaces."""
+        newest: dict[int, Replica] = {}
+        for replica in sorted(self.replicas, key=lambda r: (r.created_at, r.name)):
+            if replica.state in LIVE:
+                newest[replica.slot] = replica
+        return newest
+
+    def in_motion(self) -> tuple[Replica, ...]:
+        """Living replicas that are themselves replaced, or not ready yet, or replacing one that still lives."""
+        living = {r.name: r for r in self.replicas if r.state in LIVE}
+        replaced = {r.replaces for r in living.values() if r.replaces}
+        return tuple(
+            r
+            for r in living.values()
+            if r.ready_at is None or r.name in replaced or (r.replaces in living)
+        )

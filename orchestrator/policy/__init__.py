@@ -1,0 +1,1 @@
+"""Rules: which offers are allowed, and why not. Pure."""

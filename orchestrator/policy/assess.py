@@ -1,0 +1,204 @@
+"""Price and judge one offer.
+
+Every rule that applies leaves a verdict, passed or not, with its value and limit. An offer is allowed when all passed.
+What is unknown stays unknown: an offer without a price, a zone, a PUE, a power model or a usable intensity is shown and
+excluded, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from orchestrator.domain.carbon import CarbonIntensity, Kind
+from orchestrator.domain.decision import Assessment, Verdict
+from orchestrator.domain.offer import Candidate
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import Policy, ServiceSpec, WhenStale
+from orchestrator.domain.time import Instant
+from orchestrator.domain.units import watts_to_kw
+
+SPOT_MUST_BE_CHEAPER = "spot_cheaper_than_on_demand"
+
+
+@dataclass(frozen=True, slots=True)
+class Intensity:
+    """The number that a decision uses for "now", and how it was come by."""
+
+    grams_per_kwh: float
+    kind: Kind
+    source: str
+    age_seconds: float
+    fresh: bool
+
+
+def usable_intensity(candidate: Candidate, spec: ServiceSpec, now: Instant) -> Intensity | None:
+    """Apply the staleness rule: a fresh value; else what ``carbon.when_stale`` names; else nothing."""
+    reading = candidate.now
+    rules = spec.carbon
+    if isinstance(reading, CarbonIntensity):
+        age = reading.age(now).total_seconds()
+        if age <= rules.max_age.total_seconds():
+            return Intensity(reading.grams_per_kwh, reading.kind, reading.source, age, fresh=True)
+        if rules.when_stale is WhenStale.IGNORE:
+            return Intensity(reading.grams_per_kwh, reading.kind, reading.source, age, fresh=False)
+    else:
+        age = float("inf")
+    if rules.when_stale is WhenStale.FORECAST and (point := candidate.forecast.at(now)) is not None:
+        return Intensity(point.grams_per_kwh, point.kind, point.source, age, fresh=False)
+    mean = candidate.trailing_mean_grams_per_kwh
+    if rules.when_stale is WhenStale.STATIC and mean is not None:
+        return Intensity(mean, Kind.DERIVED, "trailing 28-day mean", age, fresh=False)
+    return None
+
+
+def assess(
+    candidate: Candidate, spec: ServiceSpec, policy: Policy, now: Instant, mean_batch: float, providers: frozenset[str]
+) -> Assessment:
+    """Judge one offer on its own; :func:`assess_all` adds the rules that compare offers."""
+    offer, region = candidate.offer, candidate.offer.region
+    intensity = usable_intensity(candidate, spec, now)
+    kwh = None
+    if offer.shape.power is not None and region.pue is not None:
+        kwh = watts_to_kw(offer.shape.power.watts(mean_batch)) * region.pue
+    ahead = candidate.forecast.mean_grams_per_kwh()
+    grams = None if intensity is None or kwh is None else kwh * intensity.grams_per_kwh
+    expected = kwh * ahead if kwh is not None and ahead is not None else grams
+    reading = candidate.now
+    return Assessment(
+        offer_id=offer.id,
+        region=region.id,
+        zone=region.zone,
+        shape=offer.shape.name,
+        market=offer.market,
+        pue=region.pue,
+        grams_per_kwh=None if intensity is None else intensity.grams_per_kwh,
+        intensity_kind=None if intensity is None else intensity.kind,
+        intensity_source=reading.source if intensity is None else intensity.source,
+        intensity_age_seconds=reading.age(now).total_seconds() if isinstance(reading, CarbonIntensity) else None,
+        next_24h_grams_per_kwh=ahead,
+        next_24h_kind=candidate.forecast.kind,
+        kwh_per_hour=kwh,
+        grams_per_hour=grams,
+        expected_grams_per_hour=expected if intensity is not None else None,
+        usd_per_hour=None if offer.price is None else offer.price.usd_per_hour,
+        price_source="" if offer.price is None else offer.price.source,
+        trailing_mean_grams_per_kwh=candidate.trailing_mean_grams_per_kwh,
+        verdicts=tuple(_verdicts(candidate, intensity, spec, policy, now, providers)),
+    )
+
+
+def assess_all(
+    candidates: Sequence[Candidate],
+    spec: ServiceSpec,
+    policy: Policy,
+    now: Instant,
+    mean_batch: float,
+    providers: frozenset[str],
+) -> tuple[Assessment, ...]:
+    """Judge every offer, then apply the rules between offers: spot must be cheaper, and the extra cost is bounded.
+
+    The result is in the order of the offers' ids, whatever the order of the input.
+    """
+    ordered = sorted(candidates, key=lambda c: c.offer.id)
+    alone = [assess(c, spec, policy, now, mean_batch, providers) for c in ordered]
+    on_demand = {
+        (a.region, a.shape): a.usd_per_hour
+        for a in alone
+        if a.market is Market.ON_DEMAND and a.usd_per_hour is not None
+    }
+    with_spot = [_with(a, _spot_verdict(a, on_demand.get((a.region, a.shape)))) for a in alone]
+    prices = [a.usd_per_hour for a in with_spot if a.allowed and a.usd_per_hour is not None]
+    if policy.max_extra_cost_fraction is None or not prices:
+        return tuple(with_spot)
+    limit = min(prices) * (1 + policy.max_extra_cost_fraction)
+    return tuple(_with(a, _extra_cost_verdict(a, limit, policy.max_extra_cost_fraction)) for a in with_spot)
+
+
+def _with(assessment: Assessment, verdict: Verdict | None) -> Assessment:
+    return assessment if verdict is None else replace(assessment, verdicts=(*assessment.verdicts, verdict))
+
+
+def _spot_verdict(a: Assessment, on_demand: float | None) -> Verdict | None:
+    if a.market is not Market.SPOT or a.usd_per_hour is None or on_demand is None:
+        return None
+    cheaper = a.usd_per_hour < on_demand
+    text = f"spot ${a.usd_per_hour:.4f}/h {'<' if cheaper else '>='} on-demand ${on_demand:.4f}/h"
+    return Verdict(SPOT_MUST_BE_CHEAPER, cheaper, text, a.usd_per_hour, on_demand, "USD/h")
+
+
+def _extra_cost_verdict(a: Assessment, limit: float, fraction: float) -> Verdict | None:
+    if a.usd_per_hour is None:
+        return None
+    passed = a.usd_per_hour <= limit + 1e-12
+    text = f"${a.usd_per_hour:.4f}/h {'<=' if passed else '>'} cheapest +{fraction:.0%} (${limit:.4f}/h)"
+    return Verdict("policy.max_extra_cost", passed, text, a.usd_per_hour, limit, "USD/h")
+
+
+def _verdicts(
+    candidate: Candidate,
+    intensity: Intensity | None,
+    spec: ServiceSpec,
+    policy: Policy,
+    now: Instant,
+    providers: frozenset[str],
+) -> Iterator[Verdict]:
+    """Yield the verdicts of one offer, the most telling first: the first that failed is the reason shown."""
+    offer, region, rules = candidate.offer, candidate.offer.region, spec.placement
+    if region.provider not in providers:
+        yield Verdict("provider", passed=False, text=f"no provisioner is configured for {region.provider}")
+    if rules.residency:
+        inside = bool(region.residency & set(rules.residency))
+        named = "/".join(rules.residency)
+        yield Verdict("placement.residency", inside, f"{region.id} is {'in' if inside else 'not in'} {named}")
+    if rules.allow:
+        passed = any(fnmatchcase(region.id, pattern) for pattern in rules.allow)
+        yield Verdict("placement.allow", passed, f"{region.id} {'is' if passed else 'is not'} in placement.allow")
+    if rules.deny:
+        hit = next((p for p in rules.deny if fnmatchcase(region.id, p)), None)
+        yield Verdict("placement.deny", hit is None, f"denied by {hit}" if hit else f"{region.id} is not denied")
+    wanted = Market.SPOT if spec.resources.use_spot else Market.ON_DEMAND
+    if offer.market is not wanted:
+        asked = "spot" if spec.resources.use_spot else "on-demand"
+        yield Verdict("resources.use_spot", passed=False, text=f"{asked} was asked for")
+    yield from _known_verdicts(candidate)
+    if policy.price_cap_usd_per_hour is not None and offer.price is not None:
+        price, cap = offer.price.usd_per_hour, policy.price_cap_usd_per_hour
+        text = f"${price:.4f}/h {'<=' if price <= cap else '>'} price cap ${cap:.4f}/h"
+        yield Verdict("policy.price_cap", price <= cap, text, price, cap, "USD/h")
+    yield _freshness_verdict(candidate, intensity, spec, now)
+    if candidate.avoid_until is not None and candidate.avoid_until > now:
+        until = candidate.avoid_until.strftime("%d %b %H:%M UTC")
+        yield Verdict("capacity", passed=False, text=f"{candidate.avoid_reason}; not tried before {until}")
+
+
+def _known_verdicts(candidate: Candidate) -> Iterator[Verdict]:
+    offer, region = candidate.offer, candidate.offer.region
+    known = {
+        "region.zone": (region.zone is not None, "grid zone"),
+        "region.pue": (region.pue is not None, "PUE"),
+        "offer.price": (offer.price is not None, "price"),
+        "shape.power": (offer.shape.power is not None, "power model"),
+    }
+    for rule, (is_known, word) in known.items():
+        if not is_known:
+            yield Verdict(rule, passed=False, text=f"{word} unknown")
+
+
+def _freshness_verdict(
+    candidate: Candidate, intensity: Intensity | None, spec: ServiceSpec, now: Instant
+) -> Verdict:
+    limit = spec.carbon.max_age.total_seconds()
+    reading = candidate.now
+    if not isinstance(reading, CarbonIntensity):
+        text = f"no carbon intensity for {reading.zone}: {reading.reason}"
+        return Verdict("carbon.max_age", intensity is not None, text, None, limit, "s")
+    age = reading.age(now).total_seconds()
+    if intensity is not None and intensity.fresh:
+        text = f"intensity {age / 60:.0f} min old, limit {limit / 60:.0f} min"
+    elif intensity is not None:
+        text = f"intensity {age / 60:.0f} min old: using {intensity.source} (carbon.when_stale)"
+    else:
+        text = f"intensity {age / 60:.0f} min old, over the limit of {limit / 60:.0f} min"
+    return Verdict("carbon.max_age", intensity is not None, text, age, limit, "s")

@@ -1,0 +1,143 @@
+"""All settings, read once at the edge: flag > ``GREENCTL_*`` environment > project file > user file > defaults.
+
+Nested names are joined by two underscores (``GREENCTL_GATEWAY__PORT=9000``). Files are ``greenctl.toml`` in the working
+directory and ``$XDG_CONFIG_HOME/greenctl/config.toml``. Deep code never sees this object, only the values it needs.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_cache_path, user_config_path, user_state_path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from orchestrator.domain.time import as_utc
+from orchestrator.errors import InvalidSettings
+
+APP = "greenctl"
+UtcDatetime = Annotated[datetime, AfterValidator(as_utc)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GatewaySettings(_Section):
+    """Where the OpenAI-compatible endpoint listens. ``mode``: ``serve`` is Ray Serve, ``plain`` one process without Ray."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+    mode: Literal["serve", "plain"] = "serve"
+    replicas: int = Field(default=1, ge=1, le=8)
+
+
+class SignalSettings(_Section):
+    """Carbon sources. ``recorded``: a folder of recorded hourly files; zones it lacks fall through to the profile."""
+
+    recorded: Path | None = None
+    profile: bool = True
+
+
+class WorldSettings(_Section):
+    """The grid's clock. With ``start`` the grid is replayed from that instant, ``rate`` grid seconds per real second."""
+
+    start: UtcDatetime | None = None
+    rate: float = Field(default=1.0, gt=0, le=3600)
+
+
+class LocalRegionSettings(_Section):
+    """One region of this machine: a name tied to a grid zone. ``max_replicas`` makes it fill up, as real ones do."""
+
+    zone: str
+    pue: float = Field(default=1.2, ge=1.0, le=3.0)
+    pue_source: str = "assumed for a small server room"
+    residency: tuple[str, ...] = ()
+    location: str = ""
+    max_replicas: int | None = Field(default=None, ge=0)
+
+
+DEFAULT_LOCAL_REGIONS = {
+    "se": LocalRegionSettings(zone="SE", residency=("SE", "EU", "EEA"), location="this machine, Swedish grid"),
+    "de": LocalRegionSettings(zone="DE", residency=("DE", "EU", "EEA"), location="this machine, German grid"),
+    "us-mida-pjm": LocalRegionSettings(zone="US-MIDA-PJM", residency=("US",), location="this machine, PJM grid"),
+}
+
+
+class LocalSettings(_Section):
+    """The ``local`` provider: engine processes on this machine. ``vllm``: the engine's executable, found if unset."""
+
+    regions: dict[str, LocalRegionSettings] = DEFAULT_LOCAL_REGIONS
+    vllm: Path | None = None
+    min_free_disk_mib: int = Field(default=512, ge=0)
+
+
+class PriceSettings(_Section):
+    """Price lists. ``catalogue``: a CSV of offers used instead of the packaged one."""
+
+    catalogue: Path | None = None
+
+
+class ControllerSettings(_Section):
+    """How often the controller looks. All in physical seconds: they bound outside work, not grid time."""
+
+    tick_seconds: float = Field(default=1.0, gt=0)
+    plan_seconds: float = Field(default=5.0, gt=0)
+    sample_seconds: float = Field(default=10.0, gt=0, le=60)
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GREENCTL_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
+    )
+
+    state_dir: Path = Field(default_factory=lambda: user_state_path(APP, appauthor=False))
+    cache_dir: Path = Field(default_factory=lambda: user_cache_path(APP, appauthor=False))
+    database_url: str | None = None
+    gateway: GatewaySettings = GatewaySettings()
+    signals: SignalSettings = SignalSettings()
+    world: WorldSettings = WorldSettings()
+    local: LocalSettings = LocalSettings()
+    prices: PriceSettings = PriceSettings()
+    controller: ControllerSettings = ControllerSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources, strongest first. Dotenv files and secret directories are not read."""
+        del dotenv_settings, file_secret_settings
+        files = [Path("greenctl.toml"), user_config_path(APP, appauthor=False) / "config.toml"]
+        tomls = [TomlConfigSettingsSource(settings_cls, f) for f in files if f.is_file()]
+        return (init_settings, env_settings, *tomls)
+
+    @property
+    def store_url(self) -> str:
+        """The database: the configured URL, or a SQLite file in the state directory."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'greenctl.db'}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings. Raises ``InvalidSettings`` that names each wrong entry."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # names are checked by pydantic, at run time
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidSettings(lines) from error
+    except (OSError, ValueError) as error:
+        message = f"greenctl.toml: {error}"
+        raise InvalidSettings(message) from error
