@@ -98,15 +98,17 @@ class VirtualClock:
 
 
 def anchored(state_dir: Path, grid_start: Instant | None, rate: float) -> SystemClock:
-    """Return the clock of a state directory: the replayed world's, fixed by the first process that asks, or the system's.
+    """Return the clock of a state directory: the replayed world's, fixed by whoever asks first, or the system's.
 
-    Raises ``InvalidSettings`` when the directory already replays another world: its history would make no sense in ours.
+    Raises ``InvalidSettings`` when the directory already replays another world: its history makes no sense in ours.
     """
     file = state_dir / WORLD_FILE
     if grid_start is None:
         if file.exists():
             message = f"{state_dir} replays a recorded grid, but no world.start is configured"
-            raise InvalidSettings(message, hint="Set GREENCTL_WORLD__START as before, or use another GREENCTL_STATE_DIR.")
+            raise InvalidSettings(
+                message, hint="Set GREENCTL_WORLD__START as before, or use another GREENCTL_STATE_DIR."
+            )
         return SystemClock()
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     wanted = {"grid_start": format_instant(grid_start), "rate": rate}

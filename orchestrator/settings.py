@@ -31,7 +31,10 @@ class _Section(BaseModel):
 
 
 class GatewaySettings(_Section):
-    """Where the OpenAI-compatible endpoint listens. ``mode``: ``serve`` is Ray Serve, ``plain`` one process without Ray."""
+    """Where the OpenAI-compatible endpoint listens.
+
+    ``mode``: ``serve`` is Ray Serve, ``plain`` one process without Ray.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
@@ -47,7 +50,10 @@ class SignalSettings(_Section):
 
 
 class WorldSettings(_Section):
-    """The grid's clock. With ``start`` the grid is replayed from that instant, ``rate`` grid seconds per real second."""
+    """The grid's clock.
+
+    With ``start`` the grid is replayed from that instant, ``rate`` grid seconds per real second.
+    """
 
     start: UtcDatetime | None = None
     rate: float = Field(default=1.0, gt=0, le=3600)

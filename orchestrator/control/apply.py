@@ -114,7 +114,9 @@ class Applier:
 
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────
 
-    async def step(self, step: Step, replica: Replica, service: ServiceRecord, offer: Offer | None) -> None:
+    async def step(  # noqa: C901  # one case per kind of step
+        self, step: Step, replica: Replica, service: ServiceRecord, offer: Offer | None
+    ) -> None:
         """Take one step of one replica."""
         now = self._runtime.clock.now()
         match step.kind:
@@ -146,7 +148,9 @@ class Applier:
                 self._move(replica, ReplicaState.TERMINATED, replica.reason or step.reason)
                 self._journal.update_replica(replica.name, cleaned_up=True, now=now)
                 if replica.reason.startswith("replaced by"):
-                    self.event(EventKind.MIGRATION_DONE, f"r{replica.slot}: left {replica.region}", service.name, replica.name)
+                    self.event(
+                        EventKind.MIGRATION_DONE, f"r{replica.slot}: left {replica.region}", service.name, replica.name
+                    )
             case StepKind.CLEAN_UP:
                 self._confirm_end(replica)
                 self._journal.update_replica(replica.name, cleaned_up=True, now=now)
@@ -158,17 +162,13 @@ class Applier:
             self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)
             self._move(replica, ReplicaState.PROVISIONING, "asked of the provider")
         try:
-            provisioner = self._provisioner(replica)
-            if offer is None:
-                message = f"{replica.offer_id} is no longer sold"
-                raise ProviderError(message)
-            await provisioner.launch(
+            await self._provisioner(replica).launch(
                 LaunchRequest(
                     name=replica.name,
                     deployment_uid=self._journal.deployment_uid(),
                     service=service.name,
                     intent_id=replica.intent_id,
-                    offer=offer,
+                    offer=_still_sold(offer, replica),
                     model=service.spec.model,
                     labels=service.spec.labels,
                 )
@@ -249,3 +249,10 @@ class Applier:
             replica=replica,
             detail_json=json.dumps(detail or {}),
         )
+
+
+def _still_sold(offer: Offer | None, replica: Replica) -> Offer:
+    if offer is None:
+        message = f"{replica.offer_id} is no longer sold"
+        raise ProviderError(message)
+    return offer

@@ -7,11 +7,8 @@ or skipped changes nothing but the time it takes.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from orchestrator.codec import to_json
 from orchestrator.control.apply import Applier
 from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
@@ -24,7 +21,6 @@ from orchestrator.control.traffic import routes_for, same_routes, table_of
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.offer import Offer
-from orchestrator.domain.plan import Plan
 from orchestrator.domain.records import (
     EventKind,
     Operation,
@@ -35,8 +31,8 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRoutes
-from orchestrator.domain.time import HOUR, Instant
-from orchestrator.errors import GatewayUnavailable, GreenctlError, NoFeasiblePlacement
+from orchestrator.domain.time import HOUR
+from orchestrator.errors import GatewayUnavailable, NoFeasiblePlacement
 from orchestrator.planner.plan import plan
 from orchestrator.planner.rollout import RolloutView, next_steps
 

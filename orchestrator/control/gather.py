@@ -91,7 +91,9 @@ def _recent_moves(service: str, runtime: Runtime, now: Instant) -> tuple[Instant
     since = now - MOVES_WINDOW_HOURS * HOUR
     decisions = runtime.store.decisions(service, limit=DECISIONS_READ)
     return tuple(
-        d.at for d in decisions if d.kind is DecisionKind.MOVE and d.actor == "policy" and d.comparisons and d.at > since
+        d.at
+        for d in decisions
+        if d.kind is DecisionKind.MOVE and d.actor == "policy" and d.comparisons and d.at > since
     )
 
 
@@ -122,4 +124,6 @@ def _expected_overlap(spec: ServiceSpec) -> Expectation:
     """How long both replicas run after the new one is ready: the canary steps, and a typical drain."""
     rules = spec.migration
     canary = len(rules.canary_percent) * rules.canary_hold.total_seconds()
-    return Expectation(canary + TYPICAL_DRAIN_SECONDS, f"canary {canary:.0f} s + assumed drain {TYPICAL_DRAIN_SECONDS:.0f} s")
+    return Expectation(
+        canary + TYPICAL_DRAIN_SECONDS, f"canary {canary:.0f} s + assumed drain {TYPICAL_DRAIN_SECONDS:.0f} s"
+    )

@@ -16,7 +16,7 @@ from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import PAID, Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.time import HOUR, Instant, Window
-from orchestrator.ledger.sampling import Load, counted_until, samples_for
+from orchestrator.ledger.sampling import IntensityIn, Load, counted_until, samples_for
 
 AWAY_AFTER_SECONDS = 120.0
 """A longer stretch without a sample means that nobody was looking, and is noted with the sample."""
@@ -76,7 +76,7 @@ class Meter:
                 load,
                 offer.shape.power,
                 offer.region.pue,
-                lambda _zone, piece, known=series: _known_or_latest(known, piece),
+                _lookup(series),
                 self._runtime.clock.rate,
             )
             self._journal.record_energy(own)
@@ -121,6 +121,12 @@ class Meter:
         return max(0.0, seconds - before) / physical
 
 
+def _lookup(series: CarbonSeries) -> IntensityIn:
+    return lambda _zone, piece: _known_or_latest(series, piece)
+
+
 def _known_or_latest(series: CarbonSeries, piece: Window) -> CarbonIntensity | None:
     """The value of that hour, or the newest earlier one: provisional until the report settles it."""
-    return reading_in(series, piece) or next((p for p in reversed(series.points) if p.interval.end <= piece.start), None)
+    return reading_in(series, piece) or next(
+        (p for p in reversed(series.points) if p.interval.end <= piece.start), None
+    )

@@ -76,5 +76,3 @@ def _deploy_failure(service: ServiceRecord, mine: Sequence[Replica], replicas: S
 def _failure(replica: Replica) -> Failure:
     code, _, message = replica.reason.partition(": ")
     return Failure(code if message else "provider_error", message or replica.reason)
-
-

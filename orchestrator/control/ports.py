@@ -85,7 +85,10 @@ class CarbonSource(Protocol):
         ...
 
     async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
-        """Return the values inside the window that were known at ``now``; holes stay holes. Never looks past ``now``."""
+        """Return the values inside the window that were known at ``now``; holes stay holes.
+
+        Never looks past ``now``.
+        """
         ...
 
     async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
@@ -297,8 +300,11 @@ class Requests(Records, Protocol):
 
 
 class Journal(Records, Protocol):
-    """What the one acting controller may write. Each write checks, in its own transaction, that our epoch is still the
-    newest and raises ``LeaseHeld`` otherwise: a controller that was replaced while it slept can change nothing."""
+    """What the one acting controller may write.
+
+    Each write checks, in its own transaction, that our epoch is still the newest and raises ``LeaseHeld`` otherwise:
+    a controller that was replaced while it slept can change nothing.
+    """
 
     @property
     def epoch(self) -> int:
@@ -310,8 +316,10 @@ class Journal(Records, Protocol):
         ...
 
     def move_replica(self, name: str, to: ReplicaState, now: Instant, reason: str = "") -> Replica:
-        """Change the state along ``NEXT_STATES``; raises ``ValueError`` for any other arrow. Ends the placement when
-        the new state is final."""
+        """Change the state along ``NEXT_STATES``; raises ``ValueError`` for any other arrow.
+
+        Ends the placement when the new state is final.
+        """
         ...
 
     def update_replica(

@@ -41,8 +41,11 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One service at a glance. ``grams_per_hour`` and ``usd_per_hour`` sum what is known of its paid replicas and are
-    ``None`` when any part is unknown. ``look`` says in one sentence what the controller is doing or waiting for."""
+    """One service at a glance.
+
+    ``grams_per_hour`` and ``usd_per_hour`` sum what is known of its paid replicas and are ``None`` when any part is
+    unknown. ``look`` says in one sentence what the controller is doing or waiting for.
+    """
 
     service: ServiceRecord
     at: Instant

@@ -78,7 +78,7 @@ def main() -> int:
     try:
         asyncio.run(_main(load_settings()))
     except GreenctlError as error:
-        log.error("controller_failed", code=error.code, message=error.message, hint=error.hint())
+        log.critical("controller_failed", code=error.code, message=error.message, hint=error.hint())
         return int(error.exit_status)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -64,8 +63,8 @@ def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerI
     progress("starting the controller")
     path = log_path(settings)
     with path.open("ab") as log:
-        os.chmod(path, 0o600)
-        process = subprocess.Popen(  # noqa: S603  # a fixed argv, no user text
+        path.chmod(0o600)
+        process = subprocess.Popen(  # a fixed argv, no user text
             [sys.executable, "-m", "orchestrator.controller"],
             stdin=subprocess.DEVNULL,
             stdout=log,

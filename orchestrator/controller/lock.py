@@ -45,7 +45,7 @@ class Lock:
         """Take the lock or raise ``LeaseHeld``."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = self._path.open("a+")
-        os.chmod(self._path, 0o600)
+        self._path.chmod(0o600)
         if _locked_by_other(file):
             file.close()
             message = f"another controller runs on {self._path.parent}"

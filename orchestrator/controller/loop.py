@@ -16,7 +16,9 @@ LONGEST_PAUSE_SECONDS = 30.0
 log = structlog.get_logger(__name__)
 
 
-async def run(controller: Controller, tick_seconds: float, stop: asyncio.Event, keep_gateway: Callable[[], Awaitable[None]]) -> None:
+async def run(
+    controller: Controller, tick_seconds: float, stop: asyncio.Event, keep_gateway: Callable[[], Awaitable[None]]
+) -> None:
     """Look every ``tick_seconds`` until ``stop`` is set; the look under way is finished first.
 
     An error ends a look, never the loop: the next one starts afresh, later each time up to half a minute. Losing the

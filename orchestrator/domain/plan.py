@@ -27,8 +27,11 @@ GLYPHS = {ActionKind.LAUNCH: "+", ActionKind.MOVE: "~", ActionKind.RETIRE: "-"}
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One change. ``offer_id``, ``region``, ``market`` and ``usd_per_hour`` name what is bought (not for RETIRE);
-    ``replica`` names what is moved or retired (not for LAUNCH)."""
+    """One change.
+
+    ``offer_id``, ``region``, ``market`` and ``usd_per_hour`` name what is bought (not for RETIRE); ``replica`` names
+    what is moved or retired (not for LAUNCH).
+    """
 
     kind: ActionKind
     slot: int
@@ -76,8 +79,11 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Bind service, spec, actions, offers and prices. Intensities are left out: they move every few minutes, and
-        a plan that buys the same things at the same price is the same plan."""
+        """Bind service, spec, actions, offers and prices.
+
+        Intensities are left out: they move every few minutes, and a plan that buys the same things at the same price
+        is the same plan.
+        """
         bound = {
             "service": self.service,
             "spec": self.spec_digest,

@@ -19,8 +19,11 @@ class ServiceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceRecord:
-    """A service and its newest spec. ``home_offer``: the cheapest allowed offer at first deploy, unless the spec names a
-    home region; baselines are reported against it. ``paused``: no voluntary moves."""
+    """A service and its newest spec.
+
+    ``home_offer``: the cheapest allowed offer at first deploy, unless the spec names a home region; baselines are
+    reported against it. ``paused``: no voluntary moves.
+    """
 
     name: str
     revision: int

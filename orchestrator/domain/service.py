@@ -103,7 +103,7 @@ class WhenStale(StrEnum):
 class CarbonRules:
     """Which numbers count, how old they may be, and how much may be emitted."""
 
-    basis: Basis = Basis()
+    basis: Basis = field(default_factory=Basis)
     sources: tuple[str, ...] = ()
     max_age: timedelta = timedelta(minutes=90)
     when_stale: WhenStale = WhenStale.HOLD
@@ -166,7 +166,10 @@ class ClientArea:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """One service, checked and with defaults filled in. Equal specs have equal digests, whatever the YAML looked like."""
+    """One service, checked and with defaults filled in.
+
+    Equal specs have equal digests, whatever the YAML looked like.
+    """
 
     name: str
     model: ModelSpec

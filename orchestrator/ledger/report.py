@@ -21,7 +21,10 @@ IntensityAt = Callable[[str, Window], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """The same IT energy, minute by minute, in one fixed region. ``grams`` is ``None`` when a minute is unknown there."""
+    """The same IT energy, minute by minute, in one fixed region.
+
+    ``grams`` is ``None`` when a minute is unknown there.
+    """
 
     name: str
     region: str
@@ -52,8 +55,9 @@ class RegionLine:
 class Report:
     """What a service drew, emitted and cost in a period. Joules and kWh include the PUE.
 
-    ``grams`` covers ``known_joules`` only. Sums are ``None`` where nothing is known. ``grams_per_1000_output_tokens`` is
-    the operational part of SCI with R = 1,000 output tokens (embodied emissions are not included yet, and said so).
+    ``grams`` covers ``known_joules`` only. Sums are ``None`` where nothing is known. ``grams_per_1000_output_tokens``
+    is the operational part of SCI with R = 1,000 output tokens (embodied emissions are not included yet, and said
+    so).
     """
 
     service: str

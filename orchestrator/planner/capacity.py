@@ -24,7 +24,9 @@ class Avoidance:
 
 
 def avoided(replicas: Iterable[Replica], now: Instant, clock_rate: float) -> dict[str, Avoidance]:
-    """Return the offers in back-off: two physical minutes after a failure, doubled by each further one, at most two hours.
+    """Return the offers in back-off: two minutes after a failure, doubled by each further one, at most two hours.
+
+    Minutes and hours are physical: they bound outside work.
 
     A replica that became ready since the last failure wipes the slate of its offer.
     """

@@ -32,7 +32,8 @@ def choose(
 ) -> tuple[Assessment, ...]:
     """Pick up to ``count`` offers (one may be picked often), best first, within ``max_per_region``.
 
-    ``occupied`` lists the regions of the replicas that stay. Fewer than ``count`` come back when the rules leave no room.
+    ``occupied`` lists the regions of the replicas that stay. Fewer than ``count`` come back when the rules leave no
+    room.
     """
     ranked = sorted((a for a in assessments if a.allowed), key=lambda a: rank(a, objective))
     used = Counter(occupied)

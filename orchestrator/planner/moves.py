@@ -50,7 +50,9 @@ def hourly_intensities(candidate: Candidate, now: Instant, hours: int, live: flo
     return tuple(values)
 
 
-def compare(replica: Replica, here: Side, there: Side, snapshot: Snapshot, policy: Policy, now: Instant) -> MoveComparison:
+def compare(
+    replica: Replica, here: Side, there: Side, snapshot: Snapshot, policy: Policy, now: Instant
+) -> MoveComparison:
     """Weigh staying against moving. Needs known energy and price on both sides (allowed offers have them).
 
     Raises ``ValueError`` when a side's energy is unknown.
@@ -188,7 +190,7 @@ def _usd_change(here: Assessment, there: Assessment) -> float | None:
     return there.usd_per_hour - here.usd_per_hour
 
 
-def _verdicts(  # noqa: PLR0913  # one row of rules over all that was computed; splitting it would hide the list
+def _verdicts(  # one row of rules over all that was computed; splitting it would hide the list
     replica: Replica,
     here: Side,
     there: Side,

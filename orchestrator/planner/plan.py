@@ -94,7 +94,8 @@ def plan_migration(
     """Return the plan of a move that a person asked for: soft rules are shown, hard rules still hold.
 
     Without ``replica`` the dirtiest one moves, without ``to_region`` it goes to the best allowed region.
-    Raises ``UsageError``, ``UnknownRegion``, ``NoFeasiblePlacement``, or ``Conflict`` while another change is under way.
+    Raises ``UsageError``, ``UnknownRegion``, ``NoFeasiblePlacement``, or ``Conflict`` while another change is under
+    way.
     """
     judged = judge(snapshot, policy, now)
     staying = snapshot.occupants()
@@ -338,7 +339,8 @@ def _summary(kind: DecisionKind, actions: Sequence[Action], comparisons: Sequenc
             return "stay: there is no other allowed place with room"
         best = max(comparisons, key=lambda c: c.net_grams)
         failed = next(v for v in best.verdicts if not v.passed)
-        return f"stay: the best move ({best.replica} to {best.to_offer}, {best.net_grams:+.3f} g) fails {failed.rule}: {failed.text}"
+        move = f"{best.replica} to {best.to_offer}, {best.net_grams:+.3f} g"
+        return f"stay: the best move ({move}) fails {failed.rule}: {failed.text}"
     if kind is DecisionKind.HOLD:
         return "hold: a replica is starting or moving"
     parts = []

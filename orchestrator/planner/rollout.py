@@ -53,8 +53,8 @@ class Observation:
     """What was seen of one replica just now; ``None`` means that nothing could be learnt.
 
     ``exists`` is the provider's word, ``failed`` that it ended by itself, ``serves`` that a real completion came back,
-    ``unhealthy_times`` how often in a row the health route failed, ``routed_away`` that every gateway has confirmed a table
-    without it, ``in_flight`` the gateway's count, ``engine_busy`` the engine's own count of requests.
+    ``unhealthy_times`` how often in a row the health route failed, ``routed_away`` that every gateway has confirmed a
+    table without it, ``in_flight`` the gateway's count, ``engine_busy`` the engine's own count of requests.
     """
 
     exists: bool | None
@@ -211,7 +211,7 @@ def _after_the_end(replica: Replica, seen: Observation, view: RolloutView, now: 
 
 
 def weight_of(replica: Replica, replicas: Sequence[Replica]) -> int:
-    """Return the traffic weight, 0..100: a replica that is being replaced keeps what its replacement does not have yet."""
+    """Return the traffic weight, 0..100: a replica being replaced keeps what its replacement does not have yet."""
     if replica.state is not ReplicaState.READY:
         return 0
     successor = next(

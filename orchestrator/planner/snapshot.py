@@ -11,7 +11,7 @@ from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant
 
 DEFAULT_COLD_START = timedelta(seconds=90)
-"""Until a start has been seen: what a small model on two CPU cores took when it was measured (40 s warm, 103 s loaded)."""
+"""Until a start has been seen: a small model on two CPU cores took 40 s (idle) to 103 s (loaded) when measured."""
 
 DEFAULT_MEAN_BATCH = 1.0
 """Until load has been seen: one running sequence per replica."""
@@ -29,10 +29,10 @@ class Expectation:
 class Snapshot:
     """Everything that a plan may depend on, besides the policy and the present.
 
-    ``replicas``: those of the service that live, drain, or ended lately. ``moves``: instants (grid time) of the voluntary
-    moves begun in the last 24 h. ``mean_batch``: expected concurrent sequences per replica. ``cold_start_seconds`` and
-    ``overlap_seconds`` (canary plus drain) are physical. ``clock_rate``: grid seconds per physical second.
-    ``providers``: those that a provisioner is configured for.
+    ``replicas``: those of the service that live, drain, or ended lately. ``moves``: instants (grid time) of the
+    voluntary moves begun in the last 24 h. ``mean_batch``: expected concurrent sequences per replica.
+    ``cold_start_seconds`` and ``overlap_seconds`` (canary plus drain) are physical. ``clock_rate``: grid seconds per
+    physical second. ``providers``: those that a provisioner is configured for.
     """
 
     spec: ServiceSpec
@@ -66,8 +66,4 @@ class Snapshot:
         """Living replicas that are themselves replaced, or not ready yet, or replacing one that still lives."""
         living = {r.name: r for r in self.replicas if r.state in LIVE}
         replaced = {r.replaces for r in living.values() if r.replaces}
-        return tuple(
-            r
-            for r in living.values()
-            if r.ready_at is None or r.name in replaced or (r.replaces in living)
-        )
+        return tuple(r for r in living.values() if r.ready_at is None or r.name in replaced or (r.replaces in living))

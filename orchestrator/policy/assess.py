@@ -186,9 +186,7 @@ def _known_verdicts(candidate: Candidate) -> Iterator[Verdict]:
             yield Verdict(rule, passed=False, text=f"{word} unknown")
 
 
-def _freshness_verdict(
-    candidate: Candidate, intensity: Intensity | None, spec: ServiceSpec, now: Instant
-) -> Verdict:
+def _freshness_verdict(candidate: Candidate, intensity: Intensity | None, spec: ServiceSpec, now: Instant) -> Verdict:
     limit = spec.carbon.max_age.total_seconds()
     reading = candidate.now
     if not isinstance(reading, CarbonIntensity):

@@ -1,0 +1,38 @@
+"""Plans as previews: what would be done now. Nothing is started."""
+
+from __future__ import annotations
+
+from orchestrator.control.gather import gather_snapshot
+from orchestrator.control.grid import GridReader
+from orchestrator.control.requests import known_service
+from orchestrator.control.runtime import Runtime
+from orchestrator.domain.plan import ActionKind, Plan
+from orchestrator.domain.service import ServiceSpec
+from orchestrator.planner.plan import plan, plan_migration
+
+
+async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime) -> Plan:
+    """Return what a deploy of this spec would do now. Nothing is started.
+
+    Raises ``NoFeasiblePlacement``, and the provisioner's preflight errors (``EngineMissing``, ``DiskFull``) when it
+    would launch anything.
+    """
+    now = runtime.clock.now()
+    snapshot = await gather_snapshot(spec, spec_digest, runtime, GridReader(runtime.carbon), now)
+    wanted = plan(snapshot, spec.policy, now, actor="deploy")
+    bought = {a.region.partition("/")[0] for a in wanted.actions if a.kind is not ActionKind.RETIRE}
+    for provider in sorted(bought):
+        await runtime.provisioners[provider].preflight(spec.model)
+    return wanted
+
+
+async def preview_migration(
+    service: str, runtime: Runtime, *, replica: str | None, to_region: str | None, reason: str, actor: str
+) -> Plan:
+    """Return the plan of a move that a person asks for. Nothing is started. Raises as :func:`plan_migration` does."""
+    record = known_service(service, runtime)
+    now = runtime.clock.now()
+    snapshot = await gather_snapshot(record.spec, record.spec_digest, runtime, GridReader(runtime.carbon), now)
+    return plan_migration(
+        snapshot, record.spec.policy, now, replica=replica, to_region=to_region, actor=actor, reason=reason
+    )

@@ -1,0 +1,107 @@
+"""Services at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.control.grid import GridReader, ZoneView
+from orchestrator.control.observe import gateway_status
+from orchestrator.control.requests import known_service
+from orchestrator.control.runtime import Runtime
+from orchestrator.control.views import ReplicaView, ServiceStatus
+from orchestrator.domain.carbon import CarbonIntensity
+from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.records import Event, Operation, ServiceRecord, ServiceState
+from orchestrator.domain.replica import LIVE, PAID, Replica, ReplicaState
+from orchestrator.domain.time import HOUR, Instant, Window
+from orchestrator.domain.units import watts_to_kw
+from orchestrator.planner.rollout import FULL_WEIGHT
+
+RECENT_SECONDS = 120.0
+"""How far back the load shown with a replica may lie, in physical seconds."""
+
+
+async def service_status(runtime: Runtime, service: str | None) -> tuple[ServiceStatus, ...]:
+    """Return one service, or all that are not down. Raises ``UnknownService``."""
+    records = [known_service(service, runtime)] if service else runtime.store.services()
+    wanted = [r for r in records if service or r.state is not ServiceState.DOWN]
+    status = await gateway_status(runtime)
+    grid = GridReader(runtime.carbon)
+    now = runtime.clock.now()
+    found = []
+    for record in wanted:
+        replicas = runtime.store.replicas(record.name)
+        offers = {o.id: o for o in await runtime.offers.offers(record.spec.resources, now)}
+        views = []
+        for replica in replicas:
+            zone = await grid.zone(replica.zone, record.spec.carbon.basis, now, 1) if replica.zone else None
+            in_flight = None if status is None else status.upstream(replica.name).in_flight
+            samples = _last_samples(runtime, record.name, replica, now)
+            views.append(_replica_view(replica, zone, offers.get(replica.offer_id), in_flight, samples))
+        paid = [v for v in views if v.replica.state in PAID]
+        operation = next(iter(runtime.store.operations(record.name)), None)
+        found.append(
+            ServiceStatus(
+                service=record,
+                at=now,
+                wanted=0 if record.state is not ServiceState.ACTIVE else record.spec.scaling.min_replicas,
+                ready=sum(r.state is ReplicaState.READY for r in replicas),
+                replicas=tuple(views),
+                operation=operation,
+                grams_per_hour=_sum([v.grams_per_hour for v in paid]),
+                usd_per_hour=_sum([v.replica.usd_per_hour for v in paid]),
+                gateway=status,
+                gateway_url=runtime.gateway_url,
+                last_event=_last_event(runtime, record.name),
+                look=_look(record, replicas, operation, runtime),
+            )
+        )
+    return tuple(found)
+
+
+def _last_samples(runtime: Runtime, service: str, replica: Replica, now: Instant) -> Sequence[EnergySample]:
+    span = RECENT_SECONDS * runtime.clock.rate / 3600 * HOUR
+    samples = runtime.store.energy(service, Window(now - span, now))
+    return [s for s in samples if s.replica == replica.name]
+
+
+def _replica_view(
+    replica: Replica, zone: ZoneView | None, offer: Offer | None, in_flight: int | None, samples: Sequence[EnergySample]
+) -> ReplicaView:
+    batch = samples[-1].mean_batch if samples else None
+    power = None if offer is None else offer.shape.power
+    pue = None if offer is None else offer.region.pue
+    watts = power.watts(batch) if power is not None and batch is not None else None
+    reading = None if zone is None else zone.now
+    grams = None
+    if watts is not None and pue is not None and isinstance(reading, CarbonIntensity):
+        grams = watts_to_kw(watts) * pue * reading.grams_per_kwh
+    return ReplicaView(replica, reading, pue, batch, watts, grams, in_flight)
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _last_event(runtime: Runtime, service: str) -> Event | None:
+    last = None
+    for event in runtime.store.events(service, limit=100_000):
+        last = event
+    return last
+
+
+def _look(record: ServiceRecord, replicas: Sequence[Replica], operation: Operation | None, runtime: Runtime) -> str:
+    """Say in one sentence what goes on."""
+    if operation is not None:
+        return f"{operation.kind.value} is {operation.state.value}"
+    if record.state is not ServiceState.ACTIVE:
+        return record.state.value.replace("_", " ")
+    moving = [r for r in replicas if r.state in LIVE and r.replaces and r.weight_percent < FULL_WEIGHT]
+    if moving:
+        return f"r{moving[0].slot} is moving to {moving[0].region}"
+    if sum(r.state is ReplicaState.READY for r in replicas) < record.spec.scaling.min_replicas:
+        return "waiting for replicas to become ready"
+    decisions = runtime.store.decisions(record.name, limit=1)
+    return decisions[0].summary if decisions else "steady"
