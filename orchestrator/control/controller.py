@@ -242,7 +242,9 @@ class Controller:
         lags = self._published is not None and status.applied_version < self._published.version
         if same_routes(self._published, services) and not lags:
             return
-        table = table_of(services, self._journal.next_routing_version(), self._runtime.clock.now())
+        # A gateway that kept its table while our database was set back refuses anything that looks older.
+        version = max(self._journal.next_routing_version(), status.applied_version + 1)
+        table = table_of(services, version, self._runtime.clock.now())
         try:
             await self._runtime.gateway.publish(table)
         except GatewayUnavailable:

@@ -1,0 +1,101 @@
+"""The stage of the demonstration: a state directory of its own, a free port, a replayed grid, and the real commands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from orchestrator.domain.time import format_instant
+from orchestrator.errors import ProviderError
+from orchestrator.settings import Settings
+
+REPLICA_MARK = "GREENCTL_REPLICA"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the demonstration plays; every greenctl process of it is started with these settings."""
+
+    settings: Settings
+
+    @property
+    def url(self) -> str:
+        """Base URL of the gateway."""
+        return f"http://{self.settings.gateway.host}:{self.settings.gateway.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Our settings as environment, over what we were started with."""
+        ours = {
+            "GREENCTL_STATE_DIR": str(self.settings.state_dir),
+            "GREENCTL_GATEWAY__PORT": str(self.settings.gateway.port),
+            "GREENCTL_WORLD__RATE": str(self.settings.world.rate),
+        }
+        if self.settings.world.start is not None:
+            ours["GREENCTL_WORLD__START"] = format_instant(self.settings.world.start)
+        if self.settings.signals.recorded is not None:
+            ours["GREENCTL_SIGNALS__RECORDED"] = str(self.settings.signals.recorded.resolve())
+        return {**os.environ, **ours}
+
+    async def greenctl(self, *words: str, quiet: bool = False) -> int:
+        """Run one command as a user would; its output goes to our terminal. Returns the exit status."""
+        out = asyncio.subprocess.DEVNULL if quiet else None
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "orchestrator", *words, env=self.environment, stdout=out, stderr=out
+        )
+        return await process.wait()
+
+    async def must(self, *words: str) -> None:
+        """Run one command that has to succeed."""
+        status = await self.greenctl(*words)
+        if status != 0:
+            message = f"greenctl {' '.join(words)} ended with status {status}"
+            raise ProviderError(message, hint="Run again with --keep and read the logs in the state directory.")
+
+    def kill_replica(self, name: str) -> int:
+        """SIGKILL every process of a replica, as when its machine vanishes. Returns how many there were."""
+        victims = [p for p in psutil.process_iter() if _environment(p).get(REPLICA_MARK) == name]
+        for process in victims:
+            process.kill()
+        return len(victims)
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def cleared(stage: Stage, *, keep: bool) -> AsyncIterator[None]:
+    """Leave nothing running, whatever happens in between; remove the state directory unless it is to be kept."""
+    state_dir = stage.settings.state_dir
+    try:
+        yield
+    finally:
+        await stage.greenctl("controller", "stop", quiet=True)
+        await stage.greenctl("gateway", "stop", quiet=True)
+        for process in psutil.process_iter():
+            ours = _environment(process).get("GREENCTL_STATE_DIR") == str(state_dir)
+            if ours and process.pid != os.getpid():
+                process.kill()
+        if keep:
+            sys.stdout.write(f"kept: {state_dir}\n")
+        else:
+            shutil.rmtree(state_dir, ignore_errors=True)

@@ -1,0 +1,135 @@
+"""The composition root: settings in, ports out. The only place that picks adapters."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from datetime import timedelta
+from pathlib import Path
+
+from orchestrator.clocks import anchored
+from orchestrator.control.ports import CarbonSource, Provisioner
+from orchestrator.control.runtime import Runtime, Tuning
+from orchestrator.domain.service import Engine, ModelSpec
+from orchestrator.errors import InvalidSettings
+from orchestrator.gateway.client import SocketGateway
+from orchestrator.prices.catalogue import PACKAGED_LOCAL, CatalogueOffers
+from orchestrator.prices.shapes import ShapeCatalogue
+from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
+from orchestrator.provisioners.local.engines.vllm_cpu import VllmCpuLauncher
+from orchestrator.provisioners.local.provisioner import LocalProvisioner
+from orchestrator.regions.catalogue import RegionCatalogue
+from orchestrator.regions.local import LocalRegion
+from orchestrator.settings import Settings
+from orchestrator.signals.composite import CompositeCarbon
+from orchestrator.signals.profile import ProfileCarbon
+from orchestrator.signals.recorded import RecordedCarbon
+from orchestrator.spec.templates import load_template
+from orchestrator.store.sql import SqlStore
+from orchestrator.telemetry.engine_probe import HttpEngineProbe
+
+CLIENT_KEY_FILE = "client-key"
+CPU_FAMILY = "cpu"
+
+
+def build(settings: Settings) -> Runtime:
+    """Choose the adapters. Opens the database and reads packaged tables; contacts nobody else.
+
+    Raises ``InvalidSettings``, ``StoreUnavailable``, ``StoreIncompatible`` or ``DiskFull``.
+    """
+    catalogue = regions(settings)
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    offers = CatalogueOffers(
+        settings.prices.catalogue or PACKAGED_LOCAL, {r.id: r for r in catalogue.all()}, ShapeCatalogue.packaged()
+    )
+    key = client_key(settings)
+    return Runtime(
+        clock=anchored(settings.state_dir, settings.world.start, settings.world.rate),
+        carbon=carbon(settings),
+        offers=offers,
+        provisioners={"local": local_provisioner(settings)},
+        probe=HttpEngineProbe(),
+        gateway=SocketGateway(settings.state_dir),
+        store=SqlStore.open(settings.store_url),
+        client_keys_sha256=(hashlib.sha256(key.encode()).hexdigest(),),
+        gateway_url=f"http://{settings.gateway.host}:{settings.gateway.port}",
+        tuning=Tuning(
+            sample_every=timedelta(seconds=settings.controller.sample_seconds),
+            plan_every=timedelta(seconds=settings.controller.plan_seconds),
+        ),
+    )
+
+
+def regions(settings: Settings) -> RegionCatalogue:
+    """Return the packaged regions and those of this machine."""
+    own = {
+        name: LocalRegion(
+            name=name,
+            zone=region.zone,
+            pue=region.pue,
+            pue_source=region.pue_source,
+            residency=frozenset(region.residency),
+            location=region.location,
+        )
+        for name, region in settings.local.regions.items()
+    }
+    return RegionCatalogue.packaged().with_local(own)
+
+
+def carbon(settings: Settings) -> CarbonSource:
+    """Return the configured sources, the recording first. Raises ``InvalidSettings`` when there is none."""
+    sources: list[CarbonSource] = []
+    if settings.signals.recorded is not None:
+        sources.append(RecordedCarbon(settings.signals.recorded))
+    if settings.signals.profile:
+        sources.append(ProfileCarbon())
+    if not sources:
+        message = "no carbon source is configured"
+        raise InvalidSettings(message, hint="Set GREENCTL_SIGNALS__RECORDED=DIR or GREENCTL_SIGNALS__PROFILE=true.")
+    return sources[0] if len(sources) == 1 else CompositeCarbon(sources)
+
+
+def vllm_launcher(settings: Settings) -> VllmCpuLauncher:
+    """Return the launcher of the local vLLM engine."""
+
+    def argv_for(model: ModelSpec) -> tuple[str, ...]:
+        return load_template(model.template).argv_for(model, CPU_FAMILY)
+
+    return VllmCpuLauncher(argv_for=argv_for, cache_dir=settings.cache_dir, executable=settings.local.vllm)
+
+
+def local_provisioner(settings: Settings) -> Provisioner:
+    """Return the provisioner of this machine."""
+    limits = {
+        f"local/{name}": region.max_replicas
+        for name, region in settings.local.regions.items()
+        if region.max_replicas is not None
+    }
+    return LocalProvisioner(
+        settings.state_dir,
+        {Engine.VLLM: vllm_launcher(settings), Engine.BUILTIN: BuiltinLauncher()},
+        max_replicas=limits,
+        min_free_disk_mib=settings.local.min_free_disk_mib,
+    )
+
+
+def client_key(settings: Settings) -> str:
+    """Return the key that clients of the gateway use, made on first use and kept in a 0600 file."""
+    path = settings.state_dir / CLIENT_KEY_FILE
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        _write_once(path, f"gk-{secrets.token_urlsafe(32)}")
+    return path.read_text(encoding="ascii").strip()
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Create the file complete or not at all; whoever comes second keeps the first one's."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(text + "\n")
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
