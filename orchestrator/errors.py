@@ -81,6 +81,13 @@ class InvalidSpec(GreenctlError):
         self.problems = problems
 
 
+class WouldOverwrite(UsageError):
+    """A file that is there already would be lost."""
+
+    code = "would_overwrite"
+    default_hint = "Choose another folder, or repeat the command with --force."
+
+
 class InvalidSettings(GreenctlError):
     """Configuration that contradicts itself or cannot be read."""
 

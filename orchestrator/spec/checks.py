@@ -1,0 +1,245 @@
+"""What two or more values of a service file say to each other, as far as it can be known without asking anybody.
+
+Each check looks at blocks that are sound by themselves and yields findings: where, what, and what was probably meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from math import fsum, isclose
+
+from orchestrator.spec import credentials, engine_args, grammar, sky_task
+from orchestrator.spec.blocks import MigrationBlock, ModelBlock, PlacementBlock, SloBlock
+from orchestrator.spec.grammar import Unreadable
+from orchestrator.spec.service_model import ServiceFile
+from orchestrator.spec.words import Path, nearest, show
+from orchestrator.spec.yaml_tree import Data
+
+BUILTIN = "builtin"
+_LONGER_THAN_ANY_PATTERN = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One contradiction. ``at_key``: point at the key and not at its value."""
+
+    path: Path
+    message: str
+    suggestion: str | None = None
+    at_key: bool = False
+
+
+def check(
+    file: ServiceFile, unsound: set[str], data: Mapping[str, Data], templates: tuple[str, ...]
+) -> Iterator[Finding]:
+    """Yield every finding. Blocks named in ``unsound`` have problems of their own and are left alone."""
+    if "model" not in unsound:
+        yield from _model(file, templates, has_run=file.run is not None or "run" in unsound)
+    if file.slo:
+        yield from _slo(file.slo)
+    if file.migration:
+        yield from _migration(file.migration)
+    if file.resources:
+        yield from _resources(file.resources)
+    if file.service:
+        yield from _scaling(file.service)
+    if file.placement:
+        yield from _placement(file.placement)
+    if not unsound & {"placement", "resources", "service"}:
+        yield from _room(file)
+    yield from _secrets(file)
+    yield from _credentials(dict(data))
+
+
+def _model(file: ServiceFile, templates: tuple[str, ...], *, has_run: bool) -> Iterator[Finding]:
+    model = file.model
+    if model is None:
+        if not has_run:
+            yield Finding(
+                ("model",), "missing. Say which model to serve (model: {id: …}), or write run as SkyPilot has it"
+            )
+        return
+    if has_run:
+        yield from _beside_run(model)
+    if model.engine == BUILTIN and model.args:
+        yield Finding(("model", "args"), "the builtin engine takes no arguments", at_key=True)
+        return
+    for name, value in model.args.items():
+        try:
+            engine_args.read(name, value)
+        except Unreadable as error:
+            at_key = name not in engine_args.ARGS
+            yield Finding(("model", "args", name), error.message, error.suggestion, at_key=at_key)
+    if model.template is not None and model.template not in templates:
+        known = ", ".join(templates)
+        yield Finding(
+            ("model", "template"), f"{show(model.template)} is not one of {known}", nearest(model.template, templates)
+        )
+
+
+def _beside_run(model: ModelBlock) -> Iterator[Finding]:
+    """A file that starts its own server leaves nothing for us to start."""
+    written = {"engine": model.engine, "template": model.template, "args": model.args or None}
+    for key, value in written.items():
+        if value is not None:
+            message = "has no effect beside run, which starts the server itself. Remove one of the two"
+            yield Finding(("model", key), message, at_key=True)
+
+
+def _slo(slo: SloBlock) -> Iterator[Finding]:
+    weights = [client.weight for client in slo.clients or ()]
+    if weights and not isclose(fsum(weights), 1.0, abs_tol=0.001):
+        yield Finding(("slo", "clients"), f"the weights add up to {fsum(weights):g}, not to 1")
+    areas = [client.near for client in slo.clients or ()]
+    for index, area in enumerate(areas):
+        if area in areas[:index]:
+            yield Finding(("slo", "clients", index, "near"), f"{show(area)} is here twice")
+
+
+def _migration(migration: MigrationBlock) -> Iterator[Finding]:
+    steps = migration.canary
+    if not steps:
+        return
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        yield Finding(("migration", "canary"), "the steps must rise, like [10%, 50%, 100%]")
+    if steps[-1] != 100:  # noqa: PLR2004  # all of the traffic
+        yield Finding(("migration", "canary", len(steps) - 1), "the last step must be 100%")
+
+
+def _resources(resources: sky_task.ResourcesBlock) -> Iterator[Finding]:
+    if resources.any_of and resources.ordered:
+        yield Finding(("resources", "ordered"), "cannot stand beside any_of", at_key=True)
+    choices: list[tuple[Path, sky_task.ResourceChoice]] = [(("resources",), resources)]
+    choices += [(("resources", "any_of", i), entry) for i, entry in enumerate(resources.any_of or ())]
+    choices += [(("resources", "ordered", i), entry) for i, entry in enumerate(resources.ordered or ())]
+    for path, choice in choices:
+        if choice.infra and (choice.cloud or choice.region):
+            yield Finding((*path, "infra"), "says the same as cloud and region. Keep infra alone", at_key=True)
+        if choice.accelerators and choice.gpus:
+            yield Finding((*path, "gpus"), "is another name of accelerators. Keep one of them", at_key=True)
+
+
+def _scaling(service: sky_task.ServiceBlock) -> Iterator[Finding]:
+    policy = service.replica_policy
+    if policy and service.replicas is not None:
+        yield Finding(("service", "replicas"), "cannot stand beside replica_policy", at_key=True)
+    if service.replicas == 0:
+        yield Finding(("service", "replicas"), "0 serves nobody. Use greenctl down to stop the service")
+    if policy is None:
+        return
+    low, high = policy.min_replicas, policy.max_replicas
+    if low is None:
+        yield Finding(("service", "replica_policy", "min_replicas"), "missing", at_key=True)
+    elif low == 0:
+        yield Finding(("service", "replica_policy", "min_replicas"), "scaling to zero is not supported yet. Write 1")
+    if low is not None and high is not None and low > high:
+        message = f"min_replicas {low} is above max_replicas {high}"
+        yield Finding(("service", "replica_policy", "min_replicas"), message)
+
+
+def _placement(placement: PlacementBlock) -> Iterator[Finding]:
+    for index, pattern in enumerate(placement.allow or ()):
+        by = next((deny for deny in placement.deny or () if covers(deny, pattern)), None)
+        if by is not None:
+            yield Finding(("placement", "allow", index), f"{show(pattern)} is denied again by {show(by)}")
+    for index, pattern in enumerate(placement.deny or ()):
+        if covers(pattern, "*/*"):
+            yield Finding(("placement", "deny", index), f"{show(pattern)} denies every region")
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether every region that ``narrow`` can match is matched by ``wide``, as far as the text tells.
+
+    Sound and not complete: a star in ``narrow`` has to be matched by a star, both where it stands for nothing and where
+    it stands for more characters than a pattern has.
+    """
+    long = "\x01" * _LONGER_THAN_ANY_PATTERN
+    return all(fnmatchcase(narrow.replace("?", "\x00").replace("*", star), wide) for star in ("", long))
+
+
+def _room(file: ServiceFile) -> Iterator[Finding]:
+    """Whether the replicas fit into the regions named, where all of them are named."""
+    placement = file.placement
+    if placement is None:
+        return
+    place = file.resources.place if file.resources else None
+    pinned = place if place and place.count("/") == 1 and "*" not in place else None
+    if pinned:
+        if by := next((deny for deny in placement.deny or () if fnmatchcase(pinned, deny)), None):
+            yield Finding(("placement", "deny"), f"{show(by)} denies {pinned}, where resources puts the service")
+        if placement.allow and not any(fnmatchcase(pinned, allow) for allow in placement.allow):
+            yield Finding(("placement", "allow"), f"does not include {pinned}, where resources puts the service")
+    low = min_replicas(file)
+    if placement.max_per_region is None:
+        return
+    if pinned:
+        regions = {pinned}
+    elif placement.allow and not any("*" in allow or "?" in allow for allow in placement.allow):
+        regions = set(placement.allow)
+    else:
+        return
+    if placement.max_per_region * len(regions) < low:
+        message = f"{placement.max_per_region} in each of {len(regions)} region(s) leaves no room for {low} replicas"
+        yield Finding(("placement", "max_per_region"), message)
+
+
+def min_replicas(file: ServiceFile) -> int:
+    """How many replicas the service starts with."""
+    if file.service is None:
+        return 1
+    if file.service.replica_policy and file.service.replica_policy.min_replicas is not None:
+        return file.service.replica_policy.min_replicas
+    return file.service.replicas if file.service.replicas is not None else 1
+
+
+def _secrets(file: ServiceFile) -> Iterator[Finding]:
+    for name, value in file.secrets.items() if isinstance(file.secrets, dict) else ():
+        bare = str(name).removeprefix("secrets:")
+        try:
+            grammar.text(bare, grammar.VARIABLE_PATTERN, "the name of a variable")
+        except Unreadable as error:
+            yield Finding(("secrets", name), error.message, at_key=True)
+        if value is not None:
+            message = "a value in the file would be stored with it. Write null; it is taken from the environment"
+            yield Finding(("secrets", name), message)
+    for name, value in (file.envs or {}).items():
+        try:
+            grammar.text(name, grammar.VARIABLE_PATTERN, "the name of a variable")
+        except Unreadable as error:
+            yield Finding(("envs", name), error.message, at_key=True)
+        if isinstance(value, (dict, list)):
+            yield Finding(("envs", name), f"{show(value)} is not text")
+        elif credentials.names_one(name, value):
+            yield Finding(("envs", name), f"looks like a credential. Write it under secrets, as {name}: null")
+
+
+def _credentials(value: Data, path: Path = ()) -> Iterator[Finding]:
+    """Look at every text for the shape of a credential; names that said so were reported already."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not path or path[0] != "secrets":
+                yield from _credentials(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _credentials(inner, (*path, index))
+    elif isinstance(value, str) and credentials.looks_like_one(value):
+        named = len(path) == 2 and path[0] == "envs" and credentials.names_one(str(path[1]), value)  # noqa: PLR2004
+        if not named:
+            yield Finding(path, "holds what looks like a credential. Write its name under secrets, with null")
+
+
+def notes(file: ServiceFile) -> Iterator[Finding]:
+    """Yield what is understood and kept, but not acted upon by this version: said aloud instead of passed over."""
+    if file.run is not None:
+        yield Finding(("run",), "starts the server as it is; greenctl neither reads nor changes it", at_key=True)
+    elif file.setup is not None:
+        yield Finding(("setup",), "runs on cloud machines only, not for replicas on this machine", at_key=True)
+    if file.slo and file.slo.clients:
+        yield Finding(("slo", "clients"), "kept, but placement does not look at it yet", at_key=True)
+    if file.migration and file.migration.abort_if and file.migration.abort_if.ttft_p95 is not None:
+        yield Finding(("migration", "abort_if", "ttft_p95"), "kept, but only error_rate ends a move so far")
+    if file.gateway and file.gateway.routing not in {None, "weighted"}:
+        yield Finding(("gateway", "routing"), "kept, but the gateway balances by weight so far")

@@ -1,0 +1,131 @@
+"""From a validator's complaints to sentences with a place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.errors import InvalidSpec, Problem
+from orchestrator.spec.grammar import Unreadable
+from orchestrator.spec.words import Path, listed, nearest, show
+from orchestrator.spec.yaml_tree import Document
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def render_problems(error: InvalidSpec) -> list[str]:
+    """Return one line per problem: ``file:line:column  path: what is wrong. Did you mean "…"?``."""
+    return [_line(error.file, problem) for problem in error.problems]
+
+
+def _line(file: str, problem: Problem) -> str:
+    place = ":".join(str(part) for part in (file, problem.line, problem.column) if part is not None)
+    ending = "" if problem.message.endswith((".", "?", "!")) else "."
+    meant = f' Did you mean "{problem.suggestion}"?' if problem.suggestion else ""
+    return f"{place}  {problem.path + ': ' if problem.path else ''}{problem.message}{ending}{meant}"
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Sort by place; what has none comes first."""
+    return tuple(sorted(problems, key=lambda p: (p.line or 0, p.column or 0, p.path, p.message)))
+
+
+def validate(model: type[_Model], document: Document) -> tuple[_Model, set[str]]:
+    """Read the document with a file model and note every problem in it.
+
+    Returns the model of those top-level keys that are sound, so that they can be looked at further, and the names of
+    the others. No top-level key of a file model may be required.
+    """
+    try:
+        return model.model_validate(document.data), set()
+    except ValidationError as error:
+        details = error.errors()
+    document.problems.extend(_problems(model, document, details))
+    unsound = {str(d["loc"][0]) if d["loc"] else "" for d in details}
+    sound = {key: value for key, value in document.data.items() if key not in unsound}
+    return model.model_validate(sound), unsound
+
+
+def _problems(model: type[BaseModel], document: Document, details: Iterable[ErrorDetails]) -> Iterator[Problem]:
+    for detail in details:
+        path: Path = detail["loc"]
+        at_key = False
+        if path and path[-1] == "[key]":
+            path, at_key = path[:-1], True
+        if document.is_broken(path):
+            continue
+        cause = detail.get("ctx", {}).get("error")
+        if isinstance(cause, Unreadable):
+            yield document.problem(path, cause.message, cause.suggestion, at_key=at_key)
+        elif detail["type"] == "extra_forbidden":
+            yield _unknown_key(model, document, path)
+        elif detail["type"] == "missing":
+            yield document.problem(path, "missing", at_key=True)
+        else:
+            yield document.problem(path, _words(detail))
+
+
+def _unknown_key(model: type[BaseModel], document: Document, path: Path) -> Problem:
+    key = str(path[-1])
+    block = _model_at(model, path[:-1])
+    known = sorted(_keys(block)) if block else []
+    guess = nearest(key, known)
+    if guess:
+        return document.problem(path, "unknown key", guess, at_key=True)
+    if home := next((name for name in _blocks_with(model, key)), None):
+        return document.problem(path, f"unknown key here; it belongs under {home}", at_key=True)
+    return document.problem(path, f"unknown key. Known here: {listed(known)}", at_key=True)
+
+
+def _words(detail: ErrorDetails) -> str:
+    """Say the few complaints that still come from pydantic itself."""
+    value = detail.get("input")
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{show(value)} is not a block of keys"
+        case "list_type":
+            return (
+                f"{show(value)} is not a list. Write [{value}]" if _is_plain(value) else f"{show(value)} is not a list"
+            )
+        case "too_short":
+            return f"needs at least {context.get('min_length')} entries"
+        case "too_long":
+            return f"has more than {context.get('max_length')} entries"
+        case _:
+            return f"{show(value)}: {detail['msg']}"
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.replace("-", "").replace("_", "").isalnum()
+
+
+def _keys(model: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+    found: type[BaseModel] | None = model
+    for part in path:
+        if found is None or isinstance(part, int):
+            continue
+        found = _model_in(_keys(found).get(part))
+    return found
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401  # an annotation can be anything
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+
+
+def _blocks_with(model: type[BaseModel], key: str, path: Path = ()) -> Iterator[str]:
+    for name, annotation in _keys(model).items():
+        inner = _model_in(annotation)
+        if inner is not None:
+            if key in _keys(inner):
+                yield ".".join(str(p) for p in (*path, name))
+            yield from _blocks_with(inner, key, (*path, name))

@@ -1,0 +1,85 @@
+"""The whole service file as one pydantic model: SkyPilot's keys and ours, side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from orchestrator.spec import blocks, forms, grammar, sky_task
+from orchestrator.spec.blocks import Block
+from orchestrator.spec.forms import Form
+from orchestrator.spec.grammar import Unreadable
+from orchestrator.spec.sky_task import Passed
+from orchestrator.spec.words import show
+
+
+def _read_script(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise Unreadable(f"{show(value)} is not text")
+    return value
+
+
+def _read_block(value: object) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise Unreadable(f"{show(value)} is not a block of keys")
+    return value
+
+
+def _read_secrets(value: object) -> object:
+    if value is None or isinstance(value, (dict, list)):
+        return value
+    raise Unreadable("this is not a block of names. Write it like HF_TOKEN: null")
+
+
+Script = Annotated[str | None, Form(_read_script, {"type": ["string", "null"]})]
+Mapping = Annotated[dict[str, Any] | None, Form(_read_block, {"type": ["object", "null"]})]
+SecretsValue = Annotated[
+    dict[str, Any] | list[Any] | None,
+    Form(
+        _read_secrets,
+        {
+            "type": ["object", "array", "null"],
+            "propertyNames": {"pattern": grammar.VARIABLE_PATTERN},
+            "additionalProperties": {"type": "null"},
+            "examples": [{"HF_TOKEN": None}],
+        },
+    ),
+]
+
+
+class ServiceFile(Block):
+    """A service for greenctl: a SkyPilot task or service file with blocks of our own beside SkyPilot's."""
+
+    api_version: blocks.ApiVersion = Field(None, alias="apiVersion", description="May be left out.")
+    name: blocks.ServiceName = Field(None, description="Lower-case letters, digits and dashes, at most 40.")
+
+    model: blocks.ModelBlock | None = None
+    slo: blocks.SloBlock | None = None
+    placement: blocks.PlacementBlock | None = None
+    carbon: blocks.CarbonBlock | None = None
+    policy: blocks.PolicyBlock | None = None
+    migration: blocks.MigrationBlock | None = None
+    gateway: blocks.GatewayBlock | None = None
+    report: blocks.ReportBlock | None = None
+
+    resources: sky_task.ResourcesBlock | None = Field(None, description="SkyPilot's resources, passed through.")
+    service: sky_task.ServiceBlock | None = Field(None, description="SkyServe's service, passed through.")
+    secrets: SecretsValue = Field(None, description="Names only; values come from the environment when deploying.")
+    envs: Mapping = Field(None, description="Environment of setup and run; no secrets here.")
+    num_nodes: Annotated[int | None, forms.whole(1, 1)] = Field(
+        None, description="1: replicas over several nodes are not supported."
+    )
+    setup: Script = Field(None, description="SkyPilot's setup script; replaces the template's.")
+    run: Script = Field(None, description="SkyPilot's run script; replaces the template's.")
+    file_mounts: Mapping = None
+    config: Mapping = None
+    workdir: Passed = None
+    event_callback: Passed = None
+    managed_secrets: Passed = None
+    inputs: Passed = None
+    outputs: Passed = None
+    volumes: Passed = None
+    volume_mounts: Passed = None
+    api_server_access: Passed = None
+    pool: Annotated[None, forms.refused("a pool has no endpoint, so there is no traffic to move")] = None

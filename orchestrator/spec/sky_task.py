@@ -1,0 +1,177 @@
+"""SkyPilot's side of a service file: its keys keep their names and places and travel on untouched.
+
+Keys are those of SkyPilot 0.14.1 (``sky.utils.schemas``: task, resources and service). Values are read only where the
+planner needs them; SkyPilot itself judges the rest. Keys that begin with an underscore are its internals, not people's.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, WithJsonSchema
+
+from orchestrator.domain.service import Accelerators
+from orchestrator.spec import forms, sky_values
+from orchestrator.spec.blocks import Block, Flag
+from orchestrator.spec.forms import Form
+from orchestrator.spec.grammar import Unreadable
+from orchestrator.spec.words import nearest, show
+
+_ANY = WithJsonSchema({"description": "SkyPilot's own, passed through."})
+Passed = Annotated[Any, _ANY]
+
+TASK_KEYS = frozenset(
+    {
+        "name",
+        "workdir",
+        "event_callback",
+        "num_nodes",
+        "resources",
+        "file_mounts",
+        "service",
+        "setup",
+        "run",
+        "envs",
+        "secrets",
+        "managed_secrets",
+        "inputs",
+        "outputs",
+        "config",
+        "volumes",
+        "volume_mounts",
+        "api_server_access",
+    }
+)
+"""Top-level keys that are SkyPilot's; ``pool`` is known and refused, the others are carried."""
+
+_ACCELERATORS_SCHEMA = {"type": ["string", "object", "array", "null"], "examples": ["L4:1"]}
+_AMOUNT_SCHEMA = {"type": ["number", "string", "null"], "examples": [4, "4+"]}
+_AcceleratorsValue = Annotated[tuple[Accelerators, ...] | None, Form(sky_values.accelerators, _ACCELERATORS_SCHEMA)]
+
+
+class ResourceChoice(Block):
+    """One description of a machine."""
+
+    infra: Annotated[str | None, Form(sky_values.infra, {"type": "string", "examples": ["aws/eu-north-1"]})] = None
+    cloud: Annotated[str | None, forms.pattern(r"^[A-Za-z0-9_-]{1,32}$", "a cloud", "aws")] = None
+    region: Annotated[str | None, forms.pattern(r"^[A-Za-z0-9._:/@-]{1,128}$", "a region", "eu-north-1")] = None
+    zone: Passed = None
+    accelerators: _AcceleratorsValue = None
+    gpus: _AcceleratorsValue = None
+    cpus: Annotated[float | None, Form(sky_values.vcpus, _AMOUNT_SCHEMA)] = None
+    memory: Annotated[float | None, Form(sky_values.memory_gib, _AMOUNT_SCHEMA)] = None
+    use_spot: Flag = None
+    accelerator_args: Passed = None
+    autostop: Passed = None
+    disk_size: Passed = None
+    disk_tier: Passed = None
+    ephemeral_storage: Passed = None
+    image_id: Passed = None
+    instance_type: Passed = None
+    job_recovery: Passed = None
+    labels: Passed = None
+    local_disk: Passed = None
+    max_hourly_cost: Passed = None
+    network_tier: Passed = None
+    ports: Passed = None
+    priority: Passed = None
+    priority_class: Passed = None
+    volumes: Passed = None
+
+    @property
+    def place(self) -> str | None:
+        """``infra``, or what the older ``cloud`` and ``region`` say."""
+        if self.infra or not (self.cloud or self.region):
+            return self.infra
+        return f"{self.cloud or '*'}/{self.region}" if self.region else self.cloud
+
+    @property
+    def choices(self) -> tuple[Accelerators, ...]:
+        """Acceptable accelerators, under whichever of SkyPilot's two names."""
+        return (self.accelerators or ()) + (self.gpus or ())
+
+
+class ResourcesBlock(ResourceChoice):
+    """SkyPilot's resources, with its lists of alternatives."""
+
+    any_of: list[ResourceChoice] | None = Field(None, max_length=100)
+    ordered: list[ResourceChoice] | None = Field(None, max_length=100)
+
+    @property
+    def alternatives(self) -> tuple[ResourceChoice, ...]:
+        """The entries of ``any_of`` and ``ordered``."""
+        return (*(self.any_of or ()), *(self.ordered or ()))
+
+
+def _read_probe(value: object) -> float | None:
+    """Return ``initial_delay_seconds``, if the probe says it."""
+    if isinstance(value, str):
+        return None
+    if not isinstance(value, dict) or "path" not in value:
+        raise Unreadable("write a path like /health, or a block with path")
+    unknown = sorted(str(k) for k in value.keys() - _PROBE_KEYS)
+    if unknown:
+        raise Unreadable(f"unknown key {show(unknown[0])}", nearest(unknown[0], _PROBE_KEYS))
+    delay = value.get("initial_delay_seconds")
+    if delay is None:
+        return None
+    found = _DELAY.read(delay)
+    return found if isinstance(found, float) else None
+
+
+_DELAY = forms.number(1, 7 * 86_400)
+_PROBE_KEYS = frozenset(
+    {
+        "path",
+        "initial_delay_seconds",
+        "timeout_seconds",
+        "endpoint_probe_interval_seconds",
+        "consecutive_failure_threshold_timeout",
+        "post_data",
+        "headers",
+    }
+)
+
+
+def _read_qps(value: object) -> float | None:
+    """Return the target per replica; of one per accelerator the smallest, which asks for the most replicas."""
+    if value is None:
+        return None
+    if isinstance(value, dict) and value:
+        return min(float(str(_QPS.read(v))) for v in value.values())
+    found = _QPS.read(value)
+    return found if isinstance(found, float) else None
+
+
+_QPS = forms.number(0, 1_000_000, above=True)
+Replicas = Annotated[int | None, forms.whole(0, 1000)]
+
+
+class ReplicaPolicyBlock(Block):
+    """How many replicas."""
+
+    min_replicas: Replicas = None
+    max_replicas: Replicas = None
+    target_qps_per_replica: Annotated[float | None, Form(_read_qps, {"type": ["number", "object"]})] = None
+    num_overprovision: Passed = None
+    dynamic_ondemand_fallback: Passed = None
+    base_ondemand_fallback_replicas: Passed = None
+    spot_placer: Passed = None
+    upscale_delay_seconds: Passed = None
+    downscale_delay_seconds: Passed = None
+
+
+class ServiceBlock(Block):
+    """SkyServe's service block."""
+
+    readiness_probe: Annotated[
+        float | None, Form(_read_probe, {"type": ["string", "object"], "examples": ["/health"]})
+    ] = Field(None, description="initial_delay_seconds is how long a start may take. Default 1200.")
+    replica_policy: ReplicaPolicyBlock | None = None
+    replicas: Replicas = Field(None, description="A fixed number of replicas.")
+    load_balancer: Passed = None
+    load_balancing_policy: Passed = None
+    ports: Passed = None
+    tls: Passed = None
+    pool: Annotated[None, forms.refused("a pool has no endpoint, so there is no traffic to move")] = None
+    workers: Annotated[None, forms.refused("a pool has no endpoint, so there is no traffic to move")] = None

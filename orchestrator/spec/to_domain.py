@@ -1,0 +1,187 @@
+"""From a sound file model to the frozen values of the domain; what was not written keeps the domain's default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from orchestrator.domain.carbon import Basis
+from orchestrator.domain.service import (
+    CarbonRules,
+    ClientArea,
+    Engine,
+    GatewayRules,
+    MigrationRules,
+    ModelSpec,
+    PlacementRules,
+    Policy,
+    ResourceRequest,
+    Scaling,
+    ServiceSpec,
+)
+from orchestrator.spec import blocks, checks, engine_args, grammar, sky_task
+from orchestrator.spec.service_model import ServiceFile
+from orchestrator.spec.yaml_tree import Data
+
+_Rules = TypeVar("_Rules", PlacementRules, CarbonRules, MigrationRules, GatewayRules, ModelSpec, ServiceSpec)
+
+
+def service_spec(
+    file: ServiceFile, data: Mapping[str, Data], name: str, policy: Policy, base: Path | None
+) -> ServiceSpec:
+    """Build the spec of a file without problems. ``base``: what a relative model path is relative to."""
+    slo = file.slo or blocks.SloBlock()
+    report = file.report or blocks.ReportBlock()
+    probe = file.service.readiness_probe if file.service else None
+    spec = ServiceSpec(
+        name=name,
+        model=_model(file, name, base),
+        resources=_resources(file.resources or sky_task.ResourcesBlock()),
+        scaling=_scaling(file),
+        placement=_placement(file),
+        carbon=_carbon(file.carbon or blocks.CarbonBlock()),
+        policy=policy,
+        migration=_migration(file.migration or blocks.MigrationBlock()),
+        gateway=_gateway(file.gateway or blocks.GatewayBlock()),
+        ttft_p95=slo.ttft_p95,
+        availability_fraction=slo.availability,
+        clients=tuple(ClientArea(client.near, client.weight) for client in slo.clients or ()),
+        labels=tuple(sorted((report.labels or {}).items())),
+        secrets=tuple(sorted(n.removeprefix("secrets:") for n in file.secrets))
+        if isinstance(file.secrets, dict)
+        else (),
+        passthrough_json=passthrough(data, name),
+    )
+    return _written(
+        spec,
+        startup_deadline=timedelta(seconds=probe) if probe is not None else None,
+        functional_unit_tokens=report.functional_unit,
+    )
+
+
+def passthrough(data: Mapping[str, Data], name: str) -> str:
+    """Write SkyPilot's keys as canonical JSON: the task file without our blocks."""
+    task = {key: value for key, value in data.items() if key in sky_task.TASK_KEYS and value is not None}
+    return json.dumps(
+        {**task, "name": name}, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def _model(file: ServiceFile, name: str, base: Path | None) -> ModelSpec:
+    """A file with a run command of its own gets ``Engine.COMMAND``; without a model block its service names it."""
+    block = file.model
+    if block is None:
+        return ModelSpec(id="", engine=Engine.COMMAND, served_name=name, template="")
+    is_path = grammar.is_path(block.id)
+    identity = str(base / block.id) if is_path and base is not None else block.id
+    last = PurePosixPath(identity).name
+    spec = ModelSpec(
+        id=identity,
+        served_name=block.served_name or (last if is_path else ""),
+        args=tuple(sorted((key, engine_args.read(key, value)) for key, value in block.args.items())),
+    )
+    if file.run is not None:
+        return replace(spec, engine=Engine.COMMAND, template="")
+    return _written(spec, engine=Engine(block.engine) if block.engine else None, template=block.template)
+
+
+def _resources(block: sky_task.ResourcesBlock) -> ResourceRequest:
+    """Alternatives (``any_of``, ``ordered``) become one request: any of their accelerators, the smallest machine.
+
+    The planner looks at all offers at once, so an order among alternatives is its business; SkyPilot's own text is
+    kept in the passthrough.
+    """
+    every = (block, *block.alternatives)
+    wanted = tuple(dict.fromkeys(choice for entry in every for choice in entry.choices))
+    places = {entry.place for entry in block.alternatives} or {block.place}
+    return ResourceRequest(
+        accelerators=tuple(sorted(wanted, key=lambda a: (a.name, a.count))),
+        use_spot=any(entry.use_spot for entry in every),
+        min_vcpus=_smallest([entry.cpus for entry in every]),
+        min_memory_gib=_smallest([entry.memory for entry in every]),
+        infra=block.place or (places.pop() if len(places) == 1 else None),
+    )
+
+
+def _smallest(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return min(known) if known else None
+
+
+def _scaling(file: ServiceFile) -> Scaling:
+    low = checks.min_replicas(file)
+    policy = file.service.replica_policy if file.service else None
+    if policy is None:
+        return Scaling(low, low)
+    return Scaling(low, policy.max_replicas or low, policy.target_qps_per_replica)
+
+
+def _placement(file: ServiceFile) -> PlacementRules:
+    block = file.placement or blocks.PlacementBlock()
+    alternatives = file.resources.alternatives if file.resources else ()
+    places = [entry.place for entry in alternatives]
+    allow = tuple(block.allow or ())
+    if not allow and places and all(places):
+        allow = tuple(dict.fromkeys(_region_glob(place) for place in places if place))
+    return _written(
+        PlacementRules(
+            residency=tuple(block.residency or ()), allow=allow, deny=tuple(block.deny or ()), home=block.home
+        ),
+        max_per_region=block.max_per_region,
+        on_spot_loss=block.on_spot_loss,
+    )
+
+
+def _region_glob(place: str) -> str:
+    """``aws`` is every region of it; a zone inside a region is SkyPilot's to pick."""
+    cloud, _, rest = place.partition("/")
+    return f"{cloud.lower()}/{rest.split('/')[0] or '*'}"
+
+
+def _carbon(block: blocks.CarbonBlock) -> CarbonRules:
+    default = Basis()
+    grams, period = block.budget or (None, None)
+    return _written(
+        CarbonRules(
+            basis=Basis(block.accounting or default.accounting, block.factors or default.factors),
+            sources=tuple(block.sources or ()),
+            budget_grams=grams,
+            budget_period=period,
+        ),
+        max_age=block.max_age,
+        when_stale=block.when_stale,
+    )
+
+
+def _migration(block: blocks.MigrationBlock) -> MigrationRules:
+    abort = block.abort_if or blocks.AbortBlock()
+    return _written(
+        MigrationRules(abort_ttft_p95=abort.ttft_p95),
+        enabled=block.enabled,
+        min_dwell=block.min_dwell,
+        min_improvement_fraction=block.min_improvement,
+        max_moves_per_day=block.max_moves_per_day,
+        canary_percent=tuple(block.canary) if block.canary else None,
+        canary_hold=block.canary_hold,
+        drain=block.drain,
+        abort_error_fraction=abort.error_rate,
+    )
+
+
+def _gateway(block: blocks.GatewayBlock) -> GatewayRules:
+    return _written(
+        GatewayRules(host=block.host),
+        routing=block.routing,
+        retries=block.retries,
+        cooldown=block.cooldown,
+        resume_streams=block.resume_streams,
+    )
+
+
+def _written(rules: _Rules, **values: object) -> _Rules:
+    """Replace the fields for which something was written."""
+    return replace(rules, **{key: value for key, value in values.items() if value is not None})  # type: ignore[arg-type]
