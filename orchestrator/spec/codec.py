@@ -1,4 +1,4 @@
-"""Specs as JSON: one canonical text per value, so that equal specs have equal digests, and back."""
+"""Specs and policies as JSON: one canonical text per value, and back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import json
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.domain.plan import DIGEST_LENGTH
 from orchestrator.domain.service import Policy, ServiceSpec
 from orchestrator.errors import StoreIncompatible
-
-DIGEST_LENGTH = 12
-"""Hexadecimal digits of a digest that people see and type: 48 bits, enough to tell revisions of a service apart."""
 
 _SPEC = TypeAdapter(ServiceSpec)
 _POLICY = TypeAdapter(Policy)
@@ -58,6 +56,6 @@ def _lost(stored: object, kept: object) -> str | None:
     return None
 
 
-def spec_digest(spec: ServiceSpec) -> str:
-    """Return 12 hex digits of SHA-256 over the canonical JSON."""
-    return hashlib.sha256(canonical(spec).encode()).hexdigest()[:DIGEST_LENGTH]
+def policy_digest(policy: Policy) -> str:
+    """Digest every field of a policy, as :func:`orchestrator.domain.spec_digest.spec_digest` does for a spec."""
+    return hashlib.sha256(canonical(policy).encode()).hexdigest()[:DIGEST_LENGTH]

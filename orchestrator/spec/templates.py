@@ -25,19 +25,11 @@ from orchestrator.spec.yaml_tree import Document, read
 
 KIND = "EngineTemplate"
 
-EnvValue = Annotated[str, forms.pattern(r"^[A-Za-z0-9_.,:/+-]{0,200}$", "a plain word (quote numbers)", "nobind")]
-
 
 class FamilyBlock(Block):
     """Defaults for one family of accelerators."""
 
     args: dict[str, Any] = Field(default_factory=dict, description="Engine arguments; model.args of a service win.")
-    env: dict[
-        Annotated[
-            str, forms.pattern(r"^(VLLM|OMP|MKL)_[A-Z0-9_]{1,60}$", "a variable of the engine", "OMP_NUM_THREADS")
-        ],
-        EnvValue | None,
-    ] = Field(default_factory=dict, description="Environment of the engine; null: must not be set.")
 
 
 class TemplateFile(Block):
@@ -54,10 +46,9 @@ class TemplateFile(Block):
 
 @dataclass(frozen=True, slots=True)
 class FamilyDefaults:
-    """Arguments and environment for one family, both sorted by name. A variable of ``None`` must not be set."""
+    """Arguments for one family, sorted by name."""
 
     args: tuple[tuple[str, JsonScalar], ...]
-    env: tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +67,6 @@ class EngineTemplate:
         defaults = self._family(family).args
         if model.engine is not self.engine:
             raise self._refuse("model.engine", f"{model.engine} is not what this template starts")
-        if not _is_model(model.id):
-            raise self._refuse("model.id", f"{show(model.id)} is not a model")
         try:
             own = {name: engine_args.read(name, value) for name, value in model.args}
         except Unreadable as error:
@@ -85,16 +74,11 @@ class EngineTemplate:
         return tuple(sorted({**dict(defaults), **own}.items()))
 
     def argv_for(self, model: ModelSpec, family: str) -> tuple[str, ...]:
-        """Return what follows ``vllm serve``: the model, its served name, and one word per argument.
+        """Return the engine's flags, one word per argument (``--max-model-len=1024``).
 
-        Host, port and key are the caller's. Raises as :meth:`args_for` does.
+        Program, model, served name, host, port and key are the caller's. Raises as :meth:`args_for` does.
         """
-        flags = tuple(engine_args.flag(name, value) for name, value in self.args_for(model, family))
-        return (model.id, f"--served-model-name={model.name}", *flags)
-
-    def env_for(self, family: str) -> tuple[tuple[str, str | None], ...]:
-        """Return the variables to set; ``None`` marks one that must not be set. Raises ``InvalidSpec``."""
-        return self._family(family).env
+        return tuple(engine_args.flag(name, value) for name, value in self.args_for(model, family))
 
     def _family(self, family: str) -> FamilyDefaults:
         known = dict(self.families)
@@ -138,9 +122,4 @@ def _defaults(family: str, block: FamilyBlock, document: Document) -> FamilyDefa
         except Unreadable as error:
             path = ("families", family, "args", name)
             document.problems.append(document.problem(path, error.message, error.suggestion))
-    return FamilyDefaults(tuple(sorted(args.items())), tuple(sorted(block.env.items())))
-
-
-def _is_model(identity: str) -> bool:
-    """Whether the id can stand as a word of its own: no option, and nothing that a reader of a log would not see."""
-    return bool(identity) and not identity.startswith("-") and identity.isprintable()
+    return FamilyDefaults(tuple(sorted(args.items())))
