@@ -1,0 +1,154 @@
+"""One gateway process: its table, its counts, its memory of failures, its connections.
+
+The fronts (``app`` for clients, ``admin`` for the controller) and the forwarding all work on this one object; nothing
+here knows about HTTP servers or Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from orchestrator.domain.routing import GatewayStatus, InvalidRouting, RoutingTable, ServiceRoutes, Upstream
+from orchestrator.gateway.cooldown import Cooldowns
+from orchestrator.gateway.metrics import Metrics
+from orchestrator.gateway.routing import choose
+from orchestrator.gateway.table import TableFile
+from orchestrator.gateway.tally import Tally
+from orchestrator.gateway.upstreams import Patience, UpstreamClient, UpstreamFailure
+
+logger = logging.getLogger(__name__)
+
+
+class OlderTableError(Exception):
+    """A table older than the one in use; ``applied`` is that one's version."""
+
+    def __init__(self, applied: int) -> None:
+        super().__init__(f"version {applied} is in use")
+        self.applied = applied
+
+
+class GatewayNode:
+    """Used as an async context manager around serving.
+
+    ``folder``: the gateway's folder, 0700. ``keyless_allowed``: serve services without client keys, which is right
+    only behind a loopback address. ``clock`` counts seconds and never runs backwards.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        mode: str,
+        keyless_allowed: bool,
+        worker: str = "0",
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self.mode = mode
+        self.keyless_allowed = keyless_allowed
+        self.boot_id = secrets.token_hex(8)
+        self.clock = clock
+        self.client = UpstreamClient(patience or Patience())
+        self.metrics = Metrics(worker)
+        self.tally = Tally(clock)
+        self.table: RoutingTable | None = None
+        self.table_error = ""
+        self.is_draining = False  # set once, on the way to the end
+        self._file = TableFile(folder)
+        self._cooldowns = Cooldowns(clock)
+        self._numbers: Counter[str] = Counter()
+        self._applying = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        self.metrics.booted(self.mode)
+        await self.client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.client.__aexit__(kind, error, traceback)
+
+    @property
+    def applied_version(self) -> int:
+        """Version of the table in use; 0 without one."""
+        return self.table.version if self.table is not None else 0
+
+    def load_table(self) -> None:
+        """Take the table from disk if it is newer than ours. A file that cannot be used is reported, not raised."""
+        try:
+            table = self._file.load()
+        except InvalidRouting as error:
+            self.table_error = str(error)
+            logger.error("the routing table cannot be used; waiting for a new one: %s", error)  # noqa: TRY400
+            return
+        if table is not None and table.version > self.applied_version:
+            self._use(table)
+
+    async def apply(self, table: RoutingTable) -> None:
+        """Put a table to disk, then to use. The same version again is accepted, so that a repeat is harmless.
+
+        Raises :class:`OlderTableError`, and ``OSError`` when it cannot be kept; then the last one stays in use.
+        """
+        async with self._applying:
+            if table.version < self.applied_version:
+                raise OlderTableError(self.applied_version)
+            await asyncio.to_thread(self._file.save, table)
+            self._use(table)
+
+    async def drain(self) -> None:
+        """Refuse new requests from now on; return once those that run have ended."""
+        self.is_draining = True
+        await self.tally.until_idle()
+
+    def routes(self, service: str) -> ServiceRoutes | None:
+        """Return the service's routes as of now."""
+        services = self.table.services if self.table is not None else ()
+        return next((s for s in services if s.service == service), None)
+
+    def pick(self, routes: ServiceRoutes, tried: Collection[str]) -> Upstream | None:
+        """Choose an upstream for one more attempt and note that it is being tried."""
+        number = self._numbers[routes.service]
+        self._numbers[routes.service] += 1
+        resting = self._cooldowns.resting(routes.upstreams)
+        upstream = choose(routes.upstreams, number, excluded=tried, cooling=resting)
+        if upstream is not None:
+            self._cooldowns.trying(upstream, routes.cooldown_seconds)
+        return upstream
+
+    def worked(self, upstream: Upstream) -> None:
+        """Note that the upstream answers."""
+        self._cooldowns.worked(upstream)
+
+    def failed(self, routes: ServiceRoutes, upstream: Upstream, failure: UpstreamFailure) -> None:
+        """Note a failure, and let the upstream rest if it has earned it."""
+        self.metrics.upstream_failed(routes.service, upstream.region, failure.reason)
+        if self._cooldowns.failed(upstream, routes.cooldown_seconds, gone=failure.is_gone):
+            logger.warning("%s rests for %g s: %s", upstream.replica, routes.cooldown_seconds, failure.reason)
+            self.metrics.rests(routes.service, upstream.region)
+
+    def status(self) -> GatewayStatus:
+        """Return the counts as of now; every replica of the table is among them."""
+        replicas = [u.replica for s in self.table.services for u in s.upstreams] if self.table is not None else []
+        return self.tally.status(
+            applied_version=self.applied_version, boot_id=self.boot_id, mode=self.mode, replicas=replicas
+        )
+
+    def _use(self, table: RoutingTable) -> None:
+        """Switch over; between two steps of the event loop, so that no request sees half of it."""
+        leaving = self.table.services if self.table is not None else ()
+        self.table, self.table_error = table, ""
+        upstreams = [u for s in table.services for u in s.upstreams]
+        self._cooldowns.forget_all_but(upstreams)
+        # What the last table named is kept for one more: the controller reads final counts after it removed a replica.
+        self.tally.prune({u.replica for u in upstreams} | {u.replica for s in leaving for u in s.upstreams})
+        self.metrics.applied(table.version, [s.service for s in table.services])

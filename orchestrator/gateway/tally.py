@@ -1,0 +1,141 @@
+"""Counts that add up: every request and every attempt at an upstream ends in exactly one outcome.
+
+An attempt or a request is a context manager; whatever happens inside, leaving it settles it once. So the number in
+flight cannot go below zero, and returns to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+from orchestrator.domain.routing import GatewayStatus, UpstreamStatus
+
+
+class Outcome(StrEnum):
+    """How an attempt or a request ended; the words are those of the status."""
+
+    OK = "ok"
+    FAILED = "failed"
+    TRUNCATED = "truncated"
+    RESUMED = "resumed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class _Counts:
+    """``seconds`` is the integral of ``in_flight`` up to ``since``."""
+
+    since: float
+    in_flight: int = 0
+    seconds: float = 0.0
+    outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+
+    def change(self, by: int, now: float) -> None:
+        self.seconds += self.in_flight * (now - self.since)
+        self.since = now
+        self.in_flight += by
+
+
+class Counted:
+    """One thing being counted. :meth:`settle` may be called at most once with effect; leaving settles the rest."""
+
+    def __init__(self, counts: _Counts, clock: Callable[[], float], ended: Callable[[], None] | None = None) -> None:
+        self._counts = counts
+        self._clock = clock
+        self._ended = ended
+        self.outcome: Outcome | None = None
+        counts.change(+1, clock())
+
+    def settle(self, outcome: Outcome) -> None:
+        """Decide the outcome, unless it is decided already."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self._counts.change(-1, self._clock())
+            self._counts.outcomes[outcome] += 1
+            if self._ended is not None:
+                self._ended()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.settle(Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.FAILED)
+
+
+class Tally:
+    """All counts of one gateway process. ``clock`` counts seconds and never runs backwards."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._upstreams: dict[str, _Counts] = {}
+        self._requests = _Counts(clock())
+        self._accepted = 0
+        self._resumed = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def attempt(self, replica: str) -> Counted:
+        """Count one request being sent to the replica."""
+        counts = self._upstreams.setdefault(replica, _Counts(self._clock()))
+        return Counted(counts, self._clock)
+
+    def request(self) -> Counted:
+        """Count one accepted request."""
+        self._accepted += 1
+        self._idle.clear()
+        return Counted(self._requests, self._clock, self._note_end)
+
+    def note_resumed(self) -> None:
+        """Count a request whose stream changed its upstream (once per request)."""
+        self._resumed += 1
+
+    async def until_idle(self) -> None:
+        """Return once every accepted request has ended."""
+        await self._idle.wait()
+
+    def prune(self, keep: Collection[str]) -> None:
+        """Forget replicas outside ``keep`` that have nothing in flight, so that the memory stays bounded."""
+        self._upstreams = {name: c for name, c in self._upstreams.items() if name in keep or c.in_flight}
+
+    def status(self, *, applied_version: int, boot_id: str, mode: str, replicas: Iterable[str] = ()) -> GatewayStatus:
+        """Return the counts as of now, for ``replicas`` and whatever else has been sent something."""
+        now = self._clock()
+        for name in replicas:
+            self._upstreams.setdefault(name, _Counts(now))
+        return GatewayStatus(
+            applied_version=applied_version,
+            boot_id=boot_id,
+            upstreams=tuple(_upstream_status(name, counts, now) for name, counts in self._upstreams.items()),
+            accepted=self._accepted,
+            ok=self._requests.outcomes[Outcome.OK],
+            failed=self._requests.outcomes[Outcome.FAILED],
+            truncated=self._requests.outcomes[Outcome.TRUNCATED],
+            cancelled=self._requests.outcomes[Outcome.CANCELLED],
+            resumed=self._resumed,
+            mode=mode,
+        )
+
+    def _note_end(self) -> None:
+        if self._requests.in_flight == 0:
+            self._idle.set()
+
+
+def _upstream_status(replica: str, counts: _Counts, now: float) -> UpstreamStatus:
+    counts.change(0, now)
+    return UpstreamStatus(
+        replica=replica,
+        in_flight=counts.in_flight,
+        request_seconds=counts.seconds,
+        ok=counts.outcomes[Outcome.OK],
+        failed=counts.outcomes[Outcome.FAILED],
+        truncated=counts.outcomes[Outcome.TRUNCATED],
+        resumed=counts.outcomes[Outcome.RESUMED],
+        cancelled=counts.outcomes[Outcome.CANCELLED],
+    )
