@@ -1,0 +1,167 @@
+"""Run the gateway beside us: start it as a detached process, find it, stop it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from orchestrator.errors import Conflict, EngineMissing, GatewayUnavailable, GreenctlError, PortBusy, ProviderError
+from orchestrator.gateway.instance import LOG_FILE, GatewayInfo, holder, running
+from orchestrator.gateway.leftovers import clean_up
+from orchestrator.gateway.options import Options, Progress
+from orchestrator.gateway.sockets import FOLDER, gateway_folder
+
+__all__ = ["GatewayInfo", "running", "start", "stop"]
+
+START_SECONDS: Final = 120.0
+"""Ten on an idle machine; starting Ray beside engines that load their weights takes several times as long."""
+
+STOP_SECONDS: Final = 20.0
+"""Beyond the drain: for Ray to end its processes."""
+
+PROGRESS_MARK: Final = "gateway: "
+"""Lines of the log that begin so are meant for whoever started the gateway."""
+
+_MAX_LOG_BYTES = 8 * 1024 * 1024
+_POLL_SECONDS = 0.05
+_children: list[subprocess.Popen[bytes]] = []
+"""Gateways that we started: they live on without us, but one that ends while we live has to be reaped."""
+
+_ERROR = re.compile(r"error: (?P<message>.*) \[(?P<code>\w+)\]")
+_ERRORS: dict[str, type[GreenctlError]] = {e.code: e for e in (Conflict, EngineMissing, GatewayUnavailable, PortBusy)}
+
+
+def start(
+    options: Options, *, progress: Progress | None = None, deadline_seconds: float = START_SECONDS
+) -> GatewayInfo:
+    """Start a gateway that outlives us, and return once it serves; one that already runs so is returned as it is.
+
+    Raises ``PortBusy``, ``Conflict`` when another gateway runs from the state directory, ``EngineMissing`` without Ray
+    and ``ProviderError`` for whatever else kept it from serving by the deadline; then nothing of it is left running.
+    """
+    if (found := running(options.state_dir)) is not None:
+        if (found.host, found.port) == (options.host, options.port):
+            return found
+        raise Conflict(f"a gateway already runs from this state directory, on {found.url}", hint="Stop it first.")
+    _children[:] = [child for child in _children if child.poll() is None]
+    log = gateway_folder(options.state_dir) / LOG_FILE
+    _keep_short(log)
+    with log.open("ab") as output:
+        log.chmod(0o600)
+        reader = _LogReader(log, output.tell())
+        child = subprocess.Popen(  # noqa: S603  # an argument list of our own; no shell
+            [sys.executable, "-m", "orchestrator.gateway", *options.arguments()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": _import_path()},
+        )
+    _children.append(child)
+    try:
+        return _await_ready(child, options, reader, progress or (lambda _: None), deadline_seconds)
+    except BaseException:
+        _end(child)
+        clean_up(gateway_folder(options.state_dir))
+        raise
+
+
+def stop(state_dir: Path, *, deadline_seconds: float = STOP_SECONDS) -> bool:
+    """Stop the gateway of this state directory and return whether there was one; afterwards nothing of it runs.
+
+    ``deadline_seconds`` should exceed the gateway's drain time; after it the gateway is killed.
+    """
+    folder = state_dir / FOLDER
+    pid = holder(folder)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + deadline_seconds
+        while holder(folder) == pid and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        if holder(folder) == pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    return clean_up(folder) > 0 or pid is not None
+
+
+def _await_ready(
+    child: subprocess.Popen[bytes], options: Options, log: _LogReader, progress: Progress, deadline_seconds: float
+) -> GatewayInfo:
+    deadline = time.monotonic() + deadline_seconds
+    while time.monotonic() < deadline:
+        ended = child.poll() is not None
+        for line in log.new_lines():
+            progress(line)
+        if ended:
+            raise log.failure(child.returncode)
+        info = running(options.state_dir)
+        if info is not None and info.pid == child.pid:
+            return info
+        time.sleep(_POLL_SECONDS)
+    raise ProviderError(
+        f"the gateway did not serve within {deadline_seconds:g} s", hint=f"The end of {log.path} may say why."
+    )
+
+
+class _LogReader:
+    """What the gateway says about its start, as it is written."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self.path = path
+        self._offset = offset
+        self._error: tuple[str, str] | None = None
+        self._hint: str | None = None
+
+    def new_lines(self) -> list[str]:
+        """Return what was said since the last call, errors and hints excepted."""
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            text, end, _ = file.read().rpartition(b"\n")
+        self._offset += len(text) + len(end)
+        lines = text.decode(errors="replace").splitlines()
+        said = [line.removeprefix(PROGRESS_MARK) for line in lines if line.startswith(PROGRESS_MARK)]
+        return [line for line in said if not self._is_trouble(line)]
+
+    def failure(self, status: int) -> GreenctlError:
+        """Return the error that the gateway ended with."""
+        if self._error is None:
+            return ProviderError(f"the gateway ended with status {status}", hint=f"The end of {self.path} says why.")
+        message, code = self._error
+        return _ERRORS.get(code, ProviderError)(message, hint=self._hint)
+
+    def _is_trouble(self, line: str) -> bool:
+        if (error := _ERROR.fullmatch(line)) is not None:
+            self._error = error["message"], error["code"]
+        elif line.startswith("hint: "):
+            self._hint = line.removeprefix("hint: ")
+        else:
+            return False
+        return True
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _keep_short(log: Path) -> None:
+    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+
+
+def _import_path() -> str:
+    """Let the child import us from where we were imported, installed or not."""
+    root = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)

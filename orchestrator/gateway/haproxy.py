@@ -1,0 +1,74 @@
+"""Tighten the HAProxy configuration that Ray Serve writes.
+
+Ray Serve generates the file at every change and starts HAProxy by a path that can be set. We set it to a small
+launcher that edits the file first: the statistics and metrics pages listen on the loopback address instead of on all
+interfaces, clients must send their request headers within a time, and when no gateway process is up the client gets
+an OpenAI-shaped 503 with ``Retry-After`` instead of an empty 500.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import Final
+
+from orchestrator.gateway.replies import RETRY_AFTER_SECONDS
+
+REQUEST_SECONDS: Final = 30
+
+_OPEN_BIND = re.compile(r"^(\s*bind )(?:\*)?:(\d+)\s*$", re.MULTILINE)
+_DEFAULTS = re.compile(r"^defaults\n\s*mode http\n", re.MULTILINE)
+_ERROR_FILE = re.compile(r"^(\s*errorfile 50[234]) .*$", re.MULTILINE)
+
+
+def tightened(config: str, error_file: str) -> str:
+    """Return the configuration with our changes; what is not recognised stays as it is."""
+    config = _OPEN_BIND.sub(r"\g<1>127.0.0.1:\g<2>", config)
+    config = _DEFAULTS.sub(lambda m: f"{m.group()}    timeout http-request {REQUEST_SECONDS}s\n", config)
+    return _ERROR_FILE.sub(lambda m: f"{m.group(1)} {error_file}", config)
+
+
+def error_response() -> str:
+    """Return the raw response for "no gateway process is up"."""
+    message = "The gateway is starting or restarting; try again shortly."
+    error = {"message": message, "type": "service_unavailable", "param": None, "code": "gateway_restarting"}
+    body = json.dumps({"error": error})
+    head = (
+        "HTTP/1.1 503 Service Unavailable",
+        f"content-length: {len(body)}",
+        "content-type: application/json",
+        f"retry-after: {RETRY_AFTER_SECONDS}",
+        "connection: close",
+    )
+    return "\r\n".join([*head, "", body])
+
+
+def write_launcher(folder: Path, haproxy: str) -> Path:
+    """Write the launcher and the error page; return the launcher's path."""
+    error_file = folder / "503.http"
+    error_file.write_text(error_response(), encoding="utf-8", newline="")
+    root = str(Path(__file__).resolve().parents[2])
+    launcher = folder / "haproxy"
+    launcher.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        f"sys.path.insert(0, {root!r})\n"
+        "from orchestrator.gateway.haproxy import launch\n"
+        f"launch({haproxy!r}, {str(error_file)!r})\n",
+        encoding="utf-8",
+    )
+    launcher.chmod(stat.S_IRWXU)
+    return launcher
+
+
+def launch(haproxy: str, error_file: str) -> None:
+    """Edit the configuration named by ``-f`` and become HAProxy, with the same arguments and process id."""
+    arguments = sys.argv[1:]
+    if "-f" in arguments:
+        config = Path(arguments[arguments.index("-f") + 1])
+        config.write_text(tightened(config.read_text(encoding="utf-8"), error_file), encoding="utf-8")
+    os.execv(haproxy, [haproxy, *arguments])  # noqa: S606  # no shell, and the arguments are Ray's own

