@@ -1,0 +1,288 @@
+"""What the one acting controller may write. Each write first locks the epoch's row and compares, in its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, select, update
+
+from orchestrator.domain.carbon import Reading
+from orchestrator.domain.decision import Decision
+from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.records import (
+    EventKind,
+    Intent,
+    IntentState,
+    OperationState,
+    Placement,
+    ServiceState,
+)
+from orchestrator.domain.replica import ENDED, Replica, ReplicaState
+from orchestrator.store import mappers, tables
+from orchestrator.store.database import Database
+from orchestrator.store.inserts import insert_all_new, insert_new
+from orchestrator.store.records import SqlRecords
+from orchestrator.store.requests import require_service
+from orchestrator.store.rules import (
+    ROUTING_VERSION,
+    check_arrow,
+    check_launch,
+    check_weight,
+    operation_changes,
+    superseded,
+    unknown,
+    unknown_service,
+)
+from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
+
+V = TypeVar("V")
+
+
+class SqlJournal(SqlRecords):
+    """The ``Journal`` port over a database. Every write raises ``LeaseHeld`` once a newer epoch was claimed.
+
+    Writing about something that was never recorded is a ``ValueError`` (``UnknownService`` for a service).
+    """
+
+    def __init__(self, database: Database, epoch: int) -> None:
+        super().__init__(database)
+        self._epoch = epoch
+
+    @property
+    def epoch(self) -> int:
+        """Our turn's number."""
+        return self._epoch
+
+    def start_replica(self, replica: Replica, intent: Intent, placement: Placement) -> None:
+        """Commit a PENDING replica with its PLANNED launch intent, before anything is bought. Idempotent by name."""
+        check_launch(replica, intent, placement)
+        new, plan, place = tidy(replica), tidy(intent), tidy(placement)
+
+        def work(tx: Connection) -> None:
+            require_service(tx, new.service)
+            if not insert_new(tx, tables.replicas, mappers.row_of(new)):
+                return
+            if not insert_new(tx, tables.intents, mappers.row_of(plan)):
+                raise ValueError(f"intent {plan.id} already belongs to another replica")
+            tx.execute(tables.placements.insert().values(**mappers.row_of(place)))
+
+        self._write(work)
+
+    def move_replica(self, name: str, to: ReplicaState, now: datetime, reason: str = "") -> Replica:
+        """Change the state along ``NEXT_STATES``; raises ``ValueError`` for any other arrow.
+
+        Ends the placement when the new state is final. An empty reason keeps the one before.
+        """
+        at, why = tidy_instant(now), tidy_text(reason)
+
+        def work(tx: Connection) -> Replica:
+            old = _replica(tx, name)
+            check_arrow(name, old.state, to)
+            change: dict[str, Any] = {"state": to, "state_since": at, "reason": why or old.reason}
+            if to is ReplicaState.READY:
+                change["ready_at"] = at
+            if to in ENDED:
+                change["ended_at"] = at
+                table = tables.placements
+                ending = update(table).where(table.c.replica == name, table.c.ended_at.is_(None))
+                tx.execute(ending.values(ended_at=at, end_reason=why or to.value))
+            return _change_replica(tx, name, change)
+
+        return self._write(work)
+
+    def update_replica(
+        self,
+        name: str,
+        *,
+        endpoint: str | None = None,
+        weight_percent: int | None = None,
+        cleaned_up: bool | None = None,
+        now: datetime,
+    ) -> Replica:
+        """Change what is not the state; only what is given. ``weight_since`` follows a weight that really changes."""
+        at = tidy_instant(now)
+        given = {
+            "endpoint": endpoint and tidy_text(endpoint),
+            "weight_percent": weight_percent,
+            "cleaned_up": cleaned_up,
+        }
+        if weight_percent is not None:
+            check_weight(name, weight_percent)
+
+        def work(tx: Connection) -> Replica:
+            old = _replica(tx, name)
+            change: dict[str, Any] = {column: value for column, value in given.items() if value is not None}
+            if weight_percent is not None and weight_percent != old.weight_percent:
+                change["weight_since"] = at
+            return _change_replica(tx, name, change) if change else old
+
+        return self._write(work)
+
+    def add_intent(self, intent: Intent) -> None:
+        """Commit a further intent (a termination). Idempotent by id."""
+        plan = tidy(intent)
+
+        def work(tx: Connection) -> None:
+            _replica(tx, plan.replica)
+            require_service(tx, plan.service)
+            insert_new(tx, tables.intents, mappers.row_of(plan))
+
+        self._write(work)
+
+    def set_intent(self, intent_id: str, state: IntentState, now: datetime, detail: str = "") -> None:
+        """Record how far an intent has come. An empty detail keeps the one before."""
+        change: dict[str, Any] = {"state": state, "updated_at": tidy_instant(now)}
+        if detail:
+            change["detail"] = tidy_text(detail)
+        table = tables.intents
+
+        def work(tx: Connection) -> None:
+            if tx.execute(update(table).where(table.c.id == intent_id).values(**change)).rowcount == 0:
+                raise unknown("intent", intent_id)
+
+        self._write(work)
+
+    def set_operation(
+        self, operation_id: str, state: OperationState, now: datetime, *, error_code: str = "", error: str = ""
+    ) -> None:
+        """Record how far a request has come.
+
+        What is done or failed stays so: the same again changes nothing, anything else is a ``ValueError``.
+        """
+        change = {"state": state, "updated_at": tidy_instant(now)}
+        words = {"error_code": tidy_text(error_code), "error": tidy_text(error)}
+        table = tables.operations
+
+        def work(tx: Connection) -> None:
+            old = tx.execute(select(table.c.state).where(table.c.id == operation_id)).scalar_one_or_none()
+            if old is None:
+                raise unknown("operation", operation_id)
+            if operation_changes(operation_id, old, state):
+                tx.execute(update(table).where(table.c.id == operation_id).values(**change, **words))
+
+        self._write(work)
+
+    def set_service_state(self, service: str, state: ServiceState, now: datetime) -> None:
+        """Record that a service is going down, or is down. Raises ``UnknownService``."""
+        change = {"state": state, "updated_at": tidy_instant(now)}
+        table = tables.services
+
+        def work(tx: Connection) -> None:
+            if tx.execute(update(table).where(table.c.name == service).values(**change)).rowcount == 0:
+                raise unknown_service(service)
+
+        self._write(work)
+
+    def restore_revision(self, service: str, revision: int, now: datetime) -> None:
+        """Make an older revision the current one again, after a deploy that failed.
+
+        Raises ``UnknownService``, and ``ValueError`` when the service never had that revision.
+        """
+        change = {"revision": revision, "updated_at": tidy_instant(now)}
+        known = tables.spec_revisions
+        query = select(known.c.revision).where(known.c.service == service, known.c.revision == revision)
+
+        def work(tx: Connection) -> None:
+            require_service(tx, service)
+            if tx.execute(query).first() is None:
+                raise unknown("revision", f"{service}@{revision}")
+            tx.execute(update(tables.services).where(tables.services.c.name == service).values(**change))
+
+        self._write(work)
+
+    def record_decision(self, decision: Decision, signals: Sequence[Reading]) -> None:
+        """Keep a decision and the signals it used. Idempotent by id."""
+        why = tidy(decision)
+        row = mappers.decision_row(why)
+        verdicts = mappers.verdict_rows(why)
+        readings = [mappers.reading_row(why.id, i, tidy(reading)) for i, reading in enumerate(signals)]
+
+        def work(tx: Connection) -> None:
+            require_service(tx, why.service)
+            if insert_new(tx, tables.decisions, row):
+                insert_all_new(tx, tables.verdicts, verdicts)
+                insert_all_new(tx, tables.signals_used, readings)
+
+        self._write(work)
+
+    def record_energy(self, samples: Sequence[EnergySample]) -> None:
+        """Keep samples, all or none; a sample of the same replica and window start is kept once."""
+        kept = [tidy(sample) for sample in samples]
+        rows = [mappers.energy_row(sample) for sample in kept]
+
+        def work(tx: Connection) -> None:
+            for name in sorted({sample.replica for sample in kept}):
+                _replica(tx, name)
+            for name in sorted({sample.service for sample in kept}):
+                require_service(tx, name)
+            insert_all_new(tx, tables.energy_samples, rows)
+
+        self._write(work)
+
+    def record_event(
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        service: str,
+        at: datetime,
+        wall_at: datetime,
+        replica: str = "",
+        detail_json: str = "{}",
+    ) -> None:
+        """Append one line of history."""
+        row = {
+            "kind": kind,
+            "text": tidy_text(text),
+            "service": tidy_text(service),
+            "replica": tidy_text(replica),
+            "at": tidy_instant(at),
+            "wall_at": tidy_instant(wall_at),
+            "detail_json": tidy_text(detail_json),
+        }
+        self._write(lambda tx: tx.execute(tables.events.insert().values(**row)))
+
+    def next_routing_version(self) -> int:
+        """Return a number larger than any before, over restarts."""
+        table = tables.counters
+
+        def work(tx: Connection) -> int:
+            insert_new(tx, table, {"name": ROUTING_VERSION, "value": 0})
+            tx.execute(update(table).where(table.c.name == ROUTING_VERSION).values(value=table.c.value + 1))
+            return int(tx.execute(select(table.c.value).where(table.c.name == ROUTING_VERSION)).scalar_one())
+
+        return self._write(work)
+
+    def _write(self, work: Callable[[Connection], V]) -> V:
+        def fenced(tx: Connection) -> V:
+            self._check_turn(tx)
+            return work(tx)
+
+        return self._database.write(fenced)
+
+    def _check_turn(self, tx: Connection) -> None:
+        """Compare epochs under a lock, so that a claim waits for us or we see it.
+
+        The lock is exclusive on purpose: journal writes follow one another, and therefore events are committed in the
+        order of their ids and nobody who reads on from the last id misses one.
+        """
+        newest = tx.execute(select(tables.deployment.c.epoch).with_for_update()).scalar_one_or_none() or 0
+        if newest != self._epoch:
+            table = tables.controllers
+            holder = tx.execute(select(table.c.holder).where(table.c.epoch == newest)).scalar_one_or_none()
+            raise superseded(self._epoch, newest, holder or "")
+
+
+def _replica(tx: Connection, name: str) -> Replica:
+    """Read the replica as it is now. The epoch's lock keeps everybody else from changing it meanwhile."""
+    row = tx.execute(select(tables.replicas).where(tables.replicas.c.name == name)).first()
+    if row is None:
+        raise unknown("replica", name)
+    return mappers.replica_from(row)
+
+
+def _change_replica(tx: Connection, name: str, change: dict[str, Any]) -> Replica:
+    tx.execute(update(tables.replicas).where(tables.replicas.c.name == name).values(**change))
+    return _replica(tx, name)

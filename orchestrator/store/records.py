@@ -1,0 +1,156 @@
+"""Reading: each method is one short transaction.
+
+What is ordered by text is sorted here: PostgreSQL would follow the database's language, SQLite the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from sqlalchemy import Connection, Select, Table, and_, not_, select
+
+from orchestrator.domain.carbon import Reading
+from orchestrator.domain.decision import Decision
+from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.records import Event, Intent, Operation, Placement, ServiceRecord
+from orchestrator.domain.replica import ENDED, Replica
+from orchestrator.domain.time import Window
+from orchestrator.store import mappers, tables
+from orchestrator.store.database import Database
+from orchestrator.store.inserts import insert_new
+from orchestrator.store.rules import OPEN_INTENTS, OPEN_OPERATIONS
+from orchestrator.store.tidy import tidy_instant
+
+V = TypeVar("V")
+AnySelect = Select[*tuple[Any, ...]]
+
+UID_HEX_DIGITS = 16
+"""64 random bits: a million installations that share one cloud account collide with a chance of 3 in 10^8."""
+
+
+class SqlRecords:
+    """The ``Records`` port over a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def deployment_uid(self) -> str:
+        """Return this installation's unique id, made on first use."""
+        uid = self._database.read(_uid)
+        return uid if uid is not None else self._database.write(ensure_deployment)
+
+    def services(self) -> Sequence[ServiceRecord]:
+        """Return all services by name, those that are down included."""
+        return sorted(self._all(_SERVICES, mappers.service_from), key=lambda s: s.name)
+
+    def service(self, name: str) -> ServiceRecord | None:
+        """Return the service with its newest revision."""
+        return self._first(_SERVICES.where(tables.services.c.name == name), mappers.service_from)
+
+    def replicas(self, service: str | None = None, *, ended: bool = False) -> Sequence[Replica]:
+        """Return replicas by service, slot and age. Without ``ended``, those that live or are not yet cleaned up."""
+        table = tables.replicas
+        query = _of_service(table, service).order_by(table.c.seq)
+        if not ended:
+            query = query.where(not_(and_(table.c.state.in_(ENDED), table.c.cleaned_up == True)))  # noqa: E712  # SQL
+        return sorted(self._all(query, mappers.replica_from), key=lambda r: (r.service, r.slot))
+
+    def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:
+        """Return requests in order of arrival."""
+        table = tables.operations
+        query = _of_service(table, service).order_by(table.c.seq)
+        if open_only:
+            query = query.where(table.c.state.in_(OPEN_OPERATIONS))
+        return self._all(query, mappers.operation_from)
+
+    def operation(self, operation_id: str) -> Operation | None:
+        """Return one request."""
+        return self._first(
+            select(tables.operations).where(tables.operations.c.id == operation_id), mappers.operation_from
+        )
+
+    def decisions(self, service: str, *, limit: int = 50) -> Sequence[Decision]:
+        """Return decisions, newest first."""
+        table = tables.decisions
+        query = _of_service(table, service).order_by(table.c.seq.desc()).limit(max(0, limit))
+        return self._all(query, mappers.decision_from)
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """Return one decision by id."""
+        return self._first(select(tables.decisions).where(tables.decisions.c.id == decision_id), mappers.decision_from)
+
+    def signals_used(self, decision_id: str) -> Sequence[Reading]:
+        """Return the signals that a decision was recorded with, in their order; none when there is no such decision."""
+        table = tables.signals_used
+        query = select(table).where(table.c.decision_id == decision_id).order_by(table.c.ordinal)
+        return self._all(query, mappers.reading_from)
+
+    def placements(self, service: str) -> Sequence[Placement]:
+        """Return where replicas stood, in order of their launches."""
+        return self._all(
+            _of_service(tables.placements, service).order_by(tables.placements.c.seq), mappers.placement_from
+        )
+
+    def intents(self, service: str | None = None, *, open_only: bool = False) -> Sequence[Intent]:
+        """Return intents in the order in which they were committed."""
+        table = tables.intents
+        query = _of_service(table, service).order_by(table.c.seq)
+        if open_only:
+            query = query.where(table.c.state.in_(OPEN_INTENTS))
+        return self._all(query, mappers.intent_from)
+
+    def events(self, service: str | None = None, *, after_id: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """Return events with a larger id, oldest first."""
+        table = tables.events
+        query = _of_service(table, service).where(table.c.id > after_id).order_by(table.c.id).limit(max(0, limit))
+        return self._all(query, mappers.event_from)
+
+    def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
+        """Return energy samples whose window starts inside, oldest first."""
+        table = tables.energy_samples
+        query = _of_service(table, service).order_by(table.c.window_start)
+        if window is not None:
+            start, end = tidy_instant(window.start), tidy_instant(window.end)
+            query = query.where(table.c.window_start >= start, table.c.window_start < end)
+        return sorted(self._all(query, mappers.energy_from), key=lambda s: (s.window.start, s.replica))
+
+    def _all(self, query: AnySelect, read: Callable[[mappers.AnyRow], V]) -> list[V]:
+        return self._database.read(lambda tx: [read(row) for row in tx.execute(query)])
+
+    def _first(self, query: AnySelect, read: Callable[[mappers.AnyRow], V]) -> V | None:
+        def work(tx: Connection) -> V | None:
+            row = tx.execute(query).first()
+            return None if row is None else read(row)
+
+        return self._database.read(work)
+
+
+def ensure_deployment(tx: Connection) -> str:
+    """Make the one row that holds our id and the epoch, unless it is there; return the id."""
+    uid = uuid4().hex[:UID_HEX_DIGITS]
+    insert_new(tx, tables.deployment, {"singleton": 1, "uid": uid, "epoch": 0})
+    return str(tx.execute(select(tables.deployment.c.uid)).scalar_one())
+
+
+def _uid(tx: Connection) -> str | None:
+    return tx.execute(select(tables.deployment.c.uid)).scalar_one_or_none()
+
+
+def _of_service(table: Table, service: str | None) -> AnySelect:
+    query = select(table)
+    return query if service is None else query.where(table.c.service == service)
+
+
+_SERVICES = select(
+    tables.services,
+    tables.spec_revisions.c.spec,
+    tables.spec_revisions.c.digest.label("spec_digest"),
+).join(
+    tables.spec_revisions,
+    and_(
+        tables.spec_revisions.c.service == tables.services.c.name,
+        tables.spec_revisions.c.revision == tables.services.c.revision,
+    ),
+)

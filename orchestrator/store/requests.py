@@ -1,0 +1,109 @@
+"""What the command line may write: wishes, never facts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, Select, func, select, update
+
+from orchestrator.domain.records import Operation, ServiceState
+from orchestrator.domain.service import ServiceSpec
+from orchestrator.store import mappers, tables
+from orchestrator.store.codec import SPECS, spec_digest
+from orchestrator.store.inserts import insert_new
+from orchestrator.store.records import SqlRecords
+from orchestrator.store.rules import OPEN_OPERATIONS, check_deploy, conflicting, unknown_service, used_operation
+from orchestrator.store.tidy import tidy, tidy_instant
+
+
+class SqlRequests(SqlRecords):
+    """The ``Requests`` port over a database."""
+
+    def submit_deploy(self, spec: ServiceSpec, operation: Operation) -> int:
+        """Store a new revision and the request in one transaction; returns the revision.
+
+        A service that was down is active again. Submitting the same operation id again changes nothing and returns the
+        revision of the first time. Raises ``Conflict`` when another operation of the service is open.
+        """
+        check_deploy(spec, operation)
+        document, wish = SPECS.encode(spec), tidy(operation)
+
+        def work(tx: Connection) -> int:
+            _lock_service(tx, wish)
+            known = tx.execute(_revision_by(wish.id)).scalar_one_or_none()
+            if known is not None:
+                return int(known)
+            if not _insert_operation(tx, wish):
+                raise used_operation(wish.id)
+            revision = _next_revision(tx, wish.service)
+            table = tables.services
+            change = {"revision": revision, "state": ServiceState.ACTIVE, "updated_at": wish.created_at}
+            tx.execute(update(table).where(table.c.name == wish.service).values(**change))
+            row = {"service": wish.service, "revision": revision, "digest": spec_digest(spec), "spec": document}
+            tx.execute(tables.spec_revisions.insert().values(**row, operation_id=wish.id, created_at=wish.created_at))
+            return revision
+
+        return self._database.write(work)
+
+    def submit(self, operation: Operation) -> None:
+        """Store a request; the same id again changes nothing.
+
+        Raises ``UnknownService``, or ``Conflict`` when another one of the service is open.
+        """
+        wish = tidy(operation)
+
+        def work(tx: Connection) -> None:
+            require_service(tx, wish.service)
+            _insert_operation(tx, wish)
+
+        self._database.write(work)
+
+    def set_paused(self, service: str, *, paused: bool, now: datetime) -> None:
+        """Hold or allow voluntary moves. Raises ``UnknownService``."""
+        at = tidy_instant(now)
+
+        def work(tx: Connection) -> None:
+            table = tables.services
+            change = update(table).where(table.c.name == service).values(paused=paused, updated_at=at)
+            if tx.execute(change).rowcount == 0:
+                raise unknown_service(service)
+
+        self._database.write(work)
+
+
+def require_service(tx: Connection, name: str) -> None:
+    """Raise ``UnknownService`` unless it is recorded."""
+    if tx.execute(select(tables.services.c.name).where(tables.services.c.name == name)).first() is None:
+        raise unknown_service(name)
+
+
+def _lock_service(tx: Connection, wish: Operation) -> None:
+    """Make the service unless it is there, and keep others from giving it a revision meanwhile."""
+    table, at = tables.services, wish.created_at
+    new = {"name": wish.service, "revision": 0, "state": ServiceState.ACTIVE, "paused": False}
+    insert_new(tx, table, new | {"created_at": at, "updated_at": at})
+    tx.execute(select(table.c.revision).where(table.c.name == wish.service).with_for_update(key_share=True))
+
+
+def _next_revision(tx: Connection, service: str) -> int:
+    """Count on from the newest, which is not the current one when an older one was restored."""
+    table = tables.spec_revisions
+    newest = tx.execute(select(func.max(table.c.revision)).where(table.c.service == service)).scalar_one()
+    return int(newest or 0) + 1
+
+
+def _insert_operation(tx: Connection, wish: Operation) -> bool:
+    """Insert the request; returns whether its id is new. The partial unique index decides who comes first."""
+    table = tables.operations
+    if insert_new(tx, table, mappers.row_of(wish)):
+        return True
+    if tx.execute(select(table.c.id).where(table.c.id == wish.id)).first() is not None:
+        return False
+    open_one = select(table).where(table.c.service == wish.service, table.c.state.in_(OPEN_OPERATIONS))
+    row = tx.execute(open_one).first()
+    raise conflicting(wish, None if row is None else mappers.operation_from(row))
+
+
+def _revision_by(operation_id: str) -> Select[int]:
+    table = tables.spec_revisions
+    return select(table.c.revision).where(table.c.operation_id == operation_id)

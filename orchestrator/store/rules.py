@@ -1,0 +1,98 @@
+"""What may be written, decided once for both stores. Every refusal is raised before anything is changed."""
+
+from __future__ import annotations
+
+from orchestrator.domain.decision import Decision, Verdict
+from orchestrator.domain.records import Intent, IntentState, Operation, OperationState, Placement
+from orchestrator.domain.replica import ENDED, NEXT_STATES, Replica, ReplicaState
+from orchestrator.domain.service import ServiceSpec
+from orchestrator.errors import Conflict, LeaseHeld, UnknownService
+
+OPEN_OPERATIONS = (OperationState.QUEUED, OperationState.RUNNING)
+OPEN_INTENTS = (IntentState.PLANNED, IntentState.ISSUED)
+ROUTING_VERSION = "routing_version"
+FULL_WEIGHT_PERCENT = 100
+
+
+def is_finished_with(replica: Replica) -> bool:
+    """Whether the replica needs no more attention: ended, and nothing of it is left."""
+    return replica.state in ENDED and replica.cleaned_up
+
+
+def check_arrow(name: str, now_in: ReplicaState, to: ReplicaState) -> None:
+    """Allow the arrows of ``NEXT_STATES``; any other is a ``ValueError``."""
+    if to not in NEXT_STATES[now_in]:
+        raise ValueError(f"replica {name} cannot go from {now_in} to {to}")
+
+
+def check_launch(replica: Replica, intent: Intent, placement: Placement) -> None:
+    """Allow a pending replica with its own planned intent and placement; anything else is a ``ValueError``."""
+    if replica.state is not ReplicaState.PENDING or intent.state is not IntentState.PLANNED:
+        raise ValueError(f"replica {replica.name} must begin pending, with a planned intent")
+    if {replica.name, intent.replica, placement.replica} != {replica.name} or replica.intent_id != intent.id:
+        raise ValueError(f"replica {replica.name}, its intent and its placement name different things")
+    if {replica.service, intent.service, placement.service} != {replica.service}:
+        raise ValueError(f"replica {replica.name}, its intent and its placement belong to different services")
+    check_weight(replica.name, replica.weight_percent)
+
+
+def check_weight(name: str, weight_percent: int) -> None:
+    """Allow 0..100."""
+    if not 0 <= weight_percent <= FULL_WEIGHT_PERCENT:
+        raise ValueError(f"replica {name} cannot weigh {weight_percent} percent")
+
+
+def check_deploy(spec: ServiceSpec, operation: Operation) -> None:
+    """Allow an operation about the spec's own service."""
+    if operation.service != spec.name:
+        raise ValueError(f"operation {operation.id} is about {operation.service}, the spec about {spec.name}")
+
+
+def operation_changes(operation_id: str, now_in: OperationState, to: OperationState) -> bool:
+    """Whether there is something to write.
+
+    What is final stays as it is: the same again is nothing to write, another state is a ``ValueError``.
+    """
+    if now_in in OPEN_OPERATIONS:
+        return True
+    if to is not now_in:
+        raise ValueError(f"operation {operation_id} is {now_in} for good, not {to}")
+    return False
+
+
+def deciding_verdicts(decision: Decision) -> list[tuple[str, Verdict]]:
+    """Pick what the verdict table keeps, each with the offer or replica that it is about.
+
+    That is every rule that failed, and all rules of what was chosen or compared. A decision weighs hundreds of offers;
+    the rest stays in its document.
+    """
+    offers = [(a.offer_id, v) for a in decision.assessments for v in a.verdicts if a.chosen or not v.passed]
+    moves = [(c.replica, v) for c in decision.comparisons for v in c.verdicts]
+    return offers + moves
+
+
+def used_operation(operation_id: str) -> ValueError:
+    """Say that an operation's id was already given to something else: a mistake of the caller."""
+    return ValueError(f"operation {operation_id} is recorded, and is not this deploy")
+
+
+def superseded(mine: int, newest: int, holder: str) -> LeaseHeld:
+    """Say that our turn is over."""
+    return LeaseHeld(f"{holder or 'another controller'} took over (epoch {newest}); epoch {mine} can write no more")
+
+
+def conflicting(wanted: Operation, other: Operation | None) -> Conflict:
+    """Say which request is in the way."""
+    if other is None:
+        return Conflict(f"another change of {wanted.service} was under way")
+    return Conflict(f"{wanted.service}: {other.kind} {other.id} is still {other.state}")
+
+
+def unknown_service(name: str) -> UnknownService:
+    """Say that there is no such service."""
+    return UnknownService(f"no service {name!r} is recorded")
+
+
+def unknown(kind: str, name: str) -> ValueError:
+    """Say that the journal was asked to change what it never recorded: a mistake of the caller."""
+    return ValueError(f"no {kind} {name!r} is recorded")

@@ -1,0 +1,78 @@
+"""The memory in a database: what :class:`Store` promises, over SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection, select, update
+
+from orchestrator.store import tables
+from orchestrator.store.address import Address, parse_address
+from orchestrator.store.database import PATIENCE_SECONDS, Database
+from orchestrator.store.files import prepare_file
+from orchestrator.store.journal import SqlJournal
+from orchestrator.store.records import ensure_deployment
+from orchestrator.store.requests import SqlRequests
+from orchestrator.store.schema import bring_up_to_date
+from orchestrator.store.tidy import tidy_instant, tidy_text
+
+
+class SqlStore(SqlRequests):
+    """The ``Store`` port. Safe to use from several threads, and from several processes at once.
+
+    Making one contacts nothing; :meth:`open` is the way in that checks and migrates. ``patience_seconds`` bounds the
+    wait for other processes' transactions, after which a method raises ``StoreUnavailable``.
+    """
+
+    def __init__(self, url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        super().__init__(Database(parse_address(url), patience_seconds))
+
+    @classmethod
+    def open(cls, url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> Self:
+        """Open the database, making and migrating it as needed. A refusal changes nothing.
+
+        Raises ``InvalidSettings`` (not a URL for us), ``StoreUnavailable`` (unreachable, unwritable, damaged, or SQLite
+        on a network file system), ``DiskFull``, ``StoreIncompatible`` (a newer schema, or somebody else's tables).
+        """
+        store = cls(url, patience_seconds=patience_seconds)
+        try:
+            if store.address.path is not None:
+                prepare_file(store.address.path)
+            bring_up_to_date(store._database)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @property
+    def address(self) -> Address:
+        """Where the database is; ``address.shown`` has no secrets."""
+        return self._database.address
+
+    def claim(self, holder: str, now: datetime) -> SqlJournal:
+        """Take the controller's turn: the epoch grows by one and older journals can write no more."""
+        row = {"holder": tidy_text(holder), "claimed_at": tidy_instant(now)}
+        table = tables.deployment
+
+        def work(tx: Connection) -> int:
+            ensure_deployment(tx)
+            tx.execute(update(table).values(epoch=table.c.epoch + 1))
+            epoch = int(tx.execute(select(table.c.epoch)).scalar_one())
+            tx.execute(tables.controllers.insert().values(epoch=epoch, **row))
+            return epoch
+
+        return SqlJournal(self._database, self._database.write(work))
+
+    def close(self) -> None:
+        """Let go of the connections. Journals of this store share them."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
