@@ -1,0 +1,121 @@
+"""Several carbon sources in order: for each zone the first one that answers, with its own provenance.
+
+Values are passed on as they are. Nothing is averaged, and a series never mixes two sources, because two vintages of the
+same grid can lie further apart than the difference that a decision turns on. An answer that is not what was asked for
+(another zone, another basis, dated later than ``now``) counts as none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.control.ports import CarbonSource
+from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Reading
+from orchestrator.domain.time import Instant, Window
+from orchestrator.errors import SignalUnavailable
+
+
+class CompositeCarbon:
+    """A :class:`~orchestrator.control.ports.CarbonSource` made of others, the preferred one first."""
+
+    def __init__(self, sources: Sequence[CarbonSource]) -> None:
+        """Raise ``ValueError`` without any source."""
+        if not sources:
+            message = "a composite needs at least one source"
+            raise ValueError(message)
+        self._sources = tuple(sources)
+        self._passed_over: dict[tuple[str, Basis], tuple[Gap, ...]] = {}
+
+    @property
+    def name(self) -> str:
+        """The sources' names in order; values carry the name of the one that said them."""
+        return " > ".join(source.name for source in self._sources)
+
+    async def zones(self) -> frozenset[str]:
+        """Return the zones of all sources that can be read. Raises ``SignalUnavailable`` when none can."""
+        found: set[str] = set()
+        failed: list[Gap] = []
+        for source in self._sources:
+            try:
+                found |= await source.zones()
+            except SignalUnavailable as error:
+                failed.append(Gap("*", error.message, source.name))
+        if len(failed) == len(self._sources):
+            raise SignalUnavailable(_sentence(failed))
+        return frozenset(found)
+
+    async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
+        """Return the first source's value, of whatever age; staleness is the policy's business.
+
+        Raises ``SignalUnavailable`` when no source can be read at all.
+        """
+        passed: list[Gap] = []
+        failures = 0
+        for source in self._sources:
+            try:
+                reading = await source.latest(zone, basis, now)
+            except SignalUnavailable as error:
+                failures += 1
+                reading = Gap(zone, error.message, source.name)
+            if isinstance(reading, CarbonIntensity):
+                reason = _mismatch([reading], zone, basis, now)
+                if not reason:
+                    self._passed_over[zone, basis] = tuple(passed)
+                    return reading
+                reading = Gap(zone, reason, source.name)
+            passed.append(reading)
+        self._passed_over[zone, basis] = tuple(passed)
+        if failures == len(self._sources):
+            raise SignalUnavailable(_sentence(passed))
+        return Gap(zone, _sentence(passed), self.name)
+
+    async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        """Return the first series that has a point. Raises ``SignalUnavailable`` when no source can be read."""
+        failed: list[Gap] = []
+        for source in self._sources:
+            try:
+                series = await source.history(zone, basis, window, now)
+            except SignalUnavailable as error:
+                failed.append(Gap(zone, error.message, source.name))
+                continue
+            if series.points and not _mismatch(series.points, zone, basis, now):
+                return series
+        if len(failed) == len(self._sources):
+            raise SignalUnavailable(_sentence(failed))
+        return CarbonSeries(zone, ())
+
+    async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
+        """Return the forecast of the source whose present value is used, else ``None``.
+
+        A forecast from another source than the present value would put a step at ``now`` that no grid makes.
+        """
+        for source in self._sources:
+            try:
+                if isinstance(await source.latest(zone, basis, now), Gap):
+                    continue
+                series = await source.forecast(zone, basis, window, now)
+            except SignalUnavailable:
+                continue
+            if series is not None and _mismatch(series.points, zone, basis, now):
+                return None
+            return series
+        return None
+
+    def passed_over(self, zone: str, basis: Basis) -> tuple[Gap, ...]:
+        """Say why earlier sources were passed over when the zone's latest value was last asked for, in order."""
+        return self._passed_over.get((zone, basis), ())
+
+
+def _mismatch(points: Sequence[CarbonIntensity], zone: str, basis: Basis, now: Instant) -> str:
+    for point in points:
+        if point.zone != zone:
+            return f"answered for zone {point.zone}"
+        if point.basis != basis:
+            return f"answered with {point.basis.accounting} {point.basis.factors} intensity"
+        if point.issued_at > now:
+            return "answered with a value issued in the future"
+    return ""
+
+
+def _sentence(gaps: Sequence[Gap]) -> str:
+    return "; ".join(f"{gap.source}: {gap.reason}" for gap in gaps)

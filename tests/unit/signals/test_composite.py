@@ -1,0 +1,178 @@
+"""Several sources in order: the first that answers, and why not the others."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, CarbonSeries, Factors, Gap, Kind, Reading
+from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
+from orchestrator.errors import SignalUnavailable
+from orchestrator.signals.composite import CompositeCarbon
+from orchestrator.signals.fake import FakeCarbon
+
+LIFECYCLE = Basis()
+NOW = parse_instant("2031-03-01T12:00Z")
+WINDOW = Window(NOW - 24 * HOUR, NOW)
+
+
+def holding(name: str, **zones: float) -> FakeCarbon:
+    """Give a source with one constant per zone."""
+    fake = FakeCarbon(name)
+    for zone, grams in zones.items():
+        fake.hold(zone, grams)
+    return fake
+
+
+async def test_each_zone_comes_from_the_first_source_that_knows_it() -> None:
+    """Fall-through is per zone, values are passed on untouched, and nothing is averaged."""
+    source = CompositeCarbon([holding("live", AA=100), holding("stored", AA=300, BB=500)])
+
+    for zone, grams, said_by in (("AA", 100, "live"), ("BB", 500, "stored")):
+        reading = await source.latest(zone, LIFECYCLE, NOW)
+        history = await source.history(zone, LIFECYCLE, WINDOW, NOW)
+        assert isinstance(reading, CarbonIntensity)
+        assert (reading.grams_per_kwh, reading.source) == (grams, said_by)
+        assert {(p.grams_per_kwh, p.source) for p in history.points} == {(grams, said_by)}
+    assert await source.zones() == {"AA", "BB"}
+    assert source.name == "live > stored"
+
+
+async def test_it_remembers_why_sources_were_passed_over() -> None:
+    """Status can say what the better source's trouble was, and the memory ends with the trouble."""
+    first, second = holding("live", AA=100), FakeCarbon("stored")
+    second.fail("the folder is gone")
+    source = CompositeCarbon([first, second, holding("profile", AA=300)])
+    first.gap("AA", "the feed has been silent for 9 hours")
+
+    reading = await source.latest("AA", LIFECYCLE, NOW)
+    assert isinstance(reading, CarbonIntensity)
+    assert reading.source == "profile"
+    assert source.passed_over("AA", LIFECYCLE) == (
+        Gap("AA", "the feed has been silent for 9 hours", "live"),
+        Gap("AA", "the folder is gone", "stored"),
+    )
+    first.heal()
+    await source.latest("AA", LIFECYCLE, NOW)
+    assert source.passed_over("AA", LIFECYCLE) == ()
+
+
+async def test_when_nobody_knows_the_gap_names_everyones_reason() -> None:
+    """One sentence with all reasons, so that nobody has to ask each source."""
+    down = FakeCarbon("down")
+    down.fail("connection refused")
+    source = CompositeCarbon([holding("live", BB=1), down])
+
+    gap = await source.latest("AA", LIFECYCLE, NOW)
+    assert isinstance(gap, Gap)
+    assert "live: " in gap.reason
+    assert "down: connection refused" in gap.reason
+
+
+async def test_only_the_loss_of_all_sources_is_an_error() -> None:
+    """The caller falls back to its last plan then; while one source can be read there is an answer."""
+    sources = [FakeCarbon("one"), FakeCarbon("two")]
+    for source in sources:
+        source.fail("down")
+    both = CompositeCarbon(sources)
+
+    with pytest.raises(SignalUnavailable, match="one: down; two: down"):
+        await both.latest("AA", LIFECYCLE, NOW)
+    with pytest.raises(SignalUnavailable):
+        await both.history("AA", LIFECYCLE, WINDOW, NOW)
+    with pytest.raises(SignalUnavailable):
+        await both.zones()
+    assert await both.forecast("AA", LIFECYCLE, WINDOW, NOW) is None
+    sources[0].heal()
+    assert isinstance(await both.latest("AA", LIFECYCLE, NOW), Gap)
+
+
+async def test_an_old_value_of_the_first_source_is_still_its_value() -> None:
+    """How old is too old is the policy's decision, not made here behind its back."""
+    live = FakeCarbon("live")
+    live.put("AA", NOW - timedelta(days=3), [100.0])
+    reading = await CompositeCarbon([live, holding("profile", AA=300)]).latest("AA", LIFECYCLE, NOW)
+
+    assert isinstance(reading, CarbonIntensity)
+    assert reading.source == "live"
+    assert reading.age(NOW) > timedelta(days=2)
+
+
+async def test_the_forecast_is_of_the_source_that_gives_the_present() -> None:
+    """Another source's forecast would put a step at now that no grid makes."""
+    live, profile = holding("live", AA=100), holding("profile", AA=300, BB=500)
+    for zone in ("AA", "BB"):
+        profile.put_forecast(zone, NOW - HOUR, NOW, [300.0] * 24)
+    source = CompositeCarbon([live, profile])
+    ahead = Window(NOW, NOW + 24 * HOUR)
+
+    assert await source.forecast("AA", LIFECYCLE, ahead, NOW) is None
+    of_other_zone = await source.forecast("BB", LIFECYCLE, ahead, NOW)
+    assert of_other_zone is not None
+    assert len(of_other_zone.points) == 24
+
+
+class Liar(FakeCarbon):
+    """Answers with something else than was asked."""
+
+    def __init__(self, answer: CarbonIntensity) -> None:
+        super().__init__("liar")
+        self._answer = answer
+
+    async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
+        del zone, basis, now
+        return self._answer
+
+    async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        del zone, basis, window, now
+        return CarbonSeries(self._answer.zone, (self._answer,))
+
+    async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
+        del zone, basis, window, now
+        return CarbonSeries(self._answer.zone, (self._answer,))
+
+
+def answer(zone: str = "AA", basis: Basis = LIFECYCLE, issued_at: Instant = NOW) -> CarbonIntensity:
+    """Give a value of 5 g/kWh, far too good."""
+    return CarbonIntensity(zone, 5.0, Window(NOW - HOUR, NOW), Kind.MEASURED, "liar", issued_at, NOW, basis)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (answer(zone="US"), "answered for zone US"),
+        (answer(basis=Basis(Accounting.AVERAGE, Factors.DIRECT)), "answered with average direct"),
+        (answer(issued_at=NOW + HOUR), "issued in the future"),
+    ],
+    ids=["zone", "basis", "future"],
+)
+async def test_an_answer_to_another_question_counts_as_none(wrong: CarbonIntensity, reason: str) -> None:
+    """A provider that answers for its caller's zone, or from the future, must not steer anything."""
+    source = CompositeCarbon([Liar(wrong), holding("honest", AA=300)])
+
+    reading = await source.latest("AA", LIFECYCLE, NOW)
+    assert isinstance(reading, CarbonIntensity)
+    assert reading.source == "honest"
+    assert reason in source.passed_over("AA", LIFECYCLE)[0].reason
+    history = await source.history("AA", LIFECYCLE, WINDOW, NOW)
+    assert {p.source for p in history.points} == {"honest"}
+
+
+async def test_a_forecast_of_another_zone_is_none() -> None:
+    """The same suspicion goes for forecasts."""
+
+    class LyingForecaster(FakeCarbon):
+        async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
+            del zone, basis, window, now
+            return CarbonSeries("US", (answer(zone="US"),))
+
+    source = LyingForecaster("liar")
+    source.hold("AA", 100)
+    assert await CompositeCarbon([source]).forecast("AA", LIFECYCLE, WINDOW, NOW) is None
+
+
+def test_a_composite_of_nothing_is_refused() -> None:
+    """There would be nobody to ask."""
+    with pytest.raises(ValueError, match="at least one"):
+        CompositeCarbon([])
