@@ -56,6 +56,11 @@ def _lost(stored: object, kept: object) -> str | None:
     return None
 
 
-def policy_digest(policy: Policy) -> str:
-    """Digest every field of a policy, as :func:`orchestrator.domain.spec_digest.spec_digest` does for a spec."""
-    return hashlib.sha256(canonical(policy).encode()).hexdigest()[:DIGEST_LENGTH]
+def digest(value: ServiceSpec | Policy) -> str:
+    """Return the short name of a value's content: 12 hex digits of SHA-256 over its canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def spec_digest(spec: ServiceSpec) -> str:
+    """Return the short name of a spec's content. The store computes the same one."""
+    return digest(spec)

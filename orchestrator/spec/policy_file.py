@@ -13,7 +13,7 @@ from orchestrator.domain.service import Objective, Policy
 from orchestrator.errors import InvalidSpec, Problem
 from orchestrator.spec import blocks, forms, shipped
 from orchestrator.spec.blocks import UNLIMITED, Block, PolicySetBlock
-from orchestrator.spec.codec import policy_digest
+from orchestrator.spec.codec import digest
 from orchestrator.spec.files import read_text
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
@@ -82,7 +82,7 @@ def parse_policy(text: str, file: str) -> LoadedPolicy:
         horizon=found.horizon or Policy().horizon,
         description=found.description or "",
     )
-    return LoadedPolicy(policy, policy_digest(policy), text)
+    return LoadedPolicy(policy, digest(policy), text)
 
 
 def _check(found: PolicyFile, unsound: set[str], document: Document) -> None:

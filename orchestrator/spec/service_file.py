@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.domain.service import Policy, ServiceSpec
-from orchestrator.domain.spec_digest import spec_digest
 from orchestrator.errors import InvalidSpec, Problem
 from orchestrator.spec import checks, grammar, shipped, to_domain
 from orchestrator.spec.blocks import PolicyBlock
 from orchestrator.spec.checks import Finding
+from orchestrator.spec.codec import spec_digest
 from orchestrator.spec.files import read_text
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.policy_file import KIND, as_problems, override, resolve_policy
