@@ -1,0 +1,174 @@
+"""A provider in memory that behaves as badly as it is told to.
+
+The faults are those that real providers have shown: a create that succeeds although its answer was lost, one that
+shows up late, listings that lag behind, a delete that reports success and does nothing, stock-outs. Time is given to
+it, so a test or a simulation decides when "late" is over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from orchestrator.control.ports import Instance, LaunchRequest, Phase
+from orchestrator.domain.service import ModelSpec
+from orchestrator.errors import GreenctlError, NoCapacity
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as it came in. ``subject``: the replica's name, the deployment's uid, or the model's id."""
+
+    method: str
+    subject: str
+
+
+@dataclass
+class _Machine:
+    request: LaunchRequest
+    visible_at: float
+    running_at: float
+    gone_at: float | None = None
+    failure: str = ""
+    endpoint: str = ""
+
+
+@dataclass
+class FakeProvisioner:
+    """The fake. Times are seconds of ``now``, which only the test moves.
+
+    Standing behaviour: ``start_seconds`` until an instance runs, ``listing_lag_seconds`` until a new one can be seen,
+    ``stop_at_once`` or only after the grace, ``capacity`` per region id. Faults for the next call are queued by the
+    methods below. ``calls`` holds what was asked, ``launches`` what was really created, ever.
+    """
+
+    now: Callable[[], float]
+    provider: str = "fake"
+    start_seconds: float = 0.0
+    listing_lag_seconds: float = 0.0
+    stop_at_once: bool = True
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    endpoint_of: Callable[[str], str] = "http://{}.fake.invalid:8000".format
+    calls: list[Call] = field(default_factory=list)
+    launches: list[LaunchRequest] = field(default_factory=list)
+    _machines: dict[str, _Machine] = field(default_factory=dict)
+    _used: set[str] = field(default_factory=set)
+    _failures: dict[str, deque[GreenctlError]] = field(default_factory=dict)
+    _lost_replies: deque[GreenctlError] = field(default_factory=deque)
+    _delays_seconds: deque[float] = field(default_factory=deque)
+    _lies: int = 0
+
+    # ── what a test may script ──
+
+    def fail_next(self, method: str, error: GreenctlError) -> None:
+        """Let the next call of ``launch``, ``describe``, ``inventory``, ``terminate`` or ``preflight`` raise."""
+        self._failures.setdefault(method, deque()).append(error)
+
+    def lose_next_reply(self, error: GreenctlError) -> None:
+        """Let the next launch create the instance and raise all the same."""
+        self._lost_replies.append(error)
+
+    def delay_next_launch(self, seconds: float) -> None:
+        """Let the next instance exist, and be seen, only after that long: the create succeeds late."""
+        self._delays_seconds.append(seconds)
+
+    def lie_at_next_terminate(self) -> None:
+        """Let the next terminate report success and do nothing."""
+        self._lies += 1
+
+    def die(self, name: str, detail: str = "killed by SIGKILL") -> None:
+        """Let an instance fail; the provider still knows it."""
+        self._machines[name].failure = detail
+
+    def vanish(self, name: str) -> None:
+        """Let an instance disappear without a trace, as preempted capacity does."""
+        del self._machines[name]
+
+    def existing(self) -> frozenset[str]:
+        """Return what really exists now and costs money, whatever the listings say."""
+        return frozenset(name for name, machine in self._machines.items() if self._exists(machine))
+
+    # ── the port ──
+
+    async def preflight(self, model: ModelSpec) -> None:
+        """Succeed unless told otherwise."""
+        self._note("preflight", model.id)
+
+    async def launch(self, request: LaunchRequest) -> None:
+        """Create the instance unless its name was ever used."""
+        self._note("launch", request.name)
+        if request.name in self._used:
+            return
+        region = request.offer.region.id
+        there = [m for m in self._machines.values() if self._exists(m) and m.request.offer.region.id == region]
+        if len(there) >= self.capacity.get(region, len(there) + 1):
+            raise NoCapacity(f"{region} is full: {len(there)} of {self.capacity[region]} replicas run there")
+        born = self.now() + (self._delays_seconds.popleft() if self._delays_seconds else 0.0)
+        self._used.add(request.name)
+        self.launches.append(request)
+        self._machines[request.name] = _Machine(
+            request=request,
+            visible_at=born + self.listing_lag_seconds,
+            running_at=born + self.start_seconds,
+            endpoint=self.endpoint_of(request.name),
+        )
+        if self._lost_replies:
+            raise self._lost_replies.popleft()
+
+    async def describe(self, name: str) -> Instance:
+        """Say what can be seen of it."""
+        self._note("describe", name)
+        machine = self._machines.get(name)
+        if machine is None or not self._visible(machine):
+            return Instance(name, "", Phase.GONE, None)
+        return self._instance(machine)
+
+    async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
+        """List what can be seen of the deployment, by name."""
+        self._note("inventory", deployment_uid)
+        return [
+            self._instance(machine)
+            for _, machine in sorted(self._machines.items())
+            if machine.request.deployment_uid == deployment_uid and self._visible(machine) and not machine.failure
+        ]
+
+    async def terminate(self, name: str, grace: timedelta) -> None:
+        """End it at once or after the grace; a failed one is removed."""
+        self._note("terminate", name)
+        machine = self._machines.get(name)
+        if machine is None:
+            return
+        if self._lies:
+            self._lies -= 1
+            return
+        end = self.now() + (0.0 if self.stop_at_once or machine.failure else grace.total_seconds())
+        machine.gone_at = end if machine.gone_at is None else min(machine.gone_at, end)
+
+    def log_path(self, name: str) -> Path | None:  # noqa: ARG002 - the port's signature
+        """There are no logs in memory."""
+        return None
+
+    def _note(self, method: str, subject: str) -> None:
+        self.calls.append(Call(method, subject))
+        queue = self._failures.get(method)
+        if queue:
+            raise queue.popleft()
+
+    def _exists(self, machine: _Machine) -> bool:
+        return not machine.failure and (machine.gone_at is None or self.now() < machine.gone_at)
+
+    def _visible(self, machine: _Machine) -> bool:
+        gone = machine.gone_at is not None and self.now() >= machine.gone_at
+        return not gone and self.now() >= machine.visible_at
+
+    def _instance(self, machine: _Machine) -> Instance:
+        request, endpoint = machine.request, machine.endpoint
+        if machine.gone_at is not None:
+            return Instance(request.name, request.service, Phase.STOPPING, endpoint)
+        if machine.failure:
+            return Instance(request.name, request.service, Phase.FAILED, None, exit_detail=machine.failure)
+        phase = Phase.RUNNING if self.now() >= machine.running_at else Phase.STARTING
+        return Instance(request.name, request.service, phase, endpoint)

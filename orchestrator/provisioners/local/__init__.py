@@ -1,0 +1,1 @@
+"""Replicas as real engine processes on this machine's loopback interface."""

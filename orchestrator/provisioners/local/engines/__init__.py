@@ -1,0 +1,1 @@
+"""How each engine is started: which program, which words, which environment."""

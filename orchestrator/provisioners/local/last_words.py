@@ -1,0 +1,73 @@
+"""What an engine said before it ended, fit to be shown: lines that name a cause, without secrets or control codes."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+TAIL_BYTES = 64 * 1024
+MAX_LINES = 3
+MAX_CHARACTERS = 800
+
+MASK = "***"
+
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
+"""Terminal control sequences (ECMA-48 CSI, and OSC): colours, and titles that a log line could set."""
+
+_CAUSE = re.compile(r"\b\w*(?:Error|Exception|Interrupt)\b\s*:|\berror:|\bFATAL\b|\bkilled\b|\bcannot\b", re.IGNORECASE)
+
+_LOOKS_SECRET = re.compile(
+    r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}"
+    r"|\b((?:api[_-]?key|token|password|secret)\w*['\"]?\s*[:=]\s*\[?['\"]?)[^\s'\",\])}]{4,}"
+    r"|\b((?:hf|sk|ghp|gho)[_-])[\w-]{8,}"
+)
+
+
+def describe_end(status: int | None, log: Path, secrets: Iterable[str] = ()) -> str:
+    """Say how a process ended and what its log names as the cause.
+
+    ``status``: exit status, negative for a signal, ``None`` when nobody saw it.
+    """
+    words = last_words(log, secrets)
+    end = "ended without a trace" if status is None else _status_text(status)
+    return f"{end}: {words}" if words else end
+
+
+def last_words(log: Path, secrets: Iterable[str] = ()) -> str:
+    """Return the lines of the log's end that name a cause, the first cause first; else its last line; else nothing."""
+    lines = [line for raw in _tail(log).splitlines() if (line := presentable(raw, secrets).strip())]
+    causes = list(dict.fromkeys(line for line in lines if _CAUSE.search(line)))
+    # The first error is the root cause, the last one what it led to; those between mostly repeat.
+    picked = causes[: MAX_LINES - 1] + causes[MAX_LINES - 1 :][-1:] if causes else lines[-1:]
+    return " | ".join(picked)[:MAX_CHARACTERS]
+
+
+def presentable(line: str, secrets: Iterable[str] = ()) -> str:
+    """Mask secrets and neutralise control characters, so that a log line cannot speak to the terminal."""
+    for secret in secrets:
+        if secret:
+            line = line.replace(secret, MASK)
+    line = _ESCAPES.sub("", line)
+    line = _LOOKS_SECRET.sub(lambda m: f"{m[1] or m[2] or m[3]}{MASK}", line)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line.replace("\t", " "))
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_BYTES))
+            return file.read(TAIL_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _status_text(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

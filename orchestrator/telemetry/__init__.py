@@ -1,0 +1,1 @@
+"""Adapters that measure: engines, energy, our own metrics."""
