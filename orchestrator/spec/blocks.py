@@ -48,7 +48,7 @@ def _read_api_version(value: object) -> str:
 ApiVersion = Annotated[str | None, Form(_read_api_version, {"const": API_VERSION})]
 ServiceName = Annotated[str | None, Form(grammar.service_name, _NAME_SCHEMA)]
 RegionGlob = Annotated[
-    str, forms.pattern(grammar.REGION_GLOB_PATTERN, "a region or a pattern of regions like aws/eu-*", "aws/eu-*")
+    str, Form(grammar.region_glob, {"type": "string", "pattern": grammar.REGION_GLOB_PATTERN, "examples": ["aws/eu-*"]})
 ]
 Flag = Annotated[bool | None, forms.flag()]
 ExtraCost = Annotated[float | str | None, Form(_read_extra_cost, {"anyOf": [_EXTRA_COST.schema, {"const": UNLIMITED}]})]
@@ -66,8 +66,8 @@ class Block(BaseModel):
 class ModelBlock(Block):
     """Which model is served, and how. Fills SkyPilot's setup and run from a template."""
 
-    id: Annotated[str, Form(grammar.model_id, _MODEL_SCHEMA)] = Field(
-        description="Hub id, or a path that begins with ./, ../ (beside this file) or /."
+    id: Annotated[str | None, Form(grammar.model_id, _MODEL_SCHEMA)] = Field(
+        None, description="Hub id, or a path that begins with ./, ../ (beside this file) or /."
     )
     engine: Annotated[str | None, forms.choice(("vllm", "builtin"))] = Field(
         None, description="vllm, or builtin: answers without a model, for trying things out. Default vllm."

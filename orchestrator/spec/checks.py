@@ -32,12 +32,9 @@ class Finding:
     at_key: bool = False
 
 
-def check(
-    file: ServiceFile, unsound: set[str], data: Mapping[str, Data], templates: tuple[str, ...]
-) -> Iterator[Finding]:
-    """Yield every finding. Blocks named in ``unsound`` have problems of their own and are left alone."""
-    if "model" not in unsound:
-        yield from _model(file, templates, has_run=file.run is not None or "run" in unsound)
+def check(file: ServiceFile, data: Mapping[str, Data], templates: tuple[str, ...]) -> Iterator[Finding]:
+    """Yield every finding, those about values that were left out of ``file`` included: the caller drops them."""
+    yield from _model(file, templates, has_run=bool(data.get("run")))
     if file.slo:
         yield from _slo(file.slo)
     if file.migration:
@@ -48,8 +45,7 @@ def check(
         yield from _scaling(file.service)
     if file.placement:
         yield from _placement(file.placement)
-    if not unsound & {"placement", "resources", "service"}:
-        yield from _room(file)
+    yield from _room(file)
     yield from _secrets(file)
     yield from _credentials(dict(data))
 
@@ -62,6 +58,8 @@ def _model(file: ServiceFile, templates: tuple[str, ...], *, has_run: bool) -> I
                 ("model",), "missing. Say which model to serve (model: {id: …}), or write run as SkyPilot has it"
             )
         return
+    if model.id is None:
+        yield Finding(("model", "id"), "missing. Write a hub id (owner/name) or a path", at_key=True)
     if has_run:
         yield from _beside_run(model)
     if model.engine == BUILTIN and model.args:

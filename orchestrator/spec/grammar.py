@@ -99,6 +99,17 @@ def is_path(model: str) -> bool:
     return model.startswith((".", "/"))
 
 
+def region_glob(value: object) -> str:
+    """Read a region or a pattern of regions; ``*`` and ``?`` stand for characters."""
+    try:
+        return text(value, REGION_GLOB_PATTERN, "a region or a pattern of regions like aws/eu-*")
+    except Unreadable as error:
+        every = f"{value}/*"
+        raise Unreadable(
+            error.message, every if re.fullmatch(REGION_GLOB_PATTERN, every, re.ASCII) else None
+        ) from error
+
+
 def duration(value: object) -> timedelta:
     """Read ``800ms``, ``90s``, ``15m``, ``2h`` or ``7d``."""
     if isinstance(value, str) and re.fullmatch(DURATION_PATTERN, value, re.ASCII):

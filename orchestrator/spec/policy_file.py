@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.problems import in_order, validate
 from orchestrator.spec.words import nearest, show
-from orchestrator.spec.yaml_tree import Document, read
+from orchestrator.spec.yaml_tree import read
 
 KIND = "Policy"
 _MAX_DESCRIPTION = 500
@@ -69,8 +70,12 @@ def load_policy_file(path: Path) -> LoadedPolicy:
 def parse_policy(text: str, file: str) -> LoadedPolicy:
     """Read a policy from text. Raises ``InvalidSpec`` with every problem."""
     document = read(text, file)
-    found, unsound = validate(PolicyFile, document)
-    _check(found, unsound, document)
+    found = validate(PolicyFile, document)
+    document.problems.extend(
+        document.problem((key,), message, at_key=True)
+        for key, message in _findings(found)
+        if not document.has_its_problem((key,))
+    )
     if document.problems:
         raise InvalidSpec(file, in_order(document.problems))
     cost = found.max_extra_cost
@@ -85,18 +90,15 @@ def parse_policy(text: str, file: str) -> LoadedPolicy:
     return LoadedPolicy(policy, digest(policy), text)
 
 
-def _check(found: PolicyFile, unsound: set[str], document: Document) -> None:
+def _findings(found: PolicyFile) -> Iterator[tuple[str, str]]:
+    """Yield keys and what is wrong with them, given the others."""
     for key, wanted in (("kind", "kind: Policy"), ("name", "name: my-policy"), ("objective", "objective: greenest")):
-        if getattr(found, key) is None and key not in unsound:
-            document.problems.append(document.problem((key,), f"missing. Write {wanted}", at_key=True))
-    if "max_extra_cost" in unsound:
-        return
+        if getattr(found, key) is None:
+            yield key, f"missing. Write {wanted}"
     if found.objective is Objective.GREENEST and found.max_extra_cost is None:
-        message = "missing. Write how far above the cheapest price the greenest may be, like 15%, or unlimited"
-        document.problems.append(document.problem(("max_extra_cost",), message, at_key=True))
+        yield "max_extra_cost", "missing. Write how far above the cheapest price it may be, like 15%, or unlimited"
     if found.objective is Objective.CHEAPEST and found.max_extra_cost is not None:
-        message = "the cheapest costs nothing extra. Remove it, or write objective: greenest"
-        document.problems.append(document.problem(("max_extra_cost",), message, at_key=True))
+        yield "max_extra_cost", "the cheapest costs nothing extra. Remove it, or write objective: greenest"
 
 
 def shipped_policies() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, get_args
 
@@ -11,6 +12,7 @@ from pydantic_core import ErrorDetails
 from orchestrator.errors import InvalidSpec, Problem
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.words import Path, listed, nearest, show
+from orchestrator.spec.yaml_nodes import MAX_DEPTH
 from orchestrator.spec.yaml_tree import Document
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -33,20 +35,42 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=lambda p: (p.line or 0, p.column or 0, p.path, p.message)))
 
 
-def validate(model: type[_Model], document: Document) -> tuple[_Model, set[str]]:
-    """Read the document with a file model and note every problem in it.
+def validate(model: type[_Model], document: Document) -> _Model:
+    """Read the document with a file model, and note every problem in it.
 
-    Returns the model of those top-level keys that are sound, so that they can be looked at further, and the names of
-    the others. No top-level key of a file model may be required.
+    Returns the model of what is sound, so that it can be looked at further: a value with a problem is left out, and
+    its path goes into ``document.left_out``. No top-level key of a file model may be required.
     """
+    data: Any = document.data
     try:
-        return model.model_validate(document.data), set()
+        return model.model_validate(data)
     except ValidationError as error:
         details = error.errors()
     document.problems.extend(_problems(model, document, details))
-    unsound = {str(d["loc"][0]) if d["loc"] else "" for d in details}
-    sound = {key: value for key, value in document.data.items() if key not in unsound}
-    return model.model_validate(sound), unsound
+    for _ in range(MAX_DEPTH):  # leaving out a required value makes its block unsound in turn
+        lost = {_whole_value(detail) for detail in details}
+        document.left_out |= lost
+        data = _without(data, lost)
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            details = error.errors()
+    return model.model_validate({})
+
+
+def _whole_value(detail: ErrorDetails) -> Path:
+    """Return the path of the value to leave out; of a list all of it, because positions must not shift."""
+    path: Path = detail["loc"]
+    if path[-1] == "[key]" or detail["type"] == "missing":
+        path = path[:-1]
+    first_index = next((i for i, part in enumerate(path) if isinstance(part, int)), len(path))
+    return path[:first_index]
+
+
+def _without(data: object, lost: set[Path], path: Path = ()) -> object:
+    if not isinstance(data, dict):
+        return data
+    return {key: _without(value, lost, (*path, key)) for key, value in data.items() if (*path, key) not in lost}
 
 
 def _problems(model: type[BaseModel], document: Document, details: Iterable[ErrorDetails]) -> Iterator[Problem]:
@@ -70,13 +94,12 @@ def _problems(model: type[BaseModel], document: Document, details: Iterable[Erro
 
 def _unknown_key(model: type[BaseModel], document: Document, path: Path) -> Problem:
     key = str(path[-1])
-    block = _model_at(model, path[:-1])
-    known = sorted(_keys(block)) if block else []
-    guess = nearest(key, known)
-    if guess:
-        return document.problem(path, "unknown key", guess, at_key=True)
     if home := next((name for name in _blocks_with(model, key)), None):
         return document.problem(path, f"unknown key here; it belongs under {home}", at_key=True)
+    block = _model_at(model, path[:-1])
+    known = sorted(_keys(block)) if block else []
+    if guess := nearest(key, known):
+        return document.problem(path, "unknown key", guess, at_key=True)
     return document.problem(path, f"unknown key. Known here: {listed(known)}", at_key=True)
 
 
@@ -100,7 +123,7 @@ def _words(detail: ErrorDetails) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, str) and value.isascii() and value.replace("-", "").replace("_", "").isalnum()
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_./*?%-]{1,60}", value) is not None
 
 
 def _keys(model: type[BaseModel]) -> dict[str, Any]:

@@ -55,10 +55,10 @@ def parse_service(text: str, file: str, *, base: Path | None = None, name: str |
     if document.data.get("kind") == KIND:
         place = document.problem(("kind",), "this is a policy file. Name it in a service file, under policy.use")
         raise InvalidSpec(file, (place,))
-    found, unsound = validate(ServiceFile, document)
+    found = validate(ServiceFile, document)
     templates = shipped.names(shipped.TEMPLATES)
-    _note(document, checks.check(found, unsound, document.data, templates))
-    final_name = _name(found, unsound, document, name)
+    _note(document, checks.check(found, document.data, templates))
+    final_name = _name(found, document, name)
     policy = _policy(found.policy, document, base)
     if document.problems:
         raise InvalidSpec(file, in_order(document.problems))
@@ -71,18 +71,18 @@ def _note(document: Document, findings: Iterable[Finding]) -> None:
     document.problems.extend(
         document.problem(f.path, f.message, f.suggestion, at_key=f.at_key)
         for f in findings
-        if not document.is_broken(f.path)
+        if not document.has_its_problem(f.path)
     )
 
 
-def _name(found: ServiceFile, unsound: set[str], document: Document, given: str | None) -> str:
+def _name(found: ServiceFile, document: Document, given: str | None) -> str:
     if given is not None:
         try:
             return grammar.service_name(given)
         except Unreadable as error:
             document.problems.append(Problem("name", error.message, suggestion=error.suggestion))
-    elif found.name is None and "name" not in unsound:
-        document.problems.append(document.problem(("name",), "missing. Write name: my-service", at_key=True))
+    elif found.name is None:
+        _note(document, [Finding(("name",), "missing. Write name: my-service", at_key=True)])
     return found.name or ""
 
 
@@ -93,15 +93,15 @@ def _policy(block: PolicyBlock | None, document: Document, base: Path | None) ->
     try:
         policy = resolve_policy(use, base)
     except Unreadable as error:
-        document.problems.append(document.problem(("policy", "use"), error.message, error.suggestion))
+        _note(document, [Finding(("policy", "use"), error.message, error.suggestion)])
         return default
     except InvalidSpec as error:
-        document.problems.extend(document.problem(("policy", "use"), line) for line in as_problems(error))
+        _note(document, [Finding(("policy", "use"), line) for line in as_problems(error)])
         return default
     if block is None or block.overrides is None:
         return policy
     try:
         return override(policy, block.overrides)
     except Unreadable as error:
-        document.problems.append(document.problem(("policy", "set"), error.message))
+        _note(document, [Finding(("policy", "set"), error.message)])
         return policy

@@ -14,6 +14,12 @@ from orchestrator.spec.sky_task import Passed
 from orchestrator.spec.words import show
 
 
+def _read_nodes(value: object) -> int:
+    if value != 1 or isinstance(value, bool):
+        raise Unreadable("replicas over several nodes are not supported: one node is what is counted. Write 1")
+    return 1
+
+
 def _read_script(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise Unreadable(f"{show(value)} is not text")
@@ -67,7 +73,7 @@ class ServiceFile(Block):
     service: sky_task.ServiceBlock | None = Field(None, description="SkyServe's service, passed through.")
     secrets: SecretsValue = Field(None, description="Names only; values come from the environment when deploying.")
     envs: Mapping = Field(None, description="Environment of setup and run; no secrets here.")
-    num_nodes: Annotated[int | None, forms.whole(1, 1)] = Field(
+    num_nodes: Annotated[int | None, Form(_read_nodes, {"const": 1})] = Field(
         None, description="1: replicas over several nodes are not supported."
     )
     setup: Script = Field(None, description="SkyPilot's setup script; replaces the template's.")

@@ -104,9 +104,9 @@ def load_template(name: str) -> EngineTemplate:
 def parse_template(text: str, file: str) -> EngineTemplate:
     """Read a template from text. Raises ``InvalidSpec`` with every problem."""
     document = read(text, file)
-    found, unsound = validate(TemplateFile, document)
+    found = validate(TemplateFile, document)
     for key in ("kind", "name", "engine", "families"):
-        if not getattr(found, key) and key not in unsound:
+        if not getattr(found, key) and not document.has_its_problem((key,)):
             document.problems.append(document.problem((key,), "missing", at_key=True))
     families = tuple(sorted((name, _defaults(name, block, document)) for name, block in found.families.items()))
     if document.problems:

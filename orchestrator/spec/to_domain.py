@@ -76,8 +76,9 @@ def _model(file: ServiceFile, name: str, base: Path | None) -> ModelSpec:
     block = file.model
     if block is None:
         return ModelSpec(id="", engine=Engine.COMMAND, served_name=name, template="")
-    is_path = grammar.is_path(block.id)
-    identity = str(base / block.id) if is_path and base is not None else block.id
+    written = block.id or ""
+    is_path = grammar.is_path(written)
+    identity = str(base / written) if is_path and base is not None else written
     last = PurePosixPath(identity).name
     spec = ModelSpec(
         id=identity,

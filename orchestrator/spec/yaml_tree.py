@@ -17,13 +17,18 @@ Data = Scalar | dict[str, "Data"] | list["Data"]
 
 @dataclass(slots=True)
 class Document:
-    """A file's content as plain data, and where each key and value stands."""
+    """A file's content as plain data, and where each key and value stands.
+
+    ``broken``: values that could not be read; ``left_out``: values that were read and found wrong. Both have their
+    problems already, and nothing further is said about them.
+    """
 
     data: dict[str, Data]
     problems: list[Problem] = field(default_factory=list)
     keys: dict[Path, Place] = field(default_factory=dict)
     values: dict[Path, Place] = field(default_factory=dict)
     broken: set[Path] = field(default_factory=set)
+    left_out: set[Path] = field(default_factory=set)
 
     def problem(self, path: Path, message: str, suggestion: str | None = None, *, at_key: bool = False) -> Problem:
         """Make a problem that points at a value, or at its key, or at the nearest block that has a place."""
@@ -32,8 +37,14 @@ class Document:
         return Problem(dotted(path), message, line, column, suggestion)
 
     def is_broken(self, path: Path) -> bool:
-        """Whether the value, or the block that holds it, already has a problem of its own."""
+        """Whether the value, or the block that holds it, could not be read."""
         return any(path[:length] in self.broken for length in range(len(path) + 1))
+
+    def has_its_problem(self, path: Path) -> bool:
+        """Whether the value, a block that holds it or a value inside it has a problem of its own already."""
+        return self.is_broken(path) or any(
+            path[: len(lost)] == lost or lost[: len(path)] == path for lost in self.left_out
+        )
 
     def _place(self, path: Path, *, at_key: bool) -> Place | None:
         for length in range(len(path), 0, -1):
