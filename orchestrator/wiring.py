@@ -15,7 +15,8 @@ from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import InvalidSettings
 from orchestrator.gateway.client import SocketGateway
-from orchestrator.prices.catalogue import PACKAGED_LOCAL, CatalogueOffers
+from orchestrator.gateway.options import Options as GatewayOptions
+from orchestrator.prices.catalogue import LOCAL_OFFERS, CatalogueOffers
 from orchestrator.prices.shapes import ShapeCatalogue
 from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
 from orchestrator.provisioners.local.engines.vllm_cpu import VllmCpuLauncher
@@ -32,6 +33,7 @@ from orchestrator.telemetry.engine_probe import HttpEngineProbe
 
 CLIENT_KEY_FILE = "client-key"
 CPU_FAMILY = "cpu"
+BYTES_PER_MIB = 1024 * 1024
 
 
 def build(settings: Settings) -> Runtime:
@@ -42,7 +44,7 @@ def build(settings: Settings) -> Runtime:
     catalogue = regions(settings)
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     offers = CatalogueOffers(
-        settings.prices.catalogue or PACKAGED_LOCAL, {r.id: r for r in catalogue.all()}, ShapeCatalogue.packaged()
+        settings.prices.catalogue or LOCAL_OFFERS, {r.id: r for r in catalogue.all()}, ShapeCatalogue.packaged()
     )
     key = client_key(settings)
     return Runtime(
@@ -110,8 +112,19 @@ def local_provisioner(settings: Settings) -> Provisioner:
     return LocalProvisioner(
         settings.state_dir,
         {Engine.VLLM: vllm_launcher(settings), Engine.BUILTIN: BuiltinLauncher()},
-        max_replicas=limits,
-        min_free_disk_mib=settings.local.min_free_disk_mib,
+        capacity=limits,
+        min_free_bytes=settings.local.min_free_disk_mib * BYTES_PER_MIB,
+    )
+
+
+def gateway_options(settings: Settings) -> GatewayOptions:
+    """Return how the gateway of these settings is started."""
+    return GatewayOptions(
+        state_dir=settings.state_dir,
+        host=settings.gateway.host,
+        port=settings.gateway.port,
+        replicas=settings.gateway.replicas,
+        plain=settings.gateway.mode == "plain",
     )
 
 

@@ -29,7 +29,8 @@ async def service_report(runtime: Runtime, service: str, period: Window | None) 
     rivals = await _rivals(record, runtime, samples, span.start)
     zones = {s.zone for s in samples if s.zone is not None} | {r.zone for r in rivals}
     table = _Intensities(runtime, record.spec.carbon.basis)
-    await table.read(zones, Window(floor_hour(span.start), span.end + HOUR), now)
+    before = floor_hour(span.start - record.spec.carbon.max_age)
+    await table.read(zones, Window(before, span.end + HOUR), now)
     settled = settle(samples, table.reading)
     return report(service, span, settled, rivals, table.grams_per_kwh)
 
@@ -41,24 +42,28 @@ class _Intensities:
         self._runtime = runtime
         self._basis = basis
         self._by_hour: dict[tuple[str, Instant], CarbonIntensity] = {}
-        self._latest: dict[str, CarbonIntensity] = {}
+        self._points: dict[str, tuple[CarbonIntensity, ...]] = {}
 
     async def read(self, zones: set[str], window: Window, now: Instant) -> None:
         """Read the past of the zones."""
         grid = GridReader(self._runtime.carbon)
         for zone in sorted(zones):
             series = await grid.intensities(zone, self._basis, window, now)
+            self._points[zone] = series.points
             for point in series.points:
                 self._by_hour[zone, floor_hour(point.interval.start)] = point
-                self._latest[zone] = point
 
     def reading(self, zone: str, window: Window) -> CarbonIntensity | None:
-        """Return the value of the hour in which the window starts."""
-        return self._by_hour.get((zone, floor_hour(window.start)))
+        """Return the value of the window's hour, or the newest earlier one while that hour is not published yet."""
+        known = self._by_hour.get((zone, floor_hour(window.start)))
+        if known is not None:
+            return known
+        earlier = (p for p in reversed(self._points.get(zone, ())) if p.interval.end <= window.start)
+        return next(earlier, None)
 
     def grams_per_kwh(self, zone: str, window: Window) -> float | None:
-        """Price a rival like the service itself: where our own hour is still provisional, so is theirs."""
-        point = self.reading(zone, window) or self._latest.get(zone)
+        """Price a rival by the same rule as the service itself."""
+        point = self.reading(zone, window)
         return None if point is None else point.grams_per_kwh
 
 

@@ -1,8 +1,8 @@
 """Pick the moment of the recorded (or profiled) year at which the demonstration begins.
 
 Most hours are dull, and rightly so: where a service stands decides, and a good place stays good. The demonstration wants
-to show a migration, so it looks for a moment at which the policy, with nothing but what was known then, places the
-replicas and some hours later decides by itself that one of them should move. The search asks the same planner that the
+to show a migration, so it looks for a moment after which the policy, with nothing but what was known at each hour, first
+stays and some hours later decides by itself that a replica should move. The search asks the same planner that the
 controller asks; it does not change a rule, and the summary says that the moment was picked.
 """
 
@@ -35,39 +35,51 @@ class Moment:
 
 
 async def find_moment(
-    spec: ServiceSpec,
-    spec_digest: str,
+    before: ServiceSpec,
+    after: ServiceSpec,
     runtime: Runtime,
     starts: Iterable[Instant],
     earliest_move: timedelta,
     latest_move: timedelta,
 ) -> Moment | None:
-    """Return the first start after which the policy's first own move falls between the two offsets."""
+    """Return the first start after which the policy's first own move falls between the two offsets.
+
+    ``before`` is what is deployed at the start; ``after`` what holds while the policy is asked.
+    """
     grid = GridReader(runtime.carbon)
     for start in starts:
-        move_at = await _first_move(spec, spec_digest, runtime, grid, start, latest_move)
+        placed = await _placed(before, runtime, grid, start)
+        move_at = await _first_move(after, placed, runtime, grid, start, latest_move) if placed else None
         if move_at is not None and move_at - start >= earliest_move:
             return Moment(start, move_at)
     return None
 
 
-async def _first_move(
-    spec: ServiceSpec, spec_digest: str, runtime: Runtime, grid: GridReader, start: Instant, latest_move: timedelta
-) -> Instant | None:
-    snapshot = await gather_snapshot(spec, spec_digest, runtime, grid, start)
+async def _placed(spec: ServiceSpec, runtime: Runtime, grid: GridReader, start: Instant) -> tuple[Replica, ...]:
+    snapshot = await gather_snapshot(spec, "rehearsal", runtime, grid, start)
     try:
         first = plan(snapshot, spec.policy, start)
     except NoFeasiblePlacement:
-        return None
+        return ()
     zones = {c.offer.id: c.offer.region.zone for c in snapshot.candidates}
-    placed = tuple(
+    return tuple(
         _as_ready(a, spec.name, zones.get(a.offer_id), snapshot.workload_digest, start)
         for a in first.actions
         if a.kind is ActionKind.LAUNCH
     )
+
+
+async def _first_move(
+    spec: ServiceSpec,
+    placed: tuple[Replica, ...],
+    runtime: Runtime,
+    grid: GridReader,
+    start: Instant,
+    latest_move: timedelta,
+) -> Instant | None:
     now = start + STEP
     while now <= start + latest_move:
-        later = await gather_snapshot(spec, spec_digest, runtime, grid, now)
+        later = await gather_snapshot(spec, "rehearsal", runtime, grid, now)
         wanted = plan(replace(later, replicas=placed), spec.policy, now)
         if any(a.kind is ActionKind.MOVE for a in wanted.actions):
             return now

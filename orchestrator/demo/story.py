@@ -30,6 +30,7 @@ from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import EventKind
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.time import HOUR, Instant, format_instant
+from orchestrator.domain.service import ServiceSpec
 from orchestrator.errors import SignalUnavailable, TimedOut
 from orchestrator.ledger.report import Report
 from orchestrator.settings import LocalRegionSettings, SignalSettings, WorldSettings, load_settings
@@ -41,9 +42,10 @@ from orchestrator.wiring import build, client_key, vllm_launcher
 RATE = 60.0
 """An hour of grid time per minute: a morning passes while the kettle boils."""
 
+BEFORE = Path(__file__).parent / "service-before.yaml"
 SPEC = Path(__file__).parent / "service.yaml"
 EARLIEST_MOVE = timedelta(hours=2, minutes=30)
-LATEST_MOVE = timedelta(hours=6)
+LATEST_MOVE = timedelta(hours=4, minutes=30)
 PROFILE_YEAR = 2023
 PROFILE_DAYS = 120
 SEARCH_STEP = timedelta(hours=3)
@@ -91,9 +93,9 @@ def say(text: str) -> None:
 async def play(options: Options) -> int:
     """Play it; returns 0 when no response failed or was truncated and both a move and a replacement happened."""
     phases = Phases()
-    loaded = load_service_file(SPEC)
+    before, loaded = load_service_file(BEFORE), load_service_file(SPEC)
     async with phases.phase("pick_moment", "looking for a moment at which the policy has something to decide"):
-        moment = await _pick(options, loaded)
+        moment = await _pick(options, before.spec, loaded.spec)
     say(
         f"  the grid is replayed from {format_instant(moment.start)} at {RATE:.0f}x (one grid hour a minute); "
         f"the policy should want to move about {format_instant(moment.move_at)}"
@@ -109,7 +111,7 @@ async def play(options: Options) -> int:
         return await _perform(options, stage, phases, loaded, moment)
 
 
-async def _pick(options: Options, loaded: LoadedSpec) -> Moment:
+async def _pick(options: Options, before: ServiceSpec, after: ServiceSpec) -> Moment:
     """Search the recording, or the profiled year, in order. Nothing is started or stored."""
     with tempfile.TemporaryDirectory(prefix="greenctl-rehearsal-") as scratch:
         settings = load_settings(
@@ -117,7 +119,7 @@ async def _pick(options: Options, loaded: LoadedSpec) -> Moment:
         )
         starts = _starts(options, settings.local.regions)
         rehearsal = replace(build(settings), store=MemoryStore(), clock=VirtualClock(starts[0], RATE))
-        found = await find_moment(loaded.spec, loaded.digest, rehearsal, starts, EARLIEST_MOVE, LATEST_MOVE)
+        found = await find_moment(before, after, rehearsal, starts, EARLIEST_MOVE, LATEST_MOVE)
     if found is None:
         message = "no moment was found at which the policy would move a replica"
         hint = "Use another folder with --carbon-data, or none for the synthetic profile."
@@ -144,15 +146,17 @@ def _starts(options: Options, regions: Mapping[str, LocalRegionSettings]) -> lis
 async def _perform(options: Options, stage: Stage, phases: Phases, loaded: LoadedSpec, moment: Moment) -> int:
     """The play itself. The stage is cleared by the caller."""
     name = loaded.spec.name
-    async with phases.phase("deploy", "greenctl deploy service.yaml --yes"):
-        await stage.must("deploy", str(SPEC), "--yes")
+    async with phases.phase("deploy", "greenctl deploy service-before.yaml --yes   (Germany is not allowed yet)"):
+        await stage.must("deploy", str(BEFORE), "--yes")
     runtime, key = build(stage.settings), client_key(stage.settings)
     records = runtime.store
     stream = Stream(stage.url, key, loaded.spec.model.name, clients=4, max_tokens=48, pause_seconds=0.5)
     async with stream:
         async with phases.phase("steady", "steady chat traffic through the gateway"):
             await asyncio.sleep(options.steady_seconds)
-        async with phases.phase("migration", "waiting for the policy's own move"):
+        async with phases.phase("open_region", "greenctl deploy service.yaml --yes   (now it is; nothing has to move)"):
+            await stage.must("deploy", str(SPEC), "--yes")
+        async with phases.phase("migration", "the grid goes on; waiting for the policy's own move"):
             await _until(lambda: bool(_own_moves(records, name)), "the policy moved a replica", records, name)
         async with phases.phase("replacement", "SIGKILL to one serving replica"):
             victim = _serving(records, name)[0]
