@@ -1,0 +1,1 @@
+"""What can be bought, at which price, on which hardware."""

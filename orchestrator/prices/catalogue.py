@@ -1,0 +1,169 @@
+"""Offers from a price list: per region, hardware and market the cheapest row, with where it comes from.
+
+Both markets are offered whatever ``use_spot`` says: what may be bought is the planner's verdict, and it can only
+explain what it was shown. One exception: a spot price that is not below the on-demand price of the same hardware in the
+same region is not offered at all, for nothing speaks for it, and :meth:`CatalogueOffers.rejected` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from orchestrator.domain.hardware import Shape
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.places import Region
+from orchestrator.domain.price import Market, Price
+from orchestrator.domain.service import ResourceRequest
+from orchestrator.domain.time import Instant
+from orchestrator.prices.listing import Listed, Rejected, read_listing
+from orchestrator.prices.matching import is_asked_for, is_inside
+from orchestrator.prices.shapes import ShapeCatalogue
+
+LOCAL_OFFERS = Path(__file__).with_name("local_offers.csv")
+"""The packaged list for the regions of this machine; notional prices, kind synthetic."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A listed row that has a place and a shape."""
+
+    listed: Listed
+    region: Region
+    shape: Shape
+
+    def usd_per_hour(self, market: Market) -> float | None:
+        return self.listed.usd_per_hour[market]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return (self.shape.vcpus or 0.0, self.shape.memory_gib or 0.0)
+
+
+class CatalogueOffers:
+    """An :class:`~orchestrator.control.ports.OfferSource` over one price list, read when first asked."""
+
+    def __init__(self, path: Path, regions: Mapping[str, Region], shapes: ShapeCatalogue) -> None:
+        self._path = path
+        self._regions = regions
+        self._shapes = shapes
+
+    async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
+        """Return the offers for what was asked, by region id, accelerator as asked, on demand before spot.
+
+        An accelerator is offered once per region and market, on the cheapest instance type that satisfies the request;
+        without one, the smallest machine that does (fewest vCPUs, then least memory), because power grows with size.
+        ``now`` is not used: a list has one date, which each price carries. Raises ``PriceUnavailable``.
+        """
+        del now
+        return [
+            offer
+            for region, rows in self._by_region.items()
+            for group in _alternatives([r for r in rows if is_inside(region, r.listed.zone, request.infra)], request)
+            for offer in self._offered(group)
+        ]
+
+    def rejected(self) -> tuple[Rejected, ...]:
+        """Say which rows and prices are not used, and why, by line. Raises ``PriceUnavailable``."""
+        pointless = []
+        for rows in self._by_region.values():
+            for group in _by_hardware(rows):
+                spot = _pointless_spot(group)
+                if spot is not None:
+                    what = f"{spot.region.id} {spot.shape.name} spot"
+                    reason = f"{spot.usd_per_hour(Market.SPOT)} USD/h is not below the on-demand price"
+                    pointless.append(Rejected(spot.listed.line, what, reason))
+        return tuple(sorted((*self._listing[1], *self._placed[1], *pointless), key=lambda r: r.line))
+
+    @cached_property
+    def _listing(self) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
+        return read_listing(self._path)
+
+    @cached_property
+    def _placed(self) -> tuple[tuple[_Row, ...], tuple[Rejected, ...]]:
+        rows, lost = [], []
+        named = {listed.region for listed in self._listing[0]}
+        for listed in self._listing[0]:
+            places = [listed.region]
+            if listed.region.endswith("/*"):
+                provider = listed.region.removesuffix("*")
+                places = [r for r in self._regions if r.startswith(provider) and r not in named]
+            for place in places:
+                region = self._regions.get(place)
+                if region is None:
+                    what = f"{place} {listed.instance_type}"
+                    lost.append(Rejected(listed.line, what, f"no region {place} in the catalogue"))
+                else:
+                    rows.append(_Row(listed, region, self._shape(listed)))
+        return tuple(rows), tuple(lost)
+
+    @cached_property
+    def _by_region(self) -> dict[str, list[_Row]]:
+        """Rows by region id, in the ids' order."""
+        found: dict[str, list[_Row]] = {}
+        for row in sorted(self._placed[0], key=lambda r: r.region.id):
+            found.setdefault(row.region.id, []).append(row)
+        return found
+
+    def _shape(self, listed: Listed) -> Shape:
+        if listed.accelerator is not None:
+            count = listed.accelerator_count
+            return self._shapes.accelerated(listed.accelerator, count, listed.vcpus, listed.memory_gib)
+        return self._shapes.cpu(listed.vcpus or 0.0, listed.memory_gib or 0.0)
+
+    def _offered(self, group: Sequence[_Row]) -> Iterator[Offer]:
+        for market in (Market.ON_DEMAND, Market.SPOT):
+            if market is Market.SPOT and _pointless_spot(group) is not None:
+                continue
+            row = _cheapest(group, market)
+            usd = row.usd_per_hour(market)
+            price = None
+            if usd is not None:
+                price = Price(usd, self._source(row.listed), row.listed.kind, row.listed.as_of)
+            yield Offer(row.region, row.shape, market, price)
+
+    def _source(self, listed: Listed) -> str:
+        place = f" in {listed.zone}" if listed.zone else ""
+        note = f"; {listed.note}" if listed.note else ""
+        return f"{self._path.name}: {listed.instance_type}{place}{note}"
+
+
+def _alternatives(rows: Sequence[_Row], request: ResourceRequest) -> Iterator[list[_Row]]:
+    """Yield the rows of each accelerator asked for, in that order, or those of the smallest machine."""
+    fitting = [row for row in rows if is_asked_for(row.shape, request)]
+    if not fitting:
+        return
+    if not request.accelerators:
+        smallest = min(row.size for row in fitting)
+        yield [row for row in fitting if row.size == smallest]
+        return
+    by_hardware = {(g[0].shape.name.casefold()): g for g in _by_hardware(fitting)}
+    for name in dict.fromkeys(f"{a.count}x{a.name}".casefold() for a in request.accelerators):
+        if name in by_hardware:
+            yield by_hardware[name]
+
+
+def _by_hardware(rows: Iterable[_Row]) -> list[list[_Row]]:
+    groups: dict[str, list[_Row]] = {}
+    for row in rows:
+        groups.setdefault(row.shape.name, []).append(row)
+    return list(groups.values())
+
+
+def _cheapest(group: Sequence[_Row], market: Market) -> _Row:
+    """Return the cheapest row of a market; of unpriced ones the smallest. Ties go by instance type and zone."""
+
+    def order(row: _Row) -> tuple[bool, float, tuple[float, float], str, str]:
+        usd = row.usd_per_hour(market)
+        return (usd is None, usd or 0.0, row.size, row.listed.instance_type, row.listed.zone)
+
+    return min(group, key=order)
+
+
+def _pointless_spot(group: Sequence[_Row]) -> _Row | None:
+    """Return the cheapest spot row if on demand costs no more."""
+    spot, on_demand = (_cheapest(group, market) for market in (Market.SPOT, Market.ON_DEMAND))
+    spot_usd, on_demand_usd = spot.usd_per_hour(Market.SPOT), on_demand.usd_per_hour(Market.ON_DEMAND)
+    return spot if spot_usd is not None and on_demand_usd is not None and spot_usd >= on_demand_usd else None

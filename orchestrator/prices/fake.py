@@ -1,0 +1,57 @@
+"""An offer source for tests and simulations: it sells what it was told to sell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.price import Price
+from orchestrator.domain.service import ResourceRequest
+from orchestrator.domain.time import Instant
+from orchestrator.errors import PriceUnavailable
+from orchestrator.prices.matching import is_asked_for, is_inside
+
+
+class FakeOffers:
+    """An :class:`~orchestrator.control.ports.OfferSource` over offers set by hand.
+
+    It filters by hardware and infrastructure as the real one does. ``calls`` records every request.
+    """
+
+    def __init__(self, offers: Iterable[Offer] = ()) -> None:
+        self._offers = {offer.id: offer for offer in offers}
+        self._failure: PriceUnavailable | None = None
+        self.calls: list[ResourceRequest] = []
+
+    def put(self, offer: Offer) -> None:
+        """Sell this, in place of an offer of the same id."""
+        self._offers[offer.id] = offer
+
+    def withdraw(self, offer_id: str) -> None:
+        """Sell it no longer; nothing happens if it was not sold."""
+        self._offers.pop(offer_id, None)
+
+    def reprice(self, offer_id: str, price: Price | None) -> None:
+        """Change a price. Raises ``KeyError`` for an unknown offer."""
+        self._offers[offer_id] = replace(self._offers[offer_id], price=price)
+
+    def fail(self, message: str) -> None:
+        """Raise ``PriceUnavailable`` on every request, until :meth:`heal`."""
+        self._failure = PriceUnavailable(message)
+
+    def heal(self) -> None:
+        """End the failure."""
+        self._failure = None
+
+    async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
+        """Return the offers for what was asked, by id."""
+        del now
+        self.calls.append(request)
+        if self._failure is not None:
+            raise self._failure
+        return [
+            offer
+            for _, offer in sorted(self._offers.items())
+            if is_asked_for(offer.shape, request) and is_inside(offer.region.id, "", request.infra)
+        ]

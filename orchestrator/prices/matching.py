@@ -1,0 +1,39 @@
+"""Whether a shape in a region is what a request asks for. Pure."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from orchestrator.domain.hardware import Shape
+from orchestrator.domain.service import ResourceRequest
+
+
+def is_asked_for(shape: Shape, request: ResourceRequest) -> bool:
+    """Whether the shape has one of the accelerators asked for (or none, if none is), and enough of the rest.
+
+    A shape whose vCPUs or memory are unknown does not satisfy a minimum: unknown is not enough.
+    """
+    if not _enough(shape.vcpus, request.min_vcpus) or not _enough(shape.memory_gib, request.min_memory_gib):
+        return False
+    if not request.accelerators:
+        return shape.accelerator is None
+    if shape.accelerator is None:
+        return False
+    have = (shape.accelerator.casefold(), shape.accelerator_count)
+    return have in {(wanted.name.casefold(), wanted.count) for wanted in request.accelerators}
+
+
+def is_inside(region_id: str, zone: str, infra: str | None) -> bool:
+    """Whether a provider's region (and its availability zone) lies in SkyPilot's ``infra``.
+
+    ``None`` is everywhere; ``aws`` a provider; ``aws/eu-north-1`` or ``*/eu-north-1`` a region, with globs;
+    ``aws/eu-north-1/eu-north-1a`` one zone.
+    """
+    if infra is None:
+        return True
+    provider, region, wanted_zone = (*infra.split("/", 2), "*", "*")[:3]
+    return fnmatchcase(region_id, f"{provider}/{region}") and fnmatchcase(zone, wanted_zone)
+
+
+def _enough(have: float | None, wanted: float | None) -> bool:
+    return wanted is None or (have is not None and have >= wanted)

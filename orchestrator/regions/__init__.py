@@ -1,0 +1,1 @@
+"""Cloud regions and the grid zones that feed them."""
