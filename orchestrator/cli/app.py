@@ -1,0 +1,156 @@
+"""The front door of ``greenctl``: the list of commands, and the one place where errors become exit statuses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.cli.frame import APP, Entry, LazyGroup
+from orchestrator.cli.session import Session
+from orchestrator.errors import Declined, ExitStatus, GreenctlError, UsageError
+
+START, RUN, UNDERSTAND, OPERATE = "Start here", "Run services", "Understand", "Operate"
+
+ENTRIES: Final = (
+    Entry("init", START, "Write a service file to start from."),
+    Entry("validate", START, "Check service files; nothing is contacted."),
+    Entry("plan", START, "Show what a deploy would change, and why; nothing is changed."),
+    Entry("deploy", RUN, "Put a service where its policy says: plan, ask, apply, watch."),
+    Entry("status", RUN, "Show services and replicas: state, grid, money."),
+    Entry("rollout", RUN, "Follow, pause and resume changes of a service."),
+    Entry("migrate", RUN, "Move a replica to another region now."),
+    Entry("logs", RUN, "Show the engine's own log lines of a replica."),
+    Entry("down", RUN, "Take a service down; its history is kept."),
+    Entry("explain", UNDERSTAND, "Say why a service is where it is, with every number."),
+    Entry("history", UNDERSTAND, "List what happened to a service and what was decided."),
+    Entry("report", UNDERSTAND, "Total the energy, emissions and cost of a service."),
+    Entry("carbon", UNDERSTAND, "Show grid carbon intensity now and in the coming hours."),
+    Entry("doctor", OPERATE, "Check engine, gateway, controller, database, signals and orphans."),
+    Entry("controller", OPERATE, "Start, stop and inspect the process that keeps services up."),
+    Entry("gateway", OPERATE, "Start, stop and inspect the endpoint that clients talk to."),
+    Entry("config", OPERATE, "Show the settings and where each comes from."),
+    Entry("schema", OPERATE, "Print the JSON Schema of a service file, for editors."),
+    Entry("version", OPERATE, "Print the version."),
+)
+
+HELP = """Deploy LLM services where they do the least harm for the money.
+
+Examples:
+  greenctl init chat && greenctl plan chat/service.yaml    what would be done, and why
+  greenctl deploy chat/service.yaml                        do it, after asking
+  greenctl explain chat                                    why it is where it is
+  greenctl report chat                                     energy, emissions, cost
+
+Exit statuses: 0 done, 1 unexpected, 2 usage or invalid file, 3 refused by policy, 4 provider, engine or this machine,
+5 signals or prices missing, 6 stopped waiting (work goes on), 7 out of date or in conflict, 8 you said no,
+10 changes pending (plan --exit-code), 130 interrupted.
+"""
+
+
+class Root(LazyGroup):
+    """All commands, and the end of every error."""
+
+    entries = ENTRIES
+
+    def main(  # type: ignore[override]  # Typer's signature, less what only Windows needs
+        self,
+        args: Sequence[str] | None = None,
+        *,
+        standalone_mode: bool = True,
+        **extra: Any,  # noqa: ANN401
+    ) -> int:
+        """Run one command line and return its exit status; with ``standalone_mode``, exit with it."""
+        words = list(sys.argv[1:] if args is None else args)
+        session: Session = extra.pop("obj", None) or Session()
+        extra.pop("prog_name", None)
+        # Read before anything is parsed: an error in the words themselves is a document too.
+        session.as_json = "--json" in words[: words.index("--") if "--" in words else None]
+        session.debug = "--debug" in words
+
+        def run() -> object:
+            return super(Root, self).main(words, APP, standalone_mode=False, obj=session, **extra)
+
+        status = _exit_status(run, session)
+        session.close()
+        if standalone_mode:
+            sys.exit(status)
+        return status
+
+
+def _exit_status(run: Callable[[], object], session: Session) -> int:
+    try:
+        result = run()
+    except typer.TyperException as error:
+        _report(_as_usage(error), session)
+        return int(ExitStatus.INVALID)
+    except typer.Abort:
+        _report(Declined("no answer came"), session)
+        return int(ExitStatus.DECLINED)
+    except GreenctlError as error:
+        _report(error, session)
+        return int(error.exit_status)
+    except KeyboardInterrupt:
+        return int(ExitStatus.INTERRUPTED)
+    except Exception as error:  # noqa: BLE001  # the last resort: a sentence instead of a traceback
+        _report(error, session)
+        return int(ExitStatus.UNEXPECTED)
+    return result if isinstance(result, int) else int(ExitStatus.DONE)
+
+
+def _as_usage(error: typer.TyperException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else APP
+    usage = UsageError(error.format_message().rstrip("."), hint=f"{path} --help shows the words it knows.")
+    usage.__cause__ = error.__cause__
+    return usage
+
+
+def _report(error: Exception, session: Session) -> None:
+    """Say it on standard error and, where a document was asked for, as that document on standard output."""
+    from orchestrator.cli.render import errors  # noqa: PLC0415  # only now is Rich needed
+
+    session.complain(errors.render(error, verbose=session.verbose, debug=session.debug))
+    if session.as_json:
+        session.write_document({"error": errors.document(error)})
+
+
+app = typer.Typer(
+    cls=Root,
+    name=APP,
+    help=HELP,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback(help=HELP)
+def root(
+    ctx: typer.Context,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", show_default=False, is_eager=True)
+    ] = False,
+) -> None:
+    """Deploy LLM services where they do the least harm for the money."""
+    if version:
+        typer.echo(f"{APP} {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def main() -> None:
+    """Run the command line; the entry point of the ``greenctl`` script."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            # A terminal that cannot show a character gets its code: a crash, or "?" for "unknown", would be worse.
+            reconfigure(errors="backslashreplace")
+    app()

@@ -1,0 +1,70 @@
+"""``greenctl explain``."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.frame import Command, new_app
+from orchestrator.cli.parameters import ServiceName
+from orchestrator.cli.render import explain as page
+from orchestrator.cli.render.labels import labels
+from orchestrator.cli.session import Session
+from orchestrator.control.runtime import Runtime
+from orchestrator.domain.decision import Decision
+from orchestrator.errors import UnknownService, UsageError
+
+app = new_app()
+
+
+@app.command(cls=Command)
+def explain(
+    ctx: typer.Context,
+    service: ServiceName,
+    *,
+    decision: Annotated[
+        str | None,
+        typer.Option("--decision", metavar="ID", help="A decision from the history; the newest without it."),
+    ] = None,
+    why_not: Annotated[
+        str | None,
+        typer.Option("--why-not", metavar="REGION", help="Every rule for the offers of a region; * and ? match."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every move that was weighed in full, not only the best.", show_default=False)
+    ] = False,
+) -> None:
+    """Say why a service is where it is, with every number.
+
+    Examples:
+      greenctl explain chat                              the newest decision
+      greenctl explain chat --why-not 'aws/eu-*'         every rule for those regions
+      greenctl explain chat --decision d-4f1c2a7b90      an older one: greenctl history lists them
+      greenctl explain chat --json                       the same as data
+
+    Each line of a comparison is printed with its formula, its factors and where they come from, and with the hourly
+    intensities that were summed: every result can be recomputed from what is on the page.
+    """
+    session = Session.of(ctx)
+    found = _decision(session.runtime, service, decision)
+    session.emit(decision=found)
+    names = labels(session.runtime.store.replicas(service, ended=True))
+    session.show(page.render(found, width=session.out.width, why_not=why_not or "", every=every, names=names))
+
+
+def _decision(runtime: Runtime, service: str, decision_id: str | None) -> Decision:
+    record = runtime.store.service(service)
+    if record is None:
+        raise UnknownService(f"no service {service!r}")
+    if decision_id is not None:
+        found = runtime.store.decision(decision_id)
+        if found is None or found.service != service:
+            raise UsageError(
+                f"{service} has no decision {decision_id!r}", hint=f"greenctl history {service} lists them."
+            )
+        return found
+    newest = runtime.store.decisions(service, limit=1)
+    if not newest:
+        raise UsageError(
+            f"nothing has been decided for {service} yet", hint="The controller decides: greenctl controller status"
+        )
+    return newest[0]

@@ -1,0 +1,70 @@
+"""``greenctl plan``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import plan_memory
+from orchestrator.cli.frame import Command, new_app
+from orchestrator.cli.parameters import SpecFile
+from orchestrator.cli.render import plan as page
+from orchestrator.cli.render.text import line
+from orchestrator.cli.session import FORMAT_VERSION, Session
+from orchestrator.codec import to_json
+from orchestrator.control.usecases import preview_deploy
+from orchestrator.errors import ExitStatus, UsageError
+from orchestrator.spec.service_file import load_service_file
+
+OFFERS_SHOWN = 10
+
+app = new_app()
+
+
+@app.command(cls=Command)
+def plan(
+    ctx: typer.Context,
+    spec: SpecFile,
+    *,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 10 when something would change.", show_default=False)
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the plan as JSON, too.", show_default=False)
+    ] = None,
+    offers: Annotated[
+        int, typer.Option("--offers", metavar="N", min=0, help="Rows of the offers table; 0 for all.")
+    ] = OFFERS_SHOWN,
+) -> None:
+    """Show what a deploy would change, and why; nothing is changed.
+
+    Examples:
+      greenctl plan service.yaml
+      greenctl plan service.yaml --offers 0              every offer, the excluded ones with their reason
+      greenctl plan service.yaml --exit-code             exit status 10 when something would change
+      greenctl plan service.yaml --json --out plan.json
+
+    The digest at the end binds the service file, the changes, the offers and their prices. A deploy with --digest
+    does exactly that or nothing.
+    """
+    session = Session.of(ctx)
+    loaded = load_service_file(spec)
+    found = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime))
+    plan_memory.remember(session.settings.cache_dir, found)
+    if out is not None:
+        _write(out, f'{{"format_version": {FORMAT_VERSION}, "plan": {to_json(found)}}}\n')
+    session.emit(plan=found)
+    session.show(page.render(found, loaded.spec, width=session.out.width, offers=offers))
+    if found.actions:
+        session.show(page.apply_line(found, str(spec)))
+    else:
+        session.show(line("Nothing to change."))
+    if exit_code and found.actions:
+        raise typer.Exit(ExitStatus.CHANGES_PENDING)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out {path}: {error.strerror or error}") from error

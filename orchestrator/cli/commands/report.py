@@ -1,0 +1,66 @@
+"""``greenctl report``."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.frame import Command, new_app
+from orchestrator.cli.parameters import ServiceName
+from orchestrator.cli.render import report as page
+from orchestrator.cli.session import Session
+from orchestrator.control.usecases import service_report
+from orchestrator.domain.time import Instant, Window, parse_instant
+from orchestrator.errors import UsageError
+
+app = new_app()
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not an instant with its offset: write 2023-06-01T12:00Z") from error
+
+
+@app.command(cls=Command)
+def report(
+    ctx: typer.Context,
+    service: ServiceName,
+    *,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from", metavar="INSTANT", parser=_instant, help="Start, as 2023-06-01T00:00Z; the first sample."
+        ),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--to", metavar="INSTANT", parser=_instant, help="End, not included; now without it."),
+    ] = None,
+) -> None:
+    """Total the energy, emissions and cost of a service.
+
+    Examples:
+      greenctl report chat
+      greenctl report chat --from 2023-06-01T00:00Z --to 2023-07-01T00:00Z
+      greenctl report chat --json
+
+    The same traffic is priced in two fixed places: home (the spec's, or the cheapest) and B3, the region that was
+    cleanest by its trailing 28-day mean when the period began. Where this service emitted more, it says so.
+    """
+    session = Session.of(ctx)
+    period = _period(session, since, until)
+    found = session.run(service_report(session.runtime, service, period))
+    session.emit(report=found)
+    session.show(page.render(found, width=session.out.width))
+
+
+def _period(session: Session, since: Instant | None, until: Instant | None) -> Window | None:
+    if since is None and until is None:
+        return None
+    start = since or datetime.min.replace(tzinfo=session.runtime.clock.now().tzinfo)
+    end = until or session.runtime.clock.now()
+    if end <= start:
+        raise UsageError("--to is not after --from")
+    return Window(start, end)

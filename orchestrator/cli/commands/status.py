@@ -1,0 +1,78 @@
+"""``greenctl status``."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.cli.frame import Command, new_app
+from orchestrator.cli.parameters import MaybeServiceName
+from orchestrator.cli.render import status as page
+from orchestrator.cli.render.headline import grid_time
+from orchestrator.cli.render.text import Escaped, line
+from orchestrator.cli.session import Session
+from orchestrator.control.usecases import service_status
+from orchestrator.control.views import ServiceStatus
+from orchestrator.errors import UsageError
+
+REDRAW_SECONDS = 2.0
+
+app = new_app()
+
+
+@app.command(cls=Command)
+def status(
+    ctx: typer.Context,
+    service: MaybeServiceName = None,
+    *,
+    replicas: Annotated[
+        bool, typer.Option("--replicas", help="A row per replica as well; always so for one service.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw until Ctrl-C.", show_default=False)] = False,
+) -> None:
+    """Show services and replicas: state, grid, money.
+
+    Examples:
+      greenctl status                                    every service that is not down
+      greenctl status chat                               one service with its replicas
+      greenctl status -w                                 redraw every two seconds
+
+    gCO2e/h and $/h are what is drawn and paid now; a sum with an unknown part is unknown, and the reason stands below.
+    """
+    session = Session.of(ctx)
+    if watch:
+        _watch(session, service, detailed=replicas or service is not None)
+        return
+    found = session.run(service_status(session.runtime, service))
+    session.emit(services=found)
+    session.show(_page(session, found, detailed=replicas or service is not None))
+
+
+def _page(session: Session, found: Sequence[ServiceStatus], *, detailed: bool) -> RenderableType:
+    rate, width = session.runtime.clock.rate, session.out.width
+    parts: list[RenderableType] = []
+    if rate != 1.0:
+        parts.append(line((grid_time(session.runtime.clock.now(), rate), "dim")))
+    parts.append(page.services(found, width=width, rate=rate))
+    if detailed:
+        for one in found:
+            parts += [Text(""), page.replicas(one, width=width, rate=rate)]
+    return Group(*parts)
+
+
+def _watch(session: Session, service: str | None, *, detailed: bool) -> None:
+    if session.as_json or not session.out.is_terminal:
+        raise UsageError("--watch redraws a terminal, and this is none", hint="Call greenctl status again instead.")
+
+    async def redraw() -> None:
+        with Live(console=session.out, auto_refresh=False, screen=False) as live:
+            while True:
+                found = await service_status(session.runtime, service)
+                live.update(Escaped(_page(session, found, detailed=detailed)), refresh=True)
+                await asyncio.sleep(REDRAW_SECONDS)
+
+    session.run(redraw())

@@ -1,0 +1,188 @@
+"""What ``greenctl doctor`` looks at. Every look ends in a check: an error found on the way is a finding, not an end."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from orchestrator.cli.origins import hide_password
+from orchestrator.cli.render.checks import Check, Outcome
+from orchestrator.cli.render.headline import grid_time
+from orchestrator.cli.render.numbers import age, instant, number
+from orchestrator.cli.session import Session
+from orchestrator.domain.carbon import Basis, CarbonIntensity
+from orchestrator.domain.records import ServiceState
+from orchestrator.domain.replica import ReplicaState
+from orchestrator.errors import GreenctlError
+
+MAX_SIGNAL_AGE: Final = timedelta(minutes=90)
+"""The default of ``carbon.max_age``: older numbers hold voluntary moves."""
+
+MIB: Final = 1024 * 1024
+RUNNING: Final = frozenset({ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING})
+SUPPORTED: Final = {"linux": "Linux", "darwin": "macOS"}
+
+
+def diagnose(session: Session) -> list[Check]:
+    """Look at everything, the world that depends on nothing first."""
+    checks = [_platform(), *_guarded("disk", lambda: _disk(session))]
+    database = _guarded("database", lambda: _database(session))
+    checks += database
+    checks += _guarded("engine vllm", lambda: _vllm(session))
+    checks += [Check("engine builtin", Outcome.OK, "part of greenctl; answers without a model, for trying things out")]
+    if any(c.outcome is Outcome.FAILED for c in database):
+        return [*checks, Check("the rest", Outcome.WARNING, "not looked at: it needs the database")]
+    for name, look in (
+        ("clock", _clock),
+        ("controller", _controller),
+        ("gateway", _gateway),
+        ("signals", _signals),
+        ("recording", _recording),
+        ("replicas", _replicas),
+    ):
+        checks += _guarded(name, lambda look=look: look(session))  # type: ignore[misc]  # bound now, called now
+    return checks
+
+
+def _guarded(name: str, look: Callable[[], Iterator[Check]]) -> list[Check]:
+    found: list[Check] = []
+    try:
+        found.extend(look())
+    except GreenctlError as error:
+        found.append(Check(name, Outcome.FAILED, error.message, error.hint()))
+    except (OSError, ValueError) as error:
+        found.append(Check(name, Outcome.FAILED, f"{type(error).__name__}: {error}"))
+    return found
+
+
+def _platform() -> Check:
+    words = f"Python {platform.python_version()} on {platform.platform()}"
+    if sys.platform in SUPPORTED:
+        return Check("platform", Outcome.OK, words)
+    known = ", ".join(SUPPORTED.values())
+    return Check("platform", Outcome.WARNING, f"{words}: greenctl is not tested there", f"Tested on {known}.")
+
+
+def _disk(session: Session) -> Iterator[Check]:
+    settings = session.settings
+    free = shutil.disk_usage(_nearest(settings.state_dir)).free // MIB
+    words = f"{free:,} MiB free for {settings.state_dir}"
+    if free >= settings.local.min_free_disk_mib:
+        yield Check("disk", Outcome.OK, words)
+    else:
+        wanted = settings.local.min_free_disk_mib
+        yield Check("disk", Outcome.FAILED, words, f"Replicas need {wanted} MiB: free some, or set GREENCTL_STATE_DIR.")
+
+
+def _nearest(path: Path) -> Path:
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
+
+
+def _database(session: Session) -> Iterator[Check]:
+    uid = session.runtime.store.deployment_uid()
+    count = len(session.runtime.store.services())
+    words = f"{hide_password(session.settings.store_url)}, deployment {uid}, {count} service{'' if count == 1 else 's'}"
+    yield Check("database", Outcome.OK, words)
+
+
+def _vllm(session: Session) -> Iterator[Check]:
+    program, version = session.outside.vllm(session.settings)
+    yield Check("engine vllm", Outcome.OK, f"version {version or 'unknown'} in {program}")
+
+
+def _clock(session: Session) -> Iterator[Check]:
+    clock = session.runtime.clock
+    words = f"grid time {grid_time(clock.now(), clock.rate).removeprefix('grid time ')}"
+    yield Check("clock", Outcome.OK if clock.rate == 1.0 else Outcome.NOTE, words)
+
+
+def _controller(session: Session) -> Iterator[Check]:
+    info = session.outside.controller().info(session.settings)
+    if info is not None:
+        yield Check("controller", Outcome.OK, f"pid {info.pid}, since {info.since}, epoch {info.epoch}")
+    elif any(s.state is not ServiceState.DOWN for s in session.runtime.store.services()):
+        words = "none runs: nothing is replaced and nothing moves"
+        yield Check("controller", Outcome.WARNING, words, "greenctl controller start")
+    else:
+        yield Check("controller", Outcome.NOTE, "none runs, and there is nothing to control; a deploy starts it")
+
+
+def _gateway(session: Session) -> Iterator[Check]:
+    info = session.outside.gateway().running(session.settings.state_dir)
+    if info is None:
+        active = any(s.state is not ServiceState.DOWN for s in session.runtime.store.services())
+        words = "none runs: nobody is served" if active else "none runs, and there is nothing to serve"
+        outcome = Outcome.WARNING if active else Outcome.NOTE
+        yield Check("gateway", outcome, words, "greenctl controller start" if active else "")
+        return
+    status = session.run(session.runtime.gateway.status())
+    words = f"{info.url}, pid {info.pid}, mode {info.mode}, routing table {status.applied_version or 'not yet there'}"
+    yield Check("gateway", Outcome.OK, words)
+
+
+def _signals(session: Session) -> Iterator[Check]:
+    runtime, settings = session.runtime, session.settings
+    now = runtime.clock.now()
+    for zone in sorted({region.zone for region in settings.local.regions.values()}):
+        reading = session.run(runtime.carbon.latest(zone, Basis(), now))
+        if not isinstance(reading, CarbonIntensity):
+            yield Check(f"signal {zone}", Outcome.FAILED, f"{reading.reason} ({reading.source})", _SIGNAL_HINT)
+            continue
+        old = reading.age(now)
+        words = f"{number(reading.grams_per_kwh)} g/kWh, {reading.kind.value}, {age(old)} old, from {reading.source}"
+        if old <= MAX_SIGNAL_AGE:
+            yield Check(f"signal {zone}", Outcome.OK, words)
+        else:
+            hint = f"Older than {age(MAX_SIGNAL_AGE)}: voluntary moves are held. {_SIGNAL_HINT}"
+            yield Check(f"signal {zone}", Outcome.WARNING, words, hint)
+
+
+_SIGNAL_HINT: Final = "greenctl config show --origin names the sources (signals.*)."
+
+
+def _recording(session: Session) -> Iterator[Check]:
+    folder = session.settings.signals.recorded
+    if folder is None:
+        yield Check("recording", Outcome.NOTE, "none is configured (GREENCTL_SIGNALS__RECORDED); profiles stand in")
+        return
+    now = session.runtime.clock.now()
+    covered = [c for c in session.outside.coverage(folder) if c.basis == Basis()]
+    here = [c for c in covered if c.first <= now < c.until]
+    if not covered:
+        yield Check("recording", Outcome.FAILED, f"{folder} has no life-cycle series")
+        return
+    span = f"{instant(min(c.first for c in covered))} to {instant(max(c.until for c in covered))}"
+    words = f"{folder}: {len(covered)} zones, {span}; {len(here)} cover {instant(now)}"
+    own = {region.zone for region in session.settings.local.regions.values()}
+    missing = sorted(own - {c.zone for c in here})
+    if not missing:
+        yield Check("recording", Outcome.OK, words)
+    else:
+        hint = f"Not covered now: {', '.join(missing)}. Set GREENCTL_WORLD__START inside the recording."
+        yield Check("recording", Outcome.WARNING, words, hint)
+
+
+def _replicas(session: Session) -> Iterator[Check]:
+    """Set what the providers have beside what is recorded: the worst bug class is a paid instance that nobody owns."""
+    store = session.runtime.store
+    recorded = store.replicas()
+    known = {r.name for r in recorded}
+    for provider, provisioner in session.runtime.provisioners.items():
+        found = session.run(provisioner.inventory(store.deployment_uid()))
+        there = {instance.name for instance in found}
+        expected = {r.name for r in recorded if r.state in RUNNING and r.region.partition("/")[0] == provider}
+        orphans, missing = sorted(there - known), sorted(expected - there)
+        name = f"replicas {provider}"
+        if orphans:
+            hint = "A running controller ends them; if they stay, end them at the provider."
+            yield Check(name, Outcome.FAILED, f"without a record: {', '.join(orphans)}", hint)
+        if missing:
+            words = f"recorded, but not there: {', '.join(missing)}"
+            yield Check(name, Outcome.WARNING, words, "A running controller replaces them.")
+        if not orphans and not missing:
+            yield Check(name, Outcome.OK, f"{len(found)} there, all recorded")

@@ -1,0 +1,49 @@
+"""The end of a log file, and what is added to it later. The text is foreign: it is made safe before it is shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from orchestrator.errors import ProviderError
+
+POLL_SECONDS: Final = 0.3
+_BLOCK: Final = 64 * 1024
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """Return up to ``count`` last lines, 0 for all. Raises ``ProviderError`` when the file cannot be read."""
+    try:
+        data = path.read_bytes() if count == 0 else _tail(path, count)
+    except OSError as error:
+        raise ProviderError(f"{path}: {error.strerror or error}", hint="It appears when the engine starts.") from error
+    lines = data.decode("utf-8", errors="replace").splitlines()
+    return lines[-count:] if count else lines
+
+
+def _tail(path: Path, count: int) -> bytes:
+    """Read backwards until there are enough line ends."""
+    with path.open("rb") as file:
+        end = file.seek(0, 2)
+        data = b""
+        while end > 0 and data.count(b"\n") <= count:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            data = file.read(end - start) + data
+            end = start
+    return data
+
+
+def follow(path: Path) -> Iterator[str]:
+    """Yield lines as they are added, for ever. Half a line waits for its other half."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        rest = b""
+        while True:
+            rest += file.read()
+            *lines, rest = rest.split(b"\n")
+            yield from (one.decode("utf-8", errors="replace") for one in lines)
+            if not lines:
+                time.sleep(POLL_SECONDS)

@@ -1,0 +1,78 @@
+"""Where each setting comes from: the environment, a file, or the defaults. Secrets in addresses are left out."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from orchestrator.cli.render.settings import SettingLine
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
+
+PREFIX: Final = "GREENCTL_"
+HIDDEN: Final = "***"
+
+
+def setting_lines(settings: Settings, files: Mapping[str, Path], environment: Mapping[str, str]) -> list[SettingLine]:
+    """Return every setting. ``files``: names in words, strongest first."""
+    tables = {words: _read(path) for words, path in files.items()}
+    names = {name.upper(): name for name in environment if name.upper().startswith(PREFIX)}
+    return [
+        SettingLine(".".join(path), _without_secret(value), _origin(path, names, tables))
+        for path, value in _leaves(settings.model_dump(mode="json"), ())
+    ]
+
+
+def _leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, str(key)))
+    else:
+        yield path, value
+
+
+def _origin(path: tuple[str, ...], names: Mapping[str, str], tables: Mapping[str, Mapping[str, object]]) -> str:
+    for length in range(len(path), 0, -1):
+        wanted = PREFIX + "__".join(path[:length]).upper()
+        if wanted in names:
+            return names[wanted]
+    return next((words for words, table in tables.items() if _has(table, path)), "default")
+
+
+def _has(table: object, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if not isinstance(table, dict) or key not in table:
+            return False
+        table = table[key]
+    return True
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _without_secret(value: object) -> object:
+    """Hide the password of an address (``postgresql://user:password@host/db``)."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    return hide_password(value)
+
+
+def hide_password(address: str) -> str:
+    """Return the address with its password hidden; one that cannot be read is hidden whole."""
+    try:
+        parts = urlsplit(address)
+        if parts.password is None:
+            return address
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return HIDDEN
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{HIDDEN}@{host}{port}"))

@@ -1,0 +1,102 @@
+"""Grid zones side by side: now, the coming hours on one scale, and the cleanest window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from orchestrator.cli.render import numbers
+from orchestrator.cli.render.headline import grid_time, headline
+from orchestrator.cli.render.numbers import NOTHING, Marks, number
+from orchestrator.cli.render.sparkline import LEVELS, Scale, sparkline
+from orchestrator.cli.render.table import Column, Grid, columns
+from orchestrator.cli.render.text import line
+from orchestrator.control.views import ZoneOutlook
+from orchestrator.domain.carbon import Basis, CarbonIntensity, Gap
+from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+
+REGIONS_SHOWN: Final = 2
+
+
+def render(
+    outlooks: Sequence[ZoneOutlook],
+    *,
+    at: Instant,
+    rate: float,
+    hours: int,
+    window_hours: int,
+    basis: Basis,
+    width: int,
+) -> RenderableType:
+    """Return the table, in the order given; zones without a number have their reason below."""
+    marks = Marks()
+    hourly = {o.zone: hourly_values(o, at, hours) for o in outlooks}
+    scale = Scale.over(value for values in hourly.values() for value in values)
+    grid = Grid(
+        columns(
+            "ZONE",
+            Column("REGIONS", keep=3, wrap=True),
+            Column("NOW", right=True),
+            Column(f"NEXT {hours} h", keep=6),
+            Column("MEAN", right=True, keep=5),
+            Column(f"CLEANEST {window_hours} h UTC", keep=4),
+            Column("28 DAYS", right=True, keep=1),
+            Column("SOURCE", keep=2),
+            Column("AGE", right=True, keep=7),
+        )
+    )
+    for o in outlooks:
+        now = o.now
+        known = now if isinstance(now, CarbonIntensity) else None
+        grid.add(
+            o.zone,
+            _regions(o.regions),
+            marks.write(number(None if known is None else known.grams_per_kwh), None if known is None else known.kind),
+            sparkline(hourly[o.zone], scale),
+            marks.write(number(o.mean_grams_per_kwh), o.forecast.kind),
+            _window(o.cleanest, o.cleanest_grams_per_kwh),
+            number(o.trailing_mean_grams_per_kwh),
+            now.source,
+            numbers.age(o.age_seconds) if known is not None else NOTHING,
+        )
+    unit = f"gCO2e/kWh · {basis.factors.value} factors · {basis.accounting.value} mix"
+    parts: list[RenderableType] = [headline("Grid carbon intensity", grid_time(at, rate)), grid.laid_out(width)]
+    parts.append(Text(unit, style="dim"))
+    if scale is not None:
+        low, high = number(scale.low), number(scale.high)
+        words = (
+            f"{LEVELS[0]} is {low}, {LEVELS[-1]} is {high}: one scale for all rows; each character is an hour from now"
+        )
+        parts.append(Text(words, style="dim"))
+    if legend := marks.legend():
+        parts.append(Text(legend, style="dim"))
+    parts += [
+        line((f"{o.zone}: ", "bold"), f"{o.now.reason} ({o.now.source})") for o in outlooks if isinstance(o.now, Gap)
+    ]
+    return Group(*parts)
+
+
+def hourly_values(outlook: ZoneOutlook, at: Instant, hours: int) -> list[float | None]:
+    """Return the forecast at the middle of each coming clock hour; ``None`` where there is none."""
+    first = floor_hour(at) + HOUR / 2
+    points = [outlook.forecast.at(first + step * HOUR) for step in range(hours)]
+    return [None if p is None else p.grams_per_kwh for p in points]
+
+
+def _regions(regions: Sequence[str]) -> str:
+    if not regions:
+        return NOTHING
+    rest = len(regions) - REGIONS_SHOWN
+    return ", ".join(regions[:REGIONS_SHOWN]) + (f" +{rest}" if rest > 0 else "")
+
+
+def _window(window: Window | None, grams: float | None) -> str:
+    if window is None:
+        return numbers.UNKNOWN
+    days = window.start.date() != window.end.date() and window.end - window.start >= timedelta(days=1)
+    ending = f"{window.end:%d %b %H:%M}" if days else f"{window.end:%H:%M}"
+    return f"{window.start:%d %b %H:%M}–{ending}" + ("" if grams is None else f" ({number(grams)})")

@@ -1,0 +1,187 @@
+"""Services and replicas at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from orchestrator.cli.render import numbers
+from orchestrator.cli.render.labels import label, labels, shortened
+from orchestrator.cli.render.numbers import NOTHING, UNKNOWN, Marks, number, usd
+from orchestrator.cli.render.offers import INDENT, MARKET_WORDS
+from orchestrator.cli.render.table import Column, Grid, columns
+from orchestrator.cli.render.text import line, safe
+from orchestrator.control.views import ReplicaView, ServiceStatus
+from orchestrator.domain.carbon import CarbonIntensity, Gap
+from orchestrator.domain.records import Event, OperationState, ServiceState
+from orchestrator.domain.replica import PAID, ReplicaState
+from orchestrator.domain.time import Instant
+
+STATE_STYLES: Final = {
+    "healthy": "green",
+    "degraded": "red",
+    "changing": "yellow",
+    "paused": "cyan",
+    "going down": "yellow",
+    "down": "dim",
+}
+REPLICA_STYLES: Final = {
+    ReplicaState.READY: "green",
+    ReplicaState.FAILED: "red",
+    ReplicaState.LOST: "red",
+    ReplicaState.TERMINATED: "dim",
+}
+
+
+def state_word(status: ServiceStatus) -> str:
+    """Name the state in one word: what the owner would want to know first."""
+    if status.service.state is ServiceState.DOWN:
+        return "down"
+    if status.service.state is ServiceState.GOING_DOWN:
+        return "going down"
+    if status.operation is not None and status.operation.state in {OperationState.QUEUED, OperationState.RUNNING}:
+        return "changing"
+    if status.ready < status.wanted:
+        return "degraded"
+    return "paused" if status.service.paused else "healthy"
+
+
+def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float) -> RenderableType:
+    """Return one row per service, with what the controller is doing about each."""
+    if not statuses:
+        return line("No service is recorded. Start with: ", ("greenctl init chat", "bold"))
+    grid = Grid(
+        columns(
+            "SERVICE",
+            "STATE",
+            Column("READY", right=True),
+            Column("IN FLIGHT", right=True, keep=3),
+            Column("gCO2e/h", right=True),
+            Column("$/h", right=True),
+            Column("LAST EVENT", wrap=True, keep=4),
+        )
+    )
+    for s in statuses:
+        word = state_word(s)
+        grid.add(
+            s.service.name,
+            Text(word, style=STATE_STYLES[word]),
+            f"{s.ready}/{s.wanted}",
+            _in_flight(s),
+            _nothing_when_down(s, number(s.grams_per_hour)),
+            _nothing_when_down(s, usd(s.usd_per_hour).removeprefix("$")),
+            _short(s, _event_words(s.last_event, s.at, rate)),
+        )
+    parts: list[RenderableType] = [grid.laid_out(width)]
+    for s in statuses:
+        parts.append(line((f"{s.service.name}: ", "bold"), _short(s, s.look) or NOTHING))
+        parts += [Text(f"  {safe(reason)}", style="dim") for reason in _unknowns(s)]
+    if url := next((s.gateway_url for s in statuses if s.gateway_url), ""):
+        answers = any(s.gateway is not None for s in statuses)
+        parts.append(line(("Endpoint   ", "dim"), url, "" if answers else "   (the gateway does not answer)"))
+    return Group(*parts)
+
+
+def replicas(status: ServiceStatus, *, width: int, rate: float) -> RenderableType:
+    """Return one row per replica of a service."""
+    if not status.replicas:
+        return line(f"{status.service.name} has no replica.")
+    marks = Marks()
+    grid = Grid(
+        columns(
+            "REPLICA",
+            "INFRA",
+            Column("ZONE", keep=5),
+            Column("MARKET", keep=3),
+            "STATE",
+            Column("SINCE", right=True, keep=6),
+            Column("g/kWh", right=True),
+            Column("AGE", right=True, keep=4),
+            Column("PUE", right=True, keep=0),
+            Column("POWER", right=True, keep=7),
+            Column("BATCH", right=True, keep=1),
+            Column("IN FLIGHT", right=True, keep=2),
+            Column("gCO2e/h", right=True),
+            Column("$/h", right=True, keep=7),
+            Column("WEIGHT", right=True, keep=3),
+            Column("WHY", wrap=True, keep=2),
+        )
+    )
+    for view in status.replicas:
+        _add_replica(grid, view, status.at, marks, rate)
+    parts: list[RenderableType] = [grid.laid_out(width, INDENT)]
+    if legend := marks.legend():
+        parts.append(Text(f"  {legend}", style="dim"))
+    return Group(*parts)
+
+
+def _add_replica(grid: Grid, view: ReplicaView, now: Instant, marks: Marks, rate: float) -> None:
+    r = view.replica
+    paid = r.state in PAID
+    reading = view.grid
+    known = reading if isinstance(reading, CarbonIntensity) else None
+    grid.add(
+        label(r),
+        r.region,
+        r.zone or UNKNOWN,
+        MARKET_WORDS[r.market],
+        Text(r.state.value, style=REPLICA_STYLES.get(r.state, "yellow")),
+        numbers.age((now - r.state_since).total_seconds() / rate),
+        marks.write(number(None if known is None else known.grams_per_kwh), None if known is None else known.kind),
+        NOTHING if known is None else numbers.age(known.age(now)),
+        UNKNOWN if view.pue is None else f"{view.pue:.2f}",
+        numbers.watts(view.watts) if paid else NOTHING,
+        number(view.mean_batch, 2) if paid else NOTHING,
+        (UNKNOWN if view.in_flight is None else str(view.in_flight)) if paid else NOTHING,
+        number(view.grams_per_hour) if paid else NOTHING,
+        usd(r.usd_per_hour).removeprefix("$") if paid else NOTHING,
+        f"{r.weight_percent} %",
+        r.reason,
+    )
+
+
+def _short(status: ServiceStatus, text: str) -> str:
+    return shortened(text, labels(v.replica for v in status.replicas))
+
+
+def _unknowns(status: ServiceStatus) -> list[str]:
+    """Say why a sum is unknown, once per reason."""
+    if status.service.state is ServiceState.DOWN:
+        return []
+    reasons: dict[str, None] = {}
+    for view in status.replicas:
+        if view.replica.state not in PAID:
+            continue
+        if isinstance(view.grid, Gap):
+            reasons[f"gCO2e/h is unknown: {view.grid.zone}: {view.grid.reason} ({view.grid.source})"] = None
+        elif view.grid is None:
+            reasons[f"gCO2e/h is unknown: nobody has established the grid zone of {view.replica.region}"] = None
+        elif view.mean_batch is None:
+            reasons[f"gCO2e/h is unknown: the load of {label(view.replica)} has not been measured yet"] = None
+        elif view.watts is None:
+            reasons[f"gCO2e/h is unknown: the power of {view.replica.shape} is not known"] = None
+        if view.replica.usd_per_hour is None:
+            reasons[f"$/h is unknown: no price is recorded for {view.replica.offer_id}"] = None
+    if status.grams_per_hour is not None:
+        return [r for r in reasons if not r.startswith("gCO2e")]
+    return list(reasons)
+
+
+def _in_flight(status: ServiceStatus) -> str:
+    known = [v.in_flight for v in status.replicas if v.in_flight is not None]
+    if status.service.state is ServiceState.DOWN:
+        return NOTHING
+    return str(sum(known)) if known or status.gateway is not None else UNKNOWN
+
+
+def _nothing_when_down(status: ServiceStatus, text: str) -> str:
+    return NOTHING if status.service.state is ServiceState.DOWN else text
+
+
+def _event_words(event: Event | None, now: Instant, rate: float) -> str:
+    if event is None:
+        return NOTHING
+    return f"{numbers.age((now - event.at).total_seconds() / rate)} ago: {event.text}"

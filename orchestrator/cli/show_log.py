@@ -1,0 +1,30 @@
+"""Print a log file: its end, and what comes after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.text import Text
+
+from orchestrator.cli import log_file
+from orchestrator.cli.render.text import safe_lines
+from orchestrator.cli.session import Session
+from orchestrator.errors import UsageError
+
+
+def show_log(session: Session, path: Path, *, lines: int, follow: bool, about: str) -> None:
+    """Print the last lines of a log, and go on with ``follow``. Raises ``ProviderError`` when it cannot be read."""
+    if follow and session.as_json:
+        raise UsageError("--follow never ends, and --json is one document", hint="Leave one of them out.")
+    found = log_file.last_lines(path, lines)
+    session.emit(log={"of": about, "path": path, "lines": found})
+    session.say(Text(f"{about}: {path}", style="dim"))
+    for text in found:
+        session.show(_verbatim(text))
+    if follow:
+        for text in log_file.follow(path):
+            session.show(_verbatim(text))
+
+
+def _verbatim(text: str) -> Text:
+    return Text(safe_lines(text), no_wrap=True, overflow="ignore")

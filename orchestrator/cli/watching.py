@@ -1,0 +1,100 @@
+"""Waiting for a request to be done: a picture that is redrawn on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
+from typing import Final
+
+import typer
+from rich.live import Live
+
+from orchestrator.cli.render import progress
+from orchestrator.cli.render.numbers import duration
+from orchestrator.cli.render.text import Escaped, line
+from orchestrator.cli.session import Session
+from orchestrator.control.runtime import Runtime
+from orchestrator.control.usecases import follow
+from orchestrator.domain.records import Event, Operation
+from orchestrator.errors import ExitStatus, TimedOut
+
+REDRAW_SECONDS: Final = 0.5
+_PAGE: Final = 1000
+
+
+def last_event_id(runtime: Runtime, service: str) -> int:
+    """Return the id of the newest event of a service, 0 without any: what comes later is news."""
+    last = 0
+    while page := runtime.store.events(service, after_id=last, limit=_PAGE):
+        last = page[-1].id
+    return last
+
+
+def watch(session: Session, operation: Operation, *, after_event: int, timeout: timedelta | None) -> None:
+    """Follow a request to its end. Raises the request's own error when it failed.
+
+    The work does not depend on us: ``TimedOut`` and Ctrl-C (exit 130) leave it running, and say how to come back.
+    """
+    again = f"greenctl rollout status {operation.service} --watch"
+    seconds = None if timeout is None else timeout.total_seconds()
+    with _leaving_it_running(session, again):
+        session.run(_watch(session, operation, after_event, seconds, again))
+
+
+@contextmanager
+def _leaving_it_running(session: Session, again: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        session.complain(line("\nThe work continues. Come back to it with: ", (again, "bold")))
+        raise typer.Exit(ExitStatus.INTERRUPTED) from None
+
+
+async def _watch(session: Session, operation: Operation, after_event: int, seconds: float | None, again: str) -> None:
+    try:
+        async with asyncio.timeout(seconds), _picture(session, operation.service) as events:
+            async for event in follow(operation.id, session.runtime, after_event=after_event):
+                events.append(event)
+                if not session.talk.is_terminal:
+                    session.say(progress.event_line(event))
+    except TimeoutError as error:
+        waited = duration(seconds)
+        raise TimedOut(f"not done after {waited}; the work goes on", hint=f"Come back to it with: {again}") from error
+
+
+@asynccontextmanager
+async def _picture(session: Session, service: str) -> AsyncIterator[list[Event]]:
+    """Redraw the picture until the block ends. Rich's own timer is off: the store is read in this thread only."""
+    events: list[Event] = []
+    if session.quiet or not session.talk.is_terminal:
+        yield events
+        return
+    with Live(console=session.talk, auto_refresh=False, transient=False) as live:
+
+        def draw() -> None:
+            runtime = session.runtime
+            picture = progress.board(
+                runtime.store.replicas(service),
+                events,
+                now=runtime.clock.now(),
+                rate=runtime.clock.rate,
+                width=session.talk.width,
+            )
+            live.update(Escaped(picture), refresh=True)
+
+        redrawing = asyncio.create_task(_redraw(draw))
+        try:
+            yield events
+        finally:
+            redrawing.cancel()
+            with suppress(asyncio.CancelledError):
+                await redrawing
+            draw()
+
+
+async def _redraw(draw: Callable[[], None]) -> None:
+    while True:
+        draw()
+        await asyncio.sleep(REDRAW_SECONDS)
