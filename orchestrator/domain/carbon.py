@@ -98,6 +98,13 @@ class CarbonIntensity:
         """How long ago the described interval began to be the past; zero while it is still the present."""
         return max(timedelta(0), now - self.interval.end)
 
+    def is_fresh(self, now: Instant, max_age: timedelta) -> bool:
+        """Whether it describes the present, or a time at most that far away.
+
+        A number dated further into the future than it may be old is misdated, and would otherwise stay young for ever.
+        """
+        return self.age(now) <= max_age and self.interval.start - now <= max_age
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:

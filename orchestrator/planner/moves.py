@@ -21,7 +21,7 @@ from orchestrator.domain.decision import Assessment, Factor, MoveComparison, Ter
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Objective, Policy
-from orchestrator.domain.time import HOUR, Instant
+from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.planner.snapshot import Snapshot
 
@@ -257,4 +257,6 @@ def _fresh(side: Side, snapshot: Snapshot, now: Instant) -> Verdict:
         return Verdict("carbon.fresh", passed=False, text=f"{zone}: {reading.reason}")
     age = reading.age(now)
     text = f"{zone}: {age.total_seconds() / 60:.0f} min old"
-    return Verdict("carbon.fresh", age <= limit, text, age.total_seconds(), limit.total_seconds(), "s")
+    if reading.interval.start - now > limit:
+        text = f"{zone}: dated {format_instant(reading.interval.start)}, still to come"
+    return Verdict("carbon.fresh", reading.is_fresh(now, limit), text, age.total_seconds(), limit.total_seconds(), "s")

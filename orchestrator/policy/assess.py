@@ -16,7 +16,7 @@ from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import Policy, ServiceSpec, WhenStale
-from orchestrator.domain.time import Instant
+from orchestrator.domain.time import Instant, format_instant
 from orchestrator.domain.units import watts_to_kw
 
 SPOT_MUST_BE_CHEAPER = "spot_cheaper_than_on_demand"
@@ -39,7 +39,7 @@ def usable_intensity(candidate: Candidate, spec: ServiceSpec, now: Instant) -> I
     rules = spec.carbon
     if isinstance(reading, CarbonIntensity):
         age = reading.age(now).total_seconds()
-        if age <= rules.max_age.total_seconds():
+        if reading.is_fresh(now, rules.max_age):
             return Intensity(reading.grams_per_kwh, reading.kind, reading.source, age, fresh=True)
         if rules.when_stale is WhenStale.IGNORE:
             return Intensity(reading.grams_per_kwh, reading.kind, reading.source, age, fresh=False)
@@ -193,10 +193,13 @@ def _freshness_verdict(candidate: Candidate, intensity: Intensity | None, spec: 
         text = f"no carbon intensity for {reading.zone}: {reading.reason}"
         return Verdict("carbon.max_age", intensity is not None, text, None, limit, "s")
     age = reading.age(now).total_seconds()
+    described = f"intensity {age / 60:.0f} min old"
+    if reading.interval.start - now > spec.carbon.max_age:
+        described = f"intensity dated {format_instant(reading.interval.start)}, still to come"
     if intensity is not None and intensity.fresh:
-        text = f"intensity {age / 60:.0f} min old, limit {limit / 60:.0f} min"
+        text = f"{described}, limit {limit / 60:.0f} min"
     elif intensity is not None:
-        text = f"intensity {age / 60:.0f} min old: using {intensity.source} (carbon.when_stale)"
+        text = f"{described}: using {intensity.source} (carbon.when_stale)"
     else:
-        text = f"intensity {age / 60:.0f} min old, over the limit of {limit / 60:.0f} min"
+        text = f"{described}, over the limit of {limit / 60:.0f} min"
     return Verdict("carbon.max_age", intensity is not None, text, age, limit, "s")
