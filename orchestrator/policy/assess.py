@@ -64,7 +64,8 @@ def assess(
         kwh = watts_to_kw(offer.shape.power.watts(mean_batch)) * region.pue
     ahead = candidate.forecast.mean_grams_per_kwh()
     grams = None if intensity is None or kwh is None else kwh * intensity.grams_per_kwh
-    expected = kwh * ahead if kwh is not None and ahead is not None else grams
+    static = intensity is not None and not intensity.fresh and spec.carbon.when_stale is WhenStale.STATIC
+    expected = kwh * ahead if kwh is not None and ahead is not None and not static else grams
     reading = candidate.now
     return Assessment(
         offer_id=offer.id,
