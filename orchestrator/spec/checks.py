@@ -15,11 +15,12 @@ from orchestrator.spec import credentials, engine_args, grammar, sky_task
 from orchestrator.spec.blocks import MigrationBlock, ModelBlock, PlacementBlock, SloBlock
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.service_model import ServiceFile
-from orchestrator.spec.words import Path, nearest, show
+from orchestrator.spec.words import Path, listed, nearest, show
 from orchestrator.spec.yaml_tree import Data
 
 BUILTIN = "builtin"
 _LONGER_THAN_ANY_PATTERN = 128
+_WRITE_ITS_NAME = "holds what looks like a credential. Write its name under secrets, with null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +65,20 @@ def _model(file: ServiceFile, templates: tuple[str, ...], *, has_run: bool) -> I
         yield from _beside_run(model)
     if model.engine == BUILTIN and model.args:
         yield Finding(("model", "args"), "the builtin engine takes no arguments", at_key=True)
-        return
-    for name, value in model.args.items():
+    else:
+        yield from _engine_args(model.args)
+    if model.template is not None and model.template not in templates:
+        message = f"{show(model.template)} is not one of {listed(templates)}"
+        yield Finding(("model", "template"), message, nearest(model.template, templates))
+
+
+def _engine_args(args: Mapping[str, object]) -> Iterator[Finding]:
+    for name, value in args.items():
         try:
             engine_args.read(name, value)
         except Unreadable as error:
             at_key = name not in engine_args.ARGS
             yield Finding(("model", "args", name), error.message, error.suggestion, at_key=at_key)
-    if model.template is not None and model.template not in templates:
-        known = ", ".join(templates)
-        yield Finding(
-            ("model", "template"), f"{show(model.template)} is not one of {known}", nearest(model.template, templates)
-        )
 
 
 def _beside_run(model: ModelBlock) -> Iterator[Finding]:
@@ -215,23 +218,32 @@ def _secrets(file: ServiceFile) -> Iterator[Finding]:
 
 
 def _credentials(value: Data, path: Path = ()) -> Iterator[Finding]:
-    """Look at every text for the shape of a credential; names that said so were reported already."""
+    """Look at every text, keys included, for the shape of a credential."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if not path or path[0] != "secrets":
-                yield from _credentials(inner, (*path, key))
+            if credentials.looks_like_one(key):
+                yield Finding((*path, key), _WRITE_ITS_NAME, at_key=True)
+            yield from _credentials(inner, (*path, key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _credentials(inner, (*path, index))
-    elif isinstance(value, str) and credentials.looks_like_one(value):
-        named = len(path) == 2 and path[0] == "envs" and credentials.names_one(str(path[1]), value)  # noqa: PLR2004
-        if not named:
-            yield Finding(path, "holds what looks like a credential. Write its name under secrets, with null")
+    elif isinstance(value, str) and credentials.looks_like_one(value) and not _was_named(path, value):
+        yield Finding(path, _WRITE_ITS_NAME)
+
+
+def _was_named(path: Path, value: object) -> bool:
+    """Whether another check has spoken of it already, by its variable's name."""
+    match path:
+        case ("secrets", str(), *_):
+            return True
+        case ("envs", str(name)):
+            return credentials.names_one(name, value)
+    return False
 
 
 def notes(file: ServiceFile) -> Iterator[Finding]:
     """Yield what is understood and kept, but not acted upon by this version: said aloud instead of passed over."""
-    if file.run is not None:
+    if file.run:
         yield Finding(("run",), "starts the server as it is; greenctl neither reads nor changes it", at_key=True)
     elif file.setup is not None:
         yield Finding(("setup",), "runs on cloud machines only, not for replicas on this machine", at_key=True)

@@ -10,6 +10,7 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 
+from orchestrator.spec.credentials import looks_like_one
 from orchestrator.spec.words import show
 
 NAME_PATTERN = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
@@ -56,7 +57,7 @@ class Unreadable(ValueError):
     def __init__(self, message: str, suggestion: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.suggestion = suggestion
+        self.suggestion = None if suggestion is not None and looks_like_one(suggestion) else suggestion
 
 
 def text(value: object, pattern: str, wanted: str) -> str:
@@ -75,9 +76,13 @@ def service_name(value: object) -> str:
     try:
         return text(value, NAME_PATTERN, "a name. Use up to 40 lower-case letters, digits and dashes")
     except Unreadable as error:
-        slug = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:40].strip("-") if isinstance(value, str) else ""
-        fits = re.fullmatch(NAME_PATTERN, slug) and slug != value
-        raise Unreadable(error.message, slug if fits else None) from error
+        raise Unreadable(error.message, _name_like(value) if isinstance(value, str) else None) from error
+
+
+def _name_like(value: str) -> str | None:
+    """Return the nearest name that is one; none for what must not be repeated."""
+    slug = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:40].strip("-")
+    return slug if re.fullmatch(NAME_PATTERN, slug) and not looks_like_one(value) else None
 
 
 def model_id(value: object) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import InvalidSpec, Problem
+from orchestrator.spec.credentials import looks_like_one
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.words import Path, listed, nearest, show
 from orchestrator.spec.yaml_nodes import MAX_DEPTH
@@ -123,7 +124,9 @@ def _words(detail: ErrorDetails) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_./*?%-]{1,60}", value) is not None
+    if not isinstance(value, str) or looks_like_one(value):
+        return False
+    return re.fullmatch(r"[A-Za-z0-9_./*?%-]{1,60}", value) is not None
 
 
 def _keys(model: type[BaseModel]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _model(file: ServiceFile, name: str, base: Path | None) -> ModelSpec:
         served_name=block.served_name or (last if is_path else ""),
         args=tuple(sorted((key, engine_args.read(key, value)) for key, value in block.args.items())),
     )
-    if file.run is not None:
+    if file.run:
         return replace(spec, engine=Engine.COMMAND, template="")
     return _written(spec, engine=Engine(block.engine) if block.engine else None, template=block.template)
 

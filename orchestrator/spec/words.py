@@ -46,7 +46,7 @@ def dotted(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
             continue
-        key = part if _PLAIN_KEY.fullmatch(part) else show(part)
+        key = part if _PLAIN_KEY.fullmatch(part) and not looks_like_one(part) else show(part)
         text += f".{key}" if text else key
     return text
 

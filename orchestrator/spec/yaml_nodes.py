@@ -34,7 +34,7 @@ MAX_LINE = 32 * 1024
 MAX_DEPTH = 20
 MAX_ALIASES = 20
 """Aliases and merge keys, each. Real files use a handful."""
-MAX_VALUES = 5000
+MAX_VALUES = 3000
 """Keys and values after aliases have been followed; a long service file has some hundreds."""
 MAX_UNFOLDED = 2 * MAX_BYTES
 """Characters of all keys and values after aliases have been followed."""

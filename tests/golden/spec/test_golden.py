@@ -50,7 +50,9 @@ def test_a_bad_file_is_told_every_problem_with_its_place(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "golden"), [(service_schema, "service.schema.json"), (policy_schema, "policy.schema.json")], ids=["service", "policy"]
+    ("schema", "golden"),
+    [(service_schema, "service.schema.json"), (policy_schema, "policy.schema.json")],
+    ids=["service", "policy"],
 )
 def test_the_schema_changes_only_on_purpose(schema: object, golden: str) -> None:
     """Editors cache the schema, so each change of it is seen in a review."""
