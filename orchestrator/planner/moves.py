@@ -53,9 +53,9 @@ def hourly_intensities(candidate: Candidate, now: Instant, hours: int, live: flo
 def compare(
     replica: Replica, here: Side, there: Side, snapshot: Snapshot, policy: Policy, now: Instant
 ) -> MoveComparison:
-    """Weigh staying against moving. Needs known energy and price on both sides (allowed offers have them).
+    """Weigh staying against moving. Both sides have to be :func:`weighable` (allowed offers are).
 
-    Raises ``ValueError`` when a side's energy is unknown.
+    Raises ``ValueError`` when a side's energy or its intensity in this hour is unknown.
     """
     kwh_here, kwh_there = here.assessment.kwh_per_hour, there.assessment.kwh_per_hour
     if kwh_here is None or kwh_there is None:
@@ -65,13 +65,16 @@ def compare(
     from_values = hourly_intensities(here.candidate, now, limit, here.assessment.grams_per_kwh)
     to_values = hourly_intensities(there.candidate, now, limit, there.assessment.grams_per_kwh)
     known = min(len(from_values), len(to_values))
+    if known == 0:
+        message = f"intensity of {here.assessment.offer_id} or {there.assessment.offer_id} is unknown"
+        raise ValueError(message)
     engine_hours = 1.0 / snapshot.clock_rate
     gains = [
         (kwh_here * a - kwh_there * b) * engine_hours
         for a, b in zip(from_values[:known], to_values[:known], strict=True)
     ]
     best = _best_length(gains)
-    switch = _switch_terms(here, there, snapshot)
+    switch = _switch_terms(here, there, snapshot, from_values[0], to_values[0])
     stay = sum(from_values[:best]) * kwh_here * engine_hours
     move = sum(to_values[:best]) * kwh_there * engine_hours
     terms = (
@@ -99,6 +102,12 @@ def compare(
         intensity_from=from_values[:best],
         intensity_to=to_values[:best],
     )
+
+
+def weighable(side: Side, now: Instant) -> bool:
+    """Whether enough is known of a side: its energy, and an intensity for this hour, live or forecast."""
+    live = side.assessment.grams_per_kwh
+    return side.assessment.kwh_per_hour is not None and bool(hourly_intensities(side.candidate, now, 1, live))
 
 
 def _best_length(gains: list[float]) -> int:
@@ -135,18 +144,18 @@ def _running_term(name: str, grams: float, kwh: float, values: tuple[float, ...]
     )
 
 
-def _switch_terms(here: Side, there: Side, snapshot: Snapshot) -> tuple[Term, Term]:
-    """Price the cold start at the new place and the overlap at the old one."""
+def _switch_terms(
+    here: Side, there: Side, snapshot: Snapshot, intensity_here: float, intensity_there: float
+) -> tuple[Term, Term]:
+    """Price the cold start at the new place and the overlap at the old one, both with this hour's intensity."""
     new, old = there.candidate.offer, here.candidate.offer
     new_kw = watts_to_kw(new.shape.power.full_watts) if new.shape.power is not None else 0.0
     new_pue = new.region.pue or 0.0
-    new_intensity = there.assessment.grams_per_kwh or 0.0
     cold_hours = snapshot.cold_start_seconds.value / SECONDS_PER_HOUR
-    cold = COLD_START_POWER_FRACTION * new_kw * new_pue * cold_hours * new_intensity
+    cold = COLD_START_POWER_FRACTION * new_kw * new_pue * cold_hours * intensity_there
     old_kwh = here.assessment.kwh_per_hour or 0.0
-    old_intensity = here.assessment.grams_per_kwh or 0.0
     overlap_hours = snapshot.overlap_seconds.value / SECONDS_PER_HOUR
-    overlap = old_kwh * overlap_hours * old_intensity
+    overlap = old_kwh * overlap_hours * intensity_here
     return (
         Term(
             "cold start",
@@ -158,7 +167,7 @@ def _switch_terms(here: Side, there: Side, snapshot: Snapshot) -> tuple[Term, Te
                 Factor("full_kw", new_kw, "kW", f"power model of {new.shape.name}"),
                 Factor("pue", new_pue, "", new.region.pue_source),
                 Factor("hours", cold_hours, "h", snapshot.cold_start_seconds.origin),
-                Factor("intensity", new_intensity, "g/kWh", there.assessment.intensity_source),
+                Factor("intensity", intensity_there, "g/kWh", _origin(there.assessment)),
             ),
         ),
         Term(
@@ -169,10 +178,15 @@ def _switch_terms(here: Side, there: Side, snapshot: Snapshot) -> tuple[Term, Te
             (
                 Factor("kwh_per_hour", old_kwh, "kWh/h", f"power model of {old.shape.name} x PUE"),
                 Factor("hours", overlap_hours, "h", snapshot.overlap_seconds.origin),
-                Factor("intensity", old_intensity, "g/kWh", here.assessment.intensity_source),
+                Factor("intensity", intensity_here, "g/kWh", _origin(here.assessment)),
             ),
         ),
     )
+
+
+def _origin(assessment: Assessment) -> str:
+    """Name where this hour's intensity comes from."""
+    return assessment.intensity_source if assessment.grams_per_kwh is not None else "forecast"
 
 
 def _move_usd(here: Side, there: Side, snapshot: Snapshot) -> float | None:

@@ -18,7 +18,7 @@ from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.errors import Conflict, NoFeasiblePlacement, UnknownRegion, UsageError
 from orchestrator.planner.choose import choose, frontier, rank, total
-from orchestrator.planner.moves import Side, compare
+from orchestrator.planner.moves import Side, compare, weighable
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import assess_all
 
@@ -115,7 +115,7 @@ def plan_migration(
         raise NoFeasiblePlacement(message)
     here, there = judged.side(mover.offer_id), judged.side(target.offer_id)
     comparisons: tuple[MoveComparison, ...] = ()
-    if here is not None and there is not None and here.assessment.kwh_per_hour is not None:
+    if here is not None and there is not None and weighable(here, now):
         comparisons = (compare(mover, here, there, snapshot, policy, now),)
     action = _buy(ActionKind.MOVE, mover.slot, target, reason, mover)
     return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, staying)
@@ -213,7 +213,7 @@ def _weigh_moves(judged: Judged, staying: dict[int, Replica]) -> tuple[MoveCompa
     comparisons = []
     for replica in staying.values():
         here = judged.side(replica.offer_id)
-        if replica.state is not ReplicaState.READY or here is None or here.assessment.kwh_per_hour is None:
+        if replica.state is not ReplicaState.READY or here is None or not weighable(here, judged.now):
             continue
         others = [r.region for r in staying.values() if r.name != replica.name]
         for assessment in judged.assessments:
@@ -336,7 +336,7 @@ def _summary(kind: DecisionKind, actions: Sequence[Action], comparisons: Sequenc
     """One sentence for a person."""
     if kind is DecisionKind.STAY:
         if not comparisons:
-            return "stay: there is no other allowed place with room"
+            return "stay: no other allowed place has room, or too little is known of the present one"
         best = max(comparisons, key=lambda c: c.net_grams)
         failed = next(v for v in best.verdicts if not v.passed)
         move = f"{best.replica} to {best.to_offer}, {best.net_grams:+.3f} g"
