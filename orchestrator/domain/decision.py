@@ -93,6 +93,7 @@ class MoveComparison:
 
     ``saved_grams`` over ``horizon_hours`` (grid time) less ``cost_grams`` is ``net_grams``; ``terms`` add up to it.
     ``payback_hours`` is the grid time after which the move has repaid its own carbon, ``None`` if it never does.
+    ``net_usd``: dollars saved over the policy's whole horizon less ``move_usd``, ``None`` when a price is unknown.
     """
 
     replica: str
@@ -109,6 +110,7 @@ class MoveComparison:
     verdicts: tuple[Verdict, ...]
     intensity_from: tuple[float, ...] = ()
     intensity_to: tuple[float, ...] = ()
+    net_usd: float | None = None
 
     @property
     def approved(self) -> bool:

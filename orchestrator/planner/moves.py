@@ -6,9 +6,10 @@ away, and costs a cold start at the new place and an overlap at the old one:
     net = stay - move - cold start - overlap
 
 in grams, where stay and move sum over the coming hours of grid time up to the length with the largest net (at most the
-policy's horizon), the cold start draws 70 % of full power while the model loads, and the old replica draws what it
-draws until it has drained. Energy is physical: on a grid replayed at rate r an hour of grid time holds 1/r hours of
-running. The figures follow SCI's ``E x I`` (ISO/IEC 21031:2024); the 70 % is a modelling assumption.
+policy's horizon; all of it where money is minimised, because prices last), the cold start draws 70 % of full power
+while the model loads, and the old replica draws what it draws until it has drained. Energy is physical: on a grid
+replayed at rate r an hour of grid time holds 1/r hours of running. The figures follow SCI's ``E x I`` (ISO/IEC
+21031:2024); the 70 % is a modelling assumption.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def compare(
         (kwh_here * a - kwh_there * b) * engine_hours
         for a, b in zip(from_values[:known], to_values[:known], strict=True)
     ]
-    best = _best_length(gains)
+    best = known if policy.objective is Objective.CHEAPEST else _best_length(gains)
     switch = _switch_terms(here, there, snapshot, from_values[0], to_values[0])
     stay = sum(from_values[:best]) * kwh_here * engine_hours
     move = sum(to_values[:best]) * kwh_there * engine_hours
@@ -86,6 +87,11 @@ def compare(
     net = sum(t.amount for t in terms)
     move_usd = _move_usd(here, there, snapshot)
     change = _usd_change(here.assessment, there.assessment)
+    net_usd = None if change is None or move_usd is None else -change * limit * engine_hours - move_usd
+    if policy.objective is Objective.CHEAPEST:
+        improvement = _fraction(None if change is None else -change, here.assessment.usd_per_hour)
+    else:
+        improvement = _fraction(stay - move, stay)
     return MoveComparison(
         replica=replica.name,
         from_offer=here.assessment.offer_id,
@@ -98,9 +104,10 @@ def compare(
         move_usd=move_usd,
         usd_per_hour_change=change,
         payback_hours=_payback(gains, cost),
-        verdicts=_verdicts(replica, here, there, snapshot, policy, now, stay, stay - move, net, change, move_usd, best),
+        verdicts=_verdicts(replica, here, there, snapshot, policy, now, improvement, best, net, net_usd),
         intensity_from=from_values[:best],
         intensity_to=to_values[:best],
+        net_usd=net_usd,
     )
 
 
@@ -204,6 +211,11 @@ def _usd_change(here: Assessment, there: Assessment) -> float | None:
     return there.usd_per_hour - here.usd_per_hour
 
 
+def _fraction(part: float | None, whole: float | None) -> float:
+    """Return the saving as a part of what is spent now; nothing is saved of nothing, or of what is unknown."""
+    return part / whole if part is not None and whole else 0.0
+
+
 def _verdicts(  # one row of rules over all that was computed; splitting it would hide the list
     replica: Replica,
     here: Side,
@@ -211,12 +223,10 @@ def _verdicts(  # one row of rules over all that was computed; splitting it woul
     snapshot: Snapshot,
     policy: Policy,
     now: Instant,
-    stay: float,
-    saved: float,
-    net: float,
-    usd_change: float | None,
-    move_usd: float | None,
+    improvement: float,
     hours: int,
+    net_grams: float,
+    net_usd: float | None,
 ) -> tuple[Verdict, ...]:
     rules = snapshot.spec.migration
     verdicts = [Verdict("migration.enabled", rules.enabled, "voluntary moves are on" if rules.enabled else "off")]
@@ -236,23 +246,16 @@ def _verdicts(  # one row of rules over all that was computed; splitting it woul
         )
     )
     verdicts.extend(_fresh(side, snapshot, now) for side in (here, there))
-    fraction = saved / stay if stay > 0 else 0.0
-    verdicts.append(
-        Verdict(
-            "migration.min_improvement",
-            fraction >= rules.min_improvement_fraction,
-            f"{fraction:.0%} less carbon over {hours} h, at least {rules.min_improvement_fraction:.0%} asked",
-            fraction,
-            rules.min_improvement_fraction,
-            "",
-        )
-    )
-    if policy.objective is Objective.GREENEST:
-        verdicts.append(Verdict("net_carbon", net > 0, f"{net:+.3f} gCO2e after the cost of moving", net, 0.0, "gCO2e"))
-    elif usd_change is None or move_usd is None:
+    cheapest, asked = policy.objective is Objective.CHEAPEST, rules.min_improvement_fraction
+    gain = "cheaper" if cheapest else f"less carbon over {hours} h"
+    text = f"{improvement:.0%} {gain}, at least {asked:.0%} asked"
+    verdicts.append(Verdict("migration.min_improvement", improvement >= asked, text, improvement, asked, ""))
+    if not cheapest:
+        text = f"{net_grams:+.3f} gCO2e after the cost of moving"
+        verdicts.append(Verdict("net_carbon", net_grams > 0, text, net_grams, 0.0, "gCO2e"))
+    elif net_usd is None:
         verdicts.append(Verdict("net_cost", passed=False, text="a price is unknown"))
     else:
-        net_usd = -usd_change * hours / snapshot.clock_rate - move_usd
         verdicts.append(Verdict("net_cost", net_usd > 0, f"{net_usd:+.4f} USD after the move", net_usd, 0.0, "USD"))
     return tuple(verdicts)
 

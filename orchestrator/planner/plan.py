@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind, MoveComparison
 from orchestrator.domain.plan import Action, ActionKind, Plan
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.service import Policy
+from orchestrator.domain.service import Objective, Policy
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.errors import Conflict, NoFeasiblePlacement, UnknownRegion, UsageError
 from orchestrator.planner.choose import choose, frontier, rank, total
@@ -222,7 +223,15 @@ def _weigh_moves(judged: Judged, staying: dict[int, Replica]) -> tuple[MoveCompa
             if assessment.offer_id == replica.offer_id or not assessment.allowed or not has_room or there is None:
                 continue
             comparisons.append(compare(replica, here, there, snapshot, judged.policy, judged.now))
-    return tuple(sorted(comparisons, key=lambda c: (not c.approved, -c.net_grams, c.replica, c.to_offer)))
+    return tuple(sorted(comparisons, key=lambda c: _preference(c, judged.policy.objective)))
+
+
+def _preference(comparison: MoveComparison, objective: Objective) -> tuple[bool, float, float, str, str]:
+    """Order moves: approved ones first, then by what is minimised, then by the other quantity, then by name."""
+    grams = -comparison.net_grams
+    usd = inf if comparison.net_usd is None else -comparison.net_usd
+    first, second = (usd, grams) if objective is Objective.CHEAPEST else (grams, usd)
+    return (not comparison.approved, first, second, comparison.replica, comparison.to_offer)
 
 
 def _move_action(judged: Judged, best: MoveComparison) -> Action:
@@ -231,7 +240,10 @@ def _move_action(judged: Judged, best: MoveComparison) -> Action:
     if target is None:
         message = f"{best.to_offer} vanished while it was being weighed"
         raise NoFeasiblePlacement(message)
-    return _buy(ActionKind.MOVE, mover.slot, target, f"saves {best.net_grams:.3f} gCO2e net", mover)
+    saved = f"{best.net_grams:.3f} gCO2e"
+    if judged.policy.objective is Objective.CHEAPEST and best.net_usd is not None:
+        saved = f"{best.net_usd:.4f} USD"
+    return _buy(ActionKind.MOVE, mover.slot, target, f"saves {saved} net", mover)
 
 
 def _mover(judged: Judged, staying: dict[int, Replica], name: str | None) -> Replica:
@@ -337,7 +349,7 @@ def _summary(kind: DecisionKind, actions: Sequence[Action], comparisons: Sequenc
     if kind is DecisionKind.STAY:
         if not comparisons:
             return "stay: no other allowed place has room, or too little is known of the present one"
-        best = max(comparisons, key=lambda c: c.net_grams)
+        best = comparisons[0]
         failed = next(v for v in best.verdicts if not v.passed)
         move = f"{best.replica} to {best.to_offer}, {best.net_grams:+.3f} g"
         return f"stay: the best move ({move}) fails {failed.rule}: {failed.text}"
