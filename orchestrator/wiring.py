@@ -33,7 +33,6 @@ from orchestrator.telemetry.engine_probe import HttpEngineProbe
 
 CLIENT_KEY_FILE = "client-key"
 CPU_FAMILY = "cpu"
-BYTES_PER_MIB = 1024 * 1024
 
 
 def build(settings: Settings) -> Runtime:
@@ -112,8 +111,8 @@ def local_provisioner(settings: Settings) -> Provisioner:
     return LocalProvisioner(
         settings.state_dir,
         {Engine.VLLM: vllm_launcher(settings), Engine.BUILTIN: BuiltinLauncher()},
-        capacity=limits,
-        min_free_bytes=settings.local.min_free_disk_mib * BYTES_PER_MIB,
+        max_replicas=limits,
+        min_free_disk_mib=settings.local.min_free_disk_mib,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
@@ -10,29 +11,30 @@ from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import Basis, CarbonIntensity
 from orchestrator.domain.decision import Assessment
-from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.service import Objective
-from orchestrator.domain.time import HOUR, Instant, Window, floor_hour, format_instant
-from orchestrator.ledger.report import Report, Rival, period_of, report
+from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.ledger.report import Alternative, Place, Report, period_of, report
 from orchestrator.ledger.sampling import settle
 from orchestrator.planner.choose import choose
 from orchestrator.planner.plan import judge
 
 
 async def service_report(runtime: Runtime, service: str, period: Window | None) -> Report:
-    """Total a service's ledger, settled with what is known now, beside home and B3. Raises ``UnknownService``."""
+    """Total a service's ledger, settled with what is known now, beside home, B3 and the oracle.
+
+    Raises ``UnknownService``.
+    """
     record = known_service(service, runtime)
     now = runtime.clock.now()
     samples = runtime.store.energy(service, period)
     span = period_of(samples, now) if period is None else period
-    rivals = await _rivals(record, runtime, samples, span.start)
-    zones = {s.zone for s in samples if s.zone is not None} | {r.zone for r in rivals}
+    allowed = await _allowed(record, runtime, span.start) if samples else ()
+    zones = {s.zone for s in samples if s.zone is not None} | {a.zone for a in allowed if a.zone is not None}
     table = _Intensities(runtime, record.spec.carbon.basis)
-    before = floor_hour(span.start - record.spec.carbon.max_age)
-    await table.read(zones, Window(before, span.end + HOUR), now)
+    await table.read(zones, Window(floor_hour(span.start - record.spec.carbon.max_age), span.end + HOUR), now)
     settled = settle(samples, table.reading)
-    return report(service, span, settled, rivals, table.grams_per_kwh)
+    return report(service, span, settled, _alternatives(record, allowed, table, span.start), table.grams_per_kwh)
 
 
 class _Intensities:
@@ -67,27 +69,78 @@ class _Intensities:
         return None if point is None else point.grams_per_kwh
 
 
-async def _rivals(
-    record: ServiceRecord, runtime: Runtime, samples: Sequence[EnergySample], start: Instant
-) -> tuple[Rival, ...]:
-    """Home, and the region that was cleanest by its trailing 28-day mean when the period began."""
-    if not samples:
-        return ()
-    grid = GridReader(runtime.carbon)
-    snapshot = await gather_snapshot(record.spec, record.spec_digest, runtime, grid, start)
-    judged = judge(snapshot, record.spec.policy, start)
-    rivals = []
-    home, why = _home(record, judged.assessments)
-    if home is not None and home.zone is not None and home.pue is not None:
-        rivals.append(Rival("home", home.region, home.zone, home.pue, home.usd_per_hour, why))
-    ranked = [a for a in judged.assessments if a.allowed and a.trailing_mean_grams_per_kwh is not None]
-    if ranked:
-        best = min(ranked, key=lambda a: ((a.trailing_mean_grams_per_kwh or 0.0) * (a.pue or 1.0), a.offer_id))
-        if best.zone is not None and best.pue is not None:
-            mean = f"{best.trailing_mean_grams_per_kwh:.0f} g/kWh"
-            why = f"cleanest trailing 28-day mean at {format_instant(start)}: {mean}"
-            rivals.append(Rival("B3", best.region, best.zone, best.pue, best.usd_per_hour, why))
-    return tuple(rivals)
+# ── the rivals ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _allowed(record: ServiceRecord, runtime: Runtime, start: Instant) -> tuple[Assessment, ...]:
+    """Every offer with a known zone, PUE and price that the rules allowed when the period began, and home."""
+    snapshot = await gather_snapshot(record.spec, record.spec_digest, runtime, GridReader(runtime.carbon), start)
+    assessments = judge(snapshot, record.spec.policy, start).assessments
+    home = record.spec.placement.home
+    return tuple(a for a in assessments if (a.allowed or a.region == home) and a.zone is not None and a.pue is not None)
+
+
+def _alternatives(
+    record: ServiceRecord, known: Sequence[Assessment], table: _Intensities, start: Instant
+) -> tuple[Alternative, ...]:
+    """Home, the trailing-mean choice and the hindsight bound, the latter two under the service's own rules."""
+    allowed = [a for a in known if a.allowed]
+    found = []
+    home, why = _home(record, known)
+    if home is not None:
+        found.append(_fixed("home", (home,), why))
+    ranked = [(a, a.trailing_mean_grams_per_kwh) for a in allowed]
+    trailing = {a.offer_id: mean for a, mean in ranked if mean is not None}
+    if trailing:
+        best = _cleanest(record, allowed, trailing)
+        why = f"cleanest by the 28 days before {start:%Y-%m-%d %H:%M} UTC, under the same rules"
+        found.append(_fixed("B3", best, why))
+    if allowed:
+        why = "cleanest of every hour in hindsight, moving for nothing: a bound"
+        found.append(Alternative("oracle", "any allowed", why, _oracle(record, allowed, table)))
+    return tuple(found)
+
+
+def _fixed(name: str, chosen: Sequence[Assessment], why: str) -> Alternative:
+    places = _places(chosen)
+    return Alternative(name, " + ".join(dict.fromkeys(p.region for p in places)), why, lambda _window: places)
+
+
+def _places(chosen: Sequence[Assessment]) -> tuple[Place, ...]:
+    return tuple(
+        Place(a.region, a.zone, a.pue, a.usd_per_hour) for a in chosen if a.zone is not None and a.pue is not None
+    )
+
+
+def _cleanest(
+    record: ServiceRecord, allowed: Sequence[Assessment], grams_per_kwh: Mapping[str, float]
+) -> tuple[Assessment, ...]:
+    """Choose by given intensities, with the chooser and the rules that the service itself lives under."""
+    priced = [replace(a, expected_grams_per_hour=_weighted(a, grams_per_kwh.get(a.offer_id))) for a in allowed]
+    count = max(1, record.spec.scaling.min_replicas)
+    return choose(priced, count, (), record.spec.placement, Objective.GREENEST)
+
+
+def _weighted(assessment: Assessment, grams_per_kwh: float | None) -> float | None:
+    kwh = assessment.kwh_per_hour
+    return None if kwh is None or grams_per_kwh is None else kwh * grams_per_kwh
+
+
+def _oracle(
+    record: ServiceRecord, allowed: Sequence[Assessment], table: _Intensities
+) -> Callable[[Window], tuple[Place, ...]]:
+    by_hour: dict[Instant, tuple[Place, ...]] = {}
+
+    def places_in(window: Window) -> tuple[Place, ...]:
+        hour = floor_hour(window.start)
+        if hour not in by_hour:
+            values = {a.offer_id: table.grams_per_kwh(a.zone or "", window) for a in allowed}
+            known = {offer: value for offer, value in values.items() if value is not None}
+            complete = len(known) == len(values)
+            by_hour[hour] = _places(_cleanest(record, allowed, known)) if complete else ()
+        return by_hour[hour]
+
+    return places_in
 
 
 def _home(record: ServiceRecord, assessments: Sequence[Assessment]) -> tuple[Assessment | None, str]:

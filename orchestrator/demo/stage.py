@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -75,6 +76,16 @@ def _environment(process: psutil.Process) -> dict[str, str]:
         return {}
 
 
+def _plays_on(process: psutil.Process, state_dir: Path) -> bool:
+    """Whether a process belongs to the stage: started with its settings, or at work in its directory."""
+    if _environment(process).get("GREENCTL_STATE_DIR") == str(state_dir):
+        return True
+    try:
+        return Path(process.cwd()).is_relative_to(state_dir)
+    except psutil.Error:
+        return False
+
+
 def free_port() -> int:
     """Return a port that nobody listens on now."""
     with socket.socket() as probe:
@@ -92,8 +103,7 @@ async def cleared(stage: Stage, *, keep: bool) -> AsyncIterator[None]:
         await stage.greenctl("controller", "stop", quiet=True)
         await stage.greenctl("gateway", "stop", quiet=True)
         for process in psutil.process_iter():
-            ours = _environment(process).get("GREENCTL_STATE_DIR") == str(state_dir)
-            if ours and process.pid != os.getpid():
+            if process.pid != os.getpid() and _plays_on(process, state_dir):
                 process.kill()
         if keep:
             sys.stdout.write(f"kept: {state_dir}\n")

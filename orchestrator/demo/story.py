@@ -44,8 +44,8 @@ RATE = 60.0
 
 BEFORE = Path(__file__).parent / "service-before.yaml"
 SPEC = Path(__file__).parent / "service.yaml"
-EARLIEST_MOVE = timedelta(hours=2, minutes=30)
-LATEST_MOVE = timedelta(hours=4, minutes=30)
+EARLIEST_MOVE = timedelta(hours=1)
+LATEST_MOVE = timedelta(hours=2, minutes=30)
 PROFILE_YEAR = 2023
 PROFILE_DAYS = 120
 SEARCH_STEP = timedelta(hours=3)
@@ -169,9 +169,14 @@ async def _perform(options: Options, stage: Stage, phases: Phases, loaded: Loade
         say(f"\n▸ greenctl {' '.join(words)}")
         await stage.must(*words)
     account = await service_report(runtime, name, None)
+    migrations, replacements = len(_own_moves(records, name)), len(_replaced(records, name))
     async with phases.phase("down", f"greenctl down {name} --yes"):
         await stage.must("down", name, "--yes")
-    result = _result(options, stream.tally, records, name, account, phases)
+    result = _result(options, stream.tally, account, phases) | {
+        "migrations": migrations,
+        "replacements": replacements,
+        "migrations_aborted": sum(e.kind is EventKind.MIGRATION_ABORTED for e in records.events(name)),
+    }
     say(summary(result, stream.tally, moment, account))
     if options.json_file is not None:
         options.json_file.write_text(json.dumps(result, indent=2) + "\n")
@@ -221,19 +226,13 @@ def _replaced(records: Records, service: str) -> list[str]:
 # ── the figures ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _result(
-    options: Options, tally: Tally, records: Records, service: str, account: Report, phases: Phases
-) -> dict[str, object]:
-    aborted = [e for e in records.events(service) if e.kind is EventKind.MIGRATION_ABORTED]
+def _result(options: Options, tally: Tally, account: Report, phases: Phases) -> dict[str, object]:
     return {
         "format_version": 1,
         "engine": "vllm",
         "engine_version": vllm_launcher(load_settings()).version(),
         "signals": "synthetic" if account.intensity_kind is Kind.SYNTHETIC else "recorded",
         "requests": {"ok": tally.ok, "failed": tally.failed, "truncated": tally.truncated, "resumed": tally.resumed},
-        "migrations": len(_own_moves(records, service)),
-        "migrations_aborted": len(aborted),
-        "replacements": len(_replaced(records, service)),
         "phase_seconds": phases.seconds,
         "energy_joules": account.joules,
         "emissions_grams": account.grams,

@@ -26,13 +26,14 @@ def summary(result: Mapping[str, object], tally: Tally, moment: Moment, account:
         else "",
         "            the moment was picked because the policy moves a replica then; most hours it rightly stays",
         f"requests    {tally.ok} complete, {tally.failed} failed, {tally.truncated} truncated"
-        f" ({tally.resumed} streams went on elsewhere after the kill)",
+        f" ({tally.resumed} went on elsewhere after the kill)",
         f"            answered by: {regions}",
         f"changes     {result['migrations']} migration by the policy's own decision, "
         f"{result['replacements']} lost replica replaced",
         f"energy      {account.joules:,.0f} J = {account.kwh:.4f} kWh, {account.method}, "
         f"±{(account.uncertainty_fraction or 0):.0%}, in {account.engine_seconds / 60:.0f} replica-minutes",
-        f"emissions   {_grams(account.grams)}" + (f" ({unknown / JOULES_PER_KWH:.4f} kWh unknown)" if unknown > 0 else ""),
+        f"emissions   {_grams(account.grams)}"
+        + (f" ({unknown / JOULES_PER_KWH:.4f} kWh unknown)" if unknown > 0 else ""),
     ]
     lines += [f"  {r.name:<9} {_rival(r, account)}" for r in account.rivals]
     lines += [f"problems    {p}" for p in tally.problems[:5]]

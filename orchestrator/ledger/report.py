@@ -1,8 +1,9 @@
 """The totals of a service, and the same traffic served elsewhere.
 
-Every saving stands beside two rivals: *home* (where the service would have been) and *B3* (the region that was cleanest
-by its trailing 28-day mean when the period began: no hindsight). Energy whose intensity was unknown is shown apart and
-enters no sum of grams.
+Every saving stands beside three rivals: *home* (where the service would have been), *B3* (the regions that were
+cleanest by their trailing 28-day mean when the period began, under the same rules: no hindsight), and the *oracle* (the
+cleanest allowed regions of every hour, with no cost of moving: a bound that nobody can reach). Energy whose intensity
+was unknown is shown apart and enters no sum of grams.
 """
 
 from __future__ import annotations
@@ -13,28 +14,49 @@ from dataclasses import dataclass
 from orchestrator.domain.carbon import Kind, weakest
 from orchestrator.domain.energy import EnergyMethod, EnergySample, grams_from
 from orchestrator.domain.time import Instant, Window
-from orchestrator.domain.units import joules_to_kwh
+from orchestrator.domain.units import SECONDS_PER_HOUR, joules_to_kwh
 
 IntensityAt = Callable[[str, Window], float | None]
 """Grams per kWh of a zone over a window, ``None`` where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
-    """The same IT energy, minute by minute, in one fixed region.
+class Place:
+    """A region as far as a rival needs it."""
 
-    ``grams`` is ``None`` when a minute is unknown there.
-    """
-
-    name: str
     region: str
     zone: str
     pue: float
     usd_per_hour: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """How else the service could have stood: ``places_in`` a window, each with an equal share of the energy.
+
+    No places means that nothing is known of that window.
+    """
+
+    name: str
+    region: str
     why: str
-    grams: float | None = None
-    usd: float | None = None
-    known_fraction: float = 0.0
+    places_in: Callable[[Window], Sequence[Place]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """The same IT energy, minute by minute, in other places.
+
+    ``grams`` and ``usd`` are ``None`` when a minute is unknown there; ``known_fraction`` is the share of the service's
+    known samples that could be priced. ``region`` names the places.
+    """
+
+    name: str
+    region: str
+    why: str
+    grams: float | None
+    usd: float | None
+    known_fraction: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +110,13 @@ def _sum_known(values: Sequence[float | None]) -> float | None:
 
 
 def report(
-    service: str, period: Window, samples: Sequence[EnergySample], rivals: Sequence[Rival], intensity_at: IntensityAt
+    service: str,
+    period: Window,
+    samples: Sequence[EnergySample],
+    alternatives: Sequence[Alternative],
+    intensity_at: IntensityAt,
 ) -> Report:
-    """Total the samples of a period and price the same IT energy at each rival."""
+    """Total the samples of a period and price the same IT energy at each alternative."""
     grams = _sum_known([s.grams for s in samples])
     tokens = sum(s.output_tokens for s in samples)
     joules = sum(s.facility_joules for s in samples)
@@ -119,7 +145,7 @@ def report(
         method_details=tuple(sorted({s.method_detail for s in samples})),
         uncertainty_fraction=max((s.uncertainty_fraction for s in samples), default=None),
         regions=_by_region(samples),
-        rivals=tuple(_price_rival(r, samples, intensity_at) for r in rivals),
+        rivals=tuple(_rival(a, samples, intensity_at) for a in alternatives),
     )
 
 
@@ -134,7 +160,7 @@ def _by_region(samples: Sequence[EnergySample]) -> tuple[RegionLine, ...]:
             RegionLine(
                 region=region,
                 zone=own[0].zone,
-                replica_hours=sum(s.engine_seconds for s in own) / 3600,
+                replica_hours=sum(s.engine_seconds for s in own) / SECONDS_PER_HOUR,
                 kwh=joules_to_kwh(sum(s.facility_joules for s in own)),
                 grams=grams,
                 usd=_sum_known([s.usd for s in own]),
@@ -145,29 +171,36 @@ def _by_region(samples: Sequence[EnergySample]) -> tuple[RegionLine, ...]:
     return tuple(lines)
 
 
-def _price_rival(rival: Rival, samples: Sequence[EnergySample], intensity_at: IntensityAt) -> Rival:
-    """Serve the known samples from the rival's region, so that both sides cover the same joules."""
+def _rival(alternative: Alternative, samples: Sequence[EnergySample], intensity_at: IntensityAt) -> Rival:
+    """Serve the known samples from elsewhere, so that both sides cover the same joules."""
     covered = [s for s in samples if s.grams is not None]
-    grams = 0.0
-    priced = 0
-    for sample in covered:
-        intensity = intensity_at(rival.zone, sample.window)
-        if intensity is not None:
-            grams += grams_from(sample.it_joules * rival.pue, intensity)
-            priced += 1
-    hours = sum(s.engine_seconds for s in samples) / 3600
-    complete = bool(covered) and priced == len(covered)
+    grams = [_grams_elsewhere(s, alternative, intensity_at) for s in covered]
+    known = [g for g in grams if g is not None]
+    dollars = [_usd_elsewhere(s, alternative) for s in samples]
+    paid = [d for d in dollars if d is not None]
     return Rival(
-        name=rival.name,
-        region=rival.region,
-        zone=rival.zone,
-        pue=rival.pue,
-        usd_per_hour=rival.usd_per_hour,
-        why=rival.why,
-        grams=grams if complete else None,
-        usd=rival.usd_per_hour * hours if rival.usd_per_hour is not None else None,
-        known_fraction=priced / len(covered) if covered else 0.0,
+        name=alternative.name,
+        region=alternative.region,
+        why=alternative.why,
+        grams=sum(known) if covered and len(known) == len(covered) else None,
+        usd=sum(paid) if samples and len(paid) == len(samples) else None,
+        known_fraction=len(known) / len(covered) if covered else 0.0,
     )
+
+
+def _grams_elsewhere(sample: EnergySample, alternative: Alternative, intensity_at: IntensityAt) -> float | None:
+    places = alternative.places_in(sample.window)
+    values = [intensity_at(p.zone, sample.window) for p in places]
+    parts = [grams_from(sample.it_joules * p.pue, v) for p, v in zip(places, values, strict=True) if v is not None]
+    return sum(parts) / len(parts) if parts and len(parts) == len(places) else None
+
+
+def _usd_elsewhere(sample: EnergySample, alternative: Alternative) -> float | None:
+    prices = [p.usd_per_hour for p in alternative.places_in(sample.window)]
+    known = [p for p in prices if p is not None]
+    if not known or len(known) != len(prices):
+        return None
+    return sum(known) / len(known) * sample.engine_seconds / SECONDS_PER_HOUR
 
 
 def period_of(samples: Sequence[EnergySample], fallback: Instant) -> Window:
