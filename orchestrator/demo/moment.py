@@ -1,9 +1,9 @@
 """Pick the moment of the recorded (or profiled) year at which the demonstration begins.
 
-Most hours are dull, and rightly so: where a service stands decides, and a good place stays good. The demonstration wants
-to show a migration, so it looks for a moment after which the policy, with nothing but what was known at each hour, first
-stays and some hours later decides by itself that a replica should move. The search asks the same planner that the
-controller asks; it does not change a rule, and the summary says that the moment was picked.
+Most hours are dull, and rightly so: where a service stands decides, and a good place stays good. The demonstration
+wants to show a migration, so it looks for a moment after which the policy, with nothing but what was known at each
+hour, first stays and some hours later decides by itself that a replica should move. The search asks the same planner
+that the controller asks; it does not change a rule, and the summary says that the moment was picked.
 """
 
 from __future__ import annotations

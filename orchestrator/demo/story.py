@@ -22,17 +22,16 @@ from orchestrator.control.grid import TRAILING
 from orchestrator.control.ports import Records
 from orchestrator.control.usecases import service_report
 from orchestrator.demo.moment import Moment, find_moment
+from orchestrator.demo.outcome import Outcome
 from orchestrator.demo.stage import Stage, cleared, free_port
-from orchestrator.demo.summary import summary
-from orchestrator.demo.traffic import Stream, Tally
-from orchestrator.domain.carbon import Basis, Kind
+from orchestrator.demo.traffic import Stream
+from orchestrator.domain.carbon import Basis
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import EventKind
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.errors import SignalUnavailable, TimedOut
-from orchestrator.ledger.report import Report
 from orchestrator.settings import LocalRegionSettings, SignalSettings, WorldSettings, load_settings
 from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.spec.service_file import LoadedSpec, load_service_file
@@ -169,18 +168,23 @@ async def _perform(options: Options, stage: Stage, phases: Phases, loaded: Loade
         say(f"\n▸ greenctl {' '.join(words)}")
         await stage.must(*words)
     account = await service_report(runtime, name, None)
-    migrations, replacements = len(_own_moves(records, name)), len(_replaced(records, name))
+    outcome = Outcome(
+        engine_version=vllm_launcher(stage.settings).version(),
+        moment=moment,
+        clock_rate=RATE,
+        tally=stream.tally,
+        migrations=len(_own_moves(records, name)),
+        migrations_aborted=sum(e.kind is EventKind.MIGRATION_ABORTED for e in records.events(name)),
+        replacements=len(_replaced(records, name)),
+        account=account,
+        phase_seconds=phases.seconds,
+    )
     async with phases.phase("down", f"greenctl down {name} --yes"):
         await stage.must("down", name, "--yes")
-    result = _result(options, stream.tally, account, phases) | {
-        "migrations": migrations,
-        "replacements": replacements,
-        "migrations_aborted": sum(e.kind is EventKind.MIGRATION_ABORTED for e in records.events(name)),
-    }
-    say(summary(result, stream.tally, moment, account))
+    say(outcome.screen())
     if options.json_file is not None:
-        options.json_file.write_text(json.dumps(result, indent=2) + "\n")
-    return 0 if _bar_is_met(result) else 1
+        options.json_file.write_text(json.dumps(outcome.document(), indent=2) + "\n")
+    return 0 if outcome.bar_is_met else 1
 
 
 # ── watching ─────────────────────────────────────────────────────────────────────────────────────────
@@ -221,28 +225,3 @@ def _replaced(records: Records, service: str) -> list[str]:
     serving = {r.slot: r for r in _serving(records, service)}
     lost = [r for r in records.replicas(service, ended=True) if r.state is ReplicaState.LOST]
     return [r.name for r in lost if r.slot in serving and serving[r.slot].created_at > r.created_at]
-
-
-# ── the figures ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _result(options: Options, tally: Tally, account: Report, phases: Phases) -> dict[str, object]:
-    return {
-        "format_version": 1,
-        "engine": "vllm",
-        "engine_version": vllm_launcher(load_settings()).version(),
-        "signals": "synthetic" if account.intensity_kind is Kind.SYNTHETIC else "recorded",
-        "requests": {"ok": tally.ok, "failed": tally.failed, "truncated": tally.truncated, "resumed": tally.resumed},
-        "phase_seconds": phases.seconds,
-        "energy_joules": account.joules,
-        "emissions_grams": account.grams,
-        "energy_method": f"{account.method}: {'; '.join(account.method_details)}" if account.method else None,
-        "clock_rate": RATE,
-        "short": options.short,
-    }
-
-
-def _bar_is_met(result: Mapping[str, object]) -> bool:
-    requests = result["requests"]
-    clean = isinstance(requests, dict) and requests["failed"] == requests["truncated"] == 0 and requests["ok"] > 0
-    return clean and bool(result["migrations"]) and bool(result["replacements"])

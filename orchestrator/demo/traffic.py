@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from dataclasses import dataclass, field
+from typing import Self
 
 import aiohttp
 
@@ -46,7 +47,7 @@ class Stream:
         self._tasks: list[asyncio.Task[None]] = []
         self._random = random.Random(7)  # noqa: S311  # which words are asked for is no secret
 
-    async def __aenter__(self) -> Stream:
+    async def __aenter__(self) -> Self:
         """Start asking."""
         self._session = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(REQUEST_SECONDS))
         self._tasks = [asyncio.create_task(self._client(n)) for n in range(self._clients)]
