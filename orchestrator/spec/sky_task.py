@@ -53,8 +53,10 @@ class ResourceChoice(Block):
     """One description of a machine."""
 
     infra: Annotated[str | None, Form(sky_values.infra, {"type": "string", "examples": ["aws/eu-north-1"]})] = None
-    cloud: Annotated[str | None, forms.pattern(r"^[A-Za-z0-9_-]{1,32}$", "a cloud", "aws")] = None
-    region: Annotated[str | None, forms.pattern(r"^[A-Za-z0-9._:/@-]{1,128}$", "a region", "eu-north-1")] = None
+    cloud: Annotated[str | None, forms.pattern(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$", "a cloud", "aws")] = None
+    region: Annotated[str | None, forms.pattern(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$", "a region", "eu-north-1")] = (
+        None
+    )
     zone: Passed = None
     accelerators: _AcceleratorsValue = None
     gpus: _AcceleratorsValue = None

@@ -13,7 +13,7 @@ from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.words import show
 
 _ACCELERATOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,39})(?::([0-9.]{1,8}))?")
-_INFRA = re.compile(r"(\*|[A-Za-z0-9_-]{1,32})(/[A-Za-z0-9._*:@-]{1,128}){0,2}")
+_INFRA = re.compile(r"(\*|[A-Za-z0-9][A-Za-z0-9_-]{0,31})(/[A-Za-z0-9*][A-Za-z0-9._*:@-]{0,127}){0,2}")
 _QUANTITY = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)\+?")
 _MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([A-Za-z]{0,2})\+?")
 _GIB = {
