@@ -1,0 +1,358 @@
+"""From the text of a service file to a spec."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.service import Engine, MigrationRules, Objective, PlacementRules, Policy, ServiceSpec
+from orchestrator.errors import ExitStatus, InvalidSpec
+from orchestrator.spec.service_file import LoadedSpec, load_service_file, parse_service, render_problems
+
+SHORTEST = "name: chat\nmodel: {id: greenctl/tiny}\n"
+
+
+def spec(text: str) -> ServiceSpec:
+    """The spec of the shortest file with something added."""
+    return parse_service(SHORTEST + text, "service.yaml").spec
+
+
+def problems(text: str) -> list[str]:
+    """The rendered problems of a text as it is."""
+    with pytest.raises(InvalidSpec) as caught:
+        parse_service(text, "service.yaml")
+    return render_problems(caught.value)
+
+
+def only_problem(text: str) -> str:
+    """The only problem of the shortest file with something added."""
+    found = problems(SHORTEST + text)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_what_is_not_written_keeps_the_domains_defaults() -> None:
+    """The defaults live in one place."""
+    found = spec("")
+
+    assert (found.placement, found.migration) == (PlacementRules(), MigrationRules())
+    assert found == replace(ServiceSpec("chat", found.model), policy=found.policy, passthrough_json='{"name":"chat"}')
+
+
+def test_empty_blocks_say_nothing() -> None:
+    """A key left without a value, as when a block is commented out, is the same as no key."""
+    assert spec("carbon:\nplacement:\n  allow:\nresources:\nservice:\n") == spec("")
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        "{name: chat, model: {id: greenctl/tiny}}",
+        "model:\n  id: 'greenctl/tiny'\nname: \"chat\"\n",
+        "apiVersion: greenctl/v1\nname: chat\nmodel: {engine: vllm, id: greenctl/tiny, args: {}}\n",
+        "name: chat\nmodel: {id: greenctl/tiny}\nmigration: {min_dwell: 120m, canary: [10%, 50%, 100%]}\n",
+    ],
+)
+def test_equal_specs_have_equal_digests(same: str) -> None:
+    """The digest names what the file means, not how it is written."""
+    first = parse_service(SHORTEST, "a.yaml")
+
+    assert parse_service(same, "b.yaml").digest == first.digest
+    assert parse_service(SHORTEST + "carbon: {max_age: 80m}", "c.yaml").digest != first.digest
+
+
+def test_problems_point_at_lines_and_columns_in_the_order_of_the_file() -> None:
+    """An editor can jump to each of them."""
+    text = SHORTEST + "carbon:\n  when_stale: use-forecast\nmigration:\n  min_dwell: 2 hours\n"
+
+    assert problems(text) == [
+        (
+            'service.yaml:4:15  carbon.when_stale: "use-forecast" is not one of hold, forecast, static, ignore.'
+            ' Did you mean "forecast"?'
+        ),
+        'service.yaml:6:14  migration.min_dwell: "2 hours" is not a duration. Write 2h.',
+    ]
+
+
+def test_an_unusable_file_is_an_invalid_spec_with_a_code_and_a_status() -> None:
+    """Scripts see code and exit status, people the hint."""
+    with pytest.raises(InvalidSpec) as caught:
+        parse_service("name: chat", "service.yaml")
+
+    error = caught.value
+    assert (error.code, error.exit_status, error.file) == ("invalid_spec", ExitStatus.INVALID, "service.yaml")
+    assert "nothing was contacted" in error.hint()
+
+
+def test_a_name_from_outside_wins_and_is_checked(tmp_path: Path) -> None:
+    """A SkyPilot file often has no name; the command line gives it one."""
+    file = tmp_path / "sky.yaml"
+    file.write_text("run: serve\n")
+
+    assert load_service_file(file, name="mine").spec.name == "mine"
+    with pytest.raises(InvalidSpec):
+        load_service_file(file)
+    with pytest.raises(InvalidSpec) as caught:
+        load_service_file(file, name="Not Mine")
+    assert caught.value.problems[0].suggestion == "not-mine"
+
+
+def test_relative_paths_start_at_the_files_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller runs elsewhere, so a model beside the file becomes an absolute path; its last part is its name."""
+    (tmp_path / "policy.yaml").write_text("kind: Policy\nname: mine\nobjective: cheapest\n")
+    (tmp_path / "service.yaml").write_text("name: a\nmodel: {id: ./models/tiny}\npolicy: {use: ./policy.yaml}\n")
+    monkeypatch.chdir(tmp_path)
+
+    found = load_service_file(Path("service.yaml")).spec
+
+    assert found.model.id == str(tmp_path / "models/tiny")
+    assert found.model.name == "tiny"
+    assert found.policy.name == "mine"
+
+
+# ── a SkyPilot file ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_plain_skypilot_file_gets_an_engine_that_we_do_not_start() -> None:
+    """Its run command is neither read nor guessed at: the model stays unknown and the reader is told."""
+    loaded = parse_service("name: sky\nrun: vllm serve Qwen/Qwen3-8B\n", "sky.yaml")
+
+    assert (loaded.spec.model.engine, loaded.spec.model.id, loaded.spec.model.name) == (Engine.COMMAND, "", "sky")
+    assert [n.path for n in loaded.notes] == ["run"]
+
+
+def test_a_model_beside_run_says_what_is_served_and_nothing_more() -> None:
+    """Engine, template and arguments would have no effect beside a script that starts the server itself."""
+    found = parse_service("name: sky\nmodel: {id: a/b}\nrun: serve\n", "sky.yaml").spec.model
+    refused = problems(
+        "name: sky\nrun: serve\nmodel: {id: a/b, engine: vllm, template: vllm-openai, args: {seed: 1}}\n"
+    )
+
+    assert (found.engine, found.id) == (Engine.COMMAND, "a/b")
+    assert [line.split()[1] for line in refused] == ["model.engine:", "model.template:", "model.args:"]
+    assert all("no effect beside run" in line for line in refused)
+
+
+def test_skypilots_part_is_carried_as_data_and_ours_is_not() -> None:
+    """The passthrough is SkyPilot's file without our blocks, under the name in force."""
+    found = parse_service(
+        "name: x\nmodel: {id: a/b}\nsetup: |\n  echo \"$HOME\"\nenvs: {A: yes, B: 'no'}\ncarbon: {max_age: 1h}\n",
+        "s.yaml",
+        name="y",
+    )
+
+    assert found.spec.passthrough_json == '{"envs":{"A":true,"B":"no"},"name":"y","setup":"echo \\"$HOME\\"\\n"}'
+
+
+def test_resources_become_what_the_planner_needs() -> None:
+    """Accelerators in a stable order, lower bounds, market and place."""
+    found = spec(
+        "resources: {accelerators: [L40S:1, L4], cpus: 8+, memory: 32GB, use_spot: true, infra: aws/eu-west-1}"
+    )
+
+    assert [(a.name, a.count) for a in found.resources.accelerators] == [("L4", 1), ("L40S", 1)]
+    assert (found.resources.min_vcpus, found.resources.min_memory_gib) == (8, 32)
+    assert (found.resources.use_spot, found.resources.infra) == (True, "aws/eu-west-1")
+
+
+def test_alternatives_of_places_become_allowed_regions() -> None:
+    """any_of with a place in each entry says where the service may run, unless placement.allow says it."""
+    places = "resources: {any_of: [{infra: aws/eu-north-1/a}, {cloud: gcp}, {region: eu-west-3}]}\n"
+
+    assert spec(places).placement.allow == ("aws/eu-north-1", "gcp/*", "*/eu-west-3")
+    assert spec(places + "placement: {allow: [azure/*]}").placement.allow == ("azure/*",)
+    assert spec("resources: {any_of: [{infra: aws}, {accelerators: L4}]}").placement.allow == ()
+
+
+@pytest.mark.parametrize(
+    ("service", "low", "high"),
+    [
+        ("", 1, 1),
+        ("service: {readiness_probe: /health}", 1, 1),
+        ("service: {replicas: 3}", 3, 3),
+        ("service: {replica_policy: {min_replicas: 2}}", 2, 2),
+        ("service: {replica_policy: {min_replicas: 2, max_replicas: 5}}", 2, 5),
+    ],
+)
+def test_replicas(service: str, low: int, high: int) -> None:
+    """SkyServe's shorthand and its policy."""
+    assert (spec(service).scaling.min_replicas, spec(service).scaling.max_replicas) == (low, high)
+
+
+def test_targets_per_accelerator_become_the_smallest() -> None:
+    """The smallest target asks for the most replicas: too many is the safe mistake."""
+    text = (
+        "service: {replica_policy: {min_replicas: 1, max_replicas: 4, target_qps_per_replica: {H100: 9, 'L4:1': 2.5}}}"
+    )
+
+    assert spec(text).scaling.target_qps_per_replica == 2.5
+
+
+def test_the_probes_delay_is_the_deadline_of_a_start() -> None:
+    """SkyServe's word for how long a start may take."""
+    probe = "service: {readiness_probe: {path: /health, initial_delay_seconds: 90}}"
+
+    assert spec(probe).startup_deadline == timedelta(seconds=90)
+    assert spec("").startup_deadline == timedelta(minutes=20)
+
+
+def test_secrets_are_names() -> None:
+    """Values are never in the file, so none can be in the spec."""
+    assert spec("secrets: {HF_TOKEN: null, A: }").secrets == ("A", "HF_TOKEN")
+    assert spec("secrets: [secrets:MINE]").secrets == ()
+
+
+# ── policy ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_default_policy_is_the_shipped_one_and_agrees_with_the_domain() -> None:
+    """Whoever writes no policy gets green-first, as the domain's own default has it."""
+    assert replace(spec("").policy, description="") == Policy()
+
+
+def test_single_values_of_a_policy_can_be_changed() -> None:
+    """The rest stays as the policy has it."""
+    found = spec("policy: {use: balanced, set: {price_cap: 0.35, horizon: 12h}}").policy
+
+    assert (found.name, found.price_cap_usd_per_hour, found.horizon) == ("balanced", 0.35, timedelta(hours=12))
+    assert found.max_extra_cost_fraction == 0.05
+    assert spec("policy: {set: {max_extra_cost: unlimited}}").policy.max_extra_cost_fraction is None
+
+
+def test_changing_the_objective_asks_for_what_comes_with_it() -> None:
+    """Greenest without a bound on the cost is a choice that people make in words."""
+    assert spec("policy: {set: {objective: cheapest}}").policy.objective is Objective.CHEAPEST
+    assert spec("policy: {set: {objective: cheapest}}").policy.max_extra_cost_fraction is None
+    assert "needs max_extra_cost" in only_problem("policy: {use: cheapest, set: {objective: greenest}}")
+    assert "no meaning" in only_problem("policy: {use: cheapest, set: {max_extra_cost: 5%}}")
+
+
+def test_a_broken_policy_file_is_told_where_it_is_used(tmp_path: Path) -> None:
+    """The reader sees which file and line to mend."""
+    (tmp_path / "p.yaml").write_text("kind: Policy\nname: p\nobjective: greener\nmax_extra_cost: 15\n")
+    (tmp_path / "s.yaml").write_text(SHORTEST + "policy: {use: ./p.yaml}\n")
+
+    with pytest.raises(InvalidSpec) as caught:
+        load_service_file(tmp_path / "s.yaml")
+
+    lines = [p.message for p in caught.value.problems]
+    assert [p.line for p in caught.value.problems] == [3, 3]
+    assert any(line.startswith("./p.yaml, line 3: objective") for line in lines)
+    assert any(line.startswith("./p.yaml, line 4: max_extra_cost") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("use", "word"),
+    [
+        ("greenfirst", "nor a path"),
+        ("./missing.yaml", "no such file"),
+        ("/dev/null", "empty"),
+        ("../../etc/passwd;id", "is not the name of a policy"),
+        ("~/p.yaml", "is not the name of a policy"),
+    ],
+)
+def test_a_policy_that_is_not_there_is_refused(tmp_path: Path, use: str, word: str) -> None:
+    """A name that is not shipped, a file that is not there, a path that is none."""
+    (tmp_path / "s.yaml").write_text(SHORTEST + f"policy: {{use: {use!r}}}\n")
+
+    with pytest.raises(InvalidSpec) as caught:
+        load_service_file(tmp_path / "s.yaml")
+
+    assert word in caught.value.problems[0].message
+
+
+def test_a_policy_file_given_as_a_service_is_recognised() -> None:
+    """The commonest mix-up gets the right advice."""
+    assert "this is a policy file" in problems("kind: Policy\nname: a\nobjective: cheapest\n")[0]
+
+
+# ── what is said about one value and another ─────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "word"),
+    [
+        (
+            "service: {replica_policy: {min_replicas: 5, max_replicas: 3}}",
+            "service.replica_policy.min_replicas",
+            "above",
+        ),
+        ("service: {replica_policy: {max_replicas: 3}}", "service.replica_policy.min_replicas", "missing"),
+        ("service: {replicas: 0}", "service.replicas", "nobody"),
+        ("migration: {canary: [50%, 50%, 100%]}", "migration.canary", "rise"),
+        ("migration: {canary: [50%]}", "migration.canary[0]", "100%"),
+        ("slo: {clients: [{near: eu, weight: 0.5}]}", "slo.clients", "add up to 0.5"),
+        ("placement: {allow: [aws/eu-north-1], deny: [aws/eu-*]}", "placement.allow[0]", "denied again"),
+        ("placement: {allow: [aws/eu-*], deny: [aws/*]}", "placement.allow[0]", "denied again"),
+        ("placement: {deny: ['*/*']}", "placement.deny[0]", "every region"),
+        (
+            "placement: {allow: [a/b, a/c], max_per_region: 1}\nservice: {replicas: 3}",
+            "placement.max_per_region",
+            "no room",
+        ),
+        (
+            "resources: {infra: aws/x}\nplacement: {max_per_region: 1}\nservice: {replicas: 2}",
+            "placement.max_per_region",
+            "no room",
+        ),
+        ("resources: {infra: aws/x}\nplacement: {allow: [gcp/*]}", "placement.allow", "does not include aws/x"),
+        ("resources: {infra: aws/x}\nplacement: {deny: [aws/?]}", "placement.deny", "denies aws/x"),
+    ],
+)
+def test_contradictions(text: str, path: str, word: str) -> None:
+    """What can be known without asking anybody is said before anybody is asked."""
+    found = only_problem(text)
+
+    assert f"  {path}: " in found
+    assert word in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "placement: {allow: [aws/eu-*], deny: [aws/eu-south-*]}",
+        "placement: {allow: [aws/eu-*], deny: [aws/eu-?]}",
+        "placement: {allow: [aws/eu*], deny: [aws/eu?*]}",
+        "placement: {allow: [aws/eu-*], max_per_region: 1}\nservice: {replicas: 9}",
+        "resources: {infra: aws}\nplacement: {deny: [aws/eu-*]}",
+        "slo: {clients: [{near: eu, weight: 0.3333}, {near: us, weight: 0.3333}, {near: asia, weight: 0.3334}]}",
+    ],
+)
+def test_what_may_be_meant_is_no_contradiction(text: str) -> None:
+    """A check never refuses what could work."""
+    assert isinstance(spec(text), ServiceSpec)
+
+
+def test_a_slip_in_a_block_does_not_hide_the_others_nor_invent_any() -> None:
+    """min_replicas is wrong, not missing; the canary is looked at although min_dwell is wrong."""
+    found = problems(
+        SHORTEST
+        + "service: {replica_policy: {min_replicas: two, max_replicas: 3}}\nmigration: {min_dwell: 2, canary: [5%]}\n"
+    )
+
+    assert [line.split()[1] for line in found] == [
+        "service.replica_policy.min_replicas:",
+        "migration.min_dwell:",
+        "migration.canary[0]:",
+    ]
+
+
+def test_what_is_kept_but_not_acted_upon_is_said() -> None:
+    """Nobody believes in a rule that nothing enforces."""
+    loaded: LoadedSpec = parse_service(
+        SHORTEST
+        + "slo: {clients: [{near: eu, weight: 1}]}\nmigration: {abort_if: {ttft_p95: 1s}}\n"
+        + "gateway: {routing: session}\nsetup: pip install x\n",
+        "s.yaml",
+    )
+
+    assert [n.path for n in loaded.notes] == ["slo.clients", "migration.abort_if.ttft_p95", "gateway.routing", "setup"]
+    assert loaded.spec.clients[0].near == "eu"
+    assert loaded.spec.migration.abort_ttft_p95 == timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("key", ["retries", "allow", "max_age", "template", "use", "canary"])
+def test_a_key_in_the_wrong_place_is_led_home(key: str) -> None:
+    """Most unknown keys are known ones, one level too high."""
+    assert "it belongs under" in only_problem(f"{key}: 1")
