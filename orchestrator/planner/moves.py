@@ -6,16 +6,18 @@ away, and costs a cold start at the new place and an overlap at the old one:
     net = stay - move - cold start - overlap
 
 in grams, where stay and move sum over the coming hours of grid time up to the length with the largest net (at most the
-policy's horizon; all of it where money is minimised, because prices last), the cold start draws 70 % of full power
-while the model loads, and the old replica draws what it draws until it has drained. Energy is physical: on a grid
-replayed at rate r an hour of grid time holds 1/r hours of running. The figures follow SCI's ``E x I`` (ISO/IEC
-21031:2024); the 70 % is a modelling assumption.
+policy's horizon and at least ``migration.min_dwell``, before which it could not come back; all of the horizon where
+money is minimised, because prices last), the cold start draws 70 % of full power while the model loads, and the old
+replica draws what it draws until it has drained. Energy is physical: on a grid replayed at rate r an hour of grid time
+holds 1/r hours of running. The figures follow SCI's ``E x I`` (ISO/IEC 21031:2024); the 70 % is a modelling assumption.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
+from math import ceil
 
 from orchestrator.domain.carbon import CarbonIntensity
 from orchestrator.domain.decision import Assessment, Factor, MoveComparison, Term, Verdict
@@ -70,11 +72,12 @@ def compare(
         message = f"intensity of {here.assessment.offer_id} or {there.assessment.offer_id} is unknown"
         raise ValueError(message)
     engine_hours = 1.0 / snapshot.clock_rate
+    dwell = ceil(snapshot.spec.migration.min_dwell / HOUR)
     gains = [
         (kwh_here * a - kwh_there * b) * engine_hours
         for a, b in zip(from_values[:known], to_values[:known], strict=True)
     ]
-    best = known if policy.objective is Objective.CHEAPEST else _best_length(gains)
+    best = known if policy.objective is Objective.CHEAPEST else _best_length(gains, dwell)
     switch = _switch_terms(here, there, snapshot, from_values[0], to_values[0])
     stay = sum(from_values[:best]) * kwh_here * engine_hours
     move = sum(to_values[:best]) * kwh_there * engine_hours
@@ -117,14 +120,11 @@ def weighable(side: Side, now: Instant) -> bool:
     return side.assessment.kwh_per_hour is not None and bool(hourly_intensities(side.candidate, now, 1, live))
 
 
-def _best_length(gains: list[float]) -> int:
-    """Return the number of hours after which the running sum of gains is largest; at least one where known."""
-    best, best_sum, running = min(1, len(gains)), gains[0] if gains else 0.0, 0.0
-    for hour, gain in enumerate(gains, start=1):
-        running += gain
-        if running > best_sum:
-            best, best_sum = hour, running
-    return best
+def _best_length(gains: list[float], least: int) -> int:
+    """Return the number of hours after which the running sum of gains is largest; at least ``least`` where known."""
+    sums = list(accumulate(gains))
+    shortest = min(max(1, least), len(gains))
+    return max(range(shortest, len(gains) + 1), key=lambda hours: (sums[hours - 1], -hours))
 
 
 def _payback(gains: list[float], cost: float) -> float | None:
