@@ -6,13 +6,14 @@ one L4 at PUE 1.1, and its zone has a fresh measured intensity that stays what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import prod
 from typing import Any
 
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Gap, Kind, Reading
-from orchestrator.domain.decision import Assessment
+from orchestrator.domain.decision import Assessment, Term, Verdict
 from orchestrator.domain.hardware import PowerModel, Shape
 from orchestrator.domain.offer import Candidate, Offer
 from orchestrator.domain.places import Region
@@ -276,7 +277,15 @@ def assessment_of(plan: Plan, region: str) -> Assessment:
     return found
 
 
-def failed_rules(verdicts: Iterable[Any]) -> set[str]:
+def recomputed(term: Term) -> float:
+    """Apply a term's formula, as it is printed, to its factors, as they are printed."""
+    names = term.formula.removeprefix("-").split(" x ")
+    values = {f.name: f.value for f in term.factors}
+    assert set(names) == set(values), f"{term.formula} does not name exactly its factors"
+    return (-1.0 if term.formula.startswith("-") else 1.0) * prod(values[name] for name in names)
+
+
+def failed_rules(verdicts: Iterable[Verdict]) -> set[str]:
     """Return the names of the rules that said no."""
     return {v.rule for v in verdicts if not v.passed}
 
@@ -293,6 +302,3 @@ def record(spec: ServiceSpec | None = None, state: ServiceState = ServiceState.A
 def operation(kind: OperationKind, payload_json: str = "{}", created_at: Instant = NOON) -> Operation:
     """Make a running request."""
     return Operation("op-1", "chat", kind, OperationState.RUNNING, "ada", payload_json, created_at, created_at)
-
-
-IntensityIn = Callable[[str, Window], CarbonIntensity | None]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import CarbonRules, PlacementRules, Policy, ServiceSpec, WhenStale
-from orchestrator.domain.time import HOUR
+from orchestrator.domain.time import HOUR, Instant
 from orchestrator.policy.assess import assess_all
 from tests.builders import (
     GREEN,
@@ -32,17 +31,15 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def judged(
-    candidates: Sequence[Candidate], spec: ServiceSpec | None = None, policy: Policy = GREEN, **changes: Any
+    candidates: Sequence[Candidate], spec: ServiceSpec | None = None, policy: Policy = GREEN
 ) -> dict[str, Assessment]:
     """Judge offers at noon, at four concurrent sequences; by offer id."""
-    values = {"now": NOON, "mean_batch": 4.0, "providers": PROVIDERS} | changes
-    found = assess_all(candidates, spec or service_spec(), policy, **values)
-    return {a.offer_id: a for a in found}
+    return {a.offer_id: a for a in assess_all(candidates, spec or service_spec(), policy, NOON, 4.0, PROVIDERS)}
 
 
-def one(candidate: Candidate, spec: ServiceSpec | None = None, policy: Policy = GREEN, **changes: Any) -> Assessment:
+def one(candidate: Candidate, spec: ServiceSpec | None = None, policy: Policy = GREEN) -> Assessment:
     """Judge a single offer."""
-    (found,) = judged([candidate], spec, policy, **changes).values()
+    (found,) = judged([candidate], spec, policy).values()
     return found
 
 
@@ -54,7 +51,7 @@ def verdict(assessment: Assessment, rule: str) -> Verdict:
 
 class TestArithmetic:
     def test_energy_is_power_at_the_expected_load_times_pue(self) -> None:
-        """kWh per hour at the facility's meter."""
+        """Kilowatt-hours per hour at the facility's meter."""
         found = one(candidate("aws/se", 30.0, pue=1.2))
         assert found.kwh_per_hour == pytest.approx(L4.watts(4.0) / 1000 * 1.2)
 
@@ -248,7 +245,7 @@ class TestPlaces:
         [(NOON + MICROSECOND, False), (NOON, True), (NOON - HOUR, True)],
         ids=["yet", "now", "over"],
     )
-    def test_what_failed_lately_is_left_alone_until_then(self, until: Any, allowed: bool) -> None:
+    def test_what_failed_lately_is_left_alone_until_then(self, until: Instant, allowed: bool) -> None:
         """The back-off ends at its instant, and the reason names what happened."""
         found = one(candidate("aws/se", 30.0, avoid_until=until))
         assert found.allowed is allowed
