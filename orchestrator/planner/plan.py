@@ -66,7 +66,7 @@ def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy"
     occupants = snapshot.occupants()
     if snapshot.taking_down:
         return _take_down(judged, actor)
-    surplus = [r for slot, r in sorted(occupants.items()) if slot >= snapshot.wanted]
+    surplus = [r for r in snapshot.living() if r.slot >= snapshot.wanted]
     staying = {slot: r for slot, r in occupants.items() if slot < snapshot.wanted}
     missing = [slot for slot in range(snapshot.wanted) if slot not in staying]
     launches = _launches(judged, missing, [r.region for r in staying.values()])
@@ -279,9 +279,7 @@ def _only_region(judged: Judged, pool: list[Assessment], mover: Replica, region:
 
 
 def _take_down(judged: Judged, actor: str) -> Plan:
-    occupants = judged.snapshot.occupants()
-    living = sorted(occupants.values(), key=lambda r: r.slot)
-    actions = tuple(_retire(r, "the service is taken down") for r in living)
+    actions = tuple(_retire(r, "the service is taken down") for r in judged.snapshot.living())
     return _finish(judged, DecisionKind.TAKE_DOWN, actor, actions, (), {})
 
 

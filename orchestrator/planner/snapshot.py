@@ -54,13 +54,15 @@ class Snapshot:
         """How many replicas should serve."""
         return 0 if self.taking_down else self.spec.scaling.min_replicas
 
+    def living(self) -> tuple[Replica, ...]:
+        """Everything that serves or is about to, by slot and age: both sides of a move."""
+        return tuple(
+            sorted((r for r in self.replicas if r.state in LIVE), key=lambda r: (r.slot, r.created_at, r.name))
+        )
+
     def occupants(self) -> dict[int, Replica]:
         """The newest living replica of each slot: a replacement stands for the one it replaces."""
-        newest: dict[int, Replica] = {}
-        for replica in sorted(self.replicas, key=lambda r: (r.created_at, r.name)):
-            if replica.state in LIVE:
-                newest[replica.slot] = replica
-        return newest
+        return {replica.slot: replica for replica in self.living()}
 
     def in_motion(self) -> tuple[Replica, ...]:
         """Living replicas that are themselves replaced, or not ready yet, or replacing one that still lives."""
