@@ -151,11 +151,17 @@ def _launches(judged: Judged, missing: Sequence[int], occupied: Sequence[str]) -
     chosen = choose(judged.assessments, len(missing), occupied, rules, judged.policy.objective)
     if len(chosen) < len(missing):
         raise NoFeasiblePlacement(_infeasible(judged, len(missing), len(chosen)), hint=_relaxation(judged, chosen))
-    lost = {r.slot: r for r in judged.snapshot.replicas if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
+    lost = _lost(judged.snapshot)
     return [
         _buy(ActionKind.LAUNCH, slot, offer, f"replaces {lost[slot].name}" if slot in lost else "wanted by the spec")
         for slot, offer in zip(missing, chosen, strict=True)
     ]
+
+
+def _lost(snapshot: Snapshot) -> dict[int, Replica]:
+    """Return the newest record of each slot, where that one was lost or failed: a launch replaces it."""
+    newest = {r.slot: r for r in sorted(snapshot.replicas, key=lambda r: (r.created_at, r.name))}
+    return {slot: r for slot, r in newest.items() if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
 
 
 def _infeasible(judged: Judged, needed: int, found: int) -> str:
