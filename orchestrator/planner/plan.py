@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind, MoveComparison
-from orchestrator.domain.plan import Action, ActionKind, Plan
+from orchestrator.domain.plan import Action, ActionKind, Plan, Totals
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import Objective, Policy
 from orchestrator.domain.time import Instant, format_instant
@@ -317,6 +317,7 @@ def _finish(
     kept = tuple(r for _, r in sorted(staying.items()) if r.name not in leaving and r.slot < snapshot.wanted)
     offer_ids = [r.offer_id for r in kept] + [a.offer_id for a in actions if a.offer_id]
     placed = [a for a in (judged.by_id(i) for i in offer_ids) if a is not None]
+    all_known = len(placed) == len(offer_ids)
     counted = tuple(replace(a, chosen=offer_ids.count(a.offer_id)) for a in judged.assessments)
     decision = Decision(
         id=_decision_id(snapshot, judged.now, kind, actions),
@@ -336,7 +337,7 @@ def _finish(
         actions=actions,
         keep=tuple(r.name for r in kept),
         decision=decision,
-        totals=total(placed),
+        totals=total(placed) if all_known else Totals(len(offer_ids), None, None, None),
         frontier=frontier(judged.assessments, snapshot.wanted, snapshot.spec.placement) if snapshot.wanted else (),
     )
     return replace(draft, decision=replace(decision, plan_digest=draft.digest))
