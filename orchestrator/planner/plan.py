@@ -60,7 +60,7 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
 def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy") -> Plan:
     """Return what to do now; an empty list of actions means that all is as it should be.
 
-    Raises ``NoFeasiblePlacement`` when a wanted replica can stand nowhere.
+    Raises ``NoFeasiblePlacement`` when a wanted replica can stand nowhere, or one that has to leave has nowhere to go.
     """
     judged = judge(snapshot, policy, now)
     occupants = snapshot.occupants()
@@ -70,7 +70,7 @@ def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy"
     staying = {slot: r for slot, r in occupants.items() if slot < snapshot.wanted}
     missing = [slot for slot in range(snapshot.wanted) if slot not in staying]
     launches = _launches(judged, missing, [r.region for r in staying.values()])
-    moves = [] if missing else _forced_moves(judged, staying)
+    moves = [] if missing else _forced_moves(judged, staying, must_fit=not surplus)
     retire = [_retire(r, "more than wanted") for r in surplus]
     actions = (*launches, *moves, *retire)
     comparisons: tuple[MoveComparison, ...] = ()
@@ -190,26 +190,37 @@ def _relaxation(judged: Judged, chosen: Sequence[Assessment]) -> str:
     return "Allow more regions, or relax the rules named above."
 
 
-def _forced_moves(judged: Judged, staying: dict[int, Replica]) -> list[Action]:
-    """Move one replica that runs an old workload, or stands where the rules no longer allow it; one at a time."""
+def _forced_moves(judged: Judged, staying: dict[int, Replica], *, must_fit: bool) -> list[Action]:
+    """Move one replica that runs an old workload, or stands where the rules no longer allow it; one at a time.
+
+    With ``must_fit``, raises ``NoFeasiblePlacement`` when there is one and nowhere to go, unless that passes by itself.
+    """
     if judged.snapshot.in_motion():
         return []
+    rules, objective, stuck = judged.snapshot.spec.placement, judged.policy.objective, 0
     for slot, replica in sorted(staying.items()):
-        others = [r.region for r in staying.values() if r.name != replica.name]
-        here = judged.by_id(replica.offer_id)
-        evicted = here is None or any(not v.passed and v.rule in STANDING_RULES for v in here.verdicts)
-        if evicted:
-            reason = "no longer sold" if here is None else here.excluded_because
-        elif replica.workload_digest != judged.snapshot.workload_digest:
-            reason = "new workload"
-        else:
+        reason = _why_it_has_to_move(judged, replica)
+        if not reason:
             continue
-        target = next(
-            iter(choose(judged.assessments, 1, others, judged.snapshot.spec.placement, judged.policy.objective)), None
-        )
+        others = [r.region for r in staying.values() if r.name != replica.name]
+        target = next(iter(choose(judged.assessments, 1, others, rules, objective)), None)
         if target is not None:
             return [_buy(ActionKind.MOVE, slot, target, reason, replica)]
+        stuck += 1
+    backing_off = any([v.rule for v in a.verdicts if not v.passed] == ["capacity"] for a in judged.assessments)
+    if stuck and must_fit and not backing_off:
+        raise NoFeasiblePlacement(_infeasible(judged, stuck, 0), hint=_relaxation(judged, ()))
     return []
+
+
+def _why_it_has_to_move(judged: Judged, replica: Replica) -> str:
+    """Return the reason; empty when it may stay."""
+    here = judged.by_id(replica.offer_id)
+    if here is None:
+        return "no longer sold"
+    if any(not v.passed and v.rule in STANDING_RULES for v in here.verdicts):
+        return here.excluded_because
+    return "new workload" if replica.workload_digest != judged.snapshot.workload_digest else ""
 
 
 def _weigh_moves(judged: Judged, staying: dict[int, Replica]) -> tuple[MoveComparison, ...]:
