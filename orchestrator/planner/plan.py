@@ -100,6 +100,9 @@ def plan_migration(
     """
     judged = judge(snapshot, policy, now)
     staying = snapshot.occupants()
+    if snapshot.taking_down:
+        message = f"{snapshot.spec.name} is being taken down"
+        raise Conflict(message)
     if snapshot.in_motion():
         message = f"{snapshot.spec.name}: a replica is already starting or moving"
         raise Conflict(message)
