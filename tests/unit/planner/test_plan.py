@@ -1,0 +1,423 @@
+"""What is to be done now: launches, forced moves, retirements, one voluntary move, or a reasoned "stay"."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.domain.carbon import Gap
+from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.offer import Candidate
+from orchestrator.domain.plan import ActionKind, Plan
+from orchestrator.domain.price import Market
+from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.service import (
+    CarbonRules,
+    MigrationRules,
+    ModelSpec,
+    PlacementRules,
+    Policy,
+    WhenStale,
+)
+from orchestrator.domain.time import HOUR
+from orchestrator.errors import NoFeasiblePlacement
+from orchestrator.planner.plan import plan
+from tests.builders import (
+    GREEN,
+    MINUTE,
+    NOON,
+    applied,
+    assessment_of,
+    candidate,
+    failed_rules,
+    replica,
+    service_spec,
+    snapshot,
+    stale,
+)
+
+SE = candidate("aws/se", 30.0)
+FR = candidate("aws/fr", 60.0)
+PL = candidate("aws/pl", 700.0)
+GRIDS = (PL, SE, FR)
+
+
+def told(made: Plan) -> list[tuple[ActionKind, int, str]]:
+    """Return what is to be done, in short: kind, slot, and where to (or from)."""
+    return [(a.kind, a.slot, a.region or a.from_region) for a in made.actions]
+
+
+class TestPlacing:
+    def test_a_new_service_is_placed_slot_by_slot(self) -> None:
+        """Every wanted slot gets its replica, best places first."""
+        spec = service_spec(3, placement=PlacementRules(max_per_region=1))
+        made = plan(snapshot(GRIDS, spec=spec), GREEN, NOON)
+        assert told(made) == [
+            (ActionKind.LAUNCH, 0, "aws/se"),
+            (ActionKind.LAUNCH, 1, "aws/fr"),
+            (ActionKind.LAUNCH, 2, "aws/pl"),
+        ]
+        assert made.decision.kind is DecisionKind.PLACE
+        assert {a.reason for a in made.actions} == {"wanted by the spec"}
+
+    def test_an_action_names_all_that_is_bought(self) -> None:
+        """Offer, place, shape, market and price: what the applier buys and what the digest binds."""
+        (bought,) = plan(snapshot([candidate("aws/se", 30.0, usd=0.7)]), GREEN, NOON).actions
+        assert (bought.offer_id, bought.region, bought.shape) == ("aws/se:1xL4:on_demand", "aws/se", "1xL4")
+        assert (bought.market, bought.usd_per_hour) == (Market.ON_DEMAND, 0.7)
+
+    def test_only_what_is_missing_is_launched(self) -> None:
+        """What runs is kept where it is, also where it would not be placed today."""
+        made = plan(snapshot(GRIDS, [replica(PL, 1)], service_spec(2)), GREEN, NOON)
+        assert told(made) == [(ActionKind.LAUNCH, 0, "aws/se")]
+        assert made.keep == ("gc-test-chat-1",)
+
+    def test_a_draining_replica_does_not_count(self) -> None:
+        """It is on its way out, so its slot is free."""
+        made = plan(snapshot(GRIDS, [replica(SE, 0, ReplicaState.DRAINING)]), GREEN, NOON)
+        assert [a.kind for a in made.actions] == [ActionKind.LAUNCH]
+
+    @pytest.mark.parametrize("state", [ReplicaState.PENDING, ReplicaState.PROVISIONING, ReplicaState.STARTING])
+    def test_a_replica_on_its_way_counts(self, state: ReplicaState) -> None:
+        """Asked for is enough: nothing is bought twice while it starts."""
+        made = plan(snapshot(GRIDS, [replica(SE, 0, state)]), GREEN, NOON)
+        assert made.actions == ()
+        assert made.decision.kind is DecisionKind.HOLD
+        assert made.decision.summary == "hold: a replica is starting or moving"
+
+    def test_a_lost_replica_is_replaced_and_named(self) -> None:
+        """The reason says whose place is taken; the spec's wish is not the news."""
+        lost = replica(PL, 0, ReplicaState.LOST, name="gc-lost")
+        made = plan(snapshot(GRIDS, [lost]), GREEN, NOON)
+        assert made.decision.kind is DecisionKind.REPLACE
+        assert made.actions[0].reason == "replaces gc-lost"
+
+    def test_the_last_one_of_the_slot_is_the_one_replaced(self) -> None:
+        """Of several lost in one slot the newest is named, in whatever order they are read."""
+        lost = [replica(PL, 0, ReplicaState.LOST, name=f"gc-{age}", up_for=age * HOUR) for age in (3, 1, 2)]
+        forward = plan(snapshot(GRIDS, lost), GREEN, NOON)
+        backward = plan(snapshot(GRIDS, lost[::-1]), GREEN, NOON)
+        assert forward == backward
+        assert forward.actions[0].reason == "replaces gc-1"
+
+    def test_an_old_loss_is_not_replaced_again(self) -> None:
+        """Its successor was retired on purpose; a launch in that slot is what the spec wants now."""
+        lost = replica(PL, 0, ReplicaState.LOST, name="gc-lost", up_for=9 * HOUR)
+        retired = replica(SE, 0, ReplicaState.TERMINATED, name="gc-retired", up_for=5 * HOUR)
+        made = plan(snapshot(GRIDS, [lost, retired]), GREEN, NOON)
+        assert made.actions[0].reason == "wanted by the spec"
+        assert made.decision.kind is DecisionKind.PLACE
+
+    def test_too_many_are_retired_from_the_top(self) -> None:
+        """Scaling down frees the highest slots."""
+        made = plan(snapshot(GRIDS, [replica(SE, 0), replica(FR, 1), replica(SE, 2)]), GREEN, NOON)
+        assert told(made) == [(ActionKind.RETIRE, 1, "aws/fr"), (ActionKind.RETIRE, 2, "aws/se")]
+        assert made.decision.kind is DecisionKind.SCALE
+        assert made.keep == ("gc-test-chat-0",)
+
+
+class TestTakingDown:
+    def test_everything_that_lives_is_retired(self) -> None:
+        """Ready, starting, both sides of a move: all of it, at once."""
+        world = [
+            replica(PL, 0, name="gc-old"),
+            replica(SE, 0, ReplicaState.STARTING, name="gc-new", replaces="gc-old", up_for=MINUTE),
+            replica(FR, 1, ReplicaState.PENDING, name="gc-other"),
+            replica(FR, 2, ReplicaState.DRAINING, name="gc-leaving"),
+            replica(FR, 3, ReplicaState.LOST, name="gc-lost"),
+        ]
+        made = plan(snapshot(GRIDS, world, service_spec(2), taking_down=True), GREEN, NOON)
+        assert made.decision.kind is DecisionKind.TAKE_DOWN
+        assert {a.replica for a in made.actions} == {"gc-old", "gc-new", "gc-other"}
+        assert {a.kind for a in made.actions} == {ActionKind.RETIRE}
+        assert made.totals.replicas == 0
+
+    def test_both_sides_of_a_move_leave_a_slot_that_is_no_longer_wanted(self) -> None:
+        """Scaling down during a move ends the move too."""
+        world = [
+            replica(SE, 0),
+            replica(PL, 1, name="gc-old"),
+            replica(SE, 1, ReplicaState.STARTING, name="gc-new", replaces="gc-old", up_for=MINUTE),
+        ]
+        made = plan(snapshot(GRIDS, world), GREEN, NOON)
+        assert {a.replica for a in made.actions} == {"gc-old", "gc-new"}
+
+    def test_an_empty_service_needs_nothing(self) -> None:
+        """Taking down what is down already."""
+        made = plan(snapshot(GRIDS, taking_down=True), GREEN, NOON)
+        assert made.actions == ()
+        assert made.decision.summary == "nothing to do"
+
+
+class TestForcedMoves:
+    def test_a_changed_workload_is_rolled_out_one_by_one(self) -> None:
+        """One replica at a time, lowest slot first, to today's best place: make before break."""
+        spec = replace(service_spec(2), model=ModelSpec("org/newer"))
+        world = snapshot(GRIDS, [replica(FR, 0), replica(FR, 1)], spec)
+        first = plan(world, GREEN, NOON)
+        assert told(first) == [(ActionKind.MOVE, 0, "aws/se")]
+        assert first.actions[0].reason == "new workload"
+        assert first.decision.kind is DecisionKind.MOVE
+        then = applied(first, world, NOON)
+        assert told(plan(then, GREEN, NOON)) == [(ActionKind.MOVE, 1, "aws/se")]
+
+    def test_a_rollout_waits_for_the_one_under_way(self) -> None:
+        """While one replica starts, the next one stays."""
+        spec = replace(service_spec(2), model=ModelSpec("org/newer"))
+        world = snapshot(GRIDS, [replica(FR, 0), replica(FR, 1, ReplicaState.STARTING)], spec)
+        assert plan(world, GREEN, NOON).decision.kind is DecisionKind.HOLD
+
+    @pytest.mark.parametrize(
+        ("rules", "reason"),
+        [
+            (PlacementRules(residency=("EEA",)), "aws/pl is not in EEA"),
+            (PlacementRules(allow=("aws/se",)), "aws/pl is not in placement.allow"),
+            (PlacementRules(deny=("*/pl",)), "denied by */pl"),
+        ],
+        ids=["residency", "allow", "deny"],
+    )
+    def test_a_place_that_is_no_longer_permitted_is_left(self, rules: PlacementRules, reason: str) -> None:
+        """A changed rule moves what already runs, whatever it gains, and however young it is."""
+        inside = candidate("aws/se", 30.0, residency=("EU", "EEA"))
+        spec = service_spec(placement=rules, migration=MigrationRules(enabled=False))
+        made = plan(snapshot([PL, inside], [replica(PL, up_for=MINUTE)], spec), GREEN, NOON)
+        assert told(made) == [(ActionKind.MOVE, 0, "aws/se")]
+        assert made.actions[0].reason == reason
+
+    def test_a_service_that_turns_to_spot_moves_to_spot(self) -> None:
+        """The market is a rule about what stands, too."""
+        spot = candidate("aws/se", 30.0, usd=0.4, market=Market.SPOT)
+        made = plan(snapshot([SE, spot], [replica(SE)], service_spec(spot=True)), GREEN, NOON)
+        assert made.actions[0].market is Market.SPOT
+
+    def test_what_is_no_longer_sold_is_left(self) -> None:
+        """A replica on an offer that vanished from every list has to go while it can."""
+        made = plan(snapshot([SE], [replica(PL)]), GREEN, NOON)
+        assert made.actions[0].reason == "no longer sold"
+
+    @pytest.mark.parametrize(
+        "grown_bad",
+        [
+            candidate("aws/pl", 700.0, usd=9.0),
+            candidate("aws/pl", 700.0, usd=None),
+            candidate("aws/pl", Gap("PL", "no data", "api")),
+            candidate("aws/pl", stale("PL", 700.0)),
+            candidate("aws/pl", 700.0, avoid_until=NOON + HOUR),
+        ],
+        ids=["dear", "unpriced", "no-signal", "stale", "failed-lately"],
+    )
+    def test_prices_and_signals_alone_evict_nobody(self, grown_bad: Candidate) -> None:
+        """What runs may stay where it could not be placed today."""
+        spec = service_spec(migration=MigrationRules(enabled=False))
+        policy = Policy(price_cap_usd_per_hour=2.0, max_extra_cost_fraction=0.0)
+        made = plan(snapshot([grown_bad, SE], [replica(grown_bad)], spec), policy, NOON)
+        assert made.actions == ()
+
+    def test_a_place_that_must_be_left_for_nowhere_is_an_error(self) -> None:
+        """A rule that nobody satisfies is said aloud; "stay" would hide that the rule is broken."""
+        spec = service_spec(placement=PlacementRules(residency=("US",)))
+        with pytest.raises(NoFeasiblePlacement, match=r"placement\.residency"):
+            plan(snapshot(GRIDS, [replica(PL)], spec), GREEN, NOON)
+
+    def test_a_new_workload_that_fits_nowhere_is_an_error(self) -> None:
+        """A deploy that cannot go on must not wait for ever."""
+        spec = replace(service_spec(), model=ModelSpec("org/newer"))
+        with pytest.raises(NoFeasiblePlacement, match=r"carbon\.max_age"):
+            plan(snapshot([candidate("aws/se", stale("SE", 30.0))], [replica(SE)], spec), GREEN, NOON)
+
+    def test_a_place_in_back_off_is_waited_for(self) -> None:
+        """What failed two minutes ago is tried again by itself; that is no reason to give up a rollout."""
+        spec = replace(service_spec(), model=ModelSpec("org/newer"))
+        world = snapshot([candidate("aws/se", 30.0, avoid_until=NOON + 2 * MINUTE)], [replica(SE)], spec)
+        assert plan(world, GREEN, NOON).actions == ()
+        assert told(plan(world, GREEN, NOON + 2 * MINUTE)) == [(ActionKind.MOVE, 0, "aws/se")]
+
+    def test_what_is_too_much_leaves_even_when_the_rest_is_stuck(self) -> None:
+        """Scaling down needs no new place."""
+        spec = service_spec(placement=PlacementRules(residency=("US",)))
+        made = plan(snapshot(GRIDS, [replica(PL, 0), replica(SE, 1)], spec), GREEN, NOON)
+        assert told(made) == [(ActionKind.RETIRE, 1, "aws/se")]
+
+    def test_one_that_cannot_move_does_not_hold_up_another(self) -> None:
+        """The next replica that has somewhere to go moves first."""
+        spec = service_spec(2, placement=PlacementRules(deny=("aws/pl",), max_per_region=1))
+        world = [replica(PL, 0), replica(SE, 1, workload_digest="older")]
+        made = plan(snapshot([PL, SE], world, spec), GREEN, NOON)
+        assert told(made) == [(ActionKind.MOVE, 1, "aws/se")]
+
+    def test_missing_replicas_come_before_forced_moves(self) -> None:
+        """First enough capacity, then order."""
+        spec = service_spec(2, placement=PlacementRules(deny=("aws/pl",)))
+        made = plan(snapshot(GRIDS, [replica(PL, 0)], spec), GREEN, NOON)
+        assert told(made) == [(ActionKind.LAUNCH, 1, "aws/se")]
+
+
+class TestVoluntaryMoves:
+    def test_the_best_approved_move_is_made(self) -> None:
+        """One, with its whole comparison kept."""
+        made = plan(snapshot(GRIDS, [replica(PL)]), GREEN, NOON)
+        assert told(made) == [(ActionKind.MOVE, 0, "aws/se")]
+        assert made.decision.kind is DecisionKind.MOVE
+        assert [c.to_offer for c in made.decision.comparisons] == ["aws/se:1xL4:on_demand", "aws/fr:1xL4:on_demand"]
+
+    def test_only_one_moves_at_a_time(self) -> None:
+        """The dirtiest of many gains most and goes first."""
+        made = plan(snapshot(GRIDS, [replica(FR, 0), replica(PL, 1)], service_spec(2)), GREEN, NOON)
+        assert told(made) == [(ActionKind.MOVE, 1, "aws/se")]
+
+    def test_staying_is_a_decision_with_its_reason(self) -> None:
+        """The best alternative and the rule that it fails are named."""
+        made = plan(snapshot(GRIDS, [replica(PL, up_for=HOUR)]), GREEN, NOON)
+        assert made.actions == ()
+        assert made.decision.kind is DecisionKind.STAY
+        assert made.decision.summary.startswith("stay: the best move (gc-test-chat-0 to aws/se:1xL4:on_demand, +")
+        assert made.decision.summary.endswith("fails migration.min_dwell: in place for 1.0 h, at least 2.0 h asked")
+
+    def test_in_the_best_place_every_move_loses(self) -> None:
+        """Both alternatives are weighed and shown, neither is approved."""
+        made = plan(snapshot(GRIDS, [replica(SE)]), GREEN, NOON)
+        assert made.actions == ()
+        assert {c.to_offer for c in made.decision.comparisons} == {FR.offer.id, PL.offer.id}
+        assert all(c.net_grams < 0 for c in made.decision.comparisons)
+
+    def test_without_alternatives_there_is_nothing_to_weigh(self) -> None:
+        """A single region: stay, and say so."""
+        made = plan(snapshot([SE], [replica(SE)]), GREEN, NOON)
+        assert made.decision.summary.startswith("stay: no other allowed place has room")
+
+    def test_a_full_region_is_no_alternative(self) -> None:
+        """The limit per region binds moves as well."""
+        spec = service_spec(2, placement=PlacementRules(max_per_region=1))
+        made = plan(snapshot([SE, PL], [replica(SE, 0), replica(PL, 1)], spec), GREEN, NOON)
+        assert made.actions == ()
+        assert made.decision.comparisons == ()
+
+    def test_a_denied_or_dear_place_is_no_alternative(self) -> None:
+        """Hard rules bind every move."""
+        spec = service_spec(placement=PlacementRules(deny=("aws/se",)))
+        dear = candidate("aws/fr", 60.0, usd=1.2)
+        made = plan(snapshot([PL, SE, dear], [replica(PL)], spec), Policy(max_extra_cost_fraction=0.1), NOON)
+        assert made.actions == ()
+
+    @pytest.mark.parametrize("rule", list(WhenStale))
+    @pytest.mark.parametrize("gap", [True, False], ids=["gap", "stale"])
+    def test_a_zone_gone_dark_moves_nobody(self, rule: WhenStale, gap: bool) -> None:
+        """Toward or away from it, whatever the rule for stale numbers says about placing."""
+        spec = service_spec(carbon=CarbonRules(when_stale=rule))
+        for dark, lit in ((SE, PL), (PL, SE)):
+            zone = dark.offer.region.zone or ""
+            grams = dark.forecast.points[0].grams_per_kwh
+            unlit = replace(
+                dark,
+                now=Gap(zone, "no data", "api") if gap else stale(zone, grams),
+                trailing_mean_grams_per_kwh=grams,
+            )
+            assert plan(snapshot([unlit, lit], [replica(PL)], spec), GREEN, NOON).actions == ()
+
+    def test_nothing_moves_while_something_moves(self) -> None:
+        """The next comparison waits until the old replica of the last move has gone."""
+        world = [replica(PL, 0, name="gc-old"), replica(SE, 0, name="gc-new", replaces="gc-old", up_for=3 * HOUR)]
+        made = plan(snapshot(GRIDS, [*world, replica(PL, 1)], service_spec(2)), GREEN, NOON)
+        assert made.decision.kind is DecisionKind.HOLD
+
+
+class TestInfeasible:
+    def test_the_reasons_are_counted(self) -> None:
+        """How many offers each rule excluded, most first."""
+        spec = service_spec(placement=PlacementRules(residency=("EU",)))
+        abroad = [candidate(f"aws/us{n}", 400.0, residency=("US",)) for n in range(2)]
+        with pytest.raises(NoFeasiblePlacement) as caught:
+            plan(snapshot([*abroad, candidate("aws/se", 30.0, usd=None)], spec=spec), GREEN, NOON)
+        assert caught.value.message == (
+            "chat needs 1 more replica, 0 can be placed; 3 offers, excluded: 2 by placement.residency, 1 by offer.price"
+        )
+        assert caught.value.code == "no_feasible_placement"
+
+    def test_the_closest_offer_is_the_hint(self) -> None:
+        """The best of those that fail a single rule, with that rule: the smallest change that helps."""
+        spec = service_spec(placement=PlacementRules(residency=("EU",)))
+        offers = [
+            candidate("aws/us", 10.0, usd=3.0, residency=("US",)),
+            candidate("aws/se", 30.0, usd=2.0),
+            candidate("aws/fr", 60.0, usd=1.5),
+        ]
+        with pytest.raises(NoFeasiblePlacement) as caught:
+            plan(snapshot(offers, spec=spec), replace(GREEN, price_cap_usd_per_hour=1.0), NOON)
+        assert caught.value.hint() == (
+            "Closest: aws/se:1xL4:on_demand, excluded only because $2.0000/h > price cap $1.0000/h."
+        )
+
+    def test_that_change_really_helps(self) -> None:
+        """Relaxing the named rule places the named offer."""
+        offers = [candidate("aws/se", 30.0, usd=2.0), candidate("aws/fr", 60.0, usd=1.5)]
+        made = plan(snapshot(offers), replace(GREEN, price_cap_usd_per_hour=2.0), NOON)
+        assert made.actions[0].offer_id == "aws/se:1xL4:on_demand"
+
+    def test_a_lack_of_room_names_the_limit(self) -> None:
+        """Where offers are allowed but full, max_per_region is what binds."""
+        spec = service_spec(3, placement=PlacementRules(max_per_region=1))
+        with pytest.raises(NoFeasiblePlacement) as caught:
+            plan(snapshot([SE, FR], spec=spec), GREEN, NOON)
+        assert caught.value.hint() == "Raise placement.max_per_region above 1, or allow more regions."
+        assert "needs 3 more replicas, 2 can be placed" in caught.value.message
+
+    def test_offers_that_fail_many_rules_get_no_false_hope(self) -> None:
+        """No single change would help: the hint does not pretend so."""
+        hopeless = candidate("aws/us", Gap("US", "no data", "api"), usd=None)
+        with pytest.raises(NoFeasiblePlacement) as caught:
+            plan(snapshot([hopeless]), GREEN, NOON)
+        assert caught.value.hint() == "Allow more regions, or relax the rules named above."
+
+    def test_nothing_on_sale_is_said_so(self) -> None:
+        """An empty list of offers is a reason too."""
+        with pytest.raises(NoFeasiblePlacement, match="0 offers, excluded: none"):
+            plan(snapshot([]), GREEN, NOON)
+
+
+class TestExplanation:
+    def test_totals_are_those_after_the_plan(self) -> None:
+        """What is kept and what is bought; what leaves is not counted."""
+        made = plan(snapshot(GRIDS, [replica(PL)]), GREEN, NOON)
+        assert made.totals.replicas == 1
+        assert made.totals.grams_per_hour == assessment_of(made, "aws/se").grams_per_hour
+
+    def test_a_kept_replica_that_is_no_longer_sold_makes_the_totals_unknown(self) -> None:
+        """Its dollars and grams are not zero, they are not known."""
+        spec = service_spec(2)
+        world = [replica(PL, 0), replica(SE, 1, ReplicaState.STARTING)]
+        made = plan(snapshot([SE], world, spec), GREEN, NOON)
+        assert made.totals.replicas == 2
+        assert made.totals.kwh_per_hour is made.totals.grams_per_hour is made.totals.usd_per_hour is None
+
+    def test_every_offer_is_explained_and_the_chosen_ones_counted(self) -> None:
+        """Chosen: how many replicas will stand there."""
+        made = plan(snapshot(GRIDS, [replica(FR, 0)], service_spec(3)), GREEN, NOON)
+        assert {a.region: a.chosen for a in made.decision.assessments} == {"aws/fr": 1, "aws/se": 2, "aws/pl": 0}
+
+    def test_the_frontier_shows_what_the_trade_off_was(self) -> None:
+        """Both ends for the same number of replicas."""
+        cheap = candidate("aws/pl", 700.0, usd=0.5)
+        made = plan(snapshot([SE, cheap], spec=service_spec(2)), GREEN, NOON)
+        cheapest, greenest = made.frontier
+        assert cheapest.totals.usd_per_hour == 1.0
+        assert greenest.totals.usd_per_hour == 2.0
+
+    def test_the_decision_names_service_policy_actor_and_moment(self) -> None:
+        """Who decided what for whom, when and by which policy."""
+        decision = plan(snapshot(GRIDS, clock_rate=60.0), GREEN, NOON, actor="deploy").decision
+        assert (decision.service, decision.policy, decision.actor) == ("chat", "green", "deploy")
+        assert (decision.at, decision.clock_rate) == (NOON, 60.0)
+
+    def test_two_looks_are_two_decisions(self) -> None:
+        """Ids differ by moment and by content, and repeat for the same question."""
+        world = snapshot(GRIDS)
+        first, again = plan(world, GREEN, NOON).decision.id, plan(world, GREEN, NOON).decision.id
+        later = plan(world, GREEN, NOON + timedelta(seconds=1)).decision.id
+        other = plan(snapshot(GRIDS, spec=service_spec(2)), GREEN, NOON).decision.id
+        assert first == again
+        assert len({first, later, other}) == 3
+
+    def test_an_excluded_offer_keeps_its_reason(self) -> None:
+        """The table can say why not, for each of them."""
+        made = plan(snapshot([SE, candidate("aws/fr", 60.0, pue=None)]), GREEN, NOON)
+        assert failed_rules(assessment_of(made, "aws/fr").verdicts) == {"region.pue"}
