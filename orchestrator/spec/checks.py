@@ -241,15 +241,46 @@ def _was_named(path: Path, value: object) -> bool:
     return False
 
 
-def notes(file: ServiceFile) -> Iterator[Finding]:
-    """Yield what is understood and kept, but not acted upon by this version: said aloud instead of passed over."""
+NOT_YET: dict[Path, str] = {
+    ("carbon", "budget"): "kept, but nothing is held back yet when it is spent",
+    ("carbon", "sources"): "kept, but sources are set for the whole installation so far",
+    ("gateway", "host"): "kept, but the gateway answers on its own address so far",
+    ("migration", "abort_if", "ttft_p95"): "kept, but only error_rate ends a move so far",
+    ("placement", "on_spot_loss"): "kept, but a lost replica is replaced by the best offer of the same market so far",
+    (
+        "service",
+        "replica_policy",
+        "target_qps_per_replica",
+    ): "kept, but the number of replicas does not follow load yet",
+    ("slo", "availability"): "kept, but placement does not look at it yet",
+    ("slo", "clients"): "kept, but placement does not look at it yet",
+    ("slo", "ttft_p95"): "kept, but placement does not look at it yet",
+}
+"""What is understood and kept, and not acted upon by this version. A line goes when its feature comes."""
+
+
+def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
+    """Say aloud what a file asks for and does not get: nobody shall believe in a rule that nothing enforces."""
     if file.run:
         yield Finding(("run",), "starts the server as it is; greenctl neither reads nor changes it", at_key=True)
-    elif file.setup is not None:
+    elif file.setup:
         yield Finding(("setup",), "runs on cloud machines only, not for replicas on this machine", at_key=True)
-    if file.slo and file.slo.clients:
-        yield Finding(("slo", "clients"), "kept, but placement does not look at it yet", at_key=True)
-    if file.migration and file.migration.abort_if and file.migration.abort_if.ttft_p95 is not None:
-        yield Finding(("migration", "abort_if", "ttft_p95"), "kept, but only error_rate ends a move so far")
+    for path, message in NOT_YET.items():
+        if _value_at(data, path) is not None:
+            yield Finding(path, message, at_key=True)
     if file.gateway and file.gateway.routing not in {None, "weighted"}:
-        yield Finding(("gateway", "routing"), "kept, but the gateway balances by weight so far")
+        yield Finding(("gateway", "routing"), "kept, but the gateway balances by weight so far", at_key=True)
+    if file.report and file.report.functional_unit not in {None, 1000}:
+        message = "kept, but reports count per 1000 output tokens so far"
+        yield Finding(("report", "functional_unit"), message, at_key=True)
+    policy = file.service.replica_policy if file.service else None
+    if policy and (policy.max_replicas or 0) > (policy.min_replicas or 0):
+        path = ("service", "replica_policy", "max_replicas")
+        yield Finding(path, "kept, but the number of replicas stays at min_replicas so far", at_key=True)
+
+
+def _value_at(data: Data | Mapping[str, Data], path: Path) -> Data:
+    found: Data | Mapping[str, Data] = data
+    for part in path:
+        found = found.get(str(part)) if isinstance(found, Mapping) else None
+    return found  # type: ignore[return-value]  # no path above leads to the top

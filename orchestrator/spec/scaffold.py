@@ -32,7 +32,7 @@ model:
 # Everything that SkyPilot knows keeps its name and place: resources, service, envs, file_mounts, setup, run.
 # Without accelerators a replica runs on processors, as on this machine.
 service:
-  replica_policy: {{min_replicas: 1, max_replicas: 2}}
+  replicas: 1
   readiness_probe: {{path: /health, initial_delay_seconds: 600}}   # how long a start may take
 
 placement:
@@ -44,7 +44,6 @@ placement:
 carbon:
   max_age: 90m                   # older numbers count as stale
   when_stale: hold               # hold | forecast | static | ignore
-  # budget: 5kg/month
 
 policy:
   use: ./policy.yaml             # or a shipped one: green-first, balanced, cheapest

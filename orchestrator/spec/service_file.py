@@ -63,7 +63,7 @@ def parse_service(text: str, file: str, *, base: Path | None = None, name: str |
     if document.problems:
         raise InvalidSpec(file, in_order(document.problems))
     spec = to_domain.service_spec(found, document.data, final_name, policy, base)
-    notes = tuple(document.problem(n.path, n.message, at_key=n.at_key) for n in checks.notes(found))
+    notes = tuple(document.problem(n.path, n.message, at_key=n.at_key) for n in checks.notes(found, document.data))
     return LoadedSpec(spec, spec_digest(spec), text, in_order(notes))
 
 

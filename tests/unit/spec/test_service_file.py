@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.service import Engine, MigrationRules, Objective, PlacementRules, Policy, ServiceSpec
+from orchestrator.domain.service import (
+    ClientArea,
+    Engine,
+    MigrationRules,
+    Objective,
+    PlacementRules,
+    Policy,
+    ServiceSpec,
+)
 from orchestrator.errors import ExitStatus, InvalidSpec
 from orchestrator.spec.service_file import LoadedSpec, load_service_file, parse_service, render_problems
 
@@ -338,18 +346,55 @@ def test_a_slip_in_a_block_does_not_hide_the_others_nor_invent_any() -> None:
     ]
 
 
-def test_what_is_kept_but_not_acted_upon_is_said() -> None:
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("slo: {clients: [{near: eu, weight: 1}]}", "slo.clients"),
+        ("slo: {ttft_p95: 1s}", "slo.ttft_p95"),
+        ("slo: {availability: 99%}", "slo.availability"),
+        ("migration: {abort_if: {ttft_p95: 1s}}", "migration.abort_if.ttft_p95"),
+        ("gateway: {routing: session}", "gateway.routing"),
+        ("gateway: {host: a.example}", "gateway.host"),
+        ("carbon: {budget: 1kg/day}", "carbon.budget"),
+        ("carbon: {sources: [static]}", "carbon.sources"),
+        ("placement: {on_spot_loss: wait}", "placement.on_spot_loss"),
+        ("report: {functional_unit: 500 output tokens}", "report.functional_unit"),
+        ("setup: pip install x", "setup"),
+        ("service: {replica_policy: {min_replicas: 1, max_replicas: 2}}", "service.replica_policy.max_replicas"),
+        (
+            "service: {replica_policy: {min_replicas: 1, target_qps_per_replica: 2}}",
+            "service.replica_policy.target_qps_per_replica",
+        ),
+    ],
+)
+def test_what_is_kept_but_not_acted_upon_is_said(text: str, path: str) -> None:
     """Nobody believes in a rule that nothing enforces."""
-    loaded: LoadedSpec = parse_service(
-        SHORTEST
-        + "slo: {clients: [{near: eu, weight: 1}]}\nmigration: {abort_if: {ttft_p95: 1s}}\n"
-        + "gateway: {routing: session}\nsetup: pip install x\n",
-        "s.yaml",
-    )
+    loaded: LoadedSpec = parse_service(SHORTEST + text, "s.yaml")
 
-    assert [n.path for n in loaded.notes] == ["slo.clients", "migration.abort_if.ttft_p95", "gateway.routing", "setup"]
-    assert loaded.spec.clients[0].near == "eu"
-    assert loaded.spec.migration.abort_ttft_p95 == timedelta(seconds=1)
+    assert [(n.path, n.line) for n in loaded.notes] == [(path, 3)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gateway: {routing: weighted}",
+        "report: {functional_unit: 1000 output tokens}",
+        "service: {replica_policy: {min_replicas: 2, max_replicas: 2}}",
+        "slo:\n  clients:\n",
+        "setup: ''",
+    ],
+)
+def test_what_is_acted_upon_needs_no_note(text: str) -> None:
+    """A note that always comes would not be read."""
+    assert parse_service(SHORTEST + text, "s.yaml").notes == ()
+
+
+def test_what_is_kept_is_in_the_spec() -> None:
+    """A later version can act upon specs that were stored by this one."""
+    found = spec("slo: {clients: [{near: eu, weight: 1}]}\nmigration: {abort_if: {ttft_p95: 1s}}\n")
+
+    assert found.clients == (ClientArea("eu", 1.0),)
+    assert found.migration.abort_ttft_p95 == timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("key", ["retries", "allow", "max_age", "template", "use", "canary"])
