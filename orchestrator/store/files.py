@@ -98,7 +98,7 @@ def _create_or_close(path: Path) -> None:
             raise StoreUnavailable(f"{path} is not a file", hint=_LOCAL_HINT) from None
         state = path.stat()
         if state.st_mode & 0o077 and state.st_uid == os.geteuid():
-            path.chmod(PRIVATE_FILE)
+            path.chmod(state.st_mode & 0o700)  # what its owner may do is the owner's choice
 
 
 def _refusal(path: Path, error: OSError) -> StoreUnavailable | DiskFull:

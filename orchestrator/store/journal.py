@@ -213,9 +213,9 @@ class SqlJournal(SqlRecords):
         rows = [mappers.energy_row(sample) for sample in kept]
 
         def work(tx: Connection) -> None:
-            for name in sorted({sample.replica for sample in kept}):
+            for name in dict.fromkeys(sample.replica for sample in kept):
                 _replica(tx, name)
-            for name in sorted({sample.service for sample in kept}):
+            for name in dict.fromkeys(sample.service for sample in kept):
                 require_service(tx, name)
             insert_all_new(tx, tables.energy_samples, rows)
 

@@ -58,7 +58,7 @@ class _State:
     services: dict[str, ServiceRecord] = field(default_factory=dict)
     operations: Shelf[Operation] = field(default_factory=lambda: Shelf(_is_open_operation))
     revisions_of: defaultdict[str, list[ServiceSpec]] = field(default_factory=lambda: defaultdict(list))
-    revision_by_operation: dict[str, int] = field(default_factory=dict)
+    revision_by_operation: dict[tuple[str, str], int] = field(default_factory=dict)
     replicas: Shelf[Replica] = field(default_factory=lambda: Shelf(_is_unfinished))
     intents: Shelf[Intent] = field(default_factory=lambda: Shelf(_is_open_intent))
     placements: dict[str, Placement] = field(default_factory=dict)
@@ -385,8 +385,9 @@ class MemoryStore(MemoryRecords):
         rules.check_deploy(spec, operation)
         wish = tidy(operation)
         state = self._state
-        if wish.id in state.revision_by_operation:
-            return state.revision_by_operation[wish.id]
+        known = state.revision_by_operation.get((wish.service, wish.id))
+        if known is not None:
+            return known
         if wish.id in state.operations:
             raise rules.used_operation(wish.id)
         _check_free(state, wish)
@@ -396,7 +397,7 @@ class MemoryStore(MemoryRecords):
         new = replace(_at_revision(state, old, len(revisions)), state=active, updated_at=at)
         state.services[wish.service] = new
         state.operations.put(wish.id, wish)
-        state.revision_by_operation[wish.id] = new.revision
+        state.revision_by_operation[wish.service, wish.id] = new.revision
         return new.revision
 
     @_method
@@ -407,9 +408,12 @@ class MemoryStore(MemoryRecords):
         """
         wish = tidy(operation)
         _require_service(self._state, wish.service)
-        if wish.id not in self._state.operations:
+        known = self._state.operations.get(wish.id)
+        if known is None:
             _check_free(self._state, wish)
             self._state.operations.put(wish.id, wish)
+        elif known.service != wish.service:
+            raise rules.used_operation(wish.id)
 
     @_method
     def set_paused(self, service: str, *, paused: bool, now: datetime) -> None:

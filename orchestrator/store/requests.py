@@ -30,7 +30,7 @@ class SqlRequests(SqlRecords):
 
         def work(tx: Connection) -> int:
             _lock_service(tx, wish)
-            known = tx.execute(_revision_by(wish.id)).scalar_one_or_none()
+            known = tx.execute(_revision_by(wish)).scalar_one_or_none()
             if known is not None:
                 return int(known)
             if not _insert_operation(tx, wish):
@@ -97,13 +97,16 @@ def _insert_operation(tx: Connection, wish: Operation) -> bool:
     table = tables.operations
     if insert_new(tx, table, mappers.row_of(wish)):
         return True
-    if tx.execute(select(table.c.id).where(table.c.id == wish.id)).first() is not None:
+    owner = tx.execute(select(table.c.service).where(table.c.id == wish.id)).scalar_one_or_none()
+    if owner is not None:
+        if owner != wish.service:
+            raise used_operation(wish.id)
         return False
     open_one = select(table).where(table.c.service == wish.service, table.c.state.in_(OPEN_OPERATIONS))
     row = tx.execute(open_one).first()
     raise conflicting(wish, None if row is None else mappers.operation_from(row))
 
 
-def _revision_by(operation_id: str) -> Select[int]:
+def _revision_by(wish: Operation) -> Select[int]:
     table = tables.spec_revisions
-    return select(table.c.revision).where(table.c.operation_id == operation_id)
+    return select(table.c.revision).where(table.c.operation_id == wish.id, table.c.service == wish.service)

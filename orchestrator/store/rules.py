@@ -73,7 +73,7 @@ def deciding_verdicts(decision: Decision) -> list[tuple[str, Verdict]]:
 
 def used_operation(operation_id: str) -> ValueError:
     """Say that an operation's id was already given to something else: a mistake of the caller."""
-    return ValueError(f"operation {operation_id} is recorded, and is not this deploy")
+    return ValueError(f"operation {operation_id} is recorded, and is another one")
 
 
 def superseded(mine: int, newest: int, holder: str) -> LeaseHeld:

@@ -40,6 +40,8 @@ def bring_up_to_date(database: Database) -> None:
     """
     if database.read(current_version) != HEAD:
         migrate(database)
+    elif database.is_sqlite:
+        database.use_write_ahead_log()  # a copy made by SQLite's own tools has forgotten it
 
 
 def migrate(database: Database, revision: str = "head") -> None:
