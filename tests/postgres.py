@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class PostgresServer:
 
     def initialise(self) -> None:
         """Make the data directory. Its language sorts text otherwise than bytes do, as many installations do."""
-        language = ["--locale-provider=icu", "--icu-locale=en-US"] if self._has_icu() else []
+        language = ["--locale-provider=icu", "--icu-locale=en-US"] if self.speaks_english else []
         self._run(
             *("initdb", f"--pgdata={self.home / 'data'}", f"--username={USER}", "--no-sync", "--encoding=UTF8"),
             *("--auth-local=trust", "--auth-host=reject", "--locale=C.UTF-8", *language),
@@ -92,7 +93,9 @@ class PostgresServer:
             cursor = connection.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
-    def _has_icu(self) -> bool:
+    @cached_property
+    def speaks_english(self) -> bool:
+        """Whether the server can sort by the rules of a language whatever languages this machine has (15 and later)."""
         text = subprocess.run([self.binaries / "initdb", "--help"], capture_output=True, text=True, check=True).stdout
         return "--icu-locale" in text
 

@@ -232,16 +232,19 @@ def test_submitting_the_same_request_again_changes_nothing(store: Store, journal
 
 
 def test_an_id_means_one_request(store: Store, journal: Journal) -> None:
-    """The id of another kind of request cannot deploy."""
+    """The id of another kind of request, or of another service, cannot be used again; the attempt leaves nothing."""
     store.submit(an_operation("op-2", kind=OperationKind.MIGRATE))
     journal.set_operation("op-2", OperationState.DONE, later(2))
 
     with pytest.raises(ValueError, match="op-2"):
         store.submit_deploy(a_spec(functional_unit_tokens=1), an_operation("op-2"))
+    with pytest.raises(ValueError, match="op-1"):
+        store.submit_deploy(a_spec("other"), an_operation("op-1", "other"))
+    store.submit_deploy(a_spec("third"), an_operation("op-3", "third"))
+    with pytest.raises(ValueError, match="op-1"):
+        store.submit(an_operation("op-1", "third"))
 
-    record = store.service(SERVICE)
-    assert record is not None
-    assert record.revision == 1
+    assert [(s.name, s.revision) for s in store.services()] == [(SERVICE, 1), ("third", 1)]
 
 
 def test_requests_for_unknown_services_are_refused(store: Store) -> None:
