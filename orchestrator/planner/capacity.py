@@ -14,6 +14,9 @@ FIRST_PAUSE = timedelta(minutes=2)
 LONGEST_PAUSE = timedelta(hours=2)
 MEMORY = timedelta(hours=24)
 
+_MOST_DOUBLINGS = 10
+"""Enough to pass the longest pause; many replicas that fail together must not overflow a duration."""
+
 
 @dataclass(frozen=True, slots=True)
 class Avoidance:
@@ -38,8 +41,9 @@ def avoided(replicas: Iterable[Replica], now: Instant, clock_rate: float) -> dic
     for offer_id, own in by_offer.items():
         failures = _failures_since_success(own)
         if failures:
-            last = max(failures, key=lambda r: r.state_since)
-            pause = min(FIRST_PAUSE * 2 ** (len(failures) - 1), LONGEST_PAUSE) * clock_rate
+            last = max(failures, key=lambda r: (r.state_since, r.name))
+            doublings = min(len(failures) - 1, _MOST_DOUBLINGS)
+            pause = min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE) * clock_rate
             if last.state_since + pause > now:
                 text = last.reason.splitlines()[0][:120] if last.reason else "a launch failed"
                 found[offer_id] = Avoidance(last.state_since + pause, f"failed {len(failures)}x: {text}")
@@ -47,6 +51,13 @@ def avoided(replicas: Iterable[Replica], now: Instant, clock_rate: float) -> dic
 
 
 def _failures_since_success(own: list[Replica]) -> list[Replica]:
-    failed = [r for r in own if r.state is ReplicaState.FAILED or r.reason.startswith(ABORTED)]
+    failed = [r for r in own if _has_failed(r)]
     good = [r.ready_at for r in own if r.ready_at is not None and r not in failed]
     return [r for r in failed if not good or r.state_since > max(good)]
+
+
+def _has_failed(replica: Replica) -> bool:
+    """Whether its start came to nothing, or its move was taken back. A loss after it served is no fault of the place."""
+    if replica.reason.startswith(ABORTED):
+        return True
+    return replica.state in {ReplicaState.FAILED, ReplicaState.LOST} and replica.ready_at is None
