@@ -1,0 +1,120 @@
+"""What failed lately is not tried again at once; what works again is trusted again."""
+
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.time import HOUR, Instant
+from orchestrator.planner.capacity import LONGEST_PAUSE, MEMORY, avoided
+from tests.builders import MINUTE, NOON, candidate, replica
+
+SE = candidate("aws/se", 30.0)
+PL = candidate("aws/pl", 700.0)
+OFFER = SE.offer.id
+
+
+def failure(ago: timedelta, reason: str = "no_capacity: sold out", name: str = "") -> Replica:
+    """Make a launch that failed that long ago."""
+    unique = name or f"gc-failed-{ago.total_seconds():.6f}"
+    return replica(SE, 0, ReplicaState.FAILED, up_for=ago, name=unique, reason=reason)
+
+
+def pause(replicas: list[Replica], now: Instant = NOON, clock_rate: float = 1.0) -> timedelta | None:
+    """Return how long the Swedish offer is avoided from now on, ``None`` when it is not."""
+    found = avoided(replicas, now, clock_rate).get(OFFER)
+    return None if found is None else found.until - now
+
+
+class TestBackOff:
+    def test_one_failure_costs_two_minutes(self) -> None:
+        """From the moment of the failure."""
+        assert pause([failure(timedelta(0))]) == 2 * MINUTE
+        assert pause([failure(90 * timedelta(seconds=1))]) == timedelta(seconds=30)
+        assert pause([failure(2 * MINUTE)]) is None
+
+    @pytest.mark.parametrize(("failures", "minutes"), [(1, 2), (2, 4), (3, 8), (4, 16), (5, 32), (6, 64)])
+    def test_each_further_one_doubles_it(self, failures: int, minutes: int) -> None:
+        """Two, four, eight: exponential, from the last of them."""
+        row = [failure(n * timedelta(milliseconds=1)) for n in range(failures)]
+        assert pause(row) == minutes * MINUTE
+
+    @pytest.mark.parametrize("failures", [7, 20, 60, 400])
+    def test_it_is_bounded(self, failures: int) -> None:
+        """Two hours at most, however many replicas failed together."""
+        assert pause([failure(n * timedelta(milliseconds=1)) for n in range(failures)]) == LONGEST_PAUSE
+
+    def test_yesterday_is_forgotten(self) -> None:
+        """Failures older than a day say nothing about today."""
+        old = [failure(MEMORY + n * MINUTE) for n in range(1, 9)]
+        assert pause([failure(timedelta(0)), *old]) == 2 * MINUTE
+
+    def test_another_offer_is_not_blamed(self) -> None:
+        """A sold-out region says nothing about its neighbour."""
+        assert set(avoided([failure(timedelta(0))], NOON, 1.0)) == {OFFER}
+
+    def test_minutes_are_physical(self) -> None:
+        """On a grid replayed 60 times faster, two minutes of outside work are two hours of grid time."""
+        assert pause([failure(timedelta(0))], clock_rate=60.0) == 2 * HOUR
+
+
+class TestSuccess:
+    def test_a_start_that_worked_wipes_the_slate(self) -> None:
+        """A replica that became ready after the last failure: no back-off at all."""
+        good = replica(SE, 0, up_for=MINUTE, ready_at=NOON)
+        assert pause([*(failure(n * MINUTE) for n in range(1, 6)), good]) is None
+
+    def test_only_failures_after_it_count(self) -> None:
+        """The next failure starts again at two minutes."""
+        good = replica(SE, 0, up_for=30 * MINUTE)
+        assert pause([*(failure(n * MINUTE) for n in range(40, 50)), good, failure(timedelta(0))]) == 2 * MINUTE
+
+    def test_a_success_elsewhere_does_not_help(self) -> None:
+        """Each offer has its own slate."""
+        assert pause([failure(timedelta(0)), replica(PL, 0, up_for=timedelta(0))]) == 2 * MINUTE
+
+
+class TestWhatCounts:
+    def test_an_aborted_replacement_is_a_failure_although_it_was_ready(self) -> None:
+        """It served errors: going there again at once would repeat them."""
+        aborted = replica(
+            SE,
+            0,
+            ReplicaState.TERMINATED,
+            up_for=MINUTE,
+            ready_at=NOON - MINUTE,
+            reason="aborted: 3 of 9 requests failed",
+        )
+        assert pause([aborted]) == MINUTE
+
+    def test_one_that_vanished_before_it_was_ready_is_a_failure(self) -> None:
+        """Taken away while it started: buying the same again every few seconds would never end."""
+        assert pause([replica(SE, 0, ReplicaState.LOST, up_for=timedelta(0))]) == 2 * MINUTE
+
+    def test_one_that_was_lost_after_it_served_is_none(self) -> None:
+        """The place works; the replacement may stand there again."""
+        assert pause([replica(SE, 0, ReplicaState.LOST, up_for=timedelta(0), ready_at=NOON - HOUR)]) is None
+
+    @pytest.mark.parametrize("state", [s for s in ReplicaState if s not in {ReplicaState.FAILED, ReplicaState.LOST}])
+    def test_nothing_else_does(self, state: ReplicaState) -> None:
+        """Starting, serving, draining or retired on purpose."""
+        assert pause([replica(SE, 0, state, up_for=timedelta(0))]) is None
+
+
+class TestReason:
+    def test_it_is_the_last_failures_first_line(self) -> None:
+        """Short enough for a table, with how often it happened."""
+        row = [
+            failure(MINUTE, "no_capacity: none"),
+            failure(timedelta(0), "engine_died: boom\ntraceback\n" + "x" * 999),
+        ]
+        assert avoided(row, NOON, 1.0)[OFFER].reason == "failed 2x: engine_died: boom"
+
+    def test_without_one_it_still_says_something(self) -> None:
+        """An empty reason becomes words."""
+        assert avoided([failure(timedelta(0), "")], NOON, 1.0)[OFFER].reason == "failed 1x: a launch failed"
+
+    def test_it_does_not_depend_on_the_order_of_the_records(self) -> None:
+        """Two failures of the same instant: the same one is named every time."""
+        twins = [failure(timedelta(0), f"no_capacity: {n}", name=f"gc-{n}") for n in range(2)]
+        assert avoided(twins, NOON, 1.0) == avoided(twins[::-1], NOON, 1.0)
