@@ -41,7 +41,7 @@ class FakeProvisioner:
     """The fake. Times are seconds of ``now``, which only the test moves.
 
     Standing behaviour: ``start_seconds`` until an instance runs, ``listing_lag_seconds`` until a new one can be seen,
-    ``stop_at_once`` or only after the grace, ``capacity`` per region id. Faults for the next call are queued by the
+    ``stop_at_once`` or only after the grace, ``max_replicas`` per region id. Faults for the next call are queued by the
     methods below. ``calls`` holds what was asked, ``launches`` what was really created, ever.
     """
 
@@ -50,7 +50,7 @@ class FakeProvisioner:
     start_seconds: float = 0.0
     listing_lag_seconds: float = 0.0
     stop_at_once: bool = True
-    capacity: Mapping[str, int] = field(default_factory=dict)
+    max_replicas: Mapping[str, int] = field(default_factory=dict)
     endpoint_of: Callable[[str], str] = "http://{}.fake.invalid:8000".format
     calls: list[Call] = field(default_factory=list)
     launches: list[LaunchRequest] = field(default_factory=list)
@@ -104,8 +104,8 @@ class FakeProvisioner:
             return
         region = request.offer.region.id
         there = [m for m in self._machines.values() if self._exists(m) and m.request.offer.region.id == region]
-        if len(there) >= self.capacity.get(region, len(there) + 1):
-            raise NoCapacity(f"{region} is full: {len(there)} of {self.capacity[region]} replicas run there")
+        if len(there) >= self.max_replicas.get(region, len(there) + 1):
+            raise NoCapacity(f"{region} is full: {len(there)} of {self.max_replicas[region]} replicas run there")
         born = self.now() + (self._delays_seconds.popleft() if self._delays_seconds else 0.0)
         self._used.add(request.name)
         self.launches.append(request)

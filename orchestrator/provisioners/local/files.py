@@ -187,10 +187,10 @@ class StateDirectory:
         except OSError as exc:
             raise ProviderError(f"cannot read {self._replicas}: {exc.strerror}") from exc
 
-    def free_bytes(self) -> int:
+    def free_mib(self) -> int:
         """Return the space left on the disk that holds us."""
         existing = next(p for p in (self.path, *self.path.parents) if p.exists())
-        return shutil.disk_usage(existing).free
+        return shutil.disk_usage(existing).free // 2**20
 
     def forget(self, name: str) -> None:
         """Remove a replica's directory with its log."""

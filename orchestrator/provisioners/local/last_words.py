@@ -31,7 +31,11 @@ def describe_end(status: int | None, log: Path, secrets: Iterable[str] = ()) -> 
     ``status``: exit status, negative for a signal, ``None`` when nobody saw it.
     """
     words = last_words(log, secrets)
-    end = "ended without a trace" if status is None else _status_text(status)
+    end = (
+        "ended unseen (killed together with its keeper, or this machine restarted)"
+        if status is None
+        else _status_text(status)
+    )
     return f"{end}: {words}" if words else end
 
 

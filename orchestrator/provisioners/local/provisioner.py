@@ -42,8 +42,6 @@ KEEPER_SCRIPT = Path(__file__).with_name("keeper.py")
 KEEPER_PATIENCE_SECONDS = 20.0
 """The keeper detaches within 50 ms; a machine that swaps needs longer."""
 
-LOCK_PATIENCE_SECONDS = 15.0
-
 KEEPER_LATE_SECONDS = 10.0
 """A keeper that has not enforced a deadline after that long is stopped or stuck, and we do it."""
 
@@ -54,9 +52,9 @@ SWEEPS = 4
 class LocalProvisioner:
     """The ``local`` provider.
 
-    ``engines``: how each engine is started. ``capacity``: most replicas per region id (``local/se``), for regions that
-    can be full; a region that is not named has no limit. ``min_free_bytes``: below it nothing is started.
-    ``keep_ended``: how many ended replicas keep their log. ``processes`` and ``monotonic`` are for tests.
+    ``engines``: how each engine is started. ``max_replicas``: by region id (``local/se``), for regions that can be
+    full; one that is not named has no limit. Below ``min_free_disk_mib`` nothing is started. ``keep_ended``: how many
+    ended replicas keep their log. ``lock_patience_seconds``: how long another process may take to launch.
     """
 
     provider = "local"
@@ -66,17 +64,19 @@ class LocalProvisioner:
         state_dir: Path,
         engines: Mapping[Engine, EngineLauncher],
         *,
-        capacity: Mapping[str, int] | None = None,
-        min_free_bytes: int = 256 * 1024 * 1024,
+        max_replicas: Mapping[str, int] | None = None,
+        min_free_disk_mib: int = 256,
         keep_ended: int = 20,
+        lock_patience_seconds: float = 15.0,
         processes: ProcessTable | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state = StateDirectory(state_dir)
         self._engines = dict(engines)
-        self._capacity = {} if capacity is None else capacity
-        self._min_free_bytes = min_free_bytes
+        self._max_replicas = {} if max_replicas is None else max_replicas
+        self._min_free_disk_mib = min_free_disk_mib
         self._keep_ended = keep_ended
+        self._lock_patience_seconds = lock_patience_seconds
         self._processes = PsutilTable() if processes is None else processes
         self._monotonic = monotonic
 
@@ -111,11 +111,9 @@ class LocalProvisioner:
 
     def _preflight(self, model: ModelSpec) -> None:
         self._launcher(model).preflight(model)
-        free = self._state.free_bytes()
-        if free < self._min_free_bytes:
-            raise DiskFull(
-                f"{free // 2**20} MiB left below {self._state.path}, {self._min_free_bytes // 2**20} MiB are needed"
-            )
+        free_mib = self._state.free_mib()
+        if free_mib < self._min_free_disk_mib:
+            raise DiskFull(f"{free_mib} MiB left below {self._state.path}, {self._min_free_disk_mib} MiB are needed")
 
     def _launcher(self, model: ModelSpec) -> EngineLauncher:
         try:
@@ -125,7 +123,7 @@ class LocalProvisioner:
 
     def _launch(self, request: LaunchRequest) -> None:
         directory = self._state.replica(request.name)
-        with self._state.launch_lock(LOCK_PATIENCE_SECONDS):
+        with self._state.launch_lock(self._lock_patience_seconds):
             processes = self._processes.snapshot()
             record = directory.read_instance()
             keeper = _part(members(processes, request.name), Part.KEEPER)
@@ -142,7 +140,7 @@ class LocalProvisioner:
 
     def _refuse_if_full(self, request: LaunchRequest, processes: Sequence[OsProcess]) -> None:
         region = request.offer.region.id
-        limit = self._capacity.get(region)
+        limit = self._max_replicas.get(region)
         if limit is None:
             return
         there = {
@@ -201,7 +199,7 @@ class LocalProvisioner:
             processes = self._enforce(name, directory, stop, processes)
         record = directory.read_instance()
         phase, detail = _phase_of(directory, record, stop, processes)
-        if phase is Phase.GONE:
+        if stop is not None and phase is Phase.GONE:
             directory.api_key.unlink(missing_ok=True)
         marks = next((p.marks for p in processes if p.marks is not None), None)
         port = marks.port if marks is not None else record.port if record is not None else None

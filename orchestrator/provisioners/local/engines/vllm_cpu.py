@@ -37,7 +37,8 @@ _HUB_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "HF_TOKE
 class VllmCpuLauncher:
     """Finds vLLM and writes its command line.
 
-    ``executable``: from the settings; without it ``.venv-vllm/bin/vllm`` beside our own environment, then the PATH.
+    ``executable``: from the settings; without it ``.venv-vllm/bin/vllm`` beside our own environment (``prefix``), then
+    the PATH.
     ``argv_for``: the engine flags of a model (template and spec arguments), without program, model, host, port, name.
     ``cache_dir``: where the tiny model is kept. ``threads``: OpenMP threads per replica, ``None`` for half the cores.
     ``fast_start``: see :mod:`vllm_start`; only ever used for models that are local directories, because downloading
@@ -52,6 +53,7 @@ class VllmCpuLauncher:
         argv_for: Callable[[ModelSpec], tuple[str, ...]],
         cache_dir: Path,
         executable: Path | None = None,
+        prefix: Path | None = None,
         shutdown_timeout_seconds: int = 120,
         threads: int | None = None,
         fast_start: bool = True,
@@ -60,6 +62,7 @@ class VllmCpuLauncher:
         self._argv_for = argv_for
         self._cache_dir = cache_dir.expanduser().absolute()
         self._executable = executable
+        self._prefix = Path(sys.prefix) if prefix is None else prefix
         self._shutdown_timeout_seconds = shutdown_timeout_seconds
         self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
         self._fast_start = fast_start
@@ -69,7 +72,7 @@ class VllmCpuLauncher:
         """Return the ``vllm`` program. Raises ``EngineMissing``."""
         if self._executable is not None:
             return _runnable(self._executable.expanduser(), "the configured vLLM")
-        beside = Path(sys.prefix).parent / ".venv-vllm" / "bin" / "vllm"
+        beside = self._prefix.parent / ".venv-vllm" / "bin" / "vllm"
         if os.access(beside, os.X_OK):
             return beside
         found = shutil.which("vllm", path=self._environment.get("PATH"))
@@ -108,6 +111,8 @@ class VllmCpuLauncher:
         extra = []
         if not _has(flags, "--served-model-name"):
             extra += ["--served-model-name", model.name]
+        if not _has(flags, "--disable-access-log-for-endpoints"):  # we ask every few seconds; the log is for people
+            extra += ["--disable-access-log-for-endpoints", "/health,/metrics"]
         if not _has(flags, "--shutdown-timeout"):  # vLLM's own default cuts running answers off
             extra += ["--shutdown-timeout", str(self._shutdown_timeout_seconds)]
         return EngineCommand(

@@ -1,0 +1,210 @@
+"""What every provisioner promises, in memory or with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.control.ports import Phase
+from orchestrator.domain.service import Engine, ModelSpec
+from orchestrator.errors import NoCapacity
+from orchestrator.provisioners.fake import FakeProvisioner
+from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
+from orchestrator.provisioners.local.engines.vllm_cpu import TINY_MODEL, VllmCpuLauncher
+from orchestrator.provisioners.local.provisioner import LocalProvisioner
+from orchestrator.spec.templates import load_template
+from tests.provisioner_bench import NO_GRACE, Bench, kill_main, swept, unique
+
+SMALL = "local/small"
+ROOM = {SMALL: 1}
+"""Replicas that fit into the region ``local/small``."""
+
+GRACE = timedelta(seconds=20)
+
+ALIVE = (Phase.STARTING, Phase.RUNNING)
+
+
+def fake_bench() -> Bench:
+    """Make a fake whose time only passes when somebody waits."""
+    moment = [0.0]
+    provisioner = FakeProvisioner(
+        lambda: moment[0], provider="local", start_seconds=1.0, max_replicas=ROOM, stop_at_once=False
+    )
+
+    def pause() -> None:
+        moment[0] += 0.5
+
+    return Bench(provisioner, ModelSpec("any"), pause, provisioner.die)
+
+
+def builtin_bench(state_dir: Path) -> Bench:
+    """Make real processes of the builtin engine."""
+    provisioner = LocalProvisioner(state_dir, {Engine.BUILTIN: BuiltinLauncher()}, max_replicas=ROOM)
+    return Bench(provisioner, ModelSpec("any", Engine.BUILTIN), lambda: time.sleep(0.02), kill_main)
+
+
+def vllm_bench(state_dir: Path, cache_dir: Path) -> Bench:
+    """Make real vLLM processes."""
+    launcher = VllmCpuLauncher(
+        argv_for=lambda model: load_template(model.template).argv_for(model, "cpu"), cache_dir=cache_dir
+    )
+    provisioner = LocalProvisioner(state_dir, {Engine.VLLM: launcher}, max_replicas=ROOM)
+    return Bench(provisioner, ModelSpec(TINY_MODEL), lambda: time.sleep(0.1), kill_main)
+
+
+@pytest.fixture(params=["fake", "local-builtin"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Give each implementation in turn."""
+    made = fake_bench() if request.param == "fake" else builtin_bench(tmp_path)
+    with swept(made.uid):
+        yield made
+
+
+@pytest.fixture(params=["fake", "local-builtin", pytest.param("local-vllm", marks=pytest.mark.engine)])
+async def any_bench(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Bench]:
+    """Give each implementation in turn, the one that is slow to start included."""
+    if request.param == "local-vllm":
+        made = vllm_bench(tmp_path, tmp_path_factory.mktemp("models"))
+    else:
+        made = fake_bench() if request.param == "fake" else builtin_bench(tmp_path)
+    with swept(made.uid):
+        yield made
+
+
+async def test_a_whole_life(any_bench: Bench) -> None:
+    """A replica is launched once whatever is repeated, seen by name and by deployment, ended, and then gone."""
+    bench = any_bench
+    await bench.provisioner.preflight(bench.model)
+    request = bench.request()
+    await bench.provisioner.launch(request)
+    running = await bench.until(request.name, Phase.RUNNING)
+
+    assert running.service == "chat"
+    assert running.endpoint is not None
+    assert running.endpoint.startswith("http://")
+    assert await bench.provisioner.inventory(bench.uid) == [running]
+
+    await bench.provisioner.launch(request)
+
+    assert await bench.provisioner.inventory(bench.uid) == [running]
+
+    await bench.provisioner.terminate(request.name, GRACE)
+    gone = await bench.until(request.name, Phase.GONE)
+
+    assert gone.endpoint is None
+    assert await bench.names() == []
+
+
+async def test_what_was_never_launched_is_gone(bench: Bench) -> None:
+    """An unknown name is described as gone, and ending it is no error."""
+    name = unique()
+
+    assert (await bench.provisioner.describe(name)).phase is Phase.GONE
+    await bench.provisioner.terminate(name, GRACE)
+    assert (await bench.provisioner.describe(name)).phase is Phase.GONE
+    assert bench.provisioner.log_path(name) is None
+
+
+async def test_launching_one_name_many_times_at_once_buys_once(bench: Bench) -> None:
+    """Concurrent launches of one name make one instance, and none of them fails."""
+    request = bench.request()
+    await asyncio.gather(*(bench.provisioner.launch(request) for _ in range(5)))
+
+    assert (await bench.until(request.name, Phase.RUNNING)).name == request.name
+    assert await bench.names() == [request.name]
+
+
+async def test_an_ended_name_is_used_up(bench: Bench) -> None:
+    """A launch that is repeated after its instance was ended starts nothing: the end is the newer wish."""
+    request = bench.request()
+    await bench.provisioner.launch(request)
+    await bench.provisioner.terminate(request.name, NO_GRACE)
+    await bench.until(request.name, Phase.GONE)
+
+    await bench.provisioner.launch(request)
+
+    assert (await bench.provisioner.describe(request.name)).phase is Phase.GONE
+    assert await bench.names() == []
+
+
+async def test_ending_twice_is_ending_once(bench: Bench) -> None:
+    """A second terminate changes nothing and raises nothing, before and after the end."""
+    request = bench.request()
+    await bench.provisioner.launch(request)
+    await bench.until(request.name, Phase.RUNNING)
+    await bench.provisioner.terminate(request.name, GRACE)
+    await bench.provisioner.terminate(request.name, GRACE)
+
+    assert (await bench.provisioner.describe(request.name)).phase in {Phase.STOPPING, Phase.GONE}
+    await bench.until(request.name, Phase.GONE)
+    await bench.provisioner.terminate(request.name, GRACE)
+    assert (await bench.provisioner.describe(request.name)).phase is Phase.GONE
+
+
+async def test_an_instance_that_dies_is_failed_until_it_is_terminated(bench: Bench) -> None:
+    """A death that nobody asked for is told with its cause, is not counted as living, and can be cleaned up."""
+    request = bench.request()
+    await bench.provisioner.launch(request)
+    await bench.until(request.name, Phase.RUNNING)
+    bench.kill(request.name)
+    failed = await bench.until(request.name, Phase.FAILED)
+
+    assert "SIGKILL" in failed.exit_detail
+    assert failed.endpoint is None
+
+    await bench.provisioner.launch(request)
+    assert (await bench.provisioner.describe(request.name)).phase is Phase.FAILED
+
+    await bench.provisioner.terminate(request.name, GRACE)
+    await bench.until(request.name, Phase.GONE)
+    assert await bench.names() == []
+
+
+async def test_deployments_do_not_see_each_other(bench: Bench) -> None:
+    """The inventory of a deployment holds its own instances alone, in the order of their names."""
+    names = sorted(unique() for _ in range(2))
+    for name in reversed(names):
+        await bench.provisioner.launch(bench.request(name))
+    other = replace(bench.request(), deployment_uid=unique("other"))
+    with swept(other.deployment_uid):
+        await bench.provisioner.launch(other)
+        for name in names:
+            await bench.until(name, *ALIVE)
+
+        assert await bench.names() == names
+
+
+async def test_a_full_region_says_so_and_starts_nothing(bench: Bench) -> None:
+    """A stock-out is an error of its own kind, leaves nothing behind, and ends when room is made."""
+    first, second = bench.request(region=SMALL), bench.request(region=SMALL)
+    await bench.provisioner.launch(first)
+    with pytest.raises(NoCapacity, match=r"local/small is full: 1 of 1"):
+        await bench.provisioner.launch(second)
+
+    assert await bench.names() == [first.name]
+    assert (await bench.provisioner.describe(second.name)).phase is Phase.GONE
+
+    await bench.provisioner.terminate(first.name, NO_GRACE)
+    await bench.until(first.name, Phase.GONE)
+    await bench.provisioner.launch(second)
+    assert await bench.names() == [second.name]
+
+
+async def test_the_preflight_starts_nothing(bench: Bench) -> None:
+    """Looking whether a model could run buys nothing."""
+    await bench.provisioner.preflight(bench.model)
+
+    assert await bench.names() == []
+
+
+async def test_the_provider_is_that_of_its_regions(bench: Bench) -> None:
+    """The controller finds a replica's provisioner by the first part of its region."""
+    assert bench.provisioner.provider == bench.request().offer.region.provider
