@@ -57,7 +57,7 @@ def _failures_since_success(own: list[Replica]) -> list[Replica]:
 
 
 def _has_failed(replica: Replica) -> bool:
-    """Whether its start came to nothing, or its move was taken back. A loss after it served is no fault of the place."""
+    """Whether its start came to nothing, or its move was taken back. A loss after it served is bad luck."""
     if replica.reason.startswith(ABORTED):
         return True
     return replica.state in {ReplicaState.FAILED, ReplicaState.LOST} and replica.ready_at is None
