@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli.frame import APP, Entry, LazyGroup
+from orchestrator.cli.frame import APP, COMPLETE_VARIABLE, Entry, LazyGroup
 from orchestrator.cli.session import Session
 from orchestrator.errors import Declined, ExitStatus, GreenctlError, UsageError
 
@@ -34,6 +35,7 @@ ENTRIES: Final = (
     Entry("gateway", OPERATE, "Start, stop and inspect the endpoint that clients talk to."),
     Entry("config", OPERATE, "Show the settings and where each comes from."),
     Entry("schema", OPERATE, "Print the JSON Schema of a service file, for editors."),
+    Entry("completion", OPERATE, "Print the completion script of a shell."),
     Entry("version", OPERATE, "Print the version."),
 )
 
@@ -71,6 +73,9 @@ class Root(LazyGroup):
         session.as_json = "--json" in words[: words.index("--") if "--" in words else None]
         session.debug = "--debug" in words
 
+        if COMPLETE_VARIABLE in os.environ:
+            _teach_shells()
+
         def run() -> object:
             return super(Root, self).main(words, APP, standalone_mode=False, obj=session, **extra)
 
@@ -79,6 +84,16 @@ class Root(LazyGroup):
         if standalone_mode:
             sys.exit(status)
         return status
+
+
+def _teach_shells() -> None:
+    """Let Typer answer a shell's completion script.
+
+    Its own way would add two options to the front page, and with them pydantic to the start of every command.
+    """
+    from typer._completion_classes import completion_init  # noqa: PLC0415  # only when a shell asks
+
+    completion_init()
 
 
 def _exit_status(run: Callable[[], object], session: Session) -> int:
@@ -122,7 +137,7 @@ app = typer.Typer(
     cls=Root,
     name=APP,
     help=HELP,
-    add_completion=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     invoke_without_command=True,

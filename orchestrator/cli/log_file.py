@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from orchestrator.errors import ProviderError
 
@@ -13,12 +13,12 @@ POLL_SECONDS: Final = 0.3
 _BLOCK: Final = 64 * 1024
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """Return up to ``count`` last lines, 0 for all. Raises ``ProviderError`` when the file cannot be read."""
+def last_lines(path: Path, count: int, *, hint: str) -> list[str]:
+    """Return up to ``count`` last lines, 0 for all. Raises ``ProviderError`` with the hint when it cannot be read."""
     try:
         data = path.read_bytes() if count == 0 else _tail(path, count)
     except OSError as error:
-        raise ProviderError(f"{path}: {error.strerror or error}", hint="It appears when the engine starts.") from error
+        raise ProviderError(f"{path}: {error.strerror or error}", hint=hint) from error
     lines = data.decode("utf-8", errors="replace").splitlines()
     return lines[-count:] if count else lines
 
@@ -37,10 +37,15 @@ def _tail(path: Path, count: int) -> bytes:
 
 
 def follow(path: Path) -> Iterator[str]:
-    """Yield lines as they are added, for ever. Half a line waits for its other half."""
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        rest = b""
+    """Yield lines as they are added from now on, for ever. Half a line waits for its other half."""
+    file = path.open("rb")
+    file.seek(0, 2)
+    return _lines(file)
+
+
+def _lines(file: BinaryIO) -> Iterator[str]:
+    rest = b""
+    with file:
         while True:
             rest += file.read()
             *lines, rest = rest.split(b"\n")

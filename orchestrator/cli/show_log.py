@@ -12,11 +12,14 @@ from orchestrator.cli.session import Session
 from orchestrator.errors import UsageError
 
 
-def show_log(session: Session, path: Path, *, lines: int, follow: bool, about: str) -> None:
-    """Print the last lines of a log, and go on with ``follow``. Raises ``ProviderError`` when it cannot be read."""
+def show_log(session: Session, path: Path, *, lines: int, follow: bool, about: str, hint: str) -> None:
+    """Print the last lines of a log, and go on with ``follow``.
+
+    Raises ``ProviderError`` when it cannot be read; ``hint`` then says when there will be one.
+    """
     if follow and session.as_json:
         raise UsageError("--follow never ends, and --json is one document", hint="Leave one of them out.")
-    found = log_file.last_lines(path, lines)
+    found = log_file.last_lines(path, lines, hint=hint)
     session.emit(log={"of": about, "path": path, "lines": found})
     session.say(Text(f"{about}: {path}", style="dim"))
     for text in found:

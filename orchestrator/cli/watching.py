@@ -12,13 +12,14 @@ import typer
 from rich.live import Live
 
 from orchestrator.cli.render import progress
+from orchestrator.cli.render.labels import labels
 from orchestrator.cli.render.numbers import duration
 from orchestrator.cli.render.text import Escaped, line
 from orchestrator.cli.session import Session
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.usecases import follow
 from orchestrator.domain.records import Event, Operation
-from orchestrator.errors import ExitStatus, TimedOut
+from orchestrator.errors import Conflict, ExitStatus, TimedOut
 
 REDRAW_SECONDS: Final = 0.5
 _PAGE: Final = 1000
@@ -30,6 +31,16 @@ def last_event_id(runtime: Runtime, service: str) -> int:
     while page := runtime.store.events(service, after_id=last, limit=_PAGE):
         last = page[-1].id
     return last
+
+
+def require_idle(runtime: Runtime, service: str) -> None:
+    """Raise ``Conflict`` before anybody is asked anything that could not be carried out now."""
+    still_open = next(iter(runtime.store.operations(service)), None)
+    if still_open is not None:
+        raise Conflict(
+            f"{still_open.kind.value} {still_open.id} by {still_open.actor} is still {still_open.state.value}",
+            hint=f"Watch it to its end: greenctl rollout status {service} --watch",
+        )
 
 
 def watch(session: Session, operation: Operation, *, after_event: int, timeout: timedelta | None) -> None:
@@ -58,7 +69,8 @@ async def _watch(session: Session, operation: Operation, after_event: int, secon
             async for event in follow(operation.id, session.runtime, after_event=after_event):
                 events.append(event)
                 if not session.talk.is_terminal:
-                    session.say(progress.event_line(event))
+                    names = labels(session.runtime.store.replicas(operation.service, ended=True))
+                    session.say(progress.event_line(event, names))
     except TimeoutError as error:
         waited = duration(seconds)
         raise TimedOut(f"not done after {waited}; the work goes on", hint=f"Come back to it with: {again}") from error

@@ -56,10 +56,12 @@ def stop(ctx: typer.Context, *, timeout: Timeout = None) -> None:
 
 @app.command(cls=Command)
 def status(ctx: typer.Context) -> None:
-    """Say whether the controller runs, since when, and by which clock. Exit status 4 when it does not.
+    """Say whether the controller runs, since when, and by which clock.
 
     Examples:
       greenctl controller status
+
+    The exit status is 4 when it does not run.
     """
     _show(Session.of(ctx))
 
@@ -74,7 +76,7 @@ def logs(ctx: typer.Context, *, lines: Lines = LOG_LINES, follow: Follow = False
     """
     session = Session.of(ctx)
     path = session.outside.controller().log_path(session.settings)
-    show_log(session, path, lines=lines, follow=follow, about="controller")
+    show_log(session, path, lines=lines, follow=follow, about="controller", hint="greenctl controller start")
 
 
 def _show(session: Session) -> None:

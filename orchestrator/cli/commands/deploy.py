@@ -8,16 +8,17 @@ from orchestrator.cli import plan_memory
 from orchestrator.cli.endpoint import Endpoint
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import SpecFile, Timeout, Yes
+from orchestrator.cli.reading import read_spec
 from orchestrator.cli.render import plan as page
 from orchestrator.cli.render.numbers import usd
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
-from orchestrator.cli.watching import last_event_id, watch
+from orchestrator.cli.watching import last_event_id, require_idle, watch
 from orchestrator.control.usecases import preview_deploy, submit_deploy
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.records import Operation, ServiceState
 from orchestrator.errors import StalePlan
-from orchestrator.spec.service_file import LoadedSpec, load_service_file
+from orchestrator.spec.service_file import LoadedSpec
 
 OFFERS_SHOWN = 5
 HOURS_PER_DAY = 24
@@ -45,13 +46,14 @@ def deploy(
     Examples:
       greenctl deploy service.yaml                       show the plan, ask, apply, watch
       greenctl deploy service.yaml --yes                 without asking, as in a pipeline
-      greenctl deploy service.yaml --digest 9c41e7a2b0d3 exactly the plan that was shown, or nothing
+      greenctl deploy service.yaml --digest 9c41e7a2b0d3  exactly the plan that was shown
       greenctl deploy service.yaml --yes --detach        return at once; the controller does the work
 
     Ctrl-C stops watching, never the work. The controller, and with it the gateway, is started when none runs.
     """
     session = Session.of(ctx)
-    loaded = load_service_file(spec)
+    loaded = read_spec(session, spec)
+    require_idle(session.runtime, loaded.spec.name)
     plan = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime))
     if digest is not None:
         _require(plan, digest, session)

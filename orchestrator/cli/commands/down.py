@@ -6,7 +6,7 @@ from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import ServiceName, Timeout, Yes
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
-from orchestrator.cli.watching import last_event_id, watch
+from orchestrator.cli.watching import last_event_id, require_idle, watch
 from orchestrator.control.usecases import submit_down
 from orchestrator.domain.records import ServiceState
 from orchestrator.errors import UnknownService
@@ -34,6 +34,7 @@ def down(ctx: typer.Context, service: ServiceName, *, yes: Yes = False, timeout:
         session.emit(down={"service": service, "state": "unchanged", "operation": None})
         session.show(line(f"{service} is already down."))
         return
+    require_idle(runtime, service)
     count = len(replicas)
     session.say(line(f"This removes {count} replica{'' if count == 1 else 's'} of {service}. Its history is kept."))
     session.confirm("Type the name of the service to continue:", yes=yes, answer=service)

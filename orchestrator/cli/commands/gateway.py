@@ -57,11 +57,13 @@ def stop(ctx: typer.Context) -> None:
 
 @app.command(cls=Command)
 def status(ctx: typer.Context) -> None:
-    """Show what the gateway serves and has counted. Exit status 4 when it does not run.
+    """Show what the gateway serves and has counted.
 
     Examples:
       greenctl gateway status
       greenctl gateway status --json
+
+    The exit status is 4 when it does not run.
     """
     session = Session.of(ctx)
     info = session.outside.gateway().running(session.settings.state_dir)
@@ -82,4 +84,4 @@ def logs(ctx: typer.Context, *, lines: Lines = LOG_LINES, follow: Follow = False
     """
     session = Session.of(ctx)
     path = session.settings.state_dir / FOLDER / LOG_FILE
-    show_log(session, path, lines=lines, follow=follow, about="gateway")
+    show_log(session, path, lines=lines, follow=follow, about="gateway", hint="greenctl gateway start")

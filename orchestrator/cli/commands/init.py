@@ -1,5 +1,6 @@
 """``greenctl init``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -45,4 +46,4 @@ def init(
     for path in written:
         session.show(line(("  created  ", "green"), str(path)))
     spec = next((p for p in written if p.name == "service.yaml"), directory / "service.yaml")
-    session.say(line("Next: ", (f"greenctl plan {spec}", "bold")))
+    session.say(line("Next: ", (f"greenctl plan {shlex.quote(str(spec))}", "bold")))

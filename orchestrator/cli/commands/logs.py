@@ -43,7 +43,8 @@ def logs(
         raise ProviderError(
             f"the log of {label(chosen)} is not on this machine", hint=f"Ask the provider of {chosen.region}."
         )
-    show_log(session, path, lines=lines, follow=follow, about=f"{label(chosen)} in {chosen.region}")
+    about = f"{label(chosen)} in {chosen.region}"
+    show_log(session, path, lines=lines, follow=follow, about=about, hint="It is written once the engine has started.")
 
 
 def _choose(session: Session, service: str, words: str | None) -> Replica:

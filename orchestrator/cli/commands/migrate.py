@@ -11,7 +11,7 @@ from orchestrator.cli.render import move as page
 from orchestrator.cli.render.labels import find_replica
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
-from orchestrator.cli.watching import last_event_id, watch
+from orchestrator.cli.watching import last_event_id, require_idle, watch
 from orchestrator.control.usecases import preview_migration, submit_migration
 from orchestrator.errors import UnknownService
 
@@ -50,6 +50,7 @@ def migrate(
     runtime, actor = session.runtime, session.outside.actor()
     if runtime.store.service(service) is None:
         raise UnknownService(f"no service {service!r}")
+    require_idle(runtime, service)
     name = None if replica is None else find_replica(service, replica, runtime.store.replicas(service)).name
     why = reason or f"asked for by {actor}"
     plan = session.run(preview_migration(service, runtime, replica=name, to_region=to, reason=why, actor=actor))

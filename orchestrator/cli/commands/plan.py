@@ -8,13 +8,13 @@ import typer
 from orchestrator.cli import plan_memory
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import SpecFile
+from orchestrator.cli.reading import read_spec
 from orchestrator.cli.render import plan as page
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import FORMAT_VERSION, Session
 from orchestrator.codec import to_json
 from orchestrator.control.usecases import preview_deploy
 from orchestrator.errors import ExitStatus, UsageError
-from orchestrator.spec.service_file import load_service_file
 
 OFFERS_SHOWN = 10
 
@@ -48,7 +48,7 @@ def plan(
     does exactly that or nothing.
     """
     session = Session.of(ctx)
-    loaded = load_service_file(spec)
+    loaded = read_spec(session, spec)
     found = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime))
     plan_memory.remember(session.settings.cache_dir, found)
     if out is not None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.frame import Command, new_app
+from orchestrator.cli.reading import say_notes
 from orchestrator.cli.render import errors
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
@@ -40,8 +41,15 @@ def validate(
                 session.show(line((text, "red")))
         else:
             results.append(
-                {"file": str(file), "valid": True, "service": loaded.spec.name, "spec_digest": loaded.digest}
+                {
+                    "file": str(file),
+                    "valid": True,
+                    "service": loaded.spec.name,
+                    "spec_digest": loaded.digest,
+                    "notes": loaded.notes,
+                }
             )
+            say_notes(session, file, loaded)
             session.show(line(("✓ ", "green"), f"{file}: {loaded.spec.name}, spec {loaded.digest[:12]}"))
     session.emit(files=results)
     count = sum(len(problems) for r in results if isinstance(problems := r.get("problems"), list))

@@ -8,7 +8,7 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.render.text import line, safe
+from orchestrator.cli.render.text import line
 from orchestrator.errors import ExitStatus, GreenctlError, InvalidSpec
 
 INTERNAL_HINT: Final = GreenctlError.default_hint
@@ -27,7 +27,7 @@ def render(error: BaseException, *, verbose: bool = False, debug: bool = False) 
     lines.append(line(("hint:", "bold"), f" {_hint(error)}"))
     if debug:
         text = "".join(traceback.format_exception(error))
-        lines += [Text(safe(row), style="dim") for row in text.splitlines()]
+        lines += [line((f"  {row}", "dim")) for row in text.splitlines()]
     return Group(*lines)
 
 

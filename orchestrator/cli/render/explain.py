@@ -17,10 +17,11 @@ from orchestrator.cli.render.labels import shortened
 from orchestrator.cli.render.numbers import Marks, exact, six, usd
 from orchestrator.cli.render.offers import INDENT, offers_table, price_sources
 from orchestrator.cli.render.table import Column, Grid, columns
-from orchestrator.cli.render.text import line
+from orchestrator.cli.render.text import indented, line
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind, MoveComparison, Term, Verdict
 
 HOURS_PER_LINE: Final = 8
+FORMULAS: Final = "gCO2e/h = kWh/h × g/kWh.  kWh/h = power at the expected load × PUE.  NEXT 24h is a mean."
 SECONDS_PER_HOUR: Final = 3600
 KIND_WORDS: Final = {
     DecisionKind.PLACE: "place replicas",
@@ -61,7 +62,7 @@ def render(
             Text(""),
             Text("What was weighed", style="bold"),
             offers_table(decision.assessments, marks, width=width, exactly=True),
-            line(("  gCO2e/h = kWh/h × g/kWh.  kWh/h = power at the expected load × PUE.  NEXT 24h is a mean.", "dim")),
+            indented(INDENT, (FORMULAS, "dim")),
         ]
         parts += _sources(decision.assessments, width=width)
     if why_not:
@@ -100,7 +101,7 @@ def _why_not(assessments: Sequence[Assessment], pattern: str) -> list[Renderable
     if not found:
         return [
             *parts,
-            line("  No offer there was weighed: no region of that name sells the shape that was asked for."),
+            indented(INDENT, "No offer there was weighed: no region of that name sells the shape that was asked for."),
         ]
     for a in found:
         ending = "allowed" if a.allowed else "excluded"
@@ -109,10 +110,10 @@ def _why_not(assessments: Sequence[Assessment], pattern: str) -> list[Renderable
     return parts
 
 
-def verdict_line(verdict: Verdict, *, indent: int) -> Text:
+def verdict_line(verdict: Verdict, *, indent: int) -> RenderableType:
     """Return a rule with its outcome; the sign says it without colour."""
     sign = ("✓", "green") if verdict.passed else ("✗", "red")
-    return line(" " * indent, sign, f" {verdict.rule:<28} {verdict.text}")
+    return indented(indent, sign, f" {verdict.rule:<28} {verdict.text}")
 
 
 def _comparisons(
@@ -170,9 +171,10 @@ def _comparison(
     parts: list[RenderableType] = [
         line((f"Move {names.get(comparison.replica, comparison.replica)}? ", "bold"), answer),
         line(f"  {comparison.from_offer} → {comparison.to_offer}"),
-        line(
-            f"  Weighed over the next {exact(comparison.horizon_hours)} h of grid time"
-            + ("." if rate == 1.0 else f", in which replicas run {exact(comparison.horizon_hours / rate)} h.")
+        indented(
+            INDENT,
+            f"Weighed over the next {exact(comparison.horizon_hours)} h of grid time"
+            + ("." if rate == 1.0 else f", in which replicas run {exact(comparison.horizon_hours / rate)} h."),
         ),
     ]
     parts += _hourly(comparison)
@@ -270,18 +272,15 @@ def _sums(comparison: MoveComparison) -> list[RenderableType]:
         line("  ", (f"{'net':<11}", "bold"), f"{_signed(comparison.net_grams):>14} {unit}"),
         line(f"    = {total}"),
         Text(""),
-        line(f"  {_saving(comparison, unit)}"),
+        indented(INDENT, _saving(comparison, unit)),
     ]
     if comparison.payback_hours is None:
-        parts.append(line("  It does not repay its own carbon within the hours that are known."))
+        parts.append(indented(INDENT, "It does not repay its own carbon within the hours that are known."))
     else:
-        parts.append(
-            line(
-                f"  It repays its own carbon after {exact(comparison.payback_hours)} h of grid time "
-                f"({numbers.duration(comparison.payback_hours * SECONDS_PER_HOUR)}): then the gains add up to the cost."
-            )
-        )
-    money = f"  In money: {usd(comparison.move_usd)} for the double run"
+        length = numbers.duration(comparison.payback_hours * SECONDS_PER_HOUR)
+        repaid = f"It repays its own carbon after {exact(comparison.payback_hours)} h of grid time ({length}): "
+        parts.append(indented(INDENT, repaid, "then the gains add up to the cost."))
+    money = f"In money: {usd(comparison.move_usd)} for the double run"
     change = comparison.usd_per_hour_change
     if change is None:
         money += "; the change per hour is unknown."
@@ -289,5 +288,5 @@ def _sums(comparison: MoveComparison) -> list[RenderableType]:
         money += ", and the same price per hour after it."
     else:
         money += f", then {usd(abs(change))}/h {'more' if change > 0 else 'less'}."
-    parts.append(line(money))
+    parts.append(indented(INDENT, money))
     return parts

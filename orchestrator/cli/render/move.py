@@ -12,9 +12,9 @@ from orchestrator.cli.render import numbers
 from orchestrator.cli.render.explain import verdict_line
 from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.labels import labels
-from orchestrator.cli.render.numbers import UNKNOWN, grams, number, usd
-from orchestrator.cli.render.offers import MARKET_WORDS
-from orchestrator.cli.render.text import line
+from orchestrator.cli.render.numbers import UNKNOWN, exact, grams, number, usd
+from orchestrator.cli.render.offers import INDENT, MARKET_WORDS
+from orchestrator.cli.render.text import indented, line
 from orchestrator.domain.decision import Assessment, MoveComparison
 from orchestrator.domain.plan import Action, ActionKind, Plan
 from orchestrator.domain.replica import Replica
@@ -57,7 +57,7 @@ def _rate(assessment: Assessment | None) -> str:
     return UNKNOWN if assessment is None else number(assessment.grams_per_hour)
 
 
-def _cost(comparison: MoveComparison) -> list[Text]:
+def _cost(comparison: MoveComparison) -> list[RenderableType]:
     repaid = (
         "does not repay itself within the hours that are known"
         if comparison.payback_hours is None
@@ -66,14 +66,16 @@ def _cost(comparison: MoveComparison) -> list[Text]:
     net = comparison.net_grams
     verb = "saves" if net >= 0 else "costs"
     return [
-        line(
-            f"  The move itself: about {grams(comparison.cost_grams)} CO2e and {usd(comparison.move_usd)} for the "
-            f"double run; it {repaid}."
+        indented(
+            INDENT,
+            f"The move itself: about {grams(comparison.cost_grams)} CO2e and {usd(comparison.move_usd)} for the "
+            f"double run; it {repaid}.",
         ),
-        line(
-            f"  Over the next {number(comparison.horizon_hours)} h of grid time it {verb} {grams(abs(net))} CO2e net.",
+        indented(
+            INDENT,
+            f"Over the next {exact(comparison.horizon_hours)} h of grid time it {verb} {grams(abs(net))} CO2e net.",
         ),
-        line("  What the policy says of it (shown, not enforced, because you ask):"),
+        indented(INDENT, "What the policy says of it (shown, not enforced, because you ask):"),
         *[verdict_line(v, indent=4) for v in comparison.verdicts],
     ]
 

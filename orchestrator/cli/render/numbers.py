@@ -136,7 +136,7 @@ def age(length: timedelta | float | None) -> str:
 
 def rate_words(rate: float) -> str:
     """Say how fast the grid's clock runs; empty when it is the real one."""
-    return "" if rate == 1.0 else f"replayed at {number(rate)} × real time"
+    return "" if rate == 1.0 else f"replayed at {exact(rate)} × real time"
 
 
 class Marks:

@@ -12,7 +12,7 @@ from rich.text import Text
 from orchestrator.cli.render import numbers
 from orchestrator.cli.render.numbers import Marks, number, six, usd
 from orchestrator.cli.render.table import Column, Grid, columns
-from orchestrator.cli.render.text import line, safe
+from orchestrator.cli.render.text import indented, safe
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.price import Market
 
@@ -62,7 +62,7 @@ def offers_table(
             numbers.UNKNOWN if a.usd_per_hour is None else usd(a.usd_per_hour).removeprefix("$"),
             _verdict(a),
         )
-    counted = line(("  " + _count_words(assessments, len(shown)), "dim"))
+    counted = indented(INDENT, (_count_words(assessments, len(shown)), "dim"))
     return Group(grid.laid_out(width, INDENT), counted)
 
 

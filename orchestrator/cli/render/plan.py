@@ -17,7 +17,7 @@ from orchestrator.cli.render.labels import label_of
 from orchestrator.cli.render.numbers import NOTHING, Marks, percent, usd
 from orchestrator.cli.render.offers import INDENT, MARKET_WORDS, offers_table, price_sources
 from orchestrator.cli.render.table import Column, Grid, columns
-from orchestrator.cli.render.text import line
+from orchestrator.cli.render.text import indented, line
 from orchestrator.domain.plan import GLYPHS, Action, ActionKind, Plan, Totals
 from orchestrator.domain.service import Objective, ServiceSpec
 
@@ -33,7 +33,7 @@ def render(plan: Plan, spec: ServiceSpec | None, *, width: int, offers: int) -> 
         parts += [Text(""), demands(spec)]
     parts += [Text(""), table]
     if prices := price_sources(plan.decision.assessments):
-        parts.append(line((f"  Prices: {prices}", "dim")))
+        parts.append(indented(INDENT, (f"Prices: {prices}", "dim")))
     if plan.actions:
         parts += [Text(""), actions_table(plan, width=width)]
     parts += [Text(""), *summary(plan, width=width)]
@@ -129,7 +129,7 @@ def summary(plan: Plan, *, width: int) -> list[RenderableType]:
         _add_totals(grid, _end_words(point.name), point.totals, plan.totals, _places(point.placement))
     parts.append(grid.laid_out(width, INDENT))
     if plan.frontier:
-        parts.append(line(("  % compare each row with this plan.", "dim")))
+        parts.append(indented(INDENT, ("% compare each row with this plan.", "dim")))
     return parts
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli.render import numbers
-from orchestrator.cli.render.labels import label
+from orchestrator.cli.render.labels import label, labels, shortened
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 from orchestrator.domain.records import Event
@@ -21,9 +21,9 @@ WAY_DOWN: Final = (ReplicaState.DRAINING, ReplicaState.TERMINATED)
 EVENTS_SHOWN: Final = 6
 
 
-def event_line(event: Event) -> Text:
+def event_line(event: Event, names: Mapping[str, str]) -> Text:
     """Return one line for a terminal that cannot redraw, and for logs: wall time and words."""
-    return line((f"{numbers.clock_time(event.wall_at)}  ", "dim"), event.text)
+    return line((f"{numbers.clock_time(event.wall_at)}  ", "dim"), shortened(event.text, names))
 
 
 def board(
@@ -34,7 +34,7 @@ def board(
     for replica in replicas:
         grid.add(label(replica), replica.region, _way(replica), _elapsed(replica, now, rate), replica.reason)
     parts: list[RenderableType] = [grid.laid_out(width, indent=2)] if replicas else []
-    return Group(*parts, *[event_line(e) for e in events[-EVENTS_SHOWN:]])
+    return Group(*parts, *[event_line(e, labels(replicas)) for e in events[-EVENTS_SHOWN:]])
 
 
 def _way(replica: Replica) -> Text:

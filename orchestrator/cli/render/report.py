@@ -157,7 +157,7 @@ def _against(report: Report, rival: Rival) -> Text:
 def _small_print(report: Report) -> list[Text]:
     """State what the numbers are and are not."""
     method = "unknown" if report.method is None else report.method.value
-    details = "; ".join(report.method_details).removeprefix(f"{method}: ")
+    details = "; ".join(report.method_details).removeprefix(method).removeprefix(": ")
     notes = [f"Energy is {method}{': ' + details if details else ''}."]
     if report.uncertainty_fraction is not None:
         band = percent(report.uncertainty_fraction)

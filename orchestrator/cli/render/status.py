@@ -13,7 +13,7 @@ from orchestrator.cli.render.labels import label, labels, shortened
 from orchestrator.cli.render.numbers import NOTHING, UNKNOWN, Marks, number, usd
 from orchestrator.cli.render.offers import INDENT, MARKET_WORDS
 from orchestrator.cli.render.table import Column, Grid, columns
-from orchestrator.cli.render.text import line, safe
+from orchestrator.cli.render.text import indented, line
 from orchestrator.control.views import ReplicaView, ServiceStatus
 from orchestrator.domain.carbon import CarbonIntensity, Gap
 from orchestrator.domain.records import Event, OperationState, ServiceState
@@ -78,7 +78,7 @@ def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float) -> R
     parts: list[RenderableType] = [grid.laid_out(width)]
     for s in statuses:
         parts.append(line((f"{s.service.name}: ", "bold"), _short(s, s.look) or NOTHING))
-        parts += [Text(f"  {safe(reason)}", style="dim") for reason in _unknowns(s)]
+        parts += [indented(INDENT, (reason, "dim")) for reason in _unknowns(s)]
     if url := next((s.gateway_url for s in statuses if s.gateway_url), ""):
         answers = any(s.gateway is not None for s in statuses)
         parts.append(line(("Endpoint   ", "dim"), url, "" if answers else "   (the gateway does not answer)"))

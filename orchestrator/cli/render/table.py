@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.render.text import safe
+from orchestrator.cli.render.text import indented, safe
 
 Cell = str | Text
 GAP: Final = 2
@@ -67,8 +67,8 @@ class Grid:
         left_out = [title for title in missing if title]
         if not left_out:
             return table
-        note = f"{' ' * indent}No room for {', '.join(left_out)}: widen the terminal."
-        return Group(table, Text(note, style="dim"))
+        note = f"No room for {', '.join(left_out)}: widen the terminal."
+        return Group(table, indented(indent, (note, "dim")))
 
     def _kept(self, width: int) -> list[int]:
         kept = [i for i in range(len(self.columns)) if self._says_something(i)]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.text import Text
 
@@ -55,6 +56,11 @@ def line(*parts: str | Text | tuple[str, str]) -> Text:
         else:
             joined.append(safe(part))
     return joined
+
+
+def indented(by: int, *parts: str | Text | tuple[str, str]) -> Padding:
+    """Join parts as :func:`line` does, and keep the indentation where the line wraps."""
+    return Padding(line(*parts), (0, 0, 0, by))
 
 
 class Escaped:

@@ -1,0 +1,147 @@
+"""Every page as people see it, in a wide terminal, in one of 80 columns, and piped.
+
+``GREENCTL_UPDATE_GOLDEN=1`` writes what is found now; read the difference as a first-time user before keeping it.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from orchestrator.cli.endpoint import Endpoint
+from orchestrator.cli.render import (
+    carbon,
+    checks,
+    errors,
+    explain,
+    gateway,
+    history,
+    move,
+    operations,
+    plan,
+    progress,
+    report,
+    settings,
+    status,
+)
+from orchestrator.cli.render.checks import Check, Outcome
+from orchestrator.cli.render.labels import labels
+from orchestrator.cli.render.settings import SettingLine
+from orchestrator.cli.render.text import Escaped
+from orchestrator.domain.carbon import Basis
+from orchestrator.errors import InvalidSpec, NoFeasiblePlacement, Problem
+from orchestrator.gateway.instance import GatewayInfo
+from tests.unit.cli import samples
+
+HERE = Path(__file__).parent
+WIDTHS = {"wide": 150, "narrow": 80}
+NAMES = labels(samples.REPLICAS)
+
+Page = Callable[[int], RenderableType]
+
+PAGES: dict[str, Page] = {
+    "plan": lambda w: Group(
+        plan.render(samples.PLAN, samples.SPEC, width=w, offers=4),
+        plan.apply_line(samples.PLAN, "my files/service.yaml"),
+    ),
+    "plan-nothing-to-do": lambda w: plan.render(samples.NOTHING_TO_DO, None, width=w, offers=0),
+    "explain": lambda w: explain.render(samples.DECISION, width=w, why_not="aws/eu-s*", names=NAMES),
+    "explain-all": lambda w: explain.render(samples.DECISION, width=w, every=True),
+    "status": lambda w: status.services([samples.status(), samples.healthy()], width=w, rate=1.0),
+    "status-replicas": lambda w: status.replicas(samples.status(), width=w, rate=60.0),
+    "status-empty": lambda w: status.services([], width=w, rate=1.0),
+    "carbon": lambda w: carbon.render(
+        samples.outlooks(), at=samples.NOW, rate=60.0, hours=6, window_hours=2, basis=Basis(), width=w
+    ),
+    "report": lambda w: report.render(samples.REPORT, width=w),
+    "report-partly-unknown": lambda w: report.render(samples.PARTLY_UNKNOWN, width=w),
+    "history": lambda w: history.render(
+        "chat",
+        history.timeline(samples.EVENTS, (samples.DECISION,), samples.PLACEMENTS, NAMES),
+        width=w,
+        limit=7,
+        rate=60.0,
+    ),
+    "progress": lambda w: progress.board(samples.REPLICAS, samples.EVENTS, now=samples.NOW, rate=1.0, width=w),
+    "move": lambda w: Group(*move.render(samples.MOVE_PLAN, samples.MOVED, width=w)),
+    "operations": lambda w: operations.table("chat", samples.OPERATIONS, width=w),
+    "gateway": lambda w: gateway.render(
+        GatewayInfo(4711, "127.0.0.1", 8080, "plain", 1),
+        samples.status().gateway,
+        width=w,  # type: ignore[arg-type]
+    ),
+    "doctor": lambda w: checks.render(
+        [
+            Check("disk", Outcome.OK, "73,932 MiB free for ~/.local/state/greenctl"),
+            Check("gateway", Outcome.NOTE, "none runs, and there is nothing to serve"),
+            Check("signal DE", Outcome.WARNING, "318 g/kWh, recorded, 5h 00m old", "Voluntary moves are held."),
+            Check("engine vllm", Outcome.FAILED, "vLLM is not installed", "Run `make env-engine` in the checkout."),
+        ],
+        width=w,
+    ),
+    "config": lambda w: settings.render(
+        [SettingLine("gateway.port", 9000, "GREENCTL_GATEWAY__PORT"), SettingLine("signals.recorded", None, "default")],
+        width=w,
+        origin=True,
+    ),
+    "endpoint": lambda _: Endpoint("http://127.0.0.1:8080", "chat", Path("/home/ada/my state/client-key")).render(),
+    "error": lambda _: errors.render(NoFeasiblePlacement("chat needs 3 more replicas, 1 can be placed")),
+    "error-spec": lambda _: errors.render(
+        InvalidSpec(
+            "service.yaml",
+            (
+                Problem("carbon.when_stale", '"use-forecast" is not one of hold, forecast', 38, 3, "forecast"),
+                Problem("name", "missing. Write name: my-service", 1, 1),
+            ),
+        )
+    ),
+}
+
+
+def drawn(renderable: RenderableType, width: int) -> str:
+    """What a terminal without colours shows."""
+    output = io.StringIO()
+    console = Console(file=output, width=width, markup=False, emoji=False, highlight=False, color_system=None)
+    console.print(Escaped(renderable), crop=False, end="")
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("form", sorted(WIDTHS))
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_a_page_reads_as_it_was_approved(page: str, form: str) -> None:
+    """Each page is pinned at both widths: a change of what people read is seen in a review."""
+    golden = HERE / "pages" / f"{page}.{form}.txt"
+    found = drawn(PAGES[page](WIDTHS[form]), WIDTHS[form])
+    if os.environ.get("GREENCTL_UPDATE_GOLDEN") == "1":
+        golden.write_text(found, encoding="utf-8")
+
+    assert found == golden.read_text(encoding="utf-8"), f"{golden.name} differs"
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 132, 160])
+@pytest.mark.parametrize("page", sorted(set(PAGES) - {"plan", "endpoint"}))
+def test_no_line_is_wider_than_the_terminal(page: str, width: int) -> None:
+    """Tables leave columns out and words wrap: nothing is broken by the terminal. Lines to copy are the exception."""
+    lines = drawn(PAGES[page](width), width).splitlines()
+
+    assert [text for text in lines if cell_len(text) > width] == []
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_no_line_ends_in_blanks(page: str) -> None:
+    """What is copied from a terminal, or compared by diff, holds no invisible differences."""
+    lines = drawn(PAGES[page](120), 120).splitlines()
+
+    assert [text for text in lines if text != text.rstrip()] == []
+
+
+def test_a_line_to_copy_is_never_wrapped() -> None:
+    """The deploy command and the first request stay one line however narrow the terminal is."""
+    found = drawn(Group(plan.apply_line(samples.PLAN, "a" * 90), Text("")), 40).splitlines()
+
+    assert found[0].endswith(f"--digest {samples.PLAN.digest}")

@@ -1,0 +1,525 @@
+"""The commands that look and the commands that operate, each against the world in memory."""
+
+import asyncio
+import json
+
+import pytest
+from rich.cells import cell_len
+
+from orchestrator import __version__
+from orchestrator.control.ports import LaunchRequest
+from orchestrator.domain.records import ServiceState
+from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.service import ModelSpec, ResourceRequest
+from orchestrator.domain.time import HOUR
+from orchestrator.errors import StoreUnavailable
+from tests.unit.cli.world import SPEC, World
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_init_writes_a_file_that_validates_and_says_what_comes_next(world: World) -> None:
+    """The first two commands of a first-time user go together."""
+    folder = world.folder / "my chat"
+
+    made = world.run("init", folder, "--name", "chat")
+
+    assert made.exit_code == 0
+    assert f"Next: greenctl plan '{folder}/service.yaml'" in made.stderr
+    assert world.run("validate", folder / "service.yaml").exit_code == 0
+
+
+def test_init_leaves_what_is_there_alone(world: World) -> None:
+    """A second init is refused and names the way out."""
+    world.run("init", world.folder / "chat")
+
+    again = world.run("init", world.folder / "chat")
+
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
+    assert world.run("init", world.folder / "chat", "--force").exit_code == 0
+
+
+def test_validate_lists_every_problem_of_every_file_with_its_place(world: World) -> None:
+    """All files are looked at, good ones too; the status says that something is wrong."""
+    good = world.spec_file()
+    bad = world.folder / "bad.yaml"
+    bad.write_text("name: chat\nmodle: {id: x}\ncarbon: {max_age: soon}\n")
+
+    result = world.run("validate", good, bad)
+
+    assert result.exit_code == 2
+    assert f"✓ {good}: chat" in result.stdout
+    assert f"{bad}:2:1  modle: unknown key" in result.stdout
+    assert f"{bad}:3:19  carbon.max_age" in result.stdout
+    assert "Nothing was contacted." in result.stderr
+
+
+def test_validate_prints_one_document_for_all_files(world: World) -> None:
+    """Problems are data: path, line, column, message, suggestion."""
+    bad = world.folder / "bad.yaml"
+    bad.write_text("name: chat\nmodle: {id: x}\n")
+
+    document = world.document("validate", world.spec_file(), bad)
+
+    assert [f["valid"] for f in document["files"]] == [True, False]
+    (typo,) = [p for p in document["files"][1]["problems"] if p["path"] == "modle"]
+    assert (typo["line"], typo["column"], typo["suggestion"]) == (2, 1, "model")
+
+
+def test_a_file_that_is_not_there_is_said_in_words(world: World) -> None:
+    """No traceback, status 2."""
+    for command in ("plan", "deploy", "validate"):
+        result = world.run(command, world.folder / "nowhere.yaml")
+        assert result.exit_code == 2
+        assert "nowhere.yaml" in result.output
+
+
+def test_the_schema_is_a_schema(world: World) -> None:
+    """Piped into a file, it is what an editor wants; with --json it is inside our document."""
+    schema = json.loads(world.run("schema").stdout)
+
+    assert schema["$schema"].endswith("2020-12/schema")
+    assert world.document("schema")["schema"] == schema
+
+
+def test_the_version_is_the_package_s(world: World) -> None:
+    """By command, by flag, and as data."""
+    assert world.run("version").stdout == f"greenctl {__version__}\n"
+    assert world.run("--version").stdout == f"greenctl {__version__}\n"
+    assert world.document("version")["version"] == __version__
+
+
+# ── looking ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_status_of_nothing_says_how_to_start(world: World) -> None:
+    """An empty list is no error."""
+    result = world.run("status")
+
+    assert result.exit_code == 0
+    assert "greenctl init" in result.stdout
+
+
+def test_status_shows_the_service_and_on_request_its_replicas(world: World) -> None:
+    """One row each; what is not measured yet is a question mark with its reason."""
+    world.deploy()
+
+    result = world.run("status", "chat")
+
+    assert "healthy" in result.stdout
+    assert "local/se" in result.stdout
+    assert "has not been measured yet" in result.stdout
+    assert world.document("status")["services"][0]["replicas"][0]["replica"]["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "nope"),
+        ("explain", "nope"),
+        ("history", "nope"),
+        ("report", "nope"),
+        ("down", "nope"),
+        ("migrate", "nope"),
+        ("logs", "nope"),
+        ("rollout", "status", "nope"),
+        ("rollout", "status", "nope", "--watch"),
+        ("rollout", "history", "nope"),
+        ("rollout", "pause", "nope"),
+        ("rollout", "resume", "nope"),
+    ],
+    ids=" ".join,
+)
+def test_a_service_that_nobody_knows_is_the_same_error_everywhere(world: World, words: tuple[str, ...]) -> None:
+    """Status 2, code unknown_service, and where to find the names."""
+    result = world.run(*words)
+
+    assert result.exit_code == 2
+    assert "error[unknown_service]" in result.stderr
+    assert "greenctl status" in result.stderr
+    assert result.stdout == ""
+
+
+def test_explain_prints_the_newest_decision_or_the_one_asked_for(world: World) -> None:
+    """Ids come from the history; --why-not shows every rule of a region."""
+    world.deploy()
+
+    found = world.document("explain", "chat")["decision"]
+    result = world.run("explain", "chat", "--decision", found["id"], "--why-not", "local/de")
+
+    assert found["kind"] == "place"
+    assert f"decision {found['id']}" in result.stdout
+    assert "Why not local/de" in result.stdout
+    assert "✓ placement.allow" in result.stdout
+
+
+def test_a_decision_that_does_not_exist_is_said(world: World) -> None:
+    """The hint names where ids are listed."""
+    world.deploy()
+
+    result = world.run("explain", "chat", "--decision", "d-none")
+
+    assert result.exit_code == 2
+    assert "greenctl history chat" in result.stderr
+
+
+def test_history_tells_the_story_in_order(world: World) -> None:
+    """Decision, placement and states of the first deploy, oldest first."""
+    world.deploy()
+
+    lines = world.run("history", "chat").stdout.splitlines()
+
+    text = "\n".join(lines)
+    assert text.index("launch r0 in local/se") < text.index("r0 local/se: ready") < text.index("deploy done")
+    assert "All: --limit 0" in world.run("history", "chat", "-n", "2").stdout
+
+
+def test_report_has_joules_grams_dollars_and_both_rivals(world: World) -> None:
+    """After some traffic the totals stand beside home and B3."""
+    world.deploy()
+    for _ in range(10):
+        asyncio.run(world.clock.sleep(10))
+
+    document = world.document("report", "chat")["report"]
+    page = world.run("report", "chat").stdout
+
+    assert document["joules"] > 0
+    assert document["grams"] > 0
+    assert {r["name"] for r in document["rivals"]} >= {"home", "B3"}
+    assert "Embodied emissions of the hardware are not included." in page
+    assert "B3" in page
+
+
+def test_a_report_of_an_empty_period_says_so(world: World) -> None:
+    """No samples is not zero emissions."""
+    world.deploy()
+
+    result = world.run("report", "chat", "--from", "2023-01-01T00:00Z", "--to", "2023-01-02T00:00Z")
+
+    assert result.exit_code == 0
+    assert "no energy samples" in result.stdout
+    assert world.run("report", "chat", "--from", "2023-01-02T00:00Z", "--to", "2023-01-01T00:00Z").exit_code == 2
+    assert "write 2023-06-01T12:00Z" in world.run("report", "chat", "--from", "yesterday").stderr
+
+
+def test_carbon_shows_the_zones_in_which_replicas_can_run(world: World) -> None:
+    """The cleanest first, each with its regions and age."""
+    lines = world.run("carbon").stdout.splitlines()
+
+    assert lines[1].split()[:3] == ["ZONE", "REGIONS", "NOW"]
+    assert [text.split()[0] for text in lines[2:4]] == ["SE", "DE"]
+
+
+def test_carbon_takes_zones_and_regions(world: World) -> None:
+    """A zone that is named stands alone; a region stands for its zone; an unknown one is said."""
+    assert [z["zone"] for z in world.document("carbon", "--zone", "DE")["zones"]] == ["DE"]
+    assert [z["zone"] for z in world.document("carbon", "--region", "local/s*")["zones"]] == ["SE"]
+    assert world.run("carbon", "--region", "aws/*").exit_code == 2
+
+
+def test_zones_without_any_number_are_an_error_with_the_reasons(world: World) -> None:
+    """Status 5; the reason stands on the page, and no number does."""
+    result = world.run("carbon", "--zone", "XX")
+
+    assert result.exit_code == 5
+    assert "error[signal_unavailable]" in result.stderr
+    assert "XX: nothing is known of zone 'XX'" in result.stdout
+    assert " 0 " not in result.stdout
+
+
+def test_a_window_longer_than_the_outlook_is_refused(world: World) -> None:
+    """It could never be found."""
+    assert world.run("carbon", "--hours", "3", "--window", "4").exit_code == 2
+
+
+# ── changing ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_migrate_moves_a_replica_after_showing_what_it_costs(world: World) -> None:
+    """The new one serves before the old one goes, and the page says what the policy thinks of it."""
+    world.deploy()
+
+    result = world.run("migrate", "chat", "--replica", "r0", "--to", "local/de", answers=["y"])
+
+    assert result.exit_code == 0
+    assert "The move itself" in result.stderr
+    assert "✗ migration.min_dwell" in result.stderr
+    assert "Done: r0 moved from local/se to local/de." in result.stdout
+    assert [r.region for r in world.store.replicas("chat")] == ["local/de"]
+
+
+def test_a_move_needs_a_yes(world: World) -> None:
+    """No answer, no move."""
+    world.deploy()
+
+    assert world.run("migrate", "chat", answers=["n"]).exit_code == 8
+    assert world.run("migrate", "chat").exit_code == 2
+    assert [r.region for r in world.store.replicas("chat")] == ["local/se"]
+
+
+def test_a_move_to_nowhere_is_refused(world: World) -> None:
+    """A region without offers is named as such."""
+    world.deploy()
+
+    result = world.run("migrate", "chat", "--to", "mars/base", "--yes")
+
+    assert result.exit_code == 2
+    assert "error[unknown_region]" in result.stderr
+
+
+def test_a_move_prints_one_document(world: World) -> None:
+    """With the plan that was carried out."""
+    world.deploy()
+
+    document = world.document("migrate", "chat", "--yes", "--reason", "exercise")["migration"]
+
+    assert document["state"] == "done"
+    assert document["plan"]["actions"][0]["reason"] == "exercise"
+
+
+def test_down_wants_the_name(world: World) -> None:
+    """A yes is not enough to destroy; the name is. The history stays."""
+    world.deploy()
+
+    assert world.run("down", "chat", answers=["y"]).exit_code == 8
+    assert world.run("down", "chat").exit_code == 2
+    result = world.run("down", "chat", answers=["chat"])
+
+    assert result.exit_code == 0
+    assert "greenctl report chat" in result.stdout
+    assert not world.store.replicas("chat")
+    record = world.store.service("chat")
+    assert record is not None
+    assert record.state is ServiceState.DOWN
+    assert world.run("history", "chat").exit_code == 0
+
+
+def test_taking_down_what_is_down_does_nothing(world: World) -> None:
+    """The second time it is said, and not asked."""
+    world.deploy()
+    world.run("down", "chat", "--yes")
+
+    result = world.run("down", "chat")
+
+    assert result.exit_code == 0
+    assert "already down" in result.stdout
+    assert world.document("down", "chat")["down"]["state"] == "unchanged"
+
+
+def test_voluntary_moves_can_be_held_and_allowed_again(world: World) -> None:
+    """The word of the status says so in between."""
+    world.deploy()
+
+    assert "held" in world.run("rollout", "pause", "chat").stdout
+    assert "paused" in world.run("status").stdout
+    assert world.document("rollout", "resume", "chat")["rollout"]["paused"] is False
+    assert "healthy" in world.run("status").stdout
+
+
+def test_a_rollout_can_be_watched_to_its_end(world: World) -> None:
+    """Coming back to a detached deploy ends when every replica serves."""
+    world.run("deploy", world.spec_file(), "--yes", "--detach")
+
+    result = world.run("rollout", "status", "chat", "--watch")
+
+    assert result.exit_code == 0
+    assert "deploy done" in result.stderr
+    assert "Settled." in result.stdout
+    assert world.document("rollout", "status", "chat")["rollout"]["settled"] is True
+
+
+def test_watching_a_rollout_has_an_end(world: World) -> None:
+    """Status 6 while a replica is still on its way."""
+    world.probe.is_mute = True
+    world.run("deploy", world.spec_file(), "--yes", "--detach")
+
+    assert world.run("rollout", "status", "chat", "--watch", "--timeout", "0s").exit_code == 6
+
+
+def test_a_replica_that_was_lost_is_waited_for_too(world: World) -> None:
+    """A replacement is nobody's request; the watch waits for it all the same."""
+    world.deploy()
+    (replica,) = world.store.replicas("chat")
+    world.store.claim("test", world.clock.now()).move_replica(
+        replica.name, ReplicaState.LOST, world.clock.now(), "vanished"
+    )
+
+    assert world.run("rollout", "status", "chat", "--watch", "--timeout", "0s").exit_code == 6
+    assert "Not settled" in world.run("rollout", "status", "chat").stdout
+
+
+def test_the_history_of_requests_names_who_asked(world: World) -> None:
+    """With the plan's digest and the result."""
+    world.deploy()
+
+    result = world.run("rollout", "history", "chat")
+
+    assert "deploy" in result.stdout
+    assert "ada" in result.stdout
+    assert world.document("rollout", "history", "chat")["operations"][0]["state"] == "done"
+
+
+# ── operating ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_controller_is_started_found_and_stopped(world: World) -> None:
+    """Without one, the status is an error that says how to start it."""
+    without = world.run("controller", "status")
+    started = world.run("controller", "start")
+    document = world.document("controller", "status")["controller"]
+    stopped = world.run("controller", "stop")
+
+    assert without.exit_code == 4
+    assert "greenctl controller start" in without.stderr
+    assert "pid 4711" in started.stdout
+    assert document["running"] is True
+    assert "replicas go on serving" in stopped.stdout
+    assert "No controller was running." in world.run("controller", "stop").stdout
+
+
+def test_the_gateway_is_started_found_and_stopped(world: World) -> None:
+    """Its counters are shown while it runs; stopping it under a controller is warned about."""
+    assert world.run("gateway", "status").exit_code == 4
+    assert "http://127.0.0.1:8080" in world.run("gateway", "start").stdout
+    world.deploy()
+    assert "accepted" in world.run("gateway", "status").stdout
+
+    stopped = world.run("gateway", "stop")
+
+    assert "will start the gateway again" in stopped.stderr
+    assert "has stopped" in stopped.stdout
+    assert "No gateway was running." in world.run("gateway", "stop").stdout
+
+
+def test_a_log_is_shown_line_by_line_and_cannot_move_the_cursor(world: World) -> None:
+    """Foreign lines are escaped, in the table of the terminal and in the document."""
+    log = world.folder / "state" / "controller.log"
+    log.parent.mkdir()
+    log.write_bytes(b"one\n\x1b[32mtwo\x1b[0m\x1b[2J\nthree \xff\n")
+
+    result = world.run("controller", "logs", "-n", "2")
+    document = world.document("controller", "logs", "-n", "0")["log"]
+
+    assert result.stdout == "two\\x1b[2J\nthree \ufffd\n"
+    assert len(document["lines"]) == 3
+    assert world.run("controller", "logs", "-f", "--json").exit_code == 2
+
+
+def test_a_log_that_is_not_there_is_said(world: World) -> None:
+    """Before the first start there is none."""
+    result = world.run("controller", "logs")
+
+    assert result.exit_code == 4
+    assert "controller.log: No such file or directory" in result.stderr
+    assert "hint: greenctl controller start" in result.stderr
+
+
+def test_logs_of_a_replica_name_the_provider_that_has_them(world: World) -> None:
+    """A replica elsewhere has no log here."""
+    world.deploy()
+
+    result = world.run("logs", "chat")
+
+    assert result.exit_code == 4
+    assert "local/se" in result.stderr
+
+
+def test_config_says_where_each_value_comes_from(world: World) -> None:
+    """Environment before file before default; passwords in addresses are hidden."""
+    (world.folder / "greenctl.toml").write_text("[gateway]\nreplicas = 1\n")
+
+    document = world.document("config", "show", "--origin", GREENCTL_GATEWAY__PORT="9123")["settings"]
+
+    assert document["gateway.port"] == {"value": 9123, "from": "GREENCTL_GATEWAY__PORT"}
+    assert document["gateway.replicas"]["from"] == "greenctl.toml"
+    assert document["gateway.host"]["from"] == "default"
+    assert "FROM" in world.run("config", "show", "--origin").stdout
+    assert "FROM" not in world.run("config", "show").stdout
+
+
+def test_doctor_is_content_with_a_world_that_works(world: World) -> None:
+    """Every line is good, and the status is 0."""
+    world.deploy()
+    world.run("gateway", "start")
+
+    result = world.run("doctor")
+
+    assert result.exit_code == 0, result.stdout
+    assert "All is well." in result.stdout
+    assert {c["outcome"] for c in world.document("doctor")["checks"]} <= {"ok", "note"}
+
+
+def test_doctor_finds_what_nobody_owns(world: World) -> None:
+    """An instance with our mark and without a record is the worst finding: status 4, by name."""
+    offer = asyncio.run(world.offers.offers(ResourceRequest(), world.clock.now()))[0]
+    stray = LaunchRequest("gc-stray", world.store.deployment_uid(), "chat", "i-1", offer, ModelSpec("org/model"))
+    asyncio.run(world.provisioner.launch(stray))
+
+    result = world.run("doctor")
+
+    assert result.exit_code == 4
+    assert "without a record: gc-stray" in result.stdout
+
+
+def test_doctor_finds_what_has_vanished(world: World) -> None:
+    """A record without an instance is something to look at."""
+    world.deploy()
+    (replica,) = world.store.replicas("chat")
+    world.provisioner.vanish(replica.name)
+
+    checks = {c["name"]: c for c in world.document("doctor")["checks"]}
+
+    assert checks["replicas local"]["outcome"] == "warning"
+    assert replica.name in checks["replicas local"]["found"]
+
+
+def test_doctor_goes_on_after_a_failure(world: World) -> None:
+    """A missing engine, a mute source and an old number are findings beside each other."""
+    world.vllm_is_here = False
+    world.carbon.gap("DE", "the feed is down")
+    world.pass_time(5 * HOUR)
+
+    result = world.run("doctor")
+
+    assert result.exit_code == 4
+    assert "✗  engine vllm" in result.stdout
+    assert "✗  signal DE" in result.stdout
+    assert "the feed is down" in result.stdout
+    assert "✓  database" in result.stdout
+
+
+def test_doctor_without_a_database_says_what_it_did_not_look_at(world: World) -> None:
+    """The cause stands first; the rest is not guessed."""
+    for _ in range(5):
+        world.store.fail_next("deployment_uid", StoreUnavailable("the database is locked"))
+
+    result = world.run("doctor")
+
+    assert result.exit_code == 4
+    assert "the database is locked" in result.stdout
+    assert "not looked at" in result.stdout
+
+
+# ── every command ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("command", ["status", "history chat", "down chat", "rollout pause chat", "logs chat"])
+def test_a_dead_database_is_the_same_error_everywhere(world: World, command: str) -> None:
+    """Status 4 and what to check, never a traceback."""
+    for method in ("services", "service"):
+        world.store.fail_next(method, StoreUnavailable("the database cannot be read"))
+
+    result = world.run(*command.split())
+
+    assert result.exit_code == 4
+    assert result.stderr.startswith("error[store_unavailable]: the database cannot be read\nhint: ")
+
+
+def test_pages_fit_a_terminal_of_eighty_columns(world: World) -> None:
+    """What real commands print fits, lines to copy excepted."""
+    world.deploy(SPEC)
+
+    for words in (("status", "chat"), ("explain", "chat"), ("history", "chat"), ("carbon",), ("doctor",)):
+        lines = world.run(*words, COLUMNS="80").stdout.splitlines()
+        assert [text for text in lines if cell_len(text) > 80] == [], words

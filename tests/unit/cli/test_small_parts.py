@@ -1,0 +1,204 @@
+"""The parts that have a file of their own: remembered plans, origins of settings, log files, lengths, the endpoint."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+
+from orchestrator.cli import log_file, plan_memory
+from orchestrator.cli.endpoint import Endpoint
+from orchestrator.cli.origins import hide_password, setting_lines
+from orchestrator.cli.parameters import parse_length
+from orchestrator.cli.session import Session
+from orchestrator.domain.plan import Plan
+from orchestrator.errors import ProviderError
+from orchestrator.settings import GatewaySettings, Settings
+from tests.unit.cli.samples import PLAN
+from tests.unit.cli.world import World
+
+# ── remembered plans ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_plan_is_recalled_by_its_digest(tmp_path: Path) -> None:
+    """What was shown can be set beside what would be done now."""
+    plan_memory.remember(tmp_path, PLAN)
+
+    assert plan_memory.recall(tmp_path, PLAN.digest) == PLAN
+    assert plan_memory.recall(tmp_path, "0" * 12) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"service": 1}', "\x00"])
+def test_a_damaged_memory_is_no_memory(tmp_path: Path, content: str) -> None:
+    """It is a cache: whatever is wrong with it, there is just nothing to compare."""
+    plan_memory.remember(tmp_path, PLAN)
+    (tmp_path / "plans" / f"{PLAN.digest}.json").write_text(content)
+
+    assert plan_memory.recall(tmp_path, PLAN.digest) is None
+
+
+def test_a_memory_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    """A plan is shown all the same."""
+    (tmp_path / "plans").write_text("a file where the folder should be")
+
+    plan_memory.remember(tmp_path, PLAN)
+
+    assert plan_memory.recall(tmp_path, PLAN.digest) is None
+
+
+def test_only_the_latest_plans_are_kept(tmp_path: Path) -> None:
+    """The oldest go first, so the folder does not grow for ever."""
+    for number in range(plan_memory.KEPT + 3):
+        one = replace(PLAN, spec_digest=f"spec-{number}")
+        plan_memory.remember(tmp_path, one)
+        os.utime(tmp_path / "plans" / f"{one.digest}.json", (number, number))
+
+    assert len(list((tmp_path / "plans").iterdir())) == plan_memory.KEPT
+    assert plan_memory.recall(tmp_path, replace(PLAN, spec_digest="spec-0").digest) is None
+
+
+def test_what_a_digest_binds_is_what_is_compared() -> None:
+    """Every difference between two digests is named: service, file, place, price, replica."""
+    launch = PLAN.actions[0]
+
+    def changed(**fields: object) -> Plan:
+        return replace(PLAN, actions=(replace(launch, **fields), *PLAN.actions[1:]))  # type: ignore[arg-type]
+
+    for other in (
+        replace(PLAN, service="other"),
+        replace(PLAN, spec_digest="other"),
+        replace(PLAN, actions=PLAN.actions[1:]),
+        changed(offer_id="local/de:1xL4:spot"),
+        changed(usd_per_hour=0.28),
+        changed(usd_per_hour=None),
+        changed(slot=7),
+    ):
+        assert other.digest != PLAN.digest
+        assert plan_memory.differences(PLAN, other)
+    assert plan_memory.differences(PLAN, replace(PLAN, keep=())) == []
+
+
+# ── settings ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_setting_knows_where_it_comes_from(tmp_path: Path) -> None:
+    """The environment in any case, then the stronger file, then the weaker, then the default."""
+    project, user = tmp_path / "greenctl.toml", tmp_path / "config.toml"
+    project.write_text("[gateway]\nport = 1\n")
+    user.write_text("[gateway]\nport = 2\nhost = '::1'\n")
+    lines = setting_lines(
+        Settings(gateway=GatewaySettings(port=9000)),
+        {"greenctl.toml": project, "the user's": user, "missing": tmp_path / "none.toml"},
+        {"greenctl_gateway__mode": "plain", "PATH": "/bin"},
+    )
+    origins = {one.name: one.origin for one in lines}
+
+    assert origins["gateway.mode"] == "greenctl_gateway__mode"
+    assert origins["gateway.port"] == "greenctl.toml"
+    assert origins["gateway.host"] == "the user's"
+    assert origins["gateway.replicas"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://ada:s3cret@db.example:5432/green", "postgresql://ada:***@db.example:5432/green"),
+        ("postgresql://:s3cret@db/green", "postgresql://:***@db/green"),
+        ("postgresql://ada@db/green", "postgresql://ada@db/green"),
+        ("sqlite:////var/lib/greenctl.db", "sqlite:////var/lib/greenctl.db"),
+        ("postgresql://ada:s3cret@[db/green", "***"),
+    ],
+)
+def test_the_password_of_an_address_is_never_shown(address: str, shown: str) -> None:
+    """An address that cannot be read is hidden whole."""
+    assert hide_password(address) == shown
+    lines = setting_lines(Settings(database_url=address), {}, {})
+    assert {one.name: one.value for one in lines}["database_url"] == shown
+
+
+# ── logs ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_end_of_a_log_is_read_without_reading_all_of_it(tmp_path: Path) -> None:
+    """The last lines are the last lines, across blocks, with or without a final line end."""
+    log = tmp_path / "engine.log"
+    lines = [f"line {number} " + "x" * 100 for number in range(3000)]
+    for text in ("\n".join(lines), "\n".join(lines) + "\n"):
+        log.write_text(text)
+
+        assert log_file.last_lines(log, 1, hint="") == lines[-1:]
+        assert log_file.last_lines(log, 1500, hint="") == lines[-1500:]
+        assert log_file.last_lines(log, 0, hint="") == lines
+        assert log_file.last_lines(log, 9999, hint="") == lines
+
+
+def test_a_log_that_is_not_there_has_a_hint(tmp_path: Path) -> None:
+    """The caller knows when there will be one."""
+    with pytest.raises(ProviderError) as caught:
+        log_file.last_lines(tmp_path / "none.log", 5, hint="Start it.")
+
+    assert caught.value.hint() == "Start it."
+
+
+def test_a_followed_log_gives_whole_lines_as_they_come(tmp_path: Path) -> None:
+    """What was there before is not repeated, and half a line waits for its other half."""
+    log = tmp_path / "engine.log"
+    log.write_text("old\n")
+    lines = log_file.follow(log)
+
+    with log.open("a") as file:
+        file.write("one\ntw")
+        file.flush()
+        first = next(lines)
+        file.write("o\n")
+        file.flush()
+        second = next(lines)
+
+    assert (first, second) == ("one", "two")
+    lines.close()  # type: ignore[attr-defined]
+
+
+# ── lengths, endpoint, session ───────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("2h", 7200), ("1d", 86400), ("250ms", 0.25), ("1.5h", 5400)]
+)
+def test_a_length_of_time_is_read(text: str, seconds: float) -> None:
+    """The units of the service file, on the command line."""
+    assert parse_length(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "90", "s", "-5s", "1h30m", "1e9d", "9" * 30 + "d", "∞"])
+def test_what_is_no_length_is_refused(text: str) -> None:
+    """With the words that would be right."""
+    with pytest.raises(typer.BadParameter):
+        parse_length(text)
+
+
+def test_the_first_request_survives_any_path() -> None:
+    """Quotes and blanks in the key's path are the shell's data, not its code."""
+    curl = Endpoint("http://127.0.0.1:8080", "chat", Path("/home/o'neil/$(reboot)/key")).curl()
+
+    assert "$(cat '/home/o'\"'\"'neil/$(reboot)/key')" in curl
+    assert Endpoint("http://127.0.0.1:8080", "chat", None).curl().count("authorization") == 0
+
+
+def test_a_document_is_ascii_and_has_no_infinities(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """No byte of a document can move a cursor; what JSON cannot say is an error of ours, not a broken document."""
+    session = Session(world)
+    session.as_json = True
+    session.emit(value="\x7f\x9b2J\u202e–")
+
+    shown = capsys.readouterr().out
+    assert shown.isascii()
+    assert all(c == "\n" or c.isprintable() for c in shown)
+    with pytest.raises(ValueError, match="Out of range"):
+        session.write_document({"value": float("inf")})
+
+
+def test_a_flag_that_does_not_exist_cannot_be_raised(world: World) -> None:
+    """A misspelt flag is found where it is written."""
+    with pytest.raises(ValueError, match="colour"):
+        Session(world).raise_flag("colour")
