@@ -145,16 +145,18 @@ def _ready(
         if replica.weight_percent < FULL_WEIGHT:
             yield Step(StepKind.WEIGHT, replica.name, weight_percent=FULL_WEIGHT)
         return
-    yield from _canary(replica, old, view, now)
+    yield from _canary(replica, seen, old, view, now)
 
 
-def _canary(replica: Replica, old: Replica, view: RolloutView, now: Instant) -> Iterator[Step]:
+def _canary(replica: Replica, seen: Observation, old: Replica, view: RolloutView, now: Instant) -> Iterator[Step]:
     """Shift the weight from the old replica to its replacement step by step, or take it back on errors."""
     rules = view.spec.migration
     trouble = _trouble(view.traffic.get(replica.name), rules)
     if trouble:
         yield Step(StepKind.DRAIN, replica.name, ABORTED + trouble)
         return
+    if not seen.exists or seen.unhealthy_times:
+        return  # no step forward on no or bad news of the replacement
     if replica.weight_percent == 0:
         yield Step(StepKind.WEIGHT, replica.name, weight_percent=rules.canary_percent[0])
         return
