@@ -1,0 +1,407 @@
+"""The next safe step of every replica: make before break, and back one step when something fails."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from itertools import product
+
+import pytest
+
+from orchestrator.domain.replica import ENDED, NEXT_STATES, Replica, ReplicaState
+from orchestrator.domain.routing import UpstreamStatus
+from orchestrator.domain.service import MigrationRules, ServiceSpec
+from orchestrator.domain.time import Instant
+from orchestrator.planner.rollout import Observation, RolloutView, Step, StepKind, next_steps, weight_of
+from tests.builders import MINUTE, NOON, SECOND, candidate, replica, service_spec
+
+PL = candidate("aws/pl", 700.0)
+SE = candidate("aws/se", 30.0)
+HERE = "http://127.0.0.1:9000"
+WELL = Observation(exists=True, endpoint=HERE, serves=True, routed_away=False, in_flight=0)
+AWAY = Observation(exists=True, endpoint=HERE, routed_away=True, in_flight=0, engine_busy=0)
+GONE = Observation(exists=False)
+UNKNOWN = Observation(exists=None)
+
+
+def steps(
+    replicas: list[Replica],
+    seen: Mapping[str, Observation],
+    now: Instant = NOON,
+    spec: ServiceSpec | None = None,
+    traffic: Mapping[str, UpstreamStatus] | None = None,
+    clock_rate: float = 1.0,
+) -> list[Step]:
+    """Ask for the next steps."""
+    view = RolloutView(spec or service_spec(), tuple(replicas), seen, traffic or {}, clock_rate)
+    return list(next_steps(view, now))
+
+
+def step(one: Replica, seen: Observation, now: Instant = NOON, clock_rate: float = 1.0) -> Step | None:
+    """Ask for the next step of a replica that is alone."""
+    found = steps([one], {one.name: seen}, now, clock_rate=clock_rate)
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def kind(one: Replica, seen: Observation, now: Instant = NOON) -> StepKind | None:
+    """Name the next step of a replica that is alone."""
+    found = step(one, seen, now)
+    return None if found is None else found.kind
+
+
+def starting(state: ReplicaState, ago: timedelta = MINUTE) -> Replica:
+    """Make a replica on its way up."""
+    return replica(SE, 0, state, up_for=ago)
+
+
+class TestComingUp:
+    def test_a_pending_one_is_asked_for(self) -> None:
+        """Whatever is seen under its name: the provider call is idempotent."""
+        for seen in (UNKNOWN, GONE, WELL):
+            assert kind(starting(ReplicaState.PENDING), seen) is StepKind.ISSUE
+
+    def test_one_that_never_showed_up_is_asked_for_again_under_its_name(self) -> None:
+        """Our call may have been interrupted; the same name cannot buy twice."""
+        assert kind(starting(ReplicaState.PROVISIONING), GONE) is StepKind.ISSUE
+
+    def test_asking_again_has_an_end(self) -> None:
+        """A launch that leaves no trace until the startup deadline has failed: nothing is pending for ever."""
+        assert kind(starting(ReplicaState.PROVISIONING, 20 * MINUTE), GONE) is StepKind.ISSUE
+        late = step(starting(ReplicaState.PROVISIONING, 20 * MINUTE + SECOND), GONE)
+        assert late is not None
+        assert late.kind is StepKind.FAIL
+        assert late.reason == "launch_timed_out: not ready within 1200 s"
+
+    def test_one_that_is_seen_is_starting(self) -> None:
+        """The provider shows it: what vanishes from now on is lost, not forgotten."""
+        assert kind(starting(ReplicaState.PROVISIONING), Observation(exists=True)) is StepKind.SEEN
+        assert kind(starting(ReplicaState.STARTING), GONE) is StepKind.LOST
+
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            Observation(exists=True, endpoint=HERE),
+            Observation(exists=True, endpoint=HERE, serves=False),
+            Observation(exists=True, serves=True),
+            UNKNOWN,
+        ],
+        ids=["healthy", "health-but-no-completion", "no-endpoint", "unknown"],
+    )
+    def test_only_a_real_completion_makes_it_ready(self, seen: Observation) -> None:
+        """A health route that answers proves nothing."""
+        assert kind(starting(ReplicaState.STARTING), seen) is None
+        assert kind(starting(ReplicaState.STARTING), WELL) is StepKind.READY
+
+    def test_it_never_skips_a_state(self) -> None:
+        """Even when it serves at the first look, it is seen first and ready at the next look."""
+        assert kind(starting(ReplicaState.PROVISIONING), WELL) is StepKind.SEEN
+
+    @pytest.mark.parametrize("state", [ReplicaState.PROVISIONING, ReplicaState.STARTING])
+    def test_an_engine_that_died_has_failed_with_its_last_words(self, state: ReplicaState) -> None:
+        """The provider's words are the reason."""
+        found = step(starting(state), Observation(exists=True, failed=True, exit_detail="CUDA out of memory"))
+        assert found is not None
+        assert (found.kind, found.reason) == (StepKind.FAIL, "engine_died: CUDA out of memory")
+
+    @pytest.mark.parametrize("seen", [UNKNOWN, Observation(exists=True)], ids=["unknown", "there"])
+    @pytest.mark.parametrize("state", [ReplicaState.PROVISIONING, ReplicaState.STARTING])
+    def test_one_that_takes_too_long_has_failed(self, state: ReplicaState, seen: Observation) -> None:
+        """From the request on, in physical time, and only past the limit."""
+        assert kind(starting(state, 20 * MINUTE), seen) is not StepKind.FAIL
+        assert kind(starting(state, 20 * MINUTE + SECOND), seen) is StepKind.FAIL
+
+    def test_the_deadline_is_physical(self) -> None:
+        """On a grid replayed 60 times faster, twenty minutes are twenty hours of grid time."""
+        one = starting(ReplicaState.STARTING, 19 * 60 * MINUTE)
+        assert step(one, Observation(exists=True), clock_rate=60.0) is None
+
+
+class TestServing:
+    def test_a_first_replica_gets_all_the_weight_at_once(self) -> None:
+        """There is nobody to shift it from."""
+        fresh = replica(SE, 0, weight_percent=0)
+        found = step(fresh, WELL)
+        assert found is not None
+        assert (found.kind, found.weight_percent) == (StepKind.WEIGHT, 100)
+        assert step(replica(SE, 0), WELL) is None
+
+    @pytest.mark.parametrize("seen", [GONE, Observation(exists=True, failed=True)], ids=["gone", "failed"])
+    def test_one_whose_process_is_gone_is_lost(self, seen: Observation) -> None:
+        """At once: nothing of it can serve."""
+        assert kind(replica(SE, 0), seen) is StepKind.LOST
+
+    @pytest.mark.parametrize(("times", "lost"), [(0, False), (2, False), (3, True), (9, True)])
+    def test_one_that_stays_unhealthy_is_lost(self, times: int, lost: bool) -> None:
+        """Three times in a row: one slow answer is no death."""
+        seen = Observation(exists=True, endpoint=HERE, unhealthy_times=times)
+        assert (kind(replica(SE, 0), seen) is StepKind.LOST) is lost
+
+    def test_a_provider_that_does_not_answer_changes_nothing(self) -> None:
+        """No news is no news: a listing that failed proves nothing about the replica."""
+        assert step(replica(SE, 0), UNKNOWN) is None
+        assert steps([replica(SE, 0)], {}) == []
+
+
+class TestShifting:
+    """A replacement takes the traffic over in steps, each held for a while."""
+
+    OLD = replica(PL, 0, name="old")
+
+    def fresh(self, weight: int, ago: timedelta = MINUTE) -> Replica:
+        """Make a ready replacement with so much weight since then."""
+        return replica(SE, 0, name="new", replaces="old", weight_percent=weight, up_for=ago)
+
+    def next(
+        self, fresh: Replica, seen: Observation = WELL, traffic: UpstreamStatus | None = None
+    ) -> list[tuple[StepKind, str, int]]:
+        """Ask for the next steps of both."""
+        counted = {} if traffic is None else {"new": traffic}
+        found = steps([self.OLD, fresh], {"old": WELL, "new": seen}, traffic=counted)
+        return [(s.kind, s.replica, s.weight_percent) for s in found]
+
+    def test_the_steps_are_those_of_the_spec(self) -> None:
+        """10, 50, 100 percent, then the old one drains."""
+        assert self.next(self.fresh(0)) == [(StepKind.WEIGHT, "new", 10)]
+        assert self.next(self.fresh(10)) == [(StepKind.WEIGHT, "new", 50)]
+        assert self.next(self.fresh(50)) == [(StepKind.WEIGHT, "new", 100)]
+        assert self.next(self.fresh(100)) == [(StepKind.DRAIN, "old", 0)]
+
+    def test_each_step_is_held(self) -> None:
+        """Five seconds by default: time for errors to show, also at the last step."""
+        assert self.next(self.fresh(10, 4 * SECOND)) == []
+        assert self.next(self.fresh(100, 4 * SECOND)) == []
+        assert self.next(self.fresh(10, 5 * SECOND)) == [(StepKind.WEIGHT, "new", 50)]
+
+    def test_the_old_one_never_leaves_before_all_the_weight_has_moved(self) -> None:
+        """At no weight below 100 is it drained."""
+        for weight in range(100):
+            assert (StepKind.DRAIN, "old", 0) not in self.next(self.fresh(weight))
+
+    @pytest.mark.parametrize("weight", [0, 10, 50, 100])
+    @pytest.mark.parametrize(
+        "seen",
+        [UNKNOWN, Observation(exists=True, endpoint=HERE, unhealthy_times=1)],
+        ids=["no-news", "one-failed-health-check"],
+    )
+    def test_no_step_forward_on_no_or_bad_news(self, weight: int, seen: Observation) -> None:
+        """More traffic, or the end of the old one, only with the new one seen alive and healthy."""
+        assert self.next(self.fresh(weight), seen) == []
+
+    @pytest.mark.parametrize(
+        "trouble",
+        [
+            UpstreamStatus("new", failed=1),
+            UpstreamStatus("new", ok=98, failed=1),
+            UpstreamStatus("new", ok=50, truncated=1),
+            UpstreamStatus("new", ok=50, resumed=1),
+        ],
+        ids=["only-errors", "just-too-many", "truncated", "resumed"],
+    )
+    @pytest.mark.parametrize("weight", [10, 50, 100])
+    def test_errors_send_it_back(self, weight: int, trouble: UpstreamStatus) -> None:
+        """More than one percent of what it answered: the replacement drains, the old one stays."""
+        assert self.next(self.fresh(weight), traffic=trouble) == [(StepKind.DRAIN, "new", 0)]
+
+    @pytest.mark.parametrize(
+        "fine",
+        [
+            UpstreamStatus("new", ok=99, failed=1),
+            UpstreamStatus("new", ok=5, cancelled=40, in_flight=9),
+            UpstreamStatus("new"),
+        ],
+        ids=["just-few-enough", "clients-left", "no-traffic"],
+    )
+    def test_a_client_that_left_is_no_error(self, fine: UpstreamStatus) -> None:
+        """One percent is tolerated, cancellations are not counted."""
+        assert self.next(self.fresh(10), traffic=fine) == [(StepKind.WEIGHT, "new", 50)]
+
+    def test_a_replacement_that_dies_is_lost_and_the_old_one_stays(self) -> None:
+        """Back one step: nothing happens to the old one."""
+        assert self.next(self.fresh(50), GONE) == [(StepKind.LOST, "new", 0)]
+
+    def test_when_the_old_one_is_gone_the_new_one_takes_it_all(self) -> None:
+        """No canary against nobody."""
+        for state in (ReplicaState.LOST, ReplicaState.DRAINING, ReplicaState.TERMINATED):
+            gone = replace(self.OLD, state=state, cleaned_up=True)
+            found = steps([gone, self.fresh(10, SECOND)], {"new": WELL})
+            assert (StepKind.WEIGHT, "new", 100) in [(s.kind, s.replica, s.weight_percent) for s in found]
+
+    @pytest.mark.parametrize("percent", [(100,), (1, 2, 3, 100), (50, 100)])
+    def test_any_list_of_steps_ends_with_the_old_one_draining(self, percent: tuple[int, ...]) -> None:
+        """Each weight once, in order."""
+        spec = service_spec(migration=MigrationRules(canary_percent=percent))
+        weight, seen = 0, []
+        for _ in range(9):
+            (found,) = steps([self.OLD, self.fresh(weight)], {"old": WELL, "new": WELL}, spec=spec)
+            seen.append(found)
+            weight = found.weight_percent
+            if found.kind is StepKind.DRAIN:
+                break
+        assert [s.weight_percent for s in seen[:-1]] == list(percent)
+        assert (seen[-1].kind, seen[-1].replica) == (StepKind.DRAIN, "old")
+
+
+class TestWeights:
+    @pytest.mark.parametrize("weight", range(0, 101, 10))
+    def test_both_sides_of_a_move_add_up_to_one_replica(self, weight: int) -> None:
+        """What the new one has is what the old one lacks."""
+        old = replica(PL, 0, name="old")
+        new = replica(SE, 0, name="new", replaces="old", weight_percent=weight)
+        assert weight_of(old, [old, new]) + weight_of(new, [old, new]) == 100
+        assert weight_of(new, [old, new]) == weight
+
+    @pytest.mark.parametrize(
+        "state", [s for s in ReplicaState if s is not ReplicaState.READY], ids=lambda state: state.value
+    )
+    def test_a_replacement_that_does_not_serve_takes_nothing(self, state: ReplicaState) -> None:
+        """Starting, aborted, lost: all the traffic is the old one's, at once."""
+        old = replica(PL, 0, name="old")
+        new = replica(SE, 0, state, name="new", replaces="old", weight_percent=50)
+        assert weight_of(old, [new, old]) == 100
+        assert weight_of(new, [new, old]) == 0
+
+    def test_without_a_successor_it_has_its_own_weight(self) -> None:
+        """Another slot's replacement is none of its business."""
+        one, other = replica(PL, 0, name="a"), replica(SE, 1, name="b", weight_percent=30)
+        assert weight_of(one, [one, other]) == 100
+        assert weight_of(other, [one, other]) == 30
+
+
+class TestLeaving:
+    LEAVING = replica(SE, 0, ReplicaState.DRAINING, up_for=MINUTE)
+
+    def test_it_ends_when_nothing_can_reach_it_and_nothing_is_in_flight(self) -> None:
+        """The gateway has confirmed both, and the engine is idle."""
+        assert kind(self.LEAVING, AWAY) is StepKind.TERMINATE
+        assert kind(self.LEAVING, replace(AWAY, engine_busy=None)) is StepKind.TERMINATE
+
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            replace(AWAY, routed_away=False),
+            replace(AWAY, in_flight=1),
+            replace(AWAY, in_flight=None),
+            replace(AWAY, engine_busy=1),
+            replace(AWAY, exists=None, in_flight=3),
+        ],
+        ids=["still-routed", "in-flight", "gateway-silent", "engine-busy", "provider-silent"],
+    )
+    def test_until_then_it_has_its_time(self, seen: Observation) -> None:
+        """Not a second before the drain limit, and right after it."""
+        limit = service_spec().migration.drain
+        at_limit = replace(self.LEAVING, state_since=NOON - limit)
+        over_limit = replace(self.LEAVING, state_since=NOON - limit - SECOND)
+        assert kind(at_limit, seen) is None
+        assert kind(over_limit, seen) is StepKind.TERMINATE
+
+    def test_what_is_cut_off_is_counted(self) -> None:
+        """The reason says how many requests a drain limit cost, or that nobody knows."""
+        over = replace(self.LEAVING, state_since=NOON - 10 * MINUTE)
+        for in_flight, words in ((4, "with 4 requests"), (None, "an unknown number of requests")):
+            found = step(over, replace(AWAY, in_flight=in_flight))
+            assert found is not None
+            assert words in found.reason
+
+    def test_the_drain_limit_is_physical(self) -> None:
+        """At clock rate 60 two minutes of draining are two hours on the grid."""
+        leaving = replace(self.LEAVING, state_since=NOON - 60 * MINUTE)
+        assert step(leaving, replace(AWAY, in_flight=1), clock_rate=60.0) is None
+
+    def test_one_that_died_meanwhile_needs_no_time(self) -> None:
+        """Whatever it had in flight is gone with it."""
+        assert kind(self.LEAVING, replace(AWAY, failed=True, in_flight=3)) is StepKind.TERMINATE
+
+    def test_it_has_ended_when_the_provider_shows_nothing(self) -> None:
+        """And only then, with the reason for which it left."""
+        found = step(replace(self.LEAVING, reason="replaced by new"), GONE)
+        assert found is not None
+        assert (found.kind, found.reason) == (StepKind.ENDED, "replaced by new")
+
+    def test_no_news_is_no_end(self) -> None:
+        """A provider that does not answer has not confirmed anything."""
+        assert kind(self.LEAVING, UNKNOWN) is None
+
+
+class TestAfterTheEnd:
+    def test_what_is_left_of_a_failed_start_is_terminated(self) -> None:
+        """It never served: there is nothing to wait for."""
+        failed = replica(SE, 0, ReplicaState.FAILED, up_for=SECOND)
+        assert kind(failed, Observation(exists=True, in_flight=None)) is StepKind.TERMINATE
+
+    def test_a_lost_one_may_still_hold_streams(self) -> None:
+        """Lost by its health route alone: it gets the time of a drain."""
+        lost = replica(SE, 0, ReplicaState.LOST, up_for=MINUTE, ready_at=NOON - 30 * MINUTE)
+        assert kind(lost, Observation(exists=True, in_flight=2)) is None
+        assert kind(lost, Observation(exists=True, in_flight=None)) is None
+        assert kind(lost, Observation(exists=True, in_flight=0)) is StepKind.TERMINATE
+        assert kind(lost, Observation(exists=True, in_flight=2, failed=True)) is StepKind.TERMINATE
+        late = replace(lost, state_since=NOON - 3 * MINUTE)
+        assert kind(late, Observation(exists=True, in_flight=2)) is StepKind.TERMINATE
+
+    @pytest.mark.parametrize("state", sorted(ENDED), ids=lambda state: str(state.value))
+    def test_it_is_done_with_when_nothing_is_left(self, state: ReplicaState) -> None:
+        """Confirmed once, and never looked at again."""
+        ended = replica(SE, 0, state)
+        assert kind(ended, GONE) is StepKind.CLEAN_UP
+        assert kind(ended, UNKNOWN) is None
+        for seen in (GONE, UNKNOWN, WELL):
+            assert kind(replace(ended, cleaned_up=True), seen) is None
+
+
+# ── every state, every observation ───────────────────────────────────────────────────────────────────
+
+LEADS_TO = {
+    StepKind.SEEN: ReplicaState.STARTING,
+    StepKind.READY: ReplicaState.READY,
+    StepKind.LOST: ReplicaState.LOST,
+    StepKind.FAIL: ReplicaState.FAILED,
+    StepKind.DRAIN: ReplicaState.DRAINING,
+    StepKind.ENDED: ReplicaState.TERMINATED,
+}
+"""The state that each step leads to; the others change no state, but ISSUE of a pending one."""
+
+
+def everything_seen() -> Iterator[Observation]:
+    """Yield every combination of what can be observed."""
+    answers = ((HERE, True), (HERE, None), (None, None))
+    for exists, failed, (endpoint, serves), unhealthy, away, in_flight, busy in product(
+        (True, False, None), (True, False), answers, (0, 3), (True, False), (0, 2, None), (0, 1, None)
+    ):
+        yield Observation(exists, failed, endpoint, serves, unhealthy, away, in_flight, busy)
+
+
+OTHERS = (None, ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING, ReplicaState.LOST)
+
+
+@pytest.mark.parametrize("age", [SECOND, 30 * MINUTE], ids=["young", "old"])
+@pytest.mark.parametrize("old_state", OTHERS, ids=lambda state: str(state.value) if state else "alone")
+@pytest.mark.parametrize("state", list(ReplicaState), ids=lambda state: str(state.value))
+def test_every_step_follows_an_arrow(state: ReplicaState, old_state: ReplicaState | None, age: timedelta) -> None:
+    """From any state, whatever is seen: at most one step per replica, and only along the arrows of its life.
+
+    And whatever is seen, nothing that may have requests in flight is terminated before its drain limit, unless it is
+    dead, and the old side of a move is only drained with a living replacement at full weight.
+    """
+    one = replica(SE, 0, state, name="new", replaces="old" if old_state else None, up_for=age)
+    others = [] if old_state is None else [replica(PL, 0, old_state, name="old", up_for=40 * MINUTE)]
+    by_name = {r.name: r for r in (one, *others)}
+    for seen in everything_seen():
+        found = steps([one, *others], {"new": seen, "old": WELL})
+        assert len({s.replica for s in found}) == len(found)
+        for each in found:
+            before = by_name[each.replica]
+            if each.kind in LEADS_TO:
+                assert LEADS_TO[each.kind] in NEXT_STATES[before.state]
+            if each.kind is StepKind.ISSUE:
+                assert before.state in {ReplicaState.PENDING, ReplicaState.PROVISIONING}
+            if each.kind is StepKind.WEIGHT:
+                assert before.state is ReplicaState.READY
+            if each.kind is StepKind.TERMINATE:
+                assert before.state is ReplicaState.DRAINING or before.state in ENDED
+            if each == Step(StepKind.TERMINATE, "new", each.reason) and one.ready_at is not None and age == SECOND:
+                assert seen.failed or seen.in_flight == 0
+            if each.kind is StepKind.DRAIN and each.replica == "old":
+                assert one.state is ReplicaState.READY
+                assert one.weight_percent == 100
+                assert seen.exists
+                assert not seen.unhealthy_times
