@@ -20,8 +20,8 @@ from orchestrator.gateway.sockets import FOLDER, gateway_folder
 
 __all__ = ["GatewayInfo", "running", "start", "stop"]
 
-START_SECONDS: Final = 120.0
-"""Ten on an idle machine; starting Ray beside engines that load their weights takes several times as long."""
+START_SECONDS: Final = 180.0
+"""Ten on an idle machine; a minute has been seen beside engines that load their weights on two cores."""
 
 STOP_SECONDS: Final = 20.0
 """Beyond the drain: for Ray to end its processes."""
@@ -50,7 +50,7 @@ def start(
         if (found.host, found.port) == (options.host, options.port):
             return found
         raise Conflict(f"a gateway already runs from this state directory, on {found.url}", hint="Stop it first.")
-    _children[:] = [child for child in _children if child.poll() is None]
+    _reap()
     log = gateway_folder(options.state_dir) / LOG_FILE
     _keep_short(log)
     with log.open("ab") as output:
@@ -89,7 +89,9 @@ def stop(state_dir: Path, *, deadline_seconds: float = STOP_SECONDS) -> bool:
         if holder(folder) == pid:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    return clean_up(folder) > 0 or pid is not None
+    had_leftovers = clean_up(folder) > 0
+    _reap()
+    return had_leftovers or pid is not None
 
 
 def _await_ready(
@@ -154,6 +156,10 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+
+
+def _reap() -> None:
+    _children[:] = [child for child in _children if child.poll() is None]
 
 
 def _keep_short(log: Path) -> None:

@@ -225,10 +225,10 @@ class _StreamRelay:
         out: list[bytes] = []
         for event in events:
             step = self._transcript.read(event)
-            if step is Step.LOST:
+            if step is Step.ABORTED or step is Step.ERRED:
                 await self._emit(out, upstream)
-                self._last_words = None if event.data is None or event.data.strip() == DONE else event.raw
-                raise UpstreamFailure("aborted", is_gone=self._last_words is None)
+                self._last_words = event.raw if step is Step.ERRED else None
+                raise UpstreamFailure(step.name.lower(), is_gone=step is Step.ABORTED)
             if self._is_second_voice:
                 out.append(splice(event, self._transcript.identity, self._used_tokens))
             else:

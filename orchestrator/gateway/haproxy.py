@@ -20,14 +20,14 @@ from orchestrator.gateway.replies import RETRY_AFTER_SECONDS
 
 REQUEST_SECONDS: Final = 30
 
-_OPEN_BIND = re.compile(r"^(\s*bind )(?:\*)?:(\d+)\s*$", re.MULTILINE)
-_DEFAULTS = re.compile(r"^defaults\n\s*mode http\n", re.MULTILINE)
+_PAGE_BIND = re.compile(r"^((?:frontend prometheus|listen stats)\n\s*bind )\*?:(\d+)$", re.MULTILINE)
+_DEFAULTS = re.compile(r"^defaults\n\s*mode http\n(?!\s*timeout http-request)", re.MULTILINE)
 _ERROR_FILE = re.compile(r"^(\s*errorfile 50[234]) .*$", re.MULTILINE)
 
 
 def tightened(config: str, error_file: str) -> str:
     """Return the configuration with our changes; what is not recognised stays as it is."""
-    config = _OPEN_BIND.sub(r"\g<1>127.0.0.1:\g<2>", config)
+    config = _PAGE_BIND.sub(r"\g<1>127.0.0.1:\g<2>", config)
     config = _DEFAULTS.sub(lambda m: f"{m.group()}    timeout http-request {REQUEST_SECONDS}s\n", config)
     return _ERROR_FILE.sub(lambda m: f"{m.group(1)} {error_file}", config)
 

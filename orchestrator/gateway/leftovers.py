@@ -49,13 +49,14 @@ def clean_up(folder: Path) -> int:
         return 0
     count = 0
     if scratch.name.startswith(_PREFIX):
-        count = _end(_living_in(scratch))
+        count = _end(living_in(scratch))
         shutil.rmtree(scratch, ignore_errors=True)
     record.unlink(missing_ok=True)
     return count
 
 
-def _living_in(scratch: Path) -> list[psutil.Process]:
+def living_in(scratch: Path) -> list[psutil.Process]:
+    """Return the processes that have a file open in the folder or name it in their arguments, this one excepted."""
     return [p for p in psutil.process_iter() if p.pid != os.getpid() and _lives_in(p, str(scratch))]
 
 

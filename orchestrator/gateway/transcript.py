@@ -1,8 +1,8 @@
 """What one completion stream has said so far, over all upstreams that said it.
 
 Pure. It answers two questions: is the stream complete (a stream that merely stops, or says ``[DONE]`` without a
-``finish_reason`` for each choice, is not: vLLM ends aborted streams exactly so), and what must a second upstream be
-told to continue it.
+``finish_reason`` for each choice, is not, and vLLM on SIGTERM ends streams with ``[DONE]`` after a ``finish_reason`` of
+"abort" or none), and what must a second upstream be told to continue it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Step(Enum):
 
     FORWARD = auto()
     END = auto()
-    LOST = auto()
+    ABORTED = auto()
+    ERRED = auto()
     REFUSED = auto()
 
 
@@ -64,13 +65,14 @@ class Transcript:
     def read(self, event: SseEvent) -> Step:
         """Take in one event and say what to do with it.
 
-        ``FORWARD``: pass it on. ``END``: pass it on, the stream is over and whole. ``LOST``: do not pass it on, the
-        upstream dropped the stream. ``REFUSED``: the upstream blames the request itself; pass it on, nothing follows.
+        ``FORWARD``: pass it on. ``END``: pass it on, the stream is over and whole. ``ABORTED``: keep it, the upstream
+        dropped the stream and pretends that this is an end. ``ERRED``: keep it for now, the upstream says that it
+        broke. ``REFUSED``: the upstream blames the request itself; pass it on, nothing follows.
         """
         if event.data is None:
             return Step.FORWARD
         if event.data.strip() == DONE:
-            return Step.END if self.is_complete else Step.LOST
+            return Step.END if self.is_complete else Step.ABORTED
         try:
             chunk = json.loads(event.data)
         except (ValueError, RecursionError):
@@ -79,14 +81,14 @@ class Transcript:
             self.is_plain_text = False
             return Step.FORWARD
         if chunk.get("error"):
-            return Step.REFUSED if _blames_request(chunk["error"]) else Step.LOST
+            return Step.REFUSED if _blames_request(chunk["error"]) else Step.ERRED
         return self._read_chunk(chunk)
 
     def _read_chunk(self, chunk: dict[str, object]) -> Step:
         choices = chunk.get("choices")
         known = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
         if any(c.get("finish_reason") == ABORTED for c in known):
-            return Step.LOST
+            return Step.ABORTED
         if not self.identity:
             self.identity = {key: chunk[key] for key in ("id", "created", "model") if key in chunk}
         for choice in known:
@@ -110,6 +112,19 @@ class Transcript:
         extras = [v for k, v in delta.items() if k not in {"role", "content"}] if isinstance(delta, dict) else []
         if any(extras) or choice.get("logprobs"):
             self.is_plain_text = False
+
+
+def is_aborted(answer: bytes) -> bool:
+    """Whether a whole answer is one that the engine dropped half-way: vLLM sends those with status 200."""
+    if b'"abort"' not in answer:
+        return False
+    try:
+        document = json.loads(answer)
+    except (ValueError, RecursionError):
+        return False
+    choices = document.get("choices") if isinstance(document, dict) else None
+    known = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
+    return any(c.get("finish_reason") == ABORTED for c in known)
 
 
 def _blames_request(error: object) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 import aiohttp
 
 from orchestrator.domain.routing import Upstream
+from orchestrator.gateway.transcript import is_aborted
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +216,8 @@ class UpstreamClient:
 
 def _require_usable(status: int, body: bytes | bytearray) -> None:
     """Tell what blames the upstream from what a client should see."""
+    if status == _OK and is_aborted(bytes(body)):
+        raise UpstreamFailure("aborted", is_gone=True)
     if status in _RETRY_STATUSES:
         raise UpstreamFailure(f"status_{status}", is_gone=False)
     if status == _INTERNAL_ERROR and _SHUTTING_DOWN in body:
