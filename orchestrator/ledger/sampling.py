@@ -49,15 +49,10 @@ def samples_for(
     clock_rate: float,
 ) -> tuple[EnergySample, ...]:
     """Return the samples of one replica over a window; tokens are spread by time, no joule is lost or doubled."""
-    total = window.length.total_seconds()
-    samples, prompt_left, output_left = [], load.prompt_tokens, load.output_tokens
-    pieces = list(cut(window, clock_rate))
-    for number, piece in enumerate(pieces):
-        share = piece.length.total_seconds() / total
-        last = number == len(pieces) - 1
-        prompt = prompt_left if last else min(prompt_left, round(load.prompt_tokens * share))
-        output = output_left if last else min(output_left, round(load.output_tokens * share))
-        prompt_left, output_left = prompt_left - prompt, output_left - output
+    samples = []
+    for piece in cut(window, clock_rate):
+        prompt = _tokens_in(piece, load.prompt_tokens, window)
+        output = _tokens_in(piece, load.output_tokens, window)
         seconds = piece.length.total_seconds() / clock_rate
         watts = power.watts(load.mean_batch)
         intensity = intensity_in(replica.zone, piece) if replica.zone is not None else None
@@ -88,6 +83,12 @@ def samples_for(
             )
         )
     return tuple(samples)
+
+
+def _tokens_in(piece: Window, tokens: int, window: Window) -> int:
+    """Return the piece's share by time, rounded at its edges: neighbours share an edge, so nothing falls between."""
+    start, end = ((edge - window.start) / window.length for edge in (piece.start, piece.end))
+    return round(tokens * end) - round(tokens * start)
 
 
 def settle(samples: Sequence[EnergySample], intensity_in: IntensityIn) -> tuple[EnergySample, ...]:
