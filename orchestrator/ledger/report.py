@@ -78,8 +78,8 @@ class Report:
     """What a service drew, emitted and cost in a period. Joules and kWh include the PUE.
 
     ``grams`` covers ``known_joules`` only. Sums are ``None`` where nothing is known. ``grams_per_1000_output_tokens``
-    is the operational part of SCI with R = 1,000 output tokens (embodied emissions are not included yet, and said
-    so).
+    is the operational part of SCI with R = 1,000 output tokens, both of the samples whose grams are known (embodied
+    emissions are not included yet, and said so).
     """
 
     service: str
@@ -121,6 +121,7 @@ def report(
     tokens = sum(s.output_tokens for s in samples)
     joules = sum(s.facility_joules for s in samples)
     known = sum(s.facility_joules for s in samples if s.grams is not None)
+    known_tokens = sum(s.output_tokens for s in samples if s.grams is not None)
     seconds = sum(s.engine_seconds for s in samples)
     grid_seconds = sum(s.window.length.total_seconds() for s in samples)
     kinds = [s.intensity_kind for s in samples if s.intensity_kind is not None]
@@ -138,7 +139,7 @@ def report(
         usd=_sum_known([s.usd for s in samples]),
         prompt_tokens=sum(s.prompt_tokens for s in samples),
         output_tokens=tokens,
-        grams_per_1000_output_tokens=grams / tokens * 1000 if grams is not None and tokens else None,
+        grams_per_1000_output_tokens=grams / known_tokens * 1000 if grams is not None and known_tokens else None,
         joules_per_output_token=joules / tokens if tokens else None,
         intensity_kind=weakest(kinds) if kinds else None,
         method=EnergyMethod.MODELLED if EnergyMethod.MODELLED in methods else next(iter(methods), None),
