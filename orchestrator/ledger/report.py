@@ -173,18 +173,19 @@ def _by_region(samples: Sequence[EnergySample]) -> tuple[RegionLine, ...]:
 
 
 def _rival(alternative: Alternative, samples: Sequence[EnergySample], intensity_at: IntensityAt) -> Rival:
-    """Serve the known samples from elsewhere, so that both sides cover the same joules."""
+    """Serve the known samples from elsewhere, so that both sides cover the same joules and the same paid hours."""
     covered = [s for s in samples if s.grams is not None]
     grams = [_grams_elsewhere(s, alternative, intensity_at) for s in covered]
     known = [g for g in grams if g is not None]
-    dollars = [_usd_elsewhere(s, alternative) for s in samples]
+    priced = [s for s in samples if s.usd is not None]
+    dollars = [_usd_elsewhere(s, alternative) for s in priced]
     paid = [d for d in dollars if d is not None]
     return Rival(
         name=alternative.name,
         region=alternative.region,
         why=alternative.why,
         grams=sum(known) if covered and len(known) == len(covered) else None,
-        usd=sum(paid) if samples and len(paid) == len(samples) else None,
+        usd=sum(paid) if priced and len(paid) == len(priced) else None,
         known_fraction=len(known) / len(covered) if covered else 0.0,
     )
 
