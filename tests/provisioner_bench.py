@@ -10,13 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
 from orchestrator.control.ports import Instance, LaunchRequest, Phase, Provisioner
 from orchestrator.domain.service import Engine, JsonScalar, ModelSpec
+from orchestrator.errors import EngineMissing
 from orchestrator.provisioners.local.engines.base import EngineCommand
+from orchestrator.provisioners.local.engines.vllm_cpu import TINY_MODEL, VllmCpuLauncher
 from orchestrator.provisioners.local.processes import Marks, OsProcess, Part, PsutilTable, members
+from orchestrator.provisioners.local.provisioner import LocalProvisioner
+from orchestrator.spec.templates import load_template
 from tests.builders import offer
 
 PATIENCE_SECONDS = 60.0
@@ -166,6 +172,14 @@ def text_of(path: Path | None) -> str:
     return path.read_text(encoding="utf-8")
 
 
-async def gather_all(*calls: object) -> list[object]:
-    """Run coroutines at once and return results and exceptions."""
-    return list(await asyncio.gather(*calls, return_exceptions=True))  # type: ignore[call-overload]
+def vllm_bench(state_dir: Path, cache_dir: Path, **options: Any) -> Bench:
+    """Make real vLLM processes with the tiny model; skips the test where vLLM is not installed."""
+    launcher = VllmCpuLauncher(
+        argv_for=lambda model: load_template(model.template).argv_for(model, "cpu"), cache_dir=cache_dir
+    )
+    try:
+        launcher.preflight(ModelSpec(TINY_MODEL))
+    except EngineMissing:
+        pytest.skip("no vLLM environment (make env-engine)")
+    provisioner = LocalProvisioner(state_dir, {Engine.VLLM: launcher}, **options)
+    return Bench(provisioner, ModelSpec(TINY_MODEL), lambda: time.sleep(0.1), kill_main)

@@ -16,10 +16,8 @@ from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import NoCapacity
 from orchestrator.provisioners.fake import FakeProvisioner
 from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
-from orchestrator.provisioners.local.engines.vllm_cpu import TINY_MODEL, VllmCpuLauncher
 from orchestrator.provisioners.local.provisioner import LocalProvisioner
-from orchestrator.spec.templates import load_template
-from tests.provisioner_bench import NO_GRACE, Bench, kill_main, swept, unique
+from tests.provisioner_bench import NO_GRACE, Bench, kill_main, swept, unique, vllm_bench
 
 SMALL = "local/small"
 ROOM = {SMALL: 1}
@@ -49,15 +47,6 @@ def builtin_bench(state_dir: Path) -> Bench:
     return Bench(provisioner, ModelSpec("any", Engine.BUILTIN), lambda: time.sleep(0.02), kill_main)
 
 
-def vllm_bench(state_dir: Path, cache_dir: Path) -> Bench:
-    """Make real vLLM processes."""
-    launcher = VllmCpuLauncher(
-        argv_for=lambda model: load_template(model.template).argv_for(model, "cpu"), cache_dir=cache_dir
-    )
-    provisioner = LocalProvisioner(state_dir, {Engine.VLLM: launcher}, max_replicas=ROOM)
-    return Bench(provisioner, ModelSpec(TINY_MODEL), lambda: time.sleep(0.1), kill_main)
-
-
 @pytest.fixture(params=["fake", "local-builtin"])
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     """Give each implementation in turn."""
@@ -72,7 +61,7 @@ async def any_bench(
 ) -> AsyncIterator[Bench]:
     """Give each implementation in turn, the one that is slow to start included."""
     if request.param == "local-vllm":
-        made = vllm_bench(tmp_path, tmp_path_factory.mktemp("models"))
+        made = vllm_bench(tmp_path, tmp_path_factory.mktemp("models"), max_replicas=ROOM)
     else:
         made = fake_bench() if request.param == "fake" else builtin_bench(tmp_path)
     with swept(made.uid):

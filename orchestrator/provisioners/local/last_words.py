@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 from collections.abc import Iterable
@@ -17,6 +18,12 @@ _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\
 """Terminal control sequences (ECMA-48 CSI, and OSC): colours, and titles that a log line could set."""
 
 _CAUSE = re.compile(r"\b\w*(?:Error|Exception|Interrupt)\b\s*:|\berror:|\bFATAL\b|\bkilled\b|\bcannot\b", re.IGNORECASE)
+
+_HARMLESS = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b")
+"""Levels below error: their lines may quote one."""
+
+_FRAME = re.compile(r"\s+(?:File \"|\^|~)")
+"""What follows an exception's line without explaining it: the next traceback's frames."""
 
 _LOOKS_SECRET = re.compile(
     r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}"
@@ -41,10 +48,15 @@ def describe_end(status: int | None, log: Path, secrets: Iterable[str] = ()) -> 
 
 def last_words(log: Path, secrets: Iterable[str] = ()) -> str:
     """Return the lines of the log's end that name a cause, the first cause first; else its last line; else nothing."""
-    lines = [line for raw in _tail(log).splitlines() if (line := presentable(raw, secrets).strip())]
-    causes = list(dict.fromkeys(line for line in lines if _CAUSE.search(line)))
+    lines = [line for raw in _tail(log).splitlines() if (line := presentable(raw, secrets)).strip()]
+    causes = []
+    for line, following in itertools.pairwise([*lines, ""]):
+        if _CAUSE.search(line) and not _HARMLESS.search(line):
+            explained = following.startswith(" ") and not _FRAME.match(following)
+            causes.append(" ".join([line.strip(), following.strip()] if explained else [line.strip()]))
+    causes = list(dict.fromkeys(causes))
     # The first error is the root cause, the last one what it led to; those between mostly repeat.
-    picked = causes[: MAX_LINES - 1] + causes[MAX_LINES - 1 :][-1:] if causes else lines[-1:]
+    picked = causes[: MAX_LINES - 1] + causes[MAX_LINES - 1 :][-1:] if causes else [line.strip() for line in lines[-1:]]
     return " | ".join(picked)[:MAX_CHARACTERS]
 
 

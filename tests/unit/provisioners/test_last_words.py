@@ -24,7 +24,7 @@ def test_the_root_cause_comes_before_its_consequence(log: Path) -> None:
     log.write_text(
         "INFO loading\n"
         "ValueError: max_model_len is too large\n"
-        "  File x.py, line 3\n"
+        '  File "x.py", line 3\n'
         "RuntimeError: worker failed\n"
         "RuntimeError: engine core failed\n"
         "RuntimeError: Engine core initialization failed. See root cause above.\n"
@@ -35,6 +35,26 @@ def test_the_root_cause_comes_before_its_consequence(log: Path) -> None:
     assert last_words(log) == (
         "ValueError: max_model_len is too large | RuntimeError: worker failed"
         " | RuntimeError: Engine core initialization failed. See root cause above."
+    )
+
+
+def test_a_message_that_goes_on_in_the_next_line_is_told_whole(log: Path) -> None:
+    """Validation errors explain themselves one line further down; warnings that quote an error are no cause."""
+    log.write_text(
+        "WARNING limits could cause OSError: too many open files\n"
+        "Traceback (most recent call last):\n"
+        '  File "x.py", line 1, in y\n'
+        "ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, max_model_len (1000000) is too large\n"
+        "    For further information ...\n"
+        "OSError: gone\n"
+        '  File "z.py", line 2\n',
+        encoding="utf-8",
+    )
+
+    assert last_words(log) == (
+        "ValidationError: 1 validation error for ModelConfig Value error, max_model_len (1000000) is too large"
+        " | OSError: gone"
     )
 
 
