@@ -14,7 +14,7 @@ from orchestrator.errors import GreenctlError
 def _options(words: list[str]) -> Options:
     parser = argparse.ArgumentParser(
         prog="make demo",
-        description="Two real vLLM replicas in three regions of this machine, a replayed grid, a policy that moves one.",
+        description="Two real vLLM replicas, three regions of this machine, a replayed grid, a policy that moves one.",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--carbon-data", type=Path, metavar="DIR", help="a folder of recorded hourly intensities")
