@@ -83,9 +83,14 @@ class ResourceChoice(Block):
     @property
     def place(self) -> str | None:
         """``infra``, or what the older ``cloud`` and ``region`` say."""
+        return self.place_in(None)
+
+    def place_in(self, cloud: str | None) -> str | None:
+        """As ``place``, for an alternative that may leave its cloud to the block around it."""
         if self.infra or not (self.cloud or self.region):
             return self.infra
-        return f"{self.cloud or '*'}/{self.region}" if self.region else self.cloud
+        own = self.cloud or cloud
+        return f"{own or '*'}/{self.region}" if self.region else own
 
     @property
     def choices(self) -> tuple[Accelerators, ...]:

@@ -98,7 +98,7 @@ def _resources(block: sky_task.ResourcesBlock) -> ResourceRequest:
     """
     every = (block, *block.alternatives)
     wanted = tuple(dict.fromkeys(choice for entry in every for choice in entry.choices))
-    places = {entry.place for entry in block.alternatives} or {block.place}
+    places = {entry.place_in(block.cloud) for entry in block.alternatives} or {block.place}
     return ResourceRequest(
         accelerators=tuple(sorted(wanted, key=lambda a: (a.name, a.count))),
         use_spot=any(entry.use_spot for entry in every),
@@ -124,7 +124,8 @@ def _scaling(file: ServiceFile) -> Scaling:
 def _placement(file: ServiceFile) -> PlacementRules:
     block = file.placement or blocks.PlacementBlock()
     alternatives = file.resources.alternatives if file.resources else ()
-    places = [entry.place for entry in alternatives]
+    cloud = file.resources.cloud if file.resources else None
+    places = [entry.place_in(cloud) for entry in alternatives]
     allow = tuple(block.allow or ())
     if not allow and places and all(places):
         allow = tuple(dict.fromkeys(_region_glob(place) for place in places if place))

@@ -171,6 +171,8 @@ def test_alternatives_of_places_become_allowed_regions() -> None:
     assert spec(places).placement.allow == ("aws/eu-north-1", "gcp/*", "*/eu-west-3")
     assert spec(places + "placement: {allow: [azure/*]}").placement.allow == ("azure/*",)
     assert spec("resources: {any_of: [{infra: aws}, {accelerators: L4}]}").placement.allow == ()
+    inherited = spec("resources: {cloud: aws, ordered: [{region: us-east-2}, {cloud: gcp, region: us-east1}]}")
+    assert inherited.placement.allow == ("aws/us-east-2", "gcp/us-east1")
 
 
 @pytest.mark.parametrize(
