@@ -19,6 +19,7 @@ PROBLEMS_SHOWN = 5
 class Outcome:
     """The figures. ``account`` was taken before the service went down."""
 
+    engine: str
     engine_version: str
     moment: Moment
     clock_rate: float
@@ -45,7 +46,7 @@ class Outcome:
         account, tally = self.account, self.tally
         return {
             "format_version": 1,
-            "engine": "vllm",
+            "engine": self.engine,
             "engine_version": self.engine_version,
             "signals": self.signals,
             "requests": {
@@ -72,7 +73,7 @@ class Outcome:
         uncertainty = f"±{account.uncertainty_fraction:.0%}" if account.uncertainty_fraction is not None else "±?"
         unknown = joules_to_kwh(account.joules - account.known_joules)
         rows = [
-            ("engine", f"vLLM {self.engine_version} on this machine's CPU, a tiny random-weight model"),
+            ("engine", f"{self.engine} {self.engine_version} on this machine's CPU, a tiny random-weight model"),
             ("grid", f"{self.signals}, replayed from {format_instant(self.moment.start)} at {self.clock_rate:.0f}x"),
             ("", "the moment was picked because the policy moves then; most hours it rightly stays"),
             ("requests", f"{tally.ok} complete, {tally.failed} failed, {tally.truncated} truncated"),

@@ -24,7 +24,7 @@ from orchestrator.control.usecases import service_report
 from orchestrator.demo.moment import Moment, find_moment
 from orchestrator.demo.outcome import Outcome
 from orchestrator.demo.stage import Stage, cleared, free_port
-from orchestrator.demo.traffic import Stream
+from orchestrator.demo.traffic import Stream, what_serves
 from orchestrator.domain.carbon import Basis
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import EventKind
@@ -36,7 +36,7 @@ from orchestrator.settings import LocalRegionSettings, SignalSettings, WorldSett
 from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.spec.service_file import LoadedSpec, load_service_file
 from orchestrator.store.memory import MemoryStore
-from orchestrator.wiring import build, client_key, vllm_launcher
+from orchestrator.wiring import build, client_key
 
 RATE = 60.0
 """An hour of grid time per minute: a morning passes while the kettle boils."""
@@ -168,8 +168,10 @@ async def _perform(options: Options, stage: Stage, phases: Phases, loaded: Loade
         say(f"\n▸ greenctl {' '.join(words)}")
         await stage.must(*words)
     account = await service_report(runtime, name, None)
+    engine, version = await what_serves(_serving(records, name)[0].endpoint or "")
     outcome = Outcome(
-        engine_version=vllm_launcher(stage.settings).version(),
+        engine=engine,
+        engine_version=version,
         moment=moment,
         clock_rate=RATE,
         tally=stream.tally,

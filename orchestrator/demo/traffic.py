@@ -117,3 +117,10 @@ class Stream:
                 self.tally.chunks += 1
                 finished = finished or any(c.get("finish_reason") for c in event.get("choices", []))
         return finished and done
+
+
+async def what_serves(endpoint: str) -> tuple[str, str]:
+    """Ask an engine itself for its name and version: vLLM's ``/version``; the builtin engine marks every answer."""
+    async with aiohttp.ClientSession() as session, session.get(f"{endpoint}/version") as response:
+        version = str((await response.json())["version"])
+        return response.headers.get("x-greenctl-engine", "vllm"), version
