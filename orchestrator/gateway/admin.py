@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import socket
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
 
@@ -41,13 +42,8 @@ class AdminServer:
         self._runner = web.AppRunner(app, access_log=None)
 
     async def __aenter__(self) -> Self:
+        listener = self._bound_socket()
         await self._runner.setup()
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with short_path(self._path) as path:
-            listener.bind(path)
-        self._path.chmod(0o600)
-        listener.listen(64)
-        listener.settimeout(0)  # what the event loop wants
         await web.SockSite(self._runner, listener).start()
         return self
 
@@ -56,6 +52,17 @@ class AdminServer:
     ) -> None:
         self._path.unlink(missing_ok=True)
         await self._runner.cleanup()
+
+    def _bound_socket(self) -> socket.socket:
+        with ExitStack() as on_failure:
+            listener = on_failure.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            with short_path(self._path) as path:
+                listener.bind(path)
+            self._path.chmod(0o600)
+            listener.listen(64)
+            listener.settimeout(0)  # what the event loop wants
+            on_failure.pop_all()
+        return listener
 
     async def _status(self, _: web.Request) -> web.Response:
         return web.Response(text=self._node.status().to_json(), content_type="application/json")

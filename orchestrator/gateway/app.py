@@ -175,7 +175,8 @@ async def serve_lifespan(app: GatewayApp, started: asyncio.Event, stop: asyncio.
         nonlocal failure
         if isinstance(message, dict) and message["type"] == "lifespan.startup.failed":
             failure = str(message.get("message", ""))
-        started.set()
+        else:
+            started.set()
 
     await app({"type": "lifespan"}, receive, send)
     if failure:

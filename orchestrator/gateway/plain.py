@@ -26,10 +26,11 @@ async def serving(app: GatewayApp, host: str, port: int) -> AsyncIterator[int]:
     """
     started, stop = asyncio.Event(), asyncio.Event()
     lifespan = asyncio.create_task(serve_lifespan(app, started, stop))
+    starting = asyncio.create_task(started.wait())
     server = web.Server(_Bridge(app).handle, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=1.0)
     try:
-        await asyncio.wait({lifespan, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({lifespan, starting}, return_when=asyncio.FIRST_COMPLETED)
         if lifespan.done():
             await lifespan
         await runner.setup()
@@ -37,6 +38,7 @@ async def serving(app: GatewayApp, host: str, port: int) -> AsyncIterator[int]:
         await site.start()
         yield int(runner.addresses[0][1])
     finally:
+        starting.cancel()
         await runner.cleanup()
         stop.set()
         await lifespan

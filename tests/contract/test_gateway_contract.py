@@ -220,6 +220,29 @@ class TestSockets:
             assert "version: missing" in (await response.json())["error"]
         assert process.node.table == table(1, "r1")
 
+    async def test_a_table_that_cannot_be_kept_is_not_in_use(
+        self, tmp_path: Path, start: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With a full disk the controller is told, and traffic goes on by the last table."""
+        process = await start()
+        gateway = SocketGateway(tmp_path)
+        await gateway.publish(table(1, "r1"))
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(GatewayUnavailable, match="No space left"):
+            await gateway.publish(table(2, "r2"))
+        assert process.node.table == table(1, "r1")
+
+    async def test_a_gateway_that_cannot_listen_to_us_does_not_serve(self, tmp_path: Path) -> None:
+        """Traffic that nobody could steer or stop is not started."""
+        node = GatewayNode(tmp_path / "missing", mode="plain", keyless_allowed=True)
+        with pytest.raises(RuntimeError, match="No such file"):
+            async with serving(GatewayApp(node), "127.0.0.1", 0):
+                pass
+
     async def test_one_metrics_page_for_all_processes(self, tmp_path: Path, start: Any) -> None:
         """Whichever process answers a scrape, the page holds everybody's series, each family once."""
         one = await start("0")

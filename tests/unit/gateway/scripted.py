@@ -24,9 +24,10 @@ WORDS = 8
 class Act:
     """How to answer one request; the plain Act behaves well.
 
-    ``cut_after``: break the connection after that many chunks (any number breaks a whole answer half-way).
+    ``cut_after``: break the connection after that many chunks (any number breaks a whole answer half-way; the number
+    of words breaks a stream when only its marker is missing).
     ``abort_after``: end as vLLM does on SIGTERM, with ``[DONE]`` and no finish reason; ``abort_reason``: with that one.
-    ``error_after``: say that the engine died. ``status``: answer that status with ``text``. ``gate``: wait for it
+    ``error_after``: say an error, ``error_code``. ``status``: answer that status with ``text``. ``gate``: wait for it
     before the chunk numbered ``gate_at``. ``silent``: take the request and never answer. ``choices``: in each chunk.
     """
 
@@ -36,6 +37,7 @@ class Act:
     abort_after: int | None = None
     abort_reason: str | None = None
     error_after: int | None = None
+    error_code: int = 500
     end_without_done: bool = False
     gate: asyncio.Event | None = None
     gate_at: int = 0
@@ -147,6 +149,8 @@ class ScriptedEngine:
             said = {"delta": {"content": word}} if is_chat else {"text": word}
             for index in range(act.choices):
                 await response.write(self._chunk({**said, "finish_reason": reason}, seen.body, index))
+        if act.cut_after == len(words):
+            return _cut(request, response)
         if (seen.body.get("stream_options") or {}).get("include_usage"):
             usage = {"prompt_tokens": 100, "completion_tokens": len(words), "total_tokens": 100 + len(words)}
             await response.write(_event({"id": self.name, "choices": [], "usage": usage}))
@@ -157,7 +161,7 @@ class ScriptedEngine:
     def _last_words(self, act: Act, body: Any, *, is_chat: bool) -> bytes:
         words = b""
         if act.error_after is not None:
-            words = b'data: {"error": {"message": "engine died", "code": 500}}\n\n'
+            words = _event({"error": {"message": "engine died", "code": act.error_code}})
         elif act.abort_reason is not None:
             said: dict[str, Any] = {"delta": {"content": ""}} if is_chat else {"text": ""}
             words = self._chunk({**said, "finish_reason": act.abort_reason}, body)

@@ -85,6 +85,18 @@ async def test_a_replica_gets_its_own_key_and_never_the_clients(
     assert [s.headers["Authorization"] for s in engine.seen] == ["Bearer first", "Bearer second, which is longer"]
 
 
+async def test_a_replica_whose_key_cannot_be_read_is_passed_over(gateway: Gateway, engines: Any, tmp_path: Any) -> None:
+    """It is never asked without its key: that would only bring a 401 that is not the client's."""
+    locked, good = await engines("a"), await engines("b")
+    await gateway.use(upstream(locked, api_key_file=str(tmp_path / "missing")), upstream(good, weight=0))
+
+    async with gateway.post() as response:
+        assert response.status == 200
+
+    assert locked.seen == []
+    assert len(good.seen) == 1
+
+
 @pytest.mark.parametrize(
     "act",
     [

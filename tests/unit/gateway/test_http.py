@@ -103,6 +103,21 @@ async def test_the_body_limit_is_a_mebibyte(gateway: Gateway, engine: ScriptedEn
         assert response.status == 413
 
 
+async def test_a_client_that_leaves_while_it_sends_is_not_a_request(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """Half a body is nothing that was accepted, and no engine sees it."""
+    await gateway.use(upstream(engine))
+    _, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+    writer.write(b'POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{"model":')
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    async with gateway.post() as response:
+        assert response.status == 200
+    status = await gateway.status()
+    assert (status.accepted, status.ok) == (1, 1)
+    assert len(engine.seen) == 1
+
+
 async def test_an_unknown_model_lists_those_that_exist(gateway: Gateway, engine: ScriptedEngine) -> None:
     """The mistake and its cure in one message."""
     await gateway.use(upstream(engine))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.gateway.transcript import Transcript
 from tests.unit.gateway.conftest import Gateway, events, spoken, upstream
 from tests.unit.gateway.scripted import Act, ScriptedEngine
 
@@ -254,6 +255,53 @@ async def test_a_complete_stream_without_marker_gets_one(gateway: Gateway, engin
 
     assert events(await read(gateway))[-1] == "[DONE]"
     assert (await gateway.status()).ok == 1
+
+
+async def test_a_cut_after_the_last_word_is_no_loss(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """When everything was said, a connection that breaks before the marker breaks nothing."""
+    engine.then(Act(cut_after=8))
+    await gateway.use(upstream(engine))
+
+    text = await read(gateway)
+
+    assert spoken(text) == WHOLE
+    assert text.endswith("data: [DONE]\n\n")
+    assert (await gateway.status()).ok == 1
+
+
+async def test_an_error_that_blames_the_request_is_passed_on(gateway: Gateway, engines: Any) -> None:
+    """No other replica is bothered with a request that the engine calls wrong; nothing follows the error."""
+    engine, other = await engines("a"), await engines("b")
+    engine.then(Act(error_after=2, error_code=400))
+    await gateway.use(upstream(engine), upstream(other, weight=0), resume_streams=True)
+
+    found = events(await read(gateway))
+
+    assert found[-1] == {"error": {"message": "engine died", "code": 400}}
+    assert other.seen == []
+    assert (await gateway.status()).truncated == 1
+
+
+async def test_our_own_mistake_ends_a_stream_with_an_error(
+    gateway: Gateway, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even an unexpected failure inside does not leave a stream that just stops."""
+    gate = asyncio.Event()
+    engine.then(Act(gate=gate, gate_at=3))
+    await gateway.use(upstream(engine))
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with gateway.post(stream=True) as response:
+        first = await response.content.readany()
+        monkeypatch.setattr(Transcript, "read", broken)
+        gate.set()
+        found = events((first + await response.content.read()).decode())
+
+    assert found[-1]["error"]["code"] == "upstream_lost"
+    assert "[DONE]" not in found
+    assert (await gateway.status()).failed == 1
 
 
 async def test_a_client_that_leaves_a_stream_stops_it(gateway: Gateway, engine: ScriptedEngine) -> None:
