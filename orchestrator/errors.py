@@ -159,6 +159,13 @@ class LaunchTimedOut(ProviderError):
     code = "launch_timed_out"
 
 
+class MigrationAborted(ProviderError):
+    """A replacement failed requests, so the traffic went back to the replica that it was to replace."""
+
+    code = "aborted"
+    default_hint = "The old replica goes on serving; the replacement's log says why it failed."
+
+
 class NoCapacity(ProviderError):
     """The region has no room for this shape now; remembered, so that the next try goes elsewhere."""
 

@@ -7,17 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.codec import plan_from_json, to_plain
+from orchestrator.control.naming import intent_id
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.records import Operation, OperationKind, ServiceRecord
-from orchestrator.domain.replica import ENDED, Replica, ReplicaState
+from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.workload import workload_digest
-from orchestrator.planner.rollout import ABORTED, FULL_WEIGHT
+from orchestrator.errors import StalePlan
+from orchestrator.errors import StalePlan
+from orchestrator.planner.capacity import gave_up, never_served
+from orchestrator.planner.rollout import FULL_WEIGHT
 
 HOPELESS = frozenset({"engine_died", "engine_missing", "launch_timed_out", "disk_full", "provider_error"})
 """Launch failures that trying elsewhere does not cure, as long as nothing of this workload has ever served."""
 
 FURTHER_TRIES = 3
 """Launches that may fail during one deploy, beyond the wanted number, before it is given up."""
+
+_CAME_TO_NOTHING = frozenset({ReplicaState.FAILED, ReplicaState.LOST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,16 @@ def payload_of(plan: Plan, reason: str = "") -> str:
 
 
 def plan_in(operation: Operation) -> Plan:
-    """Read the confirmed plan back. Raises ``ValueError`` when there is none."""
-    return plan_from_json(json.dumps(json.loads(operation.payload_json)["plan"]))
+    """Read the confirmed plan back. Raises ``StalePlan`` when there is none that this version understands."""
+    try:
+        return plan_from_json(json.dumps(json.loads(operation.payload_json)["plan"]))
+    except (ValueError, LookupError, TypeError) as error:
+        message = f"the confirmed plan of {operation.id} cannot be read"
+        raise StalePlan(message) from error
 
 
 def is_done(operation: Operation, service: ServiceRecord, replicas: Sequence[Replica]) -> bool:
-    """Whether the world looks as the request wanted it."""
+    """Whether the world looks as the request wanted it, as far as the replicas tell."""
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
     if operation.kind is OperationKind.DOWN:
         return not open_ones
@@ -50,27 +60,53 @@ def is_done(operation: Operation, service: ServiceRecord, replicas: Sequence[Rep
 
 
 def failure_of(operation: Operation, service: ServiceRecord, replicas: Sequence[Replica]) -> Failure | None:
-    """Return why the request is beyond hope, if it is."""
-    mine = [r for r in replicas if r.created_at >= operation.created_at]
+    """Return why the request is beyond hope, if it is. It has begun."""
     if operation.kind is OperationKind.DEPLOY:
+        mine = [r for r in replicas if r.created_at >= operation.created_at]
         return _deploy_failure(service, mine, replicas)
     if operation.kind is OperationKind.MIGRATE:
-        moved = [r for r in mine if r.replaces]
-        broken = [r for r in moved if r.state is ReplicaState.FAILED or r.reason.startswith(ABORTED)]
-        if broken:
-            return _failure(broken[-1])
+        return _migration_failure(operation, replicas)
     return None
+
+
+def revision_to_restore(failed: Operation, requests: Sequence[Operation]) -> int | None:
+    """Return the newest revision that was deployed with success before this deploy, ``None`` without any.
+
+    ``requests`` are all of the service, in order of arrival: the n-th deploy made revision n. What was deployed before
+    the service was taken down is not wanted any more.
+    """
+    revision, good = 0, None
+    for request in requests:
+        if request.id == failed.id:
+            return good
+        if request.kind is OperationKind.DEPLOY:
+            revision += 1
+        if request.state is OperationState.DONE:
+            good = {OperationKind.DEPLOY: revision, OperationKind.DOWN: None}.get(request.kind, good)
+    return good
 
 
 def _deploy_failure(service: ServiceRecord, mine: Sequence[Replica], replicas: Sequence[Replica]) -> Failure | None:
     digest = workload_digest(service.spec)
-    failed = [r for r in mine if r.state is ReplicaState.FAILED and r.workload_digest == digest]
+    failed = [r for r in mine if r.workload_digest == digest and never_served(r)]
     if not failed:
         return None
     has_served = any(r.ready_at is not None for r in replicas if r.workload_digest == digest)
     last = max(failed, key=lambda r: (r.state_since, r.name))
-    hopeless = not has_served and _failure(last).code in HOPELESS
+    hopeless = not has_served and last.state is ReplicaState.FAILED and _failure(last).code in HOPELESS
     return _failure(last) if hopeless or len(failed) > FURTHER_TRIES else None
+
+
+def _migration_failure(operation: Operation, replicas: Sequence[Replica]) -> Failure | None:
+    """A move has failed when a replacement never took over, or when there was nothing to replace any more."""
+    actions = json.loads(operation.payload_json)["plan"]["actions"]
+    started = {intent_id(operation.id, a["slot"]) for a in actions if a["kind"] == ActionKind.MOVE.value}
+    mine = {r.intent_id: r for r in replicas if r.intent_id in started}
+    if len(mine) < len(started):
+        return Failure(StalePlan.code, "what was to be moved had changed before the move began; nothing was started")
+    living = {r.name for r in replicas if r.state in LIVE}
+    broken = [r for r in mine.values() if gave_up(r) or (r.state is ReplicaState.LOST and r.replaces in living)]
+    return _failure(broken[-1]) if broken else None
 
 
 def _failure(replica: Replica) -> Failure:
