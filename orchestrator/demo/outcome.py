@@ -94,8 +94,10 @@ class Outcome:
         return "\n".join(["", RULE, *(f"{name:<10} {text}" for name, text in rows), RULE])
 
     def _method(self) -> str:
-        details = "; ".join(self.account.method_details)
-        return f"{self.account.method.value}: {details}" if self.account.method is not None else "unknown"
+        if self.account.method is None:
+            return "unknown"
+        prefix = f"{self.account.method.value}: "
+        return prefix + "; ".join(d.removeprefix(prefix) for d in self.account.method_details)
 
 
 def _grams(grams: float | None) -> str:
