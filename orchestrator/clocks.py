@@ -121,8 +121,23 @@ def anchored(state_dir: Path, grid_start: Instant | None, rate: float) -> System
         pass
     finally:
         draft.unlink()
-    world = json.loads(file.read_text())
-    if {k: world[k] for k in wanted} != wanted:
-        message = f"{state_dir} replays {world['grid_start']} at rate {world['rate']}, not {wanted}"
+    found, clock = _read(file)
+    if found != wanted:
+        message = f"{state_dir} replays {found['grid_start']} at rate {found['rate']}, not {wanted}"
         raise InvalidSettings(message, hint="Use another GREENCTL_STATE_DIR for another world.")
-    return ReplayClock(parse_instant(world["grid_start"]), parse_instant(world["wall_start"]), float(world["rate"]))
+    return clock
+
+
+def _read(file: Path) -> tuple[dict[str, object], ReplayClock]:
+    """Return the world that an anchor names, and its clock. Raises ``InvalidSettings`` when it cannot be read."""
+    try:
+        world = json.loads(file.read_text())
+        clock = ReplayClock(
+            parse_instant(world["grid_start"]), parse_instant(world["wall_start"]), float(world["rate"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"{file} is damaged: {error!r}"
+        raise InvalidSettings(
+            message, hint="Use another GREENCTL_STATE_DIR; its history has no clock any more."
+        ) from error
+    return {"grid_start": world["grid_start"], "rate": world["rate"]}, clock
