@@ -60,7 +60,7 @@ def total(assessments: Sequence[Assessment]) -> Totals:
 
 def _sum(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
-    return sum(known) if len(known) == len(values) else None
+    return sum(known, 0.0) if len(known) == len(values) else None
 
 
 def frontier(assessments: Sequence[Assessment], count: int, rules: PlacementRules) -> tuple[FrontierPoint, ...]:
