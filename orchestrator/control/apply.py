@@ -45,7 +45,7 @@ class Applier:
                 if action.replica in living:
                     self.drain(living[action.replica], action.reason)
                 continue
-            if action.kind is ActionKind.MOVE and action.replica not in living:
+            if action.kind is ActionKind.MOVE and not _can_move(action, living, intent_id(cause, action.slot)):
                 continue
             taken = any(r.slot == action.slot and r.intent_id != intent_id(cause, action.slot) for r in living.values())
             if action.kind is ActionKind.LAUNCH and taken:
@@ -158,8 +158,9 @@ class Applier:
     async def _issue(self, replica: Replica, service: ServiceRecord, offer: Offer | None) -> None:
         """Say that the call is about to leave, then make it."""
         now = self._runtime.clock.now()
+        # Written before each try, not only the first: whoever lost the turn while he slept is stopped here.
+        self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)
         if replica.state is ReplicaState.PENDING:
-            self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)
             self._move(replica, ReplicaState.PROVISIONING, "asked of the provider")
         try:
             await self._provisioner(replica).launch(
@@ -182,8 +183,7 @@ class Applier:
         """Commit the termination, then ask for it; asked again every look until the provider says that it is gone."""
         now = self._runtime.clock.now()
         ending = termination_id(replica.intent_id)
-        known = {i.id for i in self._journal.intents(replica.service)}
-        if ending not in known:
+        if not any(i.id == ending for i in self._journal.intents(replica.service, open_only=True)):
             planned = Intent(
                 id=ending,
                 service=replica.service,
@@ -205,9 +205,13 @@ class Applier:
             self.event(EventKind.WARNING, f"{error.code}: {error.message}", replica.service, replica.name)
 
     def _confirm_end(self, replica: Replica) -> None:
-        ending = termination_id(replica.intent_id)
-        if any(i.id == ending for i in self._journal.intents(replica.service)):
-            self._journal.set_intent(ending, IntentState.CONFIRMED, self._runtime.clock.now())
+        """Close what was intended with a replica of which nothing is left."""
+        now = self._runtime.clock.now()
+        for intent in self._journal.intents(replica.service, open_only=True):
+            if intent.replica == replica.name:
+                ended = intent.kind is IntentKind.TERMINATE
+                detail = "" if ended else "ended before the provider had shown it"
+                self._journal.set_intent(intent.id, IntentState.CONFIRMED if ended else IntentState.FAILED, now, detail)
 
     # ── small parts ──────────────────────────────────────────────────────────────────────────────────
 
@@ -249,6 +253,12 @@ class Applier:
             replica=replica,
             detail_json=json.dumps(detail or {}),
         )
+
+
+def _can_move(action: Action, living: Mapping[str, Replica], intent: str) -> bool:
+    """Whether what is to be moved is still there, and nothing else is about to take its place."""
+    rivals = [r for r in living.values() if r.replaces == action.replica and r.intent_id != intent]
+    return action.replica in living and not rivals
 
 
 def _still_sold(offer: Offer | None, replica: Replica) -> Offer:

@@ -1,20 +1,24 @@
 """The loop: gather, decide, apply, for one service at a time, until everything is as it should be.
 
 Level-based: each look starts from what is recorded and what is seen, so that a look which was interrupted, repeated
-or skipped changes nothing but the time it takes.
+or skipped changes nothing but the time it takes. One service's trouble is not another's: a look that fails is repeated
+later, and meanwhile the others are looked at as always.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
 from orchestrator.control.metering import Meter
 from orchestrator.control.observe import Watch, gateway_status, observe
-from orchestrator.control.operations import failure_of, is_done, plan_in
+from orchestrator.control.operations import failure_of, is_done, plan_in, revision_to_restore
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.traffic import routes_for, same_routes, table_of
@@ -32,12 +36,33 @@ from orchestrator.domain.records import (
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRoutes
 from orchestrator.domain.time import HOUR
-from orchestrator.errors import GatewayUnavailable, NoFeasiblePlacement
+from orchestrator.errors import (
+    Conflict,
+    GatewayUnavailable,
+    GreenctlError,
+    LeaseHeld,
+    NoFeasiblePlacement,
+    PriceUnavailable,
+    StalePlan,
+)
 from orchestrator.planner.plan import plan
-from orchestrator.planner.rollout import RolloutView, next_steps
+from orchestrator.planner.rollout import RolloutView, StepKind, next_steps
 
 STAY_EVERY = HOUR
 """A repeated "stay" is recorded once per grid hour: it is a decision, not a heartbeat."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+"""How long a service whose look failed is left alone, doubled by each further failure."""
+
+MOST_DOUBLINGS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A service's looks have failed that often; the next one is at that second of ``Clock.monotonic``."""
+
+    failures: int
+    until: float
 
 
 class Controller:
@@ -51,20 +76,54 @@ class Controller:
         self._meter = Meter(runtime, journal, self._grid)
         self._watch = Watch()
         self._published: RoutingTable | None = None
+        self._least_version = 0
         self._routes: dict[str, ServiceRoutes] = {}
+        self._known_offers: dict[str, dict[str, Offer]] = {}
+        self._pauses: dict[str, Pause] = {}
         self._planned_at: dict[str, float] = {}
         self._sampled_at: float | None = None
 
     async def tick(self) -> None:
-        """Look at every service that is up or going down, then at the gateway."""
+        """Look at every service that is up, going down or asked for something, then at the gateway.
+
+        Raises the first error that a service's look ended with, after all have been looked at; ``LeaseHeld`` at once.
+        """
         status = await gateway_status(self._runtime)
         sample = self._due(self._sampled_at, self._runtime.tuning.sample_every.total_seconds())
-        for service in self._journal.services():
-            if service.state is not ServiceState.DOWN:
-                await self.reconcile(service.name, status, sample=sample)
+        asked = {o.service for o in self._journal.operations()}
+        services = [s for s in self._journal.services() if s.state is not ServiceState.DOWN or s.name in asked]
+        looks = [await self._try(s.name, status, sample=sample) for s in services]
         if sample:
             self._sampled_at = self._runtime.clock.monotonic()
-        await self._publish(status)
+        self._watch.forget_all_but(r.name for r in self._journal.replicas())
+        await self._publish(status, {s.name for s in services})
+        for error in looks:
+            if error is not None:
+                raise error
+
+    async def _try(self, name: str, status: GatewayStatus | None, *, sample: bool) -> Exception | None:
+        """Look at one service, unless its last look failed a moment ago; return the error instead of raising it."""
+        pause = self._pauses.get(name)
+        if pause is not None and self._runtime.clock.monotonic() < pause.until:
+            return None
+        try:
+            await self.reconcile(name, status, sample=sample)
+        except LeaseHeld:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the other services
+            failures = 0 if pause is None else pause.failures
+            seconds = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures, MOST_DOUBLINGS))
+            self._pauses[name] = Pause(failures + 1, self._runtime.clock.monotonic() + seconds)
+            if pause is None:
+                self._warn_of(error, name)
+            return error
+        self._pauses.pop(name, None)
+        return None
+
+    def _warn_of(self, error: Exception, service: str) -> None:
+        words = f"{error.code}: {error.message}" if isinstance(error, GreenctlError) else type(error).__name__
+        with suppress(GreenctlError):
+            self._applier.event(EventKind.WARNING, f"the last look failed and will be repeated: {words}", service)
 
     async def reconcile(self, name: str, status: GatewayStatus | None, *, sample: bool = False) -> None:
         """Bring one service a step nearer to what is wanted."""
@@ -72,79 +131,99 @@ class Controller:
         if service is None:
             return
         replicas = self._open_replicas(name)
-        offers = await self._offers(service, replicas)
+        sold = await self._sold(service)
+        offers = self._known_offers.get(name, {})
         seen = await observe(service, replicas, self._runtime, self._watch, status, self._published)
         if sample:
             await self._meter.sample(service, replicas, offers, status, self._watch)
-        traffic = {} if status is None else {u.replica: u for u in status.upstreams}
         view = RolloutView(
             spec=service.spec,
             replicas=replicas,
             observations=seen,
-            traffic=traffic,
+            traffic={} if status is None else {u.replica: u for u in status.upstreams},
             clock_rate=self._runtime.clock.rate,
             health_failures_until_lost=self._runtime.tuning.health_failures_until_lost,
+            taking_down=service.state is not ServiceState.ACTIVE,
         )
         by_name = {r.name: r for r in replicas}
-        for step in next_steps(view, self._runtime.clock.now()):
-            replica = by_name[step.replica]
-            await self._applier.step(step, replica, service, offers.get(replica.offer_id))
-        await self._operations_and_plan(service)
-        await self._refresh_routes(name)
-        self._watch.forget_all_but(r.name for s in self._journal.services() for r in self._open_replicas(s.name))
+        try:
+            for step in next_steps(view, self._runtime.clock.now()):
+                if step.kind is StepKind.ISSUE and sold is None:
+                    continue
+                replica = by_name[step.replica]
+                await self._applier.step(step, replica, service, (sold or {}).get(replica.offer_id))
+            await self._operations_and_plan(service)
+        finally:
+            # Whatever went wrong: what is known to be lost is routed to no longer.
+            await self._refresh_routes(name)
 
     # ── operations and plans ─────────────────────────────────────────────────────────────────────────
 
     async def _operations_and_plan(self, service: ServiceRecord) -> None:
         operation = next(iter(self._journal.operations(service.name)), None)
-        if operation is not None and operation.state is OperationState.QUEUED:
-            await self._begin(operation, service)
-            operation = self._journal.operation(operation.id)
-        current = self._journal.service(service.name) or service
+        quiet = False
         try:
-            await self._plan(current, operation)
+            if operation is not None and operation.state is OperationState.QUEUED:
+                await self._begin(operation, service)
+                operation = self._journal.operation(operation.id)
+            quiet = await self._plan(self._journal.service(service.name) or service, operation)
         except NoFeasiblePlacement as error:
             if operation is not None and operation.kind is OperationKind.DEPLOY:
-                self._fail(operation, current, error.code, f"{error.message} {error.hint()}")
+                self._fail(operation, service, error.code, f"{error.message} {error.hint()}")
                 return
-            await self._hold(current, error)
+            await self._hold(service, error)
+        except PriceUnavailable as error:
+            await self._hold(service, error)
+        current = self._journal.service(service.name) or service
         if operation is not None:
-            self._settle(operation, current)
+            self._settle(operation, current, quiet=quiet)
         self._finish_take_down(current)
 
     async def _begin(self, operation: Operation, service: ServiceRecord) -> None:
         """Start a request: exactly the plan that was confirmed, under names that a second beginning would repeat."""
         now = self._runtime.clock.now()
-        self._applier.event(EventKind.OPERATION, f"{operation.kind.value} begins", service.name)
         if operation.kind is OperationKind.DOWN:
+            self._applier.event(EventKind.OPERATION, "down begins", service.name)
             self._journal.set_service_state(service.name, ServiceState.GOING_DOWN, now)
         else:
-            confirmed = plan_in(operation)
+            try:
+                confirmed = plan_in(operation)
+            except ValueError as error:
+                self._fail(operation, service, StalePlan.code, f"the confirmed plan cannot be read: {error}")
+                return
             offers = await self._runtime.offers.offers(service.spec.resources, now)
             zones = {o.id: o.region.zone for o in offers}
-            self._journal.record_decision(confirmed.decision, await self._signals(service, offers))
-            self._applier.actions(confirmed, service, operation.id, zones)
+            signals = await self._signals(service, offers)
+            self._applier.event(EventKind.OPERATION, f"{operation.kind.value} begins", service.name)
+            self._journal.record_decision(confirmed.decision, signals)
+            if service.state is ServiceState.ACTIVE:
+                self._applier.actions(confirmed, service, operation.id, zones)
         self._journal.set_operation(operation.id, OperationState.RUNNING, now)
 
-    async def _plan(self, service: ServiceRecord, operation: Operation | None) -> None:
-        """Ask the planner, when it is time, and apply what it wants."""
-        started = operation is None or operation.state is not OperationState.QUEUED
+    async def _plan(self, service: ServiceRecord, operation: Operation | None) -> bool:
+        """Ask the planner, when it is time, and apply what it wants; return whether it was asked and wants nothing."""
+        if service.state is ServiceState.DOWN or (operation is not None and operation.state is OperationState.QUEUED):
+            return False
+        running = operation if operation is not None and operation.state is OperationState.RUNNING else None
+        replicas = self._all_replicas(service.name) if running is not None else ()
+        looks_done = running is not None and is_done(running, service, replicas)
         last = self._planned_at.get(service.name)
-        if not started or not self._due(last, self._runtime.tuning.plan_every.total_seconds()):
-            return
+        if not looks_done and not self._due(last, self._runtime.tuning.plan_every.total_seconds()):
+            return False
         self._planned_at[service.name] = self._runtime.clock.monotonic()
         now = self._runtime.clock.now()
-        if operation is not None and failure_of(operation, service, self._all_replicas(service.name)) is not None:
-            return
+        if running is not None and failure_of(running, service, replicas) is not None:
+            return False
         snapshot = await gather_snapshot(service.spec, service.spec_digest, self._runtime, self._grid, now)
         wanted = plan(snapshot, service.spec.policy, now)
-        if operation is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
-            return
+        if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
+            return True  # a voluntary move waits until the request is closed
         if self._worth_recording(wanted.decision, service):
             readings = tuple({c.offer.region.zone: c.now for c in snapshot.candidates}.values())
             self._journal.record_decision(wanted.decision, readings)
         zones = {c.offer.id: c.offer.region.zone for c in snapshot.candidates}
         self._applier.actions(wanted, service, wanted.decision.id, zones)
+        return not wanted.actions
 
     def _worth_recording(self, decision: Decision, service: ServiceRecord) -> bool:
         if decision.kind not in {DecisionKind.STAY, DecisionKind.HOLD}:
@@ -154,8 +233,8 @@ class Controller:
             return False
         return last is None or last.kind is not DecisionKind.STAY or decision.at - last.at >= STAY_EVERY
 
-    async def _hold(self, service: ServiceRecord, error: NoFeasiblePlacement) -> None:
-        """Nothing fits now: say so once, keep what runs, ask again."""
+    async def _hold(self, service: ServiceRecord, error: NoFeasiblePlacement | PriceUnavailable) -> None:
+        """Nothing can be decided now: say so once, keep what runs, ask again."""
         now = self._runtime.clock.now()
         last = next(iter(self._journal.decisions(service.name, limit=1)), None)
         if last is not None and last.kind is DecisionKind.HOLD and now - last.at < STAY_EVERY:
@@ -174,8 +253,11 @@ class Controller:
         self._journal.record_decision(decision, ())
         self._applier.event(EventKind.WARNING, f"{error.code}: {error.message} {error.hint()}", service.name)
 
-    def _settle(self, operation: Operation, service: ServiceRecord) -> None:
-        """Close a request that is done, or give up one that cannot be."""
+    def _settle(self, operation: Operation, service: ServiceRecord, *, quiet: bool) -> None:
+        """Close a request that is done, or give up one that cannot be.
+
+        A deploy is done when the planner, asked about what there is now, wants nothing more (``quiet``).
+        """
         fresh = self._journal.operation(operation.id) or operation
         if fresh.state is not OperationState.RUNNING:
             return
@@ -183,7 +265,9 @@ class Controller:
         failure = failure_of(fresh, service, replicas)
         if failure is not None:
             self._fail(fresh, service, failure.code, failure.message)
-        elif is_done(fresh, service, replicas) and self._routed(service):
+            return
+        settled = is_done(fresh, service, replicas) and (quiet or fresh.kind is not OperationKind.DEPLOY)
+        if settled and self._routed(service):
             now = self._runtime.clock.now()
             self._journal.set_operation(fresh.id, OperationState.DONE, now)
             self._applier.event(EventKind.OPERATION, f"{fresh.kind.value} done", service.name)
@@ -195,17 +279,23 @@ class Controller:
         return ready <= told
 
     def _fail(self, operation: Operation, service: ServiceRecord, code: str, message: str) -> None:
-        """Give up: what this request started is taken back, what served before goes on serving."""
+        """Give up: what this request started and what does not serve yet is taken back.
+
+        The last good revision is wanted again. What serves goes on serving; where it is not what that revision wants,
+        the planner replaces it without a gap. Without such a revision nothing of the service stays.
+        """
         now = self._runtime.clock.now()
-        replicas = self._open_replicas(service.name)
         if operation.kind is OperationKind.DEPLOY:
-            older = [r for r in replicas if r.revision < service.revision and r.state is ReplicaState.READY]
-            if older:
-                self._journal.restore_revision(service.name, older[0].revision, now)
-            else:
+            replicas = self._open_replicas(service.name)
+            serving = {r.name for r in replicas if r.state is ReplicaState.READY}
+            good = revision_to_restore(operation, self._journal.operations(service.name, open_only=False))
+            if good is None:
                 self._journal.set_service_state(service.name, ServiceState.GOING_DOWN, now)
+            else:
+                self._journal.restore_revision(service.name, good, now)
             for replica in replicas:
-                if replica.state in LIVE and replica.revision == service.revision:
+                may_go = replica.state is not ReplicaState.READY or replica.replaces in serving
+                if replica.state in LIVE and replica.revision == service.revision and may_go:
                     self._applier.drain(replica, f"taken back: {code}")
         self._journal.set_operation(operation.id, OperationState.FAILED, now, error_code=code, error=message)
         self._applier.event(EventKind.OPERATION, f"{operation.kind.value} failed: {code}: {message}", service.name)
@@ -230,26 +320,49 @@ class Controller:
             self._routes.pop(name, None)
             return
         replicas = self._open_replicas(name)
+        if self._unseen(replicas):
+            return
         grid = await self._readings(service, replicas)
         keys = self._runtime.client_keys_sha256
         self._routes[name] = routes_for(service, replicas, self._watch.instances, grid, keys)
 
-    async def _publish(self, status: GatewayStatus | None) -> None:
-        """Tell the gateway what is new, or everything when it has lost its memory."""
-        if status is None:
+    def _unseen(self, replicas: Sequence[Replica]) -> bool:
+        """Whether a replica that serves was not seen yet since we started, although its provider can be asked.
+
+        The key to its engine is known from its provider only, so its routes would lock the gateway out.
+        """
+        serving = (r for r in replicas if r.state in {ReplicaState.READY, ReplicaState.DRAINING})
+        return any(
+            r.name not in self._watch.instances and r.region.partition("/")[0] in self._runtime.provisioners
+            for r in serving
+        )
+
+    async def _publish(self, status: GatewayStatus | None, services: AbstractSet[str]) -> None:
+        """Tell the gateway what is new, or everything when it has lost its memory.
+
+        Before every service has been seen once, a table would lack some: the gateway keeps the one it has.
+        """
+        if status is None or not services <= self._routes.keys() | self._down(services):
             return
-        services = tuple(self._routes[n] for n in sorted(self._routes))
+        routes = tuple(self._routes[n] for n in sorted(self._routes))
         lags = self._published is not None and status.applied_version < self._published.version
-        if same_routes(self._published, services) and not lags:
+        if same_routes(self._published, routes) and not lags:
             return
         # A gateway that kept its table while our database was set back refuses anything that looks older.
-        version = max(self._journal.next_routing_version(), status.applied_version + 1)
-        table = table_of(services, version, self._runtime.clock.now())
+        version = max(self._journal.next_routing_version(), status.applied_version + 1, self._least_version)
+        table = table_of(routes, version, self._runtime.clock.now())
         try:
             await self._runtime.gateway.publish(table)
         except GatewayUnavailable:
             return
+        except Conflict:
+            # One of several gateway processes has a table far ahead of the others'.
+            self._least_version = 2 * version
+            return
         self._published = table
+
+    def _down(self, services: AbstractSet[str]) -> set[str]:
+        return {s.name for s in self._journal.services() if s.name in services and s.state is ServiceState.DOWN}
 
     # ── small parts ──────────────────────────────────────────────────────────────────────────────────
 
@@ -262,10 +375,16 @@ class Controller:
     def _all_replicas(self, name: str) -> tuple[Replica, ...]:
         return tuple(self._journal.replicas(name, ended=True))
 
-    async def _offers(self, service: ServiceRecord, replicas: Sequence[Replica]) -> Mapping[str, Offer]:
-        del replicas
-        now = self._runtime.clock.now()
-        return {o.id: o for o in await self._runtime.offers.offers(service.spec.resources, now)}
+    async def _sold(self, service: ServiceRecord) -> Mapping[str, Offer] | None:
+        """Return what is sold now, by id; ``None`` while the price list cannot be read."""
+        try:
+            found = await self._runtime.offers.offers(service.spec.resources, self._runtime.clock.now())
+        except PriceUnavailable:
+            return None
+        sold = {o.id: o for o in found}
+        # What is sold no longer may still run: its power model and its PUE go on counting.
+        self._known_offers.setdefault(service.name, {}).update(sold)
+        return sold
 
     async def _readings(self, service: ServiceRecord, replicas: Sequence[Replica]) -> dict[str, Reading]:
         zones = sorted({r.zone for r in replicas if r.zone is not None})

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from orchestrator.control.ports import EngineLoad, Instance, Phase
 from orchestrator.control.runtime import Runtime
-from orchestrator.control.traffic import routes_nothing_new_to
+from orchestrator.control.traffic import weight_in
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, RoutingTable
 from orchestrator.errors import GatewayUnavailable, ProviderError
 from orchestrator.planner.rollout import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What every gateway has confirmed about one replica, and since when (``Clock.monotonic``)."""
+
+    weight: int | None
+    since: float
 
 
 @dataclass(slots=True)
@@ -23,11 +32,12 @@ class Watch:
     unhealthy: dict[str, int] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
     loads: dict[str, EngineLoad] = field(default_factory=dict)
+    told: dict[str, Told] = field(default_factory=dict)
 
     def forget_all_but(self, names: Iterable[str]) -> None:
         """Drop what is remembered of replicas that are gone."""
         kept = set(names)
-        for memory in (self.unhealthy, self.instances, self.loads):
+        for memory in (self.unhealthy, self.instances, self.loads, self.told):
             for name in set(memory) - kept:
                 memory.pop(name, None)
 
@@ -51,23 +61,33 @@ async def observe(
     """Look at every replica that is not finally done with, all at once."""
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
     seen = await asyncio.gather(*(_one(service, r, runtime, watch) for r in open_ones))
-    confirmed = status is not None and published is not None and status.applied_version >= published.version
     found = {}
     for replica, look in zip(open_ones, seen, strict=True):
-        in_flight = None if status is None else status.upstream(replica.name).in_flight
-        routed_away = confirmed and routes_nothing_new_to(published, replica.name)
-        found[replica.name] = Observation(
-            exists=look.exists,
-            failed=look.failed,
-            endpoint=look.endpoint,
-            serves=look.serves,
-            unhealthy_times=look.unhealthy_times,
-            routed_away=routed_away,
-            in_flight=in_flight,
-            engine_busy=look.engine_busy,
-            exit_detail=look.exit_detail,
+        told = _told(replica.name, runtime, watch, status, published)
+        found[replica.name] = replace(
+            look,
+            told_weight=None if told is None else told.weight,
+            routed_away=told is not None and told.weight is None,
+            told_for=timedelta(seconds=0.0 if told is None else runtime.clock.monotonic() - told.since),
+            in_flight=None if status is None else status.upstream(replica.name).in_flight,
         )
     return found
+
+
+def _told(
+    name: str, runtime: Runtime, watch: Watch, status: GatewayStatus | None, published: RoutingTable | None
+) -> Told | None:
+    """Return what the gateway is known to do with a replica; ``None`` while it is not known to have our last table."""
+    if status is None or published is None:
+        return None
+    if status.applied_version < published.version:
+        watch.told.pop(name, None)
+        return None
+    weight = weight_in(published, name)
+    before = watch.told.get(name)
+    if before is None or before.weight != weight:
+        watch.told[name] = Told(weight, runtime.clock.monotonic())
+    return watch.told[name]
 
 
 async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch: Watch) -> Observation:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from orchestrator.codec import plan_from_json, to_plain
 from orchestrator.control.naming import intent_id
 from orchestrator.domain.plan import Plan
-from orchestrator.domain.records import Operation, OperationKind, ServiceRecord
+from orchestrator.domain.records import Operation, OperationKind, OperationState, ServiceRecord
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.workload import workload_digest
-from orchestrator.errors import StalePlan
 from orchestrator.errors import StalePlan
 from orchestrator.planner.capacity import gave_up, never_served
 from orchestrator.planner.rollout import FULL_WEIGHT
@@ -22,8 +21,6 @@ HOPELESS = frozenset({"engine_died", "engine_missing", "launch_timed_out", "disk
 
 FURTHER_TRIES = 3
 """Launches that may fail during one deploy, beyond the wanted number, before it is given up."""
-
-_CAME_TO_NOTHING = frozenset({ReplicaState.FAILED, ReplicaState.LOST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +37,12 @@ def payload_of(plan: Plan, reason: str = "") -> str:
 
 
 def plan_in(operation: Operation) -> Plan:
-    """Read the confirmed plan back. Raises ``StalePlan`` when there is none that this version understands."""
+    """Read the confirmed plan back. Raises ``ValueError`` when there is none that this version understands."""
     try:
         return plan_from_json(json.dumps(json.loads(operation.payload_json)["plan"]))
-    except (ValueError, LookupError, TypeError) as error:
-        message = f"the confirmed plan of {operation.id} cannot be read"
-        raise StalePlan(message) from error
+    except (LookupError, TypeError) as error:
+        message = f"the payload of {operation.id} holds no plan"
+        raise ValueError(message) from error
 
 
 def is_done(operation: Operation, service: ServiceRecord, replicas: Sequence[Replica]) -> bool:
@@ -98,14 +95,12 @@ def _deploy_failure(service: ServiceRecord, mine: Sequence[Replica], replicas: S
 
 
 def _migration_failure(operation: Operation, replicas: Sequence[Replica]) -> Failure | None:
-    """A move has failed when a replacement never took over, or when there was nothing to replace any more."""
-    actions = json.loads(operation.payload_json)["plan"]["actions"]
-    started = {intent_id(operation.id, a["slot"]) for a in actions if a["kind"] == ActionKind.MOVE.value}
-    mine = {r.intent_id: r for r in replicas if r.intent_id in started}
-    if len(mine) < len(started):
+    """A move has failed when the replacement did not take over, or when there was nothing to replace any more."""
+    mine = [r for r in replicas if r.intent_id == intent_id(operation.id, r.slot)]
+    if not mine:
         return Failure(StalePlan.code, "what was to be moved had changed before the move began; nothing was started")
     living = {r.name for r in replicas if r.state in LIVE}
-    broken = [r for r in mine.values() if gave_up(r) or (r.state is ReplicaState.LOST and r.replaces in living)]
+    broken = [r for r in mine if gave_up(r) or (r.state is ReplicaState.LOST and r.replaces in living)]
     return _failure(broken[-1]) if broken else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
 from orchestrator.control.requests import known_service
@@ -19,7 +21,8 @@ async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime) 
     """
     now = runtime.clock.now()
     snapshot = await gather_snapshot(spec, spec_digest, runtime, GridReader(runtime.carbon), now)
-    wanted = plan(snapshot, spec.policy, now, actor="deploy")
+    # A deploy brings back what is going down.
+    wanted = plan(replace(snapshot, taking_down=False), spec.policy, now, actor="deploy")
     bought = {a.region.partition("/")[0] for a in wanted.actions if a.kind is not ActionKind.RETIRE}
     for provider in sorted(bought):
         await runtime.provisioners[provider].preflight(spec.model)

@@ -65,8 +65,7 @@ def table_of(services: tuple[ServiceRoutes, ...], version: int, now: Instant) ->
     return RoutingTable(version, now, services)
 
 
-def routes_nothing_new_to(table: RoutingTable | None, replica: str) -> bool:
-    """Whether, under this table, no new request can reach the replica."""
-    if table is None:
-        return False
-    return all(u.draining for s in table.services for u in s.upstreams if u.replica == replica)
+def weight_in(table: RoutingTable, replica: str) -> int | None:
+    """Return the weight by which new requests reach the replica under this table, ``None`` when none can."""
+    found = (u for s in table.services for u in s.upstreams if u.replica == replica)
+    return next((u.weight for u in found if not u.draining), None)

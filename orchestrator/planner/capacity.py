@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.time import Instant
-from orchestrator.planner.rollout import ABORTED
+from orchestrator.planner.rollout import ABORTED, FULL_WEIGHT
 
 FIRST_PAUSE = timedelta(minutes=2)
 LONGEST_PAUSE = timedelta(hours=2)
@@ -50,6 +50,17 @@ def avoided(replicas: Iterable[Replica], now: Instant, clock_rate: float) -> dic
     return found
 
 
+def never_served(replica: Replica) -> bool:
+    """Whether its start came to nothing. A loss after it served is bad luck."""
+    return replica.state in {ReplicaState.FAILED, ReplicaState.LOST} and replica.ready_at is None
+
+
+def gave_up(replica: Replica) -> bool:
+    """Whether it ended, or is ending, before all of its traffic had been given to it."""
+    is_lost_early = replica.state is ReplicaState.LOST and replica.weight_percent < FULL_WEIGHT
+    return _has_failed(replica) or is_lost_early
+
+
 def _failures_since_success(own: list[Replica]) -> list[Replica]:
     failed = [r for r in own if _has_failed(r)]
     good = [r.ready_at for r in own if r.ready_at is not None and r not in failed]
@@ -57,7 +68,5 @@ def _failures_since_success(own: list[Replica]) -> list[Replica]:
 
 
 def _has_failed(replica: Replica) -> bool:
-    """Whether its start came to nothing, or its move was taken back. A loss after it served is bad luck."""
-    if replica.reason.startswith(ABORTED):
-        return True
-    return replica.state in {ReplicaState.FAILED, ReplicaState.LOST} and replica.ready_at is None
+    """Whether its start came to nothing, or its move was taken back."""
+    return replica.reason.startswith(ABORTED) or never_served(replica)

@@ -3,7 +3,9 @@
 Make before break: launch, healthy, one real completion, shift weight in steps, drain, terminate. A failure on the way
 goes back one step: an aborted replacement drains, and the replica that it was to replace keeps the traffic.
 Nothing is terminated while it may still serve: the gateway has confirmed that it sends nothing more and that nothing is
-in flight, or the drain limit is over.
+in flight, or has had the whole drain limit since it confirmed that. Nor does a replacement get a larger share, or the
+old replica leave, before the gateway has confirmed the share before: a gateway that cannot be told anything keeps what
+it knows.
 """
 
 from __future__ import annotations
@@ -53,8 +55,10 @@ class Observation:
     """What was seen of one replica just now; ``None`` means that nothing could be learnt.
 
     ``exists`` is the provider's word, ``failed`` that it ended by itself, ``serves`` that a real completion came back,
-    ``unhealthy_times`` how often in a row the health route failed, ``routed_away`` that every gateway has confirmed a
-    table without it, ``in_flight`` the gateway's count, ``engine_busy`` the engine's own count of requests.
+    ``unhealthy_times`` how often in a row the health route failed, ``in_flight`` the gateway's count, ``engine_busy``
+    the engine's own count of requests. ``told_weight``: the weight in the table that every gateway has confirmed, where
+    it is for new requests. ``routed_away``: the confirmed table has none for it. ``told_for``: how long either has
+    been confirmed without a change, physical time.
     """
 
     exists: bool | None
@@ -66,11 +70,16 @@ class Observation:
     in_flight: int | None = None
     engine_busy: int | None = None
     exit_detail: str = ""
+    told_weight: int | None = None
+    told_for: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutView:
-    """What the steps depend on. ``clock_rate`` turns grid time between two records into physical time."""
+    """What the steps depend on. ``clock_rate`` turns grid time between two records into physical time.
+
+    ``taking_down``: nothing of the service shall be left, so nobody is waited for longer than the drain limit.
+    """
 
     spec: ServiceSpec
     replicas: tuple[Replica, ...]
@@ -78,18 +87,23 @@ class RolloutView:
     traffic: Mapping[str, UpstreamStatus]
     clock_rate: float
     health_failures_until_lost: int = 3
+    taking_down: bool = False
 
 
 def next_steps(view: RolloutView, now: Instant) -> tuple[Step, ...]:
     """Return at most one step per replica, in the order of slots; applying them and asking again converges."""
     by_name = {r.name: r for r in view.replicas}
     ordered = sorted(view.replicas, key=lambda r: (r.slot, r.created_at, r.name))
-    steps = []
+    steps: dict[str, Step] = {}
     for replica in ordered:
         step = next(_steps_for(replica, by_name, view, now), None)
         if step is not None:
-            steps.append(step)
-    return tuple(steps)
+            # A replacement may ask for the end of a replica that has a step of its own: what was seen of it counts.
+            if step.replica == replica.name:
+                steps[step.replica] = step
+            else:
+                steps.setdefault(step.replica, step)
+    return tuple(steps.values())
 
 
 def _physical(since: Instant, now: Instant, view: RolloutView) -> timedelta:
@@ -100,11 +114,12 @@ def _steps_for(replica: Replica, by_name: Mapping[str, Replica], view: RolloutVi
     seen = view.observations.get(replica.name, Observation(exists=None))
     match replica.state:
         case ReplicaState.PENDING:
-            yield Step(StepKind.ISSUE, replica.name)
+            if not view.taking_down:
+                yield Step(StepKind.ISSUE, replica.name)
         case ReplicaState.PROVISIONING | ReplicaState.STARTING:
             yield from _starting(replica, seen, view, now)
         case ReplicaState.READY:
-            yield from _ready(replica, seen, by_name, view, now)
+            yield from _ready(replica, seen, by_name, view)
         case ReplicaState.DRAINING:
             yield from _draining(replica, seen, view, now)
         case _:
@@ -131,9 +146,7 @@ def _starting(replica: Replica, seen: Observation, view: RolloutView, now: Insta
         yield Step(StepKind.SEEN, replica.name, endpoint=seen.endpoint)
 
 
-def _ready(
-    replica: Replica, seen: Observation, by_name: Mapping[str, Replica], view: RolloutView, now: Instant
-) -> Iterator[Step]:
+def _ready(replica: Replica, seen: Observation, by_name: Mapping[str, Replica], view: RolloutView) -> Iterator[Step]:
     if seen.exists is False or seen.failed:
         yield Step(StepKind.LOST, replica.name, seen.exit_detail or "its process is gone")
         return
@@ -145,10 +158,10 @@ def _ready(
         if replica.weight_percent < FULL_WEIGHT:
             yield Step(StepKind.WEIGHT, replica.name, weight_percent=FULL_WEIGHT)
         return
-    yield from _canary(replica, seen, old, view, now)
+    yield from _canary(replica, seen, old, view)
 
 
-def _canary(replica: Replica, seen: Observation, old: Replica, view: RolloutView, now: Instant) -> Iterator[Step]:
+def _canary(replica: Replica, seen: Observation, old: Replica, view: RolloutView) -> Iterator[Step]:
     """Shift the weight from the old replica to its replacement step by step, or take it back on errors."""
     rules = view.spec.migration
     trouble = _trouble(view.traffic.get(replica.name), rules)
@@ -157,11 +170,12 @@ def _canary(replica: Replica, seen: Observation, old: Replica, view: RolloutView
         return
     if not seen.exists or seen.unhealthy_times:
         return  # no step forward on no or bad news of the replacement
+    if seen.told_weight != replica.weight_percent:
+        return
     if replica.weight_percent == 0:
         yield Step(StepKind.WEIGHT, replica.name, weight_percent=rules.canary_percent[0])
         return
-    since = replica.weight_since or replica.state_since
-    if _physical(since, now, view) < rules.canary_hold:
+    if seen.told_for < rules.canary_hold:
         return
     later = [p for p in rules.canary_percent if p > replica.weight_percent]
     if later:
@@ -183,14 +197,13 @@ def _trouble(traffic: UpstreamStatus | None, rules: MigrationRules) -> str:
 def _draining(replica: Replica, seen: Observation, view: RolloutView, now: Instant) -> Iterator[Step]:
     if seen.exists is False:
         yield Step(StepKind.ENDED, replica.name, replica.reason)
-        return
-    over_time = _physical(replica.state_since, now, view) > view.spec.migration.drain
-    idle = seen.routed_away and seen.in_flight == 0 and seen.engine_busy in (0, None)
-    if idle:
-        yield Step(StepKind.TERMINATE, replica.name, "nothing in flight")
     elif seen.failed:
         yield Step(StepKind.TERMINATE, replica.name, "it ended by itself")
-    elif over_time:
+    elif replica.ready_at is None:
+        yield Step(StepKind.TERMINATE, replica.name, "it never served")
+    elif seen.routed_away and seen.in_flight == 0 and seen.engine_busy in (0, None):
+        yield Step(StepKind.TERMINATE, replica.name, "nothing in flight")
+    elif _waited_enough(replica, seen, view, now):
         left = "an unknown number of" if seen.in_flight is None else str(seen.in_flight)
         yield Step(StepKind.TERMINATE, replica.name, f"drain limit over with {left} requests in flight")
 
@@ -205,10 +218,22 @@ def _after_the_end(replica: Replica, seen: Observation, view: RolloutView, now: 
     if seen.exists is False:
         yield Step(StepKind.CLEAN_UP, replica.name)
         return
-    over_time = _physical(replica.state_since, now, view) > view.spec.migration.drain
-    may_serve = replica.ready_at is not None and not seen.failed and seen.in_flight != 0
-    if seen.exists and (over_time or not may_serve):
+    idle = seen.routed_away and seen.in_flight == 0
+    may_serve = replica.ready_at is not None and not seen.failed and not idle
+    if seen.exists and (not may_serve or _waited_enough(replica, seen, view, now)):
         yield Step(StepKind.TERMINATE, replica.name, "left over after its end")
+
+
+def _waited_enough(replica: Replica, seen: Observation, view: RolloutView, now: Instant) -> bool:
+    """Whether the drain limit is over: it runs from the moment at which the gateway is known to send nothing new.
+
+    A gateway that cannot be asked may still send requests there, and has nothing else to send them to. Only the end of
+    the whole service does not wait for it.
+    """
+    limit = view.spec.migration.drain
+    if seen.routed_away:
+        return seen.told_for > limit
+    return view.taking_down and _physical(replica.state_since, now, view) > limit
 
 
 def weight_of(replica: Replica, replicas: Sequence[Replica]) -> int:

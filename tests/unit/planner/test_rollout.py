@@ -154,9 +154,10 @@ class TestShifting:
     def next(
         self, fresh: Replica, seen: Observation = WELL, traffic: UpstreamStatus | None = None
     ) -> list[tuple[StepKind, str, int]]:
-        """Ask for the next steps of both."""
+        """Ask for the next steps of both; the gateway knows of the new one's weight since it has it."""
         counted = {} if traffic is None else {"new": traffic}
-        found = steps([self.OLD, fresh], {"old": WELL, "new": seen}, traffic=counted)
+        told = replace(seen, told_weight=fresh.weight_percent, told_for=NOON - (fresh.weight_since or NOON))
+        found = steps([self.OLD, fresh], {"old": WELL, "new": told}, traffic=counted)
         return [(s.kind, s.replica, s.weight_percent) for s in found]
 
     def test_the_steps_are_those_of_the_spec(self) -> None:
@@ -171,6 +172,24 @@ class TestShifting:
         assert self.next(self.fresh(10, 4 * SECOND)) == []
         assert self.next(self.fresh(100, 4 * SECOND)) == []
         assert self.next(self.fresh(10, 5 * SECOND)) == [(StepKind.WEIGHT, "new", 50)]
+
+    @pytest.mark.parametrize("weight", [0, 10, 50, 100])
+    @pytest.mark.parametrize("told", [None, 5, 99], ids=["silent", "behind", "ahead"])
+    def test_no_step_before_the_gateway_has_confirmed_the_one_before(self, weight: int, told: int | None) -> None:
+        """A gateway that was not told cannot have tried the new one, and must not be left without the old one."""
+        seen = replace(WELL, told_weight=told, told_for=MINUTE)
+        assert steps([self.OLD, self.fresh(weight)], {"old": WELL, "new": seen}) == []
+
+    def test_a_step_is_held_from_the_moment_at_which_the_gateway_knew(self) -> None:
+        """Time in which nobody could be told is no trial."""
+        seen = replace(WELL, told_weight=10, told_for=4 * SECOND)
+        assert steps([self.OLD, self.fresh(10, 60 * MINUTE)], {"old": WELL, "new": seen}) == []
+
+    def test_what_is_seen_of_the_old_one_counts_more_than_what_is_planned_for_it(self) -> None:
+        """It dies in the very look in which it was to be drained: it is lost, and the look goes on."""
+        seen = replace(WELL, told_weight=100, told_for=MINUTE)
+        found = steps([self.OLD, self.fresh(100)], {"old": GONE, "new": seen})
+        assert [(s.kind, s.replica) for s in found] == [(StepKind.LOST, "old")]
 
     def test_the_old_one_never_leaves_before_all_the_weight_has_moved(self) -> None:
         """At no weight below 100 is it drained."""
@@ -232,7 +251,8 @@ class TestShifting:
         spec = service_spec(migration=MigrationRules(canary_percent=percent))
         weight, seen = 0, []
         for _ in range(9):
-            (found,) = steps([self.OLD, self.fresh(weight)], {"old": WELL, "new": WELL}, spec=spec)
+            told = replace(WELL, told_weight=weight, told_for=MINUTE)
+            (found,) = steps([self.OLD, self.fresh(weight)], {"old": WELL, "new": told}, spec=spec)
             seen.append(found)
             weight = found.weight_percent
             if found.kind is StepKind.DRAIN:
@@ -278,34 +298,46 @@ class TestLeaving:
     @pytest.mark.parametrize(
         "seen",
         [
-            replace(AWAY, routed_away=False),
             replace(AWAY, in_flight=1),
             replace(AWAY, in_flight=None),
             replace(AWAY, engine_busy=1),
             replace(AWAY, exists=None, in_flight=3),
         ],
-        ids=["still-routed", "in-flight", "gateway-silent", "engine-busy", "provider-silent"],
+        ids=["in-flight", "nobody-counts", "engine-busy", "provider-silent"],
     )
     def test_until_then_it_has_its_time(self, seen: Observation) -> None:
-        """Not a second before the drain limit, and right after it."""
+        """Not a second before the drain limit, and right after it, from when the gateway sent nothing new."""
         limit = service_spec().migration.drain
+        long_ago = replace(self.LEAVING, state_since=NOON - 10 * limit)
+        assert kind(long_ago, replace(seen, told_for=limit)) is None
+        assert kind(long_ago, replace(seen, told_for=limit + SECOND)) is StepKind.TERMINATE
+
+    @pytest.mark.parametrize("in_flight", [0, 3, None])
+    def test_while_the_gateway_may_send_more_it_stays(self, in_flight: int | None) -> None:
+        """A gateway that cannot be told anything may know of nobody else."""
+        ages_ago = replace(self.LEAVING, state_since=NOON - 60 * MINUTE)
+        assert kind(ages_ago, replace(AWAY, routed_away=False, in_flight=in_flight)) is None
+
+    def test_the_end_of_the_service_waits_for_no_gateway(self) -> None:
+        """Nobody shall serve any more: past the drain limit what is left is ended, whoever knows of it."""
+        limit, silent = service_spec().migration.drain, replace(AWAY, routed_away=False, in_flight=None)
+        view = RolloutView(service_spec(), (), {self.LEAVING.name: silent}, {}, 1.0, taking_down=True)
         at_limit = replace(self.LEAVING, state_since=NOON - limit)
         over_limit = replace(self.LEAVING, state_since=NOON - limit - SECOND)
-        assert kind(at_limit, seen) is None
-        assert kind(over_limit, seen) is StepKind.TERMINATE
+        assert next_steps(replace(view, replicas=(at_limit,)), NOON) == ()
+        assert [s.kind for s in next_steps(replace(view, replicas=(over_limit,)), NOON)] == [StepKind.TERMINATE]
+
+    def test_one_that_never_served_waits_for_nobody(self) -> None:
+        """No request can be on it."""
+        never = replace(self.LEAVING, ready_at=None)
+        assert kind(never, replace(AWAY, routed_away=False, in_flight=None)) is StepKind.TERMINATE
 
     def test_what_is_cut_off_is_counted(self) -> None:
         """The reason says how many requests a drain limit cost, or that nobody knows."""
-        over = replace(self.LEAVING, state_since=NOON - 10 * MINUTE)
         for in_flight, words in ((4, "with 4 requests"), (None, "an unknown number of requests")):
-            found = step(over, replace(AWAY, in_flight=in_flight))
+            found = step(self.LEAVING, replace(AWAY, in_flight=in_flight, told_for=10 * MINUTE))
             assert found is not None
             assert words in found.reason
-
-    def test_the_drain_limit_is_physical(self) -> None:
-        """At clock rate 60 two minutes of draining are two hours on the grid."""
-        leaving = replace(self.LEAVING, state_since=NOON - 60 * MINUTE)
-        assert step(leaving, replace(AWAY, in_flight=1), clock_rate=60.0) is None
 
     def test_one_that_died_meanwhile_needs_no_time(self) -> None:
         """Whatever it had in flight is gone with it."""
@@ -331,12 +363,17 @@ class TestAfterTheEnd:
     def test_a_lost_one_may_still_hold_streams(self) -> None:
         """Lost by its health route alone: it gets the time of a drain."""
         lost = replica(SE, 0, ReplicaState.LOST, up_for=MINUTE, ready_at=NOON - 30 * MINUTE)
-        assert kind(lost, Observation(exists=True, in_flight=2)) is None
-        assert kind(lost, Observation(exists=True, in_flight=None)) is None
-        assert kind(lost, Observation(exists=True, in_flight=0)) is StepKind.TERMINATE
-        assert kind(lost, Observation(exists=True, in_flight=2, failed=True)) is StepKind.TERMINATE
-        late = replace(lost, state_since=NOON - 3 * MINUTE)
-        assert kind(late, Observation(exists=True, in_flight=2)) is StepKind.TERMINATE
+        away = Observation(exists=True, routed_away=True)
+        assert kind(lost, replace(away, in_flight=2)) is None
+        assert kind(lost, replace(away, in_flight=None)) is None
+        assert kind(lost, replace(away, in_flight=0)) is StepKind.TERMINATE
+        assert kind(lost, replace(away, in_flight=2, failed=True)) is StepKind.TERMINATE
+        assert kind(lost, replace(away, in_flight=2, told_for=3 * MINUTE)) is StepKind.TERMINATE
+
+    def test_a_lost_one_stays_while_the_gateway_may_send_more(self) -> None:
+        """Nothing in flight now says nothing about the next second."""
+        lost = replica(SE, 0, ReplicaState.LOST, up_for=60 * MINUTE, ready_at=NOON - 90 * MINUTE)
+        assert kind(lost, Observation(exists=True, in_flight=0)) is None
 
     @pytest.mark.parametrize("state", sorted(ENDED), ids=lambda state: str(state.value))
     def test_it_is_done_with_when_nothing_is_left(self, state: ReplicaState) -> None:
