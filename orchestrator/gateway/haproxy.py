@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from orchestrator.gateway.replies import RETRY_AFTER_SECONDS
 
 REQUEST_SECONDS: Final = 30
 
+_MAX_SHEBANG = 120
 _PAGE_BIND = re.compile(r"^((?:frontend prometheus|listen stats)\n\s*bind )\*?:(\d+)$", re.MULTILINE)
 _DEFAULTS = re.compile(r"^defaults\n\s*mode http\n(?!\s*timeout http-request)", re.MULTILINE)
 _ERROR_FILE = re.compile(r"^(\s*errorfile 50[234]) .*$", re.MULTILINE)
@@ -48,13 +50,16 @@ def error_response() -> str:
 
 
 def write_launcher(folder: Path, haproxy: str) -> Path:
-    """Write the launcher and the error page; return the launcher's path."""
+    """Write the launcher and the error page; return the launcher's path.
+
+    Not into a temporary folder: those may forbid execution.
+    """
     error_file = folder / "503.http"
     error_file.write_text(error_response(), encoding="utf-8", newline="")
     root = str(Path(__file__).resolve().parents[2])
-    launcher = folder / "haproxy"
+    launcher = folder / "haproxy-launcher"
     launcher.write_text(
-        f"#!{sys.executable}\n"
+        f"{_first_lines(sys.executable)}"
         "import sys\n"
         f"sys.path.insert(0, {root!r})\n"
         "from orchestrator.gateway.haproxy import launch\n"
@@ -63,6 +68,14 @@ def write_launcher(folder: Path, haproxy: str) -> Path:
     )
     launcher.chmod(stat.S_IRWXU)
     return launcher
+
+
+def _first_lines(python: str) -> str:
+    """Return what makes the kernel run the script with this Python, whose path may be long or hold spaces."""
+    if len(python) < _MAX_SHEBANG and not any(c.isspace() for c in python):
+        return f"#!{python}\n"
+    # Shell and Python at once, as pip writes it: to Python the second and third line are a string.
+    return f"#!/bin/sh\n'''exec' {shlex.quote(python)} \"$0\" \"$@\"\n' '''\n"
 
 
 def launch(haproxy: str, error_file: str) -> None:

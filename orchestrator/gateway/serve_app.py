@@ -76,7 +76,7 @@ def serving(options: Options, progress: Progress) -> Iterator[GatewayInfo]:
         stack.callback(clean_up, folder)
         scratch = new_scratch(folder)
         progress("starting Ray")
-        os.environ.update(_environment(scratch))
+        os.environ.update(_environment(scratch, _tightened_haproxy(folder)))
         _start_ray(scratch, stack)
         progress("starting Ray Serve and HAProxy")
         with _failures_told():
@@ -155,7 +155,7 @@ def _missing(message: str) -> EngineMissing:
     return EngineMissing(message, hint="Install greenctl[gateway], or start the gateway with --plain.")
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def _environment(scratch: Path, haproxy: Path) -> dict[str, str]:
     """Return what Ray and all its processes read from their environment."""
     proxy = scratch / "h"
     proxy.mkdir()
@@ -171,7 +171,7 @@ def _environment(scratch: Path) -> dict[str, str]:
         "RAY_ROTATION_MAX_BYTES": str(4 * 1024 * 1024),
         "RAY_ROTATION_BACKUP_COUNT": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_tightened_haproxy(proxy)),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "c"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "a"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy),

@@ -72,8 +72,13 @@ class TestFront:
         assert "retry-after: 5" in head
         assert json.loads(body)["error"]["code"] == "gateway_restarting"
 
-    def test_the_launcher_becomes_haproxy(self, tmp_path: Path) -> None:
-        """It edits the file that it is given and hands all arguments on."""
+    @pytest.mark.parametrize("folder", ["bin", "with space", "x" * 150])
+    def test_the_launcher_becomes_haproxy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+        """It edits the file that it is given and hands all arguments on, wherever Python is installed."""
+        (tmp_path / folder).mkdir()
+        python = tmp_path / folder / "python"
+        python.symlink_to(sys.executable)
+        monkeypatch.setattr(sys, "executable", str(python))
         config = tmp_path / "c"
         config.write_text(CONFIG)
         launcher = write_launcher(tmp_path, "/bin/echo")
