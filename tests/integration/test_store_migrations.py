@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -20,7 +22,7 @@ from orchestrator.store.address import parse_address
 from orchestrator.store.database import Database
 from orchestrator.store.sql import SqlStore
 from orchestrator.store.tables import METADATA
-from tests.postgres import postgres_server  # noqa: F401  # a fixture
+from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
 from tests.store_samples import a_spec, an_operation
 
 
@@ -180,6 +182,37 @@ def test_several_processes_may_open_a_new_database_at_once(empty: Database) -> N
     assert [error for _, error in answers] == [""] * 4
     assert len({uid for uid, _ in answers}) == 1
     assert empty.read(schema.current_version) == schema.HEAD
+
+
+@pytest.mark.postgres
+def test_a_second_migration_waits_for_the_first(
+    postgres_server: PostgresServer,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one that comes later finds the work done, instead of half of it in its way."""
+    url = postgres_server.new_database(migrated=False)
+    entered, leave = Event(), Event()
+    check_keys = schema._check_keys
+
+    def pause(tx: Connection) -> None:
+        check_keys(tx)
+        if not entered.is_set():
+            entered.set()
+            assert leave.wait(30)
+
+    monkeypatch.setattr(schema, "_check_keys", pause)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(SqlStore.open, url)
+        try:
+            assert entered.wait(30)
+            second = pool.submit(SqlStore.open, url)
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'greenctl'"
+            while not postgres_server.execute(waiting):
+                assert not second.done(), second.exception()
+        finally:
+            leave.set()
+        for opened in (first.result(), second.result()):
+            opened.close()
 
 
 def test_alembics_own_command_works_for_those_who_write_migrations(tmp_path: Path) -> None:

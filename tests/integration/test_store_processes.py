@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from orchestrator.domain.records import EventKind, OperationState
-from orchestrator.errors import LeaseHeld, StoreUnavailable
+from orchestrator.errors import GreenctlError, LeaseHeld, StoreUnavailable
+from orchestrator.store.address import parse_address
+from orchestrator.store.database import ATTEMPTS, Database
 from orchestrator.store.sql import SqlStore
 from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
 from tests.store_samples import NOW, a_spec, an_operation, later
@@ -156,11 +163,12 @@ def test_what_was_acknowledged_survives_a_kill(url: str) -> None:
 
 def test_a_reader_is_not_kept_waiting_by_a_writer(url: str) -> None:
     """``greenctl status`` answers while the controller is in the middle of a write."""
-    with SqlStore.open(url, patience_seconds=0.3) as store:
+    with SqlStore.open(url) as store:
         store.submit_deploy(a_spec(), an_operation())
-        with child(HOLD, url, "30") as holder:
+        with child(HOLD, url, "15") as holder:
             assert line_of(holder) == "holding"
             assert len(store.services()) == 1
+            let_go(holder)
 
 
 def test_a_lock_that_lasts_is_given_up_on(url: str) -> None:
@@ -194,9 +202,9 @@ def test_a_controller_frozen_inside_a_transaction_does_not_block_its_successor(
 ) -> None:
     """PostgreSQL ends the frozen session within the successor's patience; what it had begun is undone."""
     url = postgres_server.new_database()
-    with SqlStore.open(url, patience_seconds=6) as store:
+    with SqlStore.open(url) as store:
         store.claim("frozen", NOW)
-        with child(HOLD, url, "1.5") as holder:
+        with child(HOLD, url, "15") as holder:
             assert line_of(holder) == "holding"
             holder.send_signal(signal.SIGSTOP)
             assert store.claim("successor", NOW).epoch == 2
@@ -229,6 +237,78 @@ def test_a_turn_is_lost_to_another_process(url: str) -> None:
             assert line_of(other) == "2"
         with pytest.raises(LeaseHeld, match="second"):
             journal.next_routing_version()
+
+
+def test_a_claim_waits_for_a_write_that_has_begun(url: str) -> None:
+    """The check of the epoch holds to the end of its transaction: no claim slips in between check and commit."""
+    entered, leave = Event(), Event()
+
+    def pause(_tx: Connection) -> str:
+        entered.set()
+        assert leave.wait(30)
+        return "written"
+
+    with SqlStore.open(url, patience_seconds=30) as store, SqlStore.open(url, patience_seconds=0.3) as rival:
+        journal = store.claim("first", NOW)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(journal._write, pause)
+            try:
+                assert entered.wait(30)
+                with pytest.raises(StoreUnavailable):
+                    rival.claim("second", NOW)
+            finally:
+                leave.set()
+            assert writing.result() == "written"
+        assert rival.claim("second", NOW).epoch == 2
+
+
+def test_work_is_repeated_when_others_were_in_the_way(url: str) -> None:
+    """A transaction that was undone for somebody else's sake runs again, from the start, a few times at most."""
+    database = Database(parse_address(url))
+    calls = []
+
+    def be_in_the_way(tx: Connection, times: int) -> str:
+        calls.append(tx)
+        if len(calls) <= times:
+            raise OperationalError("", {}, a_collision(database.is_sqlite))
+        return "done"
+
+    try:
+        assert database.write(lambda tx: be_in_the_way(tx, ATTEMPTS - 1)) == "done"
+        assert len(calls) == ATTEMPTS
+        calls.clear()
+        with pytest.raises(StoreUnavailable):
+            database.write(lambda tx: be_in_the_way(tx, ATTEMPTS))
+        assert len(calls) == ATTEMPTS
+    finally:
+        database.close()
+
+
+def a_collision(is_sqlite: bool) -> Exception:
+    """Make what the driver raises when a transaction lost against another one."""
+    if not is_sqlite:
+        psycopg = pytest.importorskip("psycopg")
+        return psycopg.errors.SerializationFailure("could not serialize access")
+    collision = sqlite3.OperationalError("database is locked")
+    collision.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return collision
+
+
+def test_other_failures_are_not_repeated(url: str) -> None:
+    """Doing again what failed for a reason of its own would only hide the reason."""
+    database = Database(parse_address(url))
+    calls = []
+
+    def fail(tx: Connection) -> None:
+        calls.append(tx)
+        tx.exec_driver_sql("SELECT * FROM nothing_of_that_name")
+
+    try:
+        with pytest.raises(GreenctlError):
+            database.write(fail)
+        assert len(calls) == 1
+    finally:
+        database.close()
 
 
 def test_a_database_is_closed_when_the_store_is(tmp_path: Path) -> None:
