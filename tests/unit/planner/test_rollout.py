@@ -398,13 +398,34 @@ LEADS_TO = {
 """The state that each step leads to; the others change no state, but ISSUE of a pending one."""
 
 
+TOLD = (
+    (None, False, SECOND),
+    (100, False, SECOND),
+    (100, False, MINUTE),
+    (None, True, SECOND),
+    (None, True, 9 * MINUTE),
+)
+"""What the gateway has confirmed: its weight, whether nothing new reaches it, and for how long."""
+
+
 def everything_seen() -> Iterator[Observation]:
     """Yield every combination of what can be observed."""
     answers = ((HERE, True), (HERE, None), (None, None))
-    for exists, failed, (endpoint, serves), unhealthy, away, in_flight, busy in product(
-        (True, False, None), (True, False), answers, (0, 3), (True, False), (0, 2, None), (0, 1, None)
+    for exists, failed, (endpoint, serves), unhealthy, (weight, away, told_for), in_flight, busy in product(
+        (True, False, None), (True, False), answers, (0, 3), TOLD, (0, 2, None), (0, 1, None)
     ):
-        yield Observation(exists, failed, endpoint, serves, unhealthy, away, in_flight, busy)
+        yield Observation(
+            exists,
+            failed,
+            endpoint,
+            serves,
+            unhealthy,
+            routed_away=away,
+            in_flight=in_flight,
+            engine_busy=busy,
+            told_weight=weight,
+            told_for=told_for,
+        )
 
 
 OTHERS = (None, ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING, ReplicaState.LOST)
@@ -422,6 +443,7 @@ def test_every_step_follows_an_arrow(state: ReplicaState, old_state: ReplicaStat
     one = replica(SE, 0, state, name="new", replaces="old" if old_state else None, up_for=age)
     others = [] if old_state is None else [replica(PL, 0, old_state, name="old", up_for=40 * MINUTE)]
     by_name = {r.name: r for r in (one, *others)}
+    drained: list[Step] = []
     for seen in everything_seen():
         found = steps([one, *others], {"new": seen, "old": WELL})
         assert len({s.replica for s in found}) == len(found)
@@ -435,10 +457,13 @@ def test_every_step_follows_an_arrow(state: ReplicaState, old_state: ReplicaStat
                 assert before.state is ReplicaState.READY
             if each.kind is StepKind.TERMINATE:
                 assert before.state is ReplicaState.DRAINING or before.state in ENDED
-            if each == Step(StepKind.TERMINATE, "new", each.reason) and one.ready_at is not None and age == SECOND:
-                assert seen.failed or seen.in_flight == 0
+                over = seen.routed_away and seen.told_for > service_spec().migration.drain
+                assert before.ready_at is None or seen.failed or over or (seen.routed_away and seen.in_flight == 0)
             if each.kind is StepKind.DRAIN and each.replica == "old":
                 assert one.state is ReplicaState.READY
-                assert one.weight_percent == 100
+                assert one.weight_percent == seen.told_weight == 100
                 assert seen.exists
                 assert not seen.unhealthy_times
+                drained.append(each)
+    both_ready = state is old_state is ReplicaState.READY
+    assert bool(drained) is both_ready
