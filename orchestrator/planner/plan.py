@@ -66,12 +66,12 @@ def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy"
     occupants = snapshot.occupants()
     if snapshot.taking_down:
         return _take_down(judged, actor)
-    surplus = [r for r in snapshot.living() if r.slot >= snapshot.wanted]
+    surplus = _surplus(snapshot, occupants)
     staying = {slot: r for slot, r in occupants.items() if slot < snapshot.wanted}
     missing = [slot for slot in range(snapshot.wanted) if slot not in staying]
     launches = _launches(judged, missing, [r.region for r in staying.values()])
     moves = [] if missing else _forced_moves(judged, staying, must_fit=not surplus)
-    retire = [_retire(r, "more than wanted") for r in surplus]
+    retire = [_retire(r, "more than wanted") for r in surplus if _may_leave(r, snapshot)]
     actions = (*launches, *moves, *retire)
     comparisons: tuple[MoveComparison, ...] = ()
     if not actions:
@@ -141,6 +141,21 @@ def _buy(kind: ActionKind, slot: int, target: Assessment, reason: str, mover: Re
         replica="" if mover is None else mover.name,
         from_region="" if mover is None else mover.region,
     )
+
+
+def _surplus(snapshot: Snapshot, occupants: dict[int, Replica]) -> list[Replica]:
+    """Replicas beyond the wanted slots, and second ones in a slot that are not being replaced by the first."""
+    return [
+        r
+        for r in snapshot.living()
+        if r.slot >= snapshot.wanted or r.name not in {occupants[r.slot].name, occupants[r.slot].replaces}
+    ]
+
+
+def _may_leave(surplus: Replica, snapshot: Snapshot) -> bool:
+    """Whether it does not serve, or enough others do: what starts dies before what serves."""
+    staying = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY and r.slot < snapshot.wanted}
+    return surplus.state is not ReplicaState.READY or len(staying) == snapshot.wanted
 
 
 def _retire(replica: Replica, reason: str) -> Action:
