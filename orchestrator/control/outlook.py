@@ -8,7 +8,8 @@ from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.views import ZoneOutlook
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries
-from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.domain.time import HOUR, Instant, floor_hour
+from orchestrator.forecasting.windows import cleanest_window
 
 
 async def carbon_outlook(
@@ -30,7 +31,8 @@ async def carbon_outlook(
 def _outlook(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: int, window_hours: int) -> ZoneOutlook:
     end = floor_hour(now) + hours * HOUR
     ahead = CarbonSeries(view.zone, tuple(p for p in view.forecast.points if p.interval.start < end))
-    window, grams = _cleanest(ahead, window_hours)
+    window = cleanest_window(ahead, window_hours * HOUR)
+    inside = CarbonSeries(view.zone, tuple(p for p in ahead.points if window and p.interval.start in window))
     known = isinstance(view.now, CarbonIntensity)
     return ZoneOutlook(
         zone=view.zone,
@@ -40,20 +42,6 @@ def _outlook(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: int,
         forecast=ahead,
         mean_grams_per_kwh=ahead.mean_grams_per_kwh(),
         cleanest=window,
-        cleanest_grams_per_kwh=grams,
+        cleanest_grams_per_kwh=inside.mean_grams_per_kwh(),
         trailing_mean_grams_per_kwh=view.trailing_mean_grams_per_kwh,
     )
-
-
-def _cleanest(series: CarbonSeries, window_hours: int) -> tuple[Window | None, float | None]:
-    """Return the contiguous run of that many hours with the lowest mean; the earlier of equals."""
-    best: tuple[float, Window] | None = None
-    points = series.points
-    for first in range(len(points) - window_hours + 1):
-        run = points[first : first + window_hours]
-        if run[-1].interval.end - run[0].interval.start != window_hours * HOUR:
-            continue
-        mean = sum(p.grams_per_kwh for p in run) / window_hours
-        if best is None or mean < best[0] - 1e-9:
-            best = (mean, Window(run[0].interval.start, run[-1].interval.end))
-    return (None, None) if best is None else (best[1], best[0])
