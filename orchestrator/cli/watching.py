@@ -59,7 +59,7 @@ def _leaving_it_running(session: Session, again: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        session.complain(line("\nThe work continues. Come back to it with: ", (again, "bold")))
+        session.complain(line("The work continues. Come back to it with: ", (again, "bold")))
         raise typer.Exit(ExitStatus.INTERRUPTED) from None
 
 

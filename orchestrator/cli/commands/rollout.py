@@ -132,7 +132,7 @@ async def _until_settled(session: Session, service: str, seconds: float | None) 
         async with asyncio.timeout(seconds):
             (found,) = await service_status(session.runtime, service)
             while not _is_settled(found):  # the controller is another process: nothing tells us
-                await asyncio.sleep(POLL_SECONDS)
+                await session.runtime.clock.sleep(POLL_SECONDS)
                 (found,) = await service_status(session.runtime, service)
     except TimeoutError as error:
         again = f"Come back to it with: greenctl rollout status {service} --watch"

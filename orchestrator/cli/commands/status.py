@@ -1,6 +1,5 @@
 """``greenctl status``."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from orchestrator.cli.render.text import Escaped, line
 from orchestrator.cli.session import Session
 from orchestrator.control.usecases import service_status
 from orchestrator.control.views import ServiceStatus
+from orchestrator.domain.records import ServiceState
 from orchestrator.errors import UsageError
 
 REDRAW_SECONDS = 2.0
@@ -57,7 +57,8 @@ def _page(session: Session, found: Sequence[ServiceStatus], *, detailed: bool) -
     parts: list[RenderableType] = []
     if rate != 1.0:
         parts.append(line((grid_time(session.runtime.clock.now(), rate), "dim")))
-    parts.append(page.services(found, width=width, rate=rate))
+    down = [s.name for s in session.runtime.store.services() if s.state is ServiceState.DOWN] if not found else []
+    parts.append(page.services(found, width=width, rate=rate, down=down))
     if detailed:
         for one in found:
             parts += [Text(""), page.replicas(one, width=width, rate=rate)]
@@ -73,6 +74,6 @@ def _watch(session: Session, service: str | None, *, detailed: bool) -> None:
             while True:
                 found = await service_status(session.runtime, service)
                 live.update(Escaped(_page(session, found, detailed=detailed)), refresh=True)
-                await asyncio.sleep(REDRAW_SECONDS)
+                await session.runtime.clock.sleep(REDRAW_SECONDS)
 
     session.run(redraw())

@@ -14,7 +14,7 @@ from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.numbers import NOTHING, Marks, number
 from orchestrator.cli.render.sparkline import LEVELS, Scale, sparkline
 from orchestrator.cli.render.table import Column, Grid, columns
-from orchestrator.cli.render.text import line
+from orchestrator.cli.render.text import indented, line
 from orchestrator.control.views import ZoneOutlook
 from orchestrator.domain.carbon import Basis, CarbonIntensity, Gap
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
@@ -45,7 +45,6 @@ def render(
             Column("MEAN", right=True, keep=5),
             Column(f"CLEANEST {window_hours} h UTC", keep=4),
             Column("28 DAYS", right=True, keep=1),
-            Column("SOURCE", keep=2),
             Column("AGE", right=True, keep=7),
         )
     )
@@ -60,7 +59,6 @@ def render(
             marks.write(number(o.mean_grams_per_kwh), o.forecast.kind),
             _window(o.cleanest, o.cleanest_grams_per_kwh),
             number(o.trailing_mean_grams_per_kwh),
-            now.source,
             numbers.age(o.age_seconds) if known is not None else NOTHING,
         )
     unit = f"gCO2e/kWh · {basis.factors.value} factors · {basis.accounting.value} mix"
@@ -74,10 +72,20 @@ def render(
         parts.append(Text(words, style="dim"))
     if legend := marks.legend():
         parts.append(Text(legend, style="dim"))
+    parts += [indented(0, ("Source: ", "dim"), (words, "dim")) for words in _sources(outlooks)]
     parts += [
         line((f"{o.zone}: ", "bold"), f"{o.now.reason} ({o.now.source})") for o in outlooks if isinstance(o.now, Gap)
     ]
     return Group(*parts)
+
+
+def _sources(outlooks: Sequence[ZoneOutlook]) -> list[str]:
+    """Name each source of the present values once, with its zones where there are several sources."""
+    zones: dict[str, list[str]] = {}
+    for o in outlooks:
+        if isinstance(o.now, CarbonIntensity):
+            zones.setdefault(o.now.source, []).append(o.zone)
+    return list(zones) if len(zones) == 1 else [f"{source}: {', '.join(names)}" for source, names in zones.items()]
 
 
 def hourly_values(outlook: ZoneOutlook, at: Instant, hours: int) -> list[float | None]:

@@ -177,7 +177,7 @@ def _comparison(
             + ("." if rate == 1.0 else f", in which replicas run {exact(comparison.horizon_hours / rate)} h."),
         ),
     ]
-    parts += _hourly(comparison)
+    parts += _hourly(comparison, width)
     parts.append(Text(""))
     for term in comparison.terms:
         parts += _term(term, width=width)
@@ -187,7 +187,7 @@ def _comparison(
     return parts
 
 
-def _hourly(comparison: MoveComparison) -> list[RenderableType]:
+def _hourly(comparison: MoveComparison, width: int) -> list[RenderableType]:
     """List the intensities hour by hour, with the gain of each hour where the terms say what it is made of."""
     here, there = comparison.intensity_from, comparison.intensity_to
     if not here and not there:
@@ -198,25 +198,17 @@ def _hourly(comparison: MoveComparison) -> list[RenderableType]:
     if gains is not None:
         rows.append(("gain gCO2e", [six(v) for v in gains]))
     parts: list[RenderableType] = []
-    for first in range(0, len(rows[0][1]), HOURS_PER_LINE):
-        grid = Grid(columns(Column("", style="dim"), *(Column("", right=True) for _ in range(HOURS_PER_LINE))))
+    widest = max(len(text) for _, values in rows for text in values)
+    names = max(len(name) for name, _ in rows)
+    count = max(1, min(HOURS_PER_LINE, (width - 2 * INDENT - names) // (widest + 2)))
+    for first in range(0, len(rows[0][1]), count):
+        parts.append(Text(""))
         for name, values in rows:
-            chunk = values[first : first + HOURS_PER_LINE]
-            grid.add(name, *chunk, *[""] * (HOURS_PER_LINE - len(chunk)))
-        parts += [Text(""), _headless(grid)]
+            cells = "".join(f"  {text:>{widest}}" for text in values[first : first + count])
+            parts.append(indented(2 * INDENT, (f"{name:<{names}}", "dim"), cells))
     if gains is not None:
         parts.append(line(("    gain = (kWh/h here × from − kWh/h there × to) × engine hours per grid hour", "dim")))
     return parts
-
-
-def _headless(grid: Grid) -> RenderableType:
-    """Lay out rows without a title line, whatever the width: folding beats leaving an hour out."""
-    widths = [max((len(str(row[i])) for row in grid.rows), default=0) for i in range(len(grid.columns))]
-    lines = []
-    for row in grid.rows:
-        cells = [str(row[0]).ljust(widths[0])] + [str(c).rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
-        lines.append(Text("    " + "  ".join(cells).rstrip()))
-    return Group(*lines)
 
 
 def _gains(comparison: MoveComparison) -> list[float] | None:
@@ -240,7 +232,7 @@ def _term(term: Term, *, width: int) -> list[RenderableType]:
     for factor in term.factors:
         grid.add(factor.name, exact(factor.value), factor.unit, factor.origin)
     return [
-        line("  ", (f"{term.name:<11}", "bold"), f"{_signed(term.amount):>14} {term.unit}"),
+        line("  ", (f"{term.name:<11}", "bold"), f"{_signed(term.amount):>16} {term.unit}"),
         line(f"    = {term.formula}"),
         line(f"    = {_with_numbers(term)}"),
         grid.laid_out(width, 3 * INDENT),
@@ -269,7 +261,7 @@ def _sums(comparison: MoveComparison) -> list[RenderableType]:
     unit = comparison.terms[0].unit if comparison.terms else "gCO2e"
     total = " ".join(_signed(t.amount) for t in comparison.terms)
     parts: list[RenderableType] = [
-        line("  ", (f"{'net':<11}", "bold"), f"{_signed(comparison.net_grams):>14} {unit}"),
+        line("  ", (f"{'net':<11}", "bold"), f"{_signed(comparison.net_grams):>16} {unit}"),
         line(f"    = {total}"),
         Text(""),
         indented(INDENT, _saving(comparison, unit)),

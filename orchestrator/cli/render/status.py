@@ -49,8 +49,10 @@ def state_word(status: ServiceStatus) -> str:
     return "paused" if status.service.paused else "healthy"
 
 
-def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float) -> RenderableType:
-    """Return one row per service, with what the controller is doing about each."""
+def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float, down: Sequence[str] = ()) -> RenderableType:
+    """Return one row per service, with what the controller is doing about each. ``down``: those not listed."""
+    if not statuses and down:
+        return line(f"No service is up. Down, with their history kept: {', '.join(down)}.")
     if not statuses:
         return line("No service is recorded. Start with: ", ("greenctl init chat", "bold"))
     grid = Grid(

@@ -145,11 +145,13 @@ def test_explain_prints_the_newest_decision_or_the_one_asked_for(world: World) -
     """Ids come from the history; --why-not shows every rule of a region."""
     world.deploy()
 
-    found = world.document("explain", "chat")["decision"]
-    result = world.run("explain", "chat", "--decision", found["id"], "--why-not", "local/de")
+    decisions = world.document("history", "chat")["history"]["decisions"]
+    first = min(decisions, key=lambda d: d["at"])
+    result = world.run("explain", "chat", "--decision", first["id"], "--why-not", "local/de")
 
-    assert found["kind"] == "place"
-    assert f"decision {found['id']}" in result.stdout
+    assert first["kind"] == "place"
+    assert world.document("explain", "chat")["decision"]["id"] == decisions[0]["id"]
+    assert f"decision {first['id']}" in result.stdout
     assert "Why not local/de" in result.stdout
     assert "✓ placement.allow" in result.stdout
 
@@ -295,6 +297,14 @@ def test_down_wants_the_name(world: World) -> None:
     assert world.run("history", "chat").exit_code == 0
 
 
+def test_a_service_that_is_down_is_not_forgotten(world: World) -> None:
+    """The status lists what is up, and names what is kept of what is not."""
+    world.deploy()
+    world.run("down", "chat", "--yes")
+
+    assert "No service is up. Down, with their history kept: chat." in world.run("status").stdout
+
+
 def test_taking_down_what_is_down_does_nothing(world: World) -> None:
     """The second time it is said, and not asked."""
     world.deploy()
@@ -341,12 +351,17 @@ def test_a_replica_that_was_lost_is_waited_for_too(world: World) -> None:
     """A replacement is nobody's request; the watch waits for it all the same."""
     world.deploy()
     (replica,) = world.store.replicas("chat")
-    world.store.claim("test", world.clock.now()).move_replica(
-        replica.name, ReplicaState.LOST, world.clock.now(), "vanished"
-    )
+    world.provisioner.vanish(replica.name)
+    world.probe.is_mute = True
+    world.probe.silence(replica.endpoint or "")
+    while [r.name for r in world.store.replicas("chat")] in ([replica.name], []):
+        asyncio.run(world.clock.sleep(1))
+    world.probe.is_mute = False
 
-    assert world.run("rollout", "status", "chat", "--watch", "--timeout", "0s").exit_code == 6
     assert "Not settled" in world.run("rollout", "status", "chat").stdout
+    assert world.run("rollout", "status", "chat", "--watch", "--timeout", "0s").exit_code == 6
+    assert world.run("rollout", "status", "chat", "--watch").exit_code == 0
+    assert [r.state for r in world.store.replicas("chat")] == [ReplicaState.READY]
 
 
 def test_the_history_of_requests_names_who_asked(world: World) -> None:
@@ -499,6 +514,47 @@ def test_doctor_without_a_database_says_what_it_did_not_look_at(world: World) ->
     assert result.exit_code == 4
     assert "the database is locked" in result.stdout
     assert "not looked at" in result.stdout
+
+
+# ── on a terminal ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_on_a_terminal_the_progress_is_redrawn(world: World) -> None:
+    """The picture replaces itself, ends with every replica ready, and gives the cursor back."""
+    result = world.run("deploy", world.spec_file(), "--yes", FORCE_COLOR="1")
+
+    last = result.stderr.rpartition("\x1b[2K")[2]
+    assert result.exit_code == 0
+    assert "pending ▸ provisioning ▸ starting ▸" in last
+    assert "deploy done" in last
+    assert result.stderr.rstrip().endswith("\x1b[?25h")
+
+
+def test_a_status_can_be_watched_until_it_is_interrupted(world: World) -> None:
+    """It is redrawn every two seconds; Ctrl-C ends it with status 130. Without a terminal it is refused."""
+    world.deploy()
+    looks = iter(range(3))
+
+    async def look() -> None:
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+
+    world.clock.while_asleep = look
+    result = world.run("status", "--watch", FORCE_COLOR="1")
+
+    assert result.exit_code == 130
+    assert result.stdout.count("SERVICE") >= 4
+    assert world.run("status", "--watch").exit_code == 2
+    assert world.run("status", "--watch", "--json", FORCE_COLOR="1").exit_code == 2
+
+
+def test_no_color_means_no_escape_sequence_at_all(world: World) -> None:
+    """The flag and NO_COLOR keep results plain, even where colours are forced."""
+    world.deploy()
+
+    assert "\x1b[3" in world.run("status", FORCE_COLOR="1", NO_COLOR="").stdout
+    assert "\x1b" not in world.run("status", "--no-color", FORCE_COLOR="1", NO_COLOR="").stdout
+    assert "\x1b[3" not in world.run("status", FORCE_COLOR="1").stdout
 
 
 # ── every command ────────────────────────────────────────────────────────────────────────────────────

@@ -62,12 +62,12 @@ class DrivenClock(VirtualClock):
     async def sleep(self, physical_seconds: float) -> None:
         """Let time pass, and the world with it."""
         work, self.while_asleep = self.while_asleep, None
-        await super().sleep(physical_seconds)
-        if work is not None:
-            try:
+        try:
+            await super().sleep(physical_seconds)
+            if work is not None:
                 await work()
-            finally:
-                self.while_asleep = work
+        finally:
+            self.while_asleep = work
 
 
 class AnsweringProbe(FakeProbe):
