@@ -277,10 +277,10 @@ class SqlJournal(SqlRecords):
 
 def _replica(tx: Connection, name: str) -> Replica:
     """Read the replica as it is now. The epoch's lock keeps everybody else from changing it meanwhile."""
-    row = tx.execute(select(tables.replicas).where(tables.replicas.c.name == name)).first()
-    if row is None:
+    rows = mappers.fetch(tx, select(tables.replicas).where(tables.replicas.c.name == name))
+    if not rows:
         raise unknown("replica", name)
-    return mappers.replica_from(row)
+    return mappers.replica_from(rows[0])
 
 
 def _change_replica(tx: Connection, name: str, change: dict[str, Any]) -> Replica:

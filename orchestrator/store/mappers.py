@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Select
 
 from orchestrator.domain.carbon import Basis, CarbonIntensity, Gap, Reading
 from orchestrator.domain.decision import Decision
@@ -17,62 +17,67 @@ from orchestrator.errors import StoreIncompatible
 from orchestrator.store.codec import DECISIONS, SPECS
 from orchestrator.store.rules import deciding_verdicts
 
-AnyRow = Row[*tuple[Any, ...]]
+Values = dict[str, Any]
+"""A row by column names."""
 
 
-def row_of(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any flat dataclass of the domain
+def fetch(tx: Connection, query: Select[*tuple[Any, ...]]) -> list[Values]:
+    """Run the query; return the rows by column names, without the number of arrival, which no value has."""
+    found = tx.execute(query)
+    names = tuple(found.keys())
+    rows = [dict(zip(names, row, strict=True)) for row in found]
+    for row in rows:
+        row.pop("seq", None)
+    return rows
+
+
+def row_of(value: Any) -> Values:  # noqa: ANN401  # any flat dataclass of the domain
     """Return the fields as columns."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-def _values(row: AnyRow) -> dict[str, Any]:
-    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
-    values.pop("seq", None)
-    return values
-
-
-def replica_from(row: AnyRow) -> Replica:
+def replica_from(row: Values) -> Replica:
     """Read a replica."""
-    return Replica(**_values(row))
+    return Replica(**row)
 
 
-def intent_from(row: AnyRow) -> Intent:
+def intent_from(row: Values) -> Intent:
     """Read an intent."""
-    return Intent(**_values(row))
+    return Intent(**row)
 
 
-def operation_from(row: AnyRow) -> Operation:
+def operation_from(row: Values) -> Operation:
     """Read a request."""
-    return Operation(**_values(row))
+    return Operation(**row)
 
 
-def placement_from(row: AnyRow) -> Placement:
+def placement_from(row: Values) -> Placement:
     """Read a placement."""
-    return Placement(**_values(row))
+    return Placement(**row)
 
 
-def event_from(row: AnyRow) -> Event:
+def event_from(row: Values) -> Event:
     """Read a line of history."""
-    return Event(**_values(row))
+    return Event(**row)
 
 
-def service_from(row: AnyRow) -> ServiceRecord:
+def service_from(row: Values) -> ServiceRecord:
     """Read a service joined with its newest revision."""
-    return ServiceRecord(**(_values(row) | {"spec": SPECS.decode(row.spec)}))
+    return ServiceRecord(**(row | {"spec": SPECS.decode(row["spec"])}))
 
 
-def decision_row(decision: Decision) -> dict[str, Any]:
+def decision_row(decision: Decision) -> Values:
     """Return the row: the document, and the columns that SQL asks for."""
     repeated = ("id", "service", "at", "kind", "actor", "policy", "summary", "plan_digest")
     return {name: getattr(decision, name) for name in repeated} | {"document": DECISIONS.encode(decision)}
 
 
-def decision_from(row: AnyRow) -> Decision:
+def decision_from(row: Values) -> Decision:
     """Read a decision from its document. The instant comes from its column, as UTC like every other."""
-    return replace(DECISIONS.decode(row.document), at=row.at)
+    return replace(DECISIONS.decode(row["document"]), at=row["at"])
 
 
-def verdict_rows(decision: Decision) -> list[dict[str, Any]]:
+def verdict_rows(decision: Decision) -> list[Values]:
     """Return the rules that decided."""
     return [
         {"decision_id": decision.id, "ordinal": ordinal, "subject": subject, **row_of(verdict)}
@@ -80,9 +85,9 @@ def verdict_rows(decision: Decision) -> list[dict[str, Any]]:
     ]
 
 
-def reading_row(decision_id: str, ordinal: int, reading: Reading) -> dict[str, Any]:
+def reading_row(decision_id: str, ordinal: int, reading: Reading) -> Values:
     """Return the row of a number or of its absence."""
-    row: dict[str, Any] = dict.fromkeys(_READING_COLUMNS)
+    row: Values = dict.fromkeys(_READING_COLUMNS)
     row |= {"decision_id": decision_id, "ordinal": ordinal, "zone": reading.zone, "source": reading.source}
     match reading:
         case Gap(reason=reason):
@@ -106,37 +111,36 @@ _READING_COLUMNS = (
 )
 
 
-def reading_from(row: AnyRow) -> Reading:
+def reading_from(row: Values) -> Reading:
     """Read a number or a gap."""
-    if row.gap_reason is not None:
-        return Gap(row.zone, row.gap_reason, row.source)
+    if row["gap_reason"] is not None:
+        return Gap(row["zone"], row["gap_reason"], row["source"])
     try:
         return CarbonIntensity(
-            zone=row.zone,
-            grams_per_kwh=row.grams_per_kwh,
-            interval=Window(row.interval_start, row.interval_end),
-            kind=row.kind,
-            source=row.source,
-            issued_at=row.issued_at,
-            fetched_at=row.fetched_at,
-            basis=Basis(row.accounting, row.factors),
+            zone=row["zone"],
+            grams_per_kwh=row["grams_per_kwh"],
+            interval=Window(row["interval_start"], row["interval_end"]),
+            kind=row["kind"],
+            source=row["source"],
+            issued_at=row["issued_at"],
+            fetched_at=row["fetched_at"],
+            basis=Basis(row["accounting"], row["factors"]),
         )
     except (TypeError, ValueError) as error:
-        raise StoreIncompatible(f"the database holds a reading of {row.zone} that cannot be: {error}") from error
+        raise StoreIncompatible(f"the database holds a reading of {row['zone']} that cannot be: {error}") from error
 
 
-def energy_row(sample: EnergySample) -> dict[str, Any]:
+def energy_row(sample: EnergySample) -> Values:
     """Return the sample as columns."""
     row = row_of(sample)
     window = row.pop("window")
     return row | {"window_start": window.start, "window_end": window.end}
 
 
-def energy_from(row: AnyRow) -> EnergySample:
+def energy_from(row: Values) -> EnergySample:
     """Read a sample."""
-    values = _values(row)
     try:
-        window = Window(values.pop("window_start"), values.pop("window_end"))
+        window = Window(row.pop("window_start"), row.pop("window_end"))
     except ValueError as error:
         raise StoreIncompatible(f"the database holds an energy sample that cannot be: {error}") from error
-    return EnergySample(window=window, **values)
+    return EnergySample(window=window, **row)

@@ -116,15 +116,11 @@ class SqlRecords:
             query = query.where(table.c.window_start >= start, table.c.window_start < end)
         return sorted(self._all(query, mappers.energy_from), key=lambda s: (s.window.start, s.replica))
 
-    def _all(self, query: AnySelect, read: Callable[[mappers.AnyRow], V]) -> list[V]:
-        return self._database.read(lambda tx: [read(row) for row in tx.execute(query)])
+    def _all(self, query: AnySelect, read: Callable[[mappers.Values], V]) -> list[V]:
+        return self._database.read(lambda tx: [read(row) for row in mappers.fetch(tx, query)])
 
-    def _first(self, query: AnySelect, read: Callable[[mappers.AnyRow], V]) -> V | None:
-        def work(tx: Connection) -> V | None:
-            row = tx.execute(query).first()
-            return None if row is None else read(row)
-
-        return self._database.read(work)
+    def _first(self, query: AnySelect, read: Callable[[mappers.Values], V]) -> V | None:
+        return next(iter(self._all(query, read)), None)
 
 
 def ensure_deployment(tx: Connection) -> str:

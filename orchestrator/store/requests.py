@@ -103,8 +103,8 @@ def _insert_operation(tx: Connection, wish: Operation) -> bool:
             raise used_operation(wish.id)
         return False
     open_one = select(table).where(table.c.service == wish.service, table.c.state.in_(OPEN_OPERATIONS))
-    row = tx.execute(open_one).first()
-    raise conflicting(wish, None if row is None else mappers.operation_from(row))
+    others = [mappers.operation_from(row) for row in mappers.fetch(tx, open_one)]
+    raise conflicting(wish, next(iter(others), None))
 
 
 def _revision_by(wish: Operation) -> Select[int]:

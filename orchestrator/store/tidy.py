@@ -6,7 +6,8 @@ Both stores pass what they are given through here, so that neither keeps what th
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -26,11 +27,17 @@ def tidy(value: V) -> V:
     ``ValueError`` for a naive instant, NaN (unknown is ``None``) or an integer beyond 64 bits.
     """
     changed = {}
-    for field in fields(cast("Any", value)):
-        old = getattr(value, field.name)
-        new = _tidy_field(field.name, old)
+    for name in cast("Any", value).__dataclass_fields__:
+        old = getattr(value, name)
+        mend = _MENDERS.get(type(old))
+        if mend is None:
+            continue
+        try:
+            new = mend(old)
+        except ValueError as error:
+            raise ValueError(f"{type(value).__name__}.{name}: {error}") from error
         if new is not old:
-            changed[field.name] = new
+            changed[name] = new
     return cast("V", replace(cast("Any", value), **changed)) if changed else value
 
 
@@ -52,18 +59,28 @@ def tidy_instant(moment: datetime) -> datetime:
     return moment if moment.tzinfo is UTC else as_utc(moment)
 
 
-def _tidy_field(name: str, value: Any) -> Any:  # noqa: ANN401  # whatever a dataclass holds
-    match value:
-        case str() if type(value) is str:
-            return tidy_text(value)
-        case datetime():
-            return tidy_instant(value)
-        case Window():
-            window = Window(tidy_instant(value.start), tidy_instant(value.end))
-            return value if window.start is value.start and window.end is value.end else window
-        case float() if math.isnan(value):
-            raise ValueError(f"{name} is not a number; unknown is None")
-        case int() if abs(value) > LARGEST_WHOLE:
-            raise ValueError(f"{name} = {value} does not fit into 64 bits")
-        case _:
-            return value
+def _tidy_window(window: Window) -> Window:
+    start, end = tidy_instant(window.start), tidy_instant(window.end)
+    return window if start is window.start and end is window.end else Window(start, end)
+
+
+def _checked_number(number: float) -> float:
+    if math.isnan(number):
+        raise ValueError("not a number; unknown is None")
+    return number
+
+
+def _checked_whole(number: int) -> int:
+    if abs(number) > LARGEST_WHOLE:
+        raise ValueError(f"{number} does not fit into 64 bits")
+    return number
+
+
+_MENDERS: dict[type, Callable[[Any], Any]] = {
+    str: tidy_text,
+    datetime: tidy_instant,
+    Window: _tidy_window,
+    float: _checked_number,
+    int: _checked_whole,
+}
+"""By exact type: enumerations are text already, and a ``bool`` is no number."""

@@ -1,0 +1,213 @@
+"""What the one acting controller may write into the memory of one process. Every write first compares epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from orchestrator.domain.carbon import Reading
+from orchestrator.domain.decision import Decision
+from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.records import (
+    Event,
+    EventKind,
+    Intent,
+    IntentState,
+    OperationState,
+    Placement,
+    ServiceState,
+)
+from orchestrator.domain.replica import ENDED, Replica, ReplicaState
+from orchestrator.store import rules
+from orchestrator.store.memory_records import MemoryRecords
+from orchestrator.store.memory_state import State, at_revision, faultable, require_replica, require_service
+from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
+
+
+class MemoryJournal(MemoryRecords):
+    """The ``Journal`` port over values in this process.
+
+    Every write raises ``LeaseHeld`` once a newer epoch was claimed. Writing about something that was never recorded is
+    a ``ValueError`` (``UnknownService`` for a service).
+    """
+
+    def __init__(self, state: State, epoch: int) -> None:
+        super().__init__(state)
+        self._epoch = epoch
+
+    @property
+    def epoch(self) -> int:
+        """Our turn's number."""
+        return self._epoch
+
+    @faultable
+    def start_replica(self, replica: Replica, intent: Intent, placement: Placement) -> None:
+        """Commit a PENDING replica with its PLANNED launch intent, before anything is bought. Idempotent by name."""
+        rules.check_launch(replica, intent, placement)
+        new, plan, place = tidy(replica), tidy(intent), tidy(placement)
+        state = self._at_turn()
+        require_service(state, new.service)
+        if new.name in state.replicas:
+            return
+        if plan.id in state.intents:
+            raise ValueError(f"intent {plan.id} already belongs to another replica")
+        state.replicas.put(new.name, new)
+        state.intents.put(plan.id, plan)
+        state.placements[new.name] = place
+
+    @faultable
+    def move_replica(self, name: str, to: ReplicaState, now: datetime, reason: str = "") -> Replica:
+        """Change the state along ``NEXT_STATES``; raises ``ValueError`` for any other arrow.
+
+        Ends the placement when the new state is final. An empty reason keeps the one before.
+        """
+        at, why = tidy_instant(now), tidy_text(reason)
+        state = self._at_turn()
+        old = require_replica(state, name)
+        rules.check_arrow(name, old.state, to)
+        new = replace(old, state=to, state_since=at, reason=why or old.reason)
+        if to is ReplicaState.READY:
+            new = replace(new, ready_at=at)
+        if to in ENDED:
+            new = replace(new, ended_at=at)
+            place = state.placements[name]
+            state.placements[name] = replace(place, ended_at=at, end_reason=why or to.value)
+        return state.replicas.put(name, new)
+
+    @faultable
+    def update_replica(
+        self,
+        name: str,
+        *,
+        endpoint: str | None = None,
+        weight_percent: int | None = None,
+        cleaned_up: bool | None = None,
+        now: datetime,
+    ) -> Replica:
+        """Change what is not the state; only what is given. ``weight_since`` follows a weight that really changes."""
+        at = tidy_instant(now)
+        if weight_percent is not None:
+            rules.check_weight(name, weight_percent)
+        state = self._at_turn()
+        old = new = require_replica(state, name)
+        if endpoint is not None:
+            new = replace(new, endpoint=tidy_text(endpoint))
+        if weight_percent is not None and weight_percent != old.weight_percent:
+            new = replace(new, weight_percent=weight_percent, weight_since=at)
+        if cleaned_up is not None:
+            new = replace(new, cleaned_up=cleaned_up)
+        return state.replicas.put(name, new)
+
+    @faultable
+    def add_intent(self, intent: Intent) -> None:
+        """Commit a further intent (a termination). Idempotent by id."""
+        plan = tidy(intent)
+        state = self._at_turn()
+        require_replica(state, plan.replica)
+        require_service(state, plan.service)
+        if plan.id not in state.intents:
+            state.intents.put(plan.id, plan)
+
+    @faultable
+    def set_intent(self, intent_id: str, state: IntentState, now: datetime, detail: str = "") -> None:
+        """Record how far an intent has come. An empty detail keeps the one before."""
+        at, words = tidy_instant(now), tidy_text(detail)
+        memory = self._at_turn()
+        old = memory.intents.get(intent_id)
+        if old is None:
+            raise rules.unknown("intent", intent_id)
+        memory.intents.put(intent_id, replace(old, state=state, updated_at=at, detail=words or old.detail))
+
+    @faultable
+    def set_operation(
+        self, operation_id: str, state: OperationState, now: datetime, *, error_code: str = "", error: str = ""
+    ) -> None:
+        """Record how far a request has come.
+
+        What is done or failed stays so: the same again changes nothing, anything else is a ``ValueError``.
+        """
+        at, code, words = tidy_instant(now), tidy_text(error_code), tidy_text(error)
+        memory = self._at_turn()
+        old = memory.operations.get(operation_id)
+        if old is None:
+            raise rules.unknown("operation", operation_id)
+        if rules.operation_changes(operation_id, old.state, state):
+            new = replace(old, state=state, updated_at=at, error_code=code, error=words)
+            memory.operations.put(operation_id, new)
+
+    @faultable
+    def set_service_state(self, service: str, state: ServiceState, now: datetime) -> None:
+        """Record that a service is going down, or is down. Raises ``UnknownService``."""
+        at = tidy_instant(now)
+        memory = self._at_turn()
+        old = require_service(memory, service)
+        memory.services[service] = replace(old, state=state, updated_at=at)
+
+    @faultable
+    def restore_revision(self, service: str, revision: int, now: datetime) -> None:
+        """Make an older revision the current one again, after a deploy that failed.
+
+        Raises ``UnknownService``, and ``ValueError`` when the service never had that revision.
+        """
+        at = tidy_instant(now)
+        state = self._at_turn()
+        old = require_service(state, service)
+        state.services[service] = replace(at_revision(state, old, revision), updated_at=at)
+
+    @faultable
+    def record_decision(self, decision: Decision, signals: Sequence[Reading]) -> None:
+        """Keep a decision and the signals it used. Idempotent by id."""
+        why, readings = tidy(decision), tuple(tidy(reading) for reading in signals)
+        state = self._at_turn()
+        require_service(state, why.service)
+        if why.id not in state.decisions:
+            state.decisions[why.id] = why
+            state.decisions_of[why.service].append(why.id)
+            state.signals[why.id] = readings
+
+    @faultable
+    def record_energy(self, samples: Sequence[EnergySample]) -> None:
+        """Keep samples, all or none; a sample of the same replica and window start is kept once."""
+        kept = [tidy(sample) for sample in samples]
+        state = self._at_turn()
+        for sample in kept:
+            require_replica(state, sample.replica)
+        for sample in kept:
+            require_service(state, sample.service)
+        for sample in kept:
+            key = (sample.replica, sample.window.start)
+            if key not in state.energy:
+                state.energy[key] = sample
+                state.energy_of[sample.service].append(sample)
+
+    @faultable
+    def record_event(
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        service: str,
+        at: datetime,
+        wall_at: datetime,
+        replica: str = "",
+        detail_json: str = "{}",
+    ) -> None:
+        """Append one line of history."""
+        event = Event(0, service, kind, at, wall_at, text, replica, detail_json)
+        events = self._at_turn().events
+        events.append(replace(tidy(event), id=len(events) + 1))
+
+    @faultable
+    def next_routing_version(self) -> int:
+        """Return a number larger than any before, over restarts."""
+        state = self._at_turn()
+        state.routing_version += 1
+        return state.routing_version
+
+    def _at_turn(self) -> State:
+        """Return what may be changed, if it is still our turn."""
+        newest = self._state.epoch
+        if newest != self._epoch:
+            raise rules.superseded(self._epoch, newest, self._state.holders[-1])
+        return self._state

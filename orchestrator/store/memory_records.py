@@ -1,0 +1,96 @@
+"""Reading from the memory of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from orchestrator.domain.carbon import Reading
+from orchestrator.domain.decision import Decision
+from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.records import (
+    Event,
+    Intent,
+    Operation,
+    Placement,
+    ServiceRecord,
+)
+from orchestrator.domain.replica import Replica
+from orchestrator.domain.time import Window
+from orchestrator.store.memory_state import Remembering, faultable, of_service
+
+
+class MemoryRecords(Remembering):
+    """The ``Records`` port over values in this process."""
+
+    @faultable
+    def deployment_uid(self) -> str:
+        """Return this installation's unique id."""
+        return self._state.uid
+
+    @faultable
+    def services(self) -> Sequence[ServiceRecord]:
+        """Return all services by name, those that are down included."""
+        return [self._state.services[name] for name in sorted(self._state.services)]
+
+    @faultable
+    def service(self, name: str) -> ServiceRecord | None:
+        """Return the service with its newest revision."""
+        return self._state.services.get(name)
+
+    @faultable
+    def replicas(self, service: str | None = None, *, ended: bool = False) -> Sequence[Replica]:
+        """Return replicas by service, slot and age. Without ``ended``, those that live or are not yet cleaned up."""
+        shelf = self._state.replicas
+        return sorted(of_service(shelf.all() if ended else shelf.open(), service), key=lambda r: (r.service, r.slot))
+
+    @faultable
+    def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:
+        """Return requests in order of arrival."""
+        shelf = self._state.operations
+        return of_service(shelf.open() if open_only else shelf.all(), service)
+
+    @faultable
+    def operation(self, operation_id: str) -> Operation | None:
+        """Return one request."""
+        return self._state.operations.get(operation_id)
+
+    @faultable
+    def decisions(self, service: str, *, limit: int = 50) -> Sequence[Decision]:
+        """Return decisions, newest first."""
+        newest = islice(reversed(self._state.decisions_of.get(service, [])), max(0, limit))
+        return [self._state.decisions[decision_id] for decision_id in newest]
+
+    @faultable
+    def decision(self, decision_id: str) -> Decision | None:
+        """Return one decision by id."""
+        return self._state.decisions.get(decision_id)
+
+    @faultable
+    def signals_used(self, decision_id: str) -> Sequence[Reading]:
+        """Return the signals that a decision was recorded with, in their order; none when there is no such decision."""
+        return self._state.signals.get(decision_id, ())
+
+    @faultable
+    def placements(self, service: str) -> Sequence[Placement]:
+        """Return where replicas stood, in order of their launches."""
+        return of_service(self._state.placements.values(), service)
+
+    @faultable
+    def intents(self, service: str | None = None, *, open_only: bool = False) -> Sequence[Intent]:
+        """Return intents in the order in which they were committed."""
+        shelf = self._state.intents
+        return of_service(shelf.open() if open_only else shelf.all(), service)
+
+    @faultable
+    def events(self, service: str | None = None, *, after_id: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """Return events with a larger id, oldest first."""
+        later = islice(self._state.events, max(0, after_id), None)
+        return list(islice((e for e in later if service is None or e.service == service), max(0, limit)))
+
+    @faultable
+    def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
+        """Return energy samples whose window starts inside, oldest first."""
+        samples = self._state.energy_of.get(service, [])
+        found = [s for s in samples if window is None or s.window.start in window]
+        return sorted(found, key=lambda s: (s.window.start, s.replica))
