@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from orchestrator.cli.render import numbers
-from orchestrator.cli.render.explain import verdict_line
+from orchestrator.cli.render.comparison import verdict_line
 from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.labels import labels
 from orchestrator.cli.render.numbers import UNKNOWN, exact, grams, number, usd
