@@ -22,9 +22,12 @@ from pathlib import Path
 
 from orchestrator.control.ports import LaunchRequest, Phase
 from orchestrator.domain.service import Engine, ModelSpec
+from orchestrator.errors import NoCapacity
 from orchestrator.provisioners.local.provisioner import LocalProvisioner
 from tests.builders import offer
 from tests.provisioner_bench import ArgvLauncher
+
+FULL = 17
 
 STUBBORN = ArgvLauncher(("/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"))
 
@@ -37,9 +40,11 @@ def report(**what: object) -> None:
     sys.stdout.flush()
 
 
-def launch(state: str, uid: str, name: str, launcher: ArgvLauncher | None = None) -> LocalProvisioner:
+def launch(
+    state: str, uid: str, name: str, launcher: ArgvLauncher | None = None, limits: dict[str, int] | None = None
+) -> LocalProvisioner:
     """Launch one replica."""
-    provisioner = LocalProvisioner(Path(state), {Engine.BUILTIN: launcher or ArgvLauncher()})
+    provisioner = LocalProvisioner(Path(state), {Engine.BUILTIN: launcher or ArgvLauncher()}, max_replicas=limits)
     model = ModelSpec("any", Engine.BUILTIN)
     asyncio.run(provisioner.launch(LaunchRequest(name, uid, "chat", "intent", offer("local/se"), model)))
     return provisioner
@@ -94,13 +99,33 @@ def crash(state: str, uid: str) -> None:
 
 def race(state: str, uid: str, name: str, count: str) -> None:
     """Let several processes launch one name, all at the same moment."""
+    at_once(int(count), lambda _: launch(state, uid, name))
+
+
+def fill(state: str, uid: str, count: str) -> None:
+    """Let several processes launch a replica each, all at the same moment, where only one fits."""
+
+    def work(number: int) -> None:
+        try:
+            launch(state, uid, f"fill-{number}-{uuid.uuid4().hex[:8]}", limits={"local/se": 1})
+        except NoCapacity:
+            os._exit(FULL)
+
+    at_once(int(count), work)
+
+
+def at_once(count: int, work: Callable[[int], object]) -> None:
+    """Fork, wait for the same moment, work."""
     start = time.monotonic() + 0.3
     children = []
-    for _ in range(int(count)):
+    for number in range(count):
         child = os.fork()
         if not child:
             time.sleep(max(0.0, start - time.monotonic()))
-            launch(state, uid, name)
+            try:
+                work(number)
+            except BaseException:  # noqa: BLE001 - the child must not go on as the parent
+                os._exit(1)
             os._exit(0)
         children.append(child)
     for child in children:
@@ -127,7 +152,7 @@ def pause(state: str, uid: str, name: str) -> None:
                 os.kill(os.getpid(), signal.SIGSTOP)
 
         before_each_step(state, act)
-        launch(state, uid, name)
+        launch(state, uid, name, ArgvLauncher(("/bin/sh", "-c", "echo > it-ran; exec sleep 600")))
 
     report(status=in_child(work))
 
@@ -139,7 +164,7 @@ def main(command: str, *arguments: str) -> None:
         report(launched=arguments[2])
         signal.pause()
     else:
-        {"crash": crash, "race": race, "stop": stop, "pause": pause}[command](*arguments)
+        {"crash": crash, "race": race, "fill": fill, "stop": stop, "pause": pause}[command](*arguments)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ from tests.provisioner_bench import (
 HELPER = Path(__file__).with_name("crashing_launcher.py")
 ROOT = Path(__file__).parents[3]
 
+FULL = 17
+"""Exit status of a helper that heard ``NoCapacity``."""
+
 FEWEST_MOMENTS = 12
 """A launch that has fewer crash points than that is not being observed properly."""
 
@@ -61,6 +64,11 @@ def living_engines(name: str) -> list[int]:
     return [p.pid for p in processes_of(name) if p.leads_session and p.marks and p.marks.part.value == "engine"]
 
 
+def recorded_port(state_dir: Path, name: str) -> int:
+    """Return what the record says."""
+    return int(json.loads((state_dir / "replicas" / name / "instance.json").read_text(encoding="utf-8"))["port"])
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """Give a provisioner over the state directory that the helper uses too."""
@@ -78,9 +86,10 @@ async def test_a_launch_that_was_killed_anywhere_can_be_repeated(bench: Bench, t
     for moment in moments:
         name = moment["name"]
         await bench.provisioner.launch(bench.request(name))
-        await bench.until(name, Phase.RUNNING)
+        running = await bench.until(name, Phase.RUNNING)
 
         assert len(living_engines(name)) == 1, moment
+        assert recorded_port(tmp_path, name) == int((running.endpoint or "").rpartition(":")[2]), moment
         await bench.provisioner.terminate(name, NO_GRACE)
     for moment in moments:
         await bench.until(moment["name"], Phase.GONE)
@@ -108,6 +117,14 @@ async def test_processes_that_launch_one_name_at_once_start_one_engine(bench: Be
     assert [result["status"] for result in results] == [0] * 8
     assert len(living_engines(name)) == 1
     assert await bench.names() == [name]
+
+
+async def test_processes_that_launch_into_a_nearly_full_region_do_not_overfill_it(bench: Bench, tmp_path: Path) -> None:
+    """Eight launchers of eight replicas, and room for one: one starts, the others hear that the region is full."""
+    results = list(answers(helper("fill", str(tmp_path), bench.uid, "8")))
+
+    assert sorted(result["status"] for result in results) == [0, *[FULL] * 7]
+    assert len(await bench.names()) == 1
 
 
 async def test_an_engine_outlives_its_launcher_and_is_found_again(bench: Bench, tmp_path: Path) -> None:
@@ -153,3 +170,4 @@ async def test_a_launch_that_was_stopped_half_way_starts_nothing_after_the_end(b
 
     wait_until(lambda: not processes_of(name), "the keeper's end")
     assert (await bench.provisioner.describe(name)).phase is Phase.GONE
+    assert not list(tmp_path.rglob("it-ran"))

@@ -23,6 +23,7 @@ from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, EngineMissing, PortBusy, ProviderError
 from orchestrator.provisioners.local import provisioner as module
 from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
+from orchestrator.provisioners.local.files import StateDirectory
 from orchestrator.provisioners.local.processes import OsProcess, Part, PsutilTable
 from orchestrator.provisioners.local.provisioner import KEEPER_LATE_SECONDS, LocalProvisioner
 from tests.provisioner_bench import (
@@ -94,6 +95,18 @@ class TestStarting:
             await bench.provisioner.launch(bench.request())
 
         assert not list((tmp_path / "state").glob("replicas/*"))
+
+    async def test_looking_at_a_launch_that_is_under_way_breaks_nothing(self, bench: Bench, tmp_path: Path) -> None:
+        """Somebody else is between the key and the keeper: nothing exists yet, and the key is left alone."""
+        request = bench.request()
+        directory = StateDirectory(tmp_path).replica(request.name)
+        directory.create()
+        key = text_of(directory.ensure_api_key())
+
+        assert (await bench.provisioner.describe(request.name)).phase is Phase.GONE
+        await bench.provisioner.launch(request)
+        running = await bench.until(request.name, Phase.RUNNING)
+        assert text_of(running.api_key_file) == key
 
     async def test_the_key_travels_in_the_environment_alone(self, bench: Bench, tmp_path: Path) -> None:
         """The engine has its key, nobody can read it from the arguments, the log or the record."""
@@ -238,6 +251,9 @@ class TestEnding:
         assert (found.name, found.service, found.phase) == (request.name, "chat", Phase.RUNNING)
         assert found.endpoint == running.endpoint
         assert found.api_key_file is None
+
+        await bench.provisioner.launch(request)
+        assert len(processes_of(request.name)) == 2, "a keeper and its engine, and not two of each"
 
         await bench.provisioner.terminate(request.name, timedelta(seconds=5))
         await bench.until(request.name, Phase.GONE)
