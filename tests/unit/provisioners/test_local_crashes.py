@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ async def test_a_launch_that_was_stopped_half_way_starts_nothing_after_the_end(b
     assert started.stdout is not None
     paused = json.loads(started.stdout.readline())["paused"]
     wait_until(lambda: Path(f"/proc/{paused}/stat").read_text().rpartition(")")[2].split()[0] == "T", "the pause")
-    await bench.provisioner.terminate(name, NO_GRACE)
+    await bench.provisioner.terminate(name, timedelta(seconds=2))
     os.kill(paused, signal.SIGCONT)
     assert json.loads(started.stdout.readline()) == {"status": 0}
     started.communicate()
