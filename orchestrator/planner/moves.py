@@ -26,9 +26,14 @@ from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Objective, Policy
 from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
+from orchestrator.errors import NoCapacity
+from orchestrator.planner.capacity import gave_up
 from orchestrator.planner.snapshot import Snapshot
 
 COLD_START_POWER_FRACTION = 0.7
+
+REST_AFTER_FAILURE = timedelta(hours=24)
+"""Grid time for which no move goes where the last one failed once it had cost something: a whole swing of the grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,10 @@ def compare(
         move_usd=move_usd,
         usd_per_hour_change=change,
         payback_hours=_payback(gains, cost),
-        verdicts=_verdicts(replica, here, there, snapshot, policy, now, improvement, best, net, net_usd),
+        verdicts=(
+            *_verdicts(replica, here, there, snapshot, policy, now, improvement, best, net, net_usd),
+            *([] if policy.objective is Objective.CHEAPEST else [_timing_verdict(gains[:best])]),
+        ),
         intensity_from=from_values[:best],
         intensity_to=to_values[:best],
         net_usd=net_usd,
@@ -245,6 +253,7 @@ def _verdicts(  # one row of rules over all that was computed; splitting it woul
             "moves",
         )
     )
+    verdicts.append(_rest_verdict(there, snapshot, now))
     verdicts.extend(_fresh(side, snapshot, now) for side in (here, there))
     cheapest, asked = policy.objective is Objective.CHEAPEST, rules.min_improvement_fraction
     gain = "cheaper" if cheapest else f"less carbon over {hours} h"
@@ -258,6 +267,28 @@ def _verdicts(  # one row of rules over all that was computed; splitting it woul
     else:
         verdicts.append(Verdict("net_cost", net_usd > 0, f"{net_usd:+.4f} USD after the move", net_usd, 0.0, "USD"))
     return tuple(verdicts)
+
+
+def _timing_verdict(gains: list[float]) -> Verdict:
+    """Whether to go now: who leaves before the other place is the cleaner one would save more by leaving later."""
+    lost, hours = min((sum(gains[:later]), later) for later in range(len(gains)))
+    if lost >= 0:
+        return Verdict("migration.timing", passed=True, text="no later hour is better to begin", value=0.0, unit="h")
+    text = f"begun {hours} h later it saves {-lost:.3f} g more"
+    return Verdict("migration.timing", passed=False, text=text, value=float(hours), limit=0.0, unit="h")
+
+
+def _rest_verdict(there: Side, snapshot: Snapshot, now: Instant) -> Verdict:
+    """Whether moves to that place have failed lately. A place that was only sold out is tried again much sooner."""
+    failed = [
+        now - r.state_since
+        for r in snapshot.replicas
+        if r.replaces and r.offer_id == there.candidate.offer.id and gave_up(r)
+        if not r.reason.startswith(f"{NoCapacity.code}:")
+    ]
+    hours, limit = min(failed, default=REST_AFTER_FAILURE) / HOUR, REST_AFTER_FAILURE / HOUR
+    text = f"the last move there failed {hours:.1f} h ago, {limit:.0f} h of rest" if failed else "no move there failed"
+    return Verdict("migration.rest", hours >= limit, text, hours if failed else None, limit, "h")
 
 
 def _dwell_verdict(dwell: timedelta, minimum: timedelta) -> Verdict:

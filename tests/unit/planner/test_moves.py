@@ -9,6 +9,7 @@ import pytest
 from orchestrator.domain.carbon import Gap
 from orchestrator.domain.decision import MoveComparison, Term, Verdict
 from orchestrator.domain.offer import Candidate
+from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import CarbonRules, MigrationRules, Objective, Policy, ServiceSpec, WhenStale
 from orchestrator.domain.time import HOUR
 from orchestrator.planner.moves import COLD_START_POWER_FRACTION, compare
@@ -38,9 +39,12 @@ KWH = L4.watts(4.0) / 1000 * 1.1
 def weighed(
     here: Candidate, there: Candidate, spec: ServiceSpec | None = None, policy: Policy = GREEN, **changes: Any
 ) -> MoveComparison:
-    """Compare leaving ``here`` for ``there`` at noon, for a replica that has stood there for a day."""
+    """Compare leaving ``here`` for ``there`` at noon, for a replica that has stood there for a day.
+
+    ``tried``: replicas of earlier moves.
+    """
     stays = replica(here, **changes.pop("replica", {}))
-    world = snapshot([here, there], [stays], spec, **changes)
+    world = snapshot([here, there], [stays, *changes.pop("tried", ())], spec, **changes)
     judged = judge(world, policy, NOON)
     from_side, to_side = judged.side(here.offer.id), judged.side(there.offer.id)
     assert from_side is not None
@@ -215,11 +219,57 @@ class TestRules:
             "migration.enabled",
             "migration.min_dwell",
             "migration.max_moves_per_day",
+            "migration.rest",
             "carbon.fresh",
             "carbon.fresh",
             "migration.min_improvement",
             "net_carbon",
+            "migration.timing",
         ]
+
+    def test_who_would_save_more_by_leaving_later_stays(self) -> None:
+        """Where it is dirtier for five more hours and cleaner for the rest of the day, it goes in five hours."""
+        here = candidate("aws/pl", 100.0, ahead=[100.0] * 24)
+        there = candidate("aws/se", 150.0, ahead=[150.0] * 5 + [20.0] * 19)
+        found = weighed(here, there)
+        assert found.net_grams > 0
+        assert failed_rules(found.verdicts) == {"migration.timing"}
+        assert verdict(found, "migration.timing").value == 5
+        assert verdict(found, "migration.timing").text == f"begun 5 h later it saves {KWH * 250:.3f} g more"
+
+    def test_an_hour_that_is_worse_after_a_better_one_does_not_delay(self) -> None:
+        """What is gained first pays for it."""
+        here = candidate("aws/pl", 100.0, ahead=[100.0] * 24)
+        there = candidate("aws/se", 20.0, ahead=[20.0, 150.0] + [20.0] * 22)
+        assert weighed(here, there).approved
+
+    @pytest.mark.parametrize(("hours_ago", "rests"), [(1, True), (23, True), (24, False)])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"state": ReplicaState.FAILED, "reason": "engine_died: boom"},
+            {"state": ReplicaState.TERMINATED, "reason": "aborted: 3 of 9 requests failed on it"},
+            {"state": ReplicaState.LOST, "reason": "its process is gone", "weight_percent": 50},
+        ],
+        ids=["never-started", "aborted", "lost-on-the-way"],
+    )
+    def test_a_place_where_a_move_failed_is_left_alone_for_a_day(
+        self, hours_ago: int, rests: bool, change: dict[str, Any]
+    ) -> None:
+        """The same mistake is not made all day long; other places are not concerned."""
+        tried = replica(CLEAN, up_for=hours_ago * HOUR, name="tried", replaces="old", cleaned_up=True, **change)
+        found = weighed(DIRTY, CLEAN, tried=(tried,))
+        assert ("migration.rest" in failed_rules(found.verdicts)) is rests
+        elsewhere = candidate("aws/fr", 30.0)
+        assert weighed(DIRTY, elsewhere, tried=(tried,)).approved
+
+    def test_a_place_that_was_only_sold_out_is_not(self) -> None:
+        """Back-off keeps it from being asked too often, and that is enough."""
+        reason = "no_capacity: none"
+        tried = replica(
+            CLEAN, state=ReplicaState.FAILED, up_for=HOUR, name="tried", replaces="old", reason=reason, cleaned_up=True
+        )
+        assert weighed(DIRTY, CLEAN, tried=(tried,)).approved
 
     def test_moves_can_be_switched_off(self) -> None:
         """migration.enabled: false."""
