@@ -176,4 +176,4 @@ async def test_a_launch_that_was_stopped_half_way_starts_nothing_after_the_end(b
 
     wait_until(lambda: not processes_of(name), "the keeper's end")
     assert (await bench.provisioner.describe(name)).phase is Phase.GONE
-    assert "it-ran" not in files_of(tmp_path, name)
+    assert "exit.json" not in files_of(tmp_path, name), "an engine was started"
