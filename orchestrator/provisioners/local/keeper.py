@@ -94,6 +94,9 @@ class Keeper:
 
     def run(self) -> None:
         """Run every step; the last one is the engine, an earlier one that fails ends it all."""
+        if self._deadline() is not None:
+            self._say("told to end before it began")
+            return
         instance = json.loads((self._directory / "instance.json").read_text(encoding="utf-8"))
         environment = dict(os.environ)
         for variable, name in instance["secret_environment"].items():

@@ -30,6 +30,7 @@ from tests.provisioner_bench import (
     main_of,
     processes_of,
     swept,
+    text_of,
     unique,
     wait_until,
 )
@@ -63,11 +64,6 @@ def answers(started: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 def living_engines(name: str) -> list[int]:
     """Return the main processes of everything that runs under that name."""
     return [p.pid for p in processes_of(name) if p.leads_session and p.marks and p.marks.part.value == "engine"]
-
-
-def files_of(state_dir: Path, name: str) -> list[str]:
-    """Return the names of a replica's files."""
-    return sorted(path.name for path in (state_dir / "replicas" / name).iterdir())
 
 
 def recorded_port(state_dir: Path, name: str) -> int:
@@ -176,4 +172,4 @@ async def test_a_launch_that_was_stopped_half_way_starts_nothing_after_the_end(b
 
     wait_until(lambda: not processes_of(name), "the keeper's end")
     assert (await bench.provisioner.describe(name)).phase is Phase.GONE
-    assert "exit.json" not in files_of(tmp_path, name), "an engine was started"
+    assert text_of(bench.provisioner.log_path(name)) == "greenctl: told to end before it began\n"
