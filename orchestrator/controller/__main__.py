@@ -19,7 +19,7 @@ from orchestrator.domain.time import format_instant
 from orchestrator.errors import GreenctlError
 from orchestrator.gateway import daemon as gateway_daemon
 from orchestrator.settings import Settings, load_settings
-from orchestrator.wiring import build
+from orchestrator.wiring import build, gateway_options
 
 log = structlog.get_logger("orchestrator.controller")
 
@@ -53,12 +53,7 @@ def _gateway_keeper(settings: Settings) -> Callable[[], Awaitable[None]]:
         if gateway_daemon.running(settings.state_dir) is not None:
             return
         try:
-            await asyncio.to_thread(
-                gateway_daemon.start,
-                settings.state_dir,
-                settings.gateway.host,
-                settings.gateway.port,
-            )
+            await asyncio.to_thread(gateway_daemon.start, gateway_options(settings))
         except GreenctlError as error:
             log.warning("gateway_start_failed", code=error.code, message=error.message, hint=error.hint())
 
