@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -193,7 +194,7 @@ def replica(
         state=state,
         intent_id=f"i-{name or slot}",
         revision=1,
-        workload_digest=workload_digest(service_spec()),
+        workload_digest=_digests(service_spec())[1],
         created_at=since,
         state_since=since,
         ready_at=since if was_ready else None,
@@ -218,8 +219,8 @@ def snapshot(
     wanted = spec or service_spec()
     made = Snapshot(
         spec=wanted,
-        spec_digest=spec_digest(wanted),
-        workload_digest=workload_digest(wanted),
+        spec_digest=_digests(wanted)[0],
+        workload_digest=_digests(wanted)[1],
         candidates=tuple(candidates),
         replicas=tuple(replicas),
         moves=(),
@@ -229,6 +230,12 @@ def snapshot(
         providers=PROVIDERS,
     )
     return replace(made, **changes)
+
+
+@lru_cache(maxsize=1000)
+def _digests(spec: ServiceSpec) -> tuple[str, str]:
+    """Return the digests of the spec and of what it runs."""
+    return spec_digest(spec), workload_digest(spec)
 
 
 def applied(plan: Plan, before: Snapshot, now: Instant) -> Snapshot:
