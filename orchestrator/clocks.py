@@ -123,7 +123,8 @@ def anchored(state_dir: Path, grid_start: Instant | None, rate: float) -> System
         draft.unlink()
     found, clock = _read(file)
     if found != wanted:
-        message = f"{state_dir} replays {found['grid_start']} at rate {found['rate']}, not {wanted}"
+        asked = f"{wanted['grid_start']} at rate {wanted['rate']:g}"
+        message = f"{state_dir} replays {found['grid_start']} at rate {found['rate']}, not {asked}"
         raise InvalidSettings(message, hint="Use another GREENCTL_STATE_DIR for another world.")
     return clock
 

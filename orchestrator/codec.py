@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from math import isfinite
 from pathlib import Path
 
 from orchestrator.domain.plan import Plan
@@ -21,7 +22,9 @@ def to_plain(value: object) -> Plain:  # noqa: C901  # one line per type
     match value:
         case Enum():
             return to_plain(value.value)
-        case None | bool() | int() | float() | str():
+        case float():
+            return value if isfinite(value) else None  # JSON has no word for the others, and neither do our figures
+        case None | bool() | int() | str():
             return value
         case datetime():
             return format_instant(value)

@@ -129,6 +129,14 @@ class NoFeasiblePlacement(PolicyRefusal):
     default_hint = "Relax the constraint named above or add a region."
 
 
+class SignalsTooOld(NoFeasiblePlacement):
+    """Nothing can be placed because no zone has a usable carbon intensity."""
+
+    code = "signals_too_old"
+    exit_status = ExitStatus.SIGNALS
+    default_hint = "greenctl carbon shows each source and age; carbon.when_stale says what to do without them."
+
+
 # ── providers, engines, this machine ─────────────────────────────────────────────────────────────────
 
 

@@ -83,6 +83,9 @@ def carbon(settings: Settings) -> CarbonSource:
     """Return the configured sources, the recording first. Raises ``InvalidSettings`` when there is none."""
     sources: list[CarbonSource] = []
     if settings.signals.recorded is not None:
+        if not settings.signals.recorded.is_dir():
+            message = f"signals.recorded: there is no folder {settings.signals.recorded}"
+            raise InvalidSettings(message, hint="Name a folder with ci_lifecycle_YYYY.csv.gz files, or leave it unset.")
         sources.append(RecordedCarbon(settings.signals.recorded))
     if settings.signals.profile:
         sources.append(ProfileCarbon())

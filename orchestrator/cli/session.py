@@ -18,6 +18,7 @@ from orchestrator.errors import Declined, UsageError
 
 if TYPE_CHECKING:
     import asyncio
+    from pathlib import Path
 
     import typer
     from rich.console import Console, RenderableType
@@ -71,6 +72,12 @@ class Session:
     def settings(self) -> Settings:
         """The settings, read on first use. Raises ``InvalidSettings``."""
         return self.outside.settings()
+
+    def use_recording(self, folder: Path | None) -> None:
+        """Read the grid from this folder instead of what is configured; before the ports are first used."""
+        if folder is not None:
+            signals = self.settings.signals.model_copy(update={"recorded": folder.absolute()})
+            self.settings = self.settings.model_copy(update={"signals": signals})
 
     @cached_property
     def runtime(self) -> Runtime:

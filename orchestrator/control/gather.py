@@ -117,7 +117,8 @@ def _expected_cold_start(replicas: tuple[Replica, ...], digest: str, rate: float
     if not seconds:
         return Expectation(DEFAULT_COLD_START.total_seconds(), "assumed: no start has been seen yet")
     recent = seconds[-RECENT_STARTS:]
-    return Expectation(median(recent), f"median of the last {len(recent)} starts")
+    seen = "the one start seen" if len(recent) == 1 else f"median of the last {len(recent)} starts"
+    return Expectation(median(recent), seen)
 
 
 def _expected_overlap(spec: ServiceSpec) -> Expectation:

@@ -256,8 +256,9 @@ def _verdicts(  # one row of rules over all that was computed; splitting it woul
     verdicts.append(_rest_verdict(there, snapshot, now))
     verdicts.extend(_fresh(side, snapshot, now) for side in (here, there))
     cheapest, asked = policy.objective is Objective.CHEAPEST, rules.min_improvement_fraction
-    gain = "cheaper" if cheapest else f"less carbon over {hours} h"
-    text = f"{improvement:.0%} {gain}, at least {asked:.0%} asked"
+    better = improvement >= 0
+    gain = ("cheaper" if better else "dearer") if cheapest else f"{'less' if better else 'more'} carbon over {hours} h"
+    text = f"{abs(improvement):.0%} {gain}, at least {asked:.0%} {'cheaper' if cheapest else 'less'} asked"
     verdicts.append(Verdict("migration.min_improvement", improvement >= asked, text, improvement, asked, ""))
     if not cheapest:
         text = f"{net_grams:+.3f} gCO2e after the cost of moving"

@@ -17,11 +17,11 @@ from orchestrator.domain.plan import Action, ActionKind, Plan, Totals
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import Objective, Policy
 from orchestrator.domain.time import Instant, format_instant
-from orchestrator.errors import Conflict, NoFeasiblePlacement, UnknownRegion, UsageError
+from orchestrator.errors import Conflict, NoFeasiblePlacement, SignalsTooOld, UnknownRegion, UsageError
 from orchestrator.planner.choose import choose, frontier, rank, total
 from orchestrator.planner.moves import Side, compare, weighable
 from orchestrator.planner.snapshot import Snapshot
-from orchestrator.policy.assess import assess_all
+from orchestrator.policy.assess import FRESHNESS_RULE, assess_all
 
 STANDING_RULES = frozenset(
     {"placement.residency", "placement.allow", "placement.deny", "resources.use_spot", "provider"}
@@ -168,7 +168,7 @@ def _launches(judged: Judged, missing: Sequence[int], occupied: Sequence[str]) -
     rules = judged.snapshot.spec.placement
     chosen = choose(judged.assessments, len(missing), occupied, rules, judged.policy.objective)
     if len(chosen) < len(missing):
-        raise NoFeasiblePlacement(_infeasible(judged, len(missing), len(chosen)), hint=_relaxation(judged, chosen))
+        raise _refusal(judged, len(missing), chosen)
     lost = _lost(judged.snapshot)
     return [
         _buy(ActionKind.LAUNCH, slot, offer, f"replaces {lost[slot].name}" if slot in lost else "wanted by the spec")
@@ -180,6 +180,15 @@ def _lost(snapshot: Snapshot) -> dict[int, Replica]:
     """Return the newest record of each slot, where that one was lost or failed: a launch replaces it."""
     newest = {r.slot: r for r in sorted(snapshot.replicas, key=lambda r: (r.created_at, r.name))}
     return {slot: r for slot, r in newest.items() if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
+
+
+def _refusal(judged: Judged, needed: int, chosen: Sequence[Assessment]) -> NoFeasiblePlacement:
+    """Say that replicas cannot be placed: for want of signals where that alone is in the way, else by the rules."""
+    message = _infeasible(judged, needed, len(chosen))
+    failed = [{v.rule for v in a.verdicts if not v.passed} for a in judged.assessments]
+    if not any(a.allowed for a in judged.assessments) and {FRESHNESS_RULE} in failed:
+        return SignalsTooOld(message)
+    return NoFeasiblePlacement(message, hint=_relaxation(judged, chosen))
 
 
 def _infeasible(judged: Judged, needed: int, found: int) -> str:
@@ -227,7 +236,7 @@ def _forced_moves(judged: Judged, staying: dict[int, Replica], *, must_fit: bool
         stuck += 1
     backing_off = any([v.rule for v in a.verdicts if not v.passed] == ["capacity"] for a in judged.assessments)
     if stuck and must_fit and not backing_off:
-        raise NoFeasiblePlacement(_infeasible(judged, stuck, 0), hint=_relaxation(judged, ()))
+        raise _refusal(judged, stuck, ())
     return []
 
 

@@ -19,6 +19,7 @@ from orchestrator.domain.service import Policy, ServiceSpec, WhenStale
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.domain.units import watts_to_kw
 
+FRESHNESS_RULE = "carbon.max_age"
 SPOT_MUST_BE_CHEAPER = "spot_cheaper_than_on_demand"
 
 
@@ -192,7 +193,7 @@ def _freshness_verdict(candidate: Candidate, intensity: Intensity | None, spec: 
     reading = candidate.now
     if not isinstance(reading, CarbonIntensity):
         text = f"no carbon intensity for {reading.zone}: {reading.reason}"
-        return Verdict("carbon.max_age", intensity is not None, text, None, limit, "s")
+        return Verdict(FRESHNESS_RULE, intensity is not None, text, None, limit, "s")
     age = reading.age(now).total_seconds()
     described = f"intensity {age / 60:.0f} min old"
     if reading.interval.start - now > spec.carbon.max_age:
@@ -203,4 +204,4 @@ def _freshness_verdict(candidate: Candidate, intensity: Intensity | None, spec: 
         text = f"{described}: using {intensity.source} (carbon.when_stale)"
     else:
         text = f"{described}, over the limit of {limit / 60:.0f} min"
-    return Verdict("carbon.max_age", intensity is not None, text, age, limit, "s")
+    return Verdict(FRESHNESS_RULE, intensity is not None, text, age, limit, "s")

@@ -1,6 +1,7 @@
 """``greenctl carbon``."""
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,6 +47,10 @@ def carbon(
         Accounting.AVERAGE
     ),
     factors: Annotated[Factors, typer.Option("--factors", help="Life cycle or stack only.")] = Factors.LIFECYCLE,
+    recorded: Annotated[
+        Path | None,
+        typer.Option("--recorded", metavar="DIR", help="Read the grid from recorded files there.", show_default=False),
+    ] = None,
 ) -> None:
     """Show grid carbon intensity now and in the coming hours.
 
@@ -58,6 +63,7 @@ def carbon(
     Each number is shown with its source, its age and the mark of its kind; a zone without a number says why.
     """
     session = Session.of(ctx)
+    session.use_recording(recorded)
     if window > hours:
         raise UsageError(f"--window {window} is longer than --hours {hours}")
     patterns = region or (["*"] if everywhere or zone else [f"{name}/*" for name in session.runtime.provisioners])

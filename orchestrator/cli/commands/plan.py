@@ -35,6 +35,10 @@ def plan(
     offers: Annotated[
         int, typer.Option("--offers", metavar="N", min=0, help="Rows of the offers table; 0 for all.")
     ] = OFFERS_SHOWN,
+    recorded: Annotated[
+        Path | None,
+        typer.Option("--recorded", metavar="DIR", help="Read the grid from recorded files there.", show_default=False),
+    ] = None,
 ) -> None:
     """Show what a deploy would change, and why; nothing is changed.
 
@@ -48,6 +52,7 @@ def plan(
     does exactly that or nothing.
     """
     session = Session.of(ctx)
+    session.use_recording(recorded)
     loaded = read_spec(session, spec)
     found = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime))
     plan_memory.remember(session.settings.cache_dir, found)
