@@ -30,6 +30,7 @@ class Applier:
     def __init__(self, runtime: Runtime, journal: Journal) -> None:
         self._runtime = runtime
         self._journal = journal
+        self._warned: dict[str, str] = {}
 
     # ── plans ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -202,10 +203,11 @@ class Applier:
         try:
             await self._provisioner(replica).terminate(replica.name, self._runtime.tuning.terminate_grace)
         except GreenctlError as error:
-            self.event(EventKind.WARNING, f"{error.code}: {error.message}", replica.service, replica.name)
+            self._warn_once(replica, f"it could not be ended and will be asked again: {error.code}: {error.message}")
 
     def _confirm_end(self, replica: Replica) -> None:
         """Close what was intended with a replica of which nothing is left."""
+        self._warned.pop(replica.name, None)
         now = self._runtime.clock.now()
         for intent in self._journal.intents(replica.service, open_only=True):
             if intent.replica == replica.name:
@@ -222,6 +224,12 @@ class Applier:
             message = f"no provisioner is configured for {provider}"
             raise ProviderError(message)
         return provisioner
+
+    def _warn_once(self, replica: Replica, text: str) -> None:
+        """Tell of a trouble when it begins or changes, not at every look."""
+        if self._warned.get(replica.name) != text:
+            self._warned[replica.name] = text
+            self.event(EventKind.WARNING, text, replica.service, replica.name)
 
     def drain(self, replica: Replica, reason: str) -> None:
         """Take a replica out of the traffic; it ends once nothing is in flight."""

@@ -21,6 +21,7 @@ from orchestrator.control.observe import Watch, gateway_status, observe
 from orchestrator.control.operations import failure_of, is_done, plan_in, revision_to_restore
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
+from orchestrator.control.sweep import Sweeper
 from orchestrator.control.traffic import routes_for, same_routes, table_of
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind
@@ -74,6 +75,7 @@ class Controller:
         self._grid = GridReader(runtime.carbon)
         self._applier = Applier(runtime, journal)
         self._meter = Meter(runtime, journal, self._grid)
+        self._sweeper = Sweeper(runtime, journal, self._applier)
         self._watch = Watch()
         self._published: RoutingTable | None = None
         self._least_version = 0
@@ -82,16 +84,20 @@ class Controller:
         self._pauses: dict[str, Pause] = {}
         self._planned_at: dict[str, float] = {}
         self._sampled_at: float | None = None
+        self._swept_at: float | None = None
 
     async def tick(self) -> None:
-        """Look at every service that is up, going down or asked for something, then at the gateway.
+        """Look at every service of which something is there, going down or asked for, then at the gateway.
 
         Raises the first error that a service's look ended with, after all have been looked at; ``LeaseHeld`` at once.
         """
         status = await gateway_status(self._runtime)
         sample = self._due(self._sampled_at, self._runtime.tuning.sample_every.total_seconds())
-        asked = {o.service for o in self._journal.operations()}
-        services = [s for s in self._journal.services() if s.state is not ServiceState.DOWN or s.name in asked]
+        if self._due(self._swept_at, self._runtime.tuning.sweep_every.total_seconds()):
+            await self._sweeper.sweep()
+            self._swept_at = self._runtime.clock.monotonic()
+        busy = {o.service for o in self._journal.operations()} | {r.service for r in self._journal.replicas()}
+        services = [s for s in self._journal.services() if s.state is not ServiceState.DOWN or s.name in busy]
         looks = [await self._try(s.name, status, sample=sample) for s in services]
         if sample:
             self._sampled_at = self._runtime.clock.monotonic()

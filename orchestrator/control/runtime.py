@@ -26,6 +26,7 @@ class Tuning:
     gateway_wait: timedelta = timedelta(seconds=10)
     sample_every: timedelta = timedelta(seconds=10)
     plan_every: timedelta = timedelta(seconds=5)
+    sweep_every: timedelta = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def avoided(replicas: Iterable[Replica], now: Instant, clock_rate: float) -> dic
 
     Minutes and hours are physical: they bound outside work.
 
-    A replica that became ready since the last failure wipes the slate of its offer.
+    A replica that was asked for since the last failure and became ready wipes the slate of its offer.
     """
     by_offer: dict[str, list[Replica]] = {}
     for replica in replicas:
@@ -63,7 +63,7 @@ def gave_up(replica: Replica) -> bool:
 
 def _failures_since_success(own: list[Replica]) -> list[Replica]:
     failed = [r for r in own if _has_failed(r)]
-    good = [r.ready_at for r in own if r.ready_at is not None and r not in failed]
+    good = [r.created_at for r in own if r.ready_at is not None and r not in failed]
     return [r for r in failed if not good or r.state_since > max(good)]
 
 
