@@ -134,7 +134,7 @@ class SignalsTooOld(NoFeasiblePlacement):
 
     code = "signals_too_old"
     exit_status = ExitStatus.SIGNALS
-    default_hint = "greenctl carbon shows each source and age; carbon.when_stale says what to do without them."
+    default_hint = "Replay a recording with GREENCTL_WORLD__START, or set carbon.when_stale."
 
 
 # ── providers, engines, this machine ─────────────────────────────────────────────────────────────────
@@ -270,6 +270,13 @@ class Conflict(GreenctlError):
     code = "conflict"
     exit_status = ExitStatus.OUT_OF_DATE
     default_hint = "Wait for the other change to finish: greenctl rollout status SERVICE."
+
+
+class Superseded(Conflict):
+    """The request was given up because the service is being taken down."""
+
+    code = "superseded"
+    default_hint = "greenctl rollout status SERVICE follows the take-down."
 
 
 class LeaseHeld(Conflict):

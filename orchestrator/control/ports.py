@@ -291,7 +291,10 @@ class Requests(Records, Protocol):
         ...
 
     def submit(self, operation: Operation) -> None:
-        """Store a request. Raises ``UnknownService``, or ``Conflict`` when another one of the service is open."""
+        """Store a request; one to take the service down closes whatever else is open as superseded.
+
+        Raises ``UnknownService``, or ``Conflict`` when another one of the service is open.
+        """
         ...
 
     def set_paused(self, service: str, *, paused: bool, now: Instant) -> None:

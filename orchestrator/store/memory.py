@@ -10,6 +10,7 @@ from datetime import datetime
 
 from orchestrator.domain.records import (
     Operation,
+    OperationKind,
     ServiceRecord,
     ServiceState,
 )
@@ -73,12 +74,15 @@ class MemoryStore(MemoryRecords):
     def submit(self, operation: Operation) -> None:
         """Store a request; the same id again changes nothing.
 
+        A request to take the service down closes whatever else is open as superseded.
         Raises ``UnknownService``, or ``Conflict`` when another one of the service is open.
         """
         wish = tidy(operation)
         require_service(self._state, wish.service)
         known = self._state.operations.get(wish.id)
         if known is None:
+            if wish.kind is OperationKind.DOWN:
+                _supersede(self._state, wish)
             _check_free(self._state, wish)
             self._state.operations.put(wish.id, wish)
         elif known.service != wish.service:
@@ -97,6 +101,13 @@ class MemoryStore(MemoryRecords):
         tidy_instant(now)
         self._state.holders.append(tidy_text(holder))
         return MemoryJournal(self._state, self._state.epoch)
+
+
+def _supersede(state: State, wish: Operation) -> None:
+    """Close what else is open: who takes a service down does not wait for its deploy."""
+    for other in state.operations.open():
+        if other.service == wish.service and other.kind is not wish.kind:
+            state.operations.put(other.id, rules.overtaken(other, wish))
 
 
 def _check_free(state: State, wish: Operation) -> None:

@@ -6,13 +6,20 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Select, func, select, update
 
-from orchestrator.domain.records import Operation, ServiceState
+from orchestrator.domain.records import Operation, OperationKind, ServiceState
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.store import mappers, tables
 from orchestrator.store.codec import SPECS, spec_digest
 from orchestrator.store.inserts import insert_new
 from orchestrator.store.records import SqlRecords
-from orchestrator.store.rules import OPEN_OPERATIONS, check_deploy, conflicting, unknown_service, used_operation
+from orchestrator.store.rules import (
+    OPEN_OPERATIONS,
+    check_deploy,
+    conflicting,
+    overtaken,
+    unknown_service,
+    used_operation,
+)
 from orchestrator.store.tidy import tidy, tidy_instant
 
 
@@ -48,12 +55,15 @@ class SqlRequests(SqlRecords):
     def submit(self, operation: Operation) -> None:
         """Store a request; the same id again changes nothing.
 
+        A request to take the service down closes whatever else is open as superseded.
         Raises ``UnknownService``, or ``Conflict`` when another one of the service is open.
         """
         wish = tidy(operation)
 
         def work(tx: Connection) -> None:
             require_service(tx, wish.service)
+            if wish.kind is OperationKind.DOWN:
+                _supersede(tx, wish)
             _insert_operation(tx, wish)
 
         self._database.write(work)
@@ -102,9 +112,21 @@ def _insert_operation(tx: Connection, wish: Operation) -> bool:
         if owner != wish.service:
             raise used_operation(wish.id)
         return False
-    open_one = select(table).where(table.c.service == wish.service, table.c.state.in_(OPEN_OPERATIONS))
-    others = [mappers.operation_from(row) for row in mappers.fetch(tx, open_one)]
-    raise conflicting(wish, next(iter(others), None))
+    raise conflicting(wish, next(iter(_open_ones(tx, wish.service)), None))
+
+
+def _open_ones(tx: Connection, service: str) -> list[Operation]:
+    table = tables.operations
+    open_ones = select(table).where(table.c.service == service, table.c.state.in_(OPEN_OPERATIONS))
+    return [mappers.operation_from(row) for row in mappers.fetch(tx, open_ones)]
+
+
+def _supersede(tx: Connection, wish: Operation) -> None:
+    """Close what else is open: who takes a service down does not wait for its deploy."""
+    for other in _open_ones(tx, wish.service):
+        if other.kind is not wish.kind:
+            row = mappers.row_of(overtaken(other, wish))
+            tx.execute(update(tables.operations).where(tables.operations.c.id == other.id).values(**row))
 
 
 def _revision_by(wish: Operation) -> Select[int]:

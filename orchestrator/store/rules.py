@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.domain.decision import Decision, Verdict
 from orchestrator.domain.records import Intent, IntentState, Operation, OperationState, Placement
 from orchestrator.domain.replica import ENDED, NEXT_STATES, Replica, ReplicaState
 from orchestrator.domain.service import ServiceSpec
-from orchestrator.errors import Conflict, LeaseHeld, UnknownService
+from orchestrator.errors import Conflict, LeaseHeld, Superseded, UnknownService
 
 OPEN_OPERATIONS = (OperationState.QUEUED, OperationState.RUNNING)
 OPEN_INTENTS = (IntentState.PLANNED, IntentState.ISSUED)
@@ -86,6 +88,14 @@ def conflicting(wanted: Operation, other: Operation | None) -> Conflict:
     if other is None:
         return Conflict(f"another change of {wanted.service} was under way")
     return Conflict(f"{wanted.service}: {other.kind} {other.id} is still {other.state}")
+
+
+def overtaken(other: Operation, wish: Operation) -> Operation:
+    """Return how a request is closed that a take-down overtakes."""
+    why = f"{wish.service} is being taken down by {wish.actor}"
+    return replace(
+        other, state=OperationState.FAILED, updated_at=wish.updated_at, error_code=Superseded.code, error=why
+    )
 
 
 def unknown_service(name: str) -> UnknownService:

@@ -182,7 +182,7 @@ def test_one_open_request_per_service(store: Store) -> None:
     with pytest.raises(Conflict, match="op-1"):
         store.submit_deploy(a_spec(functional_unit_tokens=1), an_operation("op-2"))
     with pytest.raises(Conflict, match="op-1"):
-        store.submit(an_operation("op-3", kind=OperationKind.DOWN))
+        store.submit(an_operation("op-3", kind=OperationKind.MIGRATE))
 
     assert store.service(SERVICE) == before
     assert [o.id for o in store.operations(open_only=False)] == ["op-1"]
@@ -193,18 +193,30 @@ def test_a_running_request_is_still_open(store: Store) -> None:
     store.submit_deploy(a_spec(), an_operation())
     journal = store.claim("controller", NOW)
     journal.set_operation("op-1", OperationState.RUNNING, later(1))
-    down = an_operation("op-2", kind=OperationKind.DOWN)
+    move = an_operation("op-2", kind=OperationKind.MIGRATE)
 
     with pytest.raises(Conflict, match="running"):
-        store.submit(down)
+        store.submit(move)
     journal.set_operation("op-1", OperationState.FAILED, later(2), error_code="no_capacity", error="sold out")
-    store.submit(down)
+    store.submit(move)
 
-    assert list(store.operations()) == [down]
+    assert list(store.operations()) == [move]
     failed = store.operation("op-1")
     assert failed is not None
     assert (failed.state, failed.error_code, failed.error) == (OperationState.FAILED, "no_capacity", "sold out")
     assert (failed.created_at, failed.updated_at) == (NOW, later(2))
+
+
+def test_taking_down_does_not_wait_for_a_deploy(store: Store) -> None:
+    """A take-down closes what else is open as superseded, in the same transaction; a second one is a conflict."""
+    store.submit_deploy(a_spec(), an_operation())
+    store.submit(an_operation("op-2", kind=OperationKind.DOWN))
+
+    first, second = store.operations(open_only=False)
+    assert (first.state, first.error_code) == (OperationState.FAILED, "superseded")
+    assert (second.id, second.state) == ("op-2", OperationState.QUEUED)
+    with pytest.raises(Conflict, match="op-2"):
+        store.submit(an_operation("op-3", kind=OperationKind.DOWN))
 
 
 def test_services_do_not_block_one_another(store: Store) -> None:

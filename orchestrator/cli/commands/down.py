@@ -6,7 +6,7 @@ from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import ServiceName, Timeout, Yes
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
-from orchestrator.cli.watching import last_event_id, require_idle, watch
+from orchestrator.cli.watching import last_event_id, watch
 from orchestrator.control.usecases import submit_down
 from orchestrator.domain.records import ServiceState
 from orchestrator.errors import UnknownService
@@ -22,7 +22,8 @@ def down(ctx: typer.Context, service: ServiceName, *, yes: Yes = False, timeout:
       greenctl down chat                                 asks for the name
       greenctl down chat --yes                           does not ask
 
-    Requests under way are finished first. Decisions, energy and costs stay: greenctl report works on.
+    Requests under way are finished first; a deploy or migration that is still open is given up.
+    Decisions, energy and costs stay: greenctl report works on.
     """
     session = Session.of(ctx)
     runtime = session.runtime
@@ -34,7 +35,6 @@ def down(ctx: typer.Context, service: ServiceName, *, yes: Yes = False, timeout:
         session.emit(down={"service": service, "state": "unchanged", "operation": None})
         session.show(line(f"{service} is already down."))
         return
-    require_idle(runtime, service)
     count = len(replicas)
     session.say(line(f"This removes {count} replica{'' if count == 1 else 's'} of {service}. Its history is kept."))
     session.confirm("Type the name of the service to continue:", yes=yes, answer=service)
