@@ -71,7 +71,7 @@ def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy"
     missing = [slot for slot in range(snapshot.wanted) if slot not in staying]
     launches = _launches(judged, missing, [r.region for r in staying.values()])
     moves = [] if missing else _forced_moves(judged, staying, must_fit=not surplus)
-    retire = [_retire(r, "more than wanted") for r in surplus if _may_leave(r, snapshot)]
+    retire = [_retire(r, "more than wanted") for r in _may_leave(surplus, snapshot)]
     actions = (*launches, *moves, *retire)
     comparisons: tuple[MoveComparison, ...] = ()
     if not actions:
@@ -152,10 +152,11 @@ def _surplus(snapshot: Snapshot, occupants: dict[int, Replica]) -> list[Replica]
     ]
 
 
-def _may_leave(surplus: Replica, snapshot: Snapshot) -> bool:
-    """Whether it does not serve, or enough others do: what starts dies before what serves."""
-    staying = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY and r.slot < snapshot.wanted}
-    return surplus.state is not ReplicaState.READY or len(staying) == snapshot.wanted
+def _may_leave(surplus: Sequence[Replica], snapshot: Snapshot) -> list[Replica]:
+    """Those that do not serve; all of them once whatever stays serves: what starts dies before what serves."""
+    staying = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY and r not in surplus}
+    enough = len(staying) == snapshot.wanted
+    return [r for r in surplus if enough or r.state is not ReplicaState.READY]
 
 
 def _retire(replica: Replica, reason: str) -> Action:
