@@ -115,6 +115,26 @@ class TestPlacing:
         assert made.decision.kind is DecisionKind.SCALE
         assert made.keep == ("gc-test-chat-0",)
 
+    def test_what_serves_is_not_retired_for_what_only_starts(self) -> None:
+        """Scaling down while slot 0 starts: the surplus that serves waits, the surplus that starts does not."""
+        world = [replica(SE, 0, ReplicaState.STARTING), replica(FR, 1), replica(FR, 2, ReplicaState.STARTING)]
+        assert told(plan(snapshot(GRIDS, world), GREEN, NOON)) == [(ActionKind.RETIRE, 2, "aws/fr")]
+
+    def test_a_second_one_in_a_slot_that_is_no_part_of_a_move_leaves(self) -> None:
+        """However it came about: the newest stays."""
+        twice = [replica(PL, 0, name="gc-older"), replica(SE, 0, name="gc-newer", up_for=HOUR)]
+        made = plan(snapshot(GRIDS, twice), GREEN, NOON)
+        assert [a.replica for a in made.actions] == ["gc-older"]
+
+    def test_but_not_while_it_is_the_only_one_that_serves(self) -> None:
+        """Two that serve beside one that starts: both wait for it, neither counts the other."""
+        thrice = [
+            replica(PL, 0, name="gc-oldest", up_for=9 * HOUR),
+            replica(PL, 0, name="gc-older", up_for=2 * HOUR),
+            replica(SE, 0, ReplicaState.STARTING, name="gc-newest", up_for=HOUR),
+        ]
+        assert plan(snapshot(GRIDS, thrice), GREEN, NOON).actions == ()
+
 
 class TestTakingDown:
     def test_everything_that_lives_is_retired(self) -> None:
