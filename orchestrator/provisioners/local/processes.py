@@ -5,7 +5,7 @@ an environment lives exactly as long as its process. A process is named by its p
 was given to somebody else is never touched.
 
 Only processes of our own user are looked at. One whose environment we may not read even so (a program that made itself
-undumpable, as key agents do) is not ours: engines never do that.
+undumpable, as key rings do) is not ours: engines never do that.
 """
 
 from __future__ import annotations
