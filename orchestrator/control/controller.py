@@ -18,7 +18,15 @@ from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
 from orchestrator.control.metering import Meter
 from orchestrator.control.observe import Watch, gateway_status, observe
-from orchestrator.control.operations import failure_of, is_done, plan_in, revision_to_restore
+from orchestrator.control.operations import (
+    Failure,
+    failure_of,
+    given_up,
+    is_done,
+    plan_in,
+    revision_of,
+    revision_to_restore,
+)
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.sweep import Sweeper
@@ -82,6 +90,7 @@ class Controller:
         self._routes: dict[str, ServiceRoutes] = {}
         self._known_offers: dict[str, dict[str, Offer]] = {}
         self._pauses: dict[str, Pause] = {}
+        self._revisions: dict[str, int] = {}
         self._planned_at: dict[str, float] = {}
         self._sampled_at: float | None = None
         self._swept_at: float | None = None
@@ -218,7 +227,7 @@ class Controller:
             return False
         self._planned_at[service.name] = self._runtime.clock.monotonic()
         now = self._runtime.clock.now()
-        if running is not None and failure_of(running, service, replicas) is not None:
+        if running is not None and self._failure_of(running, service, replicas) is not None:
             return False
         snapshot = await gather_snapshot(service.spec, service.spec_digest, self._runtime, self._grid, now)
         wanted = plan(snapshot, service.spec.policy, now)
@@ -268,7 +277,7 @@ class Controller:
         if fresh.state is not OperationState.RUNNING:
             return
         replicas = self._all_replicas(service.name)
-        failure = failure_of(fresh, service, replicas)
+        failure = self._failure_of(fresh, service, replicas)
         if failure is not None:
             self._fail(fresh, service, failure.code, failure.message)
             return
@@ -276,7 +285,20 @@ class Controller:
         if settled and self._routed(service):
             now = self._runtime.clock.now()
             self._journal.set_operation(fresh.id, OperationState.DONE, now)
+            self._revisions.pop(fresh.id, None)
             self._applier.event(EventKind.OPERATION, f"{fresh.kind.value} done", service.name)
+
+    def _failure_of(self, running: Operation, service: ServiceRecord, replicas: Sequence[Replica]) -> Failure | None:
+        if running.kind is OperationKind.DEPLOY and (gone := given_up(service, self._revision_of(running), replicas)):
+            return gone
+        return failure_of(running, service, replicas)
+
+    def _revision_of(self, deploy: Operation) -> int:
+        """Requests carry whole plans, so all of them are read once per deploy and not at every look."""
+        if deploy.id not in self._revisions:
+            requests = self._journal.operations(deploy.service, open_only=False)
+            self._revisions[deploy.id] = revision_of(deploy, requests)
+        return self._revisions[deploy.id]
 
     def _routed(self, service: ServiceRecord) -> bool:
         """Whether the gateway has been told of every ready replica."""
@@ -301,9 +323,10 @@ class Controller:
                 self._journal.restore_revision(service.name, good, now)
             for replica in replicas:
                 may_go = replica.state is not ReplicaState.READY or replica.replaces in serving
-                if replica.state in LIVE and replica.revision == service.revision and may_go:
+                if replica.state in LIVE and replica.revision == self._revision_of(operation) and may_go:
                     self._applier.drain(replica, f"taken back: {code}")
         self._journal.set_operation(operation.id, OperationState.FAILED, now, error_code=code, error=message)
+        self._revisions.pop(operation.id, None)
         self._applier.event(EventKind.OPERATION, f"{operation.kind.value} failed: {code}: {message}", service.name)
 
     def _finish_take_down(self, service: ServiceRecord) -> None:

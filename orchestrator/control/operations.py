@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from orchestrator.codec import plan_from_json, to_plain
 from orchestrator.control.naming import intent_id
 from orchestrator.domain.plan import Plan
-from orchestrator.domain.records import Operation, OperationKind, OperationState, ServiceRecord
+from orchestrator.domain.records import Operation, OperationKind, OperationState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.workload import workload_digest
-from orchestrator.errors import StalePlan
+from orchestrator.errors import NoFeasiblePlacement, StalePlan
 from orchestrator.planner.capacity import gave_up, never_served
 from orchestrator.planner.rollout import FULL_WEIGHT
 
@@ -66,21 +66,40 @@ def failure_of(operation: Operation, service: ServiceRecord, replicas: Sequence[
     return None
 
 
+def revision_of(deploy: Operation, requests: Sequence[Operation]) -> int:
+    """Return the revision that a deploy made. ``requests``: all of the service, in order of arrival."""
+    deploys = [r.id for r in requests if r.kind is OperationKind.DEPLOY]
+    return deploys.index(deploy.id) + 1
+
+
 def revision_to_restore(failed: Operation, requests: Sequence[Operation]) -> int | None:
     """Return the newest revision that was deployed with success before this deploy, ``None`` without any.
 
-    ``requests`` are all of the service, in order of arrival: the n-th deploy made revision n. What was deployed before
-    the service was taken down is not wanted any more.
+    What was deployed before the service was taken down is not wanted any more. ``requests`` as for
+    :func:`revision_of`.
     """
-    revision, good = 0, None
+    good = None
     for request in requests:
         if request.id == failed.id:
             return good
-        if request.kind is OperationKind.DEPLOY:
-            revision += 1
-        if request.state is OperationState.DONE:
-            good = {OperationKind.DEPLOY: revision, OperationKind.DOWN: None}.get(request.kind, good)
+        if request.state is OperationState.DONE and request.kind is OperationKind.DEPLOY:
+            good = revision_of(request, requests)
+        elif request.state is OperationState.DONE and request.kind is OperationKind.DOWN:
+            good = None
     return good
+
+
+def given_up(service: ServiceRecord, revision: int, replicas: Sequence[Replica]) -> Failure | None:
+    """Return why a running deploy was given up, if it was: its revision, or the service, is not wanted any more.
+
+    Between that being written and the request being closed lies a moment in which a controller can die.
+    """
+    if service.state is ServiceState.ACTIVE and service.revision == revision:
+        return None
+    failed = [r for r in replicas if r.revision == revision and never_served(r)]
+    if not failed:
+        return Failure(NoFeasiblePlacement.code, "what it asked for could not be placed")
+    return _failure(max(failed, key=lambda r: (r.state_since, r.name)))
 
 
 def _deploy_failure(service: ServiceRecord, mine: Sequence[Replica], replicas: Sequence[Replica]) -> Failure | None:
