@@ -1,0 +1,217 @@
+"""Launches that go wrong in the ways in which real providers have shown it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.domain.records import OperationState
+from orchestrator.domain.replica import ReplicaState
+from orchestrator.errors import EngineMissing, GreenctlError, PriceUnavailable, ProviderError
+from tests.builders import MINUTE
+from tests.scenario.world import World, chat, only
+
+TIMEOUT = ProviderError("the answer did not come in time")
+
+
+async def test_a_launch_whose_answer_was_lost_leaves_no_second_instance() -> None:
+    """It was created although the call failed: that one is ended, the next try has another name, one is left."""
+    world = World()
+    await world.up(chat())
+    world.preempt(world.the_replica().name)
+    world.cloud.lose_next_reply(TIMEOUT)
+    await world.settle()
+
+    assert len(world.cloud.launches) == 3
+    assert len(world.cloud.existing()) == 1
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("late", [5.0, 45.0, 200.0])
+@pytest.mark.parametrize("fault", ["late", "lost_reply_and_late", "lagging_list"])
+async def test_an_instance_that_shows_up_late_belongs_to_somebody_or_is_ended(fault: str, late: float) -> None:
+    """A create that succeeds long after it was given up is found by its mark and ended."""
+    world = World()
+    await world.up(chat())
+    world.preempt(world.the_replica().name)
+    if fault == "lagging_list":
+        world.cloud.listing_lag_seconds = late
+    else:
+        world.cloud.delay_next_launch(late)
+    if fault == "lost_reply_and_late":
+        world.cloud.lose_next_reply(TIMEOUT)
+    await world.settle(limit=900)
+    await world.run(late + 150, every=5.0)
+
+    assert len(world.cloud.existing()) == 1
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+async def test_what_shows_up_after_the_service_was_taken_down_is_ended(after: int) -> None:
+    """``down`` during a launch whose instance appears a minute later: it does not outlive the service."""
+    world = World()
+    world.start()
+    world.cloud.delay_next_launch(60.0)
+    await world.deploy(chat(placement=only("se")))
+    await world.run(after)
+    for operation in world.store.operations():
+        world.store._state.operations.put(operation.id, replace(operation, state=OperationState.FAILED))
+    world.down()
+    await world.settle()
+    await world.run(240, every=5.0)
+
+    assert world.cloud.existing() == frozenset()
+    world.check_at_rest()
+
+
+async def test_strangers_are_left_alone() -> None:
+    """An instance with our mark that no row knows (a database was set back) is told of and never ended."""
+    world = World()
+    await world.up(chat())
+    foreign = replace(world.cloud.launches[0], name="gc-01234567-chat-unknown000")
+    await world.cloud.launch(foreign)
+    world.cloud.launches.pop()
+    await world.run(300, every=5.0)
+
+    assert foreign.name in world.cloud.existing()
+    told = [e for e in world.events() if foreign.name in e.text]
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("start_seconds", [10**6])
+async def test_a_launch_that_hangs_is_given_up_at_its_deadline(start_seconds: float) -> None:
+    """The deploy fails with that word, and what hangs is ended."""
+    world = World()
+    world.start()
+    world.cloud.start_seconds = start_seconds
+    operation = await world.deploy(chat(startup_deadline=2 * MINUTE))
+    await world.settle()
+
+    closed = world.operation(operation)
+    assert (closed.state, closed.error_code) == (OperationState.FAILED, "launch_timed_out")
+    assert 120 <= world.clock.elapsed <= 140
+    assert world.cloud.existing() == frozenset()
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("error", [EngineMissing("no vllm"), TIMEOUT])
+async def test_a_launch_that_is_refused_fails_the_first_deploy(error: GreenctlError) -> None:
+    """With the code of what was wrong; nothing is left."""
+    world = World()
+    world.start()
+    operation = await world.deploy(chat())
+    world.cloud.fail_next("launch", error)
+    await world.settle()
+
+    assert world.operation(operation).error_code == error.code
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("stage", [ReplicaState.PROVISIONING, ReplicaState.STARTING])
+async def test_an_instance_that_vanishes_while_it_starts_is_replaced(stage: ReplicaState) -> None:
+    """Before or after the provider first showed it; there is one in the end."""
+    world = World()
+    await world.up(chat(startup_deadline=MINUTE))
+    world.preempt(world.the_replica().name)
+    await world.until(lambda: bool(world.replicas(state=stage)))
+    (starting,) = world.replicas(state=stage)
+    if starting.name in world.cloud._machines:
+        world.preempt(starting.name)
+    await world.settle()
+
+    assert len(world.ready()) == 1
+    world.check_at_rest()
+
+
+async def test_an_end_that_is_reported_and_does_not_happen_is_asked_for_again() -> None:
+    """Until the provider shows nothing any more."""
+    world = World()
+    await world.up(chat())
+    world.cloud.lie_at_next_terminate()
+    world.cloud.lie_at_next_terminate()
+    world.down()
+    await world.settle()
+
+    assert world.cloud.existing() == frozenset()
+    world.check_at_rest()
+
+
+async def test_ends_that_fail_are_told_of_once_and_repeated() -> None:
+    """An hour of errors is one line of history, not thousands; then it ends."""
+    world = World()
+    await world.up(chat())
+    world.down()
+    for _ in range(300):
+        world.cloud.fail_next("terminate", TIMEOUT)
+        await world.step()
+        world.cloud._failures.clear()
+
+    assert len([e for e in world.events() if TIMEOUT.message in e.text]) == 1
+
+    await world.settle()
+    world.check_at_rest()
+
+
+async def test_slow_ends_are_waited_for() -> None:
+    """A machine that takes its grace to stop is not forgotten meanwhile."""
+    world = World()
+    world.cloud.stop_at_once = False
+    await world.up(chat(2))
+    await world.deploy(chat(1))
+    await world.settle()
+    world.check_at_rest()
+    world.down()
+    await world.settle()
+    world.check_at_rest()
+
+
+async def test_a_price_list_that_cannot_be_read_stops_nothing_that_runs() -> None:
+    """Health, losses, drains and routes go on; nothing is bought until prices are back."""
+    world = World()
+    await world.up(chat(2))
+    first, second = [r.name for r in world.ready()]
+    world.offers.fail("the list cannot be read")
+    world.preempt(first)
+    await world.run(30)
+
+    assert list(world.routed()) == [second]
+    assert len(world.cloud.launches) == 2
+    assert "the list cannot be read" in world.store.decisions("chat")[0].summary
+
+    world.offers.heal()
+    await world.settle()
+
+    assert len(world.ready()) == 2
+    world.check_at_rest()
+
+
+async def test_a_price_list_that_fails_in_the_middle_of_a_launch_delays_it() -> None:
+    """What was decided is bought when it can be; it is not called "no longer sold"."""
+    world = World()
+    world.start()
+    operation = await world.deploy(chat())
+    await world.step()
+    world.offers.fail("the list cannot be read")
+    await world.run(20)
+
+    assert world.replicas()[0].state is ReplicaState.PENDING
+
+    world.offers.heal()
+    await world.settle()
+
+    assert world.operation(operation).state is OperationState.DONE
+    assert isinstance(world.offers._failure, PriceUnavailable | None)
+
+
+async def test_a_place_that_is_sold_no_longer_is_left() -> None:
+    """Make before break, as with any other move."""
+    world = World()
+    await world.up(chat())
+    world.offers.withdraw(world.the_replica().offer_id)
+    await world.run(30)
+    await world.settle()
+
+    assert world.regions() == ["fr"]
+    world.check_at_rest()

@@ -1,0 +1,215 @@
+"""Losing replicas: out of the traffic at once, replaced, and never ended while it may still serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.domain.replica import ReplicaState
+from orchestrator.errors import NoCapacity, ProviderError
+from tests.builders import SECOND
+from tests.scenario.world import DRAIN, FULL, Traffic, World, chat, only
+
+GONE: dict[str, Callable[[World, str], None]] = {"killed": World.murder, "preempted": World.preempt}
+
+
+@pytest.mark.parametrize("kill", GONE)
+async def test_a_replica_whose_machine_is_gone_is_out_of_the_traffic_at_the_next_look(kill: str) -> None:
+    """And it is replaced; the others serve on."""
+    world = World()
+    await world.up(chat(2))
+    first, second = [r.name for r in world.ready()]
+    world.traffic["chat"] = Traffic(2.0, 4.0)
+    await world.run(10)
+    GONE[kill](world, first)
+    await world.step()
+
+    assert world.routed() == {second: FULL}
+    assert world.replica(first).state is ReplicaState.LOST
+
+    await world.settle(limit=15)
+
+    assert len(world.ready()) == 2
+    assert len(world.cloud.launches) == 3
+    assert world.refused == 0
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+async def test_a_health_blip_changes_nothing(looks: int) -> None:
+    """An engine that does not answer for less than the limit keeps its place and its traffic."""
+    world = World()
+    await world.up(chat())
+    name = world.the_replica().name
+    table = world.table()
+    for _ in range(5):
+        world.sick.add(name)
+        await world.run(looks)
+        world.sick.clear()
+        await world.run(2)
+
+    assert world.the_replica().name == name
+    assert world.table() == table
+    assert len(world.cloud.launches) == 1
+
+
+async def test_a_silent_replica_is_lost_and_replaced_but_its_streams_get_their_time() -> None:
+    """Its machine runs and holds streams: it is not ended before the drain limit, but right after it."""
+    world = World()
+    await world.up(chat())
+    name = world.the_replica().name
+    world.traffic["chat"] = Traffic(2.0, 4.0)
+    await world.run(10)
+    world.sick.add(name)
+    await world.until(lambda: world.replica(name).state is ReplicaState.LOST, limit=5)
+
+    assert world.routed() == {}
+    assert world.in_flight(name) > 0
+
+    await world.until(lambda: len(world.ready()) == 1, limit=15)
+    await world.until(lambda: name not in world.cloud.existing(), limit=60)
+    await world.step()
+    ((severed, streams, drained),) = world.severed
+
+    assert severed == name
+    assert streams > 0
+    assert DRAIN <= drained <= DRAIN + 5 * SECOND
+    await world.settle()
+    world.check_at_rest()
+
+
+async def test_a_silent_replica_without_streams_is_ended_soon() -> None:
+    """There is nothing to wait for."""
+    world = World()
+    await world.up(chat())
+    name = world.the_replica().name
+    world.sick.add(name)
+    await world.until(lambda: name not in world.cloud.existing(), limit=10)
+    await world.settle()
+    world.check_at_rest()
+
+
+async def test_a_replica_that_comes_back_after_it_was_given_up_is_still_ended() -> None:
+    """Lost is final: two replicas in one place would both be paid."""
+    world = World()
+    await world.up(chat())
+    name = world.the_replica().name
+    world.sick.add(name)
+    await world.until(lambda: world.replica(name).state is ReplicaState.LOST)
+    world.sick.clear()
+    await world.settle()
+
+    assert world.the_replica().name != name
+    world.check_at_rest()
+
+
+async def test_all_replicas_at_once() -> None:
+    """A storm: everything in a region is preempted in one moment, and comes back elsewhere when there is room."""
+    world = World()
+    await world.up(chat(3))
+    world.room["sky/se"] = 0
+    for replica in world.ready():
+        world.preempt(replica.name)
+    await world.settle(limit=30)
+
+    assert world.regions() == ["fr"] * 3
+    world.check_at_rest()
+
+
+async def test_a_provider_that_does_not_answer_proves_nothing() -> None:
+    """Two minutes of errors: nothing is lost, nothing is bought, traffic stays; then all is as before."""
+    world = World()
+    await world.up(chat(2))
+    before, table = [r.name for r in world.ready()], world.table()
+    for _ in range(120):
+        world.cloud.fail_next("describe", ProviderError("timeout"))
+        world.cloud.fail_next("describe", ProviderError("timeout"))
+        world.cloud.fail_next("inventory", ProviderError("timeout"))
+        await world.step()
+        world.cloud._failures.clear()
+
+    assert [r.name for r in world.ready()] == before
+    assert world.table() == table
+    assert len(world.cloud.launches) == 2
+
+    await world.run(5)
+    world.check_at_rest()
+
+
+async def test_a_controller_that_starts_while_the_provider_is_silent_keeps_the_traffic_as_it_is() -> None:
+    """What only the provider knows (the engines' keys) is not known yet, so nothing is told to the gateway."""
+    world = World()
+    await world.up(chat(2))
+    table = world.table()
+    world.kill()
+    world.start()
+    for _ in range(60):
+        world.cloud.fail_next("describe", ProviderError("timeout"))
+        world.cloud.fail_next("describe", ProviderError("timeout"))
+        await world.step()
+        world.cloud._failures.clear()
+
+    assert world.table() == table
+
+    await world.run(5)
+
+    assert world.table().services == table.services
+    assert world.table().version > table.version
+
+
+async def test_a_replacement_that_cannot_be_placed_is_tried_until_there_is_room() -> None:
+    """Stock-out: elsewhere first, then with growing pauses, and at last with success."""
+    world = World()
+    await world.up(chat(placement=only("se", "fr")))
+    world.room.update({"sky/se": 0, "sky/fr": 0})
+    world.preempt(world.the_replica().name)
+    await world.run(20 * 60, every=2.0)
+    asked = [c for c in world.cloud.calls if c.method == "launch"]
+
+    assert world.ready() == []
+    assert {r.region for r in world.all_replicas() if r.state is ReplicaState.FAILED} == {"sky/se", "sky/fr"}
+    assert len(asked) <= 1 + 2 * 5, "pauses grow: 2, 4, 8 minutes"
+    assert "no_feasible_placement" in " ".join(e.text for e in world.events())
+
+    world.room.clear()
+    await world.settle(limit=3600, every=5.0)
+
+    assert len(world.ready()) == 1
+    world.check_at_rest()
+
+
+async def test_a_sold_out_region_sends_a_deploy_elsewhere() -> None:
+    """The second best place serves; the first is left alone for a while."""
+    world = World()
+    world.start()
+    world.room["sky/se"] = 1
+    await world.deploy(chat(2))
+    await world.settle()
+
+    assert world.regions() == ["fr", "se"]
+    assert [r.state for r in world.all_replicas() if r.reason.startswith(NoCapacity.code)] == [ReplicaState.FAILED]
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("died", GONE)
+async def test_the_old_machine_dies_in_the_moment_of_the_hand_over(died: str) -> None:
+    """Lost and drained in one look: the look goes on, the new one takes all."""
+    world = World()
+    await world.up(chat())
+    old = world.the_replica().name
+    await world.migrate("de")
+    await world.until(lambda: len(world.routed()) == 2 and max(world.routed().values()) == FULL)
+    await world.until(lambda: {r.weight_percent for r in world.ready()} == {FULL})
+    for seconds in range(5):
+        saved = world.replica(old).state
+        if saved is not ReplicaState.READY:
+            break
+        if seconds == 3:
+            GONE[died](world, old)
+        await world.step()
+    await world.settle()
+
+    assert world.regions() == ["de"]
+    assert not [e for e in world.events() if "look failed" in e.text]
+    world.check_at_rest()
