@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -13,7 +14,7 @@ from orchestrator.clocks import anchored
 from orchestrator.control.ports import CarbonSource, Provisioner
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.domain.service import Engine, ModelSpec
-from orchestrator.errors import InvalidSettings
+from orchestrator.errors import DiskFull, InvalidSettings
 from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.options import Options as GatewayOptions
 from orchestrator.prices.catalogue import LOCAL_OFFERS, CatalogueOffers
@@ -41,7 +42,7 @@ def build(settings: Settings) -> Runtime:
     Raises ``InvalidSettings``, ``StoreUnavailable``, ``StoreIncompatible`` or ``DiskFull``.
     """
     catalogue = regions(settings)
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_state_dir(settings)
     offers = CatalogueOffers(
         settings.prices.catalogue or LOCAL_OFFERS, {r.id: r for r in catalogue.all()}, ShapeCatalogue.packaged()
     )
@@ -132,11 +133,23 @@ def gateway_options(settings: Settings) -> GatewayOptions:
 
 def client_key(settings: Settings) -> str:
     """Return the key that clients of the gateway use, made on first use and kept in a 0600 file."""
-    path = settings.state_dir / CLIENT_KEY_FILE
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = make_state_dir(settings) / CLIENT_KEY_FILE
     if not path.exists():
         _write_once(path, f"gk-{secrets.token_urlsafe(32)}")
     return path.read_text(encoding="ascii").strip()
+
+
+def make_state_dir(settings: Settings) -> Path:
+    """Make the state directory, for us alone. Raises ``InvalidSettings`` or ``DiskFull``."""
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            message = f"no space left to make {settings.state_dir}"
+            raise DiskFull(message) from error
+        message = f"{settings.state_dir} cannot be used for our state: {error.strerror}"
+        raise InvalidSettings(message, hint="Set GREENCTL_STATE_DIR to a directory that you may write.") from error
+    return settings.state_dir
 
 
 def _write_once(path: Path, text: str) -> None:
