@@ -7,7 +7,7 @@ but in the memory that dies. So every point is "before call n", and one more lie
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
@@ -102,3 +102,48 @@ def _guarded(work: Callable[..., Any], where: str, fuse: Fuse) -> Callable[..., 
         return work(*args, **kwargs)
 
     return now
+
+
+class Nap:
+    """Lets the controller fall asleep right before its n-th call to a provider or the gateway, and wakes it up later.
+
+    What happens meanwhile is given: usually another controller takes the turn and does all the work.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.where = ""
+        self._sleeps_at: int | None = None
+        self._meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    def arm(self, sleeps_at: int | None, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Count from one on, and sleep before that call."""
+        self.count, self._sleeps_at, self._meanwhile = 0, sleeps_at, meanwhile
+
+    def wrap(self, port: str, real: Any) -> Any:
+        """Stand between the controller and a port."""
+        return real if port == "journal" else _Drowsy(port, real, self)
+
+    async def point(self, where: str) -> None:
+        """Pass, or sleep."""
+        self.count += 1
+        if self.count == self._sleeps_at and self._meanwhile is not None:
+            self.where = where
+            await self._meanwhile()
+
+
+class _Drowsy:
+    def __init__(self, port: str, real: Any, nap: Nap) -> None:
+        self._port, self._real, self._nap = port, real, nap
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._real, name)
+        if name not in POINTS[self._port]:
+            return found
+
+        @wraps(found)
+        async def later(*args: Any, **kwargs: Any) -> Any:
+            await self._nap.point(f"{self._port}.{name}")
+            return await found(*args, **kwargs)
+
+        return later

@@ -17,7 +17,7 @@ from tests.scenario.world import RULES, World, chat
 
 QUICK = replace(RULES, canary_percent=(50, 100), canary_hold=timedelta(seconds=1), enabled=False)
 NEAR = Policy(name="near", max_extra_cost_fraction=None, horizon=timedelta(hours=2))
-"""Short steps and a short horizon: a run takes few looks, and a look little time. For the same reason history is short."""
+"""Short steps and a short horizon: a run takes few looks, and a look little time."""
 
 PLACES = {"se": (30.0, 1.0), "de": (400.0, 1.0)}
 
