@@ -131,17 +131,18 @@ def _starting(replica: Replica, seen: Observation, view: RolloutView, now: Insta
         yield Step(StepKind.FAIL, replica.name, "engine_died: " + (seen.exit_detail or "it ended before it was ready"))
     elif seen.exists is False and replica.state is ReplicaState.STARTING:
         yield Step(StepKind.LOST, replica.name, "it is gone before it was ready")
-    elif _physical(replica.created_at, now, view) > view.spec.startup_deadline:
-        limit = view.spec.startup_deadline.total_seconds()
-        yield Step(StepKind.FAIL, replica.name, f"launch_timed_out: not ready within {limit:.0f} s")
-    elif seen.exists is False and not view.taking_down:
-        # Before the provider has ever shown it, absence may be our own interrupted call: the same name is asked again.
-        yield Step(StepKind.ISSUE, replica.name, "asked before, not there: asking again under the same name")
     elif seen.serves and seen.endpoint is not None:
+        # Whatever the clock says: nobody may have looked in time.
         if replica.state is ReplicaState.PROVISIONING:
             yield Step(StepKind.SEEN, replica.name, endpoint=seen.endpoint)
         else:
             yield Step(StepKind.READY, replica.name, "one real completion came back", endpoint=seen.endpoint)
+    elif _physical(replica.state_since, now, view) > view.spec.startup_deadline:
+        limit = view.spec.startup_deadline.total_seconds()
+        yield Step(StepKind.FAIL, replica.name, f"launch_timed_out: not ready within {limit:.0f} s")
+    elif seen.exists is False:
+        # Before the provider has ever shown it, absence may be our own interrupted call: the same name is asked again.
+        yield Step(StepKind.ISSUE, replica.name, "asked before, not there: asking again under the same name")
     elif seen.exists and replica.state is ReplicaState.PROVISIONING:
         yield Step(StepKind.SEEN, replica.name, endpoint=seen.endpoint)
 
