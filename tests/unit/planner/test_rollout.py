@@ -110,6 +110,17 @@ class TestComingUp:
         assert kind(starting(state, 20 * MINUTE), seen) is not StepKind.FAIL
         assert kind(starting(state, 20 * MINUTE + SECOND), seen) is StepKind.FAIL
 
+    def test_one_that_serves_is_never_too_late(self) -> None:
+        """A controller that was away for an hour finds it ready: it is taken, not thrown away."""
+        assert kind(starting(ReplicaState.STARTING, 60 * MINUTE), WELL) is StepKind.READY
+        assert kind(starting(ReplicaState.PROVISIONING, 60 * MINUTE), WELL) is StepKind.SEEN
+
+    def test_the_deadline_counts_from_what_was_done_not_from_what_was_written(self) -> None:
+        """Asked for a minute ago, although the wish is an hour old: it has its time."""
+        asked_late = replace(starting(ReplicaState.PROVISIONING, 60 * MINUTE), state_since=NOON - MINUTE)
+        assert kind(asked_late, Observation(exists=True)) is StepKind.SEEN
+        assert kind(replace(asked_late, state=ReplicaState.STARTING), Observation(exists=True)) is None
+
     def test_the_deadline_is_physical(self) -> None:
         """On a grid replayed 60 times faster, twenty minutes are twenty hours of grid time."""
         one = starting(ReplicaState.STARTING, 19 * 60 * MINUTE)
