@@ -110,7 +110,9 @@ class Controller:
         looks = [await self._try(s.name, status, sample=sample) for s in services]
         if sample:
             self._sampled_at = self._runtime.clock.monotonic()
-        self._watch.forget_all_but(r.name for r in self._journal.replicas())
+        left = {r.name for r in self._journal.replicas()}
+        self._watch.forget_all_but(left)
+        self._meter.forget_all_but(left)
         await self._publish(status, {s.name for s in services})
         for error in looks:
             if error is not None:
@@ -149,8 +151,7 @@ class Controller:
         sold = await self._sold(service)
         offers = self._known_offers.get(name, {})
         seen = await observe(service, replicas, self._runtime, self._watch, status, self._published)
-        if sample:
-            await self._meter.sample(service, replicas, offers, status, self._watch)
+        await self._meter.look(service, replicas, seen, offers, status, self._watch, due=sample)
         view = RolloutView(
             spec=service.spec,
             replicas=replicas,

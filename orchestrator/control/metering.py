@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from orchestrator.control.grid import GridReader, reading_in
@@ -13,20 +14,26 @@ from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import ServiceRecord
-from orchestrator.domain.replica import PAID, Replica, ReplicaState
+from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.time import HOUR, Instant, Window
+from orchestrator.errors import GreenctlError
 from orchestrator.ledger.sampling import IntensityIn, Load, counted_until, samples_for
+from orchestrator.planner.rollout import Observation
 
 AWAY_AFTER_SECONDS = 120.0
 """A longer stretch without a sample means that nobody was looking, and is noted with the sample."""
 
 
 @dataclass(slots=True)
-class Counted:
-    """How far the ledger of one replica has come: read from the store once, then kept up to date."""
+class Account:
+    """How far the ledger of one replica has come: read from the store once, then kept up to date.
+
+    ``is_running``: there was a machine at the last look, so the time since then is to be counted.
+    """
 
     until: Instant
+    is_running: bool
     prompt_tokens: int = 0
     output_tokens: int = 0
     mean_batch: float = 0.0
@@ -40,6 +47,15 @@ class Counted:
             self.mean_batch = samples[-1].mean_batch
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The gateway's integral of requests in flight at one replica; ``at``: when, in seconds of ``Clock.monotonic``."""
+
+    boot_id: str
+    request_seconds: float
+    at: float
+
+
 class Meter:
     """Remembers the gateway's counters and how far the ledger has come; both are learnt again after a restart."""
 
@@ -47,47 +63,76 @@ class Meter:
         self._runtime = runtime
         self._journal = journal
         self._grid = grid
-        self._seconds: dict[str, tuple[str, float]] = {}
-        self._counted: dict[str, Counted] = {}
+        self._readings: dict[str, Reading] = {}
+        self._accounts: dict[str, Account] = {}
 
-    async def sample(
+    async def look(
         self,
         service: ServiceRecord,
         replicas: Sequence[Replica],
+        seen: Mapping[str, Observation],
         offers: Mapping[str, Offer],
         status: GatewayStatus | None,
         watch: Watch,
+        *,
+        due: bool,
     ) -> None:
-        """Write one stretch per paid replica, up to now."""
+        """Write what was drawn up to now: of every machine when it is ``due``, and of one that has just ended.
+
+        A machine counts from when its provider shows it until nothing of it is left, whatever its record says.
+        """
         now = self._runtime.clock.now()
         for replica in replicas:
-            offer = offers.get(replica.offer_id)
-            if replica.state not in PAID or offer is None or offer.shape.power is None or offer.region.pue is None:
+            account = self._accounts.get(replica.name) or self._read(service, replica, now)
+            self._accounts[replica.name] = account
+            look = seen.get(replica.name, Observation(exists=None))
+            has_ended = look.exists is False or look.failed
+            if has_ended and not account.is_running:
+                account.until = now
                 continue
-            counted = self._counted.get(replica.name) or self._read(service, replica, now)
-            window = Window(min(now, counted.until), now)
-            if window.length.total_seconds() <= 0:
-                continue
-            load = self._load(replica, counted, window, status, watch)
-            series = await self._series(service, replica, window, now)
-            own = samples_for(
-                replica,
-                window,
-                load,
-                offer.shape.power,
-                offer.region.pue,
-                _lookup(series),
-                self._runtime.clock.rate,
-            )
-            self._journal.record_energy(own)
-            counted.add(own)
-            self._counted[replica.name] = counted
+            account.is_running = account.is_running or look.exists is True
+            if account.is_running and (due or has_ended):
+                await self._write(service, replica, account, offers.get(replica.offer_id), status, watch)
+            account.is_running = account.is_running and not has_ended
 
-    def _read(self, service: ServiceRecord, replica: Replica, now: Instant) -> Counted:
-        counted = Counted(replica.created_at)
+    def forget_all_but(self, names: AbstractSet[str]) -> None:
+        """Drop what is remembered of replicas that are gone."""
+        for name in self._accounts.keys() - names:
+            del self._accounts[name]
+        for name in self._readings.keys() - names:
+            del self._readings[name]
+
+    async def _write(
+        self,
+        service: ServiceRecord,
+        replica: Replica,
+        account: Account,
+        offer: Offer | None,
+        status: GatewayStatus | None,
+        watch: Watch,
+    ) -> None:
+        now = self._runtime.clock.now()
+        window = Window(min(now, account.until), now)
+        if offer is None or offer.shape.power is None or offer.region.pue is None or not window.length:
+            return
+        load = self._load(replica, account, window, status, watch)
+        series = await self._series(service, replica, window, now)
+        own = samples_for(
+            replica, window, load, offer.shape.power, offer.region.pue, _lookup(series), self._runtime.clock.rate
+        )
+        try:
+            self._journal.record_energy(own)
+        except GreenctlError:
+            # It may be written all the same: what counts is what the store says then.
+            del self._accounts[replica.name]
+            raise
+        account.add(own)
+
+    def _read(self, service: ServiceRecord, replica: Replica, now: Instant) -> Account:
+        account = Account(replica.created_at, is_running=_was_there(replica))
         before = self._journal.energy(service.name, Window(replica.created_at, now))
-        counted.add([s for s in before if s.replica == replica.name])
-        return counted
+        account.add([s for s in before if s.replica == replica.name])
+        return account
 
     async def _series(self, service: ServiceRecord, replica: Replica, window: Window, now: Instant) -> CarbonSeries:
         if replica.zone is None:
@@ -96,29 +141,36 @@ class Meter:
         return await self._grid.intensities(replica.zone, service.spec.carbon.basis, Window(start, now), now)
 
     def _load(
-        self, replica: Replica, counted: Counted, window: Window, status: GatewayStatus | None, watch: Watch
+        self, replica: Replica, account: Account, window: Window, status: GatewayStatus | None, watch: Watch
     ) -> Load:
         """Mean batch from the gateway's request-seconds, tokens from the engine's own counters."""
         physical = window.length.total_seconds() / self._runtime.clock.rate
         note = "nobody looked in between" if physical > AWAY_AFTER_SECONDS else ""
         engine = watch.loads.get(replica.name)
-        prompt = 0 if engine is None else max(0, engine.prompt_tokens - counted.prompt_tokens)
-        output = 0 if engine is None else max(0, engine.output_tokens - counted.output_tokens)
-        batch = self._mean_batch(replica, status, physical)
+        prompt = 0 if engine is None else max(0, engine.prompt_tokens - account.prompt_tokens)
+        output = 0 if engine is None else max(0, engine.output_tokens - account.output_tokens)
+        batch = self._mean_batch(replica, status)
         if batch is None:
-            starting = replica.state is not ReplicaState.READY
-            batch = 0.0 if starting else counted.mean_batch
+            batch = 0.0 if replica.ready_at is None else account.mean_batch
         return Load(batch, prompt, output, note)
 
-    def _mean_batch(self, replica: Replica, status: GatewayStatus | None, physical: float) -> float | None:
+    def _mean_batch(self, replica: Replica, status: GatewayStatus | None) -> float | None:
+        """Mean requests in flight since the last reading, however long ago; ``None`` without two of one gateway."""
         if status is None:
             return None
-        seconds = status.upstream(replica.name).request_seconds
-        boot, before = self._seconds.get(replica.name, ("", 0.0))
-        self._seconds[replica.name] = (status.boot_id, seconds)
-        if boot != status.boot_id or physical <= 0:
+        new = Reading(status.boot_id, status.upstream(replica.name).request_seconds, self._runtime.clock.monotonic())
+        old = self._readings.get(replica.name)
+        self._readings[replica.name] = new
+        if old is None or old.boot_id != new.boot_id or new.at <= old.at:
             return None
-        return max(0.0, seconds - before) / physical
+        return max(0.0, new.request_seconds - old.request_seconds) / (new.at - old.at)
+
+
+def _was_there(replica: Replica) -> bool:
+    """Whether there was a machine, as far as is recorded."""
+    if replica.state is ReplicaState.DRAINING:
+        return replica.endpoint is not None
+    return replica.state in {ReplicaState.STARTING, ReplicaState.READY}
 
 
 def _lookup(series: CarbonSeries) -> IntensityIn:

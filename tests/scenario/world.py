@@ -8,7 +8,7 @@ engine dies. The controller can be killed at any moment, and started again on th
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -153,6 +153,8 @@ class World:
         self.streams: list[Stream] = []
         self.counts: dict[str, Counts] = {}
         self.tokens: dict[str, list[int]] = {}
+        self.joules: dict[str, float] = defaultdict(float)
+        """What every machine really drew, the facility's share included."""
         self.controller: Controller | None = None
         self.wrap = wrap
         ports = {"provisioner": self.cloud, "gateway": self.gateway}
@@ -482,9 +484,12 @@ class World:
             if machine is None or not self.cloud._exists(machine):
                 self._break(replica)
         going = []
+        busy: dict[str, float] = defaultdict(float)
         for stream in self.streams:
             counts = self._counts(stream.replica)
-            counts.request_seconds += min(seconds, max(0.0, stream.ends_at - (now - seconds)))
+            spent = seconds if stream.replica in self.sick else min(seconds, max(0.0, stream.ends_at - (now - seconds)))
+            counts.request_seconds += spent
+            busy[stream.replica] += spent
             if stream.ends_at > now or stream.replica in self.sick:
                 going.append(stream)
                 continue
@@ -494,6 +499,7 @@ class World:
                 counts.ok += 1
                 self.tokens[stream.replica][1] += OUTPUT_TOKENS
         self.streams = going
+        self._draw(busy, seconds)
         for service, traffic in self.traffic.items():
             traffic.owed += traffic.per_second * seconds
             while traffic.owed >= 1:
@@ -508,6 +514,14 @@ class World:
                 failed=counts.failed,
                 truncated=counts.truncated,
             )
+
+    def _draw(self, busy: Mapping[str, float], seconds: float) -> None:
+        """Let machines draw power: those that are there, by what they have to do."""
+        for name, machine in self.cloud._machines.items():
+            offer = machine.request.offer
+            if self.cloud._exists(machine) and offer.shape.power is not None and offer.region.pue is not None:
+                watts = offer.shape.power.watts(busy.get(name, 0.0) / seconds)
+                self.joules[name] += watts * offer.region.pue * seconds
 
     def _break(self, replica: str) -> None:
         broken = self.in_flight(replica)

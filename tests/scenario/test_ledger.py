@@ -1,0 +1,223 @@
+"""The ledger of energy and tokens: what was drawn is counted once, whatever was restarted meanwhile."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.replica import ReplicaState
+from orchestrator.errors import StoreUnavailable
+from tests.builders import HOUR
+from tests.scenario.test_migration import BY_HAND
+from tests.scenario.world import Traffic, World, chat
+
+EXACT = 0.005
+"""Half a percent."""
+
+EVERY = 2.0
+"""Seconds between looks."""
+
+
+def by_replica(world: World) -> dict[str, list[EnergySample]]:
+    """Samples of each replica, in order."""
+    found: dict[str, list[EnergySample]] = defaultdict(list)
+    for sample in world.store.energy("chat"):
+        found[sample.replica].append(sample)
+    return found
+
+
+def check_ledger(world: World, tolerance: float = EXACT) -> None:
+    """Check joules against what the machines drew, tokens against what the engines counted, and every seam."""
+    samples = by_replica(world)
+    assert samples.keys() == {name for name, joules in world.joules.items() if joules}, "one account per machine"
+    for name, own in samples.items():
+        for earlier, later in pairwise(own):
+            assert earlier.window.end <= later.window.start, f"{name}: counted twice"
+        counted = sum(s.facility_joules for s in own)
+        assert counted == pytest.approx(world.joules[name], rel=tolerance), name
+        assert sum(s.facility_joules / s.pue for s in own) == pytest.approx(sum(s.it_joules for s in own))
+        prompt, output = world.tokens.get(name, [0, 0])
+        assert (sum(s.prompt_tokens for s in own), sum(s.output_tokens for s in own)) == (prompt, output), name
+
+
+def restart_controller(world: World) -> None:
+    """Kill it, and start another one at once."""
+    world.kill()
+    world.start()
+
+
+def gateway_away(world: World) -> None:
+    """Let the control socket be silent for a while."""
+    world.gateway_is_away()
+
+
+DISTURBANCES: dict[str, tuple[int, Callable[[World], None]]] = {
+    "none": (60, lambda _: None),
+    "controller": (5, restart_controller),
+    "gateway": (12, lambda world: world.gateway_restarts()),
+    "silence": (5, gateway_away),
+}
+"""What happens every so many minutes. What a gateway had counted since the last sample dies with it: one sample is then
+taken at the load of the one before, which costs a thousandth per restart in this hour."""
+
+
+@pytest.mark.parametrize("disturbance", DISTURBANCES)
+async def test_joules_and_tokens_add_up_over_a_whole_life(disturbance: str) -> None:
+    """An hour of service with a move in the middle, disturbed again and again, then taken down."""
+    every, disturb = DISTURBANCES[disturbance]
+    world = World()
+    await world.up(chat(2, migration=BY_HAND))
+    world.traffic["chat"] = Traffic(1.0, 6.0)
+    for minute in range(60):
+        if minute == 30:
+            await world.migrate("de")
+        if minute % every == every - 1:
+            disturb(world)
+        await world.run(30, every=EVERY)
+        world.gateway_is_back()
+        await world.run(30, every=EVERY)
+    world.traffic.clear()
+    world.down()
+    await world.settle()
+
+    assert len(by_replica(world)) == 3
+    check_ledger(world)
+
+
+async def test_time_without_a_controller_is_counted_when_there_is_one_again() -> None:
+    """Ten minutes in which nobody looked: the load was what it was before, and the samples say that nobody looked."""
+    world = World()
+    await world.up(chat())
+    world.traffic["chat"] = Traffic(1.0, 6.0)
+    await world.run(600, every=EVERY)
+    world.kill()
+    await world.run(600, every=EVERY)
+    world.start()
+    await world.run(600, every=EVERY)
+    world.traffic.clear()
+    world.down()
+    await world.settle()
+
+    check_ledger(world)
+    noted = [s for s in world.store.energy("chat") if "nobody looked" in s.method_detail]
+    assert sum(s.engine_seconds for s in noted) == pytest.approx(600, abs=15)
+
+
+@pytest.mark.parametrize("lives", [20.0, 60.0])
+async def test_a_short_life_is_counted_to_its_end(lives: float) -> None:
+    """Not only up to the last round sample: a move costs what the old one draws until it is gone."""
+    world = World()
+    world.start()
+    await world.deploy(chat())
+    await world.run(lives)
+    world.down()
+    await world.settle()
+
+    check_ledger(world, tolerance=1.5 / lives)
+
+
+async def test_a_lost_replica_draws_until_it_is_really_gone() -> None:
+    """Lost by its health alone, its machine runs on until the drain limit: that is paid, and counted."""
+    world = World()
+    await world.up(chat())
+    name = world.the_replica().name
+    world.traffic["chat"] = Traffic(1.0, 6.0)
+    await world.run(60)
+    world.sick.add(name)
+    await world.until(lambda: name not in world.cloud.existing(), limit=120)
+    await world.settle()
+    lost = world.replica(name)
+
+    assert lost.state is ReplicaState.LOST
+    own = by_replica(world)[name]
+    assert sum(s.facility_joules for s in own) == pytest.approx(world.joules[name], rel=0.02)
+    assert own[-1].window.end > lost.state_since
+
+
+async def test_tokens_are_counted_until_the_engine_dies() -> None:
+    """What was counted at the last look before its death is in the ledger, to the token."""
+    world = World()
+    await world.up(chat())
+    name = world.the_replica().name
+    world.traffic["chat"] = Traffic(1.0, 6.0)
+    await world.run(64)
+    seen = list(world.tokens[name])
+    world.murder(name)
+    await world.settle()
+    own = by_replica(world)[name]
+
+    assert [sum(s.prompt_tokens for s in own), sum(s.output_tokens for s in own)] == seen
+    assert sum(s.facility_joules for s in own) == pytest.approx(world.joules[name], rel=0.02)
+
+
+async def test_a_launch_that_never_became_a_machine_draws_nothing() -> None:
+    """Sold out, refused or still queued: no energy of what is not there."""
+    world = World()
+    await world.up(chat())
+    world.room.update({"sky/se": 0, "sky/fr": 0})
+    world.cloud.delay_next_launch(120.0)
+    world.preempt(world.the_replica().name)
+    await world.settle()
+    await world.run(30)
+
+    failed = {r.name for r in world.all_replicas() if r.state is ReplicaState.FAILED}
+    assert failed
+    assert not failed & by_replica(world).keys()
+    name = world.the_replica().name
+    first = by_replica(world)[name][0].window.start
+    assert (first - world.replica(name).created_at).total_seconds() > 110
+
+
+async def test_a_write_whose_answer_was_lost_is_not_counted_twice_nor_forgotten() -> None:
+    """The store took the samples and said that it did not: the next ones go on where it stands."""
+    world = World()
+    await world.up(chat())
+    world.traffic["chat"] = Traffic(1.0, 6.0)
+    for number in range(10):
+        await world.run(25)
+        world.store.fail_next("record_energy", StoreUnavailable("gone"), after=number % 2 == 0)
+        try:
+            await world.run(15)
+        except StoreUnavailable:
+            await world.run(5)
+    world.traffic.clear()
+    world.down()
+    await world.settle()
+
+    check_ledger(world)
+
+
+async def test_energy_of_an_unknown_grid_is_kept_apart() -> None:
+    """Joules without grams, never zero grams; known hours keep theirs."""
+    world = World(rate=60.0)
+    await world.up(chat())
+    await world.run(120, every=EVERY)
+    world.carbon.gap("SE", "the meter is broken")
+    await world.run(600, every=EVERY)
+    samples = world.store.energy("chat")
+
+    unknown = [s for s in samples if s.grams is None]
+    assert unknown
+    assert all(s.grams_per_kwh is None and s.intensity_kind is None for s in unknown)
+    assert all(s.grams and s.grams > 0 for s in samples if s.grams is not None)
+    assert sum(s.facility_joules for s in samples) == pytest.approx(world.joules[world.the_replica().name], rel=0.02)
+
+
+async def test_on_a_replayed_grid_joules_are_physical() -> None:
+    """A grid hour in a minute: a minute's worth of energy, with the hour's intensity, over the hour's window."""
+    world = World(rate=60.0)
+    world.grid("SE", lambda hour: 100.0 + hour if hour >= 0 else 100.0)
+    await world.up(chat())
+    await world.run(600, every=EVERY)
+    world.down()
+    await world.settle()
+
+    check_ledger(world, tolerance=0.02)
+    samples = world.store.energy("chat")
+    assert sum(s.engine_seconds for s in samples) == pytest.approx(world.clock.elapsed, rel=0.05)
+    assert all(s.window.start.hour == (s.window.end - HOUR / 3600).hour for s in samples)
+    assert max(Counter(s.window.start for s in samples).values()) == 1
