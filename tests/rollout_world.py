@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from fnmatch import fnmatchcase
 
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.plan import Action, ActionKind, Plan
@@ -318,6 +319,8 @@ class World:
         found = [f"{r.name} is {r.state.value}" for r in open_ones if r.state is not READY]
         found += [f"{r.name} has weight {r.weight_percent}" for r in open_ones if r.weight_percent != FULL_WEIGHT]
         found += [f"{r.name} runs an old workload" for r in open_ones if r.workload_digest != digest]
+        denied = self.spec.placement.deny
+        found += [f"{r.name} is in {r.region}" for r in open_ones if any(fnmatchcase(r.region, d) for d in denied)]
         slots = sorted(r.slot for r in open_ones)
         if slots != list(range(wanted)):
             found.append(f"slots {slots}, wanted {wanted}")
