@@ -231,7 +231,8 @@ class Controller:
         if running is not None and self._failure_of(running, service, replicas) is not None:
             return False
         snapshot = await gather_snapshot(service.spec, service.spec_digest, self._runtime, self._grid, now)
-        wanted = plan(snapshot, service.spec.policy, now)
+        deploying = running is not None and running.kind is OperationKind.DEPLOY
+        wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying)
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
             return True  # a voluntary move waits until the request is closed
         if self._worth_recording(wanted.decision, service):
@@ -247,7 +248,10 @@ class Controller:
         last = next(iter(self._journal.decisions(service.name, limit=1)), None)
         if decision.kind is DecisionKind.HOLD:
             return False
-        return last is None or last.kind is not DecisionKind.STAY or decision.at - last.at >= STAY_EVERY
+        if last is None or last.kind is not DecisionKind.STAY or decision.at - last.at >= STAY_EVERY:
+            return True
+        # Nothing to compare any more, or again: a place whose signal went dark or came back is news.
+        return bool(last.comparisons) is not bool(decision.comparisons)
 
     async def _hold(self, service: ServiceRecord, error: NoFeasiblePlacement | PriceUnavailable) -> None:
         """Nothing can be decided now: say so once, keep what runs, ask again."""

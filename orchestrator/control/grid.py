@@ -30,21 +30,28 @@ class ZoneView:
 
 
 class GridReader:
-    """Reads zones through a source. History and forecast change once an hour and are kept for that long."""
+    """Reads zones through a source. History and forecast change once an hour and are kept for that long.
+
+    The last history that was read is remembered: while the source cannot be read, tomorrow is still expected to be
+    as yesterday was, for as long as there is a yesterday.
+    """
 
     def __init__(self, source: CarbonSource) -> None:
         self._source = source
         self._kept: dict[tuple[str, Basis, Instant, int], tuple[CarbonSeries, CarbonSeries, float | None]] = {}
+        self._last: dict[tuple[str, Basis], CarbonSeries] = {}
 
     async def zone(self, zone: str, basis: Basis, now: Instant, hours: int) -> ZoneView:
         """Return what is known; a source that cannot be read becomes a gap with its reason, never an exception."""
         try:
             latest = await self._source.latest(zone, basis, now)
-            history, forecast, mean = await self._slow_parts(zone, basis, now, hours)
         except SignalUnavailable as error:
-            gap = Gap(zone, error.message, self._source.name)
-            empty = CarbonSeries(zone, ())
-            return ZoneView(zone, gap, empty, empty, None)
+            latest = Gap(zone, error.message, self._source.name)
+        try:
+            history, forecast, mean = await self._slow_parts(zone, basis, now, hours)
+        except SignalUnavailable:
+            history = self._last.get((zone, basis), CarbonSeries(zone, ()))
+            forecast, mean = expected(None, history, _ahead(now, hours), now), trailing_mean(history, now)
         return ZoneView(zone, latest, history, forecast, mean)
 
     async def zones(self, zones: Sequence[str], basis: Basis, now: Instant, hours: int) -> dict[str, ZoneView]:
@@ -67,10 +74,19 @@ class GridReader:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
             history = await self._source.history(zone, basis, Window(now - TRAILING, now), now)
-            ahead = Window.starting(floor_hour(now), (hours + 1) * HOUR)
+            ahead = _ahead(now, hours)
             own = await self._source.forecast(zone, basis, ahead, now)
+            if not history.points:
+                # A hole is no knowledge: what was known before it counts, and the next look asks again.
+                before = self._last.get((zone, basis), history)
+                return before, expected(own, before, ahead, now), trailing_mean(before, now)
+            self._last[zone, basis] = history
             self._kept[key] = (history, expected(own, history, ahead, now), trailing_mean(history, now))
         return self._kept[key]
+
+
+def _ahead(now: Instant, hours: int) -> Window:
+    return Window.starting(floor_hour(now), (hours + 1) * HOUR)
 
 
 def reading_in(series: CarbonSeries, window: Window) -> CarbonIntensity | None:

@@ -57,9 +57,11 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
     return Judged(snapshot, policy, now, assessments)
 
 
-def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy") -> Plan:
+def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy", *, keep_up: bool = False) -> Plan:
     """Return what to do now; an empty list of actions means that all is as it should be.
 
+    ``keep_up``: the service has been deployed, so serving comes first. What is missing is replaced as far as there is
+    room, and where only fresh signals are wanting, without them.
     Raises ``NoFeasiblePlacement`` when a wanted replica can stand nowhere, or one that has to leave has nowhere to go.
     """
     judged = judge(snapshot, policy, now)
@@ -69,7 +71,7 @@ def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy"
     surplus = _surplus(snapshot, occupants)
     staying = {slot: r for slot, r in occupants.items() if slot < snapshot.wanted}
     missing = [slot for slot in range(snapshot.wanted) if slot not in staying]
-    launches = _launches(judged, missing, [r.region for r in staying.values()])
+    launches = _launches(judged, missing, [r.region for r in staying.values()], keep_up=keep_up)
     moves = [] if missing else _forced_moves(judged, staying, must_fit=not surplus)
     retire = [_retire(r, "more than wanted") for r in _may_leave(surplus, snapshot)]
     actions = (*launches, *moves, *retire)
@@ -163,17 +165,62 @@ def _retire(replica: Replica, reason: str) -> Action:
     return Action(ActionKind.RETIRE, replica.slot, reason, replica=replica.name, from_region=replica.region)
 
 
-def _launches(judged: Judged, missing: Sequence[int], occupied: Sequence[str]) -> list[Action]:
+def _launches(judged: Judged, missing: Sequence[int], occupied: Sequence[str], *, keep_up: bool) -> list[Action]:
     if not missing:
         return []
     rules = judged.snapshot.spec.placement
     chosen = choose(judged.assessments, len(missing), occupied, rules, judged.policy.objective)
-    if len(chosen) < len(missing):
-        raise _refusal(judged, len(missing), chosen)
     lost = _lost(judged.snapshot)
-    return [
+    launches = [
         _buy(ActionKind.LAUNCH, slot, offer, f"replaces {lost[slot].name}" if slot in lost else "wanted by the spec")
-        for slot, offer in zip(missing, chosen, strict=True)
+        for slot, offer in zip(missing, chosen, strict=False)
+    ]
+    if keep_up and len(launches) < len(missing):
+        launches += _blind_launches(judged, missing[len(chosen) :], [*occupied, *(a.region for a in chosen)], lost)
+    if len(launches) < len(missing) and not (keep_up and launches):
+        raise _refusal(judged, len(missing), chosen)
+    return launches
+
+
+def _blind_launches(
+    judged: Judged, missing: Sequence[int], occupied: Sequence[str], lost: dict[int, Replica]
+) -> list[Action]:
+    """Replace what was lost although no fresh signal says where: where it stood, else by the last weeks, else by price.
+
+    Every other rule holds, the bound on extra cost among these offers included.
+    """
+    pool = _without_freshness(judged)
+    taken, launches = list(occupied), []
+    for slot in missing:
+        if slot not in lost:
+            continue
+        where_it_stood = [a for a in pool if a.offer_id == lost[slot].offer_id]
+        for among in (where_it_stood, pool):
+            found = choose(among, 1, taken, judged.snapshot.spec.placement, judged.policy.objective)
+            if found:
+                reason = f"replaces {lost[slot].name}; no fresh signal says where"
+                launches.append(_buy(ActionKind.LAUNCH, slot, found[0], reason))
+                taken.append(found[0].region)
+                break
+    return launches
+
+
+def _without_freshness(judged: Judged) -> list[Assessment]:
+    """Return the offers that nothing but the age of their signal excludes, expected to be what they were on average."""
+    dark = [a for a in judged.assessments if {v.rule for v in a.verdicts if not v.passed} == {FRESHNESS_RULE}]
+    prices = [a.usd_per_hour for a in dark if a.usd_per_hour is not None]
+    extra = judged.policy.max_extra_cost_fraction
+    limit = inf if extra is None or not prices else min(prices) * (1 + extra)
+    return [
+        replace(
+            a,
+            verdicts=tuple(v for v in a.verdicts if v.passed),
+            expected_grams_per_hour=None
+            if a.kwh_per_hour is None or a.trailing_mean_grams_per_kwh is None
+            else a.kwh_per_hour * a.trailing_mean_grams_per_kwh,
+        )
+        for a in dark
+        if a.usd_per_hour is not None and a.usd_per_hour <= limit
     ]
 
 
@@ -365,7 +412,7 @@ def _finish(
         kind=kind,
         actor=actor,
         policy=judged.policy.name,
-        summary=_summary(kind, actions, comparisons),
+        summary=_summary(kind, actions, comparisons, _in_the_dark(judged, staying)),
         assessments=counted,
         comparisons=comparisons,
         clock_rate=snapshot.clock_rate,
@@ -388,9 +435,23 @@ def _decision_id(snapshot: Snapshot, now: Instant, kind: DecisionKind, actions: 
     return "d-" + hashlib.sha256("|".join(parts).encode()).hexdigest()[:10]
 
 
-def _summary(kind: DecisionKind, actions: Sequence[Action], comparisons: Sequence[MoveComparison]) -> str:
+def _in_the_dark(judged: Judged, staying: dict[int, Replica]) -> str:
+    """Say of the first replica's place whose signal is missing or too old what is wrong with it; empty without any."""
+    for replica in staying.values():
+        here = judged.by_id(replica.offer_id)
+        verdict = next((v for v in here.verdicts if v.rule == FRESHNESS_RULE and not v.passed), None) if here else None
+        if verdict is not None:
+            return f"{replica.region}: {verdict.text}"
+    return ""
+
+
+def _summary(
+    kind: DecisionKind, actions: Sequence[Action], comparisons: Sequence[MoveComparison], in_the_dark: str
+) -> str:
     """One sentence for a person."""
     if kind is DecisionKind.STAY:
+        if not comparisons and in_the_dark:
+            return f"stay: {in_the_dark}"
         if not comparisons:
             return "stay: no other allowed place has room, or too little is known of the present one"
         best = comparisons[0]
