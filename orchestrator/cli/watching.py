@@ -22,15 +22,12 @@ from orchestrator.domain.records import Event, Operation
 from orchestrator.errors import Conflict, ExitStatus, TimedOut
 
 REDRAW_SECONDS: Final = 0.5
-_PAGE: Final = 1000
 
 
 def last_event_id(runtime: Runtime, service: str) -> int:
     """Return the id of the newest event of a service, 0 without any: what comes later is news."""
-    last = 0
-    while page := runtime.store.events(service, after_id=last, limit=_PAGE):
-        last = page[-1].id
-    return last
+    newest = runtime.store.last_event(service)
+    return 0 if newest is None else newest.id
 
 
 def require_idle(runtime: Runtime, service: str) -> None:

@@ -275,6 +275,10 @@ class Records(Protocol):
         """Return events with a larger id, oldest first."""
         ...
 
+    def last_event(self, service: str) -> Event | None:
+        """Return the newest event of a service."""
+        ...
+
     def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
         """Return energy samples whose window starts inside, oldest first."""
         ...

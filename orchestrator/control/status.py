@@ -12,7 +12,7 @@ from orchestrator.control.views import ReplicaView, ServiceStatus
 from orchestrator.domain.carbon import CarbonIntensity
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
-from orchestrator.domain.records import Event, Operation, ServiceRecord, ServiceState
+from orchestrator.domain.records import Operation, ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, PAID, Replica, ReplicaState
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.units import watts_to_kw
@@ -53,7 +53,7 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 usd_per_hour=_sum([v.replica.usd_per_hour for v in paid]),
                 gateway=status,
                 gateway_url=runtime.gateway_url,
-                last_event=_last_event(runtime, record.name),
+                last_event=runtime.store.last_event(record.name),
                 look=_look(record, replicas, operation, runtime),
             )
         )
@@ -83,13 +83,6 @@ def _replica_view(
 def _sum(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return sum(known) if len(known) == len(values) else None
-
-
-def _last_event(runtime: Runtime, service: str) -> Event | None:
-    last = None
-    for event in runtime.store.events(service, limit=100_000):
-        last = event
-    return last
 
 
 def _look(record: ServiceRecord, replicas: Sequence[Replica], operation: Operation | None, runtime: Runtime) -> str:

@@ -89,6 +89,11 @@ class MemoryRecords(Remembering):
         return list(islice((e for e in later if service is None or e.service == service), max(0, limit)))
 
     @faultable
+    def last_event(self, service: str) -> Event | None:
+        """Return the newest event of a service."""
+        return next((e for e in reversed(self._state.events) if e.service == service), None)
+
+    @faultable
     def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
         """Return energy samples whose window starts inside, oldest first."""
         samples = self._state.energy_of.get(service, [])

@@ -107,6 +107,12 @@ class SqlRecords:
         query = _of_service(table, service).where(table.c.id > after_id).order_by(table.c.id).limit(max(0, limit))
         return self._all(query, mappers.event_from)
 
+    def last_event(self, service: str) -> Event | None:
+        """Return the newest event of a service."""
+        table = tables.events
+        query = _of_service(table, service).order_by(table.c.id.desc()).limit(1)
+        return next(iter(self._all(query, mappers.event_from)), None)
+
     def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
         """Return energy samples whose window starts inside, oldest first."""
         table = tables.energy_samples

@@ -689,6 +689,7 @@ def test_events_are_read_on_from_where_one_was(store: Store, journal: Journal) -
     assert [e.text for e in store.events(SERVICE)] == ["event 0", "event 2", "event 4"]
     assert not store.events(after_id=everything[-1].id)
     assert not store.events(limit=0)
+    assert (store.last_event(SERVICE), store.last_event("nobody")) == (everything[4], None)
     last = everything[4]
     assert (last.kind, last.at, last.wall_at) == (EventKind.WARNING, later(-4), later(4))
     assert (last.service, last.replica, last.detail_json) == (SERVICE, "chat-1", '{"n": 1}')
