@@ -189,7 +189,10 @@ class Controller:
                 return
             await self._hold(service, error)
         except PriceUnavailable as error:
-            await self._hold(service, error)
+            if (self._journal.service(service.name) or service).state is ServiceState.GOING_DOWN:
+                self._retire_all(service)
+            else:
+                await self._hold(service, error)
         current = self._journal.service(service.name) or service
         if operation is not None:
             self._settle(operation, current, quiet=quiet)
@@ -333,6 +336,12 @@ class Controller:
         self._journal.set_operation(operation.id, OperationState.FAILED, now, error_code=code, error=message)
         self._revisions.pop(operation.id, None)
         self._applier.event(EventKind.OPERATION, f"{operation.kind.value} failed: {code}: {message}", service.name)
+
+    def _retire_all(self, service: ServiceRecord) -> None:
+        """End a service without a plan: what is to be ended needs no price."""
+        for replica in self._open_replicas(service.name):
+            if replica.state in LIVE:
+                self._applier.drain(replica, "the service is taken down")
 
     def _finish_take_down(self, service: ServiceRecord) -> None:
         if service.state is not ServiceState.GOING_DOWN:

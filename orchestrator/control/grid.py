@@ -15,6 +15,7 @@ from orchestrator.forecasting.choose import expected
 from orchestrator.forecasting.persistence import trailing_mean
 
 TRAILING = timedelta(days=28)
+HOLE_KEPT_FOR = timedelta(minutes=5)
 _KEPT = 512
 
 
@@ -39,6 +40,7 @@ class GridReader:
     def __init__(self, source: CarbonSource) -> None:
         self._source = source
         self._kept: dict[tuple[str, Basis, Instant, int], tuple[CarbonSeries, CarbonSeries, float | None]] = {}
+        self._ask_again: dict[tuple[str, Basis, Instant, int], Instant] = {}
         self._last: dict[tuple[str, Basis], CarbonSeries] = {}
 
     async def zone(self, zone: str, basis: Basis, now: Instant, hours: int) -> ZoneView:
@@ -70,17 +72,20 @@ class GridReader:
         self, zone: str, basis: Basis, now: Instant, hours: int
     ) -> tuple[CarbonSeries, CarbonSeries, float | None]:
         key = (zone, basis, floor_hour(now), hours)
-        if key not in self._kept:
+        if key not in self._kept or now >= self._ask_again.get(key, now + HOUR):
+            self._ask_again.pop(key, None)
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
+                self._ask_again.clear()
             history = await self._source.history(zone, basis, Window(now - TRAILING, now), now)
             ahead = _ahead(now, hours)
             own = await self._source.forecast(zone, basis, ahead, now)
-            if not history.points:
-                # A hole is no knowledge: what was known before it counts, and the next look asks again.
-                before = self._last.get((zone, basis), history)
-                return before, expected(own, before, ahead, now), trailing_mean(before, now)
-            self._last[zone, basis] = history
+            if history.points:
+                self._last[zone, basis] = history
+            else:
+                # A hole is no knowledge: what was known before it counts, and it is asked for again before the hour.
+                history = self._last.get((zone, basis), history)
+                self._ask_again[key] = now + HOLE_KEPT_FOR
             self._kept[key] = (history, expected(own, history, ahead, now), trailing_mean(history, now))
         return self._kept[key]
 
