@@ -27,10 +27,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 """A whole world is a large example; its print-out is what one wants when it fails."""
 
 
-def decided(world: Snapshot, policy: Policy) -> Plan | str:
+def decided(world: Snapshot, policy: Policy, *, keep_up: bool = False) -> Plan | str:
     """Plan, or return why there is no plan."""
     try:
-        return plan(world, policy, NOON)
+        return plan(world, policy, NOON, keep_up=keep_up)
     except NoFeasiblePlacement as error:
         return f"{error.message} {error.hint()}"
 
@@ -138,6 +138,38 @@ class TestHardRules:
         assert all(v.passed for v in made.decision.comparisons[0].verdicts)
         assert world.spec.migration.enabled
         assert not world.paused
+
+
+class TestKeepingUp:
+    """What a service that has been deployed gets beyond a first deploy."""
+
+    @given(worlds())
+    def test_nothing_is_bought_against_a_rule_in_the_dark_either(
+        self, world_and_policy: tuple[Snapshot, Policy]
+    ) -> None:
+        """Only the freshness of signals is given up, and only for what was lost."""
+        world, policy = world_and_policy
+        made = decided(world, policy, keep_up=True)
+        assert all(permitted(c, world.spec, policy) for c in bought(made, world))
+        if isinstance(made, str):
+            return
+        lost = {r.slot for r in world.replicas if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
+        allowed = {a.offer_id for a in made.decision.assessments if a.allowed}
+        blind = [a for a in made.actions if a.offer_id and a.offer_id not in allowed]
+        event(f"{len(blind)} blind")
+        assert all(a.slot in lost for a in blind)
+
+    @given(any_worlds)
+    def test_where_a_first_deploy_would_succeed_it_changes_nothing(
+        self, world_and_policy: tuple[Snapshot, Policy]
+    ) -> None:
+        """With everything in order, keeping up is planning."""
+        world, policy = world_and_policy
+        usual, kept = decided(world, policy), decided(world, policy, keep_up=True)
+        if isinstance(usual, str):
+            event("more than a first deploy" if not isinstance(kept, str) else "no more than a first deploy")
+        else:
+            assert kept == usual
 
 
 class TestEverySlot:

@@ -21,7 +21,7 @@ from orchestrator.domain.price import Market
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec, PlacementRules, Policy
 from orchestrator.domain.time import HOUR
-from orchestrator.errors import NoFeasiblePlacement
+from orchestrator.errors import ExitStatus, NoFeasiblePlacement, SignalsTooOld
 from orchestrator.planner.plan import plan, plan_migration
 from orchestrator.planner.snapshot import Snapshot
 from tests.builders import GREEN, NOON, candidate, replica, service_spec, snapshot, stale
@@ -135,11 +135,24 @@ def test_another_process_says_the_same_to_the_letter(seed: str) -> None:
 
 def test_an_infeasible_spec_is_told_what_to_do() -> None:
     """The whole message: what is missing, what excludes it, and the smallest change."""
-    world = replace(offers(), candidates=(US, *offers().candidates[4:]))
+    unlit = {"local/ie", "local/gb"}
+    bad = tuple(c for c in offers().candidates if c not in {SE, DE, PL} and c.offer.region.id not in unlit)
     with pytest.raises(NoFeasiblePlacement) as caught:
-        plan(world, GREEN, NOON)
+        plan(replace(offers(), candidates=bad), GREEN, NOON)
     assert caught.value.message == (
-        "chat needs 2 more replicas, 0 can be placed; 8 offers, excluded: 2 by carbon.max_age, 1 by resources.use_spot, "
-        "1 by capacity, 1 by provider, 1 by region.zone, 1 by region.pue, 1 by placement.residency"
+        "chat needs 2 more replicas, 0 can be placed; 6 offers, excluded: 1 by resources.use_spot, 1 by capacity, "
+        "1 by provider, 1 by region.zone, 1 by region.pue, 1 by placement.residency"
     )
     assert caught.value.hint() == "Closest: aws/eu-north-1:1xL4:spot, excluded only because on-demand was asked for."
+    assert caught.value.exit_status is ExitStatus.REFUSED
+
+
+def test_missing_signals_are_told_from_broken_rules() -> None:
+    """Where a fresh number alone would help, nobody is sent to relax a rule."""
+    bad = tuple(c for c in offers().candidates if c not in {SE, DE, PL})
+    with pytest.raises(SignalsTooOld) as caught:
+        plan(replace(offers(), candidates=bad), GREEN, NOON)
+    assert caught.value.message.startswith(
+        "chat needs 2 more replicas, 0 can be placed; 8 offers, excluded: 2 by carbon.max_age, 1 by "
+    )
+    assert caught.value.exit_status is ExitStatus.SIGNALS

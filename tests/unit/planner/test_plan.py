@@ -10,17 +10,18 @@ from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.price import Market
-from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import (
     CarbonRules,
     MigrationRules,
     ModelSpec,
     PlacementRules,
     Policy,
+    ServiceSpec,
     WhenStale,
 )
 from orchestrator.domain.time import HOUR
-from orchestrator.errors import NoFeasiblePlacement
+from orchestrator.errors import NoFeasiblePlacement, SignalsTooOld
 from orchestrator.planner.plan import plan
 from tests.builders import (
     GREEN,
@@ -392,6 +393,79 @@ class TestInfeasible:
         """An empty list of offers is a reason too."""
         with pytest.raises(NoFeasiblePlacement, match="0 offers, excluded: none"):
             plan(snapshot([]), GREEN, NOON)
+
+
+class TestKeepingUp:
+    """A service that has been deployed is kept up: serving comes before choosing well."""
+
+    DARK_PL = candidate("aws/pl", stale("PL", 700.0), trailing=720.0)
+    DARK_SE = candidate("aws/se", Gap("SE", "no data", "api"), trailing=31.0)
+    DARK_FR = candidate("aws/fr", stale("FR", 60.0), trailing=62.0)
+
+    def kept_up(self, candidates: list[Candidate], replicas: list[Replica], spec: ServiceSpec | None = None) -> Plan:
+        """Plan at noon for a service that has been deployed."""
+        return plan(snapshot(candidates, replicas, spec), GREEN, NOON, keep_up=True)
+
+    def test_a_loss_in_the_dark_is_put_back_where_it_stood(self) -> None:
+        """A blackout of the signals is no outage of the service."""
+        made = self.kept_up([self.DARK_PL, self.DARK_SE], [replica(PL, 0, ReplicaState.LOST, name="gc-lost")])
+        assert told(made) == [(ActionKind.LAUNCH, 0, "aws/pl")]
+        assert made.actions[0].reason == "replaces gc-lost; no fresh signal says where"
+
+    def test_else_where_the_last_weeks_were_cleanest(self) -> None:
+        """Where it stood is no longer sold: the trailing mean decides, not the order of the list."""
+        lost = replica(candidate("aws/gone", 1.0), 0, ReplicaState.LOST)
+        assert told(self.kept_up([self.DARK_PL, self.DARK_SE, self.DARK_FR], [lost])) == [
+            (ActionKind.LAUNCH, 0, "aws/se")
+        ]
+
+    def test_a_place_with_a_signal_goes_before_any_without(self) -> None:
+        """Blind is the last resort."""
+        lost = replica(SE, 0, ReplicaState.LOST)
+        assert told(self.kept_up([self.DARK_SE, PL], [lost])) == [(ActionKind.LAUNCH, 0, "aws/pl")]
+
+    @pytest.mark.parametrize(
+        "unfit",
+        [
+            candidate("aws/pl", stale("PL", 700.0), residency=("US",)),
+            candidate("aws/pl", stale("PL", 700.0), usd=None),
+            candidate("aws/pl", stale("PL", 700.0), pue=None),
+            candidate("aws/pl", stale("PL", 700.0), avoid_until=NOON + HOUR),
+            candidate("azure/pl", stale("PL", 700.0)),
+        ],
+        ids=["residency", "unpriced", "pue", "failed-lately", "no-provisioner"],
+    )
+    def test_every_other_rule_holds_in_the_dark(self, unfit: Candidate) -> None:
+        """Only freshness is given up."""
+        spec = service_spec(placement=PlacementRules(residency=("EU",)))
+        with pytest.raises(NoFeasiblePlacement):
+            self.kept_up([unfit], [replica(unfit, 0, ReplicaState.LOST)], spec)
+
+    def test_what_was_never_there_is_not_put_anywhere_in_the_dark(self) -> None:
+        """Scaling up can wait for a signal; being there cannot."""
+        with pytest.raises(SignalsTooOld):
+            self.kept_up([self.DARK_SE], [replica(SE, 0)], service_spec(2))
+
+    def test_one_of_two_is_better_than_none(self) -> None:
+        """With room for one, one is placed; a first deploy would be refused."""
+        spec = service_spec(2, placement=PlacementRules(max_per_region=1))
+        lost = [replica(SE, slot, ReplicaState.LOST) for slot in range(2)]
+        assert told(self.kept_up([SE], lost, spec)) == [(ActionKind.LAUNCH, 0, "aws/se")]
+        with pytest.raises(NoFeasiblePlacement):
+            plan(snapshot([SE], lost, spec), GREEN, NOON)
+
+    def test_the_limit_per_region_counts_blind_ones_too(self) -> None:
+        """Two lost in the dark, one room each."""
+        spec = service_spec(2, placement=PlacementRules(max_per_region=1))
+        lost = [replica(SE, slot, ReplicaState.LOST) for slot in range(2)]
+        made = self.kept_up([self.DARK_SE, self.DARK_FR], lost, spec)
+        assert told(made) == [(ActionKind.LAUNCH, 0, "aws/se"), (ActionKind.LAUNCH, 1, "aws/fr")]
+
+    def test_a_stay_in_the_dark_says_what_is_missing(self) -> None:
+        """The replica's own place, and its signal."""
+        made = self.kept_up([self.DARK_SE, PL], [replica(SE)])
+        assert made.actions == ()
+        assert made.decision.summary == "stay: aws/se: no carbon intensity for SE: no data"
 
 
 class TestExplanation:
