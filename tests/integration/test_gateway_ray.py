@@ -201,7 +201,7 @@ async def test_ray_is_ours_alone(front: Front, state_dir: Path) -> None:
     """HAProxy's pages and the processes behind it listen on the loopback address; none gives way to other work."""
     del front
     processes = our_processes(state_dir)
-    names = {process.pid: " ".join(process.cmdline())[:60] for process in processes}
+    names = {process.pid: " ".join(process.cmdline()) for process in processes}
     web = [p for p in processes if "haproxy" in names[p.pid] or "ServeReplica:" in names[p.pid]]
     assert len(web) >= 2
     for process in web:
