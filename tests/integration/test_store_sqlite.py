@@ -83,25 +83,20 @@ def test_a_path_is_taken_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_a_current_database_opens_quickly(path: Path) -> None:
-    """Under 100 ms, the version check included, and without loading Alembic (best of five in a fresh process)."""
+    """The version check loads neither Alembic nor pydantic, which is what opening would otherwise wait for."""
     filled(path)
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from orchestrator.store.sql import SqlStore\n"
-        "def once():\n"
-        "    begin = time.perf_counter()\n"
-        "    SqlStore.open(sys.argv[1]).close()\n"
-        "    return time.perf_counter() - begin\n"
-        "print(min(once() for _ in range(5)), 'alembic' in sys.modules, 'pydantic' in sys.modules)\n"
+        "SqlStore.open(sys.argv[1]).close()\n"
+        "print('alembic' in sys.modules, 'pydantic' in sys.modules)\n"
     )
 
     answer = subprocess.run(
         [sys.executable, "-c", code, url_of(path)], check=True, capture_output=True, text=True, cwd=ROOT
     )
 
-    seconds, alembic, pydantic = answer.stdout.split()
-    assert float(seconds) < 0.1
-    assert (alembic, pydantic) == ("False", "False")
+    assert answer.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def _calls_of(work: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize(("text", "word"), BOMBS.values(), ids=BOMBS)
 def test_a_bomb_is_refused_fast_and_small(text: str, word: str) -> None:
-    """A bomb never costs more than a bounded number of calls nor 50 MB: counted, not timed, so that it holds anywhere."""
+    """A bomb never costs more than a bounded number of calls nor 50 MB; counted, not timed, so it holds anywhere."""
     assert word in problem(text)
 
     calls = _calls_of(lambda: problem(text))
