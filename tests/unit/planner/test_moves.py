@@ -313,11 +313,19 @@ class TestRules:
         assert "carbon.fresh" in failed_rules(found.verdicts)
         assert any("still to come" in v.text for v in found.verdicts)
 
-    @pytest.mark.parametrize(("grams", "allowed"), [(85.0, True), (85.1, False)])
+    @pytest.mark.parametrize(("grams", "allowed"), [(50.0, True), (50.1, False)])
     def test_a_small_improvement_is_not_worth_the_trouble(self, grams: float, allowed: bool) -> None:
-        """15 % by default, the limit included."""
-        found = weighed(candidate("aws/pl", 100.0), candidate("aws/se", grams))
+        """Half of it is asked for here; exactly half is enough."""
+        spec = service_spec(migration=MigrationRules(min_improvement_fraction=0.5))
+        found = weighed(candidate("aws/pl", 100.0), candidate("aws/se", grams), spec)
         assert verdict(found, "migration.min_improvement").passed is allowed
+        assert verdict(found, "migration.min_improvement").limit == 0.5
+
+    def test_by_default_it_is_fifteen_percent(self) -> None:
+        """Of what staying would emit."""
+        for grams, allowed in ((84.9, True), (85.1, False)):
+            found = weighed(candidate("aws/pl", 100.0), candidate("aws/se", grams))
+            assert verdict(found, "migration.min_improvement").passed is allowed
 
     def test_the_improvement_of_nothing_is_nothing(self) -> None:
         """From a grid at 0 g/kWh no move improves anything."""
