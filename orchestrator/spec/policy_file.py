@@ -62,6 +62,11 @@ class LoadedPolicy:
     yaml_text: str
 
 
+def is_policy_file(path: Path) -> bool:
+    """Whether a file says that it is a policy. Raises ``InvalidSpec`` when it is not even readable YAML."""
+    return read(read_text(path, str(path)), str(path)).data.get("kind") == KIND
+
+
 def load_policy_file(path: Path) -> LoadedPolicy:
     """Read a policy file. Raises ``InvalidSpec`` with every problem."""
     return parse_policy(read_text(path, str(path)), str(path))

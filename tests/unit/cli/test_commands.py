@@ -67,6 +67,19 @@ def test_validate_prints_one_document_for_all_files(world: World) -> None:
     assert (typo["line"], typo["column"], typo["suggestion"]) == (2, 1, "model")
 
 
+def test_validate_knows_policy_files(world: World) -> None:
+    """A policy file is checked as one, beside service files, with all its problems."""
+    good, bad = world.folder / "good.yaml", world.folder / "worse.yaml"
+    good.write_text("apiVersion: greenctl/v1\nkind: Policy\nname: mine\nobjective: greenest\nmax_extra_cost: 10%\n")
+    bad.write_text("apiVersion: greenctl/v1\nkind: Policy\nname: mine\nobjective: dirtiest\n")
+
+    assert "policy mine" in world.run("validate", good).output
+    document = world.document("validate", good, bad)
+
+    assert [f["valid"] for f in document["files"]] == [True, False]
+    assert document["files"][1]["problems"][0]["path"] == "objective"
+
+
 def test_a_file_that_is_not_there_is_said_in_words(world: World) -> None:
     """No traceback, status 2."""
     for command in ("plan", "deploy", "validate"):
