@@ -18,7 +18,7 @@ START, RUN, UNDERSTAND, OPERATE = "Start here", "Run services", "Understand", "O
 
 ENTRIES: Final = (
     Entry("init", START, "Write a service file to start from."),
-    Entry("validate", START, "Check service files; nothing is contacted."),
+    Entry("validate", START, "Check service and policy files; nothing is contacted."),
     Entry("plan", START, "Show what a deploy would change, and why; nothing is changed."),
     Entry("deploy", RUN, "Put a service where its policy says: plan, ask, apply, watch."),
     Entry("status", RUN, "Show services and replicas: state, grid, money."),
