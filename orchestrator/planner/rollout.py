@@ -167,7 +167,8 @@ def _canary(replica: Replica, seen: Observation, old: Replica, view: RolloutView
     rules = view.spec.migration
     trouble = _trouble(view.traffic.get(replica.name), rules)
     if trouble:
-        yield Step(StepKind.DRAIN, replica.name, ABORTED + trouble)
+        if _serves(old, view):
+            yield Step(StepKind.DRAIN, replica.name, ABORTED + trouble)
         return
     if not seen.exists or seen.unhealthy_times:
         return  # no step forward on no or bad news of the replacement
@@ -181,8 +182,16 @@ def _canary(replica: Replica, seen: Observation, old: Replica, view: RolloutView
     later = [p for p in rules.canary_percent if p > replica.weight_percent]
     if later:
         yield Step(StepKind.WEIGHT, replica.name, weight_percent=later[0])
-    else:
+    elif sum(_serves(r, view) for r in view.replicas if r.name != old.name) >= view.spec.scaling.min_replicas:
+        # While another slot is being replaced, the old one is worth more than what it costs.
         yield Step(StepKind.DRAIN, old.name, f"replaced by {replica.name}")
+
+
+def _serves(replica: Replica, view: RolloutView) -> bool:
+    """Whether it is ready, and nothing that was seen just now speaks against it."""
+    seen = view.observations.get(replica.name, Observation(exists=None))
+    is_well = seen.exists is not False and not seen.failed
+    return replica.state is ReplicaState.READY and is_well and seen.unhealthy_times < view.health_failures_until_lost
 
 
 def _trouble(traffic: UpstreamStatus | None, rules: MigrationRules) -> str:

@@ -28,7 +28,7 @@ from orchestrator.control.usecases import (
 )
 from orchestrator.domain.carbon import Basis
 from orchestrator.domain.offer import Offer
-from orchestrator.domain.records import Event, EventKind, Operation, OperationState, ServiceState
+from orchestrator.domain.records import Event, EventKind, Operation, OperationState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
 from orchestrator.domain.service import (
@@ -43,6 +43,7 @@ from orchestrator.domain.service import (
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.domain.workload import workload_digest
 from orchestrator.gateway.fake import FakeGateway
+from orchestrator.planner.rollout import ABORTED
 from orchestrator.prices.fake import FakeOffers
 from orchestrator.provisioners.fake import FakeProvisioner
 from orchestrator.signals.fake import FakeCarbon
@@ -204,13 +205,18 @@ class World:
         if self.controller is None:
             return
         before = {r.name: r for r in self.store.replicas()}
+        wanted = {s.name: self._wanted(s) for s in self.store.services()}
         try:
             await self.controller.tick()
         except Died:
             self.kill()
             return
         if check:
-            self.check(before)
+            self.check(before, wanted)
+
+    @staticmethod
+    def _wanted(service: ServiceRecord) -> int:
+        return service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
 
     async def until(self, done: Callable[[], bool], limit: float = 300.0, every: float = 1.0) -> float:
         """Let time pass until something holds; return the seconds that it took."""
@@ -231,8 +237,7 @@ class World:
             return False
         for service in self.store.services():
             replicas = self.replicas(service.name)
-            wanted = service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
-            if service.state is ServiceState.GOING_DOWN or len(replicas) != wanted:
+            if service.state is ServiceState.GOING_DOWN or len(replicas) != self._wanted(service):
                 return False
             digest = workload_digest(service.spec)
             if any(
@@ -395,15 +400,15 @@ class World:
 
     # ── what must always hold ────────────────────────────────────────────────────────────────────────
 
-    def check(self, before: Mapping[str, Replica]) -> None:
-        """Check the promises that hold after every look, whatever happened."""
+    def check(self, before: Mapping[str, Replica], wanted: Mapping[str, int]) -> None:
+        """Check the promises that hold after every look, whatever happened. Both arguments: as it was before it."""
         replicas = {r.name: r for r in self.store.replicas()}
         self._check_journal()
         for service in self.store.services():
             own = [r for r in replicas.values() if r.service == service.name]
-            wanted = service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
             self._check_slots(own)
-            self._check_ready_count(service.name, wanted, before, replicas)
+            least = min(wanted.get(service.name, 0), self._wanted(service))
+            self._check_ready_count(service.name, least, before, replicas)
         for name, in_flight, drained in self.severed:
             limit = next(s.spec for s in self.store.services() if s.name == self.replica(name).service).migration.drain
             assert drained >= limit, f"{name} was ended with {in_flight} in flight after {drained}\n{self.picture()}"
@@ -433,11 +438,12 @@ class World:
     def _check_ready_count(
         self, service: str, wanted: int, before: Mapping[str, Replica], after: Mapping[str, Replica]
     ) -> None:
-        """Fewer serve than before only where that many were lost, or no more are wanted."""
+        """Fewer serve than before only where that many were lost or proved bad, or no more are wanted."""
         ready = {n for n, r in after.items() if r.service == service and r.state is ReplicaState.READY}
         was = {n for n, r in before.items() if r.service == service and r.state is ReplicaState.READY}
         lost = {n for n in was if n not in after or after[n].state is ReplicaState.LOST}
-        floor = min(wanted, len(was) - len(lost))
+        bad = {n for n in was - ready - lost if after[n].reason.startswith((ABORTED, "taken back"))}
+        floor = min(wanted, len(was) - len(lost) - len(bad))
         assert len(ready) >= floor, f"{service}: {len(ready)} ready, at least {floor} expected\n{self.picture()}"
 
     def check_at_rest(self) -> None:
