@@ -15,7 +15,7 @@ _SUPPRESSED = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
 settings.register_profile(
     "moderate",
-    max_examples=80,
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,  # a run that was green is green again, on every machine

@@ -24,7 +24,7 @@ from tests.strategies import settled_worlds
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
-LONG = settings(max_examples=300 if tests.hypothesis_profiles.PROFILE == "thorough" else 5)
+LONG = settings(max_examples=300 if tests.hypothesis_profiles.PROFILE == "thorough" else 4)
 """Each example is weeks of decisions."""
 
 
@@ -151,10 +151,12 @@ class TestRules:
             old = offers[found.from_offer].offer.price
             if policy.objective is Objective.CHEAPEST:
                 better = -(found.usd_per_hour_change or 0) / (old.usd_per_hour if old else 1)
-                pays = (found.net_usd or 0) > 0
+                pays, timely = (found.net_usd or 0) > 0, True
             else:
                 better = found.saved_grams / found.terms[0].amount if found.terms[0].amount else 0
                 pays = found.net_grams > 0
+                begun_later = accumulate(gains(world, policy, found)[: int(found.horizon_hours) - 1])
+                timely = all(lost_by_then >= 0 for lost_by_then in begun_later)
             agreed = (
                 rules.enabled
                 and not world.paused
@@ -163,6 +165,7 @@ class TestRules:
                 and all(isinstance(e, CarbonIntensity) and e.age(NOON) <= timedelta(minutes=90) for e in ends)
                 and better >= rules.min_improvement_fraction
                 and pays
+                and timely
             )
             event("approved" if agreed else "not approved")
             assert found.approved is agreed
