@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from orchestrator.control.naming import intent_id, replica_name, termination_id
 from orchestrator.control.ports import Journal, LaunchRequest, Provisioner
@@ -17,6 +17,7 @@ from orchestrator.domain.records import (
     IntentState,
     Placement,
     ServiceRecord,
+    ServiceState,
 )
 from orchestrator.domain.replica import LIVE, Replica, ReplicaState
 from orchestrator.domain.workload import workload_digest
@@ -43,8 +44,8 @@ class Applier:
         living = {r.name: r for r in self._journal.replicas(service.name) if r.state in LIVE}
         for action in plan.actions:
             if action.kind is ActionKind.RETIRE:
-                if action.replica in living:
-                    self.drain(living[action.replica], action.reason)
+                if action.replica in living and _may_retire(living[action.replica], living.values(), service):
+                    self.drain(living.pop(action.replica), action.reason)
                 continue
             if action.kind is ActionKind.MOVE and not _can_move(action, living, intent_id(cause, action.slot)):
                 continue
@@ -261,6 +262,16 @@ class Applier:
             replica=replica,
             detail_json=json.dumps(detail or {}),
         )
+
+
+def _may_retire(replica: Replica, living: Iterable[Replica], service: ServiceRecord) -> bool:
+    """Whether enough others serve now: between a plan and this moment a person may have thought, and a machine died.
+
+    The planner retires it once they do.
+    """
+    others = [r for r in living if r.state is ReplicaState.READY and r.name != replica.name]
+    wanted = service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
+    return replica.state is not ReplicaState.READY or len(others) >= wanted
 
 
 def _can_move(action: Action, living: Mapping[str, Replica], intent: str) -> bool:

@@ -331,3 +331,21 @@ async def test_a_plan_that_cannot_be_read_fails_its_request_only() -> None:
     assert world.operation(operation).error_code == "stale_plan"
     assert len(world.ready()) == 1
     world.check_at_rest()
+
+
+async def test_a_confirmed_plan_retires_nobody_who_has_become_the_last_one() -> None:
+    """A machine dies between the plan that a person saw and its beginning: what serves is retired when others do."""
+    world = World()
+    await world.up(chat(2))
+    first, second = [r.name for r in world.ready()]
+    operation = await world.deploy(chat(1))
+    world.preempt(first)
+    await world.step()
+
+    assert [r.name for r in world.ready()] == [second]
+
+    await world.settle()
+
+    assert world.operation(operation).state is OperationState.DONE
+    assert [r.slot for r in world.ready()] == [0]
+    world.check_at_rest()
