@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestrator.control.apply import Applier
-from orchestrator.control.gather import gather_snapshot
+from orchestrator.control.gather import gather_snapshot, history
 from orchestrator.control.grid import GridReader
 from orchestrator.control.metering import Meter
 from orchestrator.control.observe import Watch, gateway_status, observe
@@ -27,6 +27,7 @@ from orchestrator.control.operations import (
     revision_of,
     revision_to_restore,
 )
+from orchestrator.control.past import Past
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.sweep import Sweeper
@@ -66,6 +67,19 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 MOST_DOUBLINGS = 10
 
 
+LONGEST_REST_SECONDS = 30.0
+"""How long nothing is planned for a service at rest; less on a replayed grid, where five minutes pass sooner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """When a plan was last made (``Clock.monotonic``), of what, and how long it holds while nothing changes."""
+
+    what: object
+    at: float
+    rest_seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Pause:
     """A service's looks have failed that often; the next one is at that second of ``Clock.monotonic``."""
@@ -83,6 +97,7 @@ class Controller:
         self._grid = GridReader(runtime.carbon)
         self._applier = Applier(runtime, journal)
         self._meter = Meter(runtime, journal, self._grid)
+        self._past = Past(journal)
         self._sweeper = Sweeper(runtime, journal, self._applier)
         self._watch = Watch()
         self._published: RoutingTable | None = None
@@ -91,7 +106,7 @@ class Controller:
         self._known_offers: dict[str, dict[str, Offer]] = {}
         self._pauses: dict[str, Pause] = {}
         self._revisions: dict[str, int] = {}
-        self._planned_at: dict[str, float] = {}
+        self._planned: dict[str, Planned] = {}
         self._sampled_at: float | None = None
         self._swept_at: float | None = None
 
@@ -105,14 +120,14 @@ class Controller:
         if self._due(self._swept_at, self._runtime.tuning.sweep_every.total_seconds()):
             await self._sweeper.sweep()
             self._swept_at = self._runtime.clock.monotonic()
-        busy = {o.service for o in self._journal.operations()} | {r.service for r in self._journal.replicas()}
+        there = {r.name: r.service for r in self._journal.replicas()}
+        busy = {o.service for o in self._journal.operations()} | set(there.values())
         services = [s for s in self._journal.services() if s.state is not ServiceState.DOWN or s.name in busy]
         looks = [await self._try(s.name, status, sample=sample) for s in services]
         if sample:
             self._sampled_at = self._runtime.clock.monotonic()
-        left = {r.name for r in self._journal.replicas()}
-        self._watch.forget_all_but(left)
-        self._meter.forget_all_but(left)
+        self._watch.forget_all_but(there)
+        self._meter.forget_all_but(there.keys())
         await self._publish(status, {s.name for s in services})
         for error in looks:
             if error is not None:
@@ -214,7 +229,7 @@ class Controller:
             zones = {o.id: o.region.zone for o in offers}
             signals = await self._signals(service, offers)
             self._applier.event(EventKind.OPERATION, f"{operation.kind.value} begins", service.name)
-            self._journal.record_decision(confirmed.decision, signals)
+            self._past.record(confirmed.decision, signals)
             if service.state is ServiceState.ACTIVE:
                 self._applier.actions(confirmed, service, operation.id, zones)
         self._journal.set_operation(operation.id, OperationState.RUNNING, now)
@@ -224,42 +239,61 @@ class Controller:
         if service.state is ServiceState.DOWN or (operation is not None and operation.state is OperationState.QUEUED):
             return False
         running = operation if operation is not None and operation.state is OperationState.RUNNING else None
-        replicas = self._all_replicas(service.name) if running is not None else ()
+        replicas = self._replicas_since(running) if running is not None else ()
         looks_done = running is not None and is_done(running, service, replicas)
-        last = self._planned_at.get(service.name)
-        if not looks_done and not self._due(last, self._runtime.tuning.plan_every.total_seconds()):
+        what = self._what_there_is(service, operation)
+        if not looks_done and not self._should_plan(service.name, what):
             return False
-        self._planned_at[service.name] = self._runtime.clock.monotonic()
+        self._planned[service.name] = Planned(what, self._runtime.clock.monotonic())
         now = self._runtime.clock.now()
         if running is not None and self._failure_of(running, service, replicas) is not None:
             return False
-        snapshot = await gather_snapshot(service.spec, service.spec_digest, self._runtime, self._grid, now)
+        moves = self._past.moves(service.name, now)
+        snapshot = await gather_snapshot(service.spec, service.spec_digest, self._runtime, self._grid, now, moves=moves)
         deploying = running is not None and running.kind is OperationKind.DEPLOY
         wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying)
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
             return True  # a voluntary move waits until the request is closed
         if self._worth_recording(wanted.decision, service):
             readings = tuple({c.offer.region.zone: c.now for c in snapshot.candidates}.values())
-            self._journal.record_decision(wanted.decision, readings)
+            self._past.record(wanted.decision, readings)
         zones = {c.offer.id: c.offer.region.zone for c in snapshot.candidates}
         self._applier.actions(wanted, service, wanted.decision.id, zones)
+        if wanted.decision.kind is DecisionKind.STAY:
+            again = wanted.look_again_in.total_seconds() / self._runtime.clock.rate
+            self._planned[service.name] = Planned(
+                what, self._runtime.clock.monotonic(), min(again, LONGEST_REST_SECONDS)
+            )
         return not wanted.actions
 
-    def _worth_recording(self, decision: Decision, service: ServiceRecord) -> bool:
-        if decision.kind not in {DecisionKind.STAY, DecisionKind.HOLD}:
+    def _should_plan(self, service: str, what: object) -> bool:
+        """Whether something has changed since the last plan, or time has: grids and prices move by themselves."""
+        last = self._planned.get(service)
+        if last is None:
             return True
-        last = next(iter(self._journal.decisions(service.name, limit=1)), None)
-        if decision.kind is DecisionKind.HOLD:
-            return False
+        rest = self._runtime.tuning.plan_every.total_seconds()
+        if last.what == what:
+            rest = max(rest, last.rest_seconds)
+        return self._due(last.at, rest)
+
+    def _what_there_is(self, service: ServiceRecord, operation: Operation | None) -> object:
+        """Everything on record that a plan depends on, in short."""
+        replicas = [(r.name, r.state, r.weight_percent) for r in self._open_replicas(service.name)]
+        return service.revision, service.state, service.paused, operation, replicas
+
+    def _worth_recording(self, decision: Decision, service: ServiceRecord) -> bool:
+        if decision.kind is not DecisionKind.STAY:
+            return decision.kind is not DecisionKind.HOLD
+        last = self._past.last(service.name)
         if last is None or last.kind is not DecisionKind.STAY or decision.at - last.at >= STAY_EVERY:
             return True
         # Nothing to compare any more, or again: a place whose signal went dark or came back is news.
-        return bool(last.comparisons) is not bool(decision.comparisons)
+        return last.compares is not bool(decision.comparisons)
 
     async def _hold(self, service: ServiceRecord, error: NoFeasiblePlacement | PriceUnavailable) -> None:
         """Nothing can be decided now: say so once, keep what runs, ask again."""
         now = self._runtime.clock.now()
-        last = next(iter(self._journal.decisions(service.name, limit=1)), None)
+        last = self._past.last(service.name)
         if last is not None and last.kind is DecisionKind.HOLD and now - last.at < STAY_EVERY:
             return
         digest = hashlib.sha256(f"{service.name}|hold|{now.isoformat()}".encode()).hexdigest()[:10]
@@ -273,7 +307,7 @@ class Controller:
             summary=f"hold: {error.message}",
             clock_rate=self._runtime.clock.rate,
         )
-        self._journal.record_decision(decision, ())
+        self._past.record(decision, ())
         self._applier.event(EventKind.WARNING, f"{error.code}: {error.message} {error.hint()}", service.name)
 
     def _settle(self, operation: Operation, service: ServiceRecord, *, quiet: bool) -> None:
@@ -284,7 +318,7 @@ class Controller:
         fresh = self._journal.operation(operation.id) or operation
         if fresh.state is not OperationState.RUNNING:
             return
-        replicas = self._all_replicas(service.name)
+        replicas = self._replicas_since(fresh)
         failure = self._failure_of(fresh, service, replicas)
         if failure is not None:
             self._fail(fresh, service, failure.code, failure.message)
@@ -415,8 +449,10 @@ class Controller:
     def _open_replicas(self, name: str) -> tuple[Replica, ...]:
         return tuple(self._journal.replicas(name))
 
-    def _all_replicas(self, name: str) -> tuple[Replica, ...]:
-        return tuple(self._journal.replicas(name, ended=True))
+    def _replicas_since(self, operation: Operation) -> tuple[Replica, ...]:
+        """Those that are there, and those that ended since the request or lately."""
+        since = min(operation.created_at, self._runtime.clock.now() - history(self._runtime.clock.rate))
+        return tuple(self._journal.replicas(operation.service, ended=True, ended_since=since))
 
     async def _sold(self, service: ServiceRecord) -> Mapping[str, Offer] | None:
         """Return what is sold now, by id; ``None`` while the price list cannot be read."""

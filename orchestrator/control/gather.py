@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from statistics import median
 
 from orchestrator.control.grid import GridReader, ZoneView
+from orchestrator.control.past import recent_moves
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonSeries, Gap
-from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.records import ServiceState
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.workload import workload_digest
-from orchestrator.planner.capacity import Avoidance, avoided
+from orchestrator.planner.capacity import MEMORY, Avoidance, avoided
+from orchestrator.planner.moves import REST_AFTER_FAILURE
 from orchestrator.planner.snapshot import (
     DEFAULT_COLD_START,
     DEFAULT_MEAN_BATCH,
@@ -22,11 +24,12 @@ from orchestrator.planner.snapshot import (
     Snapshot,
 )
 
+LONGEST_HISTORY = timedelta(days=3650)
+"""Longer than any recorded grid is replayed."""
+
 RECENT_STARTS = 5
 RECENT_LOAD_SECONDS = 600.0
 TYPICAL_DRAIN_SECONDS = 10.0
-MOVES_WINDOW_HOURS = 24
-DECISIONS_READ = 200
 
 
 async def gather_candidates(
@@ -55,12 +58,21 @@ async def gather_candidates(
 
 
 async def gather_snapshot(
-    spec: ServiceSpec, spec_digest: str, runtime: Runtime, grid: GridReader, now: Instant
+    spec: ServiceSpec,
+    spec_digest: str,
+    runtime: Runtime,
+    grid: GridReader,
+    now: Instant,
+    *,
+    moves: tuple[Instant, ...] | None = None,
 ) -> Snapshot:
-    """Read everything that a plan for this spec may depend on. Changes nothing."""
+    """Read everything that a plan for this spec may depend on. Changes nothing.
+
+    ``moves``: when replicas were moved voluntarily in the last day of grid time, where that is known already.
+    """
     records, rate = runtime.store, runtime.clock.rate
     record = records.service(spec.name)
-    replicas = tuple(records.replicas(spec.name, ended=True))
+    replicas = tuple(records.replicas(spec.name, ended=True, ended_since=now - history(rate)))
     digest = workload_digest(spec)
     # Failures of another workload say nothing about this one's chances.
     same_workload = [r for r in replicas if r.workload_digest == digest]
@@ -71,7 +83,7 @@ async def gather_snapshot(
         workload_digest=digest,
         candidates=candidates,
         replicas=replicas,
-        moves=_recent_moves(spec.name, runtime, now),
+        moves=recent_moves(records, spec.name, now) if moves is None else moves,
         mean_batch=_expected_batch(spec.name, runtime, now),
         cold_start_seconds=_expected_cold_start(replicas, digest, rate),
         overlap_seconds=_expected_overlap(spec),
@@ -87,14 +99,9 @@ def _unknown_zone(zone: str) -> ZoneView:
     return ZoneView(zone, Gap(zone, "the region's grid zone is not known", "region catalogue"), empty, empty, None)
 
 
-def _recent_moves(service: str, runtime: Runtime, now: Instant) -> tuple[Instant, ...]:
-    since = now - MOVES_WINDOW_HOURS * HOUR
-    decisions = runtime.store.decisions(service, limit=DECISIONS_READ)
-    return tuple(
-        d.at
-        for d in decisions
-        if d.kind is DecisionKind.MOVE and d.actor == "policy" and d.comparisons and d.at > since
-    )
+def history(rate: float) -> timedelta:
+    """Return how far back ended replicas matter: back-off is physical time, rest after a failed move grid time."""
+    return min(max(MEMORY * rate, REST_AFTER_FAILURE), LONGEST_HISTORY)
 
 
 def _expected_batch(service: str, runtime: Runtime, now: Instant) -> Expectation:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.domain.carbon import Basis, CarbonSeries, Reading
-from orchestrator.domain.decision import Decision
+from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import (
@@ -243,8 +243,13 @@ class Records(Protocol):
         """Return the service with its newest revision."""
         ...
 
-    def replicas(self, service: str | None = None, *, ended: bool = False) -> Sequence[Replica]:
-        """Return replicas by slot and age. Without ``ended``, those that live or are not yet cleaned up."""
+    def replicas(
+        self, service: str | None = None, *, ended: bool = False, ended_since: Instant | None = None
+    ) -> Sequence[Replica]:
+        """Return replicas by slot and age. Without ``ended``, those that live or are not yet cleaned up.
+
+        With it and ``ended_since``, those too that ended then or later: months of history are not read for a look.
+        """
         ...
 
     def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:
@@ -255,8 +260,10 @@ class Records(Protocol):
         """Return one request."""
         ...
 
-    def decisions(self, service: str, *, limit: int = 50) -> Sequence[Decision]:
-        """Return decisions, newest first."""
+    def decisions(
+        self, service: str, *, limit: int = 50, kind: DecisionKind | None = None, since: Instant | None = None
+    ) -> Sequence[Decision]:
+        """Return decisions, newest first; of one kind, or made at that moment or later, where that is asked for."""
         ...
 
     def decision(self, decision_id: str) -> Decision | None:

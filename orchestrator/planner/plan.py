@@ -23,6 +23,9 @@ from orchestrator.planner.moves import Side, compare, weighable
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import FRESHNESS_RULE, assess_all
 
+MOST_COMPARISONS = 24
+"""The best moves are enough to explain a decision; replicas times offers of them would be megabytes, every hour."""
+
 STANDING_RULES = frozenset(
     {"placement.residency", "placement.allow", "placement.deny", "resources.use_spot", "provider"}
 )
@@ -315,7 +318,7 @@ def _weigh_moves(judged: Judged, staying: dict[int, Replica]) -> tuple[MoveCompa
             if assessment.offer_id == replica.offer_id or not assessment.allowed or not has_room or there is None:
                 continue
             comparisons.append(compare(replica, here, there, snapshot, judged.policy, judged.now))
-    return tuple(sorted(comparisons, key=lambda c: _preference(c, judged.policy.objective)))
+    return tuple(sorted(comparisons, key=lambda c: _preference(c, judged.policy.objective)))[:MOST_COMPARISONS]
 
 
 def _preference(comparison: MoveComparison, objective: Objective) -> tuple[bool, float, float, str, str]:

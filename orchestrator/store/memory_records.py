@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from orchestrator.domain.carbon import Reading
-from orchestrator.domain.decision import Decision
+from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.records import (
     Event,
@@ -16,8 +16,10 @@ from orchestrator.domain.records import (
     ServiceRecord,
 )
 from orchestrator.domain.replica import Replica
-from orchestrator.domain.time import Window
+from orchestrator.domain.time import Instant, Window
+from orchestrator.store import rules
 from orchestrator.store.memory_state import Remembering, faultable, of_service
+from orchestrator.store.tidy import tidy_instant
 
 
 class MemoryRecords(Remembering):
@@ -39,10 +41,19 @@ class MemoryRecords(Remembering):
         return self._state.services.get(name)
 
     @faultable
-    def replicas(self, service: str | None = None, *, ended: bool = False) -> Sequence[Replica]:
-        """Return replicas by service, slot and age. Without ``ended``, those that live or are not yet cleaned up."""
+    def replicas(
+        self, service: str | None = None, *, ended: bool = False, ended_since: Instant | None = None
+    ) -> Sequence[Replica]:
+        """Return replicas by service, slot and age. Without ``ended``, those that live or are not yet cleaned up.
+
+        With it and ``ended_since``, those too that ended then or later.
+        """
         shelf = self._state.replicas
-        return sorted(of_service(shelf.all() if ended else shelf.open(), service), key=lambda r: (r.service, r.slot))
+        found = of_service(shelf.all() if ended else shelf.open(), service)
+        if ended and ended_since is not None:
+            since = tidy_instant(ended_since)
+            found = [r for r in found if not rules.is_finished_with(r) or r.ended_at is None or r.ended_at >= since]
+        return sorted(found, key=lambda r: (r.service, r.slot))
 
     @faultable
     def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:
@@ -56,10 +67,14 @@ class MemoryRecords(Remembering):
         return self._state.operations.get(operation_id)
 
     @faultable
-    def decisions(self, service: str, *, limit: int = 50) -> Sequence[Decision]:
-        """Return decisions, newest first."""
-        newest = islice(reversed(self._state.decisions_of.get(service, [])), max(0, limit))
-        return [self._state.decisions[decision_id] for decision_id in newest]
+    def decisions(
+        self, service: str, *, limit: int = 50, kind: DecisionKind | None = None, since: Instant | None = None
+    ) -> Sequence[Decision]:
+        """Return decisions, newest first; of one kind, or made at that moment or later, where that is asked for."""
+        from_when = None if since is None else tidy_instant(since)
+        newest = (self._state.decisions[name] for name in reversed(self._state.decisions_of.get(service, [])))
+        asked_for = (d for d in newest if kind in {None, d.kind} and (from_when is None or d.at >= from_when))
+        return list(islice(asked_for, max(0, limit)))
 
     @faultable
     def decision(self, decision_id: str) -> Decision | None:

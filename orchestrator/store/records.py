@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, Select, Table, and_, not_, select
+from sqlalchemy import Connection, Select, Table, and_, not_, or_, select
 
 from orchestrator.domain.carbon import Reading
-from orchestrator.domain.decision import Decision
+from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.records import Event, Intent, Operation, Placement, ServiceRecord
 from orchestrator.domain.replica import ENDED, Replica
-from orchestrator.domain.time import Window
+from orchestrator.domain.time import Instant, Window
 from orchestrator.store import mappers, tables
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_new
@@ -49,12 +49,20 @@ class SqlRecords:
         """Return the service with its newest revision."""
         return self._first(_SERVICES.where(tables.services.c.name == name), mappers.service_from)
 
-    def replicas(self, service: str | None = None, *, ended: bool = False) -> Sequence[Replica]:
-        """Return replicas by service, slot and age. Without ``ended``, those that live or are not yet cleaned up."""
+    def replicas(
+        self, service: str | None = None, *, ended: bool = False, ended_since: Instant | None = None
+    ) -> Sequence[Replica]:
+        """Return replicas by service, slot and age. Without ``ended``, those that live or are not yet cleaned up.
+
+        With it and ``ended_since``, those too that ended then or later.
+        """
         table = tables.replicas
         query = _of_service(table, service).order_by(table.c.seq)
+        unfinished = not_(and_(table.c.state.in_(ENDED), table.c.cleaned_up == True))  # noqa: E712  # SQL
         if not ended:
-            query = query.where(not_(and_(table.c.state.in_(ENDED), table.c.cleaned_up == True)))  # noqa: E712  # SQL
+            query = query.where(unfinished)
+        elif ended_since is not None:
+            query = query.where(or_(unfinished, table.c.ended_at >= tidy_instant(ended_since)))
         return sorted(self._all(query, mappers.replica_from), key=lambda r: (r.service, r.slot))
 
     def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:
@@ -71,10 +79,16 @@ class SqlRecords:
             select(tables.operations).where(tables.operations.c.id == operation_id), mappers.operation_from
         )
 
-    def decisions(self, service: str, *, limit: int = 50) -> Sequence[Decision]:
-        """Return decisions, newest first."""
+    def decisions(
+        self, service: str, *, limit: int = 50, kind: DecisionKind | None = None, since: Instant | None = None
+    ) -> Sequence[Decision]:
+        """Return decisions, newest first; of one kind, or made at that moment or later, where that is asked for."""
         table = tables.decisions
         query = _of_service(table, service).order_by(table.c.seq.desc()).limit(max(0, limit))
+        if kind is not None:
+            query = query.where(table.c.kind == kind)
+        if since is not None:
+            query = query.where(table.c.at >= tidy_instant(since))
         return self._all(query, mappers.decision_from)
 
     def decision(self, decision_id: str) -> Decision | None:

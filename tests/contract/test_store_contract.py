@@ -8,10 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 
 from orchestrator.control.ports import Journal, Records, Store
+from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import (
     EventKind,
     IntentKind,
@@ -449,6 +451,24 @@ def test_ended_replicas_are_listed_until_they_are_cleaned_up(store: Store, journ
     assert not store.replicas("other", ended=True)
 
 
+def test_recently_ended_replicas_can_be_asked_for_alone(store: Store, journal: Journal) -> None:
+    """From that moment on, bounds included; what lives or is not yet cleaned up is there whatever its age."""
+    walk(journal, "alive", S.READY)
+    walk(journal, "failed", S.FAILED)
+    walk(journal, "gone", S.TERMINATED)
+    journal.update_replica("gone", cleaned_up=True, now=later(9))
+    ended_at = store.replicas(SERVICE, ended=True)[-1].ended_at
+    assert ended_at is not None
+
+    def since(moment: datetime) -> list[str]:
+        return [r.name for r in store.replicas(SERVICE, ended=True, ended_since=moment)]
+
+    assert since(ended_at) == since(ended_at - timedelta(days=9)) == ["alive", "failed", "gone"]
+    assert since(ended_at + timedelta(microseconds=1)) == ["alive", "failed"]
+    assert since(ended_at.astimezone(timezone(timedelta(hours=9)))) == ["alive", "failed", "gone"]
+    assert [r.name for r in store.replicas(SERVICE, ended_since=ended_at)] == ["alive", "failed"]
+
+
 def test_a_living_replica_is_listed_even_if_marked_clean(store: Store, journal: Journal) -> None:
     """The mark counts only for what has ended, and taking it back brings a replica into sight at its old place."""
     walk(journal, "a", S.READY)
@@ -619,6 +639,23 @@ def test_decisions_are_listed_newest_first(store: Store, journal: Journal) -> No
     assert [d.id for d in store.decisions(SERVICE)] == ["d-2", "d-1", "d-0"]
     assert [d.id for d in store.decisions(SERVICE, limit=2)] == ["d-2", "d-1"]
     assert not store.decisions(SERVICE, limit=0)
+
+
+def test_decisions_of_a_kind_and_a_time_can_be_asked_for(store: Store, journal: Journal) -> None:
+    """Newest first, as many as asked for of those that fit."""
+    kinds = [DecisionKind.MOVE, DecisionKind.STAY, DecisionKind.MOVE, DecisionKind.MOVE]
+    for number, kind in enumerate(kinds):
+        made = a_decision(f"d-{number}", at=later(10 * number), kind=kind, assessments=(), comparisons=())
+        journal.record_decision(made, ())
+
+    def found(**asked: Any) -> list[str]:
+        return [d.id for d in store.decisions(SERVICE, **asked)]
+
+    assert found(kind=DecisionKind.MOVE) == ["d-3", "d-2", "d-0"]
+    assert found(kind=DecisionKind.MOVE, limit=1) == ["d-3"]
+    assert found(since=later(20)) == ["d-3", "d-2"]
+    assert found(kind=DecisionKind.MOVE, since=later(1)) == ["d-3", "d-2"]
+    assert found(kind=DecisionKind.PLACE) == []
 
 
 def test_unknown_energy_stays_unknown(store: Store, journal: Journal) -> None:

@@ -113,11 +113,11 @@ class Nap:
     def __init__(self) -> None:
         self.count = 0
         self.where = ""
-        self._sleeps_at: int | None = None
+        self._sleeps_at: int | str | None = None
         self._meanwhile: Callable[[], Awaitable[None]] | None = None
 
-    def arm(self, sleeps_at: int | None, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Count from one on, and sleep before that call."""
+    def arm(self, sleeps_at: int | str | None, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Count from one on, and sleep before that call: the n-th, or the first of that name."""
         self.count, self._sleeps_at, self._meanwhile = 0, sleeps_at, meanwhile
 
     def wrap(self, port: str, real: Any) -> Any:
@@ -127,7 +127,7 @@ class Nap:
     async def point(self, where: str) -> None:
         """Pass, or sleep."""
         self.count += 1
-        if self.count == self._sleeps_at and self._meanwhile is not None:
+        if self._sleeps_at in {self.count, where} and self._meanwhile is not None and not self.where:
             self.where = where
             await self._meanwhile()
 

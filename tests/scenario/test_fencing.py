@@ -82,11 +82,10 @@ async def test_a_launch_that_leaves_after_the_service_was_taken_down_is_found_an
 
         assert world.cloud.launches == []
 
-    nap.arm(3, meanwhile)
+    nap.arm("provisioner.launch", meanwhile)
     with pytest.raises(LeaseHeld):
         await world.run(10, check=False)
 
-    assert nap.where == "provisioner.launch"
     assert len(world.cloud.existing()) == 1
 
     await world.run(70, check=False)

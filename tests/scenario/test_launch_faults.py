@@ -56,8 +56,6 @@ async def test_what_shows_up_after_the_service_was_taken_down_is_ended(after: in
     world.cloud.delay_next_launch(60.0)
     await world.deploy(chat(placement=only("se")))
     await world.run(after)
-    for operation in world.store.operations():
-        world.store._state.operations.put(operation.id, replace(operation, state=OperationState.FAILED))
     world.down()
     await world.settle()
     await world.run(240, every=5.0)

@@ -70,7 +70,7 @@ async def live_through(seed: int, per_look: float) -> tuple[World, Storm]:
     except AssertionError as error:
         history = "\n  ".join(storm.log[-40:])
         raise AssertionError(f"seed {seed}\n  {history}\n{error}") from error
-    assert failed_looks < len(storm.log)
+    assert failed_looks <= len(storm.log)
     return world, storm
 
 

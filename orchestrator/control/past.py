@@ -1,0 +1,81 @@
+"""Past: what a controller remembers of the decisions on its services.
+
+A decision is a document about every offer. A look needs two things of the past ones: when the replicas were moved
+lately, and how the last one ended. They are read once, and then kept up to date with what is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.control.ports import Journal, Records
+from orchestrator.domain.carbon import Reading
+from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.time import HOUR, Instant
+from orchestrator.errors import GreenctlError
+
+MOVES_WINDOW = 24 * HOUR
+MOVES_READ = 1000
+"""More voluntary moves than any policy allows within the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The newest decision on a service, in short. ``compares``: it weighed at least one move."""
+
+    kind: DecisionKind
+    at: Instant
+    compares: bool
+
+
+class Past:
+    """Reads and records decisions, and remembers."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._last: dict[str, Last | None] = {}
+        self._moves: dict[str, tuple[Instant, ...]] = {}
+
+    def last(self, service: str) -> Last | None:
+        """Return the newest decision, ``None`` when there is none."""
+        if service not in self._last:
+            newest = next(iter(self._journal.decisions(service, limit=1)), None)
+            self._last[service] = None if newest is None else _in_short(newest)
+        return self._last[service]
+
+    def moves(self, service: str, now: Instant) -> tuple[Instant, ...]:
+        """Return when the policy moved a replica of the service within the last day of grid time."""
+        known = self._moves.get(service)
+        if known is None:
+            known = recent_moves(self._journal, service, now)
+        self._moves[service] = tuple(at for at in known if at > now - MOVES_WINDOW)
+        return self._moves[service]
+
+    def record(self, decision: Decision, signals: Sequence[Reading]) -> None:
+        """Keep a decision and the signals it used."""
+        service = decision.service
+        try:
+            self._journal.record_decision(decision, signals)
+        except GreenctlError:
+            # It may be recorded all the same: read again what is.
+            self._last.pop(service, None)
+            self._moves.pop(service, None)
+            raise
+        self._last[service] = _in_short(decision)
+        if _is_voluntary(decision) and service in self._moves:
+            self._moves[service] += (decision.at,)
+
+
+def recent_moves(records: Records, service: str, now: Instant) -> tuple[Instant, ...]:
+    """Read when the policy moved a replica of the service within the last day of grid time."""
+    found = records.decisions(service, kind=DecisionKind.MOVE, since=now - MOVES_WINDOW, limit=MOVES_READ)
+    return tuple(d.at for d in reversed(found) if _is_voluntary(d) and d.at > now - MOVES_WINDOW)
+
+
+def _is_voluntary(decision: Decision) -> bool:
+    return decision.kind is DecisionKind.MOVE and decision.actor == "policy" and bool(decision.comparisons)
+
+
+def _in_short(decision: Decision) -> Last:
+    return Last(decision.kind, decision.at, bool(decision.comparisons))
