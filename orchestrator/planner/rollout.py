@@ -140,7 +140,7 @@ def _starting(replica: Replica, seen: Observation, view: RolloutView, now: Insta
     elif _physical(replica.state_since, now, view) > view.spec.startup_deadline:
         limit = view.spec.startup_deadline.total_seconds()
         yield Step(StepKind.FAIL, replica.name, f"launch_timed_out: not ready within {limit:.0f} s")
-    elif seen.exists is False:
+    elif seen.exists is False and not view.taking_down:
         # Before the provider has ever shown it, absence may be our own interrupted call: the same name is asked again.
         yield Step(StepKind.ISSUE, replica.name, "asked before, not there: asking again under the same name")
     elif seen.exists and replica.state is ReplicaState.PROVISIONING:

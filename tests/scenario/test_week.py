@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from orchestrator.domain.decision import DecisionKind
-from orchestrator.domain.records import ServiceState
+from orchestrator.domain.records import EventKind, ServiceState
 from orchestrator.errors import GreenctlError
 from tests.builders import HOUR
 from tests.scenario.storm import REGIONS, Storm
@@ -27,7 +27,7 @@ LOOK_SECONDS = 3.0
 def swinging(random: Random) -> World:
     """Three grids with a day, a level and noise of their own."""
     world = World(rate=RATE)
-    for region, level in zip(REGIONS, (60.0, 120.0, 300.0), strict=True):
+    for region, level in zip(REGIONS, (90.0, 110.0, 200.0), strict=True):
         swing, phase, noise = random.uniform(0.2, 0.8), random.uniform(0, 24), random.uniform(0.0, 0.3)
         values = [
             level * (1 + swing * math.sin((hour - phase) * math.pi / 12)) * random.uniform(1 - noise, 1 + noise)
@@ -51,8 +51,8 @@ async def live_through(seed: int, per_look: float) -> tuple[World, Storm]:
     random = Random(seed)
     world = swinging(random)
     storm = Storm(world, random, per_look=per_look)
-    world.traffic["chat"] = Traffic(1.0, 5.0)
     await world.up(chat(2))
+    world.traffic["chat"] = Traffic(1.0, 5.0)
     failed_looks = 0
     try:
         while world.clock.elapsed < WEEK_SECONDS:
@@ -91,6 +91,7 @@ async def test_a_quiet_week() -> None:
     world, storm = await live_through(99, per_look=0.0)
 
     assert storm.log == []
+    assert len(world.events(EventKind.MIGRATION_DONE)) > 4
     assert world.refused == 0
     assert not [e for e in world.events() if "warning" in e.kind]
     assert {r.state.value for r in world.all_replicas()} <= {"ready", "terminated"}

@@ -478,3 +478,46 @@ def test_every_step_follows_an_arrow(state: ReplicaState, old_state: ReplicaStat
                 drained.append(each)
     both_ready = state is old_state is ReplicaState.READY
     assert bool(drained) is both_ready
+
+
+def test_nothing_is_asked_for_when_the_service_is_taken_down() -> None:
+    """Neither for the first time nor again."""
+    for state in (ReplicaState.PENDING, ReplicaState.PROVISIONING):
+        one = starting(state)
+        view = RolloutView(service_spec(), (one,), {one.name: GONE}, {}, 1.0, taking_down=True)
+        assert next_steps(view, NOON) == ()
+
+
+class TestOneSlotWaitsForAnother:
+    """Replicas of other slots: what serves is kept until enough do."""
+
+    OLD, NEW = replica(PL, 0, name="old"), replica(SE, 0, name="new", replaces="old")
+    TOLD = replace(WELL, told_weight=100, told_for=MINUTE)
+
+    def after(self, other: Observation, traffic: UpstreamStatus | None = None) -> list[tuple[StepKind, str]]:
+        """Ask for the next steps at the end of a move, with another slot that looks like that."""
+        other_slot = replica(SE, 1, name="other")
+        seen = {"old": WELL, "new": self.TOLD, "other": other}
+        found = steps(
+            [self.OLD, self.NEW, other_slot],
+            seen,
+            spec=service_spec(2),
+            traffic={} if traffic is None else {"new": traffic},
+        )
+        return [(s.kind, s.replica) for s in found]
+
+    def test_the_old_one_leaves_when_all_slots_serve(self) -> None:
+        """As many as are wanted, without it."""
+        assert self.after(WELL) == [(StepKind.DRAIN, "old")]
+
+    @pytest.mark.parametrize("other", [GONE, Observation(exists=True, failed=True)], ids=["gone", "failed"])
+    def test_the_old_one_stays_while_another_slot_is_lost(self, other: Observation) -> None:
+        """In the very look in which it is lost, too."""
+        assert self.after(other) == [(StepKind.LOST, "other")]
+
+    def test_errors_do_not_end_the_last_one(self) -> None:
+        """A replacement with errors is better than an old one that is gone."""
+        found = steps(
+            [self.OLD, self.NEW], {"old": GONE, "new": self.TOLD}, traffic={"new": UpstreamStatus("new", failed=9)}
+        )
+        assert [(s.kind, s.replica) for s in found] == [(StepKind.LOST, "old")]
