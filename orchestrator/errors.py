@@ -180,6 +180,47 @@ class NoCapacity(ProviderError):
     code = "no_capacity"
 
 
+class QuotaExceeded(NoCapacity):
+    """The account may not have more of this shape in the region."""
+
+    code = "quota_exceeded"
+    default_hint = "Ask the provider for more quota; until then the next try goes elsewhere."
+
+
+class CredentialsMissing(ProviderError):
+    """The provider does not let us in."""
+
+    code = "credentials_missing"
+    default_hint = "Run `sky check` where the SkyPilot API server runs; it says what each cloud still needs."
+
+
+class UnsupportedByProvider(ProviderError):
+    """The provider cannot do what was asked there (spot, ports, an image...)."""
+
+    code = "unsupported_by_provider"
+    default_hint = "Choose another region or market, or leave the feature out of the service file."
+
+
+class ProviderUnavailable(ProviderError):
+    """Nobody at the provider could be asked; what was asked before may still happen."""
+
+    code = "provider_unavailable"
+    default_hint = "The controller asks again by itself; for SkyPilot see `sky api info`."
+
+
+class InstanceGone(ProviderError):
+    """What was asked about does not exist at the provider (any more)."""
+
+    code = "instance_gone"
+
+
+class PriceMoved(ProviderError):
+    """The provider asks for more than the plan that was confirmed says."""
+
+    code = "price_moved"
+    default_hint = "Run greenctl plan again: it shows the new price, and may choose something else."
+
+
 class PortBusy(ProviderError):
     """Something else listens on the port."""
 

@@ -85,6 +85,39 @@ class LocalSettings(_Section):
     min_free_disk_mib: int = Field(default=512, ge=0)
 
 
+class RegionSettings(_Section):
+    """What the packaged catalogue cannot know of a region, such as that of your own Slurm cluster."""
+
+    zone: str
+    pue: float = Field(ge=1.0, le=3.0)
+    pue_source: str
+    residency: tuple[str, ...] = ()
+    location: str = ""
+    latitude: float | None = Field(default=None, ge=-90, le=90)
+    longitude: float | None = Field(default=None, ge=-180, le=180)
+
+
+class SkyPilotSettings(_Section):
+    """The clouds behind SkyPilot.
+
+    ``clouds``: those that may be used; without any, SkyPilot is not contacted. ``home``: the ``HOME`` of the SkyPilot
+    side (its keys, its database, its catalogues), ours if unset. ``api_endpoint``: a remote API server; without one a
+    local server is used, on ``api_port`` if that is set. ``catalogs``: folder of SkyPilot's price catalogues instead
+    of the one below ``home``. ``engine``: the vLLM executable on the nodes, where it is installed already. ``regions``:
+    facts about regions by region id (``slurm/eu-north``), added to the packaged ones or put in their place.
+    ``refresh_seconds``: how old SkyPilot's word about a replica may be.
+    """
+
+    clouds: tuple[str, ...] = ()
+    home: Path | None = None
+    api_endpoint: str | None = None
+    api_port: int | None = Field(default=None, ge=1, le=65535)
+    catalogs: Path | None = None
+    engine: Path | None = None
+    regions: dict[str, RegionSettings] = {}
+    refresh_seconds: float = Field(default=5.0, gt=0, le=300)
+
+
 class PriceSettings(_Section):
     """Price lists. ``catalogue``: a CSV of offers used instead of the packaged one."""
 
@@ -113,6 +146,7 @@ class Settings(BaseSettings):
     signals: SignalSettings = SignalSettings()
     world: WorldSettings = WorldSettings()
     local: LocalSettings = LocalSettings()
+    skypilot: SkyPilotSettings = SkyPilotSettings()
     prices: PriceSettings = PriceSettings()
     controller: ControllerSettings = ControllerSettings()
 

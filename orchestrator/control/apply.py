@@ -10,6 +10,7 @@ from orchestrator.control.ports import Journal, LaunchRequest, Provisioner
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.plan import Action, ActionKind, Plan
+from orchestrator.domain.price import highest_price
 from orchestrator.domain.records import (
     EventKind,
     Intent,
@@ -21,7 +22,7 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import LIVE, Replica, ReplicaState
 from orchestrator.domain.workload import workload_digest
-from orchestrator.errors import GreenctlError, ProviderError
+from orchestrator.errors import GreenctlError, PriceMoved, ProviderError, ProviderUnavailable
 from orchestrator.planner.rollout import ABORTED, Step, StepKind
 
 
@@ -171,11 +172,19 @@ class Applier:
                     deployment_uid=self._journal.deployment_uid(),
                     service=service.name,
                     intent_id=replica.intent_id,
-                    offer=_still_sold(offer, replica),
+                    offer=_as_shown(offer, replica),
                     model=service.spec.model,
                     labels=service.spec.labels,
+                    replica=f"r{replica.slot}",
+                    epoch=self._journal.epoch,
+                    max_usd_per_hour=highest_price(replica.usd_per_hour),
+                    secrets=service.spec.secrets,
+                    task_json=service.spec.passthrough_json,
                 )
             )
+        except ProviderUnavailable as error:
+            # Nobody was asked, or nobody answered: the try stays open under its name until its deadline.
+            self._warn_once(replica, f"its provider cannot be asked and will be asked again: {error.message}")
         except ProviderError as error:
             reason = f"{error.code}: {error.message}"
             self._journal.set_intent(replica.intent_id, IntentState.FAILED, now, reason)
@@ -280,8 +289,16 @@ def _can_move(action: Action, living: Mapping[str, Replica], intent: str) -> boo
     return action.replica in living and not rivals
 
 
-def _still_sold(offer: Offer | None, replica: Replica) -> Offer:
+def _as_shown(offer: Offer | None, replica: Replica) -> Offer:
+    """Return the offer if it is still what was confirmed: on sale, and not dearer. Raises otherwise."""
     if offer is None:
         message = f"{replica.offer_id} is no longer sold"
         raise ProviderError(message)
+    limit = highest_price(replica.usd_per_hour)
+    if limit is not None and offer.price is None:
+        message = f"{offer.id} was shown at {replica.usd_per_hour:g} USD/h and has no known price now"
+        raise PriceMoved(message)
+    if limit is not None and offer.price is not None and offer.price.usd_per_hour > limit:
+        message = f"{offer.id} was shown at {replica.usd_per_hour:g} USD/h and costs {offer.price.usd_per_hour:g} now"
+        raise PriceMoved(message)
     return offer

@@ -102,7 +102,7 @@ async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch
     if instance.phase is Phase.GONE:
         return Observation(exists=False, exit_detail=instance.exit_detail)
     if instance.phase is Phase.FAILED:
-        return Observation(exists=True, failed=True, exit_detail=instance.exit_detail)
+        return Observation(exists=True, failed=True, exit_detail=instance.exit_detail, error_code=instance.error_code)
     if instance.endpoint is None:
         return Observation(exists=True)
     healthy = await runtime.probe.is_healthy(instance.endpoint)

@@ -117,9 +117,23 @@ class Phase(StrEnum):
     GONE = "gone"
 
 
+class Ability(StrEnum):
+    """What a provider can do in a region besides launching and ending; the planner asks for nothing else."""
+
+    SPOT = "spot"
+    STOP = "stop"
+    PRICES = "prices"
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """All that a provisioner needs. ``name`` identifies the instance; launching the same name twice buys once."""
+    """All that a provisioner needs. ``name`` identifies the instance; launching the same name twice buys once.
+
+    ``replica``: the slot as people see it (``r0``). ``epoch``: the controller's turn that asks; it travels with the
+    instance, so that a database which was set back can be told from a stranger's machine. ``max_usd_per_hour``: the
+    confirmed price with its tolerance; nothing dearer is bought. ``secrets``: names whose values the provisioner looks
+    up itself. ``task_json``: SkyPilot's own keys of the service file.
+    """
 
     name: str
     deployment_uid: str
@@ -128,13 +142,20 @@ class LaunchRequest:
     offer: Offer
     model: ModelSpec
     labels: tuple[tuple[str, str], ...] = ()
+    replica: str = ""
+    epoch: int = 0
+    max_usd_per_hour: float | None = None
+    secrets: tuple[str, ...] = ()
+    task_json: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
     """A provider's view of one instance. ``phase`` says whether it exists; whether it *serves* is the probe's business.
 
-    ``api_key_file``: 0600 file with the engine's own key, ``None`` when it has none. ``detail``: the provider's words.
+    ``api_key_file``: 0600 file with the engine's own key, ``None`` when it has none. ``exit_detail``: the provider's
+    words. ``error_code``: for FAILED, the code of the error tree that says why (``no_capacity``...); empty means that
+    the engine ended by itself. ``region``, ``intent_id`` and ``epoch``: what its marks say, where they can be read.
     """
 
     name: str
@@ -143,27 +164,38 @@ class Instance:
     endpoint: str | None
     api_key_file: Path | None = None
     exit_detail: str = ""
+    error_code: str = ""
+    region: str = ""
+    intent_id: str = ""
+    epoch: int | None = None
 
 
 class Provisioner(Protocol):
     """Starts and ends replicas at one provider."""
 
     @property
-    def provider(self) -> str:
-        """The first part of the region ids it serves (``local``, ``aws``...)."""
+    def providers(self) -> frozenset[str]:
+        """The first parts of the region ids it serves (``local``, ``aws``...)."""
         ...
 
-    async def preflight(self, model: ModelSpec) -> None:
-        """Check, without starting anything, that the engine and its prerequisites are here.
+    def abilities(self, region: str) -> frozenset[Ability]:
+        """Return what can be asked of it in a region, besides launching and ending. Contacts nobody."""
+        ...
 
-        Raises ``EngineMissing``, ``DiskFull`` or ``ProviderError``, each saying what to do.
+    async def preflight(self, model: ModelSpec, offers: Sequence[Offer] = ()) -> None:
+        """Check, without starting anything, that the engine, its prerequisites and the credentials are here.
+
+        ``offers``: what is about to be bought. Raises ``EngineMissing``, ``DiskFull``, ``CredentialsMissing``,
+        ``UnsupportedByProvider``, ``ProviderUnavailable`` or ``ProviderError``, each saying what to do.
         """
         ...
 
     async def launch(self, request: LaunchRequest) -> None:
         """Ask for the instance and return early. Idempotent by ``request.name``: when it exists, nothing happens.
 
-        Raises ``NoCapacity``, ``EngineMissing``, ``DiskFull``, ``ProviderError``.
+        Raises ``NoCapacity`` (``QuotaExceeded``), ``CredentialsMissing``, ``UnsupportedByProvider``, ``PriceMoved``,
+        ``EngineMissing``, ``DiskFull`` or ``ProviderError``: the try is over. What a provider finds out later is told
+        by :meth:`describe`. Raises ``ProviderUnavailable`` when nobody could be asked: the try is still open.
         """
         ...
 
@@ -406,6 +438,7 @@ class Store(Requests, Protocol):
 
 
 __all__ = [
+    "Ability",
     "CarbonSource",
     "Clock",
     "EngineLoad",

@@ -16,16 +16,18 @@ from orchestrator.planner.plan import plan, plan_migration
 async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime) -> Plan:
     """Return what a deploy of this spec would do now. Nothing is started.
 
-    Raises ``NoFeasiblePlacement``, and the provisioner's preflight errors (``EngineMissing``, ``DiskFull``) when it
-    would launch anything.
+    Raises ``NoFeasiblePlacement``, and the provisioner's preflight errors (``EngineMissing``, ``DiskFull``,
+    ``CredentialsMissing``...) when it would launch anything.
     """
     now = runtime.clock.now()
     snapshot = await gather_snapshot(spec, spec_digest, runtime, GridReader(runtime.carbon), now)
     # A deploy brings back what is going down.
     wanted = plan(replace(snapshot, taking_down=False), spec.policy, now, actor="deploy")
-    bought = {a.region.partition("/")[0] for a in wanted.actions if a.kind is not ActionKind.RETIRE}
-    for provider in sorted(bought):
-        await runtime.provisioners[provider].preflight(spec.model)
+    bought = {a.offer_id for a in wanted.actions if a.kind is not ActionKind.RETIRE}
+    offers = [c.offer for c in snapshot.candidates if c.offer.id in bought]
+    for provider in sorted({o.region.provider for o in offers}):
+        its_own = [o for o in offers if o.region.provider == provider]
+        await runtime.provisioners[provider].preflight(spec.model, its_own)
     return wanted
 
 

@@ -13,12 +13,16 @@ from orchestrator.domain.time import Instant
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One thing that a provider sells. ``price`` is ``None`` when no list has it: shown, never guessed."""
+    """One thing that a provider sells. ``price`` is ``None`` when no list has it: shown, never guessed.
+
+    ``instance_type``: the provider's own name for the machine whose price this is, empty where it has none.
+    """
 
     region: Region
     shape: Shape
     market: Market
     price: Price | None
+    instance_type: str = ""
 
     @property
     def id(self) -> str:

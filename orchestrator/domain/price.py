@@ -9,6 +9,9 @@ from enum import StrEnum
 from orchestrator.domain.carbon import Kind
 from orchestrator.domain.time import Instant
 
+PRICE_TOLERANCE = 0.02
+"""How far above the confirmed price a launch may be, as a fraction: rounding in lists, not a new price."""
+
 
 class Market(StrEnum):
     """How capacity is bought."""
@@ -31,3 +34,8 @@ class Price:
         if not math.isfinite(self.usd_per_hour) or self.usd_per_hour < 0:
             message = f"price {self.usd_per_hour} USD/h from {self.source} is not a price"
             raise ValueError(message)
+
+
+def highest_price(confirmed_usd_per_hour: float | None) -> float | None:
+    """Return what may be paid per hour for something that was shown at this price; ``None`` where none was known."""
+    return None if confirmed_usd_per_hour is None else confirmed_usd_per_hour * (1 + PRICE_TOLERANCE)

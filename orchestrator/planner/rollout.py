@@ -54,11 +54,12 @@ class Step:
 class Observation:
     """What was seen of one replica just now; ``None`` means that nothing could be learnt.
 
-    ``exists`` is the provider's word, ``failed`` that it ended by itself, ``serves`` that a real completion came back,
-    ``unhealthy_times`` how often in a row the health route failed, ``in_flight`` the gateway's count, ``engine_busy``
-    the engine's own count of requests. ``told_weight``: the weight in the table that every gateway has confirmed, where
-    it is for new requests. ``routed_away``: the confirmed table has none for it. ``told_for``: how long either has
-    been confirmed without a change, physical time.
+    ``exists`` is the provider's word, ``failed`` that it ended by itself, ``error_code`` the code of the error tree
+    that its provider gives for it, ``serves`` that a real completion came back, ``unhealthy_times`` how often in a row
+    the health route failed, ``in_flight`` the gateway's count, ``engine_busy`` the engine's own count of requests.
+    ``told_weight``: the weight in the table that every gateway has confirmed, where it is for new requests.
+    ``routed_away``: the confirmed table has none for it. ``told_for``: how long either has been confirmed without a
+    change, physical time.
     """
 
     exists: bool | None
@@ -70,6 +71,7 @@ class Observation:
     in_flight: int | None = None
     engine_busy: int | None = None
     exit_detail: str = ""
+    error_code: str = ""
     told_weight: int | None = None
     told_for: timedelta = timedelta(0)
 
@@ -128,7 +130,11 @@ def _steps_for(replica: Replica, by_name: Mapping[str, Replica], view: RolloutVi
 
 def _starting(replica: Replica, seen: Observation, view: RolloutView, now: Instant) -> Iterator[Step]:
     if seen.failed:
-        yield Step(StepKind.FAIL, replica.name, "engine_died: " + (seen.exit_detail or "it ended before it was ready"))
+        yield Step(
+            StepKind.FAIL,
+            replica.name,
+            f"{seen.error_code or 'engine_died'}: {seen.exit_detail or 'it ended before it was ready'}",
+        )
     elif seen.exists is False and replica.state is ReplicaState.STARTING:
         yield Step(StepKind.LOST, replica.name, "it is gone before it was ready")
     elif seen.serves and seen.endpoint is not None:

@@ -122,7 +122,7 @@ class CatalogueOffers:
             price = None
             if usd is not None:
                 price = Price(usd, self._source(row.listed), row.listed.kind, row.listed.as_of)
-            yield Offer(row.region, row.shape, market, price)
+            yield Offer(row.region, row.shape, market, price, row.listed.instance_type)
 
     def _source(self, listed: Listed) -> str:
         place = f" in {listed.zone}" if listed.zone else ""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator.control.ports import Instance, LaunchRequest, Phase
+from orchestrator.control.ports import Ability, Instance, LaunchRequest, Phase
+from orchestrator.domain.offer import Offer
 from orchestrator.domain.service import ModelSpec
 from orchestrator.errors import GreenctlError, NoCapacity
 
@@ -33,6 +34,7 @@ class _Machine:
     running_at: float
     gone_at: float | None = None
     failure: str = ""
+    error_code: str = ""
     endpoint: str = ""
 
 
@@ -46,7 +48,8 @@ class FakeProvisioner:
     """
 
     now: Callable[[], float]
-    provider: str = "fake"
+    providers: frozenset[str] = frozenset({"fake"})
+    able: frozenset[Ability] = frozenset(Ability)
     start_seconds: float = 0.0
     listing_lag_seconds: float = 0.0
     stop_at_once: bool = True
@@ -79,9 +82,10 @@ class FakeProvisioner:
         """Let the next terminate report success and do nothing."""
         self._lies += 1
 
-    def die(self, name: str, detail: str = "killed by SIGKILL") -> None:
-        """Let an instance fail; the provider still knows it."""
+    def die(self, name: str, detail: str = "killed by SIGKILL", *, error_code: str = "") -> None:
+        """Let an instance fail; the provider still knows it. With a code, as one whose launch came to nothing."""
         self._machines[name].failure = detail
+        self._machines[name].error_code = error_code
 
     def vanish(self, name: str) -> None:
         """Let an instance disappear without a trace, as preempted capacity does."""
@@ -93,7 +97,11 @@ class FakeProvisioner:
 
     # ── the port ──
 
-    async def preflight(self, model: ModelSpec) -> None:
+    def abilities(self, region: str) -> frozenset[Ability]:  # noqa: ARG002 - the port's signature
+        """Return what it was told that it can do, everywhere."""
+        return self.able
+
+    async def preflight(self, model: ModelSpec, offers: Sequence[Offer] = ()) -> None:  # noqa: ARG002 - as above
         """Succeed unless told otherwise."""
         self._note("preflight", model.id)
 
@@ -166,9 +174,18 @@ class FakeProvisioner:
 
     def _instance(self, machine: _Machine) -> Instance:
         request, endpoint = machine.request, machine.endpoint
+        seen = Instance(
+            request.name,
+            request.service,
+            Phase.RUNNING if self.now() >= machine.running_at else Phase.STARTING,
+            endpoint,
+            region=request.offer.region.id,
+            intent_id=request.intent_id,
+            epoch=request.epoch,
+        )
         if machine.gone_at is not None:
-            return Instance(request.name, request.service, Phase.STOPPING, endpoint)
+            return replace(seen, phase=Phase.STOPPING)
         if machine.failure:
-            return Instance(request.name, request.service, Phase.FAILED, None, exit_detail=machine.failure)
-        phase = Phase.RUNNING if self.now() >= machine.running_at else Phase.STARTING
-        return Instance(request.name, request.service, phase, endpoint)
+            failed, code = Phase.FAILED, machine.error_code
+            return replace(seen, phase=failed, endpoint=None, exit_detail=machine.failure, error_code=code)
+        return seen

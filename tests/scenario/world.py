@@ -133,7 +133,7 @@ class World:
         self.offers = FakeOffers()
         self.room: dict[str, int] = {}
         self.cloud = FakeProvisioner(
-            self.clock.monotonic, provider="sky", start_seconds=START_SECONDS, max_replicas=self.room
+            self.clock.monotonic, providers=frozenset({"sky"}), start_seconds=START_SECONDS, max_replicas=self.room
         )
         self.gateway = FakeGateway()
         self.probe = FakeProbe()

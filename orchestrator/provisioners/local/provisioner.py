@@ -23,7 +23,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from orchestrator.control.ports import Instance, LaunchRequest, Phase
+from orchestrator.control.ports import Ability, Instance, LaunchRequest, Phase
+from orchestrator.domain.offer import Offer
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, EngineMissing, NoCapacity, PortBusy, ProviderError
 from orchestrator.provisioners.local.engines.base import EngineCommand, EngineLauncher
@@ -57,7 +58,7 @@ class LocalProvisioner:
     ended replicas keep their log. ``lock_patience_seconds``: how long another process may take to launch.
     """
 
-    provider = "local"
+    providers = frozenset({"local"})
 
     def __init__(
         self,
@@ -82,7 +83,11 @@ class LocalProvisioner:
 
     # ── the port ──
 
-    async def preflight(self, model: ModelSpec) -> None:
+    def abilities(self, region: str) -> frozenset[Ability]:  # noqa: ARG002 - the port's signature
+        """Nothing besides launching and ending."""
+        return frozenset()
+
+    async def preflight(self, model: ModelSpec, offers: Sequence[Offer] = ()) -> None:  # noqa: ARG002 - as above
         """Check engine, model and disk space; start nothing."""
         await asyncio.to_thread(self._preflight, model)
 

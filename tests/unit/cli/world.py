@@ -99,7 +99,7 @@ class World(Outside):
 
     def __post_init__(self) -> None:
         """Two regions of this machine, one clean and one cheap."""
-        self.provisioner = FakeProvisioner(self.clock.monotonic, provider="local")
+        self.provisioner = FakeProvisioner(self.clock.monotonic, providers=frozenset({"local"}))
         for name, (zone, grams, usd) in ZONES.items():
             region = Region(f"local/{name}", zone, 1.2, "test", frozenset({"EU"}))
             self.offers.put(Offer(region, CPU, Market.ON_DEMAND, Price(usd, "test list", Kind.SYNTHETIC, NOW)))
