@@ -13,8 +13,8 @@ from orchestrator.domain.service import ServiceSpec
 from orchestrator.planner.plan import plan, plan_migration
 
 
-async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime) -> Plan:
-    """Return what a deploy of this spec would do now. Nothing is started.
+async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime, *, check: bool = True) -> Plan:
+    """Return what a deploy of this spec would do now. Nothing is started; without ``check`` no provider is asked.
 
     Raises ``NoFeasiblePlacement``, and the provisioner's preflight errors (``EngineMissing``, ``DiskFull``,
     ``CredentialsMissing``...) when it would launch anything.
@@ -23,6 +23,8 @@ async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime) 
     snapshot = await gather_snapshot(spec, spec_digest, runtime, GridReader(runtime.carbon), now)
     # A deploy brings back what is going down.
     wanted = plan(replace(snapshot, taking_down=False), spec.policy, now, actor="deploy")
+    if not check:
+        return wanted
     bought = {a.offer_id for a in wanted.actions if a.kind is not ActionKind.RETIRE}
     offers = [c.offer for c in snapshot.candidates if c.offer.id in bought]
     for provider in sorted({o.region.provider for o in offers}):

@@ -35,6 +35,10 @@ def plan(
     offers: Annotated[
         int, typer.Option("--offers", metavar="N", min=0, help="Rows of the offers table; 0 for all.")
     ] = OFFERS_SHOWN,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Ask the providers, too, whether a launch can work.", show_default=False),
+    ] = False,
     recorded: Annotated[
         Path | None,
         typer.Option("--recorded", metavar="DIR", help="Read the grid from recorded files there.", show_default=False),
@@ -45,6 +49,7 @@ def plan(
     Examples:
       greenctl plan service.yaml
       greenctl plan service.yaml --offers 0              every offer, the excluded ones with their reason
+      greenctl plan service.yaml --check                 engine, credentials and disk, as a deploy checks them
       greenctl plan service.yaml --exit-code             exit status 10 when something would change
       greenctl plan service.yaml --json --out plan.json
 
@@ -54,7 +59,7 @@ def plan(
     session = Session.of(ctx)
     session.use_recording(recorded)
     loaded = read_spec(session, spec)
-    found = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime))
+    found = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime, check=check))
     plan_memory.remember(session.settings.cache_dir, found)
     if out is not None:
         _write(out, f'{{"format_version": {FORMAT_VERSION}, "plan": {to_json(found)}}}\n')
