@@ -29,9 +29,13 @@ lock() {
     --output-file "$output" "$@"
 }
 
-lock requirements/dev.txt pyproject.toml --group build --extra gateway --extra postgres --extra dev "$@"
+lock requirements/dev.txt pyproject.toml --group build --extra gateway --extra postgres --extra sky --extra dev "$@"
 # The runtime lock takes its pins from the development lock, so that what is tested is what is shipped.
 lock requirements/base.txt pyproject.toml --group build --extra gateway --extra postgres \
+  --constraint requirements/dev.txt
+
+# For those who launch on clouds.
+lock requirements/sky.txt pyproject.toml --group build --extra gateway --extra postgres --extra sky \
   --constraint requirements/dev.txt
 
 # The engine shares nothing with the orchestrator but HTTP, so it is resolved on its own, and torch stays out of it.
