@@ -8,9 +8,12 @@ PYTEST_ARGS ?=
 DEMO_JSON ?=
 CARBON_DATA ?=
 DEMO_ARGS ?=
+# Extra words for the lab: make lab-up LAB_ARGS="--nodes 2"
+LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-core env-engine lock fmt lint types imports test test-fast demo clean distclean
+.PHONY: help env env-core env-engine lock fmt lint types imports test test-fast test-sky demo lab-up lab-down lab-status
+.PHONY: clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,15 +45,27 @@ imports: env-core ## check the arrows between packages
 	@$(BIN)/lint-imports
 
 test: env lint types imports ## all checks and all tests, with coverage; skips are said aloud
-	$(BIN)/pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/pytest --cov --cov-report=term -m "not slurm" $(PYTEST_ARGS)
 
 test-fast: env-core ## the tests that need nothing but Python, in parallel
-	$(BIN)/pytest -n auto -m "not engine and not postgres and not ray" \
-	  --ignore=tests/integration --ignore=tests/scenario --ignore=tests/e2e $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto -m "not engine and not postgres and not ray and not slurm" \
+	  --ignore=tests/integration --ignore=tests/scenario --ignore=tests/e2e --ignore=tests/sky $(PYTEST_ARGS)
 
 demo: env ## a real fleet on this machine: deploy, balance, migrate, replace
 	$(BIN)/python -m orchestrator.demo \
 	  $(if $(DEMO_JSON),--json $(DEMO_JSON)) $(if $(CARBON_DATA),--carbon-data $(CARBON_DATA)) $(DEMO_ARGS)
+
+lab-up: env ## Slurm regions on this machine for SkyPilot (root, Debian); does nothing when they are up
+	@$(BIN)/python -m infra.lab up $(LAB_ARGS)
+
+lab-down: env-core ## end them and everything that runs there
+	@$(BIN)/python -m infra.lab down $(LAB_ARGS)
+
+lab-status: env-core ## what of the lab is up
+	@$(BIN)/python -m infra.lab status $(LAB_ARGS)
+
+test-sky: env ## real SkyPilot and real vLLM on a lab of its own (root, Debian)
+	$(BIN)/pytest -m slurm tests/integration tests/sky --durations=0 $(PYTEST_ARGS)
 
 clean: ## remove caches and build results
 	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov

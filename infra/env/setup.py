@@ -24,6 +24,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -301,10 +302,30 @@ def make(environment: Environment) -> None:
         print(f"{environment.name}: ready in {environment.folder.name} after {time.monotonic() - started:.0f} s")
 
 
+SOURCE_ONLY = frozenset({"python-hostlist"})
+"""Pinned packages that have no wheel. They are pure Python and built by the pinned setuptools, without a download."""
+
+
+def split_lock(text: str) -> tuple[str, str]:
+    """Split a lock into what comes as wheels and what has to be built here."""
+    wheels: list[str] = []
+    sources: list[str] = []
+    for block in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE):
+        name = re.match(r"[A-Za-z0-9._-]*", block)
+        (sources if name and name[0] in SOURCE_ONLY else wheels).append(block)
+    return "".join(wheels), "".join(sources)
+
+
 def fill_orchestrator() -> None:
     """Install everything that greenctl, its tests and its tools use."""
-    command = pip_install(ORCHESTRATOR, *locked(LOCKS / "dev.txt"))
+    wheels, sources = (ORCHESTRATOR.folder / f"greenctl-{kind}.txt" for kind in ("wheels", "sources"))
+    texts = split_lock((LOCKS / "dev.txt").read_text(encoding="utf-8"))
+    for path, text in zip((wheels, sources), texts, strict=True):
+        path.write_text(text, encoding="utf-8")
+    command = pip_install(ORCHESTRATOR, *locked(wheels))
     run_step("install the pinned packages (about a minute)", command, ORCHESTRATOR.log)
+    command = pip_install(ORCHESTRATOR, "--no-build-isolation", "--require-hashes", "--requirement", sources)
+    run_step("build what has no wheel", command, ORCHESTRATOR.log)
 
 
 def install_ourselves() -> None:

@@ -1,0 +1,188 @@
+"""One service on two real Slurm regions by real SkyPilot and real vLLM, from its first deploy to its end.
+
+The traffic never stops, and no answer fails or is cut. It is light, because two cores serve, start replicas and ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from queue import Queue
+
+import httpx
+import pytest
+
+from infra.lab import Lab
+from orchestrator.demo.traffic import Stream, Tally
+from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.replica import ENDED, ReplicaState
+from tests.e2e.deployment import Deployment, until
+from tests.sky.installation import (
+    EU,
+    PATIENCE_SECONDS,
+    US,
+    install,
+    is_job_of,
+    jobs,
+    last_operation_is_done,
+    of,
+    regions,
+    serving,
+    settled,
+)
+from tests.sky.notes import note, phase
+
+pytestmark = [pytest.mark.slurm, pytest.mark.engine, pytest.mark.ray]
+
+SPEC = """
+apiVersion: greenctl/v1
+name: chat
+model: {{id: {model}, served_name: tiny, args: {{max_model_len: 1024}}}}
+resources: {{infra: slurm}}
+service: {{replicas: {replicas}, readiness_probe: {{path: /health, initial_delay_seconds: 420}}}}
+placement: {{allow: [slurm/*]{most}}}
+policy: {{set: {{max_extra_cost: unlimited}}}}
+migration: {{enabled: {moves}, min_dwell: 10m, canary: [50%, 100%], canary_hold: 2s, drain: 180s}}
+gateway: {{retries: 3, resume_streams: false}}
+"""
+
+
+LONG_TOKENS = 950
+
+
+def spec(model: Path, replicas: int, *, one_each: bool = False, moves: bool = False) -> str:
+    """The service with that many replicas, in each region at most one or as the policy likes."""
+    most = ", max_per_region: 1" if one_each else ""
+    return SPEC.format(model=model, replicas=replicas, most=most, moves=str(moves).lower())
+
+
+@pytest.fixture(scope="module")
+def made(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """An installation of its own."""
+    installed = install(lab, tmp_path_factory.mktemp("grid"), change_after=timedelta(hours=1))
+    try:
+        yield installed
+    finally:
+        installed.end()
+
+
+def test_a_service_lives_on_two_regions(lab: Lab, made: Deployment, model: Path) -> None:
+    """Deploy, serve, move with the grid, meet a full region, lose a replica, end: nothing fails, nothing is left."""
+    with phase("deploy: 2 replicas in 2 regions, ready"):
+        made.run("deploy", made.spec(spec(model, 2, one_each=True)), "--yes")
+    assert regions(made, "chat") == [EU, US]
+    assert len(of(made, lab, EU)) == len(of(made, lab, US)) == 1
+
+    tally = asyncio.run(_live(lab, made, model))
+
+    assert (tally.failed, tally.truncated) == (0, 0), tally.problems
+    assert tally.ok > 50
+    with phase("down: nothing left in either queue"):
+        made.run("down", "chat", "--yes")
+        assert jobs(made, lab) == []
+    note(f"answers: {tally.ok} ok, {tally.failed} failed, {tally.truncated} truncated, by region {tally.by_region}")
+    ended = made.records().replicas("chat", ended=True)
+    assert all(r.state in ENDED and r.cleaned_up for r in ended)
+
+
+async def _live(lab: Lab, made: Deployment, model: Path) -> Tally:
+    stream = Stream(made.url, made.key, "tiny", clients=2, max_tokens=32, pause_seconds=0.5)
+    with ThreadPoolExecutor(1) as life:
+        async with stream:
+            await asyncio.get_running_loop().run_in_executor(life, _what_happens, lab, made, model)
+    return stream.tally
+
+
+def _what_happens(lab: Lab, made: Deployment, model: Path) -> None:
+    with phase("the American grid turns dirty: its replica moves"):
+        made.run("deploy", made.spec(spec(model, 2, moves=True)), "--yes")
+        _moves_by_itself(lab, made)
+    made.run("deploy", made.spec(spec(model, 2)), "--yes")
+    with phase("a long stream is open while its replica leaves"):
+        _leaves_under_a_long_stream(lab, made)
+    with phase("a full region: the launch fails there, lands elsewhere"):
+        _lands_elsewhere(lab, made, model)
+    with phase("scancel: a replica is lost and replaced"):
+        _is_replaced(lab, made)
+
+
+def _moves_by_itself(lab: Lab, made: Deployment) -> None:
+    """The policy's own decision, carried out to the end."""
+
+    def moved() -> bool:
+        records = made.records()
+        own = [d for d in records.decisions("chat", kind=DecisionKind.MOVE) if d.actor == "policy"]
+        return bool(own) and regions(made, "chat") == [EU, EU] and of(made, lab, US) == []
+
+    until(moved, "the policy moved the American replica", PATIENCE_SECONDS)
+    settled(made, "chat", 2)
+
+
+def _leaves_under_a_long_stream(lab: Lab, made: Deployment) -> None:
+    """A stream that is open on a replica when it starts to drain ends whole, and only then does the replica go."""
+    opened: Queue[str] = Queue()
+    with ThreadPoolExecutor(1) as client:
+        answer = client.submit(_long_answer, made, opened)
+        name = opened.get(timeout=60)
+        leaving = next(r for r in serving(made, "chat") if r.name == name)
+        made.run("migrate", "chat", "--replica", f"r{leaving.slot}", "--to", US, "--yes")
+        seconds, finished = answer.result()
+    assert finished, "the long stream was cut"
+    note(f"    the long stream took {seconds:.1f} s and ended whole")
+    left = next(r for r in made.records().replicas("chat", ended=True) if r.name == name)
+    assert left.state is ReplicaState.TERMINATED
+    assert not any(is_job_of(job, name) for job in jobs(made, lab))
+    last_operation_is_done(made, "chat")
+
+
+def _long_answer(made: Deployment, opened: Queue[str]) -> tuple[float, bool]:
+    """Stream the longest answer that the model can give; returns the seconds it took, and whether it was whole."""
+    body = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "tell me everything"}],
+        "max_tokens": LONG_TOKENS,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    with httpx.Client(timeout=PATIENCE_SECONDS, headers={"authorization": f"Bearer {made.key}"}) as client:
+        started = time.monotonic()
+        with client.stream("POST", f"{made.url}/v1/chat/completions", json=body) as response:
+            response.raise_for_status()
+            opened.put(response.headers["x-greenctl-replica"])
+            lines = list(response.iter_lines())
+    return time.monotonic() - started, lines[-2:].count("data: [DONE]") == 1
+
+
+def _lands_elsewhere(lab: Lab, made: Deployment, model: Path) -> None:
+    """A third replica is wanted where the grid is clean; that region is full, so it stands in the other one."""
+    before = regions(made, "chat")
+    blockers = lab.fill("eu-north")
+    try:
+        made.run("deploy", made.spec(spec(model, 3)), "--yes")
+    finally:
+        for job in blockers:
+            lab.scancel("eu-north", job)
+    settled(made, "chat", 3)
+    assert regions(made, "chat") == sorted([*before, US])
+    failed = [r for r in made.records().replicas("chat", ended=True) if r.state is ReplicaState.FAILED]
+    assert failed, "the full region was never tried"
+    assert all(r.region == EU and r.reason.startswith("no_capacity") for r in failed), [r.reason for r in failed]
+
+
+def _is_replaced(lab: Lab, made: Deployment) -> None:
+    """The provider takes a replica away: it is lost, another one stands in its slot."""
+    victim = next(r for r in serving(made, "chat") if r.region == EU)
+    job = next(j for j in lab.squeue("eu-north") if is_job_of(j.name, victim.name))
+    taken = time.monotonic()
+    lab.scancel("eu-north", job.job_id)
+    until(lambda: victim.name not in {r.name for r in serving(made, "chat")}, "the loss is noticed", 60)
+    note(f"    the loss was noticed after {time.monotonic() - taken:.1f} s")
+    settled(made, "chat", 3)
+    lost = next(r for r in made.records().replicas("chat", ended=True) if r.name == victim.name)
+    assert lost.state is ReplicaState.LOST
+    replacement = next(r for r in serving(made, "chat") if r.slot == victim.slot)
+    assert replacement.created_at > victim.created_at
