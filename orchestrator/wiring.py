@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from orchestrator.clocks import anchored
 from orchestrator.control.ports import CarbonSource, Provisioner
 from orchestrator.control.runtime import Runtime, Tuning
+from orchestrator.domain.places import Region
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, InvalidSettings
 from orchestrator.gateway.client import SocketGateway
@@ -22,12 +24,17 @@ from orchestrator.prices.shapes import ShapeCatalogue
 from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
 from orchestrator.provisioners.local.engines.vllm_cpu import VllmCpuLauncher
 from orchestrator.provisioners.local.provisioner import LocalProvisioner
+from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
+from orchestrator.provisioners.skypilot.remote import Connection, RemoteSky
+from orchestrator.provisioners.skypilot.slurm import PROVIDER as SLURM
+from orchestrator.provisioners.skypilot.slurm import SlurmQueues
 from orchestrator.regions.catalogue import RegionCatalogue
 from orchestrator.regions.local import LocalRegion
 from orchestrator.settings import Settings
 from orchestrator.signals.composite import CompositeCarbon
 from orchestrator.signals.profile import ProfileCarbon
 from orchestrator.signals.recorded import RecordedCarbon
+from orchestrator.spec import grammar
 from orchestrator.spec.templates import load_template
 from orchestrator.store.sql import SqlStore
 from orchestrator.telemetry.engine_probe import HttpEngineProbe
@@ -51,7 +58,7 @@ def build(settings: Settings) -> Runtime:
         clock=anchored(settings.state_dir, settings.world.start, settings.world.rate),
         carbon=carbon(settings),
         offers=offers,
-        provisioners={"local": local_provisioner(settings)},
+        provisioners=provisioners(settings),
         probe=HttpEngineProbe(),
         gateway=SocketGateway(settings.state_dir),
         store=SqlStore.open(settings.store_url),
@@ -77,7 +84,60 @@ def regions(settings: Settings) -> RegionCatalogue:
         )
         for name, region in settings.local.regions.items()
     }
-    return RegionCatalogue.packaged().with_local(own)
+    return RegionCatalogue.packaged().with_facts(_facts(settings)).with_local(own)
+
+
+def _facts(settings: Settings) -> list[Region]:
+    """Regions as the settings describe them. Raises ``InvalidSettings``."""
+    found = []
+    for region_id, facts in settings.skypilot.regions.items():
+        if not re.fullmatch(grammar.REGION_PATTERN, region_id):
+            message = f"skypilot.regions: {region_id!r} is not a region id"
+            raise InvalidSettings(message, hint="Write provider/region, like slurm/eu-north.")
+        found.append(
+            Region(
+                id=region_id,
+                zone=facts.zone,
+                pue=facts.pue,
+                pue_source=facts.pue_source,
+                residency=frozenset(facts.residency),
+                latitude=facts.latitude,
+                longitude=facts.longitude,
+                location=facts.location,
+            )
+        )
+    return found
+
+
+def skypilot_provisioner(settings: Settings) -> SkyPilotProvisioner | None:
+    """Return the provisioner of the configured clouds, ``None`` without any. Contacts nobody yet."""
+    sky = settings.skypilot
+    if not sky.clouds:
+        return None
+    log = settings.state_dir / "skypilot" / "worker.log"
+    connection = Connection(log=log, home=sky.home, endpoint=sky.api_endpoint, port=sky.api_port)
+    ground = None
+    if SLURM in sky.clouds:
+        names = [r.partition("/")[2] for r in sky.regions if r.startswith(f"{SLURM}/")]
+        config = (sky.home or Path.home()) / ".slurm" / "config"
+        ground = SlurmQueues(config, names, connection.environment())
+    return SkyPilotProvisioner(
+        settings.state_dir,
+        RemoteSky(connection),
+        sky.clouds,
+        engine=sky.engine,
+        ground=ground,
+        refresh_seconds=sky.refresh_seconds,
+    )
+
+
+def provisioners(settings: Settings) -> dict[str, Provisioner]:
+    """Return who launches at which provider."""
+    found: dict[str, Provisioner] = {"local": local_provisioner(settings)}
+    sky = skypilot_provisioner(settings)
+    if sky is not None:
+        found |= dict.fromkeys(sorted(sky.providers), sky)
+    return found
 
 
 def carbon(settings: Settings) -> CarbonSource:

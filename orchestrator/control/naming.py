@@ -18,6 +18,11 @@ def termination_id(launch_intent: str) -> str:
     return f"{launch_intent}-end"
 
 
+def name_prefix(deployment_uid: str) -> str:
+    """Return what the names of all instances of a deployment begin with."""
+    return f"gc-{deployment_uid[:8]}-"
+
+
 def replica_name(deployment_uid: str, service: str, intent: str) -> str:
     """Name the instance at the provider: it collides with itself on a retry, and with nothing of anybody else."""
-    return f"gc-{deployment_uid[:8]}-{service[:_SERVICE_LENGTH].rstrip('-')}-{intent}"
+    return f"{name_prefix(deployment_uid)}{service[:_SERVICE_LENGTH].rstrip('-')}-{intent}"

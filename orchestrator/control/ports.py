@@ -17,6 +17,7 @@ from orchestrator.domain.carbon import Basis, CarbonSeries, Reading
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
+from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
 from orchestrator.domain.records import (
     Event,
     EventKind,
@@ -155,7 +156,8 @@ class Instance:
 
     ``api_key_file``: 0600 file with the engine's own key, ``None`` when it has none. ``exit_detail``: the provider's
     words. ``error_code``: for FAILED, the code of the error tree that says why (``no_capacity``...); empty means that
-    the engine ended by itself. ``region``, ``intent_id`` and ``epoch``: what its marks say, where they can be read.
+    the engine ended by itself. ``region``, ``intent_id``, ``epoch`` and ``deployment_uid``: what its marks say, where
+    they can be read.
     """
 
     name: str
@@ -168,6 +170,7 @@ class Instance:
     region: str = ""
     intent_id: str = ""
     epoch: int | None = None
+    deployment_uid: str = ""
 
 
 class Provisioner(Protocol):
@@ -284,6 +287,10 @@ class Records(Protocol):
         """
         ...
 
+    def replica(self, name: str) -> Replica | None:
+        """Return one replica, however long ago it ended."""
+        ...
+
     def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:
         """Return requests, oldest first."""
         ...
@@ -310,6 +317,10 @@ class Records(Protocol):
         """Return intents, oldest first."""
         ...
 
+    def intent(self, intent_id: str) -> Intent | None:
+        """Return one intent."""
+        ...
+
     def events(self, service: str | None = None, *, after_id: int = 0, limit: int = 1000) -> Sequence[Event]:
         """Return events with a larger id, oldest first."""
         ...
@@ -320,6 +331,30 @@ class Records(Protocol):
 
     def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
         """Return energy samples whose window starts inside, oldest first."""
+        ...
+
+    def newest_epoch(self) -> int:
+        """Return the number of the newest turn, 0 before the first."""
+        ...
+
+    def suspects(self) -> Sequence[Suspect]:
+        """Return the instances that the last complete listings and the journal do not agree about, by name."""
+        ...
+
+    def restored(self) -> Restored:
+        """Return the signs that this database was set back, and up to which turn somebody has accepted that."""
+        ...
+
+    def reap_requests(self, *, open_only: bool = True) -> Sequence[ReapRequest]:
+        """Return what people asked to be done about orphans, oldest first."""
+        ...
+
+    def reap_request(self, request_id: str) -> ReapRequest | None:
+        """Return one of these."""
+        ...
+
+    def reaps(self, *, open_only: bool = False, since: Instant | None = None) -> Sequence[Reap]:
+        """Return the intents to end orphans, oldest first; those begun at that moment or later where asked for."""
         ...
 
 
@@ -342,6 +377,10 @@ class Requests(Records, Protocol):
 
     def set_paused(self, service: str, *, paused: bool, now: Instant) -> None:
         """Hold or allow voluntary moves."""
+        ...
+
+    def submit_reap(self, request: ReapRequest) -> None:
+        """Store somebody's word about orphans; the same id again changes nothing."""
         ...
 
 
@@ -426,6 +465,31 @@ class Journal(Records, Protocol):
 
     def next_routing_version(self) -> int:
         """Return a number larger than any before, over restarts."""
+        ...
+
+    def set_suspects(self, source: str, suspects: Sequence[Suspect]) -> None:
+        """Keep these as the suspects of one source, in the place of those before."""
+        ...
+
+    def set_restored(self, *, seen_epoch: int = 0, accepted_epoch: int = 0) -> None:
+        """Keep a sign that the database was set back, or that it is accepted. Neither number ever falls."""
+        ...
+
+    def close_reap_request(
+        self, request_id: str, state: OperationState, now: Instant, *, outcome_json: str, reaps: Sequence[Reap] = ()
+    ) -> None:
+        """Close a request and commit what follows from it, in one transaction: no answer without its intents.
+
+        A request that is closed already is left as it is, and then nothing is committed.
+        """
+        ...
+
+    def set_reap_request(self, request_id: str, state: OperationState, now: Instant) -> None:
+        """Record that an open request has been looked at."""
+        ...
+
+    def set_reap(self, reap_id: str, state: IntentState, now: Instant, detail: str = "") -> None:
+        """Record how far the end of an orphan has come. An empty detail keeps the one before."""
         ...
 
 

@@ -19,7 +19,11 @@ from orchestrator.control.ports import (
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Bounds of outside work, in physical time."""
+    """Bounds of outside work, in physical time.
+
+    ``orphan_grace``: how long something is suspected before it is told of, and may be reaped. ``orphan_idle``: how long
+    it must be known to have served nobody before that.
+    """
 
     terminate_grace: timedelta = timedelta(seconds=30)
     health_failures_until_lost: int = 3
@@ -27,6 +31,8 @@ class Tuning:
     sample_every: timedelta = timedelta(seconds=10)
     plan_every: timedelta = timedelta(seconds=5)
     sweep_every: timedelta = timedelta(seconds=60)
+    orphan_grace: timedelta = timedelta(minutes=10)
+    orphan_idle: timedelta = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)

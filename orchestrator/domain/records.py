@@ -131,6 +131,7 @@ class EventKind(StrEnum):
     SIGNAL = "signal"
     CONTROLLER = "controller"
     WARNING = "warning"
+    REAP = "reap"
 
 
 @dataclass(frozen=True, slots=True)

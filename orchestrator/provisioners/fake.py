@@ -182,6 +182,7 @@ class FakeProvisioner:
             region=request.offer.region.id,
             intent_id=request.intent_id,
             epoch=request.epoch,
+            deployment_uid=request.deployment_uid,
         )
         if machine.gone_at is not None:
             return replace(seen, phase=Phase.STOPPING)

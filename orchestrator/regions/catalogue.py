@@ -86,6 +86,10 @@ class RegionCatalogue:
         """Return the finest grid zone that the region is known to lie in. Raises ``UnknownRegion``."""
         return self._detail_zones.get(region_id) or self.get(region_id).zone
 
+    def with_facts(self, regions: Iterable[Region]) -> RegionCatalogue:
+        """Return this catalogue with regions added, or put in the place of those of the same id."""
+        return RegionCatalogue({**self._regions, **{r.id: r for r in regions}}.values(), self._detail_zones)
+
     def with_local(self, regions: Mapping[str, LocalRegion]) -> RegionCatalogue:
         """Return this catalogue with this machine's regions, the mapping's keys being their names."""
         for name, region in regions.items():

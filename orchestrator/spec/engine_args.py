@@ -7,6 +7,7 @@ against ``vllm serve --help=all`` of 0.32.0; ranges are the sensible ones, narro
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from orchestrator.domain.service import JsonScalar
@@ -20,6 +21,25 @@ _PARSER_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 _REVISION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,99}$"
 _PARSER = forms.pattern(_PARSER_PATTERN, "the name of a parser", "hermes")
 _REVISION = forms.pattern(_REVISION_PATTERN, "a branch, a tag or a commit", "main")
+
+_ADAPTER = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
+_HUB_ID = re.compile(HUB_ID_PATTERN)
+_MODULES_SCHEMA = {"type": ["object", "string"], "additionalProperties": {"type": "string", "pattern": HUB_ID_PATTERN}}
+
+
+def _read_modules(value: object) -> str:
+    """Read adapters, by name the hub id of each; kept as ``name=id`` with spaces between."""
+    if isinstance(value, str):
+        value = dict(word.partition("=")[::2] for word in value.split(" "))
+    if not isinstance(value, dict) or not value:
+        raise Unreadable("write the adapters' hub ids by name, like {sql: org/qwen3-8b-sql-lora}")
+    for name, hub_id in value.items():
+        if not isinstance(name, str) or not _ADAPTER.fullmatch(name):
+            raise Unreadable("the name of an adapter is letters, digits, dots, dashes")
+        if not isinstance(hub_id, str) or not _HUB_ID.fullmatch(hub_id):
+            raise Unreadable(f"adapter {name}: this is not a hub id like org/qwen3-8b-sql-lora")
+    return " ".join(f"{name}={hub_id}" for name, hub_id in sorted(value.items()))
+
 
 ARGS: Final[dict[str, Form]] = {
     # the model and its numbers
@@ -45,6 +65,7 @@ ARGS: Final[dict[str, Form]] = {
             "mxfp4",
             "mxfp8",
             "moe_wna16",
+            "bitsandbytes",
         )
     ),
     # Only formats on top of safetensors: the others unpickle, which runs code from the checkpoint.
@@ -65,6 +86,9 @@ ARGS: Final[dict[str, Form]] = {
     "enable_prefix_caching": forms.flag(),
     "prefix_caching_hash_algo": forms.choice(("sha256", "sha256_cbor")),
     # the scheduler
+    "attention_backend": forms.choice(
+        ("auto", "FLASH_ATTN", "FLASHINFER", "TRITON_ATTN", "FLEX_ATTENTION", "CPU_ATTN", "ROCM_ATTN", "ROCM_AITER_FA")
+    ),
     "max_num_seqs": forms.whole(1, 65_536),
     "max_num_batched_tokens": forms.whole(16, 16_777_216),
     "max_num_queued_reqs": forms.whole(1, 1_000_000),
@@ -79,6 +103,17 @@ ARGS: Final[dict[str, Form]] = {
     "pipeline_parallel_size": forms.whole(1, 64),
     "data_parallel_size": forms.whole(1, 64),
     "enable_expert_parallel": forms.flag(),
+    # adapters: LORA_MODULES is read here, the numbers go to the engine as they are
+    "enable_lora": forms.flag(),
+    "max_loras": forms.whole(1, 1024),
+    "max_cpu_loras": forms.whole(1, 4096),
+    "max_lora_rank": forms.whole_of(1, 8, 16, 32, 64, 128, 256, 320, 512),
+    "fully_sharded_loras": forms.flag(),
+    "lora_modules": Form(_read_modules, _MODULES_SCHEMA),
+    # speculative decoding
+    "spec_method": forms.choice(("ngram", "eagle", "eagle3", "medusa", "mtp", "draft_model", "suffix")),
+    "spec_model": forms.pattern(HUB_ID_PATTERN, "the hub id of a draft model", "RedHatAI/Qwen3-8B-speculator.eagle3"),
+    "spec_tokens": forms.whole(1, 64),
     # answers
     "enable_auto_tool_choice": forms.flag(),
     "tool_call_parser": _PARSER,
@@ -134,12 +169,14 @@ def read(name: str, value: object) -> JsonScalar:
     return found
 
 
-def flag(name: str, value: JsonScalar) -> str:
-    """Return one command-line word, ``--max-model-len=1024``: a value can never be taken for an option of its own."""
+def words(name: str, value: JsonScalar) -> tuple[str, ...]:
+    """Return command-line words, ``--max-model-len=1024``: a value can never be taken for an option of its own."""
     dashed = name.replace("_", "-")
     if isinstance(value, bool):
-        return f"--{dashed}" if value else f"--no-{dashed}"
-    return f"--{dashed}={value}"
+        return (f"--{dashed}" if value else f"--no-{dashed}",)
+    if name == "lora_modules":  # takes several words, each of which begins with a letter or a digit
+        return (f"--{dashed}", *str(value).split(" "))
+    return (f"--{dashed}={value}",)
 
 
 def schema() -> dict[str, Any]:

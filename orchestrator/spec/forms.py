@@ -100,6 +100,17 @@ def whole(low: int, high: int) -> Form:
     return Form(read, {"type": "integer", "minimum": low, "maximum": high})
 
 
+def whole_of(*known: int) -> Form:
+    """One of some whole numbers."""
+
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value not in known:
+            raise Unreadable(f"{show(value)} is not one of {listed([str(n) for n in known])}")
+        return value
+
+    return Form(read, {"enum": list(known)})
+
+
 def number(low: float, high: float, *, above: bool = False) -> Form:
     """A number, ends included unless ``above`` is said."""
 

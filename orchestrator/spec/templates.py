@@ -24,12 +24,26 @@ from orchestrator.spec.words import listed, nearest, show
 from orchestrator.spec.yaml_tree import Document, read
 
 KIND = "EngineTemplate"
+ACCELERATOR_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+PINNED_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}==[A-Za-z0-9][A-Za-z0-9.+!_-]{0,31}$"
+IMAGE_PATTERN = r"^docker:[a-z0-9][a-z0-9._/-]{0,127}:[A-Za-z0-9._-]{1,63}$"
+CPU_FAMILY = "cpu"
 
 
 class FamilyBlock(Block):
     """Defaults for one family of accelerators."""
 
     args: dict[str, Any] = Field(default_factory=dict, description="Engine arguments; model.args of a service win.")
+    accelerators: list[Annotated[str, forms.pattern(ACCELERATOR_PATTERN, "an accelerator", "H100")]] = Field(
+        default_factory=list, description="As SkyPilot names them; none for a family of processors."
+    )
+    packages: list[Annotated[str, forms.pattern(PINNED_PATTERN, "a pinned package", "vllm==0.32.0")]] = Field(
+        default_factory=list, description="What is installed on the machine."
+    )
+    image: Annotated[str | None, forms.pattern(IMAGE_PATTERN, "a container image", "docker:org/name:tag")] = Field(
+        None, description="A container that has the engine."
+    )
+    quantizations: list[str] = Field(default_factory=list, description="Values of args.quantization that run here.")
 
 
 class TemplateFile(Block):
@@ -39,16 +53,20 @@ class TemplateFile(Block):
     kind: Annotated[str | None, forms.choice((KIND,))] = None
     name: blocks.ServiceName = None
     engine: Annotated[str | None, forms.choice((Engine.VLLM.value,))] = None
-    families: dict[Annotated[str, forms.pattern(grammar.WORD_PATTERN, "the name of a family", "cpu")], FamilyBlock] = (
+    families: dict[Annotated[str, forms.pattern(grammar.NAME_PATTERN, "the name of a family", "cpu")], FamilyBlock] = (
         Field(default_factory=dict)
     )
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyDefaults:
-    """Arguments for one family, sorted by name."""
+    """Arguments for one family, sorted by name, and how the engine gets there."""
 
     args: tuple[tuple[str, JsonScalar], ...]
+    accelerators: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    image: str | None = None
+    quantizations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +89,33 @@ class EngineTemplate:
             own = {name: engine_args.read(name, value) for name, value in model.args}
         except Unreadable as error:
             raise self._refuse("model.args", error.message) from error
+        wanted, known = own.get("quantization"), self._family(family).quantizations
+        if wanted is not None and known and wanted not in known:
+            message = f"{wanted} does not run on {family}: {listed(known)} do"
+            raise self._refuse("model.args.quantization", message)
         return tuple(sorted({**dict(defaults), **own}.items()))
+
+    def family_of(self, accelerator: str | None) -> str:
+        """Return the family that an accelerator belongs to. Raises ``InvalidSpec`` that names those that are known."""
+        if accelerator is None:
+            return CPU_FAMILY
+        for name, family in self.families:
+            if accelerator.casefold() in {known.casefold() for known in family.accelerators}:
+                return name
+        known = sorted(a for _, family in self.families for a in family.accelerators)
+        message = f"{show(accelerator)} is not one of {listed(known)}"
+        raise self._refuse("families", message, nearest(accelerator, known))
+
+    def defaults_of(self, family: str) -> FamilyDefaults:
+        """Return what a family says. Raises ``InvalidSpec``."""
+        return self._family(family)
 
     def argv_for(self, model: ModelSpec, family: str) -> tuple[str, ...]:
         """Return the engine's flags, one word per argument (``--max-model-len=1024``).
 
         Program, model, served name, host, port and key are the caller's. Raises as :meth:`args_for` does.
         """
-        return tuple(engine_args.flag(name, value) for name, value in self.args_for(model, family))
+        return tuple(word for name, value in self.args_for(model, family) for word in engine_args.words(name, value))
 
     def _family(self, family: str) -> FamilyDefaults:
         known = dict(self.families)
@@ -122,4 +159,10 @@ def _defaults(family: str, block: FamilyBlock, document: Document) -> FamilyDefa
         except Unreadable as error:
             path = ("families", family, "args", name)
             document.problems.append(document.problem(path, error.message, error.suggestion))
-    return FamilyDefaults(tuple(sorted(args.items())))
+    return FamilyDefaults(
+        args=tuple(sorted(args.items())),
+        accelerators=tuple(block.accelerators),
+        packages=tuple(block.packages),
+        image=block.image,
+        quantizations=tuple(block.quantizations),
+    )

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, update
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.orphans import Reap, Suspect
 from orchestrator.domain.records import (
     EventKind,
     Intent,
@@ -20,13 +21,14 @@ from orchestrator.domain.records import (
     ServiceState,
 )
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
-from orchestrator.store import mappers, tables
+from orchestrator.store import mappers, orphans, tables
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_all_new, insert_new
-from orchestrator.store.records import SqlRecords
 from orchestrator.store.requests import require_service
 from orchestrator.store.rules import (
+    ACCEPTED_EPOCH,
     ROUTING_VERSION,
+    SEEN_EPOCH,
     check_arrow,
     check_launch,
     check_weight,
@@ -40,7 +42,7 @@ from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
 V = TypeVar("V")
 
 
-class SqlJournal(SqlRecords):
+class SqlJournal(orphans.SqlOrphanRecords):
     """The ``Journal`` port over a database. Every write raises ``LeaseHeld`` once a newer epoch was claimed.
 
     Writing about something that was never recorded is a ``ValueError`` (``UnknownService`` for a service).
@@ -254,6 +256,40 @@ class SqlJournal(SqlRecords):
             return int(tx.execute(select(table.c.value).where(table.c.name == ROUTING_VERSION)).scalar_one())
 
         return self._write(work)
+
+    def set_suspects(self, source: str, suspects: Sequence[Suspect]) -> None:
+        """Keep these as the suspects of one source, in the place of those before."""
+        kept = [tidy(suspect) for suspect in suspects]
+        self._write(lambda tx: orphans.replace_suspects(tx, source, kept))
+
+    def set_restored(self, *, seen_epoch: int = 0, accepted_epoch: int = 0) -> None:
+        """Keep a sign that the database was set back, or that it is accepted. Neither number ever falls."""
+
+        def work(tx: Connection) -> None:
+            orphans.raise_counter(tx, SEEN_EPOCH, seen_epoch)
+            orphans.raise_counter(tx, ACCEPTED_EPOCH, accepted_epoch)
+
+        self._write(work)
+
+    def close_reap_request(
+        self, request_id: str, state: OperationState, now: datetime, *, outcome_json: str, reaps: Sequence[Reap] = ()
+    ) -> None:
+        """Close a request and commit what follows from it, in one transaction: no answer without its intents.
+
+        A request that is closed already is left as it is, and then nothing is committed.
+        """
+        at, answer, plans = tidy_instant(now), tidy_text(outcome_json), [tidy(reap) for reap in reaps]
+        self._write(lambda tx: orphans.close_request(tx, request_id, state, at, answer, plans))
+
+    def set_reap_request(self, request_id: str, state: OperationState, now: datetime) -> None:
+        """Record that an open request has been looked at."""
+        at = tidy_instant(now)
+        self._write(lambda tx: orphans.change_request(tx, request_id, state, at))
+
+    def set_reap(self, reap_id: str, state: IntentState, now: datetime, detail: str = "") -> None:
+        """Record how far the end of an orphan has come. An empty detail keeps the one before."""
+        at, words = tidy_instant(now), tidy_text(detail)
+        self._write(lambda tx: orphans.change_reap(tx, reap_id, state, at, words))
 
     def _write(self, work: Callable[[Connection], V]) -> V:
         def fenced(tx: Connection) -> V:

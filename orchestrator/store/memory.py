@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from orchestrator.domain.orphans import ReapRequest
 from orchestrator.domain.records import (
     Operation,
     OperationKind,
@@ -17,7 +18,7 @@ from orchestrator.domain.records import (
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.store import rules
 from orchestrator.store.memory_journal import MemoryJournal
-from orchestrator.store.memory_records import MemoryRecords
+from orchestrator.store.memory_orphans import MemoryOrphanRecords
 from orchestrator.store.memory_state import (
     Fault,
     State,
@@ -29,7 +30,7 @@ from orchestrator.store.memory_state import (
 from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
 
 
-class MemoryStore(MemoryRecords):
+class MemoryStore(MemoryOrphanRecords):
     """The ``Store`` port over values in this process; journals claimed from it share them."""
 
     def __init__(self, deployment_uid: str = "in-memory") -> None:
@@ -94,6 +95,11 @@ class MemoryStore(MemoryRecords):
         at = tidy_instant(now)
         old = require_service(self._state, service)
         self._state.services[service] = replace(old, paused=paused, updated_at=at)
+
+    @faultable
+    def submit_reap(self, request: ReapRequest) -> None:
+        """Store somebody's word about orphans; the same id again changes nothing."""
+        self._state.reap_requests.setdefault(request.id, tidy(request))
 
     @faultable
     def claim(self, holder: str, now: datetime) -> MemoryJournal:

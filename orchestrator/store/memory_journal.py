@@ -9,6 +9,7 @@ from datetime import datetime
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.orphans import Reap, Restored, Suspect
 from orchestrator.domain.records import (
     Event,
     EventKind,
@@ -20,12 +21,12 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
 from orchestrator.store import rules
-from orchestrator.store.memory_records import MemoryRecords
+from orchestrator.store.memory_orphans import MemoryOrphanRecords, close_request, replace_suspects
 from orchestrator.store.memory_state import State, at_revision, faultable, require_replica, require_service
 from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
 
 
-class MemoryJournal(MemoryRecords):
+class MemoryJournal(MemoryOrphanRecords):
     """The ``Journal`` port over values in this process.
 
     Every write raises ``LeaseHeld`` once a newer epoch was claimed. Writing about something that was never recorded is
@@ -204,6 +205,49 @@ class MemoryJournal(MemoryRecords):
         state = self._at_turn()
         state.routing_version += 1
         return state.routing_version
+
+    @faultable
+    def set_suspects(self, source: str, suspects: Sequence[Suspect]) -> None:
+        """Keep these as the suspects of one source, in the place of those before."""
+        kept = [tidy(suspect) for suspect in suspects]
+        replace_suspects(self._at_turn(), source, kept)
+
+    @faultable
+    def set_restored(self, *, seen_epoch: int = 0, accepted_epoch: int = 0) -> None:
+        """Keep a sign that the database was set back, or that it is accepted. Neither number ever falls."""
+        state = self._at_turn()
+        old = state.restored
+        state.restored = Restored(max(old.seen_epoch, seen_epoch), max(old.accepted_epoch, accepted_epoch))
+
+    @faultable
+    def close_reap_request(
+        self, request_id: str, state: OperationState, now: datetime, *, outcome_json: str, reaps: Sequence[Reap] = ()
+    ) -> None:
+        """Close a request and commit what follows from it, in one step: no answer without its intents.
+
+        A request that is closed already is left as it is, and then nothing is committed.
+        """
+        at, answer, plans = tidy_instant(now), tidy_text(outcome_json), [tidy(reap) for reap in reaps]
+        memory = self._at_turn()
+        if close_request(memory, request_id, state, at, answer):
+            for plan in plans:
+                memory.reaps.setdefault(plan.id, plan)
+
+    @faultable
+    def set_reap_request(self, request_id: str, state: OperationState, now: datetime) -> None:
+        """Record that an open request has been looked at."""
+        at = tidy_instant(now)
+        close_request(self._at_turn(), request_id, state, at, None)
+
+    @faultable
+    def set_reap(self, reap_id: str, state: IntentState, now: datetime, detail: str = "") -> None:
+        """Record how far the end of an orphan has come. An empty detail keeps the one before."""
+        at, words = tidy_instant(now), tidy_text(detail)
+        memory = self._at_turn()
+        old = memory.reaps.get(reap_id)
+        if old is None:
+            raise rules.unknown("reap", reap_id)
+        memory.reaps[reap_id] = replace(old, state=state, updated_at=at, detail=words or old.detail)
 
     def _at_turn(self) -> State:
         """Return what may be changed, if it is still our turn."""

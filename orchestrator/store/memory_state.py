@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect, SuspectKind
 from orchestrator.domain.records import (
     Event,
     Intent,
@@ -61,6 +62,10 @@ class State:
     energy_of: defaultdict[str, list[EnergySample]] = field(default_factory=lambda: defaultdict(list))
     events: list[Event] = field(default_factory=list)
     routing_version: int = 0
+    suspects: dict[tuple[str, SuspectKind], Suspect] = field(default_factory=dict)
+    restored: Restored = field(default_factory=Restored)
+    reap_requests: dict[str, ReapRequest] = field(default_factory=dict)
+    reaps: dict[str, Reap] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:

@@ -6,12 +6,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Select, func, select, update
 
+from orchestrator.domain.orphans import ReapRequest
 from orchestrator.domain.records import Operation, OperationKind, ServiceState
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.store import mappers, tables
 from orchestrator.store.codec import SPECS, spec_digest
 from orchestrator.store.inserts import insert_new
-from orchestrator.store.records import SqlRecords
+from orchestrator.store.orphans import SqlOrphanRecords
 from orchestrator.store.rules import (
     OPEN_OPERATIONS,
     check_deploy,
@@ -23,7 +24,7 @@ from orchestrator.store.rules import (
 from orchestrator.store.tidy import tidy, tidy_instant
 
 
-class SqlRequests(SqlRecords):
+class SqlRequests(SqlOrphanRecords):
     """The ``Requests`` port over a database."""
 
     def submit_deploy(self, spec: ServiceSpec, operation: Operation) -> int:
@@ -79,6 +80,11 @@ class SqlRequests(SqlRecords):
                 raise unknown_service(service)
 
         self._database.write(work)
+
+    def submit_reap(self, request: ReapRequest) -> None:
+        """Store somebody's word about orphans; the same id again changes nothing."""
+        row = mappers.row_of(tidy(request))
+        self._database.write(lambda tx: insert_new(tx, tables.reap_requests, row))
 
 
 def require_service(tx: Connection, name: str) -> None:

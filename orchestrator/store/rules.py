@@ -13,6 +13,7 @@ from orchestrator.errors import Conflict, LeaseHeld, Superseded, UnknownService
 OPEN_OPERATIONS = (OperationState.QUEUED, OperationState.RUNNING)
 OPEN_INTENTS = (IntentState.PLANNED, IntentState.ISSUED)
 ROUTING_VERSION = "routing_version"
+SEEN_EPOCH, ACCEPTED_EPOCH = "restored_seen_epoch", "restored_accepted_epoch"
 FULL_WEIGHT_PERCENT = 100
 
 

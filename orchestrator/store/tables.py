@@ -23,6 +23,7 @@ from sqlalchemy.schema import SchemaItem
 from orchestrator.domain.carbon import Accounting, Factors, Kind
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.energy import EnergyMethod
+from orchestrator.domain.orphans import SuspectKind, Work
 from orchestrator.domain.price import Market
 from orchestrator.domain.records import (
     EventKind,
@@ -305,3 +306,56 @@ events = Table(
     sqlite_autoincrement=True,  # an id is never given twice, even after the newest rows were removed
 )
 """``service`` and ``replica`` are empty where an event concerns none; hence no foreign keys."""
+
+# ── what nobody seems to own ─────────────────────────────────────────────────────────────────────────
+
+suspects = _table(
+    "suspects",
+    Column("name", Text, nullable=False),
+    Column("kind", Word(SuspectKind), nullable=False),
+    _text("source"),
+    _text("service"),
+    _text("region"),
+    _text("intent_id"),
+    Column("epoch", WHOLE, nullable=True),
+    _text("deployment_uid"),
+    _moment("first_seen_at"),
+    _moment("last_seen_at"),
+    Column("sightings", WHOLE, nullable=False),
+    Column("work", Word(Work), nullable=False),
+    _text("counters"),
+    _moment("idle_since", null=True),
+    Column("told", Flag, nullable=False),
+    PrimaryKeyConstraint("name", "kind"),
+    Index("ix_suspects_source", "source"),
+)
+"""What marks say may be somebody else's words about services and intents that are not here; hence no foreign keys."""
+
+reap_requests = _table(
+    "reap_requests",
+    _seq(),
+    _text("id", unique=True),
+    _text("actor"),
+    Column("state", Word(OperationState), nullable=False),
+    _text("payload_json"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("outcome_json"),
+)
+
+reaps = _table(
+    "reaps",
+    _seq(),
+    _text("id", unique=True),
+    Column("request_id", Text, ForeignKey("reap_requests.id"), nullable=False),
+    _text("name"),
+    _text("source"),
+    Column("state", Word(IntentState), nullable=False),
+    Column("epoch", WHOLE, nullable=False),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("detail"),
+    Index("ix_reaps_created_at", "created_at"),
+    Index("ix_reaps_request_id", "request_id"),
+)
+"""Intents of their own: those of replicas hang on a replica's record, and an orphan has none."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -23,7 +24,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.sql import SqlStore
 from orchestrator.store.tables import METADATA
 from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
-from tests.store_samples import a_spec, an_operation
+from tests.store_samples import NOW, a_spec, an_operation
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -224,3 +225,28 @@ def test_alembics_own_command_works_for_those_who_write_migrations(tmp_path: Pat
     check = subprocess.run([*argv, "check"], check=True, capture_output=True, text=True)
 
     assert "No new upgrade operations" in check.stdout + check.stderr
+
+
+def test_a_database_of_the_first_schema_keeps_its_rows(empty: Database) -> None:
+    """Opening it adds the tables about orphans beside what was there; a step back takes away only those."""
+    schema.migrate(empty, "0001")
+    first = empty.read(definitions)
+    empty.write(lambda tx: tx.exec_driver_sql("INSERT INTO deployment (singleton, uid, epoch) VALUES (1, 'abc', 41)"))
+    url = empty.address.url.render_as_string(hide_password=False)
+
+    with SqlStore.open(url) as store:
+        assert empty.read(schema.current_version) == schema.HEAD
+        assert (store.deployment_uid(), store.newest_epoch()) == ("abc", 41)
+        store.claim("one", NOW).set_restored(seen_epoch=9)
+        assert store.restored().seen_epoch == 9
+        assert store.suspects() == store.reaps() == []
+
+    config = schema.alembic_config()
+
+    def one_back(tx: Connection) -> None:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0001")
+
+    empty.rebuild(one_back)
+    assert empty.read(definitions) == first
+    assert empty.read(lambda tx: tx.exec_driver_sql("SELECT uid, epoch FROM deployment").one()) == ("abc", 42)

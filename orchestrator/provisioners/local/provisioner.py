@@ -27,9 +27,9 @@ from orchestrator.control.ports import Ability, Instance, LaunchRequest, Phase
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, EngineMissing, NoCapacity, PortBusy, ProviderError
+from orchestrator.provisioners.last_words import describe_end
 from orchestrator.provisioners.local.engines.base import EngineCommand, EngineLauncher
 from orchestrator.provisioners.local.files import InstanceRecord, ReplicaDirectory, StateDirectory, StopRecord
-from orchestrator.provisioners.local.last_words import describe_end
 from orchestrator.provisioners.local.processes import Marks, OsProcess, Part, ProcessTable, PsutilTable, members
 
 HOST = "127.0.0.1"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.provisioners.local.last_words import MAX_CHARACTERS, describe_end, last_words, presentable
+from orchestrator.provisioners.last_words import MAX_CHARACTERS, describe_end, last_words, presentable
 
 KEY = "0123456789abcdef" * 4
 

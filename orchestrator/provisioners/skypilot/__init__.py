@@ -1,0 +1,1 @@
+"""The clouds behind SkyPilot: one SkyPilot cluster per replica."""

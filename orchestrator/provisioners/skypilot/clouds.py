@@ -1,0 +1,23 @@
+"""What each cloud can do through SkyPilot: ``_CLOUD_UNSUPPORTED_FEATURES`` of ``sky.clouds`` 0.14.1."""
+
+from __future__ import annotations
+
+from orchestrator.control.ports import Ability
+
+WITH_SPOT = frozenset({"aws", "azure", "gcp", "mithril", "nebius", "oci", "primeintellect", "runpod", "vast", "verda"})
+WITH_STOP = frozenset({"aws", "azure", "do", "gcp", "nebius", "paperspace", "vast", "vsphere"})
+WITHOUT_PRICES = frozenset({"slurm", "kubernetes", "ssh"})
+GROUND_TRUTH = frozenset({"slurm"})
+"""Clouds whose own listing we can read past SkyPilot; for the others a sweep has SkyPilot's word alone."""
+
+
+def abilities_of(cloud: str) -> frozenset[Ability]:
+    """Return what can be asked for there."""
+    found = set()
+    if cloud in WITH_SPOT:
+        found.add(Ability.SPOT)
+    if cloud in WITH_STOP:
+        found.add(Ability.STOP)
+    if cloud not in WITHOUT_PRICES:
+        found.add(Ability.PRICES)
+    return frozenset(found)

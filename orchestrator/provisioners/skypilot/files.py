@@ -1,0 +1,133 @@
+"""What we remember of each replica on this machine: its key, what was carried to it, its log, how far its end has come.
+
+Nothing here decides whether something exists; that is SkyPilot's and its clusters' word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+RECORD = "instance.json"
+KEY = "api-key"
+LOG = "replica.log"
+PRIVATE_FOLDER = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One replica. ``request``: the launch that we posted last. ``error_code``: what that launch failed with.
+
+    ``stop_by``: seconds since the epoch until which its engine may finish, once its end was asked for. ``ended``:
+    SkyPilot has said that it is down.
+    """
+
+    name: str
+    deployment: str
+    service: str
+    intent: str
+    region: str
+    epoch: int
+    port: int
+    has_key: bool
+    request: str = ""
+    error_code: str = ""
+    error: str = ""
+    stop_by: float | None = None
+    ended: bool = False
+
+    @property
+    def provider(self) -> str:
+        """The cloud."""
+        return self.region.partition("/")[0]
+
+
+class Folder:
+    """The folder of one replica."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def key_file(self) -> Path:
+        """0600 file with the engine's key."""
+        return self.path / KEY
+
+    @property
+    def log(self) -> Path:
+        """SkyPilot's progress, then the engine's last words."""
+        return self.path / LOG
+
+    def read(self) -> Record | None:
+        """Return what is remembered; ``None`` when there is nothing readable."""
+        try:
+            return Record(**json.loads((self.path / RECORD).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, record: Record) -> Record:
+        """Remember it, in one motion."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        _write(self.path / RECORD, json.dumps(asdict(record), indent=1) + "\n")
+        return record
+
+    def change(self, **fields: Any) -> Record | None:  # noqa: ANN401 - fields of a record
+        """Change fields of what is remembered."""
+        record = self.read()
+        return None if record is None else self.write(replace(record, **fields))
+
+    def append(self, text: str) -> Path:
+        """Add to the log; returns it."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "a", encoding="utf-8") as file:
+            file.write(text)
+        return self.log
+
+    def make_key(self) -> Path:
+        """Make the engine's key, once."""
+        if not self.key_file.exists():
+            _write(self.key_file, f"gr-{secrets.token_urlsafe(32)}\n")
+        return self.key_file
+
+    def store(self, files: Mapping[str, str]) -> dict[str, str]:
+        """Write files that are carried to the machine; returns remote path to local path."""
+        folder = self.path / "files"
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        mounts = {}
+        for remote, text in files.items():
+            local = folder / remote.rpartition("/")[2]
+            _write(local, text)
+            mounts[remote] = str(local)
+        return mounts
+
+
+class Folders:
+    """All replicas'."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def of(self, name: str) -> Folder:
+        """Return the folder of a replica, which need not exist."""
+        return Folder(self._root / name)
+
+    def records(self) -> Iterator[Record]:
+        """Yield everything that is remembered, by name."""
+        for path in sorted(self._root.glob(f"*/{RECORD}")):
+            record = Folder(path.parent).read()
+            if record is not None:
+                yield record
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)

@@ -1,0 +1,1 @@
+"""What runs on the machines: carried there as files, standard library only, imported by nobody here."""

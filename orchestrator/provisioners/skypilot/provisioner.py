@@ -1,0 +1,386 @@
+"""Replicas on the clouds behind SkyPilot, and on Slurm clusters: one SkyPilot cluster each.
+
+* ``launch`` looks before it posts: a cluster of that name, or a launch of it under way, means that it was asked before.
+* ``describe`` is SkyPilot's word after it has asked the provider, a few seconds old at most, never a guess.
+* ``terminate`` tells the engine to finish, then takes the cluster down, in the background; it is asked again at every
+  look until nothing is left, so a controller that died in between loses nothing.
+* ``inventory`` adds what the clusters themselves list, where there is a way to ask them past SkyPilot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+
+from orchestrator.control.ports import Ability, Instance, LaunchRequest, Phase
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import Engine, ModelSpec
+from orchestrator.errors import (
+    CredentialsMissing,
+    EngineMissing,
+    InvalidSpec,
+    ProviderError,
+    ProviderUnavailable,
+    UnsupportedByProvider,
+)
+from orchestrator.provisioners.last_words import last_words
+from orchestrator.provisioners.skypilot.clouds import abilities_of
+from orchestrator.provisioners.skypilot.files import Folder, Folders, Record
+from orchestrator.provisioners.skypilot.meaning import meaning_of
+from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, SkyApi, SkyFailure
+from orchestrator.provisioners.skypilot.slurm import PROVIDER as SLURM
+from orchestrator.provisioners.skypilot.slurm import Allocation, GroundTruth
+from orchestrator.provisioners.skypilot.task import NodeOptions, SkyTask, build_task
+from orchestrator.provisioners.skypilot.view import ENDED_JOBS, Picture, View
+
+PREFIX = "gc-"
+UID_LENGTH = 8
+STOP_POLL_SECONDS = 0.5
+STOP_REQUEST_SECONDS = 5.0
+
+
+class SkyPilotProvisioner:
+    """See the module. ``engine``: the vLLM executable of the Slurm nodes, where it is installed already.
+
+    ``secrets``: the environment that the values of a service's secrets are read from.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        api: SkyApi,
+        clouds: Iterable[str],
+        *,
+        engine: Path | None = None,
+        ground: GroundTruth | None = None,
+        refresh_seconds: float = 5.0,
+        secrets: Mapping[str, str] | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.providers = frozenset(clouds)
+        self._root = state_dir / "skypilot"
+        self._folders = Folders(self._root)
+        self._api = api
+        self._engine = None if engine is None else str(engine)
+        self._ground = ground
+        self._view = View(api, self._folders, refresh_seconds=refresh_seconds, now=now)
+        self._secrets = os.environ if secrets is None else secrets
+        self._now = now
+        self._ends: dict[str, asyncio.Task[None]] = {}
+        self._follows: set[asyncio.Task[None]] = set()
+        self._posted: dict[str, float] = {}
+
+    # ── the port ──
+
+    def abilities(self, region: str) -> frozenset[Ability]:
+        """Return what SkyPilot can do on that cloud."""
+        return abilities_of(region.partition("/")[0])
+
+    async def preflight(self, model: ModelSpec, offers: Sequence[Offer] = ()) -> None:
+        """Check engine, model, features, and that SkyPilot has the credentials; a local API server is started."""
+        if model.engine not in {Engine.VLLM, Engine.COMMAND}:
+            message = f"the engine {model.engine} runs on this machine only"
+            raise UnsupportedByProvider(message, hint="Choose engine: vllm, or regions of the local provider.")
+        _require_model(model)
+        for offer in offers:
+            if offer.market is Market.SPOT and Ability.SPOT not in self.abilities(offer.region.id):
+                raise UnsupportedByProvider(f"{offer.id}: SkyPilot has no spot machines there")
+        with self._in_our_words():
+            await self._api.ensure_server()
+            enabled = await self._api.enabled_clouds()
+        missing = sorted({o.region.provider for o in offers} - enabled)
+        if missing:
+            hint = f"Run `sky check {' '.join(missing)}` where the SkyPilot API server runs."
+            raise CredentialsMissing(f"SkyPilot has no access to {', '.join(missing)}", hint=hint)
+
+    async def launch(self, request: LaunchRequest) -> None:
+        """Post the launch, unless it was posted before."""
+        folder = self._folders.of(request.name)
+        with self._only_one(request.name):
+            record = folder.read()
+            if record is not None and (record.stop_by is not None or record.ended or record.error_code):
+                return  # its name is used up
+            task = self._task(request)
+            record = record or Record(
+                name=request.name,
+                deployment=request.deployment_uid,
+                service=request.service,
+                intent=request.intent_id,
+                region=request.offer.region.id,
+                epoch=request.epoch,
+                port=task.port,
+                has_key=bool(task.key_path),
+            )
+            folder.write(record)
+            with self._in_our_words():
+                if await self._was_asked(request.name):
+                    return
+                mounts = folder.store({**task.files, **self._secret_files(request, task.secrets_path)})
+                mounts |= {remote: str(local) for remote, local in task.uploads.items()}
+                if task.key_path:
+                    mounts[task.key_path] = str(folder.make_key())
+                posted = await self._api.launch(request.name, task.config, mounts)
+            self._posted[request.name] = self._now()
+            folder.change(request=posted)
+        follow = asyncio.create_task(self._follow(posted, folder.log))
+        self._follows.add(follow)
+        follow.add_done_callback(self._follows.discard)
+
+    async def describe(self, name: str) -> Instance:
+        """Return SkyPilot's newest word. Raises ``ProviderUnavailable`` when there is none."""
+        folder = self._folders.of(name)
+        record = folder.read()
+        if record is None and not name.startswith(PREFIX):
+            return Instance(name, "", Phase.GONE, None)
+        picture = await self._view.newest(_prefix_of(name))
+        return await self._instance(name, record, picture)
+
+    async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
+        """Return everything with our mark: SkyPilot's clusters, launches under way, and what the clusters list."""
+        prefix = f"{PREFIX}{deployment_uid[:UID_LENGTH]}-"
+        picture = await self._view.fresh(prefix)
+        allocations = {} if self._ground is None else {a.cluster: a for a in await self._ground.allocations(prefix)}
+        records = {r.name: r for r in self._folders.records() if r.name.startswith(prefix)}
+        found = []
+        for name in sorted({*picture.clusters, *allocations, *records}):
+            record = records.get(name)
+            if record is not None and record.deployment != deployment_uid:
+                continue
+            seen = await self._instance(name, record, picture)
+            if seen.phase is Phase.GONE and name in allocations:
+                seen = _only_on_the_ground(name, record, allocations[name])
+            if seen.phase is not Phase.GONE and not (seen.phase is Phase.FAILED and name not in picture.clusters):
+                found.append(seen)
+        return found
+
+    async def terminate(self, name: str, grace: timedelta) -> None:
+        """Ask the engine to finish, then end the cluster, in the background. Raises what the last try failed with."""
+        folder = self._folders.of(name)
+        record = folder.read()
+        if record is not None and record.stop_by is None:
+            record = folder.change(stop_by=time.time() + grace.total_seconds())
+        running = self._ends.get(name)
+        if running is not None and not running.done():
+            return
+        self._ends[name] = asyncio.create_task(self._end(name, record))
+        if running is not None and not running.cancelled() and running.exception() is not None:
+            error = running.exception()
+            raise error if isinstance(error, ProviderError) else ProviderError(f"{name} could not be ended: {error}")
+
+    def log_path(self, name: str) -> Path | None:
+        """Return SkyPilot's progress and the engine's last words."""
+        log = self._folders.of(name).log
+        return log if log.exists() else None
+
+    async def close(self) -> None:
+        """Let go of SkyPilot. What is under way there goes on."""
+        for task in (*self._follows, *self._ends.values()):
+            task.cancel()
+        await self._api.close()
+
+    # ── launching ──
+
+    def _node(self, offer: Offer) -> NodeOptions:
+        on_slurm = offer.region.provider == SLURM
+        return NodeOptions(engine=self._engine if on_slurm else None, opens_ports=not on_slurm)
+
+    def _task(self, request: LaunchRequest) -> SkyTask:
+        try:
+            return build_task(request, self._node(request.offer))
+        except InvalidSpec as error:
+            said = "; ".join(problem.message for problem in error.problems)
+            raise UnsupportedByProvider(f"{request.offer.id}: {said}") from error
+
+    async def _was_asked(self, name: str) -> bool:
+        """Whether a launch of that name is under way or has succeeded, or its cluster exists."""
+        known = await self._api.launches(name)
+        if any(call.state is not CallState.FAILED for call in known):
+            return True
+        return any(cluster.name == name for cluster in await self._api.clusters(name))
+
+    def _secret_files(self, request: LaunchRequest, path: str) -> dict[str, str]:
+        if not path:
+            return {}
+        missing = [name for name in request.secrets if name not in self._secrets]
+        if missing:
+            hint = "Set it where the controller runs; its value is carried to the machine in a file, nowhere else."
+            raise CredentialsMissing(f"the secret {', '.join(missing)} is not in the environment", hint=hint)
+        return {path: json.dumps({name: self._secrets[name] for name in request.secrets})}
+
+    async def _follow(self, request: str, log: Path) -> None:
+        with contextlib.suppress(SkyFailure, OSError):
+            await self._api.follow(request, log)
+
+    # ── looking ──
+
+    async def _instance(self, name: str, record: Record | None, picture: Picture) -> Instance:
+        cluster = picture.clusters.get(name)
+        seen = _marked(name, record, cluster)
+        if record is not None and record.stop_by is not None:
+            left = cluster is not None or self._is_launching(record, picture) or not record.ended
+            return replace(seen, phase=Phase.STOPPING if left else Phase.GONE)
+        if record is not None and record.error_code:
+            return replace(seen, phase=Phase.FAILED, exit_detail=record.error, error_code=record.error_code)
+        call = picture.launches.get(name)
+        if record is not None and self._is_launching(record, picture):
+            return seen
+        if call is not None and call.state is CallState.FAILED:
+            return await self._failed(name, call.id, seen)
+        if cluster is None:
+            return replace(seen, phase=Phase.GONE)
+        if picture.jobs.get(name, "") in ENDED_JOBS:
+            return replace(seen, phase=Phase.FAILED, exit_detail=await self._last_words(name, picture.jobs[name]))
+        if cluster.address is None or cluster.state != "UP" or picture.jobs.get(name) != "RUNNING":
+            return seen
+        port = 0 if record is None else record.port
+        folder = self._folders.of(name)
+        key = folder.key_file if record is not None and record.has_key else None
+        endpoint = f"http://{cluster.address}:{port}" if port else None
+        return replace(seen, phase=Phase.RUNNING, endpoint=endpoint, api_key_file=key)
+
+    def _is_launching(self, record: Record, picture: Picture) -> bool:
+        posted = self._posted.get(record.name)
+        if posted is not None and posted >= picture.asked_at:
+            return True  # it was posted after this picture was begun
+        call = picture.launches.get(record.name)
+        return call is not None and call.state is CallState.OPEN
+
+    async def _failed(self, name: str, request: str, seen: Instance) -> Instance:
+        """Learn why, once, and remember it until it is ended."""
+        try:
+            await self._api.outcome(request)
+        except SkyFailure as failure:
+            meaning = meaning_of(failure)
+            if isinstance(meaning, ProviderUnavailable):
+                raise meaning from failure
+            self._folders.of(name).change(error_code=meaning.code, error=meaning.message)
+            return replace(seen, phase=Phase.FAILED, exit_detail=meaning.message, error_code=meaning.code)
+        return seen
+
+    async def _last_words(self, name: str, state: str) -> str:
+        folder = self._folders.of(name)
+        try:
+            text = await self._api.job_log(name)
+        except SkyFailure:
+            return f"its job ended: {state}"
+        keys = (folder.key_file.read_text(encoding="ascii").strip(),) if folder.key_file.exists() else ()
+        log = folder.append(text)
+        words = last_words(log, keys)
+        return f"its job ended: {state}" + (f": {words}" if words else "")
+
+    # ── ending ──
+
+    async def _end(self, name: str, record: Record | None) -> None:
+        with self._in_our_words():
+            for call in await self._api.launches(name):
+                if call.state is CallState.OPEN:
+                    await self._api.cancel(call.id)
+            if record is not None and not record.error_code:
+                await self._stop_engine(name, record)
+            # Not only if it is known to be there: a launch that was cancelled may have left one.
+            await self._api.down(name)
+        if self._ground is not None:
+            for allocation in await self._ground.allocations(name):
+                if allocation.cluster == name:
+                    await self._ground.end(allocation)
+        picture = await self._view.fresh(_prefix_of(name))
+        if name in picture.clusters:
+            raise ProviderError(f"SkyPilot said that {name} is down, and still lists it")
+        self._folders.of(name).change(ended=True)
+
+    async def _stop_engine(self, name: str, record: Record) -> None:
+        """Tell the engine to finish what it is saying, and wait until it has, or its time is over."""
+        picture = await self._view.newest(_prefix_of(name))
+        cluster = picture.clusters.get(name)
+        if cluster is None or cluster.address is None or not record.has_key:
+            return
+        base = f"http://{cluster.address}:{record.port}"
+        key = self._folders.of(name).make_key().read_text(encoding="ascii").strip()
+        deadline = record.stop_by or time.time()
+        async with httpx.AsyncClient(timeout=STOP_REQUEST_SECONDS, trust_env=False) as client:
+            try:
+                await client.post(f"{base}/greenctl/stop", headers={"authorization": f"Bearer {key}"})
+                while time.time() < deadline:
+                    await client.get(f"{base}/health")
+                    await asyncio.sleep(STOP_POLL_SECONDS)
+            except httpx.HTTPError:
+                return  # it answers no longer
+
+    # ── small parts ──
+
+    @contextlib.contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        try:
+            yield
+        except SkyFailure as failure:
+            raise meaning_of(failure) from failure
+
+    @contextlib.contextmanager
+    def _only_one(self, name: str) -> Iterator[None]:
+        """Two controllers never post the same launch at the same time; the lock dies with its process."""
+        folder: Folder = self._folders.of(name)
+        folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (folder.path / "lock").open("w", encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ProviderUnavailable(f"{name} is being launched by another process") from error
+            yield
+
+
+def _prefix_of(name: str) -> str:
+    """Return what the names of all replicas of the same deployment begin with."""
+    return name[: len(PREFIX) + UID_LENGTH + 1] if name.startswith(PREFIX) else name
+
+
+def _marked(name: str, record: Record | None, cluster: Cluster | None) -> Instance:
+    region = f"{cluster.cloud}/{cluster.region}" if cluster is not None and cluster.region else ""
+    if record is None:
+        return Instance(name, _service_in(name), Phase.STARTING, None, region=region)
+    return Instance(
+        name,
+        record.service,
+        Phase.STARTING,
+        None,
+        region=record.region,
+        intent_id=record.intent,
+        epoch=record.epoch,
+    )
+
+
+def _service_in(name: str) -> str:
+    """Read the service out of ``gc-<uid>-<service>-<intent>``; its first letters, where it is long."""
+    return name[len(_prefix_of(name)) :].rpartition("-")[0]
+
+
+def _only_on_the_ground(name: str, record: Record | None, allocation: Allocation) -> Instance:
+    seen = _marked(name, record, None)
+    where = seen.region or allocation.region
+    detail = f"SkyPilot does not know it; job {allocation.job_id} is {allocation.state}"
+    return Instance(
+        name,
+        seen.service,
+        Phase.RUNNING,
+        None,
+        exit_detail=detail,
+        region=where,
+        intent_id=seen.intent_id,
+        epoch=seen.epoch,
+    )
+
+
+def _require_model(model: ModelSpec) -> None:
+    path = Path(model.id)
+    if path.is_absolute() and not path.is_dir():
+        raise EngineMissing(f"there is no model folder {path}", hint="Name a folder with config.json, or a hub id.")

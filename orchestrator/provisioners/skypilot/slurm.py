@@ -1,0 +1,92 @@
+"""What the Slurm clusters themselves say, past SkyPilot: by ssh, as SkyPilot reaches them.
+
+SkyPilot's record of a cluster can be lost while its job runs on. It names the allocation ``<cluster>-<8 hex digits>``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.errors import ProviderUnavailable
+
+PROVIDER = "slurm"
+PATIENCE_SECONDS = 20.0
+_NAME = re.compile(r"^(?P<cluster>.+)-[0-9a-f]{8}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A job that holds nodes, or waits for them."""
+
+    cluster: str
+    region: str
+    job_id: str
+    state: str
+
+
+class GroundTruth(Protocol):
+    """A provider's own listing."""
+
+    async def allocations(self, prefix: str) -> Sequence[Allocation]:
+        """Return what exists with names that begin so, complete or not at all (``ProviderUnavailable``)."""
+        ...
+
+    async def end(self, allocation: Allocation) -> None:
+        """End it. Raises ``ProviderUnavailable``."""
+        ...
+
+
+class SlurmQueues:
+    """The queues of all configured Slurm regions. ``config``: the ssh configuration that SkyPilot uses."""
+
+    def __init__(self, config: Path, regions: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._config = config
+        self._regions = tuple(regions)
+        self._environment = dict(environment)
+
+    async def allocations(self, prefix: str) -> Sequence[Allocation]:
+        """Ask every region."""
+        listed = await asyncio.gather(
+            *(self._ask(r, "squeue", "--noheader", "--format=%i|%T|%j") for r in self._regions)
+        )
+        found = []
+        for region, text in zip(self._regions, listed, strict=True):
+            for line in text.splitlines():
+                job_id, state, name = (*line.strip().split("|", 2), "", "")[:3]
+                match = _NAME.match(name)
+                if match and match["cluster"].startswith(prefix):
+                    found.append(Allocation(match["cluster"], f"{PROVIDER}/{region}", job_id, state))
+        return found
+
+    async def end(self, allocation: Allocation) -> None:
+        """Cancel the job."""
+        if not allocation.job_id.isdecimal():
+            raise ProviderUnavailable(f"{allocation.job_id!r} is no Slurm job")
+        await self._ask(allocation.region.partition("/")[2], "scancel", allocation.job_id)
+
+    async def _ask(self, region: str, *words: str) -> str:
+        argv = ["ssh", "-F", str(self._config), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
+        argv += ["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", region, shlex.join(words)]
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment,
+        )
+        try:
+            said, complaint = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+        except TimeoutError as error:
+            process.kill()
+            await process.wait()
+            raise ProviderUnavailable(f"{PROVIDER}/{region} did not answer within {PATIENCE_SECONDS:.0f} s") from error
+        if process.returncode != 0:
+            words_of_it = " ".join(complaint.decode(errors="replace").split())[:200]
+            raise ProviderUnavailable(f"{PROVIDER}/{region} cannot be asked: {words_of_it or process.returncode}")
+        return said.decode(errors="replace")
