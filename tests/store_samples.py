@@ -16,6 +16,7 @@ from orchestrator.domain.decision import (
     Verdict,
 )
 from orchestrator.domain.energy import EnergyMethod, EnergySample
+from orchestrator.domain.orphans import Reap, ReapRequest, Suspect, SuspectKind, Work
 from orchestrator.domain.price import Market
 from orchestrator.domain.records import (
     Intent,
@@ -217,3 +218,50 @@ def a_sample(replica: str = "chat-1", start: datetime = NOW, **changes: Any) -> 
         "uncertainty_fraction": 0.25,
     }
     return EnergySample(replica=replica, **(values | changes))
+
+
+def a_suspect(name: str = "gc-1", **changes: Any) -> Suspect:
+    """Make a stranger with every field filled."""
+    values = {
+        "kind": SuspectKind.STRANGER,
+        "source": "aws+gcp",
+        "service": "chat",
+        "region": "aws/eu-north-1",
+        "intent_id": "i-1",
+        "epoch": 3,
+        "deployment_uid": "uid",
+        "first_seen_at": NOW,
+        "last_seen_at": later(60),
+        "sightings": 2,
+        "work": Work.IDLE,
+        "counters": "1/2/3",
+        "idle_since": later(30),
+        "told": True,
+    }
+    return Suspect(name, **(values | changes))
+
+
+def a_request(request_id: str = "reap-1", **changes: Any) -> ReapRequest:
+    """Make somebody's word."""
+    values = {
+        "actor": "ada",
+        "state": OperationState.QUEUED,
+        "payload_json": '{"names": ["gc-1"]}',
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return ReapRequest(request_id, **(values | changes))
+
+
+def a_reap(name: str = "gc-1", **changes: Any) -> Reap:
+    """Make the planned end of an orphan."""
+    values = {
+        "id": f"reap-1-{name}",
+        "request_id": "reap-1",
+        "source": "aws+gcp",
+        "state": IntentState.PLANNED,
+        "epoch": 1,
+        "created_at": later(5),
+        "updated_at": later(5),
+    }
+    return Reap(name=name, **(values | changes))

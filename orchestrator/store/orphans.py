@@ -46,7 +46,7 @@ class SqlOrphanRecords(SqlRecords):
         query = select(table.c.name, table.c.value).where(table.c.name.in_((SEEN_EPOCH, ACCEPTED_EPOCH)))
 
         def work(tx: Connection) -> Restored:
-            kept = {name: int(value) for name, value in tx.execute(query).tuples()}
+            kept = {name: int(value) for name, value in tx.execute(query)}
             return Restored(kept.get(SEEN_EPOCH, 0), kept.get(ACCEPTED_EPOCH, 0))
 
         return self._database.read(work)

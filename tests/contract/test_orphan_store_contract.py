@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.control.ports import Journal, Store
-from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect, SuspectKind, Work
+from orchestrator.domain.orphans import Restored, SuspectKind, Work
 from orchestrator.domain.records import IntentState, OperationState
-from orchestrator.errors import LeaseHeld
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
 from tests.postgres import postgres_server  # noqa: F401  # a fixture
-from tests.store_samples import NOW, a_launch, a_spec, an_operation, later
+from tests.store_samples import (
+    NOW,
+    a_launch,
+    a_reap,
+    a_request,
+    a_spec,
+    a_suspect,
+    an_operation,
+    later,
+)
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -34,53 +41,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStor
 @pytest.fixture
 def journal(store: Store) -> Journal:
     return store.claim("first", NOW)
-
-
-def a_suspect(name: str = "gc-1", **changes: Any) -> Suspect:
-    """Make a stranger with every field filled."""
-    values = {
-        "kind": SuspectKind.STRANGER,
-        "source": "aws+gcp",
-        "service": "chat",
-        "region": "aws/eu-north-1",
-        "intent_id": "i-1",
-        "epoch": 3,
-        "deployment_uid": "uid",
-        "first_seen_at": NOW,
-        "last_seen_at": later(60),
-        "sightings": 2,
-        "work": Work.IDLE,
-        "counters": "1/2/3",
-        "idle_since": later(30),
-        "told": True,
-    }
-    return Suspect(name, **(values | changes))
-
-
-def a_request(request_id: str = "reap-1", **changes: Any) -> ReapRequest:
-    """Make somebody's word."""
-    values = {
-        "actor": "ada",
-        "state": OperationState.QUEUED,
-        "payload_json": '{"names": ["gc-1"]}',
-        "created_at": NOW,
-        "updated_at": NOW,
-    }
-    return ReapRequest(request_id, **(values | changes))
-
-
-def a_reap(name: str = "gc-1", **changes: Any) -> Reap:
-    """Make the planned end of an orphan."""
-    values = {
-        "id": f"reap-1-{name}",
-        "request_id": "reap-1",
-        "source": "aws+gcp",
-        "state": IntentState.PLANNED,
-        "epoch": 1,
-        "created_at": later(5),
-        "updated_at": later(5),
-    }
-    return Reap(name=name, **(values | changes))
 
 
 def test_an_empty_store_suspects_nobody(store: Store) -> None:
@@ -204,24 +164,3 @@ def test_what_was_never_asked_cannot_be_answered(journal: Journal) -> None:
         journal.set_reap_request("reap-9", OperationState.RUNNING, NOW)
     with pytest.raises(ValueError, match="reap-9"):
         journal.set_reap("reap-9", IntentState.ISSUED, NOW)
-
-
-def test_a_controller_that_was_replaced_writes_nothing_about_orphans(store: Store, journal: Journal) -> None:
-    """Each write is fenced: whoever slept while another took the turn ends nothing."""
-    store.submit_reap(a_request())
-    journal.close_reap_request("reap-1", OperationState.DONE, NOW, outcome_json="{}", reaps=[a_reap()])
-    store.submit_reap(a_request("reap-2"))
-    store.claim("second", NOW)
-
-    for write in (
-        lambda: journal.set_suspects("aws", [a_suspect()]),
-        lambda: journal.set_restored(seen_epoch=1),
-        lambda: journal.close_reap_request("reap-2", OperationState.DONE, NOW, outcome_json="{}"),
-        lambda: journal.set_reap_request("reap-2", OperationState.RUNNING, NOW),
-        lambda: journal.set_reap("reap-1-gc-1", IntentState.ISSUED, NOW),
-    ):
-        with pytest.raises(LeaseHeld):
-            write()
-    assert store.suspects() == []
-    assert store.restored() == Restored()
-    assert [r.state for r in store.reaps()] == [IntentState.PLANNED]

@@ -37,8 +37,11 @@ from tests.store_samples import (
     a_decision,
     a_launch,
     a_reading,
+    a_reap,
+    a_request,
     a_sample,
     a_spec,
+    a_suspect,
     an_intent,
     an_operation,
     later,
@@ -756,6 +759,11 @@ WRITES: dict[str, Callable[[Journal], object]] = {
     "record_energy": lambda j: j.record_energy([a_sample()]),
     "record_event": lambda j: j.record_event(EventKind.WARNING, "w", service="", at=NOW, wall_at=NOW),
     "next_routing_version": lambda j: j.next_routing_version(),
+    "set_suspects": lambda j: j.set_suspects("aws", [a_suspect()]),
+    "set_restored": lambda j: j.set_restored(seen_epoch=9),
+    "close_reap_request": lambda j: j.close_reap_request("reap-2", OperationState.DONE, later(5), outcome_json="[]"),
+    "set_reap_request": lambda j: j.set_reap_request("reap-2", OperationState.RUNNING, later(5)),
+    "set_reap": lambda j: j.set_reap("reap-1-gc-1", IntentState.ISSUED, later(5)),
 }
 
 
@@ -764,6 +772,7 @@ def everything(store: Records) -> list[object]:
     return [
         *(store.services(), store.replicas(ended=True), store.operations(open_only=False), store.decisions(SERVICE)),
         *(store.placements(SERVICE), store.intents(), store.events(), store.energy(SERVICE)),
+        *(store.suspects(), store.restored(), store.reap_requests(open_only=False), store.reaps()),
     ]
 
 
@@ -779,6 +788,9 @@ def test_a_superseded_controller_changes_nothing(store: Store, journal: Journal,
     """After somebody else's claim each write is refused and names the new holder; theirs goes through."""
     journal.start_replica(*a_launch())
     store.submit_deploy(a_spec(functional_unit_tokens=7), an_operation("op-2"))
+    store.submit_reap(a_request("reap-1"))
+    journal.close_reap_request("reap-1", OperationState.DONE, NOW, outcome_json="[]", reaps=[a_reap()])
+    store.submit_reap(a_request("reap-2"))
     newer = store.claim("second", later(4))
     before = everything(store)
 
