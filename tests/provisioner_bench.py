@@ -44,12 +44,16 @@ class Bench:
     model: ModelSpec
     pause: Callable[[], None]
     kill: Callable[[str], None]
-    uid: str = field(default_factory=lambda: unique("uid"))
+    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def name(self) -> str:
+        """Make a name that no other instance has, as the controller makes them."""
+        return f"gc-{self.uid[:8]}-{unique('chat')}"
 
     def request(self, name: str = "", region: str = "local/se", **args: JsonScalar) -> LaunchRequest:
         """Make a request under a name of its own."""
         model = ModelSpec(self.model.id, self.model.engine, args=(*self.model.args, *args.items()))
-        return LaunchRequest(name or unique(), self.uid, "chat", unique("intent"), offer(region), model)
+        return LaunchRequest(name or self.name(), self.uid, "chat", unique("intent"), offer(region), model)
 
     async def until(self, name: str, *phases: Phase) -> Instance:
         """Wait for one of the phases."""
@@ -57,6 +61,7 @@ class Bench:
         while (found := await self.provisioner.describe(name)).phase not in phases:
             assert time.monotonic() < give_up, f"still {found}"
             self.pause()
+            await asyncio.sleep(0)
         return found
 
     async def names(self) -> list[str]:

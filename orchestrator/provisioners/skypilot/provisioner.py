@@ -80,6 +80,7 @@ class SkyPilotProvisioner:
         self._ends: dict[str, asyncio.Task[None]] = {}
         self._follows: set[asyncio.Task[None]] = set()
         self._posted: dict[str, float] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
 
     # ── the port ──
 
@@ -106,36 +107,14 @@ class SkyPilotProvisioner:
 
     async def launch(self, request: LaunchRequest) -> None:
         """Post the launch, unless it was posted before."""
-        folder = self._folders.of(request.name)
-        with self._only_one(request.name):
-            record = folder.read()
-            if record is not None and (record.stop_by is not None or record.ended or record.error_code):
-                return  # its name is used up
-            task = self._task(request)
-            record = record or Record(
-                name=request.name,
-                deployment=request.deployment_uid,
-                service=request.service,
-                intent=request.intent_id,
-                region=request.offer.region.id,
-                epoch=request.epoch,
-                port=task.port,
-                has_key=bool(task.key_path),
-            )
-            folder.write(record)
-            with self._in_our_words():
-                if await self._was_asked(request.name):
-                    return
-                mounts = folder.store({**task.files, **self._secret_files(request, task.secrets_path)})
-                mounts |= {remote: str(local) for remote, local in task.uploads.items()}
-                if task.key_path:
-                    mounts[task.key_path] = str(folder.make_key())
-                posted = await self._api.launch(request.name, task.config, mounts)
-            self._posted[request.name] = self._now()
-            folder.change(request=posted)
-        follow = asyncio.create_task(self._follow(posted, folder.log))
-        self._follows.add(follow)
-        follow.add_done_callback(self._follows.discard)
+        async with self._locks.setdefault(request.name, asyncio.Lock()):
+            with self._only_one(request.name):
+                posted = await self._post(request)
+        if posted:
+            log = self._folders.of(request.name).log
+            follow = asyncio.create_task(self._follow(posted, log))
+            self._follows.add(follow)
+            follow.add_done_callback(self._follows.discard)
 
     async def describe(self, name: str) -> Instance:
         """Return SkyPilot's newest word. Raises ``ProviderUnavailable`` when there is none."""
@@ -194,6 +173,39 @@ class SkyPilotProvisioner:
     def _node(self, offer: Offer) -> NodeOptions:
         on_slurm = offer.region.provider == SLURM
         return NodeOptions(engine=self._engine if on_slurm else None, opens_ports=not on_slurm)
+
+    async def _post(self, request: LaunchRequest) -> str:
+        """Return the id of the request that was posted now, empty if there was no need."""
+        folder = self._folders.of(request.name)
+        record = folder.read()
+        if record is not None and (record.stop_by is not None or record.ended or record.error_code):
+            return ""  # its name is used up
+        task = self._task(request)
+        secrets = self._secret_files(request, task.secrets_path)
+        if record is None:
+            folder.write(
+                Record(
+                    name=request.name,
+                    deployment=request.deployment_uid,
+                    service=request.service,
+                    intent=request.intent_id,
+                    region=request.offer.region.id,
+                    epoch=request.epoch,
+                    port=task.port,
+                    has_key=bool(task.key_path),
+                )
+            )
+        with self._in_our_words():
+            if await self._was_asked(request.name):
+                return ""
+            mounts = folder.store({**task.files, **secrets})
+            mounts |= {remote: str(local) for remote, local in task.uploads.items()}
+            if task.key_path:
+                mounts[task.key_path] = str(folder.make_key())
+            posted = await self._api.launch(request.name, task.config, mounts)
+        self._posted[request.name] = self._now()
+        folder.change(request=posted)
+        return posted
 
     def _task(self, request: LaunchRequest) -> SkyTask:
         try:
