@@ -12,18 +12,19 @@ from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.clocks import anchored
-from orchestrator.control.ports import CarbonSource, Provisioner
+from orchestrator.control.ports import CarbonSource, OfferSource, Provisioner
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.domain.places import Region
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, InvalidSettings
 from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.options import Options as GatewayOptions
-from orchestrator.prices.catalogue import LOCAL_OFFERS, CatalogueOffers
+from orchestrator.prices.catalogue import LOCAL_OFFERS, CatalogueOffers, CompositeOffers, SkyPilotOffers
 from orchestrator.prices.shapes import ShapeCatalogue
 from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
 from orchestrator.provisioners.local.engines.vllm_cpu import VllmCpuLauncher
 from orchestrator.provisioners.local.provisioner import LocalProvisioner
+from orchestrator.provisioners.skypilot.clouds import WITHOUT_PRICES
 from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
 from orchestrator.provisioners.skypilot.remote import Connection, RemoteSky
 from orchestrator.provisioners.skypilot.slurm import PROVIDER as SLURM
@@ -42,6 +43,10 @@ from orchestrator.telemetry.engine_probe import HttpEngineProbe
 CLIENT_KEY_FILE = "client-key"
 CPU_FAMILY = "cpu"
 
+HEALTH_FAILURES_UNTIL_LOST = 15
+"""Looks in a row, a second or more apart. A process that is gone is known at once, from its provider; this is for one that
+hangs or cannot be reached, and a replacement costs minutes and money. Meanwhile the gateway sends requests elsewhere."""
+
 
 def build(settings: Settings) -> Runtime:
     """Choose the adapters. Opens the database and reads packaged tables; contacts nobody else.
@@ -50,14 +55,11 @@ def build(settings: Settings) -> Runtime:
     """
     catalogue = regions(settings)
     make_state_dir(settings)
-    offers = CatalogueOffers(
-        settings.prices.catalogue or LOCAL_OFFERS, {r.id: r for r in catalogue.all()}, ShapeCatalogue.packaged()
-    )
     key = client_key(settings)
     return Runtime(
         clock=anchored(settings.state_dir, settings.world.start, settings.world.rate),
         carbon=carbon(settings),
-        offers=offers,
+        offers=offers(settings, catalogue),
         provisioners=provisioners(settings),
         probe=HttpEngineProbe(),
         gateway=SocketGateway(settings.state_dir),
@@ -67,6 +69,7 @@ def build(settings: Settings) -> Runtime:
         tuning=Tuning(
             sample_every=timedelta(seconds=settings.controller.sample_seconds),
             plan_every=timedelta(seconds=settings.controller.plan_seconds),
+            health_failures_until_lost=HEALTH_FAILURES_UNTIL_LOST,
         ),
     )
 
@@ -129,6 +132,18 @@ def skypilot_provisioner(settings: Settings) -> SkyPilotProvisioner | None:
         ground=ground,
         refresh_seconds=sky.refresh_seconds,
     )
+
+
+def offers(settings: Settings, catalogue: RegionCatalogue) -> OfferSource:
+    """Return the price lists: the configured or packaged one, then SkyPilot's own for the clouds that have prices."""
+    regions_by_id, shapes = catalogue.by_id, ShapeCatalogue.packaged()
+    own = CatalogueOffers(settings.prices.catalogue or LOCAL_OFFERS, regions_by_id, shapes)
+    clouds = [cloud for cloud in settings.skypilot.clouds if cloud not in WITHOUT_PRICES]
+    if not clouds:
+        return own
+    home = settings.skypilot.home or Path.home()
+    folder = settings.skypilot.catalogs or home / ".sky" / "catalogs"
+    return CompositeOffers([own, SkyPilotOffers(folder, clouds, regions_by_id, shapes)])
 
 
 def provisioners(settings: Settings) -> dict[str, Provisioner]:

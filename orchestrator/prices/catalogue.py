@@ -7,20 +7,26 @@ same region is not offered at all, for nothing speaks for it, and :meth:`Catalog
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from orchestrator.control.ports import OfferSource
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market, Price
 from orchestrator.domain.service import ResourceRequest
 from orchestrator.domain.time import Instant
+from orchestrator.errors import PriceUnavailable
 from orchestrator.prices.listing import Listed, Rejected, read_listing
 from orchestrator.prices.matching import is_asked_for, is_inside
 from orchestrator.prices.shapes import ShapeCatalogue
+from orchestrator.prices.sky_catalogue import find_catalogues, read_catalogue
+
+Reader = Callable[[], tuple[tuple[Listed, ...], tuple[Rejected, ...]]]
+"""Reads rows, and says which it does not believe. Raises ``PriceUnavailable``."""
 
 LOCAL_OFFERS = Path(__file__).with_name("local_offers.csv")
 """The packaged list for the regions of this machine; notional prices, kind synthetic."""
@@ -42,13 +48,20 @@ class _Row:
         return (self.shape.vcpus or 0.0, self.shape.memory_gib or 0.0)
 
 
-class CatalogueOffers:
-    """An :class:`~orchestrator.control.ports.OfferSource` over one price list, read when first asked."""
+class ListedOffers:
+    """An :class:`~orchestrator.control.ports.OfferSource` over rows of price lists, read when first asked.
 
-    def __init__(self, path: Path, regions: Mapping[str, Region], shapes: ShapeCatalogue) -> None:
-        self._path = path
+    ``show_unknown``: rows in regions that the catalogue does not have are offered with what is unknown left unknown, so
+    that a plan shows and excludes them; without, they are rejected.
+    """
+
+    def __init__(
+        self, read: Reader, regions: Mapping[str, Region], shapes: ShapeCatalogue, *, show_unknown: bool = False
+    ) -> None:
+        self._read = read
         self._regions = regions
         self._shapes = shapes
+        self._show_unknown = show_unknown
 
     async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
         """Return the offers for what was asked, by region id, accelerator as asked, on demand before spot.
@@ -74,12 +87,12 @@ class CatalogueOffers:
                 if spot is not None:
                     what = f"{spot.region.id} {spot.shape.name} spot"
                     reason = f"{spot.usd_per_hour(Market.SPOT)} USD/h is not below the on-demand price"
-                    pointless.append(Rejected(spot.listed.line, what, reason))
-        return tuple(sorted((*self._listing[1], *self._placed[1], *pointless), key=lambda r: r.line))
+                    pointless.append(Rejected(spot.listed.line, what, reason, spot.listed.file))
+        return tuple(sorted((*self._listing[1], *self._placed[1], *pointless), key=lambda r: (r.file, r.line)))
 
     @cached_property
     def _listing(self) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
-        return read_listing(self._path)
+        return self._read()
 
     @cached_property
     def _placed(self) -> tuple[tuple[_Row, ...], tuple[Rejected, ...]]:
@@ -92,9 +105,11 @@ class CatalogueOffers:
                 places = [r for r in self._regions if r.startswith(provider) and r not in named]
             for place in places:
                 region = self._regions.get(place)
+                if region is None and self._show_unknown:
+                    region = Region(place, zone=None, pue=None, pue_source="unknown")
                 if region is None:
                     what = f"{place} {listed.instance_type}"
-                    lost.append(Rejected(listed.line, what, f"no region {place} in the catalogue"))
+                    lost.append(Rejected(listed.line, what, f"no region {place} in the catalogue", listed.file))
                 else:
                     rows.append(_Row(listed, region, self._shape(listed)))
         return tuple(rows), tuple(lost)
@@ -127,7 +142,69 @@ class CatalogueOffers:
     def _source(self, listed: Listed) -> str:
         place = f" in {listed.zone}" if listed.zone else ""
         note = f"; {listed.note}" if listed.note else ""
-        return f"{self._path.name}: {listed.instance_type}{place}{note}"
+        return f"{listed.file}: {listed.instance_type}{place}{note}"
+
+
+class CatalogueOffers(ListedOffers):
+    """The offers of one price list of our own layout."""
+
+    def __init__(self, path: Path, regions: Mapping[str, Region], shapes: ShapeCatalogue) -> None:
+        super().__init__(lambda: read_listing(path), regions, shapes)
+
+
+class SkyPilotOffers(ListedOffers):
+    """The offers of SkyPilot's own catalogues: ``folder`` holds ``v<N>/<cloud>/vms.csv``, or the clouds themselves.
+
+    A cloud whose catalogue is missing or broken is told in :meth:`rejected`; it hides no other.
+    """
+
+    def __init__(
+        self, folder: Path, clouds: Sequence[str], regions: Mapping[str, Region], shapes: ShapeCatalogue
+    ) -> None:
+        super().__init__(lambda: _read_all(folder, clouds), regions, shapes, show_unknown=True)
+
+
+class CompositeOffers:
+    """Several sources as one; of two offers with the same id, that of the earlier source counts."""
+
+    def __init__(self, sources: Sequence[OfferSource]) -> None:
+        self._sources = tuple(sources)
+
+    async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
+        """Return everybody's offers, source by source. Raises ``PriceUnavailable`` if no source can be read."""
+        found: dict[str, Offer] = {}
+        failures = []
+        for source in self._sources:
+            try:
+                for offer in await source.offers(request, now):
+                    found.setdefault(offer.id, offer)
+            except PriceUnavailable as error:
+                failures.append(error)
+        if failures and len(failures) == len(self._sources):
+            raise failures[0]
+        return list(found.values())
+
+
+def _read_all(folder: Path, clouds: Sequence[str]) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
+    listed: list[Listed] = []
+    rejected: list[Rejected] = []
+    failures: list[PriceUnavailable] = []
+    known = {catalogue.cloud: catalogue for catalogue in find_catalogues(folder, clouds)}
+    for cloud in clouds:
+        try:
+            if cloud not in known:
+                hint = f"Let SkyPilot fetch it: `sky check {cloud}`, or name a folder with skypilot.catalogs."
+                raise PriceUnavailable(f"no catalogue of {cloud} below {folder}", hint=hint)  # noqa: TRY301
+            rows, odd = read_catalogue(known[cloud])
+        except PriceUnavailable as error:
+            failures.append(error)
+            rejected.append(Rejected(0, cloud, error.message, f"SkyPilot {cloud}"))
+            continue
+        listed += rows
+        rejected += odd
+    if failures and not listed:
+        raise failures[0]
+    return tuple(listed), tuple(rejected)
 
 
 def _alternatives(rows: Sequence[_Row], request: ResourceRequest) -> Iterator[list[_Row]]:

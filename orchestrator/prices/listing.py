@@ -13,7 +13,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.domain.carbon import Kind
@@ -52,6 +52,7 @@ class Rejected:
     line: int
     what: str
     reason: str
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,11 @@ class Listed:
     as_of: Instant
     note: str
     kind: Kind
+    file: str
+
+    def with_prices(self, usd_per_hour: Mapping[Market, float | None]) -> Listed:
+        """Return the row with other prices."""
+        return replace(self, usd_per_hour=usd_per_hour)
 
 
 def read_listing(path: Path) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
@@ -87,15 +93,15 @@ def read_listing(path: Path) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
         line = comments + reader.line_num
         what = f"{row['cloud']}/{row['region']} {row['instance_type']}"
         try:
-            listed.append(_listed(row, line))
+            listed.append(_listed(row, line, path.name))
         except ValueError as error:
-            rejected.append(Rejected(line, what, str(error)))
+            rejected.append(Rejected(line, what, str(error), path.name))
     return tuple(listed), tuple(rejected)
 
 
-def _listed(row: Mapping[str, str], line: int) -> Listed:
+def _listed(row: Mapping[str, str], line: int, file: str) -> Listed:
     accelerator = row["accelerator"] or None
-    count = _number(row, "accelerator_count") or 0
+    count = number(row, "accelerator_count") or 0
     if accelerator is not None and (count < 1 or count != int(count)):
         message = f"{row['accelerator_count'] or 'no'} {accelerator}: parts of an accelerator are not offered"
         raise ValueError(message)
@@ -106,22 +112,28 @@ def _listed(row: Mapping[str, str], line: int) -> Listed:
         instance_type=row["instance_type"],
         accelerator=accelerator,
         accelerator_count=int(count) if accelerator else 0,
-        vcpus=_number(row, "vcpus"),
-        memory_gib=_number(row, "memory_gib"),
+        vcpus=number(row, "vcpus"),
+        memory_gib=number(row, "memory_gib"),
         usd_per_hour={
-            Market.ON_DEMAND: _number(row, "ondemand_usd_per_hour"),
-            Market.SPOT: _number(row, "spot_usd_per_hour"),
+            Market.ON_DEMAND: number(row, "ondemand_usd_per_hour"),
+            Market.SPOT: number(row, "spot_usd_per_hour"),
         },
         as_of=parse_instant(f"{row['as_of']}T00:00Z"),
         note=row["note"],
         kind=Kind(row.get("kind") or Kind.RECORDED),
+        file=file,
     )
-    if accelerator is None and (listed.vcpus is None or listed.memory_gib is None):
+    check(listed)
+    return listed
+
+
+def check(listed: Listed) -> None:
+    """Raise ``ValueError`` for a row that says nothing, or a price that nobody charges."""
+    if listed.accelerator is None and (listed.vcpus is None or listed.memory_gib is None):
         message = "neither an accelerator nor vCPUs and memory"
         raise ValueError(message)
     for complaint in _absurd_prices(listed):
         raise ValueError(complaint)
-    return listed
 
 
 def _absurd_prices(listed: Listed) -> Iterator[str]:
@@ -136,7 +148,8 @@ def _absurd_prices(listed: Listed) -> Iterator[str]:
             yield f"{market} {usd:g} USD/h is {usd / units:g} per {unit}, outside {low:g}..{high:g}"
 
 
-def _number(row: Mapping[str, str], column: str) -> float | None:
+def number(row: Mapping[str, str], column: str) -> float | None:
+    """Read an amount; an empty one is unknown. Raises ``ValueError``."""
     text = row[column]
     if not text:
         return None

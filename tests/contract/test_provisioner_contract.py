@@ -53,7 +53,9 @@ def sky_bench(state_dir: Path) -> Bench:
     """Make the clouds behind SkyPilot, without SkyPilot: what it would say is scripted."""
     moment = [0.0]
     sky = FakeSky(lambda: moment[0], max_clusters=ROOM)
-    provisioner = SkyPilotProvisioner(state_dir, sky, {"local"}, refresh_seconds=0.0, now=lambda: moment[0])
+    provisioner = SkyPilotProvisioner(
+        state_dir, sky, {"local"}, refresh_seconds=0.0, job_every_seconds=0.0, now=lambda: moment[0]
+    )
 
     def pause() -> None:
         moment[0] += 0.5

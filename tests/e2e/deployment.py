@@ -116,7 +116,8 @@ class Deployment:
         for process in psutil.process_iter():
             if process.pid != os.getpid() and self._is_ours(process):
                 process.kill()
-        shutil.rmtree(self.root, ignore_errors=True)
+        if "GREENCTL_TEST_KEEP" not in os.environ:
+            shutil.rmtree(self.root, ignore_errors=True)
 
     def _is_ours(self, process: psutil.Process) -> bool:
         if _environ(process).get("GREENCTL_STATE_DIR") == str(self.state_dir):

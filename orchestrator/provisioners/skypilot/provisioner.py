@@ -42,7 +42,7 @@ from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, SkyAp
 from orchestrator.provisioners.skypilot.slurm import PROVIDER as SLURM
 from orchestrator.provisioners.skypilot.slurm import Allocation, GroundTruth
 from orchestrator.provisioners.skypilot.task import NodeOptions, SkyTask, build_task
-from orchestrator.provisioners.skypilot.view import ENDED_JOBS, Picture, View
+from orchestrator.provisioners.skypilot.view import ENDED_JOBS, SETTLED_JOB_EVERY_SECONDS, Picture, View
 
 PREFIX = "gc-"
 UID_LENGTH = 8
@@ -64,7 +64,8 @@ class SkyPilotProvisioner:
         *,
         engine: Path | None = None,
         ground: GroundTruth | None = None,
-        refresh_seconds: float = 5.0,
+        refresh_seconds: float = 15.0,
+        job_every_seconds: float = SETTLED_JOB_EVERY_SECONDS,
         secrets: Mapping[str, str] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -74,7 +75,9 @@ class SkyPilotProvisioner:
         self._api = api
         self._engine = None if engine is None else str(engine)
         self._ground = ground
-        self._view = View(api, self._folders, refresh_seconds=refresh_seconds, now=now)
+        self._view = View(
+            api, self._folders, refresh_seconds=refresh_seconds, job_every_seconds=job_every_seconds, now=now
+        )
         self._secrets = os.environ if secrets is None else secrets
         self._now = now
         self._ends: dict[str, asyncio.Task[None]] = {}
@@ -253,7 +256,7 @@ class SkyPilotProvisioner:
             return replace(seen, phase=Phase.GONE)
         if picture.jobs.get(name, "") in ENDED_JOBS:
             return replace(seen, phase=Phase.FAILED, exit_detail=await self._last_words(name, picture.jobs[name]))
-        if cluster.address is None or cluster.state != "UP" or picture.jobs.get(name) != "RUNNING":
+        if cluster.address is None or cluster.state != "UP":
             return seen
         port = 0 if record is None else record.port
         folder = self._folders.of(name)

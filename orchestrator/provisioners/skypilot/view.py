@@ -19,32 +19,48 @@ from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, Launc
 OLDEST_SECONDS = 60.0
 """An answer older than that is no answer: nothing is concluded from it."""
 
+CALLS_EVERY_SECONDS = 2.0
+"""How often the API server is asked how far the launches are: it answers from its memory."""
+
 JOB_EVERY_SECONDS = 30.0
-"""How often the job of a running replica is asked about; its health is looked at every second by others."""
+"""How often SkyPilot is asked about a job, which it does by logging in to the machine. Whether the engine answers is
+looked at every second by others; this is for engines that die before they ever did."""
+
+SETTLED_JOB_EVERY_SECONDS = 300.0
+"""The same, once it has been seen to run."""
 
 ENDED_JOBS = frozenset({"FAILED", "FAILED_SETUP", "FAILED_DRIVER", "SUCCEEDED", "CANCELLED"})
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What there was at ``asked_at`` (monotonic seconds, before anything was asked)."""
+    """What there was. ``asked_at``: monotonic seconds, before the providers were asked; ``taken_at``: when it was whole."""
 
     asked_at: float
     clusters: Mapping[str, Cluster]
     launches: Mapping[str, LaunchCall]
     jobs: Mapping[str, str] = field(default_factory=dict)
+    taken_at: float = 0.0
 
 
 class View:
     """Keeps the newest picture."""
 
     def __init__(
-        self, api: SkyApi, folders: Folders, *, refresh_seconds: float, now: Callable[[], float] = time.monotonic
+        self,
+        api: SkyApi,
+        folders: Folders,
+        *,
+        refresh_seconds: float,
+        job_every_seconds: float = SETTLED_JOB_EVERY_SECONDS,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._folders = folders
         self._refresh_seconds = refresh_seconds
+        self._job_every_seconds = job_every_seconds
         self._now = now
+        self._clusters_asked = float("-inf")
         self._picture: Picture | None = None
         self._asking: asyncio.Task[Picture] | None = None
         self._job_asked: dict[str, float] = {}
@@ -54,8 +70,8 @@ class View:
 
         Raises ``ProviderUnavailable`` when there is none that is young enough.
         """
-        age = float("inf") if self._picture is None else self._now() - self._picture.asked_at
-        if age > self._refresh_seconds:
+        age = float("inf") if self._picture is None else self._now() - self._picture.taken_at
+        if age > min(CALLS_EVERY_SECONDS, self._refresh_seconds):
             task = self._ask(prefix)
             if age > OLDEST_SECONDS:
                 return await task
@@ -67,23 +83,28 @@ class View:
     async def fresh(self, prefix: str) -> Picture:
         """Return a picture that was asked for now. Raises ``ProviderUnavailable``."""
         started = self._now()
-        picture = await self._ask(prefix)
-        return picture if picture.asked_at >= started else await self._ask(prefix)
+        picture = await self._ask(prefix, force=True)
+        return picture if picture.asked_at >= started else await self._ask(prefix, force=True)
 
-    def _ask(self, prefix: str) -> asyncio.Task[Picture]:
+    def _ask(self, prefix: str, *, force: bool = False) -> asyncio.Task[Picture]:
         running = self._asking
         if running is None or running.done() or running.get_loop() is not asyncio.get_running_loop():
-            running = self._asking = asyncio.create_task(self._look(prefix))
+            running = self._asking = asyncio.create_task(self._look(prefix, force=force))
         return running
 
-    async def _look(self, prefix: str) -> Picture:
+    async def _look(self, prefix: str, *, force: bool) -> Picture:
         asked_at = self._now()
         open_ones = [r for r in self._folders.records() if not r.ended and r.name.startswith(prefix)]
+        last = self._picture
         try:
             calls = await asyncio.gather(*(self._api.launches(r.name) for r in open_ones))
             launches = {r.name: known[-1] for r, known in zip(open_ones, calls, strict=True) if known}
-            clusters = {c.name: c for c in await self._api.clusters(prefix)}
-            jobs = dict(self._picture.jobs) if self._picture is not None else {}
+            if force or last is None or self._clusters_are_due(launches, last):
+                self._clusters_asked = self._now()
+                clusters = {c.name: c for c in await self._api.clusters(prefix)}
+            else:
+                asked_at, clusters = last.asked_at, dict(last.clusters)
+            jobs = {} if last is None else {n: j for n, j in last.jobs.items() if n in clusters}
             for name, cluster in clusters.items():
                 call = launches.get(name)
                 settled = call is None or call.state is CallState.DONE
@@ -91,12 +112,24 @@ class View:
                     jobs[name] = await self._api.job_state(name)
         except SkyFailure as failure:
             raise meaning_of(failure) from failure
-        self._picture = Picture(asked_at, clusters, launches, {n: j for n, j in jobs.items() if n in clusters})
+        self._picture = Picture(asked_at, clusters, launches, jobs, self._now())
         return self._picture
 
+    def _clusters_are_due(self, launches: Mapping[str, LaunchCall], last: Picture) -> bool:
+        """Whether the last answer is old, or a launch has come to its end since."""
+        if self._now() - self._clusters_asked > self._refresh_seconds:
+            return True
+        before = {name: call.state for name, call in last.launches.items()}
+        return any(
+            call.state is not CallState.OPEN and before.get(name) is not call.state for name, call in launches.items()
+        )
+
     def _job_is_due(self, name: str, state: str) -> bool:
-        last = self._job_asked.get(name)
-        if state == "RUNNING" and last is not None and self._now() - last < JOB_EVERY_SECONDS:
+        if state in ENDED_JOBS:
+            return False
+        last = self._job_asked.setdefault(name, self._now())
+        every = SETTLED_JOB_EVERY_SECONDS if state == "RUNNING" else JOB_EVERY_SECONDS
+        if self._now() - last < min(every, self._job_every_seconds):
             return False
         self._job_asked[name] = self._now()
-        return state not in ENDED_JOBS
+        return True
