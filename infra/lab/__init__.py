@@ -8,5 +8,6 @@ gone after ``down``.
 
 from infra.lab.config import LabConfig, LabError, RegionConfig
 from infra.lab.lab import Job, Lab, down, up
+from infra.lab.region import NodeState
 
-__all__ = ["Job", "Lab", "LabConfig", "LabError", "RegionConfig", "down", "up"]
+__all__ = ["Job", "Lab", "LabConfig", "LabError", "NodeState", "RegionConfig", "down", "up"]

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.lab.config import PARTITION, LabConfig, Place
+from infra.lab.config import MEMORY_GIB_PER_REPLICA, PARTITION, VCPUS_PER_REPLICA, LabConfig, Place
 
 KILL_WAIT_SECONDS = 30
 """Between TERM and KILL: an engine that is told to end gets time to finish what it says."""
 
+CATALOGS = {"common/accelerators.csv": "AcceleratorName,Clouds\nH100,\"['Slurm']\"\n"}
+"""Lists that SkyPilot would fetch, even for Slurm, when a task names an accelerator; below ``~/.sky/catalogs/v8``.
+
+Without a ``.meta/*.md5`` beside it, a list counts as written by its user and is left alone.
+"""
+
 
 def slurm_conf(lab: LabConfig, place: Place) -> str:
-    """One cluster without accounting, authentication, cgroups or systemd: loopback is the fence."""
+    """One cluster without accounting, authentication, cgroups or systemd: loopback is the fence.
+
+    Slurm's daemons listen on every address unless told otherwise, and without authentication whoever reaches one is
+    whom they say they are.
+    """
     directory = place.directory
     nodes = "\n".join(
         f"NodeName={name} NodeHostname=localhost NodeAddr={place.address(n)} Port={place.first_node_port + n} "
@@ -22,6 +32,7 @@ def slurm_conf(lab: LabConfig, place: Place) -> str:
 ClusterName={place.region.name}
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={place.controller_port}
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none
@@ -129,13 +140,17 @@ def sky_config(lab: LabConfig) -> str:
 
 
 def offers(lab: LabConfig) -> str:
-    """Return a price list for greenctl. SkyPilot knows no price of your own machines, so these are notional."""
+    """A price list for greenctl. SkyPilot knows no price of your own machines, so these are notional.
+
+    The shape's name is SkyPilot's for that many vCPUs and GiB on Slurm (``sky/provision/slurm/utils.py``).
+    """
+    shape = f"{VCPUS_PER_REPLICA}CPU--{MEMORY_GIB_PER_REPLICA}GB,,,{VCPUS_PER_REPLICA},{MEMORY_GIB_PER_REPLICA}"
     header = (
         "cloud,region,zone,instance_type,accelerator,accelerator_count,vcpus,memory_gib,"
         "ondemand_usd_per_hour,spot_usd_per_hour,as_of,note,kind\n"
     )
     rows = "".join(
-        f"slurm,{place.region.name},{PARTITION},2CPU--4GB,,,2,4,0.05,,2026-11-01,notional price,synthetic\n"
+        f"slurm,{place.region.name},{PARTITION},{shape},0.05,,2026-11-01,notional price,synthetic\n"
         for place in lab.places
     )
     return header + rows

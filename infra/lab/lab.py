@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
-import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.env.setup import ORCHESTRATOR
-from infra.lab import files
-from infra.lab.config import PARTITION, LabConfig, LabError, Place
-from infra.lab.processes import below, end, run, wait_for
-from infra.lab.region import bring_up, environment, is_up, take_down
-from infra.lab.runtime import engine, make_runtimes
+from infra.lab import files, region, skypilot
+from infra.lab.config import LabConfig, LabError
+from infra.lab.processes import others, run, variable_of, wait_for, words_of
+from infra.lab.region import NodeState
+from infra.lab.runtime import engine, engine_runtime, make_runtimes, node_runtime
 
 COMMANDS = {
     "slurmctld": "slurm-wlm",
     "slurmd": "slurm-wlm",
     "sinfo": "slurm-wlm",
     "/usr/sbin/sshd": "openssh-server",
+    "ssh-keygen": "openssh-client",
     "rsync": "rsync",
     "unshare": "util-linux",
+    "useradd": "passwd",
 }
 """What must be there, and the Debian package that brings it."""
 
-API_START_SECONDS = 120.0
-SHARED_BELOW_ROOT = ("home", "offers.csv", "greenctl.env", "lab.json")
+MARK = ".greenctl-lab"
+"""A folder without it is nobody's lab, and nothing in it is removed."""
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One line of a Slurm queue."""
+    """One line of a Slurm queue.
+
+    ``state`` is Slurm's word: PENDING, RUNNING, COMPLETING... ``node`` is empty while it waits for one.
+    """
 
     job_id: str
     name: str
     state: str
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A lab that is up."""
+    """A lab that is up. All of its methods raise ``LabError`` for a region that it does not have."""
 
     config: LabConfig
 
@@ -68,86 +77,111 @@ class Lab:
             "GREENCTL_PRICES__CATALOGUE": str(lab.root / "offers.csv"),
         }
 
-    def squeue(self, region: str) -> list[Job]:
+    def squeue(self, region_name: str) -> list[Job]:
         """Everything that a region's Slurm has, whether it runs or waits."""
-        said = run(["squeue", "-h", "-o", "%i|%T|%j"], env=environment(self.config.place(region)))
-        rows = [line.strip().split("|", 2) for line in said.splitlines() if line.strip()]
-        return [Job(job_id, name, state) for job_id, state, name in rows]
+        said = run(["squeue", "-h", "-o", "%i|%T|%N|%j"], env=region.environment(self.config.place(region_name)))
+        rows = [line.strip().split("|", 3) for line in said.splitlines() if line.strip()]
+        return [Job(job_id, name, state, node) for job_id, state, node, name in rows]
 
-    def scancel(self, region: str, job_id: str) -> None:
+    def scancel(self, region_name: str, job_id: str) -> None:
         """End one job, as a preemption does; no error when it is gone."""
-        run(["scancel", job_id], env=environment(self.config.place(region)))
+        run(["scancel", job_id], env=region.environment(self.config.place(region_name)))
 
-    def fill(self, region: str) -> list[str]:
+    def fill(self, region_name: str) -> list[str]:
         """Take every node of a region that is free, and every one that becomes free; returns the jobs that do."""
-        place = self.config.place(region)
-        argv = [
-            "sbatch",
-            "--parsable",
-            "--exclusive",
-            "-N1",
-            "-J",
-            "blocker",
-            "-o",
-            "/dev/null",
-            "--wrap",
-            "sleep 86400",
-        ]
-        argv += ["--chdir", str(place.directory / "tmp"), "--uid", place.user]
-        jobs = [run(argv, env=environment(place)).strip() for _ in place.nodes]
-        wait_for(lambda: "idle" not in self._node_states(place), f"no node of {region} is idle")
+        place = self.config.place(region_name)
+        argv = ["sbatch", "--parsable", "--exclusive", "--nodes", "1", "--job-name", "blocker"]
+        argv += ["--output", "/dev/null", "--chdir", str(place.directory / "tmp"), "--uid", place.user]
+        argv += ["--wrap", "exec sleep 86400"]
+        jobs = [run(argv, env=region.environment(place)).strip() for _ in place.nodes]
+        wait_for(lambda: "idle" not in region.node_states(place).values(), f"no node of {region_name} is idle")
         return jobs
 
-    def _node_states(self, place: Place) -> set[str]:
-        return set(run(["sinfo", "-h", "-N", "-p", PARTITION, "-o", "%T"], env=environment(place)).split())
+    def address(self, region_name: str, node: str) -> str:
+        """Where the jobs of a node listen; it can be reached from this machine. Raises ``LabError``."""
+        place = self.config.place(region_name)
+        if node not in place.nodes:
+            raise LabError(f"{region_name} has no node {node!r}")
+        return place.address(place.nodes.index(node) + 1)
+
+    def nodes(self, region_name: str) -> dict[str, str]:
+        """State of every node by name, in Slurm's words: idle, allocated, down, drained..."""
+        return region.node_states(self.config.place(region_name))
+
+    def set_node_state(self, region_name: str, node: str, state: NodeState) -> None:
+        """Take a node away (``DOWN`` ends its jobs, ``DRAIN`` lets them end), or give it back (``RESUME``)."""
+        region.set_node_state(self.config.place(region_name), node, state)
 
 
-def up(config: LabConfig) -> Lab:
-    """Bring up what is not up; does nothing to what is. Raises ``LabError``."""
+def up(config: LabConfig, say: Say = lambda _: None) -> Lab:
+    """Bring up what is not up, and repair what is half up; leaves alone what is well. Raises ``LabError``."""
     refuse_what_cannot_be()
-    config.root.mkdir(parents=True, exist_ok=True)
-    make_runtimes(config)
-    public_key = _sky_home(config)
-    for place in config.places:
-        if not is_up(place):
-            if place.directory.exists():
-                take_down(place)
-            _require_free(place)
-            bring_up(config, place, public_key)
-    lab = Lab(config)
-    (config.root / "offers.csv").write_text(files.offers(config))
-    text = "".join(f"export {name}='{value}'\n" for name, value in lab.environment().items())
-    (config.root / "greenctl.env").write_text(text)
-    _start_api(config)
-    return lab
+    with _only_one(config):
+        _refuse_another(config)
+        _claim(config.root)
+        config.record.write_text(config.to_json())
+        with _timed("runtimes", say):
+            make_runtimes(config)
+        public_key = skypilot.make_home(config)
+        with _timed("regions", say):
+            _bring_up_regions(config, public_key)
+        lab = Lab(config)
+        (config.root / "offers.csv").write_text(files.offers(config))
+        text = "".join(f"export {name}='{value}'\n" for name, value in lab.environment().items())
+        (config.root / "greenctl.env").write_text(text)
+        with _timed("SkyPilot API server", say):
+            skypilot.start(config)
+        return lab
 
 
 def down(lab: Lab, *, keep_runtimes: bool = True) -> None:
-    """End everything; leaves nothing below the root but, if wanted, the runtimes, which take longest to make."""
+    """End everything, whatever is left of it, and remove it.
+
+    The runtimes stay below the root unless told otherwise: they take longest to make, and are links.
+    """
     config = lab.config
-    if api_is_up(config):
-        _sky(config, "api", "stop")
-    end(below(config.home))
-    for place in config.places:
-        take_down(place)
-    for name in SHARED_BELOW_ROOT:
-        target = config.root / name
-        shutil.rmtree(target, ignore_errors=True) if target.is_dir() else target.unlink(missing_ok=True)
-    if not keep_runtimes:
-        shutil.rmtree(config.root, ignore_errors=True)
+    with _only_one(config):
+        skypilot.stop(config)
+        for place in config.places:
+            region.take_down(place)
+        if not (config.root / MARK).exists():
+            return
+        shutil.rmtree(config.home, ignore_errors=True)
+        for name in ("offers.csv", "greenctl.env", config.record.name):
+            (config.root / name).unlink(missing_ok=True)
+        if not keep_runtimes:
+            for runtime in (node_runtime(config), engine_runtime(config)):
+                shutil.rmtree(runtime, ignore_errors=True)
+            (config.root / MARK).unlink()
+            with contextlib.suppress(OSError):  # somebody has put something there
+                config.root.rmdir()
+
+
+def recorded(root: Path) -> LabConfig | None:
+    """What was brought up below a folder and not taken down."""
+    record = LabConfig(root=root).record
+    return LabConfig.from_json(record.read_text()) if record.exists() else None
 
 
 def status(config: LabConfig) -> dict[str, bool]:
     """What is up, by name."""
-    regions = {place.region.name: is_up(place) for place in config.places}
-    return {**regions, "SkyPilot API server": api_is_up(config)}
+    regions = {place.region.name: region.is_up(place) for place in config.places}
+    return {**regions, "SkyPilot API server": skypilot.is_up(config)}
 
 
-def refuse_what_cannot_be() -> None:
+def still_using(config: LabConfig) -> list[str]:
+    """Command lines of greenctl processes that were told to use this lab and will miss it."""
+    home = str(config.home)
+    using = (p for p in others() if variable_of(p, "GREENCTL_SKYPILOT__HOME") == home)
+    lines = (" ".join(words_of(p)) for p in using)
+    return [line for line in lines if "orchestrator" in line or "greenctl" in line]
+
+
+def refuse_what_cannot_be(find: Callable[[str], str | None] = shutil.which) -> None:
     """Raises ``LabError`` where no lab can be made, with what to do."""
     if os.geteuid() != 0:
         raise LabError("the lab needs root: each region is a user, each node a namespace", "run it with sudo")
-    missing = sorted({package for command, package in COMMANDS.items() if shutil.which(command) is None})
+    missing = sorted({package for command, package in COMMANDS.items() if find(command) is None})
     if missing:
         raise LabError(f"missing: {', '.join(missing)}", f"apt-get install {' '.join(missing)}")
     try:
@@ -156,59 +190,51 @@ def refuse_what_cannot_be() -> None:
         raise LabError("this machine lets nobody make namespaces (CAP_SYS_ADMIN)", "use a virtual machine") from error
 
 
-def api_is_up(config: LabConfig) -> bool:
-    """Whether somebody listens on the lab's API port."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", config.api_port)) == 0
+def _bring_up_regions(config: LabConfig, public_key: str) -> None:
+    """All ports are looked at before anything is started."""
+    wanting = [place for place in config.places if not (region.is_up(place) or region.resume(place))]
+    for place in wanting:
+        if region.is_there(place):
+            region.take_down(place)
+    for place in wanting:
+        region.require_free(place)
+    for place in wanting:
+        region.bring_up(config, place, public_key)
 
 
-def sky_environment(config: LabConfig) -> dict[str, str]:
-    """What SkyPilot's own processes of this lab are started with."""
-    dropped = {"PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "PYTHONPATH"}
-    kept = {k: v for k, v in os.environ.items() if k not in dropped and not k.startswith("SKYPILOT_")}
-    return {
-        **kept,
-        "HOME": str(config.home),
-        "PATH": f"{ORCHESTRATOR.folder}/bin:{kept.get('PATH', '/usr/bin:/bin')}",
-        "SKYPILOT_API_SERVER_LOCAL_PORT": str(config.api_port),
-        "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
-    }
+def _refuse_another(config: LabConfig) -> None:
+    try:
+        there = recorded(config.root)
+    except LabError:
+        return  # cut while it was written; what is there is repaired
+    if there is not None and there != config:
+        raise LabError(f"another lab is up in {config.root}", "take it down first: make lab-down")
 
 
-def _sky_home(config: LabConfig) -> str:
-    """Make the home of the SkyPilot side; returns the public key that opens the login nodes."""
-    home = config.home
-    for folder in (".ssh", ".slurm", ".sky"):
-        (home / folder).mkdir(parents=True, exist_ok=True)
-    (home / ".ssh").chmod(0o700)
-    key = home / ".ssh/sky-slurm"
-    if not key.exists():
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
-    (home / ".slurm/config").write_text("".join(files.ssh_host(config, place) for place in config.places))
-    (home / ".sky/config.yaml").write_text(files.sky_config(config))
-    return key.with_suffix(".pub").read_text()
+def _claim(root: Path) -> None:
+    if root.exists() and any(root.iterdir()) and not (root / MARK).exists():
+        raise LabError(f"{root} holds something that is not a lab", "choose an empty folder: GREENCTL_LAB_ROOT=...")
+    root.mkdir(parents=True, exist_ok=True)
+    root.chmod(0o755)
+    (root / MARK).touch()
+    closed = [folder for folder in root.parents if not folder.stat().st_mode & 0o001]
+    if closed:
+        raise LabError(
+            f"the regions' users cannot pass {closed[0]}", f"choose another folder, or chmod a+x {closed[0]}"
+        )
 
 
-def _start_api(config: LabConfig) -> None:
-    if not api_is_up(config):
-        _sky(config, "api", "start")
+@contextlib.contextmanager
+def _only_one(config: LabConfig) -> Iterator[None]:
+    """One change at a time to the lab of a number, wherever it is kept; a second one waits."""
+    path = Path(f"/run/greenctl-lab-{config.number}.lock")
+    with path.open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _sky(config: LabConfig, *words: str) -> None:
-    argv: Sequence[str | Path] = [ORCHESTRATOR.folder / "bin/sky", *words]
-    environ: Mapping[str, str] = sky_environment(config)
-    run(argv, env=environ, seconds=API_START_SECONDS)
-
-
-def _require_free(place: Place) -> None:
-    wanted = {place.controller_port: "0.0.0.0", place.ssh_port: "127.0.0.1"}  # noqa: S104 - asked, not opened
-    for port, address in wanted.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError as error:
-                raise LabError(
-                    f"port {port} for {place.region.name} is taken", "another lab of this number? use --number"
-                ) from error
+@contextlib.contextmanager
+def _timed(what: str, say: Say) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    say(f"{what}: {time.monotonic() - started:.1f} s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,8 @@ from infra.lab.config import LabError
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
+"""Things take a second or two; ten times that on a machine that is busy with engines."""
 POLL_SECONDS = 0.1
 
 
@@ -44,14 +44,41 @@ def wait_for(holds: Callable[[], bool], what: str, seconds: float = PATIENCE_SEC
         time.sleep(POLL_SECONDS)
 
 
+def others() -> list[psutil.Process]:
+    """Every process but this one and those that it descends from: a shell in which somebody works on the lab."""
+    ours = psutil.Process()
+    spared = {ours.pid, *(parent.pid for parent in ours.parents())}
+    return [process for process in psutil.process_iter() if process.pid not in spared]
+
+
 def of_user(user: str) -> list[psutil.Process]:
     """Everything that runs as a user."""
-    return [p for p in psutil.process_iter() if _try(p.username) == user]
+    return [p for p in others() if _try(p.username) == user]
 
 
-def below(directory: Path) -> list[psutil.Process]:
-    """Everything whose command line names something below a directory, or whose ``HOME`` is there; not ourselves."""
-    return [p for p in psutil.process_iter() if p.pid != os.getpid() and _belongs(p, directory)]
+def name_of(process: psutil.Process) -> str:
+    """Its short name; empty when it is gone."""
+    return _try(process.name) or ""
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command line; empty when it is gone. A process may have written a title over it."""
+    return _try(process.cmdline) or []
+
+
+def variable_of(process: psutil.Process, name: str) -> str:
+    """A variable that it was started with; empty when it has none, is gone, or wrote its title over them."""
+    return (_try(process.environ) or {}).get(name, "")
+
+
+def has_open(process: psutil.Process, directory: Path) -> bool:
+    """Whether it has a file below a directory open."""
+    return any(Path(file.path).is_relative_to(directory) for file in _try(process.open_files) or [])
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all that descends from it."""
+    return [process, *(_try(lambda: process.children(recursive=True)) or [])]
 
 
 def end(processes: Iterable[psutil.Process], *, grace_seconds: float = 5.0) -> None:
@@ -65,18 +92,14 @@ def end(processes: Iterable[psutil.Process], *, grace_seconds: float = 5.0) -> N
     psutil.wait_procs(left, timeout=grace_seconds)
 
 
-def _belongs(process: psutil.Process, directory: Path) -> bool:
-    home = (_try(process.environ) or {}).get("HOME", "")
-    words = _try(process.cmdline) or []
-    return _is_below(home, directory) or any(str(directory) in word for word in words)
-
-
-def _is_below(path: str, directory: Path) -> bool:
-    return bool(path) and Path(path).is_relative_to(directory)
+def is_listening(address: str, port: int) -> bool:
+    """Whether somebody accepts connections there, whichever address they are bound to. Needs root to see all."""
+    bound_to = (c.laddr for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+    return any(a and a.port == port and a.ip in {address, "0.0.0.0", "::"} for a in bound_to)  # noqa: S104 - asked
 
 
 def _try(ask: Callable[[], T]) -> T | None:
     try:
         return ask()
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None

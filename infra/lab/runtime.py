@@ -29,13 +29,13 @@ def make_runtimes(lab: LabConfig) -> None:
     """Make both, unless they are what the environments are now."""
     _check_versions()
     skeleton(ORCHESTRATOR, node_runtime(lab))
-    if skeleton(ENGINE, engine_runtime(lab)):
-        start = engine_runtime(lab) / "start.py"
-        shutil.copyfile(FAST_START, start)
-        launcher = engine(lab)
-        launcher.write_text(LAUNCHER.format(python=engine_runtime(lab) / "bin/python", start=str(start)))
-        for path, mode in ((start, 0o644), (launcher, 0o755)):
-            path.chmod(mode)
+    skeleton(ENGINE, engine_runtime(lab))
+    start = engine_runtime(lab) / "start.py"
+    shutil.copyfile(FAST_START, start)
+    launcher = engine(lab)
+    launcher.write_text(LAUNCHER.format(python=engine_runtime(lab) / "bin/python", start=str(start)))
+    for path, mode in ((start, 0o644), (launcher, 0o755)):
+        path.chmod(mode)
 
 
 def node_runtime(lab: LabConfig) -> Path:
@@ -58,13 +58,17 @@ def uv_binary() -> Path:
     return ORCHESTRATOR.folder / "bin/uv"
 
 
-def skeleton(environment: Environment, target: Path) -> bool:
-    """Make a readable twin of an environment; returns whether there was anything to do."""
+def skeleton(environment: Environment, target: Path) -> None:
+    """Make a readable twin of an environment, unless there is one. Raises ``LabError`` without the environment.
+
+    Links share their mode with what they link to, so the packages in the environment become readable, too; who may
+    reach them there is up to the folders above.
+    """
     if not environment.stamp.exists():
         raise LabError(f"{environment.folder.name} is not there", f"run `{environment.remake}`")
     stamp = target / environment.stamp.name
     if stamp.exists() and stamp.read_bytes() == environment.stamp.read_bytes():
-        return False
+        return
     shutil.rmtree(target, ignore_errors=True)
     run([SYSTEM_PYTHON, "-m", "venv", "--without-pip", target])
     ours = _site_packages(environment.folder)
@@ -72,8 +76,7 @@ def skeleton(environment: Environment, target: Path) -> bool:
     shutil.rmtree(theirs)
     shutil.copytree(ours, theirs, symlinks=True, copy_function=_link_or_copy)
     _open_to_all(target)
-    shutil.copyfile(environment.stamp, stamp)
-    return True
+    shutil.copyfile(environment.stamp, stamp)  # last: a twin that has it is whole
 
 
 def _check_versions() -> None:
