@@ -115,7 +115,7 @@ class SkyPilotSettings(_Section):
     catalogs: Path | None = None
     engine: Path | None = None
     regions: dict[str, RegionSettings] = {}
-    refresh_seconds: float = Field(default=15.0, gt=0, le=300)
+    refresh_seconds: float = Field(default=30.0, gt=0, le=300)
 
 
 class PriceSettings(_Section):

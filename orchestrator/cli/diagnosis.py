@@ -15,16 +15,17 @@ from orchestrator.cli.render.checks import Check, Outcome
 from orchestrator.cli.render.headline import grid_time
 from orchestrator.cli.render.numbers import age, instant, number
 from orchestrator.cli.session import Session
+from orchestrator.control.orphan_survey import ENDED, orphan_survey
 from orchestrator.domain.carbon import Basis, CarbonIntensity
+from orchestrator.domain.orphans import SuspectKind
 from orchestrator.domain.records import ServiceState
-from orchestrator.domain.replica import ReplicaState
 from orchestrator.errors import GreenctlError
+from orchestrator.planner.reaping import RESTORED
 
 MAX_SIGNAL_AGE: Final = timedelta(minutes=90)
 """The default of ``carbon.max_age``: older numbers hold voluntary moves."""
 
 MIB: Final = 1024 * 1024
-RUNNING: Final = frozenset({ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING})
 SUPPORTED: Final = {"linux": "Linux", "darwin": "macOS"}
 
 
@@ -169,20 +170,30 @@ def _recording(session: Session) -> Iterator[Check]:
 
 def _replicas(session: Session) -> Iterator[Check]:
     """Set what the providers have beside what is recorded: the worst bug class is a paid instance that nobody owns."""
-    store = session.runtime.store
-    recorded = store.replicas()
-    known = {r.name for r in recorded}
-    for provider, provisioner in session.runtime.provisioners.items():
-        found = session.run(provisioner.inventory(store.deployment_uid()))
-        there = {instance.name for instance in found}
-        expected = {r.name for r in recorded if r.state in RUNNING and r.region.partition("/")[0] == provider}
-        orphans, missing = sorted(there - known), sorted(expected - there)
-        name = f"replicas {provider}"
-        if orphans:
-            hint = "A running controller ends them; if they stay, end them at the provider."
-            yield Check(name, Outcome.FAILED, f"without a record: {', '.join(orphans)}", hint)
+    running = session.outside.controller().info(session.settings) is not None
+    survey = session.run(orphan_survey(session.runtime, controller_runs=running))
+    if survey.restored_epoch is not None:
+        words = f"an instance of turn {survey.restored_epoch} is in no record: {RESTORED}"
+        yield Check("restored", Outcome.FAILED, words, _ORPHAN_HINT)
+    for source in survey.sources:
+        name = f"replicas {source.name}"
+        if not source.complete:
+            yield Check(name, Outcome.FAILED, source.trouble, "Nothing is concluded; it is read again.")
+            continue
+        here = [o for o in survey.orphans if o.source == source.name]
+        unowned = [o.name for o in here if o.kind == SuspectKind.STRANGER.value]
+        outlived = [o.name for o in here if o.kind == ENDED]
+        missing = [o.name for o in here if o.kind == SuspectKind.ABSENT.value]
+        if unowned:
+            yield Check(name, Outcome.FAILED, f"without a record: {', '.join(unowned)}", _ORPHAN_HINT)
+        if outlived:
+            words = f"had ended, and still there: {', '.join(outlived)}"
+            yield Check(name, Outcome.WARNING, words, "A running controller ends them again.")
         if missing:
             words = f"recorded, but not there: {', '.join(missing)}"
-            yield Check(name, Outcome.WARNING, words, "A running controller replaces them.")
-        if not orphans and not missing:
-            yield Check(name, Outcome.OK, f"{len(found)} there, all recorded")
+            yield Check(name, Outcome.WARNING, words, "A running controller asks about each and replaces it.")
+        if not here:
+            yield Check(name, Outcome.OK, f"{source.shown} there, all recorded")
+
+
+_ORPHAN_HINT: Final = "greenctl doctor --orphans"

@@ -15,7 +15,7 @@ from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.workload import workload_digest
-from orchestrator.planner.capacity import MEMORY, Avoidance, avoided
+from orchestrator.planner.capacity import MEMORY, Avoidance, avoidance_of, avoided
 from orchestrator.planner.moves import REST_AFTER_FAILURE
 from orchestrator.planner.snapshot import (
     DEFAULT_COLD_START,
@@ -43,7 +43,7 @@ async def gather_candidates(
     candidates = []
     for offer in offers:
         view = views.get(offer.region.zone or "") or _unknown_zone(offer.region.zone or "?")
-        avoidance = avoid.get(offer.id)
+        avoidance = avoidance_of(offer.id, avoid)
         candidates.append(
             Candidate(
                 offer=offer,
@@ -74,9 +74,9 @@ async def gather_snapshot(
     record = records.service(spec.name)
     replicas = tuple(records.replicas(spec.name, ended=True, ended_since=now - history(rate)))
     digest = workload_digest(spec)
-    # Failures of another workload say nothing about this one's chances.
-    same_workload = [r for r in replicas if r.workload_digest == digest]
-    candidates = await gather_candidates(spec, runtime, grid, avoided(same_workload, now, rate), now)
+    # Everybody's failures: a region that is full is full for all.
+    everybody = records.replicas(ended=True, ended_since=now - MEMORY * rate)
+    candidates = await gather_candidates(spec, runtime, grid, avoided(everybody, now, rate, digest), now)
     return Snapshot(
         spec=spec,
         spec_digest=spec_digest,

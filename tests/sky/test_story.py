@@ -90,7 +90,7 @@ def test_a_service_lives_on_two_regions(lab: Lab, made: Deployment, model: Path)
 
 
 async def _live(lab: Lab, made: Deployment, model: Path) -> Tally:
-    stream = Stream(made.url, made.key, "tiny", clients=2, max_tokens=32, pause_seconds=0.5)
+    stream = Stream(made.url, made.key, "tiny", clients=2, max_tokens=32, pause_seconds=2.0)
     with ThreadPoolExecutor(1) as life:
         async with stream:
             await asyncio.get_running_loop().run_in_executor(life, _what_happens, lab, made, model)

@@ -10,12 +10,14 @@ from rich.text import Text
 
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import MaybeServiceName
+from orchestrator.cli.render import orphans
 from orchestrator.cli.render import status as page
 from orchestrator.cli.render.headline import grid_time
 from orchestrator.cli.render.text import Escaped, line
 from orchestrator.cli.session import Session
 from orchestrator.control.usecases import service_status
 from orchestrator.control.views import ServiceStatus
+from orchestrator.domain.orphans import SuspectKind
 from orchestrator.domain.records import ServiceState
 from orchestrator.errors import UsageError
 
@@ -48,7 +50,8 @@ def status(
         _watch(session, service, detailed=replicas or service is not None)
         return
     found = session.run(service_status(session.runtime, service))
-    session.emit(services=found)
+    strangers = [s for s in session.runtime.store.suspects() if s.kind is SuspectKind.STRANGER]
+    session.emit(services=found, suspects=strangers, restored=session.runtime.store.restored())
     session.show(_page(session, found, detailed=replicas or service is not None))
 
 
@@ -62,6 +65,9 @@ def _page(session: Session, found: Sequence[ServiceStatus], *, detailed: bool) -
     if detailed:
         for one in found:
             parts += [Text(""), page.replicas(one, width=width, rate=rate)]
+    suspects = orphans.suspects_line(session.runtime.store.suspects(), session.runtime.store.restored())
+    if suspects is not None:
+        parts.append(suspects)
     return Group(*parts)
 
 

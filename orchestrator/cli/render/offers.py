@@ -19,6 +19,9 @@ from orchestrator.domain.price import Market
 INDENT: Final = 2
 MARKET_WORDS: Final = {Market.SPOT: "spot", Market.ON_DEMAND: "on-demand"}
 
+MOST_ROWS_NAMED = 3
+"""More rows of one price list are counted, not named; --json has them all."""
+
 
 def offers_table(
     offers: Sequence[Assessment], marks: Marks, *, width: int, limit: int = 0, exactly: bool = False
@@ -95,5 +98,14 @@ def _count_words(assessments: Sequence[Assessment], shown: int) -> str:
 
 
 def price_sources(assessments: Sequence[Assessment]) -> str:
-    """Name who the prices come from; empty without any."""
-    return "; ".join(sorted({a.price_source for a in assessments if a.price_source}))
+    """Name who the prices come from, each list once where it has many rows; empty without any."""
+    rows: dict[str, set[str]] = {}
+    for source in {a.price_source for a in assessments if a.price_source}:
+        rows.setdefault(source.partition(": ")[0], set()).add(source)
+    return "; ".join(sorted(_in_short(name, sources) for name, sources in rows.items()))
+
+
+def _in_short(list_name: str, sources: set[str]) -> str:
+    if len(sources) <= MOST_ROWS_NAMED:
+        return "; ".join(sorted(sources))
+    return f"{list_name}, {len(sources)} rows"

@@ -7,6 +7,9 @@ from orchestrator.control.ports import Ability
 WITH_SPOT = frozenset({"aws", "azure", "gcp", "mithril", "nebius", "oci", "primeintellect", "runpod", "vast", "verda"})
 WITH_STOP = frozenset({"aws", "azure", "do", "gcp", "nebius", "paperspace", "vast", "vsphere"})
 WITHOUT_PRICES = frozenset({"slurm", "kubernetes", "ssh"})
+WITHOUT_PORTS = frozenset({"slurm"})
+"""Machines that are reached on their own address: nobody opens a port for us."""
+
 GROUND_TRUTH = frozenset({"slurm"})
 """Clouds whose own listing we can read past SkyPilot; for the others a sweep has SkyPilot's word alone."""
 

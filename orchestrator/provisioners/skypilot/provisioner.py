@@ -35,11 +35,10 @@ from orchestrator.errors import (
     UnsupportedByProvider,
 )
 from orchestrator.provisioners.last_words import last_words
-from orchestrator.provisioners.skypilot.clouds import abilities_of
+from orchestrator.provisioners.skypilot.clouds import WITHOUT_PORTS, abilities_of
 from orchestrator.provisioners.skypilot.files import Folder, Folders, Record
 from orchestrator.provisioners.skypilot.meaning import meaning_of
 from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, SkyApi, SkyFailure
-from orchestrator.provisioners.skypilot.slurm import PROVIDER as SLURM
 from orchestrator.provisioners.skypilot.slurm import Allocation, GroundTruth
 from orchestrator.provisioners.skypilot.task import NodeOptions, SkyTask, build_task
 from orchestrator.provisioners.skypilot.view import ENDED_JOBS, SETTLED_JOB_EVERY_SECONDS, Picture, View
@@ -64,7 +63,7 @@ class SkyPilotProvisioner:
         *,
         engine: Path | None = None,
         ground: GroundTruth | None = None,
-        refresh_seconds: float = 15.0,
+        refresh_seconds: float = 30.0,
         job_every_seconds: float = SETTLED_JOB_EVERY_SECONDS,
         secrets: Mapping[str, str] | None = None,
         now: Callable[[], float] = time.monotonic,
@@ -174,8 +173,8 @@ class SkyPilotProvisioner:
     # ── launching ──
 
     def _node(self, offer: Offer) -> NodeOptions:
-        on_slurm = offer.region.provider == SLURM
-        return NodeOptions(engine=self._engine if on_slurm else None, opens_ports=not on_slurm)
+        bare = offer.region.provider in WITHOUT_PORTS
+        return NodeOptions(engine=self._engine if bare else None, opens_ports=not bare)
 
     async def _post(self, request: LaunchRequest) -> str:
         """Return the id of the request that was posted now, empty if there was no need."""

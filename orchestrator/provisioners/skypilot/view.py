@@ -34,7 +34,7 @@ ENDED_JOBS = frozenset({"FAILED", "FAILED_SETUP", "FAILED_DRIVER", "SUCCEEDED", 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What there was. ``asked_at``: monotonic seconds, before the providers were asked; ``taken_at``: when it was whole."""
+    """What there was, in monotonic seconds. ``asked_at``: before the providers were asked; ``taken_at``: complete."""
 
     asked_at: float
     clusters: Mapping[str, Cluster]
@@ -120,9 +120,8 @@ class View:
         if self._now() - self._clusters_asked > self._refresh_seconds:
             return True
         before = {name: call.state for name, call in last.launches.items()}
-        return any(
-            call.state is not CallState.OPEN and before.get(name) is not call.state for name, call in launches.items()
-        )
+        ended = {name: call.state for name, call in launches.items() if call.state is not CallState.OPEN}
+        return any(before.get(name) is not state for name, state in ended.items())
 
     def _job_is_due(self, name: str, state: str) -> bool:
         if state in ENDED_JOBS:

@@ -1,12 +1,14 @@
 """What failed lately is not tried again at once; what works again is trusted again."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.time import HOUR, Instant
-from orchestrator.planner.capacity import LONGEST_PAUSE, MEMORY, avoided
+from orchestrator.planner.capacity import LONGEST_PAUSE, MEMORY, avoidance_of, avoided
 from tests.builders import MINUTE, NOON, candidate, replica
 
 SE = candidate("aws/se", 30.0)
@@ -118,3 +120,42 @@ class TestReason:
         """Two failures of the same instant: the same one is named every time."""
         twins = [failure(timedelta(0), f"no_capacity: {n}", name=f"gc-{n}") for n in range(2)]
         assert avoided(twins, NOON, 1.0) == avoided(twins[::-1], NOON, 1.0)
+
+
+class TestWhatAFailureTeaches:
+    @pytest.mark.parametrize(
+        ("reason", "minutes"),
+        [
+            ("no_capacity: sold out", 2),
+            ("quota_exceeded: 0 of 8 vCPUs", 30),
+            ("unsupported_by_provider: no such machine", 6 * 60),
+            ("price_moved: 3 USD now", None),
+            ("provider_unavailable: nobody answered", None),
+            ("engine_died: boom", 2),
+        ],
+    )
+    def test_each_kind_has_its_own_pause(self, reason: str, minutes: int | None) -> None:
+        """A quota takes longer than a stock-out, and a price that moved is no reason to stay away."""
+        expected = None if minutes is None else minutes * MINUTE
+        assert pause([failure(timedelta(0), reason)]) == expected
+
+    def test_missing_credentials_speak_for_the_whole_provider(self) -> None:
+        """No region of a cloud that does not let us in is tried."""
+        known = avoided([failure(timedelta(0), "credentials_missing: no keys")], NOON, 1.0)
+        assert set(known) == {"aws/*"}
+        assert avoidance_of(PL.offer.id, known) == known["aws/*"]
+        assert avoidance_of("gcp/fi:1xL4:on_demand", known) is None
+
+    def test_a_stock_out_counts_for_every_service(self) -> None:
+        """A region that is full is full for all; an engine that died died of itself."""
+        sold_out, died = failure(timedelta(0)), failure(timedelta(0), "engine_died: boom")
+        assert OFFER in avoided([sold_out], NOON, 1.0, "another workload")
+        assert avoided([died], NOON, 1.0, "another workload") == {}
+        assert OFFER in avoided([died], NOON, 1.0, died.workload_digest)
+
+    def test_a_preemption_is_remembered_and_fades(self) -> None:
+        """A spot replica that was taken away after it had served: the next one tries elsewhere for five minutes."""
+        taken = replace(replica(SE, 0, ReplicaState.LOST, up_for=timedelta(0), name="gc-taken"), market=Market.SPOT)
+        assert pause([taken]) == 5 * MINUTE
+        assert pause([replace(taken, state_since=NOON - 5 * MINUTE)]) is None
+        assert pause([replace(taken, market=Market.ON_DEMAND)]) is None

@@ -1,0 +1,125 @@
+"""SkyPilot's own catalogues: what is read, what is joined, what is not believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.places import Region
+from orchestrator.domain.service import Accelerators, ResourceRequest
+from orchestrator.domain.time import parse_instant
+from orchestrator.errors import PriceUnavailable
+from orchestrator.prices.catalogue import CompositeOffers, SkyPilotOffers
+from orchestrator.prices.fake import FakeOffers
+from orchestrator.prices.shapes import ShapeCatalogue
+from tests.builders import candidate
+
+NOW = parse_instant("2031-03-01T12:00Z")
+AWS = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Price,SpotPrice,Region,AvailabilityZone\n"
+GCP = "InstanceType,vCPUs,MemoryGiB,AcceleratorName,AcceleratorCount,GpuInfo,Region,AvailabilityZone,Price,SpotPrice\n"
+LAMBDA = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice\n"
+
+
+def wanted(name: str, count: int = 1) -> ResourceRequest:
+    """Ask for one kind of accelerator."""
+    return ResourceRequest(accelerators=(Accelerators(name, count),))
+
+
+def source(folder: Path, **catalogues: str) -> SkyPilotOffers:
+    """Write catalogues and read them, with the regions aws/one and gcp/one known."""
+    for cloud, text in catalogues.items():
+        (folder / "v8" / cloud).mkdir(parents=True)
+        (folder / "v8" / cloud / "vms.csv").write_text(text, encoding="utf-8")
+    known = {i: Region(i, "DE", 1.1, "test") for i in ("aws/one", "gcp/one")}
+    return SkyPilotOffers(folder, list(catalogues), known, ShapeCatalogue.packaged())
+
+
+async def test_the_cheapest_zone_of_each_market_is_offered(tmp_path: Path) -> None:
+    """With the machine type that has the price, and the catalogue with its day as the source."""
+    rows = "g6.xlarge,L4,1.0,4.0,16.0,,0.80,0.30,one,one-az1\ng6.xlarge,L4,1.0,4.0,16.0,,0.80,0.25,one,one-az2\n"
+    on_demand, spot = await source(tmp_path, aws=AWS + rows).offers(wanted("L4"), NOW)
+
+    assert (on_demand.id, on_demand.instance_type) == ("aws/one:1xL4:on_demand", "g6.xlarge")
+    assert on_demand.price is not None
+    assert spot.price is not None
+    assert (on_demand.price.usd_per_hour, spot.price.usd_per_hour) == (0.80, 0.25)
+    assert spot.price.source.startswith("SkyPilot aws/vms.csv of 20")
+    assert spot.price.source.endswith("g6.xlarge in one-az2")
+
+
+async def test_on_google_cloud_machine_and_accelerator_add_up(tmp_path: Path) -> None:
+    """SkyPilot lists them apart; an accelerator whose machine is not sold in the zone is not offered."""
+    rows = "g2-standard-4,4,16,,,,one,one-a,0.20,0.05\n,,,L4,1,,one,one-a,0.60,0.25\n,,,L4,1,,one,one-b,0.10,0.02\n"
+    on_demand, spot = await source(tmp_path, gcp=GCP + rows).offers(wanted("L4"), NOW)
+
+    assert on_demand.price is not None
+    assert spot.price is not None
+    assert on_demand.price.usd_per_hour == pytest.approx(0.80)
+    assert spot.price.usd_per_hour == pytest.approx(0.30)
+    assert (on_demand.instance_type, on_demand.shape.vcpus) == ("g2-standard-4", 4.0)
+
+
+async def test_a_price_that_nobody_charges_does_not_win(tmp_path: Path) -> None:
+    """The catalogue of May 2026 has 2.95 USD for a machine whose list price is 5.07: unknown, and said so."""
+    rows = "a2-ultragpu-1g,12,170,,,,one,one-a,1.10,0.55\n,,,A100-80GB,1,,one,one-a,1.8462,1.2\n"
+    offers = source(tmp_path, gcp=GCP + rows)
+    on_demand, spot = await offers.offers(wanted("A100-80GB"), NOW)
+
+    assert on_demand.price is None
+    assert spot.price is not None
+    (complaint,) = offers.rejected()
+    assert complaint.reason == "on-demand 2.9462 USD/h is 2.95 per A100-80GB, below 4: not a list price"
+
+
+async def test_a_placeholder_is_rejected(tmp_path: Path) -> None:
+    """TPUs at 700 USD an hour are a mistake of the catalogue."""
+    offers = source(tmp_path, gcp=GCP + ",,,tpu-v6e-1,1,,one,one-a,700,350\n")
+
+    assert await offers.offers(wanted("tpu-v6e-1"), NOW) == []
+    assert [r.reason for r in offers.rejected()] == ["on_demand 700 USD/h is 700 per accelerator, outside 0.02..40"]
+
+
+async def test_a_region_that_nobody_knows_is_shown_with_what_is_unknown(tmp_path: Path) -> None:
+    """So that a plan can say why it is not used."""
+    rows = "gpu_1x_h100,H100,1.0,26,200,2.49,mars-1,,\n"
+    (on_demand, spot) = await source(tmp_path, **{"lambda": LAMBDA + rows}).offers(wanted("H100"), NOW)
+
+    assert (on_demand.region.id, on_demand.region.zone, on_demand.region.pue) == ("lambda/mars-1", None, None)
+    assert spot.price is None
+
+
+async def test_one_broken_catalogue_hides_no_other(tmp_path: Path) -> None:
+    """It is told of, with its line; without any that can be read there is nothing to plan with."""
+    good = "g6.xlarge,L4,1.0,4.0,16.0,,0.80,0.30,one,one-az1\n"
+    offers = source(tmp_path, aws=AWS + good, gcp="what,is,this\n1,2,3\n")
+
+    assert len(await offers.offers(wanted("L4"), NOW)) == 2
+    assert any("no column" in r.reason for r in offers.rejected())
+    with pytest.raises(PriceUnavailable, match="no catalogue of aws"):
+        await SkyPilotOffers(tmp_path / "nowhere", ["aws"], {}, ShapeCatalogue.packaged()).offers(wanted("L4"), NOW)
+
+
+async def test_the_newest_version_is_read(tmp_path: Path) -> None:
+    """SkyPilot keeps the catalogues of its older versions."""
+    offers = source(tmp_path, aws=AWS + "g6.xlarge,L4,1.0,4.0,16.0,,0.80,0.30,one,one-az1\n")
+    (tmp_path / "v7" / "aws").mkdir(parents=True)
+    (tmp_path / "v7" / "aws" / "vms.csv").write_text(AWS, encoding="utf-8")
+
+    assert len(await offers.offers(wanted("L4"), NOW)) == 2
+
+
+async def test_several_sources_are_one() -> None:
+    """The earlier one counts where two sell the same; one that cannot be read does not stop the other."""
+    mine = FakeOffers([candidate("aws/one", 30.0).offer])
+    other = FakeOffers([candidate("aws/two", 30.0).offer, candidate("aws/one", 30.0, usd=9.0).offer])
+    both = CompositeOffers([mine, other])
+    found = {o.id: o for o in await both.offers(wanted("L4"), NOW)}
+
+    assert set(found) == {"aws/one:1xL4:on_demand", "aws/two:1xL4:on_demand"}
+    assert found["aws/one:1xL4:on_demand"].price == candidate("aws/one", 30.0).offer.price
+    mine.fail("gone")
+    assert len(await both.offers(wanted("L4"), NOW)) == 2
+    other.fail("gone, too")
+    with pytest.raises(PriceUnavailable):
+        await both.offers(wanted("L4"), NOW)

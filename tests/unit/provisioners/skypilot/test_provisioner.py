@@ -1,0 +1,230 @@
+"""The SkyPilot provisioner under a SkyPilot that behaves as badly as the real one can."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.control.ports import Instance, LaunchRequest, Phase
+from orchestrator.domain.hardware import Shape
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import Engine, ModelSpec
+from orchestrator.errors import (
+    CredentialsMissing,
+    EngineMissing,
+    ProviderError,
+    ProviderUnavailable,
+    UnsupportedByProvider,
+)
+from orchestrator.provisioners.skypilot.fake import FakeSky
+from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
+from orchestrator.provisioners.skypilot.sky_api import SkyFailure
+from orchestrator.provisioners.skypilot.slurm import Allocation
+from tests.builders import offer
+
+UID = "0123456789abcdef"
+NAME = "gc-01234567-chat-aaaaaaaaaa"
+GRACE = timedelta(seconds=0)
+
+
+@dataclass
+class Ground:
+    """A Slurm queue in memory."""
+
+    jobs: list[Allocation] = field(default_factory=list)
+    failure: ProviderError | None = None
+
+    async def allocations(self, prefix: str) -> list[Allocation]:
+        if self.failure is not None:
+            raise self.failure
+        return [job for job in self.jobs if job.cluster.startswith(prefix)]
+
+    async def end(self, allocation: Allocation) -> None:
+        self.jobs.remove(allocation)
+
+
+@dataclass
+class World:
+    """A provisioner with all that it talks to. ``again`` makes another one on the same files, as after a crash."""
+
+    folder: Path
+    moment: list[float] = field(default_factory=lambda: [0.0])
+    ground: Ground = field(default_factory=Ground)
+
+    def __post_init__(self) -> None:
+        self.sky = FakeSky(lambda: self.moment[0])
+        self.provisioner = self.again()
+
+    def again(self) -> SkyPilotProvisioner:
+        self.provisioner = SkyPilotProvisioner(
+            self.folder,
+            self.sky,
+            {"slurm", "aws"},
+            ground=self.ground,
+            refresh_seconds=0.0,
+            job_every_seconds=0.0,
+            secrets={"HF_TOKEN": "hf_canary_value"},
+            now=lambda: self.moment[0],
+        )
+        return self.provisioner
+
+    def request(self, name: str = NAME, region: str = "slurm/eu", **changes: object) -> LaunchRequest:
+        values = {"model": ModelSpec("org/model"), "epoch": 3} | changes
+        return LaunchRequest(name, UID, "chat", "aaaaaaaaaa", offer(region), **values)  # type: ignore[arg-type]
+
+    async def until(self, phase: Phase, name: str = NAME, holds: Callable[[Instance], bool] = bool) -> Instance:
+        for _ in range(200):
+            seen = await self.provisioner.describe(name)
+            if seen.phase is phase and holds(seen):
+                return seen
+            self.moment[0] += 0.5
+            await asyncio.sleep(0)
+        raise AssertionError(f"still {seen}")
+
+
+def private_text(path: str) -> str:
+    """Read a file that nobody else may read."""
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    return Path(path).read_text(encoding="utf-8").strip()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A world of its own for each test."""
+    return World(tmp_path)
+
+
+async def test_a_controller_that_died_after_posting_does_not_post_again(world: World) -> None:
+    """SkyPilot remembers the request of that cluster name: one launch, one job, however often it is asked."""
+    await world.provisioner.launch(world.request())
+    record = next(world.folder.glob("skypilot/*/instance.json"))
+    record.unlink()  # as if it had died before it wrote down the request
+    await world.again().launch(world.request())
+    await world.until(Phase.RUNNING)
+    await world.again().launch(world.request())
+
+    assert world.sky.jobs_submitted == {NAME: 1}
+
+
+async def test_why_a_launch_failed_is_told_until_it_is_ended(world: World) -> None:
+    """With the code that the planner learns from; and whatever it has left behind is ended, too."""
+    world.sky.leave_cluster_behind = True
+    await world.provisioner.launch(world.request())
+    world.sky.fail_launch(NAME, SkyFailure("ResourcesUnavailableError", "no", ("VcpuLimitExceeded",)))
+    failed = await world.until(Phase.FAILED)
+    assert failed.error_code == "quota_exceeded"
+    assert (await world.again().describe(NAME)).phase is Phase.FAILED
+    assert world.sky.existing() == {NAME}
+
+    await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+    assert world.sky.existing() == frozenset()
+
+
+async def test_an_end_during_the_launch_cancels_it_and_leaves_nothing(world: World) -> None:
+    """The request is cancelled first, and the cluster that it had made by then is taken down all the same."""
+    world.sky.launch_seconds = 1000.0
+    await world.provisioner.launch(world.request())
+    await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+
+    methods = [method for method, _ in world.sky.calls]
+    assert methods.index("cancel") < methods.index("down")
+    assert world.sky.existing() == frozenset()
+
+
+async def test_a_preempted_replica_is_gone(world: World) -> None:
+    """What SkyPilot lists no longer after it has asked the provider does not exist."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    world.sky.vanish(NAME)
+    assert (await world.until(Phase.GONE)).endpoint is None
+
+
+async def test_nothing_is_concluded_from_silence(world: World) -> None:
+    """While SkyPilot cannot be asked, old news are old news, and then there are none."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    for _ in range(100):
+        world.sky.fail_next("launches", SkyFailure("ApiServerConnectionError", "refused"))
+    world.sky.vanish(NAME)
+    world.moment[0] += 120.0
+    with pytest.raises(ProviderUnavailable):
+        await world.provisioner.describe(NAME)
+    with pytest.raises(ProviderUnavailable):
+        await world.provisioner.inventory(UID)
+
+
+async def test_a_down_that_lies_is_repeated(world: World) -> None:
+    """Until SkyPilot lists it no longer, it is not gone."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    world.sky.lie_at_next_down()
+    await world.provisioner.terminate(NAME, GRACE)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (await world.provisioner.describe(NAME)).phase is Phase.STOPPING
+    with pytest.raises(ProviderError, match="still lists it"):
+        await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+    assert world.sky.existing() == frozenset()
+
+
+async def test_a_job_that_skypilot_forgot_is_found_and_ended(world: World) -> None:
+    """The cluster's own queue is the last word; an inventory without it is none."""
+    lost = Allocation(NAME, "slurm/eu", "17", "RUNNING")
+    world.ground.jobs.append(lost)
+    (found,) = await world.provisioner.inventory(UID)
+    assert (found.name, found.phase, found.region) == (NAME, Phase.RUNNING, "slurm/eu")
+
+    world.ground.failure = ProviderUnavailable("slurm/eu did not answer")
+    with pytest.raises(ProviderUnavailable):
+        await world.provisioner.inventory(UID)
+
+    world.ground.failure = None
+    await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+    assert world.ground.jobs == []
+
+
+async def test_keys_and_secrets_travel_as_private_files(world: World) -> None:
+    """Neither stands in the task, and both files are ours alone; a secret that is not there is missed by name."""
+    await world.provisioner.launch(world.request(secrets=("HF_TOKEN",)))
+    mounts = world.sky.mounts[NAME]
+    said = str(world.sky.tasks[NAME])
+    assert "hf_canary_value" not in said
+    assert private_text(mounts["~/.greenctl/key"]) not in said
+    assert "hf_canary_value" in private_text(mounts["~/.greenctl/secrets.json"])
+
+    with pytest.raises(CredentialsMissing, match="OTHER"):
+        await world.provisioner.launch(world.request(name=NAME + "b", secrets=("OTHER",)))
+
+
+async def test_the_preflight_names_what_is_missing(world: World, tmp_path: Path) -> None:
+    """Engine, model, spot and access are looked at before anything is bought."""
+    preflight = world.provisioner.preflight
+    with pytest.raises(UnsupportedByProvider):
+        await preflight(ModelSpec("x", Engine.BUILTIN))
+    with pytest.raises(EngineMissing, match="no model folder"):
+        await preflight(ModelSpec(str(tmp_path / "nowhere")))
+    with pytest.raises(UnsupportedByProvider, match="no spot"):
+        await preflight(ModelSpec("org/m"), [offer("slurm/eu", market=Market.SPOT)])
+    with pytest.raises(CredentialsMissing, match="azure"):
+        await preflight(ModelSpec("org/m"), [offer("azure/eastus")])
+    world.sky.fail_next("ensure_server", SkyFailure("ApiServerConnectionError", "refused"))
+    with pytest.raises(ProviderUnavailable):
+        await preflight(ModelSpec("org/m"), [offer("slurm/eu")])
+    assert world.sky.existing() == frozenset()
+
+
+async def test_hardware_that_no_template_knows_is_refused_by_name(world: World) -> None:
+    """Before anything is posted, with what would work."""
+    odd = offer("aws/one", on=Shape("1xAbacus", "Abacus", 1, 4, 16, None))
+    with pytest.raises(UnsupportedByProvider, match="Abacus"):
+        await world.provisioner.launch(LaunchRequest(NAME, UID, "chat", "aaaaaaaaaa", odd, ModelSpec("org/model")))
+    assert world.sky.existing() == frozenset()
