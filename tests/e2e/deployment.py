@@ -37,6 +37,7 @@ class Deployment:
     root: Path
     port: int = field(default_factory=free_port)
     extra: dict[str, str] = field(default_factory=dict)
+    patience_seconds: float = PATIENCE_SECONDS
 
     @property
     def state_dir(self) -> Path:
@@ -66,7 +67,7 @@ class Deployment:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_SECONDS,
+            timeout=self.patience_seconds,
             check=False,
         )
         if check:

@@ -17,7 +17,7 @@ START = datetime(2023, 6, 1, tzinfo=UTC)
 RATE = 60.0
 """An hour of grid time per minute."""
 
-PATIENCE_SECONDS = 420.0
+PATIENCE_SECONDS = 600.0
 """A start of vLLM took 60-85 s on two cores, and 240 s while four streams kept both of them busy."""
 
 
@@ -25,13 +25,15 @@ def install(lab: Lab, folder: Path, *, change_after: timedelta = timedelta(hours
     """Make an installation on the lab whose American grid turns dirty some hours (of its own time) after the start."""
     levels = {"SE": Level(40.0, 40.0), "US-MIDA-PJM": Level(42.0, 600.0)}
     record(folder, START, START + change_after, levels)
-    return make(
+    made = make(
         **lab.environment(),
         GREENCTL_SIGNALS__RECORDED=str(folder),
         GREENCTL_SIGNALS__PROFILE="false",
         GREENCTL_WORLD__START=format_instant(START),
         GREENCTL_WORLD__RATE=str(RATE),
     )
+    made.patience_seconds = PATIENCE_SECONDS
+    return made
 
 
 def serving(made: Deployment, service: str) -> list[Replica]:

@@ -9,9 +9,9 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from queue import Queue
 
 import httpx
 import pytest
@@ -46,12 +46,13 @@ resources: {{infra: slurm}}
 service: {{replicas: {replicas}, readiness_probe: {{path: /health, initial_delay_seconds: 420}}}}
 placement: {{allow: [slurm/*]{most}}}
 policy: {{set: {{max_extra_cost: unlimited}}}}
-migration: {{enabled: {moves}, min_dwell: 10m, canary: [50%, 100%], canary_hold: 2s, drain: 180s}}
+migration: {{enabled: {moves}, min_dwell: 10m, canary: [50%, 100%], canary_hold: 8s, drain: 180s}}
 gateway: {{retries: 3, resume_streams: false}}
 """
 
 
 LONG_TOKENS = 950
+LONG_STREAMS = 6
 
 
 def spec(model: Path, replicas: int, *, one_each: bool = False, moves: bool = False) -> str:
@@ -123,24 +124,45 @@ def _moves_by_itself(lab: Lab, made: Deployment) -> None:
 
 
 def _leaves_under_a_long_stream(lab: Lab, made: Deployment) -> None:
-    """A stream that is open on a replica when it starts to drain ends whole, and only then does the replica go."""
-    opened: Queue[str] = Queue()
-    with ThreadPoolExecutor(1) as client:
-        answer = client.submit(_long_answer, made, opened)
-        name = opened.get(timeout=60)
-        leaving = next(r for r in serving(made, "chat") if r.name == name)
-        made.run("migrate", "chat", "--replica", f"r{leaving.slot}", "--to", US, "--yes")
-        seconds, finished = answer.result()
-    assert finished, "the long stream was cut"
-    note(f"    the long stream took {seconds:.1f} s and ended whole")
-    left = next(r for r in made.records().replicas("chat", ended=True) if r.name == name)
-    assert left.state is ReplicaState.TERMINATED
-    assert not any(is_job_of(job, name) for job in jobs(made, lab))
+    """Streams that are open on a replica when it starts to drain end whole, and only then does the replica go."""
+    leaving = serving(made, "chat")[1]
+    made.run("migrate", "chat", "--replica", f"r{leaving.slot}", "--to", US, "--yes", "--detach")
+
+    def is_shifting() -> bool:
+        living = made.records().replicas("chat")
+        return any(r.replaces == leaving.name and r.weight_percent > 0 for r in living)
+
+    until(is_shifting, "the replacement has its first share of the traffic", PATIENCE_SECONDS)
+    with ThreadPoolExecutor(LONG_STREAMS) as clients:
+        answers = [clients.submit(_long_answer, made) for _ in range(LONG_STREAMS)]
+        ended = [answer.result() for answer in answers]
+    until(lambda: not made.records().operations("chat"), "the move is complete", PATIENCE_SECONDS)
     last_operation_is_done(made, "chat")
+    left = next(r for r in made.records().replicas("chat", ended=True) if r.name == leaving.name)
+    assert left.state is ReplicaState.TERMINATED
+    assert left.ended_at is not None
+    on_it = [a for a in ended if a.replica == leaving.name]
+    assert on_it, "no long stream was given to the replica that left"
+    assert all(a.is_whole for a in ended), "a long stream was cut"
+    assert not any(is_job_of(job, leaving.name) for job in jobs(made, lab))
+    drain = next(e for e in made.records().events("chat") if e.replica == leaving.name and "draining" in e.text)
+    gone = next(e for e in made.records().events("chat") if e.replica == leaving.name and "terminated" in e.text)
+    seconds = (gone.wall_at - drain.wall_at).total_seconds()
+    longest = max(a.seconds for a in on_it)
+    note(f"    {len(on_it)} of {len(ended)} long streams on it, up to {longest:.1f} s; drain to gone: {seconds:.1f} s")
 
 
-def _long_answer(made: Deployment, opened: Queue[str]) -> tuple[float, bool]:
-    """Stream the longest answer that the model can give; returns the seconds it took, and whether it was whole."""
+@dataclass(frozen=True, slots=True)
+class LongAnswer:
+    """Who gave it, how long it took, and whether it came to its end."""
+
+    replica: str
+    seconds: float
+    is_whole: bool
+
+
+def _long_answer(made: Deployment) -> LongAnswer:
+    """Stream the longest answer that the model can give."""
     body = {
         "model": "tiny",
         "messages": [{"role": "user", "content": "tell me everything"}],
@@ -152,9 +174,9 @@ def _long_answer(made: Deployment, opened: Queue[str]) -> tuple[float, bool]:
         started = time.monotonic()
         with client.stream("POST", f"{made.url}/v1/chat/completions", json=body) as response:
             response.raise_for_status()
-            opened.put(response.headers["x-greenctl-replica"])
-            lines = list(response.iter_lines())
-    return time.monotonic() - started, lines[-2:].count("data: [DONE]") == 1
+            replica = response.headers["x-greenctl-replica"]
+            lines = [line for line in response.iter_lines() if line]
+    return LongAnswer(replica, time.monotonic() - started, lines[-1] == "data: [DONE]")
 
 
 def _lands_elsewhere(lab: Lab, made: Deployment, model: Path) -> None:
