@@ -117,8 +117,8 @@ class Controller:
         """
         status = await gateway_status(self._runtime)
         sample = self._due(self._sampled_at, self._runtime.tuning.sample_every.total_seconds())
-        if self._due(self._swept_at, self._runtime.tuning.sweep_every.total_seconds()):
-            await self._sweeper.sweep()
+        if self._due(self._swept_at, self._runtime.tuning.sweep_every.total_seconds()) or self._sweeper.is_asked():
+            await self._sweeper.sweep(status)
             self._swept_at = self._runtime.clock.monotonic()
         there = {r.name: r.service for r in self._journal.replicas()}
         busy = {o.service for o in self._journal.operations()} | set(there.values())
@@ -179,7 +179,7 @@ class Controller:
         by_name = {r.name: r for r in replicas}
         try:
             for step in next_steps(view, self._runtime.clock.now()):
-                if step.kind is StepKind.ISSUE and sold is None:
+                if step.kind is StepKind.ISSUE and (sold is None or self._sweeper.held):
                     continue
                 replica = by_name[step.replica]
                 await self._applier.step(step, replica, service, (sold or {}).get(replica.offer_id))
@@ -191,6 +191,8 @@ class Controller:
     # ── operations and plans ─────────────────────────────────────────────────────────────────────────
 
     async def _operations_and_plan(self, service: ServiceRecord) -> None:
+        if self._sweeper.held:
+            return  # what this database wants is not what was wanted last
         operation = next(iter(self._journal.operations(service.name)), None)
         quiet = False
         try:
@@ -421,6 +423,8 @@ class Controller:
         """
         if status is None or not services <= self._routes.keys() | self._down(services):
             return
+        if self._sweeper.held and status.applied_version > 0:
+            return  # replicas that we do not know may serve by the table that it has
         routes = tuple(self._routes[n] for n in sorted(self._routes))
         lags = self._published is not None and status.applied_version < self._published.version
         if same_routes(self._published, routes) and not lags:

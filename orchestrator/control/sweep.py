@@ -1,49 +1,142 @@
-"""Sweep: whatever providers show with our mark is ours to look after, or ours to end.
+"""Sweep: whatever providers show with our mark is ours to look after, or somebody has to be told.
 
 A create can succeed long after it was given up, and a machine can outlive the answer that it is gone. What a record
-knows is opened again and ended by the same steps as everything else. What no record knows is told of and left alone:
-a database that was set back would call every living replica a stranger.
+knows is opened again and ended by the same steps as everything else. What no record knows is suspected, told of and
+left alone: only somebody's word, and the reaper's brakes, can end it. What is recorded and not shown is told of, too;
+asking about it by name decides.
+
+A listing that fails proves nothing, and neither does one that suddenly lacks most of what is there. Signs that this
+database was set back stop everything: see :attr:`Sweeper.held`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
 from orchestrator.control.apply import Applier
-from orchestrator.control.ports import Instance, Journal, Phase
+from orchestrator.control.inventory import Listing, read_source, sources
+from orchestrator.control.ports import Journal
+from orchestrator.control.reaper import Reaper
 from orchestrator.control.runtime import Runtime
+from orchestrator.domain.orphans import Suspect, SuspectKind
 from orchestrator.domain.records import EventKind
-from orchestrator.errors import ProviderError
+from orchestrator.domain.routing import GatewayStatus
+from orchestrator.planner.orphans import restored_epoch, suspects_of, to_tell
+from orchestrator.planner.reaping import RESTORED
+
+TELL_AFTER = 2
+"""A listing that fails or is not believed is told of when it is so this often in a row: most are fine the next time."""
 
 
 class Sweeper:
-    """Compares listings with records. Remembers which strangers it has told of."""
+    """Compares listings with records. What it must not forget is in the journal."""
 
     def __init__(self, runtime: Runtime, journal: Journal, applier: Applier) -> None:
         self._runtime = runtime
         self._journal = journal
         self._applier = applier
-        self._told: set[str] = set()
+        self._reaper = Reaper(runtime, journal, applier)
+        self._reopened: set[str] = set()
+        self._troubles: dict[str, int] = {}
+        self._held = journal.restored().holds
 
-    async def sweep(self) -> None:
-        """Look at every provider's listing once. One that fails proves nothing and is read again at the next sweep."""
-        uid = self._journal.deployment_uid()
-        for _, provisioner in sorted(self._runtime.provisioners.items()):
-            try:
-                shown = await provisioner.inventory(uid)
-            except ProviderError:
-                continue
-            watched = {r.name for r in self._journal.replicas()}
-            for instance in shown:
-                if instance.name not in watched and instance.phase is not Phase.GONE:
-                    self._unwatched(instance)
+    @property
+    def held(self) -> bool:
+        """Whether this database looks set back: nothing is launched, moved, routed anew or reaped meanwhile.
 
-    def _unwatched(self, instance: Instance) -> None:
-        # Reads the service's whole history, which is why it is asked last: listings hold such an instance rarely.
-        known = {r.name for r in self._journal.replicas(instance.service, ended=True)}
-        if instance.name in known:
-            self._journal.update_replica(instance.name, cleaned_up=False, now=self._runtime.clock.now())
-            text = f"{instance.name} had ended and is still there ({instance.phase.value}): it is ended again"
-            self._applier.event(EventKind.WARNING, text, instance.service, instance.name)
-        elif instance.name not in self._told:
-            self._told.add(instance.name)
-            text = f"{instance.name} carries our mark but is in no record: it is left alone, end it if nobody needs it"
-            self._applier.event(EventKind.WARNING, text, instance.service, instance.name)
+        It would replace replicas that serve elsewhere, take them out of the traffic, and call them strangers.
+        """
+        return self._held
+
+    def is_asked(self) -> bool:
+        """Whether somebody waits for a sweep."""
+        return self._reaper.is_asked()
+
+    async def sweep(self, status: GatewayStatus | None) -> None:
+        """Look at every source's listing once. ``status``: the gateway's counters, ``None`` without an answer."""
+        self._reaper.accept()
+        before = self._journal.suspects()
+        named = sources(self._runtime)
+        listings = [await read_source(s, self._runtime, self._journal, before, status) for s in named]
+        self._watch_for_a_backup(listings)
+        suspects: list[Suspect] = []
+        for listing in listings:
+            old = [s for s in before if s.source == listing.source.name]
+            suspects += self._compare(listing, old)
+        self._forget_sources({s.name for s in named}, before)
+        await self._reaper.act(listings, suspects, held=self._held)
+
+    # ── one listing ──────────────────────────────────────────────────────────────────────────────────
+
+    def _compare(self, listing: Listing, before: Sequence[Suspect]) -> Sequence[Suspect]:
+        """Take the consequences of one listing; return who is suspected at its source now."""
+        name, look = listing.source.name, listing.look
+        if look is None:
+            self._trouble(listing)
+            return before
+        self._troubles.pop(name, None)
+        if not self._held:
+            for outlived in look.outlived:
+                self._reopen(outlived)
+        found = self._told(suspects_of(look, listing.read_at))
+        if found or before:
+            self._journal.set_suspects(name, found)
+        return found
+
+    def _reopen(self, name: str) -> None:
+        """Hand something that was thought to be gone back to its record: it is ended by the usual steps."""
+        record = self._journal.update_replica(name, cleaned_up=False, now=self._runtime.clock.now())
+        if name not in self._reopened:
+            self._reopened.add(name)
+            text = f"{name} had ended and is still there: it is ended again"
+            self._applier.event(EventKind.WARNING, text, record.service, name)
+
+    def _told(self, suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:
+        """Tell of those that have been suspected for long enough, once each."""
+        now, clock = self._runtime.clock.now(), self._runtime.clock
+        news = {(s.name, s.kind) for s in to_tell(suspects, now, clock.rate, self._runtime.tuning.orphan_grace)}
+        for suspect in suspects:
+            if (suspect.name, suspect.kind) in news:
+                detail = {"source": suspect.source, "region": suspect.region, "epoch": suspect.epoch}
+                self._applier.event(EventKind.WARNING, _words(suspect), suspect.service, suspect.name, detail)
+        return tuple(replace(s, told=True) if (s.name, s.kind) in news else s for s in suspects)
+
+    def _trouble(self, listing: Listing) -> None:
+        """Tell of a source that goes on not being listed: orphans would not be seen there."""
+        name = listing.source.name
+        self._troubles[name] = self._troubles.get(name, 0) + 1
+        if self._troubles[name] == TELL_AFTER:
+            text = f"{name}: its listing cannot be used, so nobody would see an orphan there: {listing.trouble}"
+            self._applier.event(EventKind.WARNING, text, "", detail={"source": name})
+
+    def _forget_sources(self, there: Collection[str], before: Sequence[Suspect]) -> None:
+        """Drop suspicions about providers that are no longer configured: nobody can look there."""
+        for gone in sorted({s.source for s in before} - set(there)):
+            self._journal.set_suspects(gone, ())
+
+    # ── a database that was set back ─────────────────────────────────────────────────────────────────
+
+    def _watch_for_a_backup(self, listings: Sequence[Listing]) -> None:
+        known = self._journal.restored()
+        epoch = self._journal.epoch
+        signs = [
+            restored_epoch(listing.seen, epoch=epoch, settled_epoch=epoch - 1, accepted_epoch=known.accepted_epoch)
+            for listing in listings
+            if listing.seen is not None
+        ]
+        newest = max((sign for sign in signs if sign is not None), default=0)
+        if newest > known.seen_epoch:
+            self._journal.set_restored(seen_epoch=newest)
+            text = (
+                f"{RESTORED}: an instance of turn {newest} is in no record here. Nothing is launched, moved, routed"
+                " anew or reaped until somebody accepts it: greenctl doctor --orphans"
+            )
+            self._applier.event(EventKind.WARNING, text, "", detail={"seen_epoch": newest, "epoch": epoch})
+        self._held = max(newest, known.seen_epoch) > known.accepted_epoch
+
+
+def _words(suspect: Suspect) -> str:
+    if suspect.kind is SuspectKind.ABSENT:
+        return f"{suspect.name} is recorded as there, and its provider has not listed it for a while"
+    return f"{suspect.name} carries our mark but is in no record: it is left alone; see greenctl doctor --orphans"

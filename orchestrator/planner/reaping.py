@@ -27,8 +27,9 @@ UNKNOWN_WORK = "nobody can say whether it serves, so it is taken to; end it at i
 class ReapView:
     """What the brakes look at.
 
-    ``prefix``: what the names of our own instances begin with. ``complete``: the sources whose listing was complete
-    just now. ``fleet``: how many instances they show. ``recent``: how many were reaped in the last physical hour.
+    ``prefix``: what the names of our own instances begin with. ``suspects``: after those listings that were complete.
+    ``complete``: the sources of these.
+    ``fleet``: how many instances they show. ``recent``: how many were reaped in the last physical hour.
     ``grace`` and ``idle`` are physical.
     """
 
@@ -72,15 +73,14 @@ def weigh(view: ReapView, names: Collection[str], confirmed: Collection[str] = (
 def still_allowed(suspect: Suspect, view: ReapView, *, asked: bool) -> ReapVerdict:
     """Look again before its provider is asked (again) to end what was decided earlier.
 
-    Once it was ``asked``, an engine that no longer answers is on its way out; one that works is never ended.
+    Once it was ``asked``, an engine that no longer answers is taken to be on its way out, and no longer to serve.
     """
-    brakes = [_backup(view), _listing(suspect, view), _mark(suspect, view, named=True)]
-    if asked:
-        busy = suspect.work is Work.BUSY
-        brakes.append(Verdict("serving", not busy, "it serves" if busy else "it is not seen to serve"))
-    else:
-        brakes.append(_serving(suspect, view))
-    return ReapVerdict(suspect.name, tuple(brakes))
+    serving = _serving(suspect, view)
+    if asked and suspect.work is Work.UNKNOWN:
+        serving = Verdict("serving", passed=True, text="it no longer answers")
+    return ReapVerdict(
+        suspect.name, (_backup(view), _listing(suspect, view), _mark(suspect, view, named=True), serving)
+    )
 
 
 def reaped_lately(reaps: Iterable[Reap], now: Instant, rate: float) -> int:
@@ -103,7 +103,7 @@ def _backup(view: ReapView) -> Verdict:
 
 
 def _listing(suspect: Suspect, view: ReapView) -> Verdict:
-    shown = suspect.source in view.complete and suspect.last_seen_at == view.now
+    shown = suspect.source in view.complete
     text = "its provider shows it now" if shown else f"{suspect.source} could not be listed whole just now"
     return Verdict("listing", shown, text)
 

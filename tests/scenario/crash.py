@@ -28,6 +28,11 @@ POINTS = {
             "record_energy",
             "record_event",
             "next_routing_version",
+            "set_suspects",
+            "set_restored",
+            "close_reap_request",
+            "set_reap_request",
+            "set_reap",
         }
     ),
     "provisioner": frozenset({"launch", "describe", "inventory", "terminate"}),

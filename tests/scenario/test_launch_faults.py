@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from orchestrator.domain.records import OperationState
@@ -65,17 +63,16 @@ async def test_what_shows_up_after_the_service_was_taken_down_is_ended(after: in
 
 
 async def test_strangers_are_left_alone() -> None:
-    """An instance with our mark that no row knows (a database was set back) is told of and never ended."""
+    """An instance with our mark that no row knows is told of once, after the grace, and never ended."""
     world = World()
     await world.up(chat())
-    foreign = replace(world.cloud.launches[0], name="gc-01234567-chat-unknown000")
-    await world.cloud.launch(foreign)
-    world.cloud.launches.pop()
-    await world.run(300, every=5.0)
+    foreign = await world.plant()
+    await world.run(540, every=10.0)
+    assert not [e for e in world.events() if foreign in e.text]
+    await world.run(1000, every=10.0)
 
-    assert foreign.name in world.cloud.existing()
-    told = [e for e in world.events() if foreign.name in e.text]
-    assert len(told) == 1
+    assert foreign in world.cloud.existing()
+    assert len([e for e in world.events() if foreign in e.text]) == 1
 
 
 @pytest.mark.parametrize("start_seconds", [10**6])

@@ -7,6 +7,7 @@ engine dies. The controller can be killed at any moment, and started again on th
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 from orchestrator.clocks import VirtualClock
 from orchestrator.control.controller import Controller
-from orchestrator.control.ports import EngineLoad, Journal
+from orchestrator.control.ports import EngineLoad, Journal, LaunchRequest
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.control.usecases import (
     preview_deploy,
@@ -144,6 +145,8 @@ class World:
         """Replicas whose engine does not answer although its machine runs."""
         self.failing: set[str] = set()
         """Replicas whose engine answers every request with an error."""
+        self.planted: set[str] = set()
+        """Machines with our mark that no controller of this world has bought."""
         self.murdered: set[str] = set()
         """Replicas that the test ended itself."""
         self.refused = 0
@@ -306,6 +309,33 @@ class World:
         self.murdered.add(replica)
         self.cloud.vanish(replica)
 
+    async def plant(self, number: int = 0, *, region: str = "se", **marks: Any) -> str:
+        """Let a machine exist that no row knows of; return its name. ``marks``: fields of its launch."""
+        name = f"gc-{self.store.deployment_uid()[:8]}-chat-stray{number:05d}"
+        request = LaunchRequest(
+            name=name,
+            deployment_uid=self.store.deployment_uid(),
+            service="chat",
+            intent_id=f"stray{number:05d}",
+            offer=self.offers._offers[offer(f"sky/{region}").id],
+            model=ModelSpec("org/model", served_name="chat"),
+        )
+        request = replace(request, **marks)
+        await self.cloud.launch(request)
+        self.planted.add(request.name)
+        return request.name
+
+    def backup(self) -> Any:
+        """Copy the database as it is now."""
+        state = self.store._state
+        return copy.deepcopy(state, {id(state.lock): state.lock})
+
+    def restore(self, backup: Any) -> None:
+        """Set the database back to a copy; the controller dies with the old one."""
+        self.kill()
+        self.planted |= {r.name for r in self.cloud.launches if r.name not in backup.replicas}
+        self.store._state = copy.deepcopy(backup, {id(backup.lock): backup.lock})
+
     def gateway_is_away(self) -> None:
         """Let the gateway's control socket not answer; it serves on."""
         self.gateway.fail_next(10**9)
@@ -416,9 +446,9 @@ class World:
     def _check_journal(self) -> None:
         """Nothing was ever bought without a row, and no intent bought twice."""
         rows = self.store._state.replicas
-        strangers = [r.name for r in self.cloud.launches if r.name not in rows]
+        strangers = [r.name for r in self.cloud.launches if r.name not in rows and r.name not in self.planted]
         assert not strangers, f"bought without a row: {strangers}\n{self.picture()}"
-        per_intent = Counter(r.intent_id for r in self.cloud.launches)
+        per_intent = Counter(r.intent_id for r in self.cloud.launches if r.name not in self.planted)
         assert all(number == 1 for number in per_intent.values()), f"bought twice: {per_intent}\n{self.picture()}"
 
     def _check_slots(self, own: Iterable[Replica]) -> None:
@@ -450,7 +480,7 @@ class World:
         """Check what must hold once nothing is open: nothing left over, nothing unknown, nothing open."""
         assert self.is_settled(), self.picture()
         journal = {r.name for r in self.store.replicas() if r.state not in ENDED}
-        assert self.cloud.existing() == journal, self.picture()
+        assert self.cloud.existing() - self.planted == journal, self.picture()
         open_intents = self.store.intents(open_only=True)
         assert not open_intents, f"{open_intents}\n{self.picture()}"
         for service in self.store.services():

@@ -1,0 +1,689 @@
+"""Machines that nobody seems to own: found, told of, and ended only by somebody's word and under every brake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator.control.ports import EngineLoad, Instance
+from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
+from orchestrator.control.runtime import Tuning
+from orchestrator.domain.orphans import ReapRequest, ReapVerdict, SuspectKind
+from orchestrator.domain.records import EventKind, IntentState, OperationState
+from orchestrator.domain.replica import ENDED, ReplicaState
+from orchestrator.domain.service import Policy
+from orchestrator.errors import ProviderError
+from tests.scenario.crash import Fuse
+from tests.scenario.world import PLACES, RULES, Died, Traffic, World, chat, only
+
+MINUTES = 60.0
+PATIENCE = 17 * MINUTES
+"""Longer than grace and idle time together with the sweeps at both ends."""
+
+DOWN = ProviderError("the provider's API is down")
+
+
+class Lister:
+    """Stands before a provider: hides some instances from its listings, or shows some more."""
+
+    def __init__(self) -> None:
+        self.hidden: set[str] = set()
+        self.extra: list[Instance] = []
+        self.stripped: set[str] = set()
+
+    def wrap(self, port: str, real: Any) -> Any:
+        """Stand between the controller and its provider."""
+        return _Listed(real, self) if port == "provisioner" else real
+
+
+class _Listed:
+    def __init__(self, real: Any, lister: Lister) -> None:
+        self._real, self._lister = real, lister
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
+        found = [i for i in await self._real.inventory(deployment_uid) if i.name not in self._lister.hidden]
+        bare = [replace(i, deployment_uid="") if i.name in self._lister.stripped else i for i in found]
+        return [*bare, *self._lister.extra]
+
+
+class Deadly:
+    """Kills the controller when it calls one method."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def wrap(self, _port: str, real: Any) -> Any:
+        """Stand between the controller and every port."""
+        return _Deadly(real, self)
+
+
+class _Deadly:
+    def __init__(self, real: Any, deadly: Deadly) -> None:
+        self._real, self._deadly = real, deadly
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._deadly.method:
+            raise Died(name)
+        return getattr(self._real, name)
+
+
+def ask(world: World, *names: str, confirmed: Sequence[str] = ()) -> ReapRequest:
+    """Give the word."""
+    return submit_reap(world.runtime, actor="ada", names=names, confirmed=confirmed)
+
+
+def answer(world: World, request: ReapRequest) -> dict[str, ReapVerdict]:
+    """What the brakes said."""
+    closed = world.store.reap_request(request.id)
+    assert closed is not None
+    assert closed.state is OperationState.DONE, closed
+    return {v.name: v for v in outcome_of(closed)}
+
+
+def brake(verdict: ReapVerdict) -> str:
+    """The first brake that holds a name."""
+    return next(v.rule for v in verdict.verdicts if not v.passed)
+
+
+def strangers(world: World) -> set[str]:
+    """Who is suspected of being nobody's."""
+    return {s.name for s in world.store.suspects() if s.kind is SuspectKind.STRANGER}
+
+
+def ended(world: World) -> list[str]:
+    """What providers were asked to end."""
+    return [c.subject for c in world.cloud.calls if c.method == "terminate"]
+
+
+def warnings(world: World, words: str) -> list[str]:
+    """What people were told."""
+    return [e.text for e in world.events(EventKind.WARNING) if words in e.text]
+
+
+CHEAP = Policy(name="cheap", max_extra_cost_fraction=None, horizon=timedelta(hours=2))
+
+
+def small(replicas: int = 1) -> Any:
+    """Make a spec whose looks are quick: these stories are not about plans."""
+    return chat(replicas, policy=CHEAP, migration=replace(RULES, enabled=False), placement=only("se", "fr"))
+
+
+async def with_strays(count: int, wait: float = PATIENCE, **marks: Any) -> tuple[World, list[str]]:
+    """Have a service that runs, and that many machines that nobody has known for long enough."""
+    world = World()
+    await world.up(small())
+    names = [await world.plant(n, **marks) for n in range(count)]
+    await world.run(wait, every=20.0)
+    return world, names
+
+
+# ── strangers and somebody's word ────────────────────────────────────────────────────────────────────
+
+
+async def test_a_stranger_is_ended_by_somebodys_word() -> None:
+    """Grace and idle time are over, somebody asks: its intent is committed, then it is ended, nothing else is."""
+    world, (stray,) = await with_strays(1)
+    assert strangers(world) == {stray}
+    request = ask(world, stray)
+    await world.step()
+
+    assert answer(world, request)[stray].allowed
+    assert [(r.name, r.state) for r in world.store.reaps()] == [(stray, IntentState.ISSUED)]
+    await world.run(70)
+    assert [r.state for r in world.store.reaps()] == [IntentState.CONFIRMED]
+    assert ended(world) == [stray]
+    assert strangers(world) == set()
+    world.check_at_rest()
+
+
+async def test_what_is_weighed_is_written_down_before_anything_is_decided() -> None:
+    """The event with every brake on every name stands before the first intent, and survives a kill in between."""
+    fuse = Fuse()
+    world = World(wrap=fuse.wrap)
+    await world.up(chat())
+    stray = await world.plant()
+    await world.run(PATIENCE, every=20.0)
+    ask(world, stray)
+    fuse.arm()
+    await world.step()
+    fuse.disarm()
+    assert stray in ended(world)
+    events = [json.loads(e.detail_json) for e in world.events(EventKind.REAP)]
+
+    assert [{d["name"]: d["allowed"] for d in e["diff"]} for e in events if "diff" in e] == [{stray: True}]
+    rules = [v["rule"] for v in events[0]["diff"][0]["verdicts"]]
+    assert rules == ["backup", "listing", "mark", "grace", "serving", "share"]
+
+
+async def test_nobody_is_ended_without_a_word() -> None:
+    """A day of being suspected ends nothing."""
+    world, strays = await with_strays(3, wait=24 * 60 * MINUTES / 20)
+
+    assert set(strays) <= world.cloud.existing()
+    assert ended(world) == []
+
+
+@pytest.mark.parametrize(("waited", "rule"), [(0.0, "grace"), (9 * MINUTES, "grace"), (12 * MINUTES, "serving")])
+async def test_a_word_that_comes_too_early_is_refused(waited: float, rule: str) -> None:
+    """Ten minutes suspected, and fifteen known to serve nobody; the answer says which is missing."""
+    world = World()
+    await world.up(chat())
+    stray = await world.plant()
+    await world.run(waited + 1, every=20.0 if waited else 1.0)
+    request = ask(world, stray)
+    await world.run(2)
+
+    assert brake(answer(world, request)[stray]) == rule
+    await world.run(PATIENCE, every=20.0)
+    assert ended(world) == []
+    assert world.store.reaps() == []
+
+
+async def test_one_word_is_good_once() -> None:
+    """What was held back needs a new word, also when nothing holds it any more."""
+    world, (stray,) = await with_strays(1, wait=MINUTES)
+    ask(world, stray)
+    await world.run(PATIENCE, every=20.0)
+    assert stray in world.cloud.existing()
+
+    ask(world, stray)
+    await world.run(70)
+    assert stray not in world.cloud.existing()
+
+
+async def test_a_name_that_nobody_suspects_is_not_ended() -> None:
+    """Our own replicas, and things that do not exist, cannot be reaped by naming them."""
+    world, (stray,) = await with_strays(1)
+    mine = world.the_replica().name
+    request = ask(world, mine, "nobody", confirmed=[mine, "nobody"])
+    await world.run(70)
+
+    assert {brake(v) for v in answer(world, request).values()} == {"stranger"}
+    assert ended(world) == []
+    assert {mine, stray} <= world.cloud.existing()
+
+
+async def test_an_intent_that_is_known_under_another_name_is_a_stranger_too() -> None:
+    """A duplicate of a launch: the record knows one of the two, the other waits for a word."""
+    world = World()
+    await world.up(chat())
+    first = world.cloud.launches[0]
+    twin = await world.plant(intent_id=first.intent_id, epoch=first.epoch)
+    await world.run(PATIENCE, every=20.0)
+
+    assert strangers(world) == {twin}
+    assert not world.store.restored().holds
+    ask(world, twin)
+    await world.run(70)
+    assert ended(world) == [twin]
+
+
+# ── who serves is never ended ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("how", ["running", "tokens", "gateway", "mute", "seldom"])
+async def test_a_serving_orphan_is_never_ended(how: str) -> None:
+    """At work now, a counter that moved in the last quarter of an hour, a request at the gateway, or nobody knows."""
+    world = World()
+    await world.up(chat())
+    stray = await world.plant()
+    endpoint = world.cloud._machines[stray].endpoint
+    for minute in range(25):
+        if how == "mute":
+            world.sick.add(stray)
+        if how == "tokens" or (how == "seldom" and minute % 12 == 5):
+            world.tokens.setdefault(stray, [0, 0])[1] += 1
+        if how == "gateway":
+            world.gateway.set_counts(stray, in_flight=1)
+        if how == "running":
+            world.sync_engines()
+            world.probe.serve(endpoint, EngineLoad(1, 0, 5, 5))
+            world.clock.advance(timedelta(seconds=60))
+            assert world.controller is not None
+            await world.controller.tick()
+        else:
+            await world.step(60.0)
+    request = ask(world, stray, confirmed=[stray])
+    if how == "running":
+        world.probe.serve(endpoint, EngineLoad(1, 0, 5, 5))
+        assert world.controller is not None
+        await world.controller.tick()
+    else:
+        await world.step(1.0)
+
+    assert brake(answer(world, request)[stray]) == "serving"
+    assert ended(world) == []
+
+
+async def test_an_orphan_that_begins_to_serve_is_spared_at_the_last_moment() -> None:
+    """Between the decision and a second try a request came in: the intent is given up and says why."""
+    world, (stray,) = await with_strays(1)
+    world.cloud.lie_at_next_terminate()
+    ask(world, stray)
+    await world.step()
+    assert ended(world) == [stray]
+    world.gateway.set_counts(stray, in_flight=1)
+    await world.run(130)
+
+    (reap,) = world.store.reaps()
+    assert (reap.state, reap.detail) == (IntentState.FAILED, "it serves now")
+    assert ended(world) == [stray]
+    assert stray in world.cloud.existing()
+
+
+# ── whose it is ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_another_deployments_machine_is_never_touched() -> None:
+    """Shared accounts: whatever a listing shows by mistake, another deployment's mark or name is not ours."""
+    lister = Lister()
+    world = World(wrap=lister.wrap)
+    await world.up(chat())
+    other = "0123456700000000"
+    twin = await world.plant(deployment_uid=other)
+    named = await world.plant(1, name="gc-99999999-chat-foreign000")
+    foreign = await world.cloud.describe(twin)
+    lister.extra = [foreign]
+    await world.run(PATIENCE, every=20.0)
+    request = ask(world, twin, named, confirmed=[twin, named])
+    await world.run(70)
+
+    assert {name: brake(v) for name, v in answer(world, request).items()} == {twin: "mark", named: "mark"}
+    assert ended(world) == []
+
+
+async def test_a_mark_that_cannot_be_read_needs_the_name() -> None:
+    """Its name alone says that it is ours: only somebody who names it may end it."""
+    lister = Lister()
+    world = World(wrap=lister.wrap)
+    await world.up(chat())
+    stray = await world.plant()
+    lister.stripped.add(stray)
+    await world.run(PATIENCE, every=20.0)
+    request = ask(world, stray)
+    await world.run(2)
+    assert brake(answer(world, request)[stray]) == "mark"
+
+    ask(world, stray, confirmed=[stray])
+    await world.run(70)
+    assert ended(world) == [stray]
+
+
+# ── the hourly share ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_tenth_of_the_fleet_per_hour() -> None:
+    """Thirty orphans: three now, none by asking again, and some more an hour later."""
+    world, strays = await with_strays(30)
+    for _ in range(4):
+        ask(world, *strays)
+        await world.run(65, every=5.0)
+    assert len(set(ended(world))) == 3
+
+    await world.run(60 * MINUTES, every=30.0)
+    ask(world, *strays)
+    await world.run(65, every=5.0)
+    assert len(set(ended(world))) == 5  # of 28 that were left
+    assert world.the_replica().name in world.cloud.existing()
+
+
+async def test_naming_each_lifts_the_share_and_spends_it() -> None:
+    """Five named ones go at once; nobody else goes within the hour."""
+    world, strays = await with_strays(30)
+    named = strays[10:15]
+    request = ask(world, *strays, confirmed=named)
+    await world.run(65, every=5.0)
+
+    assert set(ended(world)) == set(named)
+    assert {brake(v) for n, v in answer(world, request).items() if n not in named} == {"share"}
+
+
+# ── listings that cannot be trusted ──────────────────────────────────────────────────────────────────
+
+
+async def test_a_failed_listing_proves_nothing() -> None:
+    """No suspicion grows or goes, nothing is reopened, nothing is ended; it is told of once."""
+    world, (stray,) = await with_strays(1, wait=5 * MINUTES)
+    before = world.store.suspects()
+    for _ in range(100):
+        world.cloud.fail_next("inventory", DOWN)
+    request = ask(world, stray)
+    await world.run(30 * MINUTES, every=20.0)
+
+    assert world.store.suspects() == before
+    assert len(warnings(world, "its listing cannot be used")) == 1
+    open_one = world.store.reap_request(request.id)
+    assert open_one is not None
+    assert open_one.state is OperationState.RUNNING
+    assert ended(world) == []
+
+
+async def test_a_word_that_could_not_be_weighed_for_an_hour_is_void() -> None:
+    """The provider comes back later: nothing happens by then that nobody remembers."""
+    world, (stray,) = await with_strays(1)
+    for _ in range(70):
+        world.cloud.fail_next("inventory", DOWN)
+    request = ask(world, stray)
+    await world.run(3 * 60 * MINUTES, every=30.0)
+
+    closed = world.store.reap_request(request.id)
+    assert closed is not None
+    assert closed.state is OperationState.FAILED
+    assert stray in world.cloud.existing()
+
+
+async def test_a_listing_that_suddenly_lacks_most_is_not_believed() -> None:
+    """Two of three replicas are missing in it, although they are there: no suspicion moves, nobody is ended."""
+    lister = Lister()
+    world = World(wrap=lister.wrap)
+    await world.up(chat(3))
+    stray = await world.plant()
+    await world.run(PATIENCE, every=20.0)
+    lister.hidden = {r.name for r in world.ready()[:2]}
+    request = ask(world, stray)
+    await world.run(10 * MINUTES, every=20.0)
+
+    assert ended(world) == []
+    assert len(world.ready()) == 3
+    open_one = world.store.reap_request(request.id)
+    assert open_one is not None
+    assert open_one.state is OperationState.RUNNING
+    assert len(warnings(world, "lacks 2 of 3 replicas")) == 1
+
+    lister.hidden.clear()
+    await world.run(70)
+    assert ended(world) == [stray]
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_an_empty_listing_ends_nothing_and_replaces_nothing(replicas: int) -> None:
+    """Everything seems gone: asking by name says otherwise, so nothing is bought and nothing is lost."""
+    lister = Lister()
+    world = World(wrap=lister.wrap)
+    await world.up(chat(replicas))
+    bought = len(world.cloud.launches)
+    lister.hidden = set(world.cloud.existing())
+    await world.run(20 * MINUTES, every=20.0)
+
+    assert len(world.cloud.launches) == bought
+    assert ended(world) == []
+    assert len(world.ready()) == replicas
+
+
+async def test_a_record_that_is_not_shown_is_told_of_and_not_acted_upon() -> None:
+    """One of three is missing for longer than the grace: people hear of it once, describe decides."""
+    lister = Lister()
+    world = World(wrap=lister.wrap)
+    await world.up(chat(3))
+    missing = world.ready()[0].name
+    lister.hidden = {missing}
+    await world.run(8 * MINUTES, every=20.0)
+    assert not warnings(world, missing)
+    await world.run(10 * MINUTES, every=20.0)
+
+    assert len(warnings(world, missing)) == 1
+    assert missing in {r.name for r in world.ready()}
+    lister.hidden.clear()
+    await world.run(70)
+    assert world.store.suspects() == []
+
+
+@pytest.mark.parametrize("lag", [0.0, 5.0, 60.0, 120.0])
+async def test_a_lagging_list_makes_nobody_a_stranger(lag: float) -> None:
+    """Launches, a move and an end behind a list that is late: nothing of ours is ever suspected or ended twice."""
+    world = World()
+    world.cloud.listing_lag_seconds = lag
+    await world.up(chat(2, startup_deadline=timedelta(minutes=10)))
+    await world.migrate("fr")
+    await world.settle(limit=900)
+    await world.run(10 * MINUTES, every=10.0)
+
+    assert strangers(world) == set()
+    assert not warnings(world, "carries our mark")
+    world.check_at_rest()
+
+
+async def test_what_had_ended_and_is_shown_again_goes_back_to_its_record() -> None:
+    """It was cleaned up and its machine is there all the same: opened again and ended, without anybody's word."""
+    world = World()
+    await world.up(chat(placement=only("se")))
+    world.cloud.lie_at_next_terminate()
+    gone = world.the_replica()
+    world.down()
+    await world.run(3)
+    machine = world.cloud._machines.pop(gone.name)
+    await world.settle()
+    assert world.replica(gone.name).cleaned_up
+    machine.gone_at = None
+    world.cloud._machines[gone.name] = machine
+    await world.run(130)
+
+    assert world.cloud.existing() == frozenset()
+    assert strangers(world) == set()
+    assert world.replica(gone.name).cleaned_up
+
+
+# ── deletes ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("lies", [1, 3])
+async def test_a_delete_that_lies_is_asked_again(lies: int) -> None:
+    """The intent stays open until a complete listing no longer shows it; the share is spent once."""
+    world, (stray,) = await with_strays(1)
+    for _ in range(lies):
+        world.cloud.lie_at_next_terminate()
+    ask(world, stray)
+    await world.run(lies * 60 + 130)
+
+    assert ended(world) == [stray] * (lies + 1)
+    assert [r.state for r in world.store.reaps()] == [IntentState.CONFIRMED]
+    assert stray not in world.cloud.existing()
+
+
+async def test_a_delete_that_fails_is_asked_again_and_told_of_once() -> None:
+    """The provider refuses for a while."""
+    world, (stray,) = await with_strays(1)
+    for _ in range(3):
+        world.cloud.fail_next("terminate", DOWN)
+    ask(world, stray)
+    await world.run(260)
+
+    assert stray not in world.cloud.existing()
+    assert len([e for e in world.events(EventKind.REAP) if "could not be ended" in e.text]) == 1
+
+
+# ── a database that was set back ─────────────────────────────────────────────────────────────────────
+
+
+async def set_back(days: float = 0.0) -> tuple[World, str]:
+    """Have a world whose replica has moved since the backup that its database was restored from."""
+    world = World()
+    await world.up(chat())
+    backup = world.backup()
+    if days:
+        await world.run(days * 86400 / 3600, every=3600.0 if days > 1 else 60.0)
+    world.kill()
+    world.start()
+    await world.migrate("fr")
+    await world.settle()
+    moved = world.the_replica().name
+    world.restore(backup)
+    return world, moved
+
+
+async def test_a_restored_database_stops_everything() -> None:
+    """The moved replica is in no record: nothing is launched, routed anew or ended, until somebody accepts it."""
+    world, moved = await set_back()
+    table, bought = world.gateway.table, len(world.cloud.launches)
+    world.traffic["chat"] = Traffic(per_second=1.0, seconds=2.0)
+    world.start()
+    await world.run(30 * MINUTES, every=20.0, check=False)
+    ask(world, moved, confirmed=[moved])
+    await world.run(70, check=False)
+
+    assert len(world.cloud.launches) == bought
+    assert world.gateway.table == table
+    assert world.refused == 0
+    assert ended(world)[-1:] != [moved]
+    assert moved in world.cloud.existing()
+    assert len(warnings(world, "looks restored from a backup")) == 1
+    assert world.store.restored().holds
+
+
+async def test_restarts_do_not_make_it_forget() -> None:
+    """Every start takes a turn, and so would soon have outnumbered the sign: what was seen once is kept."""
+    world, moved = await set_back()
+    bought = len(world.cloud.launches)
+    for _ in range(5):
+        world.start()
+        await world.run(5, check=False)
+        world.kill()
+
+    world.start()
+    await world.run(130, check=False)
+    assert len(world.cloud.launches) == bought
+    assert moved in world.cloud.existing()
+    assert len(warnings(world, "looks restored from a backup")) == 1
+
+
+async def test_an_accepted_backup_goes_on() -> None:
+    """The service is kept up again from what the database knows; the stranger stays until it is reaped by word."""
+    world, moved = await set_back()
+    world.start()
+    await world.run(130, check=False)
+    seen = world.store.restored().seen_epoch
+    submit_acceptance(world.runtime, actor="ada", epoch=seen - 1)
+    await world.run(70, check=False)
+    assert world.store.restored().holds
+
+    submit_acceptance(world.runtime, actor="ada", epoch=seen)
+    await world.settle()
+    assert not world.store.restored().holds
+    assert moved in world.cloud.existing()
+    assert {r.name for r in world.ready()} == set(world.routed("chat"))
+
+    await world.run(PATIENCE, every=20.0)
+    ask(world, moved)
+    await world.run(70)
+    assert moved not in world.cloud.existing()
+    world.check_at_rest()
+
+
+async def test_an_instance_of_a_turn_that_never_was_stops_everything() -> None:
+    """Whatever its intent: the database has not given out that turn."""
+    world = World()
+    await world.up(chat())
+    await world.plant(epoch=7)
+    await world.run(70)
+    world.preempt(world.the_replica().name)
+    await world.run(5 * MINUTES, every=5.0)
+
+    assert world.store.restored().seen_epoch == 7
+    assert world.ready() == []
+    submit_acceptance(world.runtime, actor="ada", epoch=7)
+    await world.settle()
+    assert len(world.ready()) == 1
+
+
+async def test_a_stranger_of_a_long_gone_turn_stops_nothing() -> None:
+    """Rows can be lost in other ways: it is suspected, and the service is kept up as always."""
+    world = World()
+    await world.up(chat())
+    for _ in range(3):
+        world.kill()
+        world.start()
+    stray = await world.plant(epoch=1)
+    await world.run(70)
+    world.preempt(world.the_replica().name)
+    await world.settle()
+
+    assert not world.store.restored().holds
+    assert strangers(world) == {stray}
+
+
+# ── crashes ──────────────────────────────────────────────────────────────────────────────────────────
+
+BRISK = Tuning(sweep_every=timedelta(seconds=5), orphan_grace=timedelta(seconds=10), orphan_idle=timedelta(seconds=15))
+
+
+async def reaping(kills_at: int | None) -> tuple[World, Fuse, str, str]:
+    """Ask for one of two orphans, kill the controller at that call, and start another one."""
+    fuse = Fuse()
+    world = World(wrap=fuse.wrap, tuning=BRISK)
+    for zone in PLACES:
+        world.grid(zone.upper(), lambda _: 30.0, days=1, history_hours=26)
+    await world.up(small())
+    asked, other = await world.plant(0), await world.plant(1)
+    await world.run(30)
+    ask(world, asked)
+    fuse.arm(kills_at)
+    await world.run(15)
+    fuse.disarm()
+    if world.controller is None:
+        world.start()
+    await world.run(30)
+    return world, fuse, asked, other
+
+
+async def test_a_reap_that_is_interrupted_anywhere_is_finished() -> None:
+    """At every call: in the end exactly what was asked for is gone, by one intent, and nothing else."""
+    _, fuse, _, _ = await reaping(None)
+    points, done = fuse.count, 0
+    for point in range(1, points + 1):
+        world, fuse, asked, other = await reaping(point)
+        done += bool(fuse.where)
+        where = f"killed at {point}: {fuse.where}"
+        assert asked not in world.cloud.existing(), where
+        assert other in world.cloud.existing(), where
+        assert {r.name for r in world.store.reaps()} == {asked}, where
+        assert len(world.store.reaps()) == 1, where
+        assert world.store.reap_requests() == [], where
+        assert set(ended(world)) == {asked}, where
+        assert all(r.state not in ENDED for r in world.replicas()), where
+    assert done > 30
+
+
+@pytest.mark.parametrize("dies_at", ["set_reap", "terminate"])
+async def test_an_intent_of_an_earlier_controller_is_weighed_again(dies_at: str) -> None:
+    """It was committed, the controller was away for an hour, and meanwhile the orphan served: it is spared."""
+    deadly = Deadly(dies_at)
+    world = World(wrap=deadly.wrap)
+    await world.up(chat())
+    stray = await world.plant()
+    await world.run(PATIENCE, every=20.0)
+    ask(world, stray)
+    await world.step()
+    assert world.controller is None
+    assert [r.name for r in world.store.reaps(open_only=True)] == [stray]
+
+    deadly.method = ""
+    world.tokens.setdefault(stray, [0, 0])[1] += 1
+    await world.run(60 * MINUTES, every=60.0)
+    world.start()
+    await world.run(130)
+
+    assert [r.state for r in world.store.reaps()] == [IntentState.FAILED]
+    assert ended(world) == []
+    assert stray in world.cloud.existing()
+
+
+async def test_a_controller_that_lost_its_turn_ends_nothing() -> None:
+    """It slept through the decision of another: its next write is refused before any provider is asked."""
+    world, (stray,) = await with_strays(1)
+    asleep = world.kill()
+    world.start()
+    await world.run(5)
+    ask(world, stray)
+    assert asleep is not None
+    with pytest.raises(Exception, match="epoch"):
+        await asleep.tick()
+    assert ended(world) == []
+    assert world.replica(world.the_replica().name).state is ReplicaState.READY
