@@ -137,6 +137,13 @@ class SignalsTooOld(NoFeasiblePlacement):
     default_hint = "Replay a recording with GREENCTL_WORLD__START, or set carbon.when_stale."
 
 
+class RestoredDatabase(PolicyRefusal):
+    """Providers show what a newer copy of this database must have known."""
+
+    code = "restored_database"
+    default_hint = "greenctl doctor --orphans shows what is missing here; --accept-restored goes on without it."
+
+
 # ── providers, engines, this machine ─────────────────────────────────────────────────────────────────
 
 

@@ -20,6 +20,9 @@ SEEN_BEFORE = frozenset({ReplicaState.STARTING, ReplicaState.READY})
 LEAST_SIGHTINGS = 2
 """A single listing is never enough, however long ago it was."""
 
+LEAST_MISSING = 2
+"""One machine that is gone is no reason to doubt a listing: that happens every day."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -60,7 +63,7 @@ def missing_too_much(shown: Collection[str], recorded: Iterable[Replica]) -> str
     """
     known = sorted(r.name for r in recorded if r.state in SEEN_BEFORE)
     missing = [name for name in known if name not in shown]
-    if 2 * len(missing) <= len(known):
+    if len(missing) < LEAST_MISSING or 2 * len(missing) <= len(known):
         return ""
     return f"lacks {len(missing)} of {len(known)} replicas that were there a moment ago"
 
