@@ -88,7 +88,7 @@ class FakeSky:
         """It is always there, unless told otherwise."""
         self._note("ensure_server", "")
 
-    async def enabled_clouds(self) -> frozenset[str]:
+    async def enabled_clouds(self, wanted: frozenset[str]) -> frozenset[str]:  # noqa: ARG002 - it knows them all
         """Return what it was told."""
         self._note("enabled_clouds", "")
         return self.enabled

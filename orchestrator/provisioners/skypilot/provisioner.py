@@ -101,8 +101,8 @@ class SkyPilotProvisioner:
                 raise UnsupportedByProvider(f"{offer.id}: SkyPilot has no spot machines there")
         with self._in_our_words():
             await self._api.ensure_server()
-            enabled = await self._api.enabled_clouds()
-        missing = sorted({o.region.provider for o in offers} - enabled)
+            wanted = frozenset(o.region.provider for o in offers)
+            missing = sorted(wanted - await self._api.enabled_clouds(wanted))
         if missing:
             hint = f"Run `sky check {' '.join(missing)}` where the SkyPilot API server runs."
             raise CredentialsMissing(f"SkyPilot has no access to {', '.join(missing)}", hint=hint)

@@ -61,9 +61,9 @@ class RemoteSky:
         """Reach the API server; a local one is started if none runs."""
         await self._call("ensure_server")
 
-    async def enabled_clouds(self) -> frozenset[str]:
-        """Return the clouds that have credentials."""
-        return frozenset(await self._call("enabled_clouds"))
+    async def enabled_clouds(self, wanted: frozenset[str]) -> frozenset[str]:
+        """Return the clouds that have credentials; the wanted ones are checked if that is not known yet."""
+        return frozenset(await self._call("enabled_clouds", wanted=sorted(wanted)))
 
     async def launch(self, cluster: str, task: Mapping[str, Any], mounts: Mapping[str, str]) -> str:
         """Post a launch and return its request id."""

@@ -59,8 +59,8 @@ class SkyApi(Protocol):
         """Reach the API server; a local one is started if none runs."""
         ...
 
-    async def enabled_clouds(self) -> frozenset[str]:
-        """Return the clouds (lower case) that have credentials."""
+    async def enabled_clouds(self, wanted: frozenset[str]) -> frozenset[str]:
+        """Return the clouds (lower case) that have credentials; the wanted ones are checked if that is not known yet."""
         ...
 
     async def launch(self, cluster: str, task: Mapping[str, Any], mounts: Mapping[str, str]) -> str:

@@ -62,11 +62,17 @@ def _ensure_server() -> None:
     sky.api_info()
 
 
-def _enabled_clouds() -> list[str]:
+def _enabled_clouds(wanted: list[str]) -> list[str]:
+    """SkyPilot answers from what its last check found; launches that run that check side by side disturb each other."""
     import sky  # noqa: PLC0415
     from sky.client import sdk  # noqa: PLC0415
 
-    return [str(cloud).lower() for cloud in sky.get(sdk.enabled_clouds())]
+    known = {str(cloud).lower() for cloud in sky.get(sdk.enabled_clouds())}
+    missing = [cloud for cloud in wanted if cloud not in known]
+    if missing:
+        sky.get(sdk.check(infra_list=tuple(missing), verbose=False))
+        known = {str(cloud).lower() for cloud in sky.get(sdk.enabled_clouds())}
+    return sorted(known)
 
 
 def _launch(cluster: str, task: dict[str, Any], mounts: dict[str, str]) -> str:
