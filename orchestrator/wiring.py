@@ -44,8 +44,8 @@ CLIENT_KEY_FILE = "client-key"
 CPU_FAMILY = "cpu"
 
 HEALTH_FAILURES_UNTIL_LOST = 15
-"""Looks in a row, a second or more apart. A process that is gone is known at once, from its provider; this is for one that
-hangs or cannot be reached, and a replacement costs minutes and money. Meanwhile the gateway sends requests elsewhere."""
+"""Looks in a row, a second or more apart. A process that is gone is known at once, from its provider; this is for one
+that hangs or cannot be reached: a replacement costs minutes and money, and the gateway sends requests elsewhere."""
 
 
 def build(settings: Settings) -> Runtime:

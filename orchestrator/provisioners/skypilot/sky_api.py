@@ -60,7 +60,7 @@ class SkyApi(Protocol):
         ...
 
     async def enabled_clouds(self, wanted: frozenset[str]) -> frozenset[str]:
-        """Return the clouds (lower case) that have credentials; the wanted ones are checked if that is not known yet."""
+        """Return the clouds (lower case) that have credentials; the wanted ones are checked if nobody has yet."""
         ...
 
     async def launch(self, cluster: str, task: Mapping[str, Any], mounts: Mapping[str, str]) -> str:
