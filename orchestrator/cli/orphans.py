@@ -55,8 +55,10 @@ def run(session: Session, asked: Asked) -> None:
     running = session.outside.controller().info(session.settings) is not None
     survey = session.run(orphan_survey(session.runtime, controller_runs=running))
     by_word_only = sorted(set(session.settings.skypilot.clouds) - GROUND_TRUTH)
-    tell = session.say if session.as_json else session.show
-    tell(page.render(survey, by_word_only=by_word_only, width=session.out.width))
+    found = page.render(survey, by_word_only=by_word_only, width=session.out.width)
+    session.show(found)
+    if session.as_json and (asked.reap or asked.accept_restored):
+        session.say(found)  # whoever is asked must have seen it
     document: dict[str, object] = {"orphans": survey, "by_word_only": by_word_only}
     left = bool(survey.unowned)
     if asked.accept_restored:
@@ -88,7 +90,9 @@ def _reap(session: Session, survey: OrphanSurvey, asked: Asked) -> tuple[ReapReq
     request = _answered(session, asked, _submit(session, names, asked.confirmed))
     verdicts = outcome_of(request)
     if request.state is OperationState.FAILED:
-        raise ProviderError("the request could not be weighed, nothing was ended", hint="greenctl history shows why.")
+        raise ProviderError(
+            "the request could not be weighed, nothing was ended", hint="Look again: greenctl doctor --orphans"
+        )
     session.show(page.answer(verdicts, width=session.out.width))
     session.show(line("The controller asks until they are gone: ", ("greenctl doctor --orphans", "bold")))
     return request, verdicts

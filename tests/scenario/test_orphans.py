@@ -25,6 +25,8 @@ MINUTES = 60.0
 PATIENCE = 17 * MINUTES
 """Longer than grace and idle time together with the sweeps at both ends."""
 
+BRISK = Tuning(sweep_every=timedelta(seconds=5), orphan_grace=timedelta(seconds=10), orphan_idle=timedelta(seconds=15))
+
 DOWN = ProviderError("the provider's API is down")
 
 
@@ -224,6 +226,19 @@ async def test_an_intent_that_is_known_under_another_name_is_a_stranger_too() ->
     ask(world, twin)
     await world.run(70)
     assert ended(world) == [twin]
+
+
+async def test_each_distinct_provisioner_is_listed_once() -> None:
+    """Several providers behind one provisioner are one listing; a stranger there is one suspect."""
+    world = World(tuning=BRISK)
+    world.runtime = replace(world.runtime, provisioners=dict.fromkeys(("aws", "gcp", "sky"), world.cloud))
+    await world.up(small())
+    stray = await world.plant()
+    world.cloud.calls.clear()
+    await world.run(BRISK.sweep_every.total_seconds())
+
+    assert sum(c.method == "inventory" for c in world.cloud.calls) == 1
+    assert [(s.name, s.source) for s in world.store.suspects()] == [(stray, "aws+gcp+sky")]
 
 
 # ── who serves is never ended ────────────────────────────────────────────────────────────────────────
@@ -610,8 +625,6 @@ async def test_a_stranger_of_a_long_gone_turn_stops_nothing() -> None:
 
 
 # ── crashes ──────────────────────────────────────────────────────────────────────────────────────────
-
-BRISK = Tuning(sweep_every=timedelta(seconds=5), orphan_grace=timedelta(seconds=10), orphan_idle=timedelta(seconds=15))
 
 
 async def reaping(kills_at: int | None) -> tuple[World, Fuse, str, str]:

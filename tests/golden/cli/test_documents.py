@@ -33,6 +33,7 @@ COMMANDS = (
     "gateway stop",
     "controller status",
     "doctor",
+    "doctor --orphans",
     "config show",
     "down chat --yes",
     "controller stop",
