@@ -16,12 +16,14 @@ Without a ``.meta/*.md5`` beside it, a list counts as written by its user and is
 """
 
 
-def slurm_conf(lab: LabConfig, place: Place) -> str:
+def slurm_conf(lab: LabConfig, place: Place, *, for_nodes: bool = False) -> str:
     """One cluster without accounting, authentication, cgroups or systemd: loopback is the fence.
 
     Slurm's daemons listen on every address unless told otherwise, and without authentication whoever reaches one is
-    whom they say they are.
+    whom they say they are. ``for_nodes``: what slurmd reads; srun must not, because a step calls it back at 127.0.0.1,
+    from where it came, and not at the address of its node.
     """
+    bound = "NoInAddrAny" if for_nodes else "NoCtldInAddrAny"
     directory = place.directory
     nodes = "\n".join(
         f"NodeName={name} NodeHostname=localhost NodeAddr={place.address(n)} Port={place.first_node_port + n} "
@@ -32,7 +34,9 @@ def slurm_conf(lab: LabConfig, place: Place) -> str:
 ClusterName={place.region.name}
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={place.controller_port}
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+CommunicationParameters={bound}
+# The two files differ on purpose.
+DebugFlags=NO_CONF_HASH
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none

@@ -16,9 +16,20 @@ from infra.lab.config import PARTITION, LabConfig, LabError, Place
 from infra.lab.processes import end, is_listening, name_of, of_user, others, run, variable_of, wait_for, words_of
 from infra.lab.runtime import node_runtime, uv_binary
 
-SLURMD = 'hostname "$1"; mount --bind "$2" /etc/hosts; exec slurmd -N "$1"'
-"""In namespaces of its own. The words arrive as arguments, so nothing is pasted into the script."""
+SLURMD = """\
+set -e
+hostname "$1"
+mount --bind "$2" /etc/hosts
+mount --bind "$3" "$SLURM_CONF"
+slurmd -N "$1"
+umount "$SLURM_CONF"
+"""
+"""In namespaces of its own. The words arrive as arguments, so nothing is pasted into the script.
 
+slurmd reads another configuration than its jobs, and would hand the path of its own down to them.
+"""
+
+NODES_CONF = "slurmd.conf"
 FOLDERS = ("bin", "etc", "home", "home/.ssh", "log", "run", "state", "tmp")
 WELL = frozenset({"idle", "allocated", "mixed", "completing"})
 JOBS_END_SECONDS = 5.0
@@ -95,9 +106,9 @@ def bring_up(lab: LabConfig, place: Place, public_key: str) -> None:
     _write_files(lab, place, public_key)
     conf = environment(place)
     run(["slurmctld", "-c", "-f", place.slurm_conf], env=conf)
-    hosts = place.directory / "etc/hosts"
+    etc = place.directory / "etc"
     for name in place.nodes:
-        run(["unshare", "--uts", "--mount", "sh", "-c", SLURMD, "_", name, hosts], env=conf)
+        run(["unshare", "--uts", "--mount", "sh", "-c", SLURMD, "_", name, etc / "hosts", etc / NODES_CONF], env=conf)
     Path("/run/sshd").mkdir(exist_ok=True)
     run(["/usr/sbin/sshd", "-f", place.sshd_config, "-E", place.directory / "log/sshd.log"])
     wait_for(lambda: is_up(place), f"the nodes of {place.region.name} are idle; see {place.directory}/log")
@@ -151,6 +162,7 @@ def _user_id(place: Place) -> int | None:
 def _write_files(lab: LabConfig, place: Place, public_key: str) -> None:
     etc, home = place.directory / "etc", place.directory / "home"
     place.slurm_conf.write_text(files.slurm_conf(lab, place))
+    (etc / NODES_CONF).write_text(files.slurm_conf(lab, place, for_nodes=True))
     place.sshd_config.write_text(files.sshd_config(place))
     (etc / "hosts").write_text(files.hosts(place))
     (etc / "prolog").write_text(files.prolog(lab, place, node_runtime(lab)))
