@@ -66,7 +66,7 @@ def run(session: Session, asked: Asked) -> None:
     elif asked.reap:
         request, verdicts = _reap(session, survey, asked)
         document["reap"] = {"request": request, "verdicts": verdicts}
-        left = not verdicts or not all(v.allowed for v in verdicts)
+        left = left if request is None else not all(v.allowed for v in verdicts)
     session.emit(**document)
     if not survey.complete:
         raise typer.Exit(ExitStatus.PROVIDER)

@@ -143,5 +143,5 @@ class ReapVerdict:
 
     @property
     def held_because(self) -> str:
-        """The first brake that holds it, in words; empty when none does."""
-        return next((v.text for v in self.verdicts if not v.passed), "")
+        """Every brake that holds it, in words; empty when none does."""
+        return "; ".join(v.text for v in self.verdicts if not v.passed)

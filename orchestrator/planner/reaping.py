@@ -121,7 +121,9 @@ def _grace(suspect: Suspect, view: ReapView) -> Verdict:
     age, limit = suspect.age(view.now, view.rate), view.grace
     passed = age >= limit and suspect.sightings >= LEAST_SIGHTINGS
     minutes, wanted = age / timedelta(minutes=1), limit / timedelta(minutes=1)
-    text = f"suspected for {minutes:.0f} min in {suspect.sightings} listings (at least {wanted:.0f} min in 2)"
+    text = f"suspected for {minutes:.0f} of {wanted:.0f} min"
+    if suspect.sightings < LEAST_SIGHTINGS:
+        text += ", in one listing only"
     return Verdict("grace", passed, text, value=minutes, limit=wanted, unit="min")
 
 
@@ -135,7 +137,7 @@ def _serving(suspect: Suspect, view: ReapView) -> Verdict:
         text = "it serves now" if suspect.work is Work.BUSY else UNKNOWN_WORK
         return Verdict("serving", passed=False, text=text, limit=wanted, unit="min")
     minutes = idle / timedelta(minutes=1)
-    text = f"known to serve nobody for {minutes:.0f} min (at least {wanted:.0f})"
+    text = f"known to serve nobody for {minutes:.0f} of {wanted:.0f} min"
     return Verdict("serving", idle >= view.idle, text, value=minutes, limit=wanted, unit="min")
 
 

@@ -66,7 +66,7 @@ def test_orphans_are_listed_with_what_holds_the_reaper_back(world: World) -> Non
 
     assert result.exit_code == 10
     assert stray in result.stdout
-    assert "no: suspected for 0 min" in result.stdout
+    assert "no: suspected for 0 of 10 min" in result.stdout
     (orphan,) = document["orphans"]
     assert (orphan["name"], orphan["kind"], orphan["reapable"]) == (stray, "stranger", False)
     assert orphan["region"].startswith("local/")
@@ -151,6 +151,11 @@ def test_nothing_is_asked_where_nothing_may_be_reaped(world: World) -> None:
     assert result.exit_code == 10
     assert "Nothing may be reaped now." in result.stdout
     assert world.store.reap_requests(open_only=False) == []
+
+
+def test_where_there_are_none_there_is_nothing_to_reap(world: World) -> None:
+    """Status 0: a script may ask every night."""
+    assert world.run("doctor", "--orphans", "--reap", "--yes").exit_code == 0
 
 
 def test_the_reap_document_has_the_answer(world: World) -> None:
