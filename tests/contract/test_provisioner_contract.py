@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from orchestrator.control.ports import Phase
@@ -49,12 +50,23 @@ def builtin_bench(state_dir: Path) -> Bench:
     return Bench(provisioner, ModelSpec("any", Engine.BUILTIN), lambda: time.sleep(0.02), kill_main)
 
 
+def nobody_answers(request: httpx.Request) -> httpx.Response:
+    """There are no engines on a fake cloud."""
+    raise httpx.ConnectError(f"nobody at {request.url.host}")
+
+
 def sky_bench(state_dir: Path) -> Bench:
     """Make the clouds behind SkyPilot, without SkyPilot: what it would say is scripted."""
     moment = [0.0]
     sky = FakeSky(lambda: moment[0], max_clusters=ROOM)
     provisioner = SkyPilotProvisioner(
-        state_dir, sky, {"local"}, refresh_seconds=0.0, job_every_seconds=0.0, now=lambda: moment[0]
+        state_dir,
+        sky,
+        {"local"},
+        refresh_seconds=0.0,
+        job_every_seconds=0.0,
+        now=lambda: moment[0],
+        transport=httpx.MockTransport(nobody_answers),
     )
 
     def pause() -> None:

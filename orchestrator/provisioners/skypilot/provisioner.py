@@ -52,7 +52,8 @@ STOP_REQUEST_SECONDS = 5.0
 class SkyPilotProvisioner:
     """See the module. ``engine``: the vLLM executable of the Slurm nodes, where it is installed already.
 
-    ``secrets``: the environment that the values of a service's secrets are read from.
+    ``secrets``: the environment that the values of a service's secrets are read from. ``transport``: how engines are
+    reached, for tests.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class SkyPilotProvisioner:
         job_every_seconds: float = SETTLED_JOB_EVERY_SECONDS,
         secrets: Mapping[str, str] | None = None,
         now: Callable[[], float] = time.monotonic,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.providers = frozenset(clouds)
         self._root = state_dir / "skypilot"
@@ -79,6 +81,7 @@ class SkyPilotProvisioner:
         )
         self._secrets = os.environ if secrets is None else secrets
         self._now = now
+        self._transport = transport
         self._ends: dict[str, asyncio.Task[None]] = {}
         self._follows: set[asyncio.Task[None]] = set()
         self._posted: dict[str, float] = {}
@@ -322,7 +325,9 @@ class SkyPilotProvisioner:
         base = f"http://{cluster.address}:{record.port}"
         key = self._folders.of(name).make_key().read_text(encoding="ascii").strip()
         deadline = record.stop_by or time.time()
-        async with httpx.AsyncClient(timeout=STOP_REQUEST_SECONDS, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            timeout=STOP_REQUEST_SECONDS, trust_env=False, transport=self._transport
+        ) as client:
             try:
                 await client.post(f"{base}/greenctl/stop", headers={"authorization": f"Bearer {key}"})
                 while time.time() < deadline:

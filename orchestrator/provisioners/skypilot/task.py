@@ -2,47 +2,63 @@
 
 ``run`` and ``setup`` are the same text for everybody. What differs travels in files that our own program on the node
 reads: ``launch.json`` with the engine's words as a list, the replica's key, the secrets. So no value of a service file
-is ever read by a shell. A file with a ``run`` command of its own is its owner's SkyPilot task and stays one: there only
-resources, name and labels are ours.
+is ever read by a shell. Scripts in a file (``setup``, ``run``) are their owner's own text for a shell, and pass
+unchanged; where such a file has secrets, too, our program runs the script, because SkyPilot would write the values
+onto the machine's command lines.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.control.ports import LaunchRequest
-from orchestrator.domain.offer import Offer
-from orchestrator.domain.price import Market
-from orchestrator.domain.service import Engine
-from orchestrator.errors import UnsupportedByProvider
+from orchestrator.domain.service import Engine, JsonScalar
+from orchestrator.errors import InvalidSpec, Problem, UnsupportedByProvider
+from orchestrator.provisioners.skypilot.resources import WITHOUT_IMAGES, label, marks, one_offer
 from orchestrator.spec.templates import FamilyDefaults, load_template
+
+__all__ = ["FOLDER", "NodeOptions", "SkyTask", "build_task", "label", "marks"]
 
 FOLDER = "~/.greenctl"
 RUN = 'exec python3 "$HOME/.greenctl/replica.py"'
-SETUP = 'python3 "$HOME/.greenctl/replica.py" prepare'
-NODE_PROGRAMS = ("replica.py", "greenctl_guard.py")
+SETUP = 'exec python3 "$HOME/.greenctl/replica.py" prepare'
+PROGRAM = "replica.py"
+GUARD = "greenctl_guard.py"
 
-SLURM = "slurm"
-DISK_GIB = 256
 GRACE_BEYOND_SHUTDOWN_SECONDS = 15
+"""vLLM is gone about 6 s after its last answer (measured: 0.32.0 on processors); twice that, and a bit."""
+GRACE_OF_A_COMMAND_SECONDS = 30
 
-NO_LABELS = frozenset({"slurm", "lambda", "runpod", "vast", "paperspace", "cudo", "fluidstack", "ibm", "scp", "ssh"})
-"""Clouds on which SkyPilot ignores labels (``Resources.labels``: AWS tags, GCP and Kubernetes labels, Azure tags)."""
+CARRIED = (
+    "setup",
+    "workdir",
+    "file_mounts",
+    "volumes",
+    "volume_mounts",
+    "config",
+    "event_callback",
+    "inputs",
+    "outputs",
+    "managed_secrets",
+    "api_server_access",
+)
+"""SkyPilot's keys of a service file that a replica's task keeps. ``service`` and ``num_nodes`` are our business."""
 
-CPU_ENVIRONMENT = {
-    "VLLM_TARGET_DEVICE": "cpu",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
-"""Several replicas share a machine's processors: none may take all of them."""
+RESERVED = frozenset({"VLLM_API_KEY", "PYTHONPATH"})
+"""Variables that are ours: with another value nobody could reach the replica, or the guard would not be found."""
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+OF_THIS_MACHINE = "greenctl/"
+"""Ids of models that are no hub's: the local engine makes them."""
+
+FROM_THE_HUB = ("lora_modules", "spec_model", "tokenizer")
+"""Arguments that fetch something, also beside a model that travelled along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +78,10 @@ class NodeOptions:
 class SkyTask:
     """A task and what is carried to its machine.
 
-    ``config`` is what ``sky.Task.from_yaml_config`` takes, without file mounts. ``files``: remote path to text.
-    ``uploads``: remote path to a local file or folder. ``key_path`` and ``secrets_path``: where the 0600 files with the
-    replica's key and its secrets (a JSON object) have to be; empty when it takes none.
+    ``config`` is what ``sky.Task.from_yaml_config`` takes; its file mounts, if any, are the service file's own.
+    ``files``: remote path to text. ``uploads``: remote path to a local file or folder. ``key_path`` and
+    ``secrets_path``: where the 0600 files with the replica's key and its secrets (a JSON object) have to be; empty when
+    it takes none.
     """
 
     config: Mapping[str, Any]
@@ -78,147 +95,222 @@ class SkyTask:
 def build_task(request: LaunchRequest, node: NodeOptions) -> SkyTask:
     """Return the task of one replica.
 
-    Raises ``UnsupportedByProvider`` for an engine that SkyPilot's machines do not run, ``InvalidSpec`` for hardware or
-    arguments that the template does not know.
+    Raises ``UnsupportedByProvider`` for what SkyPilot's machines do not do, ``InvalidSpec`` for hardware, arguments or
+    values that make no task.
     """
+    theirs: dict[str, Any] = json.loads(request.task_json)
+    _refuse(_problems(theirs, request.secrets))
     match request.model.engine:
         case Engine.VLLM:
-            return _vllm(request, node)
+            return _vllm(request, node, theirs)
         case Engine.COMMAND:
-            return _command(request, node)
+            return _command(request, node, theirs)
         case other:
             message = f"the engine {other} runs on this machine only"
             raise UnsupportedByProvider(message, hint="Choose engine: vllm, or regions of the local provider.")
 
 
-def _vllm(request: LaunchRequest, node: NodeOptions) -> SkyTask:
+def _vllm(request: LaunchRequest, node: NodeOptions, theirs: Mapping[str, Any]) -> SkyTask:
     template = load_template(request.model.template)
     shape = request.offer.shape
     family = template.family_of(shape.accelerator)
     defaults = template.defaults_of(family)
     args = dict(template.args_for(request.model, family))
-    words = list(template.argv_for(request.model, family))
-    if shape.accelerator_count > 1 and "tensor_parallel_size" not in args:
-        words.append(f"--tensor-parallel-size={shape.accelerator_count}")
+    resources = theirs.get("resources") or {}
+    port = _port_of(theirs) or node.port
+    image = None if node.engine else defaults.image
+    _require_an_engine(request, node, defaults)
     model, uploads = _model(request)
-    local = bool(uploads)
     argv = [
-        node.engine or ("vllm" if defaults.image else "@ENGINE@"),
+        node.engine or "@ENGINE@",
         "serve",
         model,
         f"--served-model-name={request.model.name}",
         "--host=0.0.0.0" if node.opens_ports else "--host=@ADDRESS@",
-        f"--port={node.port}",
+        f"--port={port}",
         "--middleware=greenctl_guard.Guard",
-        *words,
+        *template.argv_for(request.model, family),
+        *_parallel(args, defaults.devices(shape.accelerator, shape.accelerator_count)),
     ]
-    environment = {**QUIET, **(CPU_ENVIRONMENT if shape.accelerator is None else {})}
-    if local:
-        environment |= {"HF_HUB_OFFLINE": "1"}
     launch = {
         "argv": argv,
-        "env": environment,
+        "env": {**_environment(request, args, local=bool(uploads)), **_envs(theirs)},
         "grace_seconds": _seconds(args.get("shutdown_timeout")) + GRACE_BEYOND_SHUTDOWN_SECONDS,
-        "packages": [] if node.engine or defaults.image else list(defaults.packages),
-        "marks": marks(request),
+        "packages": [] if node.engine or image else list(defaults.packages),
+        "power_limit_watts": args.get("power_limit_watts"),
     }
-    config: dict[str, Any] = {
-        "name": request.service,
-        "resources": _resources(request, node, defaults),
-        "run": RUN,
-        "envs": {"GREENCTL_REPLICA": request.name},
+    offer = one_offer(
+        request, resources, port=port if node.opens_ports else None, image=image, disk_gib=defaults.disk_gib
+    )
+    return _task(
+        request, theirs, offer, port=port, launch=launch, uploads=uploads, programs=(PROGRAM, GUARD), with_key=True
+    )
+
+
+def _command(request: LaunchRequest, node: NodeOptions, theirs: Mapping[str, Any]) -> SkyTask:
+    """The owner's own task, on the one offer that was chosen."""
+    port = _port_of(theirs) or node.port
+    offer = one_offer(request, theirs.get("resources") or {}, port=port if node.opens_ports else None)
+    if not request.secrets:
+        config = {key: theirs[key] for key in (*CARRIED, "run") if key in theirs}
+        envs = {**_envs(theirs), "GREENCTL_REPLICA": request.name}
+        return SkyTask(config={**config, "name": request.service, "resources": offer, "envs": envs}, port=port)
+    launch = {
+        "argv": ["bash", "@HERE@/run.sh"],
+        "env": _envs(theirs),
+        "grace_seconds": GRACE_OF_A_COMMAND_SECONDS,
+        "packages": [],
+        "power_limit_watts": None,
     }
-    if launch["packages"]:
+    return _task(request, theirs, offer, port=port, launch=launch, programs=(PROGRAM,), scripts=("run",))
+
+
+def _task(
+    request: LaunchRequest,
+    theirs: Mapping[str, Any],
+    resources: Mapping[str, Any],
+    *,
+    port: int,
+    launch: Mapping[str, Any],
+    programs: tuple[str, ...],
+    uploads: Mapping[str, Path] | None = None,
+    scripts: tuple[str, ...] = (),
+    with_key: bool = False,
+) -> SkyTask:
+    """A task whose machine runs our program. ``scripts``: keys whose text our program runs."""
+    config: dict[str, Any] = {key: theirs[key] for key in CARRIED if key in theirs}
+    if "setup" in config and request.secrets:
+        scripts = (*scripts, "setup")
+    if "setup" in scripts or ("setup" not in config and launch["packages"]):
         config["setup"] = SETUP
+    # Their variables are for their scripts and mounts; the engine has them from launch.json.
+    envs = _envs(theirs) if any(key in theirs for key in CARRIED) else {}
+    config |= {
+        "name": request.service,
+        "resources": resources,
+        "run": RUN,
+        "envs": {**envs, "GREENCTL_REPLICA": request.name},
+    }
+    launch = {**launch, "setup": ["bash", "@HERE@/setup.sh"] if "setup" in scripts else [], "marks": marks(request)}
+    files = {f"{FOLDER}/{name}": _program(name) for name in programs}
+    files |= {f"{FOLDER}/{key}.sh": str(theirs[key]) for key in scripts}
+    files[f"{FOLDER}/launch.json"] = json.dumps(launch, indent=1, sort_keys=True) + "\n"
     return SkyTask(
         config=config,
-        port=node.port,
-        files={**_programs(), f"{FOLDER}/launch.json": json.dumps(launch, indent=1, sort_keys=True) + "\n"},
-        uploads=uploads,
-        key_path=f"{FOLDER}/key",
+        port=port,
+        files=files,
+        uploads=uploads or {},
+        key_path=f"{FOLDER}/key" if with_key else "",
         secrets_path=f"{FOLDER}/secrets.json" if request.secrets else "",
     )
 
 
-def _command(request: LaunchRequest, node: NodeOptions) -> SkyTask:
-    """The owner's own task, on the one offer that was chosen."""
-    task: dict[str, Any] = json.loads(request.task_json)
-    theirs = task.pop("resources", None) or {}
-    task.pop("service", None)
-    port = _port_of(theirs) or node.port
-    resources = _resources(request, NodeOptions(port=port, opens_ports=node.opens_ports), None)
-    for key in ("image_id", "disk_tier", "network_tier", "disk_size"):
-        if key in theirs:
-            resources[key] = theirs[key]
-    return SkyTask(config={**task, "name": request.name, "resources": resources}, port=port)
+def _require_an_engine(request: LaunchRequest, node: NodeOptions, defaults: FamilyDefaults) -> None:
+    """Somebody has to bring it: the nodes, a container, or packages."""
+    if node.engine or defaults.packages or request.offer.region.provider not in WITHOUT_IMAGES:
+        return
+    message = f"{request.offer.id}: there the engine comes as a container alone, and none can run there"
+    raise UnsupportedByProvider(message, hint="Install vLLM on the nodes and set skypilot.engine to its path.")
 
 
-def _port_of(resources: Mapping[str, Any]) -> int | None:
-    ports = resources.get("ports")
-    first = ports[0] if isinstance(ports, list) and ports else ports
-    match = re.match(r"\d+", str(first)) if first is not None else None
-    return int(match[0]) if match else None
+def _parallel(args: Mapping[str, JsonScalar], devices: int) -> tuple[str, ...]:
+    """Use every device of the offer: what data and pipeline parallelism leave is split by tensors.
+
+    Raises ``InvalidSpec`` when the arguments want more devices than the offer has, or a part of one.
+    """
+    if not devices:
+        return ()
+    sizes = {name: int(str(args.get(f"{name}_parallel_size", 1))) for name in ("data", "pipeline", "tensor")}
+    wanted = sizes["data"] * sizes["pipeline"] * sizes["tensor"]
+    if wanted > devices or devices % (sizes["data"] * sizes["pipeline"]):
+        message = f"they divide the model for {wanted} devices, and the offer has {devices}"
+        _refuse([Problem("model.args (parallel sizes)", message)])
+    if "tensor_parallel_size" in args or devices == 1:
+        return ()
+    return (f"--tensor-parallel-size={devices // (sizes['data'] * sizes['pipeline'])}",)
 
 
-def marks(request: LaunchRequest) -> dict[str, str]:
-    """Return what says whose machine this is; in every form that a provider keeps."""
-    return {
-        "greenctl-deployment": request.deployment_uid,
-        "greenctl-service": request.service,
-        "greenctl-replica": request.replica,
-        "greenctl-intent": request.intent_id,
-        "greenctl-epoch": str(request.epoch),
-    }
-
-
-def _resources(request: LaunchRequest, node: NodeOptions, defaults: FamilyDefaults | None) -> dict[str, Any]:
-    """Exactly one offer."""
-    offer = request.offer
-    found: dict[str, Any] = {"infra": offer.region.id}
-    if offer.shape.accelerator is not None:
-        found["accelerators"] = {offer.shape.accelerator: offer.shape.accelerator_count}
-    if offer.region.provider != SLURM and offer.instance_type:
-        found["instance_type"] = offer.instance_type
-    else:
-        found |= _size(offer)
-    if offer.market is Market.SPOT:
-        found["use_spot"] = True
-    if node.opens_ports:
-        found["ports"] = [node.port]
-        found["disk_size"] = DISK_GIB
-    if offer.region.provider not in NO_LABELS:
-        found["labels"] = {k: label(v) for k, v in {**dict(request.labels), **marks(request)}.items()}
-    if offer.region.provider != SLURM and request.max_usd_per_hour is not None:
-        found["max_hourly_cost"] = round(request.max_usd_per_hour, 6)
-    if defaults is not None and defaults.image and node.engine is None:
-        found["image_id"] = defaults.image
+def _environment(request: LaunchRequest, args: Mapping[str, JsonScalar], *, local: bool) -> dict[str, str]:
+    """What the engine finds in its environment besides its arguments; nothing secret."""
+    found = dict(QUIET)
+    shape = request.offer.shape
+    if shape.accelerator is None:
+        # A vCPU is half a core, and OpenMP works best with one thread on each. Unbound, because replicas that share a
+        # machine would all be bound to its first cores.
+        threads = str(max(1, int(shape.vcpus or 1) // 2))
+        found |= {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        found |= {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+    if local and not any(name in args for name in FROM_THE_HUB):
+        found["HF_HUB_OFFLINE"] = "1"
     return found
 
 
-def _size(offer: Offer) -> dict[str, float]:
-    shape = offer.shape
-    sizes = {"cpus": shape.vcpus, "memory": shape.memory_gib}
-    return {name: int(value) if value == int(value) else value for name, value in sizes.items() if value is not None}
-
-
-def label(value: str) -> str:
-    """Write a value as the strictest of the clouds takes it (Google Cloud: 63 of ``[a-z0-9_-]``)."""
-    return re.sub(r"[^a-z0-9_-]", "-", value.lower())[:63]
+def _envs(theirs: Mapping[str, Any]) -> dict[str, str]:
+    """The service file's variables, as SkyPilot writes them."""
+    return {str(name): str(value) for name, value in (theirs.get("envs") or {}).items()}
 
 
 def _model(request: LaunchRequest) -> tuple[str, dict[str, Path]]:
     """Return what the engine is told to serve; a folder of this machine travels along."""
+    if request.model.id.startswith(OF_THIS_MACHINE):
+        message = f"the model {request.model.id} is made on this machine and exists nowhere else"
+        raise UnsupportedByProvider(message, hint="Name a model of the hub, or a folder.")
     path = Path(request.model.id)
     if not path.is_absolute():
         return request.model.id, {}
-    remote = f"{FOLDER}/model"
-    return "@HERE@/model", {remote: path}
+    return "@HERE@/model", {f"{FOLDER}/model": path}
 
 
-def _programs() -> dict[str, str]:
-    folder = Path(__file__).with_name("node")
-    return {f"{FOLDER}/{name}": (folder / name).read_text(encoding="utf-8") for name in NODE_PROGRAMS}
+def _port_of(theirs: Mapping[str, Any]) -> int | None:
+    """The port that the file names, in ``service`` or in ``resources``."""
+    resources = theirs.get("resources") or {}
+    ports = (theirs.get("service") or {}).get("ports") or resources.get("ports")
+    first = ports[0] if isinstance(ports, list) and ports else ports
+    match = re.fullmatch(r"(\d{1,5})(-\d{1,5})?", str(first)) if first is not None else None
+    return int(match[1]) if match and 0 < int(match[1]) < 65_536 else None  # noqa: PLR2004 - ports have 16 bits
+
+
+def _program(name: str) -> str:
+    return (Path(__file__).with_name("node") / name).read_text(encoding="utf-8")
 
 
 def _seconds(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+# ── what makes no task ───────────────────────────────────────────────────────────────────────────────
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if problems:
+        raise InvalidSpec("service", tuple(problems))
+
+
+def _problems(theirs: Mapping[str, Any], secrets: tuple[str, ...]) -> list[Problem]:
+    found = []
+    for name, value in (theirs.get("envs") or {}).items():
+        if value is None:
+            found.append(Problem(f"envs.{name}", "has no value, and nobody is there to ask when a replica is launched"))
+        elif "\0" in str(value):
+            found.append(Problem(f"envs.{name}", "holds a zero byte, which no environment can"))
+    taken = [("envs", str(name)) for name in theirs.get("envs") or {}] + [("secrets", name) for name in secrets]
+    for block, name in taken:
+        if name in RESERVED or name.startswith("GREENCTL_"):
+            found.append(Problem(f"{block}.{name}", "is set by greenctl on every replica. Choose another name"))
+    found += [
+        Problem(path, f"{source} is relative, and whoever launches stands elsewhere. Write the whole path")
+        for path, source in _local_sources(theirs)
+        if not source.startswith(("/", "~"))
+    ]
+    return found
+
+
+def _local_sources(theirs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Files and folders of this machine that SkyPilot would carry to the replica."""
+    if isinstance(workdir := theirs.get("workdir"), str):
+        yield "workdir", workdir
+    for remote, source in (theirs.get("file_mounts") or {}).items():
+        local = source.get("source") if isinstance(source, dict) else source
+        for text in local if isinstance(local, list) else [local]:
+            if isinstance(text, str) and "://" not in text:
+                yield f"file_mounts.{remote}", text

@@ -155,7 +155,8 @@ class TestWhatAFailureTeaches:
 
     def test_a_preemption_is_remembered_and_fades(self) -> None:
         """A spot replica that was taken away after it had served: the next one tries elsewhere for five minutes."""
-        taken = replace(replica(SE, 0, ReplicaState.LOST, up_for=timedelta(0), name="gc-taken"), market=Market.SPOT)
+        lost = replica(SE, 0, ReplicaState.LOST, up_for=timedelta(0), name="gc-taken")
+        taken = replace(lost, market=Market.SPOT, ready_at=lost.created_at)
         assert pause([taken]) == 5 * MINUTE
         assert pause([replace(taken, state_since=NOON - 5 * MINUTE)]) is None
         assert pause([replace(taken, market=Market.ON_DEMAND)]) is None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from orchestrator.control.ports import Instance, LaunchRequest, Phase
@@ -55,10 +56,18 @@ class World:
     folder: Path
     moment: list[float] = field(default_factory=lambda: [0.0])
     ground: Ground = field(default_factory=Ground)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sky = FakeSky(lambda: self.moment[0])
         self.provisioner = self.again()
+
+    def engine(self, request: httpx.Request) -> httpx.Response:
+        """Answer as an engine that stops when it is told to with its key."""
+        self.asked.append((request.method, request.url.path, request.headers.get("authorization", "")))
+        if request.url.path == "/greenctl/stop":
+            return httpx.Response(202)
+        raise httpx.ConnectError("it has stopped")
 
     def again(self) -> SkyPilotProvisioner:
         self.provisioner = SkyPilotProvisioner(
@@ -70,6 +79,7 @@ class World:
             job_every_seconds=0.0,
             secrets={"HF_TOKEN": "hf_canary_value"},
             now=lambda: self.moment[0],
+            transport=httpx.MockTransport(self.engine),
         )
         return self.provisioner
 
@@ -160,6 +170,18 @@ async def test_nothing_is_concluded_from_silence(world: World) -> None:
         await world.provisioner.inventory(UID)
 
 
+async def test_the_engine_is_told_to_finish_before_its_machine_goes(world: World) -> None:
+    """With its own key; and only then SkyPilot takes the cluster down."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    await world.provisioner.terminate(NAME, timedelta(seconds=30))
+    await world.until(Phase.GONE)
+
+    key = private_text(world.sky.mounts[NAME]["~/.greenctl/key"])
+    assert world.asked == [("POST", "/greenctl/stop", f"Bearer {key}"), ("GET", "/health", "")]
+    assert world.sky.calls[-1][0] != "launch"
+
+
 async def test_a_down_that_lies_is_repeated(world: World) -> None:
     """Until SkyPilot lists it no longer, it is not gone."""
     await world.provisioner.launch(world.request())
@@ -188,7 +210,8 @@ async def test_a_job_that_skypilot_forgot_is_found_and_ended(world: World) -> No
 
     world.ground.failure = None
     await world.provisioner.terminate(NAME, GRACE)
-    await world.until(Phase.GONE)
+    for _ in range(50):
+        await asyncio.sleep(0)
     assert world.ground.jobs == []
 
 
