@@ -292,3 +292,22 @@ class TestLocks:
             return {line.removesuffix(" \\") for line in lines if line[:1].isalnum()}
 
         assert pins("base.txt") <= pins("dev.txt")
+
+
+class TestLocksForClouds:
+    def test_what_has_no_wheel_is_split_off_and_nothing_is_lost(self) -> None:
+        """Everything else is still installed from wheels only."""
+        text = (setup.LOCKS / "dev.txt").read_text(encoding="utf-8")
+        wheels, sources = setup.split_lock(text)
+        assert sorted((wheels + sources).splitlines()) == sorted(text.splitlines())
+        assert {line.partition("==")[0] for line in sources.splitlines() if "==" in line} == setup.SOURCE_ONLY
+        assert all("--hash=sha256:" in block for block in sources.split("\n\n") if block.strip())
+
+    def test_those_who_launch_on_clouds_run_what_is_tested(self) -> None:
+        """Each pin of the runtime locks is the development lock's."""
+
+        def pins(name: str) -> set[str]:
+            lines = (setup.LOCKS / name).read_text(encoding="utf-8").splitlines()
+            return {line.partition(" ")[0] for line in lines if "==" in line and not line.startswith((" ", "#"))}
+
+        assert pins("base.txt") < pins("sky.txt") <= pins("dev.txt")
