@@ -31,6 +31,9 @@ ITS_PROGRAMS = ("python", "sky", "SkyPilot", "ssh", "rsync")
 """What may be ended for having the lab's home as ``HOME``; a person's shell or editor may not."""
 
 ROUNDS = 3
+GRACE_SECONDS = 1.0
+"""Its executors never listen to TERM, and what they know is removed, or was lost with their server."""
+
 CATALOGS = ".sky/catalogs/v8"
 
 
@@ -92,7 +95,7 @@ def stop(lab: LabConfig) -> None:
         left = _all(lab)
         if not left:
             break
-        end(left)
+        end(left, grace_seconds=GRACE_SECONDS)
     for folder in _ssh_sockets(lab):
         shutil.rmtree(folder, ignore_errors=True)
 
