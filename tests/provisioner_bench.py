@@ -45,6 +45,7 @@ class Bench:
     pause: Callable[[], None]
     kill: Callable[[str], None]
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    provider: str = "local"
 
     def name(self) -> str:
         """Make a name that no other instance has, as the controller makes them."""
@@ -52,6 +53,7 @@ class Bench:
 
     def request(self, name: str = "", region: str = "local/se", **args: JsonScalar) -> LaunchRequest:
         """Make a request under a name of its own."""
+        region = f"{self.provider}/{region.partition('/')[2]}"
         model = ModelSpec(self.model.id, self.model.engine, args=(*self.model.args, *args.items()))
         return LaunchRequest(name or self.name(), self.uid, "chat", unique("intent"), offer(region), model)
 

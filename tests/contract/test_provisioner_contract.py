@@ -58,11 +58,11 @@ def nobody_answers(request: httpx.Request) -> httpx.Response:
 def sky_bench(state_dir: Path) -> Bench:
     """Make the clouds behind SkyPilot, without SkyPilot: what it would say is scripted."""
     moment = [0.0]
-    sky = FakeSky(lambda: moment[0], max_clusters=ROOM)
+    sky = FakeSky(lambda: moment[0], max_clusters={"slurm/small": 1})
     provisioner = SkyPilotProvisioner(
         state_dir,
         sky,
-        {"local"},
+        {"slurm"},
         refresh_seconds=0.0,
         job_every_seconds=0.0,
         now=lambda: moment[0],
@@ -72,7 +72,7 @@ def sky_bench(state_dir: Path) -> Bench:
     def pause() -> None:
         moment[0] += 0.5
 
-    return Bench(provisioner, ModelSpec("org/model"), pause, sky.die)
+    return Bench(provisioner, ModelSpec("org/model"), pause, sky.die, provider="slurm")
 
 
 @pytest.fixture(params=["fake", "skypilot-fake", "local-builtin"])
@@ -211,10 +211,10 @@ async def test_a_full_region_says_so_and_starts_nothing(bench: Bench) -> None:
     try:
         await bench.provisioner.launch(second)
     except NoCapacity as error:
-        assert "local/small is full" in error.message  # noqa: PT017 - some know at once, and some only later
+        assert "/small is full" in error.message  # noqa: PT017 - some know at once, and some only later
     else:
         failed = await bench.until(second.name, Phase.FAILED)
-        assert (failed.error_code, failed.exit_detail) == (NoCapacity.code, "local/small is full")
+        assert (failed.error_code, failed.exit_detail) == (NoCapacity.code, "slurm/small is full")
         await bench.provisioner.terminate(second.name, NO_GRACE)
         await bench.until(second.name, Phase.GONE)
 
