@@ -63,7 +63,7 @@ class SqlRequests(SqlOrphanRecords):
 
         def work(tx: Connection) -> None:
             require_service(tx, wish.service)
-            if wish.kind is OperationKind.DOWN:
+            if wish.kind is OperationKind.DOWN and not _is_known(tx, wish):
                 _supersede(tx, wish)
             _insert_operation(tx, wish)
 
@@ -125,6 +125,11 @@ def _open_ones(tx: Connection, service: str) -> list[Operation]:
     table = tables.operations
     open_ones = select(table).where(table.c.service == service, table.c.state.in_(OPEN_OPERATIONS))
     return [mappers.operation_from(row) for row in mappers.fetch(tx, open_ones)]
+
+
+def _is_known(tx: Connection, wish: Operation) -> bool:
+    table = tables.operations
+    return tx.execute(select(table.c.id).where(table.c.id == wish.id)).first() is not None
 
 
 def _supersede(tx: Connection, wish: Operation) -> None:
