@@ -8,6 +8,7 @@ against ``vllm serve --help=all`` of 0.32.0; ranges are the sensible ones, narro
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from orchestrator.domain.service import JsonScalar
@@ -22,7 +23,7 @@ _REVISION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,99}$"
 _PARSER = forms.pattern(_PARSER_PATTERN, "the name of a parser", "hermes")
 _REVISION = forms.pattern(_REVISION_PATTERN, "a branch, a tag or a commit", "main")
 
-_ADAPTER = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
+_ADAPTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HUB_ID = re.compile(HUB_ID_PATTERN)
 _MODULES_SCHEMA = {"type": ["object", "string"], "additionalProperties": {"type": "string", "pattern": HUB_ID_PATTERN}}
 
@@ -47,6 +48,7 @@ ARGS: Final[dict[str, Form]] = {
     "tokenizer": forms.pattern(HUB_ID_PATTERN, "the hub id of a tokenizer", "Qwen/Qwen3-8B"),
     "tokenizer_revision": _REVISION,
     "dtype": forms.choice(("auto", "bfloat16", "float16", "half", "float32", "float")),
+    # bitsandbytes (NF4) and GGUF left vLLM before 0.32; fbgemm_fp8 is deprecated there and refused.
     "quantization": forms.choice(
         (
             "awq",
@@ -58,14 +60,14 @@ ARGS: Final[dict[str, Form]] = {
             "fp8_per_tensor",
             "fp8_per_block",
             "fp8_per_channel",
-            "fbgemm_fp8",
             "int8_per_channel_weight_only",
             "modelopt",
             "modelopt_fp4",
+            "modelopt_mxfp8",
             "mxfp4",
             "mxfp8",
             "moe_wna16",
-            "bitsandbytes",
+            "quark",
         )
     ),
     # Only formats on top of safetensors: the others unpickle, which runs code from the checkpoint.
@@ -110,8 +112,8 @@ ARGS: Final[dict[str, Form]] = {
     "max_lora_rank": forms.whole_of(1, 8, 16, 32, 64, 128, 256, 320, 512),
     "fully_sharded_loras": forms.flag(),
     "lora_modules": Form(_read_modules, _MODULES_SCHEMA),
-    # speculative decoding
-    "spec_method": forms.choice(("ngram", "eagle", "eagle3", "medusa", "mtp", "draft_model", "suffix")),
+    # speculative decoding; the method "suffix" needs a package that vLLM does not bring
+    "spec_method": forms.choice(("ngram", "eagle", "eagle3", "medusa", "mtp", "draft_model")),
     "spec_model": forms.pattern(HUB_ID_PATTERN, "the hub id of a draft model", "RedHatAI/Qwen3-8B-speculator.eagle3"),
     "spec_tokens": forms.whole(1, 64),
     # answers
@@ -122,8 +124,13 @@ ARGS: Final[dict[str, Form]] = {
     # the server
     "shutdown_timeout": forms.whole(0, 3600),
     "enable_server_load_tracking": forms.flag(),
+    # not the engine's: see OURS
+    "power_limit_watts": forms.whole(50, 2000),
 }
 """Name (vLLM's flag with underscores) to form."""
+
+OURS: Final = frozenset({"power_limit_watts"})
+"""What our own program on the machine reads, and no engine: a cap for each accelerator, where the machine allows it."""
 
 REFUSED: Final[dict[str, str]] = {
     "trust_remote_code": "would run Python code from the model's repository on a machine that holds your keys",
@@ -172,11 +179,34 @@ def read(name: str, value: object) -> JsonScalar:
 def words(name: str, value: JsonScalar) -> tuple[str, ...]:
     """Return command-line words, ``--max-model-len=1024``: a value can never be taken for an option of its own."""
     dashed = name.replace("_", "-")
+    if name in OURS:
+        return ()
     if isinstance(value, bool):
         return (f"--{dashed}" if value else f"--no-{dashed}",)
     if name == "lora_modules":  # takes several words, each of which begins with a letter or a digit
         return (f"--{dashed}", *str(value).split(" "))
     return (f"--{dashed}={value}",)
+
+
+_FOR_ADAPTERS = ("lora_modules", "max_loras", "max_cpu_loras", "max_lora_rank", "fully_sharded_loras")
+_WITH_A_DRAFT = ("eagle", "eagle3", "medusa", "draft_model")
+
+
+def contradictions(args: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield each argument that makes no sense beside the others, and why: vLLM would refuse it, or ignore it."""
+    if not args.get("enable_lora"):
+        yield from ((name, "needs enable_lora: true") for name in _FOR_ADAPTERS if name in args)
+    method, model = args.get("spec_method"), args.get("spec_model")
+    if method is None:
+        yield from ((name, "needs spec_method") for name in ("spec_model", "spec_tokens") if name in args)
+    if method in _WITH_A_DRAFT and model is None:
+        yield "spec_method", f"{method} needs spec_model, the hub id of what drafts"
+    if method == "ngram" and model is not None:
+        yield "spec_model", "ngram finds its drafts in the prompt, without a model"
+    if method == "ngram" and "spec_tokens" not in args:
+        yield "spec_method", "ngram needs spec_tokens, the length of a draft"
+    if args.get("enable_auto_tool_choice") and "tool_call_parser" not in args:
+        yield "enable_auto_tool_choice", "needs tool_call_parser"
 
 
 def schema() -> dict[str, Any]:

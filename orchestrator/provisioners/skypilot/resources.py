@@ -28,7 +28,7 @@ WITHOUT_IMAGES = frozenset(
 """Clouds that refuse a container (``DOCKER_IMAGE`` among the unsupported features of ``sky.clouds`` 0.14.1)."""
 
 WITH_LABELS = frozenset({"aws", "azure", "gcp", "kubernetes", "ssh"})
-"""Clouds on which SkyPilot 0.14.1 writes labels onto the machine (``sky/templates``); elsewhere our own record says whose it is."""
+"""Clouds where SkyPilot 0.14.1 writes labels onto the machine (``sky/templates``); elsewhere our own record is all."""
 
 KEPT = ("accelerator_args", "disk_tier", "ephemeral_storage", "image_id", "local_disk", "network_tier", "volumes")
 """What a service file's own ``resources`` add to the offer. Where, on what and at which price is the offer's word."""

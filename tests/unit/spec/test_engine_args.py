@@ -46,8 +46,11 @@ def examples(name: str) -> list[object]:
 def test_no_value_is_taken_for_an_option(name: str) -> None:
     """The flag comes first, and no word behind it begins with a dash: a value cannot become an option."""
     for value in examples(name):
-        first, *more = engine_args.words(name, engine_args.read(name, value))
-
+        found = engine_args.words(name, engine_args.read(name, value))
+        if name in engine_args.OURS:
+            assert found == ()
+            continue
+        first, *more = found
         dashed = name.replace("_", "-")
         assert first.split("=")[0] in {f"--{dashed}", f"--no-{dashed}"}
         assert all(word[0].isalnum() for word in more)
