@@ -20,7 +20,7 @@ ENTRIES: Final = (
     Entry("init", START, "Write a service file to start from."),
     Entry("validate", START, "Check service and policy files; nothing is contacted."),
     Entry("plan", START, "Show what a deploy would change, and why; nothing is changed."),
-    Entry("render", START, "Print the SkyPilot task that a replica on an offer would be; nothing is started."),
+    Entry("render", START, "Print the SkyPilot task of a replica on an offer; nothing is started."),
     Entry("deploy", RUN, "Put a service where its policy says: plan, ask, apply, watch."),
     Entry("status", RUN, "Show services and replicas: state, grid, money."),
     Entry("rollout", RUN, "Follow, pause and resume changes of a service."),

@@ -43,7 +43,7 @@ def render(
         typer.Option("--out", metavar="DIR", help="Write the task and its files there, too.", show_default=False),
     ] = None,
 ) -> None:
-    """Print the SkyPilot task that a replica on an offer would be; nothing is started.
+    """Print the SkyPilot task of a replica on an offer; nothing is started.
 
     Examples:
       greenctl render service.yaml --offer aws/eu-north-1:1xL4:spot

@@ -215,6 +215,8 @@ class LocalProvisioner:
             endpoint=None if port is None or phase in {Phase.GONE, Phase.FAILED} else f"http://{HOST}:{port}",
             api_key_file=directory.api_key if directory.api_key.exists() else None,
             exit_detail=detail,
+            region=marks.region if marks is not None else "",
+            deployment_uid=marks.deployment if marks is not None else "",
         )
 
     # ── ending ──

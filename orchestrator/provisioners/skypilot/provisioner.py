@@ -375,6 +375,7 @@ def _marked(name: str, record: Record | None, cluster: Cluster | None) -> Instan
         region=record.region,
         intent_id=record.intent,
         epoch=record.epoch,
+        deployment_uid=record.deployment,
     )
 
 
