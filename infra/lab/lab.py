@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.lab import files, region, skypilot
-from infra.lab.config import LabConfig, LabError
+from infra.lab.config import LabConfig, LabError, Place
 from infra.lab.processes import others, run, variable_of, wait_for, words_of
 from infra.lab.region import NodeState
 from infra.lab.runtime import engine, engine_runtime, make_runtimes, node_runtime
@@ -120,11 +120,14 @@ def up(config: LabConfig, say: Say = lambda _: None) -> Lab:
         _refuse_another(config)
         _claim(config.root)
         config.record.write_text(config.to_json())
+        with _timed("looking at what is there", say):
+            wanting = _make_room(config)
         with _timed("runtimes", say):
             make_runtimes(config)
         public_key = skypilot.make_home(config)
         with _timed("regions", say):
-            _bring_up_regions(config, public_key)
+            for place in wanting:
+                region.bring_up(config, place, public_key)
         lab = Lab(config)
         (config.root / "offers.csv").write_text(files.offers(config))
         text = "".join(f"export {name}='{value}'\n" for name, value in lab.environment().items())
@@ -190,16 +193,18 @@ def refuse_what_cannot_be(find: Callable[[str], str | None] = shutil.which) -> N
         raise LabError("this machine lets nobody make namespaces (CAP_SYS_ADMIN)", "use a virtual machine") from error
 
 
-def _bring_up_regions(config: LabConfig, public_key: str) -> None:
-    """All ports are looked at before anything is started."""
+def _make_room(config: LabConfig) -> list[Place]:
+    """Repair what can be repaired in place, clear away what cannot; returns the regions that are to be brought up.
+
+    All ports are looked at before anything is started.
+    """
     wanting = [place for place in config.places if not (region.is_up(place) or region.resume(place))]
     for place in wanting:
         if region.is_there(place):
             region.take_down(place)
     for place in wanting:
         region.require_free(place)
-    for place in wanting:
-        region.bring_up(config, place, public_key)
+    return wanting
 
 
 def _refuse_another(config: LabConfig) -> None:

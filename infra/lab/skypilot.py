@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-from pathlib import Path
 
 import psutil
 
@@ -86,43 +84,28 @@ def start(lab: LabConfig) -> None:
 
 
 def stop(lab: LabConfig) -> None:
-    """End the API server and everything that it has started, also what outlived it, and its ssh connections.
+    """End the API server and everything that it has started, also what outlived it.
 
-    Not by ``sky api stop``: that takes seconds to import SkyPilot, does not see orphans, and first waits for requests
-    that nobody is going to read.
+    Its standing ssh connections end with the login nodes; their sockets lie in a folder that all labs of this machine
+    share with its other SkyPilots, so they are not touched here. Not by ``sky api stop``: that takes seconds to import
+    SkyPilot, does not see orphans, and first waits for requests that nobody is going to read.
     """
     for _ in range(ROUNDS):  # who is started while others are ended is found in the next round
         left = _all(lab)
         if not left:
             break
         end(left, grace_seconds=GRACE_SECONDS)
-    for folder in _ssh_sockets(lab):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _all(lab: LabConfig) -> list[psutil.Process]:
     found = {p.pid: p for server in _servers(lab) for p in family(server)}
-    sockets = tuple(map(str, _ssh_sockets(lab)))
     for process in others():
         name, home = name_of(process), variable_of(process, "HOME")
         titled = name.startswith("SkyPilot") or any(word.startswith("SkyPilot:") for word in words_of(process))
-        if (
-            (name.startswith(ITS_PROGRAMS) and home == str(lab.home))
-            or (titled and has_open(process, lab.home))
-            or (name == "ssh" and any(socket in word for socket in sockets for word in words_of(process)))
-        ):
+        if (name.startswith(ITS_PROGRAMS) and home == str(lab.home)) or (titled and has_open(process, lab.home)):
             found[process.pid] = process
     return list(found.values())
 
 
 def _servers(lab: LabConfig) -> list[psutil.Process]:
     return [p for p in others() if SERVER in words_of(p) and variable_of(p, "HOME") == str(lab.home)]
-
-
-def _ssh_sockets(lab: LabConfig) -> list[Path]:
-    """Where SkyPilot keeps the sockets of its ssh connections: by the hash of its user (``command_runner.py``)."""
-    try:
-        user_hash = (lab.home / ".sky/user_hash").read_text().strip()
-    except OSError:
-        return []
-    return [Path("/tmp") / f"sky_ssh_{user_hash}"] if user_hash.isalnum() else []
