@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.gather import gather_snapshot, history
@@ -271,12 +272,22 @@ class Controller:
     def _should_plan(self, service: str, what: object) -> bool:
         """Whether something has changed since the last plan, or time has: grids and prices move by themselves."""
         last = self._planned.get(service)
-        if last is None:
+        if last is None or (last.what != what and self._somebody_ended(service, last.at)):
             return True
         rest = self._runtime.tuning.plan_every.total_seconds()
         if last.what == what:
             rest = max(rest, last.rest_seconds)
         return self._due(last.at, rest)
+
+    def _somebody_ended(self, service: str, since: float) -> bool:
+        """Whether a replica was lost, or its start came to nothing, since the last plan: the next try is made at once.
+
+        ``since``: seconds of ``Clock.monotonic``.
+        """
+        clock = self._runtime.clock
+        planned_at = clock.now() - timedelta(seconds=(clock.monotonic() - since) * clock.rate)
+        ended = (r for r in self._open_replicas(service) if r.state in {ReplicaState.FAILED, ReplicaState.LOST})
+        return any(r.state_since >= planned_at for r in ended)
 
     def _what_there_is(self, service: ServiceRecord, operation: Operation | None) -> object:
         """Everything on record that a plan depends on, in short."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from statistics import median
 
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.past import recent_moves
+from orchestrator.control.ports import Ability
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonSeries, Gap
 from orchestrator.domain.offer import Candidate
+from orchestrator.domain.price import Market
 from orchestrator.domain.records import ServiceState
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import ServiceSpec
@@ -27,6 +30,7 @@ from orchestrator.planner.snapshot import (
 LONGEST_HISTORY = timedelta(days=3650)
 """Longer than any recorded grid is replayed."""
 
+A_MINUTE = timedelta(minutes=1)
 RECENT_STARTS = 5
 RECENT_LOAD_SECONDS = 600.0
 TYPICAL_DRAIN_SECONDS = 10.0
@@ -72,10 +76,10 @@ async def gather_snapshot(
     """
     records, rate = runtime.store, runtime.clock.rate
     record = records.service(spec.name)
-    replicas = tuple(records.replicas(spec.name, ended=True, ended_since=now - history(rate)))
     digest = workload_digest(spec)
     # Everybody's failures: a region that is full is full for all.
-    everybody = records.replicas(ended=True, ended_since=now - MEMORY * rate)
+    everybody = records.replicas(ended=True, ended_since=now - max(history(rate), spec.migration.min_dwell))
+    replicas = tuple(r for r in everybody if r.service == spec.name)
     candidates = await gather_candidates(spec, runtime, grid, avoided(everybody, now, rate, digest), now)
     return Snapshot(
         spec=spec,
@@ -91,6 +95,19 @@ async def gather_snapshot(
         clock_rate=rate,
         paused=record is not None and record.paused,
         taking_down=record is not None and record.state is ServiceState.GOING_DOWN,
+        without_spot=_without_spot(candidates, runtime),
+        recent_launches=sum(r.created_at > now - A_MINUTE * rate for r in everybody),
+    )
+
+
+def _without_spot(candidates: Iterable[Candidate], runtime: Runtime) -> frozenset[str]:
+    """Return the regions whose spot offers nobody here can buy."""
+    regions = {c.offer.region for c in candidates if c.offer.market is Market.SPOT}
+    return frozenset(
+        region.id
+        for region in regions
+        if (provisioner := runtime.provisioners.get(region.provider)) is not None
+        and Ability.SPOT not in provisioner.abilities(region.id)
     )
 
 

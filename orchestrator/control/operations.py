@@ -12,7 +12,7 @@ from orchestrator.domain.plan import Plan
 from orchestrator.domain.records import Operation, OperationKind, OperationState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.workload import workload_digest
-from orchestrator.errors import NoFeasiblePlacement, StalePlan
+from orchestrator.errors import NoCapacity, NoFeasiblePlacement, PriceMoved, QuotaExceeded, StalePlan
 from orchestrator.planner.capacity import gave_up, never_served
 from orchestrator.planner.rollout import FULL_WEIGHT
 
@@ -21,6 +21,10 @@ HOPELESS = frozenset({"engine_died", "engine_missing", "launch_timed_out", "disk
 
 FURTHER_TRIES = 3
 """Launches that may fail during one deploy, beyond the wanted number, before it is given up."""
+
+ELSEWHERE = frozenset({NoCapacity.code, QuotaExceeded.code, PriceMoved.code})
+"""Failures that say nothing against the deploy and are not counted: each shuts one place for a while, and when all
+are shut the planner says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,10 @@ def is_done(operation: Operation, service: ServiceRecord, replicas: Sequence[Rep
         return not open_ones
     digest = workload_digest(service.spec)
     serving = [r for r in open_ones if r.state is ReplicaState.READY and r.weight_percent == FULL_WEIGHT]
-    settled = len(serving) == len(open_ones) and len(serving) == service.spec.scaling.min_replicas
+    # Spares and stand-ins serve on top of the wanted number; a move is not over while both sides of it serve.
+    names = {r.name for r in serving}
+    moving = any(r.replaces in names for r in serving)
+    settled = len(serving) == len(open_ones) and len(serving) >= service.spec.scaling.min_replicas and not moving
     return settled and all(r.workload_digest == digest for r in serving)
 
 
@@ -110,7 +117,8 @@ def _deploy_failure(service: ServiceRecord, mine: Sequence[Replica], replicas: S
     has_served = any(r.ready_at is not None for r in replicas if r.workload_digest == digest)
     last = max(failed, key=lambda r: (r.state_since, r.name))
     hopeless = not has_served and last.state is ReplicaState.FAILED and _failure(last).code in HOPELESS
-    return _failure(last) if hopeless or len(failed) > FURTHER_TRIES else None
+    counted = [r for r in failed if _failure(r).code not in ELSEWHERE]
+    return _failure(last) if hopeless or len(counted) > FURTHER_TRIES else None
 
 
 def _migration_failure(operation: Operation, replicas: Sequence[Replica]) -> Failure | None:

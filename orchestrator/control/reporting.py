@@ -17,7 +17,7 @@ from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.ledger.report import Alternative, Place, Report, period_of, report
 from orchestrator.ledger.sampling import settle
 from orchestrator.planner.choose import choose
-from orchestrator.planner.plan import judge
+from orchestrator.planner.judged import judge
 
 
 async def service_report(runtime: Runtime, service: str, period: Window | None) -> Report:

@@ -10,6 +10,7 @@ from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.views import ReplicaView, ServiceStatus
 from orchestrator.domain.carbon import CarbonIntensity
+from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import Operation, ServiceRecord, ServiceState
@@ -94,7 +95,10 @@ def _look(record: ServiceRecord, replicas: Sequence[Replica], operation: Operati
     moving = [r for r in replicas if r.state in LIVE and r.replaces and r.weight_percent < FULL_WEIGHT]
     if moving:
         return f"r{moving[0].slot} is moving to {moving[0].region}"
-    if sum(r.state is ReplicaState.READY for r in replicas) < record.spec.scaling.min_replicas:
-        return "waiting for replicas to become ready"
     decisions = runtime.store.decisions(record.name, limit=1)
+    is_held = bool(decisions) and decisions[0].kind is DecisionKind.HOLD
+    starting = any(r.state in LIVE and r.state is not ReplicaState.READY for r in replicas)
+    too_few = sum(r.state is ReplicaState.READY for r in replicas) < record.spec.scaling.min_replicas
+    if too_few and (starting or not is_held):
+        return "waiting for replicas to become ready"
     return decisions[0].summary if decisions else "steady"

@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from orchestrator.domain.carbon import Basis
+from orchestrator.domain.price import Market
 
 JsonScalar = str | int | float | bool | None
 
@@ -61,17 +62,41 @@ class ResourceRequest:
     infra: str | None = None
 
 
+class SpotPlacer(StrEnum):
+    """How spot replicas are spread. Without one they stand wherever the policy likes best, also all in one region.
+
+    ``DYNAMIC_FALLBACK``: regions that hold no spot replica of the service come first.
+    """
+
+    DYNAMIC_FALLBACK = "dynamic_fallback"
+
+
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How many replicas. Autoscaling between the two is decided by the planner."""
+    """How many replicas. Autoscaling between the two is decided by the planner.
+
+    The last four fields are SkyServe's, under its names and with its meaning (SkyPilot 0.14.1, ``sky.serve``).
+    ``num_overprovision``: that many more than wanted, on the service's own market. ``base_ondemand_fallback_replicas``:
+    so many of the wanted ones are always on demand. ``dynamic_ondemand_fallback``: on-demand replicas stand in as long
+    as spot replicas are not ready. Both want ``use_spot``.
+    """
 
     min_replicas: int = 1
     max_replicas: int = 1
     target_qps_per_replica: float | None = None
+    num_overprovision: int = 0
+    base_ondemand_fallback_replicas: int = 0
+    dynamic_ondemand_fallback: bool = False
+    spot_placer: SpotPlacer | None = None
 
 
 class SpotLoss(StrEnum):
-    """What replaces a spot replica that was taken away."""
+    """What replaces a spot replica that was taken away, where nothing stands in for it anyhow.
+
+    ``ON_DEMAND``: an on-demand replica at once; its slot goes back to spot after ``migration.min_dwell``.
+    ``OTHER_REGION``: spot in another region. ``WAIT``: the same spot offer, when its back-off is over: until then fewer
+    replicas serve than are wanted.
+    """
 
     ON_DEMAND = "on_demand"
     OTHER_REGION = "other_region"
@@ -188,3 +213,19 @@ class ServiceSpec:
     labels: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()
     passthrough_json: str = field(default="{}", repr=False)
+
+    @property
+    def market(self) -> Market:
+        """The market that its replicas are wanted on, but for those that are on demand by rule."""
+        return Market.SPOT if self.resources.use_spot else Market.ON_DEMAND
+
+    @property
+    def markets(self) -> frozenset[Market]:
+        """Every market that a replica of it may be bought on."""
+        scaling = self.scaling
+        falls_back = (
+            scaling.base_ondemand_fallback_replicas > 0
+            or scaling.dynamic_ondemand_fallback
+            or self.placement.on_spot_loss is SpotLoss.ON_DEMAND
+        )
+        return frozenset({self.market, Market.ON_DEMAND} if falls_back else {self.market})

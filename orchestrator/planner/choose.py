@@ -12,6 +12,7 @@ from math import inf
 
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.plan import FrontierPoint, Totals
+from orchestrator.domain.price import Market
 from orchestrator.domain.service import Objective, PlacementRules
 
 Rank = tuple[float, float, str]
@@ -63,16 +64,21 @@ def _sum(values: Sequence[float | None]) -> float | None:
     return sum(known, 0.0) if len(known) == len(values) else None
 
 
-def frontier(assessments: Sequence[Assessment], count: int, rules: PlacementRules) -> tuple[FrontierPoint, ...]:
-    """Both ends of the trade-off for the same count: cheapest, and greenest whatever it costs.
+def frontier(
+    assessments: Sequence[Assessment], markets: Sequence[Market], rules: PlacementRules
+) -> tuple[FrontierPoint, ...]:
+    """Both ends of the trade-off for one replica on each of the markets: cheapest, and greenest whatever it costs.
 
     The greenest end lifts only the cost rules; every other rule still holds.
     """
     uncapped = [_without_cost_rules(a) for a in assessments]
     ends = []
     for objective, pool in ((Objective.CHEAPEST, assessments), (Objective.GREENEST, uncapped)):
-        picked = choose(pool, count, (), rules, objective)
-        if len(picked) == count:
+        picked: list[Assessment] = []
+        for market in markets:
+            on_it = [a for a in pool if a.market is market]
+            picked += choose(on_it, 1, [a.region for a in picked], rules, objective)
+        if len(picked) == len(markets):
             ends.append(FrontierPoint(objective.value, tuple(a.offer_id for a in picked), total(picked)))
     return tuple(ends)
 

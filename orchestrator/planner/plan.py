@@ -8,59 +8,34 @@ decision too, and is recorded with its reasons.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind, MoveComparison
 from orchestrator.domain.plan import Action, ActionKind, Plan, Totals
+from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import Objective, Policy
 from orchestrator.domain.time import Instant, format_instant
-from orchestrator.errors import Conflict, NoFeasiblePlacement, SignalsTooOld, UnknownRegion, UsageError
-from orchestrator.planner.choose import choose, frontier, rank, total
-from orchestrator.planner.moves import Side, compare, weighable
+from orchestrator.errors import Conflict, NoFeasiblePlacement, UnknownRegion, UsageError
+from orchestrator.planner.choose import choose, frontier, total
+from orchestrator.planner.fallback import best_of, crowds, is_fallback, pools_for, spot_again, why_not_back
+from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
+from orchestrator.planner.launches import fill, launch_room, refuse
+from orchestrator.planner.moves import compare, weighable
+from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
-from orchestrator.policy.assess import FRESHNESS_RULE, assess_all
+from orchestrator.policy.assess import FRESHNESS_RULE
 
 MOST_COMPARISONS = 24
 """The best moves are enough to explain a decision; replicas times offers of them would be megabytes, every hour."""
 
-STANDING_RULES = frozenset(
-    {"placement.residency", "placement.allow", "placement.deny", "resources.use_spot", "provider"}
-)
-"""A replica that stands where one of these now says no has to leave; prices and intensities alone never evict."""
+BY_ITSELF = "policy"
+"""The actor of plans that nobody asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A snapshot with its offers judged, looked up by offer id."""
-
-    snapshot: Snapshot
-    policy: Policy
-    now: Instant
-    assessments: tuple[Assessment, ...]
-
-    def side(self, offer_id: str) -> Side | None:
-        """The offer with its candidate; ``None`` when it is no longer sold."""
-        assessment = next((a for a in self.assessments if a.offer_id == offer_id), None)
-        candidate = next((c for c in self.snapshot.candidates if c.offer.id == offer_id), None)
-        return None if assessment is None or candidate is None else Side(assessment, candidate)
-
-    def by_id(self, offer_id: str) -> Assessment | None:
-        """The judged offer."""
-        return next((a for a in self.assessments if a.offer_id == offer_id), None)
-
-
-def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
-    """Judge every offer of the snapshot."""
-    assessments = assess_all(
-        snapshot.candidates, snapshot.spec, policy, now, snapshot.mean_batch.value, snapshot.providers
-    )
-    return Judged(snapshot, policy, now, assessments)
-
-
-def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy", *, keep_up: bool = False) -> Plan:
+def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = BY_ITSELF, *, keep_up: bool = False) -> Plan:
     """Return what to do now; an empty list of actions means that all is as it should be.
 
     ``keep_up``: the service has been deployed, so serving comes first. What is missing is replaced as far as there is
@@ -71,20 +46,28 @@ def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = "policy"
     occupants = snapshot.occupants()
     if snapshot.taking_down:
         return _take_down(judged, actor)
-    surplus = _surplus(snapshot, occupants)
-    staying = {slot: r for slot, r in occupants.items() if slot < snapshot.wanted}
-    missing = [slot for slot in range(snapshot.wanted) if slot not in staying]
-    launches = _launches(judged, missing, [r.region for r in staying.values()], keep_up=keep_up)
-    moves = [] if missing else _forced_moves(judged, staying, must_fit=not surplus)
+    slots = wanted_slots(snapshot)
+    surplus = _surplus(snapshot, slots, occupants)
+    staying = {slot: r for slot, r in occupants.items() if slot in slots}
+    # What a person confirms is shown whole; what happens by itself is held to a pace.
+    room = launch_room(snapshot) if actor == BY_ITSELF else inf
+    filling = fill(judged, slots, staying, keep_up=keep_up, most=room)
     retire = [_retire(r, "more than wanted") for r in _may_leave(surplus, snapshot)]
-    actions = (*launches, *moves, *retire)
+    if filling.refusal is not None and not (keep_up and (filling.launches or retire)):
+        raise filling.refusal
+    few = len(staying) < snapshot.wanted
+    may_move = room > 0 and not few and not filling.launches
+    whole = not surplus and len(staying) == len(slots)
+    moves = _forced_moves(judged, slots, staying, must_fit=whole) if may_move else []
+    actions = (*filling.launches, *moves, *retire)
     comparisons: tuple[MoveComparison, ...] = ()
-    if not actions:
+    if not actions and may_move:
         comparisons = _weigh_moves(judged, staying)
         best = next((c for c in comparisons if c.approved), None)
         actions = () if best is None else (_move_action(judged, best),)
-    kind = _kind(snapshot, launches, moves, actions)
-    return _finish(judged, kind, actor, actions, comparisons, staying)
+    kind = _kind(snapshot, filling.launches, moves, actions)
+    notes = (*filling.notes, *_fallback_notes(judged, slots, staying, actions))
+    return _finish(judged, kind, actor, actions, comparisons, slots, notes)
 
 
 def plan_migration(
@@ -116,7 +99,8 @@ def plan_migration(
     pool = [a for a in judged.assessments if a.region != mover.region]
     if to_region is not None:
         pool = _only_region(judged, pool, mover, to_region)
-    target = next(iter(choose(pool, 1, others, snapshot.spec.placement, policy.objective)), None)
+    same_market = [a for a in pool if a.market is mover.market]
+    target = next(iter(choose(same_market, 1, others, snapshot.spec.placement, policy.objective)), None)
     if target is None:
         where = to_region or "any other region"
         reasons = "; ".join(f"{a.region}: {a.excluded_because or 'max_per_region reached'}" for a in pool)
@@ -126,41 +110,26 @@ def plan_migration(
     comparisons: tuple[MoveComparison, ...] = ()
     if here is not None and there is not None and weighable(here, now):
         comparisons = (compare(mover, here, there, snapshot, policy, now),)
-    action = _buy(ActionKind.MOVE, mover.slot, target, reason, mover)
-    return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, staying)
+    action = buy(ActionKind.MOVE, mover.slot, target, reason, mover)
+    return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, wanted_slots(snapshot))
 
 
 # ── parts of a plan ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _buy(kind: ActionKind, slot: int, target: Assessment, reason: str, mover: Replica | None = None) -> Action:
-    return Action(
-        kind=kind,
-        slot=slot,
-        reason=reason,
-        offer_id=target.offer_id,
-        region=target.region,
-        shape=target.shape,
-        market=target.market,
-        usd_per_hour=target.usd_per_hour,
-        replica="" if mover is None else mover.name,
-        from_region="" if mover is None else mover.region,
-    )
-
-
-def _surplus(snapshot: Snapshot, occupants: dict[int, Replica]) -> list[Replica]:
+def _surplus(snapshot: Snapshot, slots: Collection[int], occupants: dict[int, Replica]) -> list[Replica]:
     """Replicas beyond the wanted slots, and second ones in a slot that are not being replaced by the first."""
     return [
         r
         for r in snapshot.living()
-        if r.slot >= snapshot.wanted or r.name not in {occupants[r.slot].name, occupants[r.slot].replaces}
+        if r.slot not in slots or r.name not in {occupants[r.slot].name, occupants[r.slot].replaces}
     ]
 
 
 def _may_leave(surplus: Sequence[Replica], snapshot: Snapshot) -> list[Replica]:
-    """Those that do not serve; all of them once whatever stays serves: what starts dies before what serves."""
+    """Those that do not serve; all of them once enough of what stays serves: what starts dies before what serves."""
     staying = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY and r not in surplus}
-    enough = len(staying) == snapshot.wanted
+    enough = len(staying) >= snapshot.wanted
     return [r for r in surplus if enough or r.state is not ReplicaState.READY]
 
 
@@ -168,137 +137,63 @@ def _retire(replica: Replica, reason: str) -> Action:
     return Action(ActionKind.RETIRE, replica.slot, reason, replica=replica.name, from_region=replica.region)
 
 
-def _launches(judged: Judged, missing: Sequence[int], occupied: Sequence[str], *, keep_up: bool) -> list[Action]:
-    if not missing:
-        return []
-    rules = judged.snapshot.spec.placement
-    chosen = choose(judged.assessments, len(missing), occupied, rules, judged.policy.objective)
-    lost = _lost(judged.snapshot)
-    launches = [
-        _buy(ActionKind.LAUNCH, slot, offer, f"replaces {lost[slot].name}" if slot in lost else "wanted by the spec")
-        for slot, offer in zip(missing, chosen, strict=False)
-    ]
-    if keep_up and len(launches) < len(missing):
-        launches += _blind_launches(judged, missing[len(chosen) :], [*occupied, *(a.region for a in chosen)], lost)
-    if len(launches) < len(missing) and not (keep_up and launches):
-        raise _refusal(judged, len(missing), chosen)
-    return launches
-
-
-def _blind_launches(
-    judged: Judged, missing: Sequence[int], occupied: Sequence[str], lost: dict[int, Replica]
+def _forced_moves(
+    judged: Judged, slots: Mapping[int, Market], staying: dict[int, Replica], *, must_fit: bool
 ) -> list[Action]:
-    """Replace what was lost although no fresh signal says where: where it stood, else by the last weeks, else by price.
+    """Move one replica that may not stay as it is, else one that can go back from on demand to spot; one at a time.
 
-    Every other rule holds, the bound on extra cost among these offers included.
-    """
-    pool = _without_freshness(judged)
-    taken, launches = list(occupied), []
-    for slot in missing:
-        if slot not in lost:
-            continue
-        where_it_stood = [a for a in pool if a.offer_id == lost[slot].offer_id]
-        for among in (where_it_stood, pool):
-            found = choose(among, 1, taken, judged.snapshot.spec.placement, judged.policy.objective)
-            if found:
-                reason = f"replaces {lost[slot].name}; no fresh signal says where"
-                launches.append(_buy(ActionKind.LAUNCH, slot, found[0], reason))
-                taken.append(found[0].region)
-                break
-    return launches
-
-
-def _without_freshness(judged: Judged) -> list[Assessment]:
-    """Return the offers that nothing but the age of their signal excludes, expected to be what they were on average."""
-    dark = [a for a in judged.assessments if {v.rule for v in a.verdicts if not v.passed} == {FRESHNESS_RULE}]
-    prices = [a.usd_per_hour for a in dark if a.usd_per_hour is not None]
-    extra = judged.policy.max_extra_cost_fraction
-    limit = inf if extra is None or not prices else min(prices) * (1 + extra)
-    return [
-        replace(
-            a,
-            verdicts=tuple(v for v in a.verdicts if v.passed),
-            expected_grams_per_hour=None
-            if a.kwh_per_hour is None or a.trailing_mean_grams_per_kwh is None
-            else a.kwh_per_hour * a.trailing_mean_grams_per_kwh,
-        )
-        for a in dark
-        if a.usd_per_hour is not None and a.usd_per_hour <= limit
-    ]
-
-
-def _lost(snapshot: Snapshot) -> dict[int, Replica]:
-    """Return the newest record of each slot, where that one was lost or failed: a launch replaces it."""
-    newest = {r.slot: r for r in sorted(snapshot.replicas, key=lambda r: (r.created_at, r.name))}
-    return {slot: r for slot, r in newest.items() if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
-
-
-def _refusal(judged: Judged, needed: int, chosen: Sequence[Assessment]) -> NoFeasiblePlacement:
-    """Say that replicas cannot be placed: for want of signals where that alone is in the way, else by the rules."""
-    message = _infeasible(judged, needed, len(chosen))
-    failed = [{v.rule for v in a.verdicts if not v.passed} for a in judged.assessments]
-    if not any(a.allowed for a in judged.assessments) and {FRESHNESS_RULE} in failed:
-        return SignalsTooOld(message)
-    return NoFeasiblePlacement(message, hint=_relaxation(judged, chosen))
-
-
-def _infeasible(judged: Judged, needed: int, found: int) -> str:
-    reasons: dict[str, int] = {}
-    for assessment in judged.assessments:
-        failed = next((v for v in assessment.verdicts if not v.passed), None)
-        if failed is not None:
-            reasons[failed.rule] = reasons.get(failed.rule, 0) + 1
-    listed = ", ".join(f"{count} by {rule}" for rule, count in sorted(reasons.items(), key=lambda kv: -kv[1]))
-    name = judged.snapshot.spec.name
-    return (
-        f"{name} needs {needed} more replica{'s' if needed != 1 else ''}, {found} can be placed; "
-        f"{len(judged.assessments)} offers, excluded: {listed or 'none'}"
-    )
-
-
-def _relaxation(judged: Judged, chosen: Sequence[Assessment]) -> str:
-    """Name the smallest change that would help: the region limit, or the one rule that alone keeps an offer out."""
-    limit = judged.snapshot.spec.placement.max_per_region
-    if limit is not None and any(a.allowed for a in judged.assessments):
-        return f"Raise placement.max_per_region above {limit}, or allow more regions."
-    near = [a for a in judged.assessments if sum(not v.passed for v in a.verdicts) == 1]
-    if near and not chosen:
-        best = min(near, key=lambda a: rank(a, judged.policy.objective))
-        return f"Closest: {best.offer_id}, excluded only because {best.excluded_because}."
-    return "Allow more regions, or relax the rules named above."
-
-
-def _forced_moves(judged: Judged, staying: dict[int, Replica], *, must_fit: bool) -> list[Action]:
-    """Move one replica that runs an old workload, or stands where the rules no longer allow it; one at a time.
-
-    With ``must_fit``, raises ``NoFeasiblePlacement`` when there is one and nowhere to go, unless that passes by itself.
+    With ``must_fit``, raises ``NoFeasiblePlacement`` when one has to leave and has nowhere to go, unless that passes by
+    itself.
     """
     if judged.snapshot.in_motion():
         return []
-    rules, objective, stuck = judged.snapshot.spec.placement, judged.policy.objective, 0
+    stuck = 0
     for slot, replica in sorted(staying.items()):
-        reason = _why_it_has_to_move(judged, replica)
+        reason = _why_it_has_to_move(judged, slots[slot], replica)
         if not reason:
             continue
-        others = [r.region for r in staying.values() if r.name != replica.name]
-        target = next(iter(choose(judged.assessments, 1, others, rules, objective)), None)
+        others = [r for r in staying.values() if r.name != replica.name]
+        market = replica.market if is_fallback(slots[slot], replica) else slots[slot]
+        spot_regions = {r.region for r in others if r.market is Market.SPOT}
+        where = pools_for(judged, slot, market, judged.assessments, spot_regions, keep_up=False, holds=True)
+        target = spot_again(judged, slot, replica, others) if is_fallback(slots[slot], replica) else None
+        target = target or best_of(judged, where, [r.region for r in others])
         if target is not None:
-            return [_buy(ActionKind.MOVE, slot, target, reason, replica)]
+            return [buy(ActionKind.MOVE, slot, target, reason, replica)]
         stuck += 1
     backing_off = any([v.rule for v in a.verdicts if not v.passed] == ["capacity"] for a in judged.assessments)
     if stuck and must_fit and not backing_off:
-        raise _refusal(judged, stuck, ())
+        raise refuse(judged, stuck, 0)
+    for slot, replica in sorted(staying.items()):
+        others = [r for r in staying.values() if r.name != replica.name]
+        target = spot_again(judged, slot, replica, others) if is_fallback(slots[slot], replica) else None
+        if target is not None:
+            return [buy(ActionKind.MOVE, slot, target, "spot is to be had", replica)]
     return []
 
 
-def _why_it_has_to_move(judged: Judged, replica: Replica) -> str:
+def _why_it_has_to_move(judged: Judged, market: Market, replica: Replica) -> str:
     """Return the reason; empty when it may stay."""
     here = judged.by_id(replica.offer_id)
     if here is None:
         return "no longer sold"
     if any(not v.passed and v.rule in STANDING_RULES for v in here.verdicts):
         return here.excluded_because
+    if market is Market.ON_DEMAND and replica.market is Market.SPOT:
+        return "base_ondemand_fallback_replicas asks for on demand here"
     return "new workload" if replica.workload_digest != judged.snapshot.workload_digest else ""
+
+
+def _fallback_notes(
+    judged: Judged, slots: Mapping[int, Market], staying: Mapping[int, Replica], actions: Sequence[Action]
+) -> list[str]:
+    """Say which replicas stand on demand in the place of spot, and for how long, where nothing is done about it."""
+    moved = {a.replica for a in actions}
+    return [
+        f"r{slot} stays on demand {why_not_back(judged, slot) or 'until spot is to be had for less'}"
+        for slot, replica in sorted(staying.items())
+        if is_fallback(slots[slot], replica) and replica.name not in moved
+    ]
 
 
 def _weigh_moves(judged: Judged, staying: dict[int, Replica]) -> tuple[MoveComparison, ...]:
@@ -311,11 +206,15 @@ def _weigh_moves(judged: Judged, staying: dict[int, Replica]) -> tuple[MoveCompa
         here = judged.side(replica.offer_id)
         if replica.state is not ReplicaState.READY or here is None or not weighable(here, judged.now):
             continue
+        if replica.slot >= standing_slots(snapshot.spec):
+            continue  # it stands in, and leaves soon
         others = [r.region for r in staying.values() if r.name != replica.name]
         for assessment in judged.assessments:
             has_room = limit is None or others.count(assessment.region) < limit
+            if not has_room or assessment.market is not replica.market or crowds(snapshot, replica, assessment):
+                continue
             there = judged.side(assessment.offer_id)
-            if assessment.offer_id == replica.offer_id or not assessment.allowed or not has_room or there is None:
+            if assessment.offer_id == replica.offer_id or not assessment.allowed or there is None:
                 continue
             comparisons.append(compare(replica, here, there, snapshot, judged.policy, judged.now))
     return tuple(sorted(comparisons, key=lambda c: _preference(c, judged.policy.objective)))[:MOST_COMPARISONS]
@@ -338,7 +237,7 @@ def _move_action(judged: Judged, best: MoveComparison) -> Action:
     saved = f"{best.net_grams:.3f} gCO2e"
     if judged.policy.objective is Objective.CHEAPEST and best.net_usd is not None:
         saved = f"{best.net_usd:.4f} USD"
-    return _buy(ActionKind.MOVE, mover.slot, target, f"saves {saved} net", mover)
+    return buy(ActionKind.MOVE, mover.slot, target, f"saves {saved} net", mover)
 
 
 def _mover(judged: Judged, staying: dict[int, Replica], name: str | None) -> Replica:
@@ -398,12 +297,15 @@ def _finish(
     actor: str,
     actions: tuple[Action, ...],
     comparisons: tuple[MoveComparison, ...],
-    staying: dict[int, Replica],
+    slots: Mapping[int, Market],
+    notes: Sequence[str] = (),
 ) -> Plan:
     """Assemble the plan: the placement that will hold once it is applied, its totals and its explanation."""
     snapshot = judged.snapshot
+    staying = {slot: r for slot, r in sorted(snapshot.occupants().items()) if slot in slots}
     leaving = {a.replica for a in actions if a.replica}
-    kept = tuple(r for _, r in sorted(staying.items()) if r.name not in leaving and r.slot < snapshot.wanted)
+    kept = tuple(r for r in staying.values() if r.name not in leaving)
+    standing = [market for slot, market in slots.items() if slot < standing_slots(snapshot.spec)]
     offer_ids = [r.offer_id for r in kept] + [a.offer_id for a in actions if a.offer_id]
     placed = [a for a in (judged.by_id(i) for i in offer_ids) if a is not None]
     all_known = len(placed) == len(offer_ids)
@@ -415,7 +317,7 @@ def _finish(
         kind=kind,
         actor=actor,
         policy=judged.policy.name,
-        summary=_summary(kind, actions, comparisons, _in_the_dark(judged, staying)),
+        summary="; ".join((_summary(kind, actions, comparisons, _in_the_dark(judged, staying)), *notes)),
         assessments=counted,
         comparisons=comparisons,
         clock_rate=snapshot.clock_rate,
@@ -427,7 +329,7 @@ def _finish(
         keep=tuple(r.name for r in kept),
         decision=decision,
         totals=total(placed) if all_known else Totals(len(offer_ids), None, None, None),
-        frontier=frontier(judged.assessments, snapshot.wanted, snapshot.spec.placement) if snapshot.wanted else (),
+        frontier=frontier(judged.assessments, standing, snapshot.spec.placement) if standing else (),
     )
     return replace(draft, decision=replace(decision, plan_digest=draft.digest))
 

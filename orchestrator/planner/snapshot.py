@@ -32,7 +32,8 @@ class Snapshot:
     ``replicas``: those of the service that live, drain, or ended lately. ``moves``: instants (grid time) of the
     voluntary moves begun in the last 24 h. ``mean_batch``: expected concurrent sequences per replica.
     ``cold_start_seconds`` and ``overlap_seconds`` (canary plus drain) are physical. ``clock_rate``: grid seconds per
-    physical second. ``providers``: those that a provisioner is configured for.
+    physical second. ``providers``: those that a provisioner is configured for. ``without_spot``: regions where it
+    cannot buy spot. ``recent_launches``: how many replicas of all services were asked for in the last physical minute.
     """
 
     spec: ServiceSpec
@@ -48,10 +49,12 @@ class Snapshot:
     clock_rate: float = 1.0
     paused: bool = False
     taking_down: bool = False
+    without_spot: frozenset[str] = frozenset()
+    recent_launches: int = 0
 
     @property
     def wanted(self) -> int:
-        """How many replicas should serve."""
+        """How many replicas should serve at least; spares and stand-ins come on top."""
         return 0 if self.taking_down else self.spec.scaling.min_replicas
 
     def living(self) -> tuple[Replica, ...]:

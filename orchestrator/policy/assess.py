@@ -55,7 +55,13 @@ def usable_intensity(candidate: Candidate, spec: ServiceSpec, now: Instant) -> I
 
 
 def assess(
-    candidate: Candidate, spec: ServiceSpec, policy: Policy, now: Instant, mean_batch: float, providers: frozenset[str]
+    candidate: Candidate,
+    spec: ServiceSpec,
+    policy: Policy,
+    now: Instant,
+    mean_batch: float,
+    providers: frozenset[str],
+    without_spot: frozenset[str] = frozenset(),
 ) -> Assessment:
     """Judge one offer on its own; :func:`assess_all` adds the rules that compare offers."""
     offer, region = candidate.offer, candidate.offer.region
@@ -87,7 +93,7 @@ def assess(
         usd_per_hour=None if offer.price is None else offer.price.usd_per_hour,
         price_source="" if offer.price is None else offer.price.source,
         trailing_mean_grams_per_kwh=candidate.trailing_mean_grams_per_kwh,
-        verdicts=tuple(_verdicts(candidate, intensity, spec, policy, now, providers)),
+        verdicts=tuple(_verdicts(candidate, intensity, spec, policy, now, providers, without_spot)),
     )
 
 
@@ -98,24 +104,36 @@ def assess_all(
     now: Instant,
     mean_batch: float,
     providers: frozenset[str],
+    without_spot: frozenset[str] = frozenset(),
 ) -> tuple[Assessment, ...]:
     """Judge every offer, then apply the rules between offers: spot must be cheaper, and the extra cost is bounded.
 
-    The result is in the order of the offers' ids, whatever the order of the input.
+    Extra cost is counted above the cheapest offer of the same market: on demand is a fallback because it is dearer.
+    ``without_spot``: regions where no provisioner can buy spot. The result is in the order of the offers' ids, whatever
+    the order of the input.
     """
     ordered = sorted(candidates, key=lambda c: c.offer.id)
-    alone = [assess(c, spec, policy, now, mean_batch, providers) for c in ordered]
+    alone = [assess(c, spec, policy, now, mean_batch, providers, without_spot) for c in ordered]
     on_demand = {
         (a.region, a.shape): a.usd_per_hour
         for a in alone
         if a.market is Market.ON_DEMAND and a.usd_per_hour is not None
     }
     with_spot = [_with(a, _spot_verdict(a, on_demand.get((a.region, a.shape)))) for a in alone]
-    prices = [a.usd_per_hour for a in with_spot if a.allowed and a.usd_per_hour is not None]
-    if policy.max_extra_cost_fraction is None or not prices:
+    fraction = policy.max_extra_cost_fraction
+    if fraction is None:
         return tuple(with_spot)
-    limit = min(prices) * (1 + policy.max_extra_cost_fraction)
-    return tuple(_with(a, _extra_cost_verdict(a, limit, policy.max_extra_cost_fraction)) for a in with_spot)
+    cheapest: dict[Market, float] = {}
+    for a in with_spot:
+        if a.allowed and a.usd_per_hour is not None:
+            cheapest[a.market] = min(a.usd_per_hour, cheapest.get(a.market, a.usd_per_hour))
+    if len(spec.markets) == 1 and cheapest:
+        # What is shown of the other market is measured by the same limit.
+        cheapest = dict.fromkeys(Market, min(cheapest.values()))
+    return tuple(
+        _with(a, _extra_cost_verdict(a, cheapest[a.market] * (1 + fraction), fraction)) if a.market in cheapest else a
+        for a in with_spot
+    )
 
 
 def _with(assessment: Assessment, verdict: Verdict | None) -> Assessment:
@@ -145,6 +163,7 @@ def _verdicts(
     policy: Policy,
     now: Instant,
     providers: frozenset[str],
+    without_spot: frozenset[str],
 ) -> Iterator[Verdict]:
     """Yield the verdicts of one offer, the most telling first: the first that failed is the reason shown."""
     offer, region, rules = candidate.offer, candidate.offer.region, spec.placement
@@ -160,10 +179,11 @@ def _verdicts(
     if rules.deny:
         hit = next((p for p in rules.deny if fnmatchcase(region.id, p)), None)
         yield Verdict("placement.deny", hit is None, f"denied by {hit}" if hit else f"{region.id} is not denied")
-    wanted = Market.SPOT if spec.resources.use_spot else Market.ON_DEMAND
-    if offer.market is not wanted:
+    if offer.market not in spec.markets:
         asked = "spot" if spec.resources.use_spot else "on-demand"
         yield Verdict("resources.use_spot", passed=False, text=f"{asked} was asked for")
+    if offer.market is Market.SPOT and region.id in without_spot:
+        yield Verdict("provider.spot", passed=False, text=f"spot is not sold in {region.id}, or cannot be bought there")
     yield from _known_verdicts(candidate)
     if policy.price_cap_usd_per_hour is not None and offer.price is not None:
         price, cap = offer.price.usd_per_hour, policy.price_cap_usd_per_hour

@@ -117,7 +117,11 @@ class PlacementBlock(Block):
     deny: list[RegionGlob] | None = Field(None, max_length=200, description="Regions or patterns that are never used.")
     max_per_region: Annotated[int | None, forms.whole(1, 1000)] = Field(None, description="Replicas in one region.")
     on_spot_loss: Annotated[SpotLoss | None, forms.choice(SpotLoss)] = Field(
-        None, description="What replaces a spot replica that was taken away. Default on_demand."
+        None,
+        description="What replaces a spot replica that was taken away: on_demand (at once, and back to spot after "
+        "migration.min_dwell), other_region (spot elsewhere), wait (spot in the same place when there is room again; "
+        "min_replicas is missed until then). With dynamic_ondemand_fallback the stand-in is the on-demand replica. "
+        "Default on_demand.",
     )
     home: Annotated[
         str | None, forms.pattern(grammar.REGION_PATTERN, "a region like aws/eu-north-1", "aws/eu-west-1")

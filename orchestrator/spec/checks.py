@@ -44,6 +44,7 @@ def check(file: ServiceFile, data: Mapping[str, Data], templates: tuple[str, ...
         yield from _resources(file.resources)
     if file.service:
         yield from _scaling(file.service)
+        yield from _spot(file)
     if file.placement:
         yield from _placement(file.placement)
     yield from _room(file)
@@ -139,6 +140,35 @@ def _scaling(service: sky_task.ServiceBlock) -> Iterator[Finding]:
     if low is not None and high is not None and low > high:
         message = f"min_replicas {low} is above max_replicas {high}"
         yield Finding(("service", "replica_policy", "min_replicas"), message)
+
+
+def _spot(file: ServiceFile) -> Iterator[Finding]:
+    """What SkyServe asks of its knobs for spot (``sky.serve.serve_utils`` of SkyPilot 0.14.1), before it refuses them.
+
+    There each of the alternatives has to be spot; here one is enough, because it makes the whole service spot.
+    """
+    policy = file.service.replica_policy if file.service else None
+    if policy is None:
+        return
+    path = ("service", "replica_policy")
+    wanted = {
+        "base_ondemand_fallback_replicas": policy.base_ondemand_fallback_replicas,
+        "dynamic_ondemand_fallback": policy.dynamic_ondemand_fallback,
+        "spot_placer": policy.spot_placer,
+    }
+    for key, value in wanted.items():
+        if value and not uses_spot(file):
+            yield Finding((*path, key), "is for spot replicas. Write use_spot: true under resources", at_key=True)
+    base = policy.base_ondemand_fallback_replicas or 0
+    if policy.min_replicas is not None and base > policy.min_replicas:
+        message = f"{base} are more than min_replicas {policy.min_replicas}"
+        yield Finding((*path, "base_ondemand_fallback_replicas"), message)
+
+
+def uses_spot(file: ServiceFile) -> bool:
+    """Whether spot replicas are asked for, by the resources or one of their alternatives."""
+    resources = file.resources
+    return resources is not None and any(entry.use_spot for entry in (resources, *resources.alternatives))
 
 
 def _placement(placement: PlacementBlock) -> Iterator[Finding]:
@@ -246,7 +276,6 @@ NOT_YET: dict[Path, str] = {
     ("carbon", "sources"): "kept, but sources are set for the whole installation so far",
     ("gateway", "host"): "kept, but the gateway answers on its own address so far",
     ("migration", "abort_if", "ttft_p95"): "kept, but only error_rate ends a move so far",
-    ("placement", "on_spot_loss"): "kept, but a lost replica is replaced by the best offer of the same market so far",
     (
         "service",
         "replica_policy",
@@ -273,10 +302,25 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
     if file.report and file.report.functional_unit not in {None, 1000}:
         message = "kept, but reports count per 1000 output tokens so far"
         yield Finding(("report", "functional_unit"), message, at_key=True)
+    yield from _spot_notes(file)
     policy = file.service.replica_policy if file.service else None
     if policy and (policy.max_replicas or 0) > (policy.min_replicas or 0):
         path = ("service", "replica_policy", "max_replicas")
         yield Finding(path, "kept, but the number of replicas stays at min_replicas so far", at_key=True)
+
+
+def _spot_notes(file: ServiceFile) -> Iterator[Finding]:
+    resources = file.resources
+    if resources is not None and resources.ordered:
+        message = "kept, but the policy and not the order chooses among the alternatives"
+        yield Finding(("resources", "ordered"), message, at_key=True)
+    alternatives = resources.alternatives if resources is not None else ()
+    if resources is not None and len({bool(e.use_spot or resources.use_spot) for e in alternatives}) > 1:
+        key = "any_of" if resources.any_of else "ordered"
+        message = "spot in one alternative is spot in all: placement.on_spot_loss says when on demand is bought instead"
+        yield Finding(("resources", key), message, at_key=True)
+    if file.placement and file.placement.on_spot_loss and not uses_spot(file):
+        yield Finding(("placement", "on_spot_loss"), "has no effect without use_spot: true", at_key=True)
 
 
 def _value_at(data: Data | Mapping[str, Data], path: Path) -> Data:

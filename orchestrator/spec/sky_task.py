@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from orchestrator.domain.service import Accelerators
+from orchestrator.domain.service import Accelerators, SpotPlacer
 from orchestrator.spec import forms, sky_values
 from orchestrator.spec.blocks import Block, Flag
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
-from orchestrator.spec.words import nearest, show
+from orchestrator.spec.words import listed, nearest, show
 
 _ANY = WithJsonSchema({"description": "SkyPilot's own, passed through."})
 Passed = Annotated[Any, _ANY]
@@ -154,16 +154,41 @@ _QPS = forms.number(0, 1_000_000, above=True)
 Replicas = Annotated[int | None, forms.whole(0, 1000)]
 
 
+def _read_placer(value: object) -> SpotPlacer:
+    """Read the name of a placer in any case, as SkyPilot does."""
+    known = tuple(p.value for p in SpotPlacer)
+    if not isinstance(value, str) or value.lower() not in known:
+        guess = nearest(value, known) if isinstance(value, str) else None
+        raise Unreadable(f"{show(value)} is not one of {listed(known)}", guess)
+    return SpotPlacer(value.lower())
+
+
+_PLACER_SCHEMA = {"enum": [p.value for p in SpotPlacer]}
+
+
 class ReplicaPolicyBlock(Block):
     """How many replicas."""
 
-    min_replicas: Replicas = None
+    min_replicas: Replicas = Field(None, description="How many serve at least.")
     max_replicas: Replicas = None
     target_qps_per_replica: Annotated[float | None, Form(_read_qps, {"type": ["number", "object"]})] = None
-    num_overprovision: Passed = None
-    dynamic_ondemand_fallback: Passed = None
-    base_ondemand_fallback_replicas: Passed = None
-    spot_placer: Passed = None
+    num_overprovision: Replicas = Field(
+        None,
+        description="So many replicas more than wanted, against the loss of spot ones. They draw power. Default 0.",
+    )
+    dynamic_ondemand_fallback: Flag = Field(
+        None,
+        description="While spot replicas are not ready, the first start included, on-demand ones stand in, up to "
+        "min_replicas; they leave when spot serves. Default false.",
+    )
+    base_ondemand_fallback_replicas: Replicas = Field(
+        None, description="So many of min_replicas are always on demand. Default 0."
+    )
+    spot_placer: Annotated[SpotPlacer | None, Form(_read_placer, _PLACER_SCHEMA)] = Field(
+        None,
+        description="dynamic_fallback: regions without a spot replica of the service come first, the best of them by "
+        "the policy. Places that failed lately are avoided with or without it.",
+    )
     upscale_delay_seconds: Passed = None
     downscale_delay_seconds: Passed = None
 

@@ -27,7 +27,7 @@ from orchestrator.spec import blocks, checks, engine_args, grammar, sky_task
 from orchestrator.spec.service_model import ServiceFile
 from orchestrator.spec.yaml_tree import Data
 
-_Rules = TypeVar("_Rules", PlacementRules, CarbonRules, MigrationRules, GatewayRules, ModelSpec, ServiceSpec)
+_Rules = TypeVar("_Rules", Scaling, PlacementRules, CarbonRules, MigrationRules, GatewayRules, ModelSpec, ServiceSpec)
 
 
 def service_spec(
@@ -118,7 +118,13 @@ def _scaling(file: ServiceFile) -> Scaling:
     policy = file.service.replica_policy if file.service else None
     if policy is None:
         return Scaling(low, low)
-    return Scaling(low, policy.max_replicas or low, policy.target_qps_per_replica)
+    return _written(
+        Scaling(low, policy.max_replicas or low, policy.target_qps_per_replica),
+        num_overprovision=policy.num_overprovision,
+        base_ondemand_fallback_replicas=policy.base_ondemand_fallback_replicas,
+        dynamic_ondemand_fallback=policy.dynamic_ondemand_fallback,
+        spot_placer=policy.spot_placer,
+    )
 
 
 def _placement(file: ServiceFile) -> PlacementRules:

@@ -140,7 +140,9 @@ async def _until_settled(session: Session, service: str, seconds: float | None) 
 
 
 def _is_settled(found: ServiceStatus) -> bool:
-    """Whether nothing is asked for and every paid replica serves, in the wanted number."""
+    """Whether nothing is asked for and every paid replica serves, in the wanted number; spares may come on top."""
     paid = [v.replica for v in found.replicas if v.replica.state in PAID]
-    serving = all(r.state is ReplicaState.READY for r in paid)
-    return found.operation is None and serving and len(paid) == found.wanted
+    names = {r.name for r in paid}
+    serving = all(r.state is ReplicaState.READY and r.replaces not in names for r in paid)
+    enough = len(paid) >= found.wanted if found.wanted else not paid
+    return found.operation is None and serving and enough

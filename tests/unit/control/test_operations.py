@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.control.naming import intent_id
-from orchestrator.control.operations import FURTHER_TRIES, HOPELESS, failure_of, is_done, payload_of, plan_in
+from orchestrator.control.operations import ELSEWHERE, FURTHER_TRIES, HOPELESS, failure_of, is_done, payload_of, plan_in
 from orchestrator.control.requests import error_of
 from orchestrator.domain.records import OperationKind
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
@@ -100,13 +100,19 @@ class TestDeployFailure:
         assert found is not None
         assert (found.code, found.message) == (code, "words: and more")
 
-    def test_a_sold_out_place_is_tried_elsewhere(self) -> None:
-        """Three more times."""
-        tries = [self.failed("no_capacity: none", n) for n in range(FURTHER_TRIES)]
+    def test_what_fails_otherwise_is_tried_three_more_times(self) -> None:
+        """Then it is given up, with the code of the last one."""
+        tries = [self.failed("port_busy: 8000", n) for n in range(FURTHER_TRIES)]
         assert failure_of(DEPLOY, record(), tries) is None
-        found = failure_of(DEPLOY, record(), [*tries, self.failed("no_capacity: none", 9)])
+        found = failure_of(DEPLOY, record(), [*tries, self.failed("port_busy: 8000", 9)])
         assert found is not None
-        assert found.code == "no_capacity"
+        assert found.code == "port_busy"
+
+    @pytest.mark.parametrize("code", sorted(ELSEWHERE))
+    def test_a_sold_out_place_says_nothing_against_a_deploy(self, code: str) -> None:
+        """Many replicas may meet one full region at once: the next one is tried, until the planner knows no more."""
+        full = [self.failed(f"{code}: none", n) for n in range(FURTHER_TRIES + 9)]
+        assert failure_of(DEPLOY, record(), full) is None
 
     def test_what_has_served_is_not_hopeless(self) -> None:
         """An engine that worked once may die once."""

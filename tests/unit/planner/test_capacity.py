@@ -24,7 +24,7 @@ def failure(ago: timedelta, reason: str = "no_capacity: sold out", name: str = "
 
 def pause(replicas: list[Replica], now: Instant = NOON, clock_rate: float = 1.0) -> timedelta | None:
     """Return how long the Swedish offer is avoided from now on, ``None`` when it is not."""
-    found = avoided(replicas, now, clock_rate).get(OFFER)
+    found = avoidance_of(OFFER, avoided(replicas, now, clock_rate))
     return None if found is None else found.until - now
 
 
@@ -129,13 +129,14 @@ class TestWhatAFailureTeaches:
             ("no_capacity: sold out", 2),
             ("quota_exceeded: 0 of 8 vCPUs", 30),
             ("unsupported_by_provider: no such machine", 6 * 60),
-            ("price_moved: 3 USD now", None),
+            ("price_moved: 3 USD now", 0.5),
+            ("launch_timed_out: not ready", 2),
             ("provider_unavailable: nobody answered", None),
             ("engine_died: boom", 2),
         ],
     )
-    def test_each_kind_has_its_own_pause(self, reason: str, minutes: int | None) -> None:
-        """A quota takes longer than a stock-out, and a price that moved is no reason to stay away."""
+    def test_each_kind_has_its_own_pause(self, reason: str, minutes: float | None) -> None:
+        """A quota takes longer than a stock-out; a price that moved is known by now, and nobody away is no news."""
         expected = None if minutes is None else minutes * MINUTE
         assert pause([failure(timedelta(0), reason)]) == expected
 
@@ -160,3 +161,76 @@ class TestWhatAFailureTeaches:
         assert pause([taken]) == 5 * MINUTE
         assert pause([replace(taken, state_since=NOON - 5 * MINUTE)]) is None
         assert pause([replace(taken, market=Market.ON_DEMAND)]) is None
+
+    def test_a_quota_speaks_for_every_size_of_the_accelerator_on_its_market(self) -> None:
+        """Two L4 count against the same quota as one; on spot, or of another kind, they have a quota of their own."""
+        known = avoided([failure(timedelta(0), "quota_exceeded: 0 of 8")], NOON, 1.0)
+        assert avoidance_of("aws/se:8xL4:on_demand", known) == avoidance_of(OFFER, known)
+        assert avoidance_of(OFFER, known) is not None
+        for other in ("aws/se:1xL4:spot", "aws/se:1xL40S:on_demand", "aws/no:1xL4:on_demand"):
+            assert avoidance_of(other, known) is None
+
+    def test_machines_without_accelerators_speak_for_themselves(self) -> None:
+        """Their names have no size to leave out."""
+        plain = replace(failure(timedelta(0), "quota_exceeded: 0"), offer_id="local/se:2vCPU-4GB:on_demand")
+        assert set(avoided([plain], NOON, 1.0)) == {"local/se:2vCPU-4GB:on_demand"}
+
+    def test_of_several_reasons_the_longest_pause_counts(self) -> None:
+        """A stock-out for two minutes and a quota for thirty: nobody asks in three."""
+        both = [failure(timedelta(0)), failure(timedelta(seconds=1), "quota_exceeded: none left")]
+        assert pause(both) == 30 * MINUTE - timedelta(seconds=1)
+
+    def test_another_workloads_success_is_no_alibi_for_an_engine_that_dies(self) -> None:
+        """It proves that there is room, not that this engine starts there."""
+        died = failure(MINUTE, "engine_died: boom")
+        full = failure(MINUTE, name="gc-full")
+        theirs = replica(SE, 1, up_for=timedelta(0), workload_digest="theirs")
+        ours = replica(SE, 1, up_for=timedelta(0))
+        digest = died.workload_digest
+        assert avoided([full, theirs], NOON, 1.0, digest) == {}
+        assert OFFER in avoided([died, theirs], NOON, 1.0, digest)
+        assert avoided([died, ours], NOON, 1.0, digest) == {}
+
+
+class TestEvents:
+    """What happens together is one thing that happened; what happened long ago counts less."""
+
+    @pytest.mark.parametrize(("hours", "minutes"), [(6, 2 * 2**0.5), (12, 2 * 2**0.25), (18, 2 * 2**0.125)])
+    def test_a_failure_counts_half_after_its_half_life(self, hours: int, minutes: float) -> None:
+        """One now and one six hours ago are one and a half: the pause is the one between."""
+        found = pause([failure(timedelta(0)), failure(hours * HOUR)])
+        assert found is not None
+        assert found.total_seconds() == pytest.approx(minutes * 60, abs=0.5)
+
+    def test_many_starts_that_meet_one_full_region_are_one_failure(self) -> None:
+        """They were all under way when the first one failed: the region was full once."""
+        met = [replace(failure(timedelta(seconds=n), name=f"gc-{n}"), created_at=NOON - 10 * MINUTE) for n in range(8)]
+        assert pause(met) == 2 * MINUTE
+
+    def test_a_wave_of_preemptions_is_one(self) -> None:
+        """Eight replicas of one market within three minutes, and one an hour later that is another."""
+        wave = [taken(n * timedelta(seconds=20), f"gc-{n}") for n in range(8)]
+        assert pause(wave) == 5 * MINUTE
+        later = [*(replace(r, state_since=r.state_since - HOUR) for r in wave), taken(timedelta(0), "gc-later")]
+        found = pause(later)
+        assert found is not None
+        assert 5 * MINUTE < found < 10 * MINUTE
+
+    def test_one_that_ran_for_days_is_remembered_from_its_end(self) -> None:
+        """What counts is when it was taken, not when it was bought."""
+        old = replace(taken(timedelta(0), "gc-old"), created_at=NOON - 99 * HOUR, ready_at=NOON - 99 * HOUR)
+        assert pause([old]) == 5 * MINUTE
+
+    def test_a_place_that_is_taken_again_and_again_is_left_for_longer(self) -> None:
+        """Up to an hour, however often; a spot market that swings every ten minutes is not followed."""
+        swings = [
+            replace(taken(n * 10 * MINUTE, f"gc-{n}"), created_at=NOON - (n * 10 + 4) * MINUTE) for n in range(30)
+        ]
+        assert pause(swings) == HOUR
+        assert pause(swings[:1]) == 5 * MINUTE
+
+
+def taken(ago: timedelta, name: str) -> Replica:
+    """Make a spot replica of the Swedish offer's place that served for a day and was taken away that long ago."""
+    lost = replica(SE, 0, ReplicaState.LOST, name=name, ready_at=NOON - 23 * HOUR, market=Market.SPOT)
+    return replace(lost, state_since=NOON - ago)

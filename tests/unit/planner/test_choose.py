@@ -8,6 +8,7 @@ import pytest
 from orchestrator.domain.carbon import Gap
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.offer import Candidate
+from orchestrator.domain.price import Market
 from orchestrator.domain.service import Objective, PlacementRules, Policy
 from orchestrator.planner.choose import choose, frontier, rank, total
 from orchestrator.policy.assess import assess_all
@@ -136,7 +137,7 @@ class TestTotals:
 class TestFrontier:
     def test_both_ends_are_shown(self) -> None:
         """What the cheapest and the greenest would be, for the same number of replicas."""
-        cheapest, greenest = frontier(judged(ALL), 2, ANYWHERE)
+        cheapest, greenest = frontier(judged(ALL), [Market.ON_DEMAND] * 2, ANYWHERE)
         assert (cheapest.name, greenest.name) == ("cheapest", "greenest")
         assert cheapest.placement == ("aws/pl:1xL4:on_demand",) * 2
         assert greenest.placement == ("aws/se:1xL4:on_demand",) * 2
@@ -146,10 +147,10 @@ class TestFrontier:
         """It shows what a budget costs in carbon; residency and freshness still hold."""
         offers = [GREEN_DEAR, BROWN_CHEAP, candidate("aws/no", 1.0, usd=1.0, avoid_until=NOON.replace(hour=13))]
         policy = Policy(max_extra_cost_fraction=0.1, price_cap_usd_per_hour=1.5)
-        cheapest, greenest = frontier(judged(offers, policy), 1, ANYWHERE)
+        cheapest, greenest = frontier(judged(offers, policy), [Market.ON_DEMAND], ANYWHERE)
         assert cheapest.placement == ("aws/pl:1xL4:on_demand",)
         assert greenest.placement == ("aws/se:1xL4:on_demand",)
 
     def test_an_end_that_cannot_hold_them_all_is_left_out(self) -> None:
         """Totals for fewer replicas would compare apples with pears."""
-        assert frontier(judged(ALL), 4, PlacementRules(max_per_region=1)) == ()
+        assert frontier(judged(ALL), [Market.ON_DEMAND] * 4, PlacementRules(max_per_region=1)) == ()

@@ -12,8 +12,9 @@ from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import CarbonRules, MigrationRules, Objective, Policy, ServiceSpec, WhenStale
 from orchestrator.domain.time import HOUR
+from orchestrator.planner.judged import judge
 from orchestrator.planner.moves import COLD_START_POWER_FRACTION, compare
-from orchestrator.planner.plan import judge, plan
+from orchestrator.planner.plan import plan
 from tests.builders import (
     GREEN,
     L4,

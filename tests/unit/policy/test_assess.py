@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,16 @@ from orchestrator.domain.carbon import Gap, Kind
 from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
-from orchestrator.domain.service import CarbonRules, PlacementRules, Policy, ServiceSpec, WhenStale
+from orchestrator.domain.service import (
+    CarbonRules,
+    PlacementRules,
+    Policy,
+    ResourceRequest,
+    Scaling,
+    ServiceSpec,
+    SpotLoss,
+    WhenStale,
+)
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.policy.assess import assess_all
 from tests.builders import (
@@ -284,11 +294,52 @@ class TestMoney:
         assert all(a.allowed for a in loose.values())
 
     def test_the_market_that_was_asked_for(self) -> None:
-        """Spot capacity is never bought unasked, nor on-demand where spot was asked for."""
+        """Spot capacity is never bought unasked, nor on-demand where spot was asked for and nothing may stand in."""
         offers = [candidate("aws/se", 30.0), candidate("aws/se", 30.0, usd=0.4, market=Market.SPOT)]
-        plain, spot = judged(offers), judged(offers, service_spec(spot=True))
+        waiting = PlacementRules(on_spot_loss=SpotLoss.WAIT)
+        plain, spot = judged(offers), judged(offers, service_spec(spot=True, placement=waiting))
         assert [a.market for a in plain.values() if a.allowed] == [Market.ON_DEMAND]
         assert [a.market for a in spot.values() if a.allowed] == [Market.SPOT]
+
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            {"placement": PlacementRules(on_spot_loss=SpotLoss.ON_DEMAND)},
+            {"dynamic_ondemand_fallback": True},
+            {"base_ondemand_fallback_replicas": 1},
+        ],
+        ids=["on-spot-loss", "stand-ins", "base"],
+    )
+    def test_on_demand_is_open_to_spot_services_that_may_fall_back(self, rules: dict[str, Any]) -> None:
+        """Each of the three ways to it; spot stays closed to a service that did not ask for it."""
+        offers = [candidate("aws/se", 30.0), candidate("aws/se", 30.0, usd=0.4, market=Market.SPOT)]
+        rules = {"placement": PlacementRules(on_spot_loss=SpotLoss.OTHER_REGION), **rules}
+        placement = rules.pop("placement")
+        spec = replace(service_spec(spot=True, placement=placement), scaling=Scaling(2, 2, **rules))
+        assert all(a.allowed for a in judged(offers, spec).values())
+        plain = replace(spec, resources=ResourceRequest(use_spot=False))
+        assert [a.market for a in judged(offers, plain).values() if a.allowed] == [Market.ON_DEMAND]
+
+    def test_extra_cost_is_counted_on_each_market(self) -> None:
+        """On demand costs more than spot: that is what a fallback is, and no reason to serve nobody."""
+        offers = [
+            candidate("aws/se", 30.0, usd=1.0),
+            candidate("aws/se", 30.0, usd=0.3, market=Market.SPOT),
+            candidate("aws/fr", 60.0, usd=1.2),
+            candidate("aws/fr", 60.0, usd=0.4, market=Market.SPOT),
+        ]
+        policy = Policy(max_extra_cost_fraction=0.1)
+        found = judged(offers, service_spec(spot=True), policy)
+        assert {a.offer_id for a in found.values() if a.allowed} == {"aws/se:1xL4:on_demand", "aws/se:1xL4:spot"}
+
+    def test_spot_is_not_bought_where_nobody_can(self) -> None:
+        """A region without a spot market says so, whatever its list has; on demand is not concerned."""
+        offers = [candidate("aws/se", 30.0), candidate("aws/se", 30.0, usd=0.4, market=Market.SPOT)]
+        made = assess_all(offers, service_spec(spot=True), GREEN, NOON, 4.0, PROVIDERS, frozenset({"aws/se"}))
+        on_demand, spot = made
+        assert on_demand.allowed
+        assert failed_rules(spot.verdicts) == {"provider.spot"}
+        assert spot.excluded_because == "spot is not sold in aws/se, or cannot be bought there"
 
     @pytest.mark.parametrize(("usd", "allowed"), [(0.99, True), (1.0, False), (1.5, False)])
     def test_spot_must_be_cheaper_than_on_demand_there(self, usd: float, allowed: bool) -> None:

@@ -1,0 +1,69 @@
+"""A snapshot whose offers have been judged: what every part of a plan looks things up in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.decision import Assessment
+from orchestrator.domain.plan import Action, ActionKind
+from orchestrator.domain.replica import Replica
+from orchestrator.domain.service import Policy
+from orchestrator.domain.time import Instant
+from orchestrator.planner.moves import Side
+from orchestrator.planner.snapshot import Snapshot
+from orchestrator.policy.assess import assess_all
+
+STANDING_RULES = frozenset(
+    {"placement.residency", "placement.allow", "placement.deny", "resources.use_spot", "provider"}
+)
+"""A replica that stands where one of these now says no has to leave; prices and intensities alone never evict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A snapshot with its offers judged, looked up by offer id."""
+
+    snapshot: Snapshot
+    policy: Policy
+    now: Instant
+    assessments: tuple[Assessment, ...]
+
+    def side(self, offer_id: str) -> Side | None:
+        """The offer with its candidate; ``None`` when it is no longer sold."""
+        assessment = self.by_id(offer_id)
+        candidate = next((c for c in self.snapshot.candidates if c.offer.id == offer_id), None)
+        return None if assessment is None or candidate is None else Side(assessment, candidate)
+
+    def by_id(self, offer_id: str) -> Assessment | None:
+        """The judged offer."""
+        return next((a for a in self.assessments if a.offer_id == offer_id), None)
+
+
+def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
+    """Judge every offer of the snapshot."""
+    assessments = assess_all(
+        snapshot.candidates,
+        snapshot.spec,
+        policy,
+        now,
+        snapshot.mean_batch.value,
+        snapshot.providers,
+        snapshot.without_spot,
+    )
+    return Judged(snapshot, policy, now, assessments)
+
+
+def buy(kind: ActionKind, slot: int, target: Assessment, reason: str, mover: Replica | None = None) -> Action:
+    """Make the action that buys an offer for a slot, in the place of ``mover`` where there is one."""
+    return Action(
+        kind=kind,
+        slot=slot,
+        reason=reason,
+        offer_id=target.offer_id,
+        region=target.region,
+        shape=target.shape,
+        market=target.market,
+        usd_per_hour=target.usd_per_hour,
+        replica="" if mover is None else mover.name,
+        from_region="" if mover is None else mover.region,
+    )

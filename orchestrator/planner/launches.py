@@ -1,0 +1,228 @@
+"""Fill the slots that are empty, and say of those that stay empty why, and when they are tried again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+from orchestrator.domain.decision import Assessment
+from orchestrator.domain.plan import Action, ActionKind
+from orchestrator.domain.price import Market
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.errors import NoFeasiblePlacement, SignalsTooOld
+from orchestrator.planner.choose import rank
+from orchestrator.planner.fallback import Pool, best_of, earliest_try, moment, offer_waited_for, pools_for
+from orchestrator.planner.judged import Judged, buy
+from orchestrator.planner.slots import standing_slots
+from orchestrator.planner.snapshot import Snapshot
+from orchestrator.policy.assess import FRESHNESS_RULE
+
+MOST_LAUNCHES_PER_MINUTE = 10
+"""Of all services together, in physical time: a storm of losses must not become a storm of purchases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """What is launched, what stays empty in words, and the error where too few replicas would serve."""
+
+    launches: tuple[Action, ...] = ()
+    notes: tuple[str, ...] = ()
+    refusal: NoFeasiblePlacement | None = None
+
+
+def launch_room(snapshot: Snapshot) -> int:
+    """Return how many replicas may still be asked for in this minute without anybody's word."""
+    return max(0, MOST_LAUNCHES_PER_MINUTE - snapshot.recent_launches)
+
+
+def fill(
+    judged: Judged, slots: Mapping[int, Market], staying: Mapping[int, Replica], *, keep_up: bool, most: float = inf
+) -> Filling:
+    """Choose an offer for every slot that nobody holds; those on demand first, because they are what serving rests on.
+
+    With ``keep_up`` what cannot be placed for want of fresh signals alone is placed without them. ``most``: how many
+    launches there may be; the rest follows later and is no error. A refusal comes with what could be launched: it is
+    the caller's to weigh them.
+    """
+    missing = sorted((s for s in slots if s not in staying), key=lambda s: (slots[s] is Market.SPOT, s))
+    if not missing:
+        return Filling()
+    crew = _Crew(judged, slots, staying, keep_up=keep_up, most=most)
+    unplaced = [slot for slot in missing if not crew.launch(slot, judged.assessments)]
+    if keep_up and unplaced:
+        unplaced = list(crew.launch_blindly(unplaced))
+    put_off = unplaced if len(crew.launches) >= most else []
+    unplaced = [] if put_off else unplaced
+    wanted = judged.snapshot.wanted
+    serving = len(staying) + len(crew.launches) + len(put_off)
+    notes = [_put_off(put_off)] if put_off else [_waits(judged, slot, slots[slot]) for slot in unplaced]
+    refusal = None
+    if unplaced and serving < wanted:
+        refusal = _refusal(judged, unplaced, wanted - len(staying), len(crew.launches))
+    return Filling(tuple(crew.launches), tuple(notes), refusal)
+
+
+class _Crew:
+    """The launches of one plan, taken one by one: each takes room from the next."""
+
+    def __init__(
+        self,
+        judged: Judged,
+        slots: Mapping[int, Market],
+        staying: Mapping[int, Replica],
+        *,
+        keep_up: bool,
+        most: float,
+    ) -> None:
+        self.launches: list[Action] = []
+        self._judged = judged
+        self._slots = slots
+        self._keep_up = keep_up
+        self._most = most
+        self._lost = lost_in(judged.snapshot)
+        self._taken = [r.region for r in staying.values()]
+        self._spot_regions = {r.region for r in staying.values() if r.market is Market.SPOT}
+
+    def launch(self, slot: int, among: Sequence[Assessment], *, first: str = "", note: str = "") -> bool:
+        """Launch the best of the offers into a slot; say whether there was one, and room for it.
+
+        ``first``: the offer that comes before better ones of its pool.
+        """
+        if len(self.launches) >= self._most:
+            return False
+        pools = self._pools(slot, among)
+        if first:
+            pools = [p for pool in pools for p in ([a for a in pool if a.offer_id == first], pool)]
+        target = best_of(self._judged, pools, self._taken)
+        if target is None:
+            return False
+        self.launches.append(buy(ActionKind.LAUNCH, slot, target, self._reason(slot, target) + note))
+        self._taken.append(target.region)
+        if target.market is Market.SPOT:
+            self._spot_regions.add(target.region)
+        return True
+
+    def launch_blindly(self, slots: Sequence[int]) -> Iterator[int]:
+        """Replace what was lost although no fresh signal says where; yield the slots for which that does not help.
+
+        Where it stood, else by the last weeks, else by price. Every other rule holds, the bound on extra cost among
+        these offers included.
+        """
+        dark, lost = _without_freshness(self._judged), self._lost
+        for slot in slots:
+            is_stand_in = slot >= standing_slots(self._judged.snapshot.spec)
+            if slot not in lost and not (is_stand_in and lost):
+                yield slot
+                continue
+            where_it_stood = lost[slot].offer_id if slot in lost else ""
+            if not self.launch(slot, dark, first=where_it_stood, note="; no fresh signal says where"):
+                yield slot
+
+    def _pools(self, slot: int, among: Pool) -> list[Pool]:
+        return pools_for(self._judged, slot, self._slots[slot], among, self._spot_regions, keep_up=self._keep_up)
+
+    def _reason(self, slot: int, target: Assessment) -> str:
+        if slot >= standing_slots(self._judged.snapshot.spec):
+            return "stands in until spot is ready"
+        reason = f"replaces {self._lost[slot].name}" if slot in self._lost else "wanted by the spec"
+        falls_back = self._slots[slot] is Market.SPOT and target.market is Market.ON_DEMAND
+        return f"{reason} on demand" if falls_back else reason
+
+
+def lost_in(snapshot: Snapshot) -> dict[int, Replica]:
+    """Return the newest record of each slot, where that one was lost or failed: a launch replaces it."""
+    newest = {r.slot: r for r in sorted(snapshot.replicas, key=lambda r: (r.created_at, r.name))}
+    return {slot: r for slot, r in newest.items() if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
+
+
+def refuse(judged: Judged, needed: int, found: int) -> NoFeasiblePlacement:
+    """Say that replicas cannot be placed: for want of signals where that alone is in the way, else by the rules."""
+    message = _infeasible(judged, needed, found)
+    failed = [{v.rule for v in a.verdicts if not v.passed} for a in judged.assessments]
+    if not any(a.allowed for a in judged.assessments) and {FRESHNESS_RULE} in failed:
+        return SignalsTooOld(message)
+    return NoFeasiblePlacement(message, hint=_relaxation(judged, found))
+
+
+def _without_freshness(judged: Judged) -> list[Assessment]:
+    """Return the offers that nothing but the age of their signal excludes, expected to be what they were on average."""
+    dark = [a for a in judged.assessments if {v.rule for v in a.verdicts if not v.passed} == {FRESHNESS_RULE}]
+    extra = judged.policy.max_extra_cost_fraction
+    limits = {
+        market: inf if extra is None else min(prices) * (1 + extra)
+        for market in Market
+        if (prices := [a.usd_per_hour for a in dark if a.market is market and a.usd_per_hour is not None])
+    }
+    return [
+        replace(
+            a,
+            verdicts=tuple(v for v in a.verdicts if v.passed),
+            expected_grams_per_hour=None
+            if a.kwh_per_hour is None or a.trailing_mean_grams_per_kwh is None
+            else a.kwh_per_hour * a.trailing_mean_grams_per_kwh,
+        )
+        for a in dark
+        if a.usd_per_hour is not None and a.usd_per_hour <= limits[a.market]
+    ]
+
+
+# ── what stays empty ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _refusal(judged: Judged, unplaced: Sequence[int], needed: int, found: int) -> NoFeasiblePlacement:
+    waiting = [slot for slot in unplaced if offer_waited_for(judged, slot) is not None]
+    if not waiting:
+        return refuse(judged, needed, found)
+    words = "; ".join(_waits(judged, slot, Market.SPOT) for slot in waiting)
+    name, wanted = judged.snapshot.spec.name, judged.snapshot.wanted
+    return NoFeasiblePlacement(
+        f"{name} does without {needed - found} of {wanted} replicas, as placement.on_spot_loss: wait asks for: {words}",
+        hint="With placement.on_spot_loss: on_demand or other_region they would be replaced at once.",
+    )
+
+
+def _put_off(slots: Sequence[int]) -> str:
+    names = ", ".join(f"r{slot}" for slot in slots)
+    return f"{names} later: no more than {MOST_LAUNCHES_PER_MINUTE} launches in a minute"
+
+
+def _waits(judged: Judged, slot: int, market: Market) -> str:
+    """Say what an empty slot waits for, and when it is tried again."""
+    waited_for = offer_waited_for(judged, slot) if market is Market.SPOT else None
+    sold = [a for a in judged.assessments if a.market is market]
+    among = sold if waited_for is None else [waited_for]
+    what = f"{market.value.replace('_', '-')} room" if waited_for is None else waited_for.offer_id
+    when = earliest_try(judged, among)
+    if when is not None and not any(a.allowed for a in among):
+        return f"r{slot} waits for {what}, not tried before {moment(when[0])}"
+    reason = f": {waited_for.excluded_because}" if waited_for is not None and waited_for.excluded_because else ""
+    return f"r{slot} waits for {what}{reason}"
+
+
+def _infeasible(judged: Judged, needed: int, found: int) -> str:
+    reasons: dict[str, int] = {}
+    for assessment in judged.assessments:
+        failed = next((v for v in assessment.verdicts if not v.passed), None)
+        if failed is not None:
+            reasons[failed.rule] = reasons.get(failed.rule, 0) + 1
+    listed = ", ".join(f"{count} by {rule}" for rule, count in sorted(reasons.items(), key=lambda kv: -kv[1]))
+    name = judged.snapshot.spec.name
+    when = None if any(a.allowed for a in judged.assessments) else earliest_try(judged, judged.assessments)
+    again = "" if when is None else f"; the earliest try is at {moment(when[0])}, {when[1]}"
+    return (
+        f"{name} needs {needed} more replica{'s' if needed != 1 else ''}, {found} can be placed; "
+        f"{len(judged.assessments)} offers, excluded: {listed or 'none'}{again}"
+    )
+
+
+def _relaxation(judged: Judged, found: int) -> str:
+    """Name the smallest change that would help: the region limit, or the one rule that alone keeps an offer out."""
+    limit = judged.snapshot.spec.placement.max_per_region
+    if limit is not None and any(a.allowed for a in judged.assessments):
+        return f"Raise placement.max_per_region above {limit}, or allow more regions."
+    near = [a for a in judged.assessments if sum(not v.passed for v in a.verdicts) == 1]
+    if near and not found:
+        best = min(near, key=lambda a: rank(a, judged.policy.objective))
+        return f"Closest: {best.offer_id}, excluded only because {best.excluded_because}."
+    return "Allow more regions, or relax the rules named above."
