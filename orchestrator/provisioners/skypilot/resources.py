@@ -77,7 +77,7 @@ def one_offer(
 
 
 def _machine(offer: Offer) -> dict[str, Any]:
-    """The shape. Slurm has no instance types, and without one SkyPilot picks the smallest that fits."""
+    """The shape. Slurm has no instance types; elsewhere, without one, SkyPilot picks the smallest that is enough."""
     shape = offer.shape
     found: dict[str, Any] = {}
     if shape.accelerator is not None:
@@ -85,7 +85,11 @@ def _machine(offer: Offer) -> dict[str, Any]:
     if offer.region.provider != SLURM and offer.instance_type:
         return {**found, "instance_type": offer.instance_type}
     sizes = {"cpus": shape.vcpus, "memory": shape.memory_gib}
-    return found | {k: int(v) if v == int(v) else v for k, v in sizes.items() if v is not None}
+    for name, size in sizes.items():
+        if size is not None:
+            exact = int(size) if size == int(size) else size
+            found[name] = exact if offer.region.provider == SLURM else f"{exact}+"
+    return found
 
 
 def _limit(request: LaunchRequest, theirs: Mapping[str, Any]) -> float | None:

@@ -26,7 +26,7 @@ __all__ = ["FOLDER", "NodeOptions", "SkyTask", "build_task", "label", "marks"]
 
 FOLDER = "~/.greenctl"
 RUN = 'exec python3 "$HOME/.greenctl/replica.py"'
-SETUP = 'exec python3 "$HOME/.greenctl/replica.py" prepare'
+SETUP = 'python3 "$HOME/.greenctl/replica.py" prepare'
 PROGRAM = "replica.py"
 GUARD = "greenctl_guard.py"
 
@@ -138,6 +138,7 @@ def _vllm(request: LaunchRequest, node: NodeOptions, theirs: Mapping[str, Any]) 
         "grace_seconds": _seconds(args.get("shutdown_timeout")) + GRACE_BEYOND_SHUTDOWN_SECONDS,
         "packages": [] if node.engine or image else list(defaults.packages),
         "power_limit_watts": args.get("power_limit_watts"),
+        "guarded": True,
     }
     offer = one_offer(
         request, resources, port=port if node.opens_ports else None, image=image, disk_gib=defaults.disk_gib
@@ -161,6 +162,7 @@ def _command(request: LaunchRequest, node: NodeOptions, theirs: Mapping[str, Any
         "grace_seconds": GRACE_OF_A_COMMAND_SECONDS,
         "packages": [],
         "power_limit_watts": None,
+        "guarded": False,
     }
     return _task(request, theirs, offer, port=port, launch=launch, programs=(PROGRAM,), scripts=("run",))
 

@@ -39,6 +39,8 @@ LONGEST_TMP = 60
 
 IMAGES_KEEP_IT_IN = ("/opt/venv/bin/vllm", "/usr/local/bin/vllm", "/opt/vllm/bin/vllm")
 
+CACHES = ("HF_HOME", "VLLM_CACHE_ROOT", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """From linux/prctl.h."""
 
@@ -180,16 +182,21 @@ def address():
 
 
 def environment(launch):
-    """The machine's, the launch's, the secrets, and last what is ours; caches that go with us."""
+    """The machine's, the launch's, the secrets, and last what is ours; caches that go with us.
+
+    What is not ``guarded`` is the service's own command: it has its own ideas of caches and modules.
+    """
     found = dict(os.environ)
-    for name in ("HF_HOME", "VLLM_CACHE_ROOT", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+    guarded = launch.get("guarded", True)
+    for name in CACHES if guarded else ():
         found[name] = str(HERE / "cache" / name.lower())
     found.update({str(k): str(v) for k, v in launch.get("env", {}).items()})
     secrets = HERE / "secrets.json"
     if secrets.exists():
         secrets.chmod(PRIVATE)
         found.update({str(k): str(v) for k, v in json.loads(secrets.read_text(encoding="utf-8")).items()})
-    found["PYTHONPATH"] = str(HERE)
+    if guarded:
+        found["PYTHONPATH"] = str(HERE)
     found["GREENCTL_STOP_FILE"] = str(HERE / "stop")
     found["VLLM_HOST_IP"] = address()
     key = HERE / "key"

@@ -293,6 +293,15 @@ def test_caches_are_inside_our_folder(machine: Machine) -> None:
     assert env["VLLM_CACHE_ROOT"].startswith(str(machine.folder))
 
 
+def test_a_command_of_its_own_keeps_its_own_environment(machine: Machine) -> None:
+    """Where the service brings its server itself, its modules and caches are where the machine has them."""
+    machine.launch(QUICK, guarded=False)
+    machine.run(PYTHONPATH="/theirs", HF_HOME="/theirs/hub")
+    env = machine.called()["env"]
+
+    assert (env["PYTHONPATH"], env["HF_HOME"]) == ("/theirs", "/theirs/hub")
+
+
 def test_the_services_own_setup_runs_with_its_secrets(machine: Machine) -> None:
     """A script of its own is a file that bash reads; its end decides whether the engine may start."""
     script = 'test "$HF_TOKEN" = "a b" && test "$NAME" = x && touch "$HOME/was-set-up" && exit "$STATUS"'
