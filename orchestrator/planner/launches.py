@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -59,7 +59,8 @@ def fill(
     notes = [_put_off(put_off)] if put_off else [_waits(judged, slot, slots[slot]) for slot in unplaced]
     refusal = None
     if unplaced and serving < wanted:
-        refusal = _refusal(judged, unplaced, wanted - len(staying), len(crew.launches))
+        markets = {slots[slot] for slot in unplaced}
+        refusal = _refusal(judged, unplaced, wanted - len(staying), len(crew.launches), markets)
     return Filling(tuple(crew.launches), tuple(notes), refusal)
 
 
@@ -136,13 +137,17 @@ def lost_in(snapshot: Snapshot) -> dict[int, Replica]:
     return {slot: r for slot, r in newest.items() if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
 
 
-def refuse(judged: Judged, needed: int, found: int) -> NoFeasiblePlacement:
-    """Say that replicas cannot be placed: for want of signals where that alone is in the way, else by the rules."""
-    message = _infeasible(judged, needed, found)
-    failed = [{v.rule for v in a.verdicts if not v.passed} for a in judged.assessments]
-    if not any(a.allowed for a in judged.assessments) and {FRESHNESS_RULE} in failed:
+def refuse(judged: Judged, needed: int, found: int, markets: Collection[Market] = tuple(Market)) -> NoFeasiblePlacement:
+    """Say that replicas cannot be placed: for want of signals where that alone is in the way, else by the rules.
+
+    ``markets``: those on which they are wanted.
+    """
+    open_to_them = [a for a in judged.assessments if a.market in markets]
+    message = _infeasible(judged, needed, found, open_to_them)
+    failed = [{v.rule for v in a.verdicts if not v.passed} for a in open_to_them]
+    if not any(a.allowed for a in open_to_them) and {FRESHNESS_RULE} in failed:
         return SignalsTooOld(message)
-    return NoFeasiblePlacement(message, hint=_relaxation(judged, found))
+    return NoFeasiblePlacement(message, hint=_relaxation(judged, found, open_to_them))
 
 
 def _without_freshness(judged: Judged) -> list[Assessment]:
@@ -170,10 +175,14 @@ def _without_freshness(judged: Judged) -> list[Assessment]:
 # ── what stays empty ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _refusal(judged: Judged, unplaced: Sequence[int], needed: int, found: int) -> NoFeasiblePlacement:
+def _refusal(
+    judged: Judged, unplaced: Sequence[int], needed: int, found: int, markets: Collection[Market]
+) -> NoFeasiblePlacement:
     waiting = [slot for slot in unplaced if offer_waited_for(judged, slot) is not None]
     if not waiting:
-        return refuse(judged, needed, found)
+        # Whoever may not buy on a market sees its offers excluded for that.
+        shut = frozenset(Market) - judged.snapshot.spec.markets
+        return refuse(judged, needed, found, shut | frozenset(markets))
     words = "; ".join(_waits(judged, slot, Market.SPOT) for slot in waiting)
     name, wanted = judged.snapshot.spec.name, judged.snapshot.wanted
     return NoFeasiblePlacement(
@@ -200,7 +209,7 @@ def _waits(judged: Judged, slot: int, market: Market) -> str:
     return f"r{slot} waits for {what}{reason}"
 
 
-def _infeasible(judged: Judged, needed: int, found: int) -> str:
+def _infeasible(judged: Judged, needed: int, found: int, open_to_them: Pool) -> str:
     reasons: dict[str, int] = {}
     for assessment in judged.assessments:
         failed = next((v for v in assessment.verdicts if not v.passed), None)
@@ -208,7 +217,7 @@ def _infeasible(judged: Judged, needed: int, found: int) -> str:
             reasons[failed.rule] = reasons.get(failed.rule, 0) + 1
     listed = ", ".join(f"{count} by {rule}" for rule, count in sorted(reasons.items(), key=lambda kv: -kv[1]))
     name = judged.snapshot.spec.name
-    when = None if any(a.allowed for a in judged.assessments) else earliest_try(judged, judged.assessments)
+    when = None if any(a.allowed for a in open_to_them) else earliest_try(judged, open_to_them)
     again = "" if when is None else f"; the earliest try is at {moment(when[0])}, {when[1]}"
     return (
         f"{name} needs {needed} more replica{'s' if needed != 1 else ''}, {found} can be placed; "
@@ -216,12 +225,12 @@ def _infeasible(judged: Judged, needed: int, found: int) -> str:
     )
 
 
-def _relaxation(judged: Judged, found: int) -> str:
+def _relaxation(judged: Judged, found: int, open_to_them: Pool) -> str:
     """Name the smallest change that would help: the region limit, or the one rule that alone keeps an offer out."""
     limit = judged.snapshot.spec.placement.max_per_region
-    if limit is not None and any(a.allowed for a in judged.assessments):
+    if limit is not None and any(a.allowed for a in open_to_them):
         return f"Raise placement.max_per_region above {limit}, or allow more regions."
-    near = [a for a in judged.assessments if sum(not v.passed for v in a.verdicts) == 1]
+    near = [a for a in open_to_them if sum(not v.passed for v in a.verdicts) == 1]
     if near and not found:
         best = min(near, key=lambda a: rank(a, judged.policy.objective))
         return f"Closest: {best.offer_id}, excluded only because {best.excluded_because}."
