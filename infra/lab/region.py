@@ -47,6 +47,8 @@ class NodeState(StrEnum):
 
 def node_states(place: Place) -> dict[str, str]:
     """State of every node by name, in Slurm's words. Raises ``LabError`` when Slurm does not answer."""
+    if not place.slurm_conf.exists():
+        raise LabError(f"{place.region.name} is not configured")  # sinfo would ask the network's name servers for it
     said = run(["sinfo", "-h", "-N", "-p", PARTITION, "-o", "%N %T"], env=environment(place), seconds=5)
     rows = (line.split() for line in said.splitlines() if line.strip())
     return {name: state for name, state in rows}  # noqa: C416 - mypy knows no pair in a list of words
