@@ -238,5 +238,6 @@ def _read(path: KeyPath, name: str, value: object, document: Document) -> JsonSc
     try:
         return engine_args.read(name, value)
     except Unreadable as error:
-        document.problems.append(document.problem(path, error.message, error.suggestion))
+        at_key = name not in engine_args.ARGS
+        document.problems.append(document.problem(path, error.message, error.suggestion, at_key=at_key))
         return None

@@ -23,7 +23,7 @@ CLOUDS = frozenset(
 """What SkyPilot 0.14.1 can put into ``infra`` (``sky.utils.registry.CLOUD_REGISTRY``)."""
 
 WITHOUT_IMAGES = frozenset(
-    {"cudo", "hyperbolic", "oci", "primeintellect", "scp", "shadeform", "slurm", "verda", "vsphere"}
+    {"cudo", "hyperbolic", "ibm", "oci", "primeintellect", "scp", "shadeform", "slurm", "verda", "vsphere"}
 )
 """Clouds that refuse a container (``DOCKER_IMAGE`` among the unsupported features of ``sky.clouds`` 0.14.1)."""
 

@@ -1,7 +1,8 @@
 """Ask the real SkyPilot about tasks; a program of its own, because importing SkyPilot takes seconds and reads HOME.
 
-Standard input: a JSON list of task configurations. Standard output, last line: for each what SkyPilot understood of it,
-or ``refused`` with its words.
+Standard input: a JSON list of task configurations. Standard output, last line: ``tasks``, for each what SkyPilot
+understood of it, or ``refused`` with its words; ``clouds``, all that it knows; ``without_images``, those that run no
+containers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,27 @@ from typing import Any
 
 def main() -> None:
     """Answer for all of them."""
-    sys.stdout.write(json.dumps([_understood(config) for config in json.load(sys.stdin)]) + "\n")
+    from sky.utils import registry  # noqa: PLC0415 - seconds, and only here
+
+    clouds = {str(name): cloud for name, cloud in registry.CLOUD_REGISTRY.items()}
+    answer = {
+        "tasks": [_understood(config) for config in json.load(sys.stdin)],
+        "clouds": sorted(clouds),
+        "without_images": sorted(name for name, cloud in clouds.items() if not _runs_images(cloud)),
+    }
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def _runs_images(cloud: Any) -> bool:
+    """Whether a container is among what it can do; the least that is asked of a machine is said by no resources."""
+    import sky  # noqa: PLC0415
+    from sky.clouds.cloud import CloudImplementationFeatures as Features  # noqa: PLC0415
+
+    try:
+        lacks = cloud._unsupported_features_for_resources(sky.Resources())
+    except ImportError:  # Kubernetes asks its cluster; what no cluster has is in the class
+        lacks = cloud._CLOUD_UNSUPPORTED_FEATURES
+    return Features.DOCKER_IMAGE not in lacks
 
 
 def _understood(config: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.render import task as page
+from orchestrator.provisioners.skypilot.resources import CLOUDS, WITHOUT_IMAGES
 from orchestrator.provisioners.skypilot.task import RUN, SETUP, build_task
 from orchestrator.spec.templates import load_template
 from tests.golden.tasks.cases import CASES, THEIRS, seed
@@ -26,8 +27,8 @@ Understood = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def understood(tmp_path_factory: pytest.TempPathFactory) -> Understood:
-    """What the real SkyPilot understands of every task, schema and all."""
+def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the real SkyPilot says."""
     home = tmp_path_factory.mktemp("home")
     seed(home)
     tasks = [dict(build_task(*case).config) for case in CASES.values()]
@@ -40,7 +41,14 @@ def understood(tmp_path_factory: pytest.TempPathFactory) -> Understood:
         timeout=300,
         check=True,
     )
-    return dict(zip(CASES, json.loads(done.stdout.splitlines()[-1]), strict=True))
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture
+def understood(answer: dict[str, Any]) -> Understood:
+    """What it understands of every task, schema and all."""
+    return dict(zip(CASES, answer["tasks"], strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -104,3 +112,9 @@ def test_the_offer_takes_the_place_of_the_files_alternatives(understood: Underst
     assert (found["disk_size"], found["ports"], found["max_hourly_cost"]) == (64, ["9000"], 2)
     assert found["labels"]["owner"] == "me"
     assert found["labels"]["greenctl-intent"] == "aaaaaaaaaa"
+
+
+def test_our_lists_of_clouds_are_skypilots(answer: dict[str, Any]) -> None:
+    """Where it launches, and where no container runs."""
+    assert set(answer["clouds"]) == CLOUDS
+    assert set(answer["without_images"]) == WITHOUT_IMAGES
