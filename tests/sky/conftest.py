@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from infra.env.setup import ENGINE
-from infra.lab import Lab, LabConfig, down, up
+from infra.lab import Lab, LabConfig, LabError, down, up
+from infra.lab.lab import refuse_what_cannot_be
 from orchestrator.provisioners.local import tiny_model
 from tests.sky.notes import LINES, phase
 
@@ -19,6 +20,10 @@ ROOT = Path("/var/lib/greenctl-lab-test")
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Two regions of three nodes each, beside any lab that a person may have up."""
+    try:
+        refuse_what_cannot_be()
+    except LabError as error:
+        pytest.skip(str(error))
     config = LabConfig(number=7, root=ROOT, nodes=3)
     with phase("lab: up"):
         made = up(config)
