@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -106,11 +107,23 @@ class Supervisor:
         self.launch = launch
         self.stop_file = HERE / "stop"
         self.told = False
+        # A signal, the engine's end among them, ends a pause at once: it is written into this pipe.
+        self.wake, written = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(written, False)
+        signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._told)
 
     def _told(self, *_):
         self.told = True
+
+    def _pause(self):
+        """Wait for a signal, but not for long: the file that says stop makes none."""
+        select.select([self.wake], [], [], POLL_SECONDS)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wake, 4096)
 
     def run(self):
         """Start, wait, end, clean up; returns the engine's exit status, 0 when it ended because it was told to."""
@@ -154,7 +167,7 @@ class Supervisor:
             if asked_at is not None and time.monotonic() > asked_at + float(self.launch["grace_seconds"]):
                 say("the grace is over")
                 break
-            time.sleep(POLL_SECONDS)
+            self._pause()
         return asked_at is not None
 
 
