@@ -33,11 +33,12 @@ class Entry:
     name: str
     chapter: str
     summary: str
+    package: str = "orchestrator.cli.commands"
 
     @property
     def module(self) -> str:
         """Where its Typer application is."""
-        return f"orchestrator.cli.commands.{self.name}"
+        return f"{self.package}.{self.name}"
 
 
 class Page(Protocol):
@@ -104,6 +105,37 @@ class Command(TyperCommand):
     def format_options(self, ctx: typer.Context, formatter: Page) -> None:  # type: ignore[override]  # a narrower page
         """Write the arguments, the command's own options, and then those that every command has."""
         _write_parameters(self, ctx, formatter)
+
+
+class FileCommand(Command):
+    """A command whose document may go to a file: ``--json`` alone prints it, ``--json FILE`` writes it there.
+
+    Typer has no option with a value that may be left out, so the file is taken out of the words before it sees them.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # a private base class
+        """Take the file from the words, and let Typer have the others."""
+        kept, file = _without_file(args)
+        if file is not None and isinstance(ctx.obj, Session):
+            ctx.obj.write_json_to(file)
+        return super().parse_args(ctx, kept)
+
+
+def _without_file(words: Sequence[str]) -> tuple[list[str], str | None]:
+    kept: list[str] = []
+    file: str | None = None
+    rest = iter(range(len(words)))
+    for i in rest:
+        word = words[i]
+        if word == "--":
+            return [*kept, *words[i:]], file
+        if word.startswith("--json="):
+            file = word.removeprefix("--json=")
+        elif word == "--json" and i + 1 < len(words) and not words[i + 1].startswith("-"):
+            file = words[next(rest)]
+        else:
+            kept.append(word)
+    return kept, file
 
 
 class Group(TyperGroup):

@@ -49,6 +49,7 @@ class Session:
     ) -> None:
         self.outside = outside or Outside()
         self.as_json = self.no_color = self.quiet = self.verbose = self.debug = False
+        self.json_file: Path | None = None
         self._interactive = interactive or _has_terminal
         self._read_answer = read_answer or _read_line
 
@@ -65,6 +66,12 @@ class Session:
         if name not in self.FLAGS:
             raise ValueError(f"{name} is not a flag")
         setattr(self, name, True)
+
+    def write_json_to(self, file: str) -> None:
+        """Send the document of a result to a file, beside the pages for people."""
+        from pathlib import Path  # noqa: PLC0415  # --help needs none
+
+        self.as_json, self.json_file = False, Path(file)
 
     # ── the world ────────────────────────────────────────────────────────────────────────────────────
 
@@ -113,14 +120,19 @@ class Session:
             self._print(self.out, renderable)
 
     def emit(self, **document: object) -> None:
-        """Print the one JSON document; nothing unless it was asked for."""
+        """Print the one JSON document, or write its file; nothing unless it was asked for. Raises ``UsageError``."""
         if self.as_json:
             self.write_document({name: self.outside.plain(value) for name, value in document.items()})
+        elif self.json_file is not None:
+            text = _as_json({name: self.outside.plain(value) for name, value in document.items()})
+            try:
+                self.json_file.write_text(text, encoding="ascii")
+            except OSError as error:
+                raise UsageError(f"--json {self.json_file}: {error.strerror or error}") from error
 
     def write_document(self, document: Mapping[str, object]) -> None:
         """Print what JSON can say as it is: in plain ASCII, so that nothing in it can move a terminal's cursor."""
-        text = json.dumps({"format_version": FORMAT_VERSION, **document}, indent=2, allow_nan=False)
-        sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
+        sys.stdout.write(_as_json(document))
         sys.stdout.flush()
 
     # ── conversation ─────────────────────────────────────────────────────────────────────────────────
@@ -175,6 +187,11 @@ class Session:
         from orchestrator.cli.render.text import Escaped  # noqa: PLC0415  # --help needs no Rich
 
         console.print(Escaped(renderable), crop=False, end="")
+
+
+def _as_json(document: Mapping[str, object]) -> str:
+    text = json.dumps({"format_version": FORMAT_VERSION, **document}, indent=2, allow_nan=False)
+    return text.replace("\x7f", "\\u007f") + "\n"
 
 
 def _has_terminal() -> bool:

@@ -1,7 +1,8 @@
 """SIGKILL to the controller, in the middle of a launch, a move and an end, on real Slurm clusters.
 
 Each point is a state of the journal or of Slurm's own queue that is waited for from outside; then the controller dies
-and another one is started. Whatever the moment: nothing is bought twice, nothing is lost, nothing is left.
+and another one is started. What was found at that moment is noted, for life goes on between two looks. Whatever the
+moment: nothing is bought twice, nothing is lost, nothing is left.
 """
 
 from __future__ import annotations
@@ -46,6 +47,17 @@ migration: {enabled: false, canary: [50%, 100%], canary_hold: 4s, drain: 60s}
 """
 
 
+_WAY = (
+    ReplicaState.PENDING,
+    ReplicaState.PROVISIONING,
+    ReplicaState.STARTING,
+    ReplicaState.READY,
+    ReplicaState.DRAINING,
+    ReplicaState.TERMINATED,
+)
+"""The way of a replica that nothing befalls."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What can be seen from outside."""
@@ -58,24 +70,20 @@ class World:
         found = self.made.records().replicas(SERVICE, ended=True)
         return [r for r in found if bool(r.replaces) is moved]
 
-    def is_in(self, state: ReplicaState, *, moved: bool) -> bool:
-        """Whether a replica of that kind has this state now."""
-        return any(r.state is state for r in self.replicas(moved=moved))
+    def has_come_to(self, state: ReplicaState, *, moved: bool) -> bool:
+        """Whether a replica of that kind has come at least that far: a restart can pass a state between two looks."""
+        return any(_WAY.index(r.state) >= _WAY.index(state) for r in self.replicas(moved=moved) if r.state in _WAY)
 
-    def intent_is(self, kind: IntentKind, state: IntentState) -> bool:
-        """Whether the newest intent of that kind has come that far."""
-        known = [i for i in self.made.records().intents(SERVICE) if i.kind is kind]
-        return bool(known) and known[-1].state is state
+    def end_is_issued(self, *, moved: bool) -> bool:
+        """Whether the call that ends a replica of that kind is leaving, or has left."""
+        ending = {r.name for r in self.replicas(moved=moved)}
+        intents = self.made.records().intents(SERVICE)
+        ends = [i for i in intents if i.kind is IntentKind.TERMINATE and i.replica in ending]
+        return any(i.state is not IntentState.PLANNED for i in ends)
 
     def job_is_queued(self, region: str) -> bool:
         """Whether Slurm itself has a job of ours there."""
         return bool(of(self.made, self.lab, region))
-
-
-def _end_of_the_last_is_issued(world: World) -> bool:
-    last = {r.name for r in world.replicas(moved=True)}
-    ends = [i for i in world.made.records().intents(SERVICE) if i.kind is IntentKind.TERMINATE and i.replica in last]
-    return any(i.state is IntentState.ISSUED for i in ends)
 
 
 Condition = Callable[[World], bool]
@@ -92,24 +100,24 @@ class Point:
 LAUNCH = (
     Point("launch: the wish is stored, nothing else", lambda w: bool(w.made.records().operations(SERVICE))),
     Point("launch: PENDING, the intent is planned", lambda w: bool(w.replicas(moved=False))),
-    Point("launch: ISSUED, the call is leaving", lambda w: w.is_in(ReplicaState.PROVISIONING, moved=False)),
+    Point("launch: ISSUED, the call is leaving", lambda w: w.has_come_to(ReplicaState.PROVISIONING, moved=False)),
     Point("launch: Slurm has the job", lambda w: w.job_is_queued(EU)),
-    Point("launch: the provider shows it", lambda w: w.is_in(ReplicaState.STARTING, moved=False)),
+    Point("launch: the provider shows it", lambda w: w.has_come_to(ReplicaState.STARTING, moved=False)),
 )
 MOVE = (
-    Point("move: the replacement is ISSUED", lambda w: w.is_in(ReplicaState.PROVISIONING, moved=True)),
+    Point("move: the replacement is ISSUED", lambda w: w.has_come_to(ReplicaState.PROVISIONING, moved=True)),
     Point("move: Slurm has the replacement's job", lambda w: w.job_is_queued(US)),
-    Point("move: the replacement is ready", lambda w: w.is_in(ReplicaState.READY, moved=True)),
+    Point("move: the replacement is ready", lambda w: w.has_come_to(ReplicaState.READY, moved=True)),
     Point(
-        "move: half of the traffic is shifted", lambda w: any(r.weight_percent == 50 for r in w.replicas(moved=True))
+        "move: half of the traffic is shifted", lambda w: any(r.weight_percent >= 50 for r in w.replicas(moved=True))
     ),
-    Point("move: the old one drains", lambda w: w.is_in(ReplicaState.DRAINING, moved=False)),
-    Point("move: the old one's end is ISSUED", lambda w: w.intent_is(IntentKind.TERMINATE, IntentState.ISSUED)),
+    Point("move: the old one drains", lambda w: w.has_come_to(ReplicaState.DRAINING, moved=False)),
+    Point("move: the old one's end is ISSUED", lambda w: w.end_is_issued(moved=False)),
 )
 END = (
     Point("end: the wish is stored", lambda w: bool(w.made.records().operations(SERVICE))),
-    Point("end: the replica drains", lambda w: w.is_in(ReplicaState.DRAINING, moved=True)),
-    Point("end: its end is ISSUED", _end_of_the_last_is_issued),
+    Point("end: the replica drains", lambda w: w.has_come_to(ReplicaState.DRAINING, moved=True)),
+    Point("end: its end is ISSUED", lambda w: w.end_is_issued(moved=True)),
 )
 
 
@@ -156,11 +164,13 @@ def _die_at(world: World, points: tuple[Point, ...], *words: str) -> None:
             was_there = made.controller_pid() is not None
             if was_there:
                 made.kill_controller()
+            found = ", ".join(f"{r.state}" for r in made.records().replicas(SERVICE, ended=True)) or "no replica"
             queued = len(jobs(made, world.lab))
             restarted = time.monotonic()
             made.run("controller", "start")
-            outcome = "controller killed" if was_there else "no controller yet"
-            note(f"{point.name:<46} {outcome}, {queued} jobs; started again {time.monotonic() - restarted:.1f} s")
+            outcome = "killed" if was_there else "no controller yet"
+            again = time.monotonic() - restarted
+            note(f"{point.name:<46} {outcome}; {found}; {queued} jobs; started again in {again:.1f} s")
     finally:
         command.wait(PATIENCE_SECONDS)
     until(lambda: not made.records().operations(SERVICE), f"{words[0]} came to its end", PATIENCE_SECONDS)

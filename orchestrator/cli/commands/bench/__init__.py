@@ -1,0 +1,41 @@
+"""``greenctl bench``: one module for each measurement."""
+
+from typing import Final
+
+import typer
+
+from orchestrator.cli.frame import Entry, LazyGroup
+
+_DECISIONS: Final = "Decisions"
+
+ENTRIES: Final = (
+    Entry("plan", _DECISIONS, "Plan a service over whole catalogues, beside SkyPilot's own optimizer.", __name__),
+)
+
+
+class Benches(LazyGroup):
+    """All measurements, imported when they run."""
+
+    entries = ENTRIES
+
+
+app = typer.Typer(
+    cls=Benches,
+    help="""Measure greenctl against its rivals, on data that anyone can check.
+
+    Examples:
+      greenctl bench plan service.yaml --with-skypilot --json
+
+    Every bench prints a table for people; --json prints the document instead, --json FILE writes it beside the table.
+    """,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+
+
+@app.callback()
+def _help_when_alone(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
