@@ -57,7 +57,7 @@ def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerI
     running = info(settings)
     if running is not None:
         return running
-    if gateway_daemon.running(settings.state_dir) is None:
+    if not gateway_daemon.is_there(settings.state_dir):
         _check_port(settings.gateway.host, settings.gateway.port)
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     progress("starting the controller")

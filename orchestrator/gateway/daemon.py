@@ -18,7 +18,7 @@ from orchestrator.gateway.leftovers import clean_up
 from orchestrator.gateway.options import Options, Progress
 from orchestrator.gateway.sockets import FOLDER, gateway_folder
 
-__all__ = ["GatewayInfo", "running", "start", "stop"]
+__all__ = ["GatewayInfo", "is_there", "running", "start", "stop"]
 
 START_SECONDS: Final = 180.0
 """Ten on an idle machine; a minute has been seen beside engines that load their weights on two cores."""
@@ -43,13 +43,12 @@ def start(
 ) -> GatewayInfo:
     """Start a gateway that outlives us, and return once it serves; one that already runs so is returned as it is.
 
+    One that is starting, for whoever it was that asked, is waited for: a second one could only disturb it.
     Raises ``PortBusy``, ``Conflict`` when another gateway runs from the state directory, ``EngineMissing`` without Ray
     and ``ProviderError`` for whatever else kept it from serving by the deadline; then nothing of it is left running.
     """
-    if (found := running(options.state_dir)) is not None:
-        if (found.host, found.port) == (options.host, options.port):
-            return found
-        raise Conflict(f"a gateway already runs from this state directory, on {found.url}", hint="Stop it first.")
+    if (found := _other(options, deadline_seconds)) is not None:
+        return found
     _reap()
     log = gateway_folder(options.state_dir) / LOG_FILE
     _keep_short(log)
@@ -67,10 +66,18 @@ def start(
     _children.append(child)
     try:
         return _await_ready(child, options, reader, progress or (lambda _: None), deadline_seconds)
-    except BaseException:
+    except BaseException as error:
         _end(child)
-        clean_up(gateway_folder(options.state_dir))
+        if not is_there(options.state_dir):
+            clean_up(gateway_folder(options.state_dir))  # what is recorded is ours, and not that of one that came first
+        elif isinstance(error, Conflict) and (found := _other(options, deadline_seconds)) is not None:
+            return found
         raise
+
+
+def is_there(state_dir: Path) -> bool:
+    """Whether a gateway of this state directory lives, serving or not yet."""
+    return holder(state_dir / FOLDER) is not None
 
 
 def stop(state_dir: Path, *, deadline_seconds: float = STOP_SECONDS) -> bool:
@@ -92,6 +99,21 @@ def stop(state_dir: Path, *, deadline_seconds: float = STOP_SECONDS) -> bool:
     had_leftovers = clean_up(folder) > 0
     _reap()
     return had_leftovers or pid is not None
+
+
+def _other(options: Options, deadline_seconds: float) -> GatewayInfo | None:
+    """Return the gateway of the state directory once it serves; ``None`` where none does, or none in time.
+
+    Raises ``Conflict`` when it listens somewhere else.
+    """
+    deadline = time.monotonic() + deadline_seconds
+    while (found := running(options.state_dir)) is None:
+        if not is_there(options.state_dir) or time.monotonic() > deadline:
+            return None
+        time.sleep(_POLL_SECONDS)
+    if (found.host, found.port) == (options.host, options.port):
+        return found
+    raise Conflict(f"a gateway already runs from this state directory, on {found.url}", hint="Stop it first.")
 
 
 def _await_ready(

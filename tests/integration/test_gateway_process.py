@@ -76,6 +76,13 @@ def test_starting_tells_how_far_it_is_and_is_idempotent(options: Options) -> Non
     assert daemon.start(options) == info == daemon.running(options.state_dir)
 
 
+async def test_whoever_comes_second_gets_the_one_that_is_starting(options: Options) -> None:
+    """Three starts at once are one gateway, and none of them ends it for the others."""
+    infos = await asyncio.gather(*(asyncio.to_thread(daemon.start, options) for _ in range(3)))
+    assert len(set(infos)) == 1
+    assert daemon.running(options.state_dir) == infos[0]
+
+
 def test_a_busy_port_is_told_by_the_starter(options: Options) -> None:
     """The error names the port and leaves nothing running."""
     with socket.socket() as taken:
