@@ -16,6 +16,7 @@ class Offer:
     """One thing that a provider sells. ``price`` is ``None`` when no list has it: shown, never guessed.
 
     ``instance_type``: the provider's own name for the machine whose price this is, empty where it has none.
+    ``price_note``: why the price that a list has is not believed, where that is why there is none.
     """
 
     region: Region
@@ -23,6 +24,7 @@ class Offer:
     market: Market
     price: Price | None
     instance_type: str = ""
+    price_note: str = ""
 
     @property
     def id(self) -> str:

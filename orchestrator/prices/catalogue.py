@@ -137,7 +137,8 @@ class ListedOffers:
             price = None
             if usd is not None:
                 price = Price(usd, self._source(row.listed), row.listed.kind, row.listed.as_of)
-            yield Offer(row.region, row.shape, market, price, row.listed.instance_type)
+            note = "" if price is not None else row.listed.disbelieved.get(market, "")
+            yield Offer(row.region, row.shape, market, price, row.listed.instance_type, note)
 
     def _source(self, listed: Listed) -> str:
         place = f" in {listed.zone}" if listed.zone else ""

@@ -13,7 +13,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.domain.carbon import Kind
@@ -57,7 +57,10 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One row. ``region`` is a region id, or ``provider/*`` for every region without rows of its own."""
+    """One row. ``region`` is a region id, or ``provider/*`` for every region without rows of its own.
+
+    ``disbelieved``: why a price that the list does have was taken away.
+    """
 
     line: int
     region: str
@@ -72,10 +75,11 @@ class Listed:
     note: str
     kind: Kind
     file: str
+    disbelieved: Mapping[Market, str] = field(default_factory=dict)
 
-    def with_prices(self, usd_per_hour: Mapping[Market, float | None]) -> Listed:
-        """Return the row with other prices."""
-        return replace(self, usd_per_hour=usd_per_hour)
+    def without_price(self, market: Market, why: str) -> Listed:
+        """Return the row without its price on a market, which is not believed."""
+        return replace(self, usd_per_hour={**self.usd_per_hour, market: None}, disbelieved={market: why})
 
 
 def read_listing(path: Path) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:

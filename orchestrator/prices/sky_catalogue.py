@@ -195,5 +195,4 @@ def _without_low_price(listed: Listed, cloud: str) -> tuple[Listed, str]:
         return listed, ""
     each = usd / listed.accelerator_count
     complaint = f"on-demand {usd:g} USD/h is {each:.2f} per {listed.accelerator}, below {lowest:g}: not a list price"
-    prices = {**listed.usd_per_hour, Market.ON_DEMAND: None}
-    return listed.with_prices(prices), complaint
+    return listed.without_price(Market.ON_DEMAND, complaint), complaint

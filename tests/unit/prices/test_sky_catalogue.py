@@ -70,6 +70,7 @@ async def test_a_price_that_nobody_charges_does_not_win(tmp_path: Path) -> None:
     assert spot.price is not None
     (complaint,) = offers.rejected()
     assert complaint.reason == "on-demand 2.9462 USD/h is 2.95 per A100-80GB, below 4: not a list price"
+    assert on_demand.price_note == complaint.reason
 
 
 async def test_a_placeholder_is_rejected(tmp_path: Path) -> None:
