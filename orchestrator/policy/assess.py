@@ -205,7 +205,8 @@ def _known_verdicts(candidate: Candidate) -> Iterator[Verdict]:
     }
     for rule, (is_known, word) in known.items():
         if not is_known:
-            yield Verdict(rule, passed=False, text=f"{word} unknown")
+            note = f": {offer.price_note}" if rule == "offer.price" and offer.price_note else ""
+            yield Verdict(rule, passed=False, text=f"{word} unknown{note}")
 
 
 def _freshness_verdict(candidate: Candidate, intensity: Intensity | None, spec: ServiceSpec, now: Instant) -> Verdict:
