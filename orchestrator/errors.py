@@ -96,6 +96,14 @@ class InvalidSettings(GreenctlError):
     default_hint = "Check greenctl.toml and the GREENCTL_* environment."
 
 
+class InvalidProgram(GreenctlError):
+    """A planning problem whose numbers contradict each other, lack something or cannot be."""
+
+    code = "invalid_program"
+    exit_status = ExitStatus.INVALID
+    default_hint = "Mend the input named above; nothing was planned."
+
+
 class UnknownService(GreenctlError):
     """No service of that name is recorded."""
 
@@ -127,6 +135,15 @@ class NoFeasiblePlacement(PolicyRefusal):
 
     code = "no_feasible_placement"
     default_hint = "Relax the constraint named above or add a region."
+
+
+class Frozen(PolicyRefusal):
+    """A freeze of the service's own schedule: nothing voluntary moves."""
+
+    code = "frozen"
+    default_hint = (
+        "Wait for its end, or take it out of migration.schedule and deploy; lost replicas are replaced anyhow."
+    )
 
 
 class SignalsTooOld(NoFeasiblePlacement):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from orchestrator.control.apply import Applier
+from orchestrator.control.calendar import timetable_of
 from orchestrator.control.gather import gather_snapshot, history
 from orchestrator.control.grid import GridReader
 from orchestrator.control.metering import Meter
@@ -28,11 +29,12 @@ from orchestrator.control.operations import (
     revision_of,
     revision_to_restore,
 )
-from orchestrator.control.past import Past
+from orchestrator.control.past import Past, waits_for_window
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.sweep import Sweeper
 from orchestrator.control.traffic import routes_for, same_routes, table_of
+from orchestrator.control.windows import WindowBook
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.offer import Offer
@@ -46,7 +48,7 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRoutes
-from orchestrator.domain.time import HOUR
+from orchestrator.domain.time import HOUR, Instant
 from orchestrator.errors import (
     Conflict,
     GatewayUnavailable,
@@ -58,6 +60,7 @@ from orchestrator.errors import (
 )
 from orchestrator.planner.plan import plan
 from orchestrator.planner.rollout import RolloutView, StepKind, next_steps
+from orchestrator.planner.schedule import Timetable
 
 STAY_EVERY = HOUR
 """A repeated "stay" is recorded once per grid hour: it is a decision, not a heartbeat."""
@@ -74,11 +77,15 @@ LONGEST_REST_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """When a plan was last made (``Clock.monotonic``), of what, and how long it holds while nothing changes."""
+    """When a plan was last made (``Clock.monotonic``), of what, and how long it holds while nothing changes.
+
+    ``until``: when a window of the service's schedule opens or closes next, in grid time.
+    """
 
     what: object
     at: float
     rest_seconds: float = 0.0
+    until: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ class Controller:
         self._applier = Applier(runtime, journal)
         self._meter = Meter(runtime, journal, self._grid)
         self._past = Past(journal)
+        self._windows = WindowBook(journal, self._past)
         self._sweeper = Sweeper(runtime, journal, self._applier)
         self._watch = Watch()
         self._published: RoutingTable | None = None
@@ -247,8 +255,11 @@ class Controller:
         what = self._what_there_is(service, operation)
         if not looks_done and not self._should_plan(service.name, what):
             return False
-        self._planned[service.name] = Planned(what, self._runtime.clock.monotonic())
         now = self._runtime.clock.now()
+        timetable = timetable_of(service.spec.migration.schedule, now)
+        until = None if timetable is None else timetable.next_change
+        self._planned[service.name] = Planned(what, self._runtime.clock.monotonic(), until=until)
+        self._windows.settle(service, timetable, now, self._runtime.clock.rate)
         if running is not None and self._failure_of(running, service, replicas) is not None:
             return False
         moves = self._past.moves(service.name, now)
@@ -257,7 +268,8 @@ class Controller:
         wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying)
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
             return True  # a voluntary move waits until the request is closed
-        if self._worth_recording(wanted.decision, service):
+        self._windows.keep_in_mind(service.name, timetable, wanted.decision)
+        if self._worth_recording(wanted.decision, service, timetable):
             readings = tuple({c.offer.region.zone: c.now for c in snapshot.candidates}.values())
             self._past.record(wanted.decision, readings)
         zones = {c.offer.id: c.offer.region.zone for c in snapshot.candidates}
@@ -265,7 +277,7 @@ class Controller:
         if wanted.decision.kind is DecisionKind.STAY:
             again = wanted.look_again_in.total_seconds() / self._runtime.clock.rate
             self._planned[service.name] = Planned(
-                what, self._runtime.clock.monotonic(), min(again, LONGEST_REST_SECONDS)
+                what, self._runtime.clock.monotonic(), min(again, LONGEST_REST_SECONDS), until
             )
         return not wanted.actions
 
@@ -274,6 +286,8 @@ class Controller:
         last = self._planned.get(service)
         if last is None or (last.what != what and self._somebody_ended(service, last.at)):
             return True
+        if last.until is not None and self._runtime.clock.now() >= last.until:
+            return True  # all that the schedule's timer does: it asks for a look
         rest = self._runtime.tuning.plan_every.total_seconds()
         if last.what == what:
             rest = max(rest, last.rest_seconds)
@@ -294,21 +308,22 @@ class Controller:
         replicas = [(r.name, r.state, r.weight_percent) for r in self._open_replicas(service.name)]
         return service.revision, service.state, service.paused, operation, replicas
 
-    def _worth_recording(self, decision: Decision, service: ServiceRecord) -> bool:
+    def _worth_recording(self, decision: Decision, service: ServiceRecord, timetable: Timetable | None) -> bool:
         if decision.kind is not DecisionKind.STAY:
             return decision.kind is not DecisionKind.HOLD
+        if timetable is not None and timetable.openings:
+            return False  # said once, when the window closes
         last = self._past.last(service.name)
         if last is None or last.kind is not DecisionKind.STAY or decision.at - last.at >= STAY_EVERY:
             return True
-        # Nothing to compare any more, or again: a place whose signal went dark or came back is news.
-        return last.compares is not bool(decision.comparisons)
+        # Nothing to compare any more, or again: a place whose signal went dark or came back is news. So is a move that
+        # begins to wait for its window.
+        waits = waits_for_window(decision) and not last.waits
+        return waits or last.compares is not bool(decision.comparisons)
 
     async def _hold(self, service: ServiceRecord, error: NoFeasiblePlacement | PriceUnavailable) -> None:
         """Nothing can be decided now: say so once, keep what runs, ask again."""
         now = self._runtime.clock.now()
-        last = self._past.last(service.name)
-        if last is not None and last.kind is DecisionKind.HOLD and now - last.at < STAY_EVERY:
-            return
         digest = hashlib.sha256(f"{service.name}|hold|{now.isoformat()}".encode()).hexdigest()[:10]
         decision = Decision(
             id=f"d-{digest}",
@@ -320,6 +335,10 @@ class Controller:
             summary=f"hold: {error.message}",
             clock_rate=self._runtime.clock.rate,
         )
+        self._windows.keep_in_mind(service.name, timetable_of(service.spec.migration.schedule, now), decision)
+        last = self._past.last(service.name)
+        if last is not None and last.kind is DecisionKind.HOLD and now - last.at < STAY_EVERY:
+            return
         self._past.record(decision, ())
         self._applier.event(EventKind.WARNING, f"{error.code}: {error.message} {error.hint()}", service.name)
 

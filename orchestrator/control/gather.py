@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from statistics import median
 
+from orchestrator.control.calendar import timetable_of
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.past import recent_moves
 from orchestrator.control.ports import Ability
@@ -97,6 +98,7 @@ async def gather_snapshot(
         taking_down=record is not None and record.state is ServiceState.GOING_DOWN,
         without_spot=_without_spot(candidates, runtime),
         recent_launches=sum(r.created_at > now - A_MINUTE * rate for r in everybody),
+        timetable=timetable_of(spec.migration.schedule, now),
     )
 
 

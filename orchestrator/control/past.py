@@ -14,6 +14,7 @@ from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.errors import GreenctlError
+from orchestrator.planner.schedule import SCHEDULE_RULE
 
 MOVES_WINDOW = 24 * HOUR
 MOVES_READ = 1000
@@ -22,11 +23,15 @@ MOVES_READ = 1000
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The newest decision on a service, in short. ``compares``: it weighed at least one move."""
+    """The newest decision on a service, in short.
+
+    ``compares``: it weighed at least one move. ``waits``: a move that is worth making waits for its window.
+    """
 
     kind: DecisionKind
     at: Instant
     compares: bool
+    waits: bool = False
 
 
 class Past:
@@ -63,19 +68,25 @@ class Past:
             self._moves.pop(service, None)
             raise
         self._last[service] = _in_short(decision)
-        if _is_voluntary(decision) and service in self._moves:
+        if is_voluntary(decision) and service in self._moves:
             self._moves[service] += (decision.at,)
 
 
 def recent_moves(records: Records, service: str, now: Instant) -> tuple[Instant, ...]:
     """Read when the policy moved a replica of the service within the last day of grid time."""
     found = records.decisions(service, kind=DecisionKind.MOVE, since=now - MOVES_WINDOW, limit=MOVES_READ)
-    return tuple(d.at for d in reversed(found) if _is_voluntary(d) and d.at > now - MOVES_WINDOW)
+    return tuple(d.at for d in reversed(found) if is_voluntary(d) and d.at > now - MOVES_WINDOW)
 
 
-def _is_voluntary(decision: Decision) -> bool:
+def is_voluntary(decision: Decision) -> bool:
+    """Whether the policy moved a replica because that pays, and not because it had to."""
     return decision.kind is DecisionKind.MOVE and decision.actor == "policy" and bool(decision.comparisons)
 
 
 def _in_short(decision: Decision) -> Last:
-    return Last(decision.kind, decision.at, bool(decision.comparisons))
+    return Last(decision.kind, decision.at, bool(decision.comparisons), waits_for_window(decision))
+
+
+def waits_for_window(decision: Decision) -> bool:
+    """Whether a move was weighed that nothing but the schedule holds back."""
+    return any([v.rule for v in c.verdicts if not v.passed] == [SCHEDULE_RULE] for c in decision.comparisons)

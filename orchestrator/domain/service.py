@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orchestrator.domain.carbon import Basis
@@ -136,9 +136,57 @@ class CarbonRules:
     budget_period: str | None = None
 
 
+LocalTime = datetime
+"""A time as a clock on the wall shows it, without a zone; the schedule that holds it says whose wall."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeeklyWindow:
+    """A time of the day on some days of the week (0 is Monday), in minutes after local midnight.
+
+    ``end_minute`` is at most 1440; one that is not above ``start_minute`` lies on the next day.
+    """
+
+    days: tuple[int, ...]
+    start_minute: int
+    end_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class CronWindow:
+    """A window of that length from every moment that a crontab line names. Weekdays are written by name."""
+
+    cron: str
+    length: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A stretch of local time, ``[start, end)``, and why nothing moves in it."""
+
+    start: LocalTime
+    end: LocalTime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveSchedule:
+    """When replicas may move of their own accord.
+
+    Without windows: at any time but the closed ones. In a blackout the windows stay shut; in a freeze nothing voluntary
+    moves, not even when a person asks. What was lost is replaced and new workloads are rolled out at any time.
+    """
+
+    time_zone: str = "UTC"
+    windows: tuple[WeeklyWindow, ...] = ()
+    cron: tuple[CronWindow, ...] = ()
+    blackouts: tuple[Closed, ...] = ()
+    freezes: tuple[Closed, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class MigrationRules:
-    """How a replica may move. ``canary_percent`` ends with 100."""
+    """How a replica may move. ``canary_percent`` ends with 100. Without a ``schedule`` it may at any time."""
 
     enabled: bool = True
     min_dwell: timedelta = timedelta(hours=2)
@@ -149,6 +197,7 @@ class MigrationRules:
     drain: timedelta = timedelta(seconds=120)
     abort_error_fraction: float = 0.01
     abort_ttft_p95: timedelta | None = None
+    schedule: MoveSchedule | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.errors import NoCapacity
 from orchestrator.planner.capacity import gave_up
+from orchestrator.planner.schedule import schedule_verdict
 from orchestrator.planner.snapshot import Snapshot
 
 COLD_START_POWER_FRACTION = 0.7
@@ -115,6 +116,8 @@ def compare(
         verdicts=(
             *_verdicts(replica, here, there, snapshot, policy, now, improvement, best, net, net_usd),
             *([] if policy.objective is Objective.CHEAPEST else [_timing_verdict(gains[:best])]),
+            # The last of them: what is not worth moving anyhow does not wait for a window.
+            *([] if (window := schedule_verdict(snapshot.timetable)) is None else [window]),
         ),
         intensity_from=from_values[:best],
         intensity_to=to_values[:best],

@@ -18,12 +18,13 @@ from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import Objective, Policy
 from orchestrator.domain.time import Instant, format_instant
-from orchestrator.errors import Conflict, NoFeasiblePlacement, UnknownRegion, UsageError
+from orchestrator.errors import Conflict, Frozen, NoFeasiblePlacement, UnknownRegion, UsageError
 from orchestrator.planner.choose import choose, frontier, total
 from orchestrator.planner.fallback import best_of, crowds, is_fallback, pools_for, spot_again, why_not_back
 from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
 from orchestrator.planner.launches import fill, launch_room, refuse
 from orchestrator.planner.moves import compare, weighable
+from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import FRESHNESS_RULE
@@ -83,8 +84,8 @@ def plan_migration(
     """Return the plan of a move that a person asked for: soft rules are shown, hard rules still hold.
 
     Without ``replica`` the dirtiest one moves, without ``to_region`` it goes to the best allowed region.
-    Raises ``UsageError``, ``UnknownRegion``, ``NoFeasiblePlacement``, or ``Conflict`` while another change is under
-    way.
+    Raises ``UsageError``, ``UnknownRegion``, ``NoFeasiblePlacement``, ``Frozen`` during a freeze of the schedule, or
+    ``Conflict`` while another change is under way.
     """
     judged = judge(snapshot, policy, now)
     staying = snapshot.occupants()
@@ -94,6 +95,10 @@ def plan_migration(
     if snapshot.in_motion():
         message = f"{snapshot.spec.name}: a replica is already starting or moving"
         raise Conflict(message)
+    timetable = snapshot.timetable
+    if timetable is not None and timetable.closure is not None and timetable.closure.kind == FREEZE:
+        message = f"{snapshot.spec.name} does not move: {words(timetable)}"
+        raise Frozen(message)
     mover = _mover(judged, staying, replica)
     others = [r.region for r in staying.values() if r.name != mover.name]
     pool = [a for a in judged.assessments if a.region != mover.region]
@@ -164,12 +169,20 @@ def _forced_moves(
     backing_off = any([v.rule for v in a.verdicts if not v.passed] == ["capacity"] for a in judged.assessments)
     if stuck and must_fit and not backing_off:
         raise refuse(judged, stuck, 0)
+    if _waits(judged):
+        return []  # what is on demand serves: going back to spot is voluntary
     for slot, replica in sorted(staying.items()):
         others = [r for r in staying.values() if r.name != replica.name]
         target = spot_again(judged, slot, replica, others) if is_fallback(slots[slot], replica) else None
         if target is not None:
             return [buy(ActionKind.MOVE, slot, target, "spot is to be had", replica)]
     return []
+
+
+def _waits(judged: Judged) -> str:
+    """Say what voluntary moves wait for by ``migration.schedule``; empty when they need not."""
+    timetable = judged.snapshot.timetable
+    return "" if timetable is None or timetable.lets_move else words(timetable)
 
 
 def _why_it_has_to_move(judged: Judged, market: Market, replica: Replica) -> str:
@@ -190,7 +203,7 @@ def _fallback_notes(
     """Say which replicas stand on demand in the place of spot, and for how long, where nothing is done about it."""
     moved = {a.replica for a in actions}
     return [
-        f"r{slot} stays on demand {why_not_back(judged, slot) or 'until spot is to be had for less'}"
+        f"r{slot} stays on demand {why_not_back(judged, slot) or _waits(judged) or 'until spot is to be had for less'}"
         for slot, replica in sorted(staying.items())
         if is_fallback(slots[slot], replica) and replica.name not in moved
     ]
@@ -362,6 +375,8 @@ def _summary(
         best = comparisons[0]
         failed = next(v for v in best.verdicts if not v.passed)
         move = f"{best.replica} to {best.to_offer}, {best.net_grams:+.3f} g"
+        if failed.rule == SCHEDULE_RULE:
+            return f"stay: the best move ({move}) waits: {failed.text}"
         return f"stay: the best move ({move}) fails {failed.rule}: {failed.text}"
     if kind is DecisionKind.HOLD:
         return "hold: a replica is starting or moving"

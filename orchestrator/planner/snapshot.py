@@ -9,6 +9,7 @@ from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import LIVE, Replica
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant
+from orchestrator.planner.schedule import Timetable
 
 DEFAULT_COLD_START = timedelta(seconds=90)
 """Until a start has been seen: a small model on two CPU cores took 40 s (idle) to 103 s (loaded) when measured."""
@@ -34,6 +35,7 @@ class Snapshot:
     ``cold_start_seconds`` and ``overlap_seconds`` (canary plus drain) are physical. ``clock_rate``: grid seconds per
     physical second. ``providers``: those that a provisioner is configured for. ``without_spot``: regions where it
     cannot buy spot. ``recent_launches``: how many replicas of all services were asked for in the last physical minute.
+    ``timetable``: what ``migration.schedule`` says of now, ``None`` without one.
     """
 
     spec: ServiceSpec
@@ -51,6 +53,7 @@ class Snapshot:
     taking_down: bool = False
     without_spot: frozenset[str] = frozenset()
     recent_launches: int = 0
+    timetable: Timetable | None = None
 
     @property
     def wanted(self) -> int:

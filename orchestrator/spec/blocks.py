@@ -10,13 +10,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from orchestrator.domain.carbon import Accounting, Factors
 from orchestrator.domain.service import Objective, SpotLoss, WhenStale
 from orchestrator.spec import engine_args, forms, grammar
+from orchestrator.spec.block import Block
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
+from orchestrator.spec.schedule_block import ScheduleBlock
 from orchestrator.spec.words import show
 
 API_VERSION = "greenctl/v1"
@@ -55,12 +57,6 @@ ExtraCost = Annotated[float | str | None, Form(_read_extra_cost, {"anyOf": [_EXT
 PriceCap = Annotated[float | None, forms.number(0, 10_000, above=True)]
 Horizon = Annotated[timedelta | None, forms.duration("1h", "168h")]
 ObjectiveWord = Annotated[Objective | None, forms.choice(Objective)]
-
-
-class Block(BaseModel):
-    """A block of known keys; anything else is an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 class ModelBlock(Block):
@@ -213,6 +209,7 @@ class MigrationBlock(Block):
         None, description="How long running requests may finish. Default 120s."
     )
     abort_if: AbortBlock | None = None
+    schedule: ScheduleBlock | None = None
 
 
 class GatewayBlock(Block):

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from math import fsum, isclose
 
-from orchestrator.spec import credentials, engine_args, grammar, sky_task
+from orchestrator.spec import credentials, engine_args, grammar, schedule_block, sky_task
 from orchestrator.spec.blocks import MigrationBlock, ModelBlock, PlacementBlock, SloBlock
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.service_model import ServiceFile
@@ -102,6 +102,9 @@ def _slo(slo: SloBlock) -> Iterator[Finding]:
 
 
 def _migration(migration: MigrationBlock) -> Iterator[Finding]:
+    if migration.schedule is not None:
+        for path, message, at_key in schedule_block.findings(migration.schedule):
+            yield Finding(("migration", "schedule", *path), message, at_key=at_key)
     steps = migration.canary
     if not steps:
         return

@@ -13,7 +13,8 @@ from pydantic import Field
 from orchestrator.domain.service import Objective, Policy
 from orchestrator.errors import InvalidSpec, Problem
 from orchestrator.spec import blocks, forms, shipped
-from orchestrator.spec.blocks import UNLIMITED, Block, PolicySetBlock
+from orchestrator.spec.block import Block
+from orchestrator.spec.blocks import UNLIMITED, PolicySetBlock
 from orchestrator.spec.codec import digest
 from orchestrator.spec.files import read_text
 from orchestrator.spec.forms import Form

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from orchestrator.spec import blocks, forms, grammar, sky_task
-from orchestrator.spec.blocks import Block
+from orchestrator.spec.block import Block
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.sky_task import Passed

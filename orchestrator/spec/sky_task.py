@@ -12,7 +12,8 @@ from pydantic import Field, WithJsonSchema
 
 from orchestrator.domain.service import Accelerators, SpotPlacer
 from orchestrator.spec import forms, sky_values
-from orchestrator.spec.blocks import Block, Flag
+from orchestrator.spec.block import Block
+from orchestrator.spec.blocks import Flag
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.words import listed, nearest, show

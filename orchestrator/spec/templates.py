@@ -16,7 +16,7 @@ from pydantic import Field
 from orchestrator.domain.service import Engine, JsonScalar, ModelSpec
 from orchestrator.errors import InvalidSpec, Problem
 from orchestrator.spec import blocks, engine_args, forms, grammar, shipped
-from orchestrator.spec.blocks import Block
+from orchestrator.spec.block import Block
 from orchestrator.spec.files import read_text
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.problems import in_order, validate

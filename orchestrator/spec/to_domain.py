@@ -23,7 +23,7 @@ from orchestrator.domain.service import (
     Scaling,
     ServiceSpec,
 )
-from orchestrator.spec import blocks, checks, engine_args, grammar, sky_task
+from orchestrator.spec import blocks, checks, engine_args, grammar, schedule_block, sky_task
 from orchestrator.spec.service_model import ServiceFile
 from orchestrator.spec.yaml_tree import Data
 
@@ -177,6 +177,7 @@ def _migration(block: blocks.MigrationBlock) -> MigrationRules:
         canary_hold=block.canary_hold,
         drain=block.drain,
         abort_error_fraction=abort.error_rate,
+        schedule=schedule_block.meaning(block.schedule) if block.schedule is not None else None,
     )
 
 
