@@ -190,6 +190,17 @@ async def test_an_instance_that_dies_is_failed_until_it_is_terminated(bench: Ben
     assert await bench.names() == []
 
 
+async def test_an_instance_says_whose_it_is_and_in_which_turn_it_was_asked_for(bench: Bench) -> None:
+    """By this a database that was set back is recognised, and an instance finds its row in the journal."""
+    request = replace(bench.request(), epoch=17)
+    await bench.provisioner.launch(request)
+    await bench.until(request.name, Phase.RUNNING)
+    (shown,) = await bench.provisioner.inventory(request.deployment_uid)
+
+    assert (shown.epoch, shown.intent_id) == (17, request.intent_id)
+    assert (shown.region, shown.deployment_uid) == (request.offer.region.id, request.deployment_uid)
+
+
 async def test_deployments_do_not_see_each_other(bench: Bench) -> None:
     """The inventory of a deployment holds its own instances alone, in the order of their names."""
     names = sorted(bench.name() for _ in range(2))

@@ -32,6 +32,8 @@ SERVICE_MARK = "GREENCTL_SERVICE"
 REGION_MARK = "GREENCTL_REGION"
 PORT_MARK = "GREENCTL_PORT"
 PART_MARK = "GREENCTL_PART"
+INTENT_MARK = "GREENCTL_INTENT"
+EPOCH_MARK = "GREENCTL_EPOCH"
 
 STARTTIME_FIELD = 19
 """Index of ``starttime`` in /proc/PID/stat after the command name, see proc_pid_stat(5): field 22 of the whole line."""
@@ -47,7 +49,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Whose process it is, as its environment says."""
+    """Whose process it is, as its environment says. ``epoch``: the controller's turn in which it was asked for."""
 
     deployment: str
     replica: str
@@ -55,6 +57,8 @@ class Marks:
     region: str
     port: int | None
     part: Part
+    intent: str = ""
+    epoch: int | None = None
 
     def as_environment(self) -> dict[str, str]:
         """Return the variables to start a process with."""
@@ -65,6 +69,8 @@ class Marks:
             REGION_MARK: self.region,
             PORT_MARK: "" if self.port is None else str(self.port),
             PART_MARK: self.part.value,
+            INTENT_MARK: self.intent,
+            EPOCH_MARK: "" if self.epoch is None else str(self.epoch),
         }
 
     @classmethod
@@ -73,15 +79,21 @@ class Marks:
         deployment, replica = environment.get(DEPLOYMENT_MARK), environment.get(REPLICA_MARK)
         if not deployment or not replica:
             return None
-        port, part = environment.get(PORT_MARK, ""), environment.get(PART_MARK, "")
+        part = environment.get(PART_MARK, "")
         return cls(
             deployment=deployment,
             replica=replica,
             service=environment.get(SERVICE_MARK, ""),
             region=environment.get(REGION_MARK, ""),
-            port=int(port) if port.isascii() and port.isdigit() else None,
+            port=_whole(environment.get(PORT_MARK, "")),
             part=Part(part) if part in set(Part) else Part.ENGINE,
+            intent=environment.get(INTENT_MARK, ""),
+            epoch=_whole(environment.get(EPOCH_MARK, "")),
         )
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True)

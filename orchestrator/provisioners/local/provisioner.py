@@ -171,6 +171,8 @@ class LocalProvisioner:
             region=request.offer.region.id,
             port=port,
             part=Part.KEEPER,
+            intent=request.intent_id,
+            epoch=request.epoch,
         )
         keeper_pid = _start_keeper(directory, {**command.environment, **marks.as_environment()})
         directory.write_instance(replace(record, keeper_pid=keeper_pid))
@@ -216,6 +218,8 @@ class LocalProvisioner:
             api_key_file=directory.api_key if directory.api_key.exists() else None,
             exit_detail=detail,
             region=marks.region if marks is not None else "",
+            intent_id=marks.intent if marks is not None else "",
+            epoch=marks.epoch if marks is not None else None,
             deployment_uid=marks.deployment if marks is not None else "",
         )
 

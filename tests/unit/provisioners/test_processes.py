@@ -17,13 +17,21 @@ from tests.provisioner_bench import marks, process, unique, wait_until
 WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)
 
 
-@given(WORDS, WORDS, WORDS, WORDS, st.none() | st.integers(1, 65535), st.sampled_from(Part))
-def test_marks_survive_the_environment(
-    deployment: str, replica: str, service: str, region: str, port: int | None, part: Part
-) -> None:
+@given(
+    st.builds(
+        Marks,
+        WORDS,
+        WORDS,
+        WORDS,
+        WORDS,
+        st.none() | st.integers(1, 65535),
+        st.sampled_from(Part),
+        WORDS,
+        st.none() | st.integers(0),
+    )
+)
+def test_marks_survive_the_environment(written: Marks) -> None:
     """What is written into an environment is what is read from it."""
-    written = Marks(deployment, replica, service, region, port, part)
-
     assert Marks.from_environment(written.as_environment()) == written
 
 
