@@ -8,7 +8,9 @@ import hashlib
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 
 from orchestrator.clocks import anchored
@@ -27,6 +29,7 @@ from orchestrator.provisioners.local.provisioner import LocalProvisioner
 from orchestrator.provisioners.skypilot.clouds import WITHOUT_PRICES
 from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
 from orchestrator.provisioners.skypilot.remote import Connection, RemoteSky
+from orchestrator.provisioners.skypilot.resources import CLOUDS
 from orchestrator.provisioners.skypilot.slurm import PROVIDER as SLURM
 from orchestrator.provisioners.skypilot.slurm import SlurmQueues
 from orchestrator.regions.catalogue import RegionCatalogue
@@ -117,6 +120,7 @@ def skypilot_provisioner(settings: Settings) -> SkyPilotProvisioner | None:
     sky = settings.skypilot
     if not sky.clouds:
         return None
+    _refuse_unknown_clouds(sky.clouds)
     log = settings.state_dir / "skypilot" / "worker.log"
     connection = Connection(log=log, home=sky.home, endpoint=sky.api_endpoint, port=sky.api_port)
     ground = None
@@ -132,6 +136,14 @@ def skypilot_provisioner(settings: Settings) -> SkyPilotProvisioner | None:
         ground=ground,
         refresh_seconds=sky.refresh_seconds,
     )
+
+
+def _refuse_unknown_clouds(clouds: Sequence[str]) -> None:
+    for cloud in clouds:
+        if cloud not in CLOUDS:
+            near = get_close_matches(cloud.lower(), CLOUDS, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"It knows {', '.join(sorted(CLOUDS))}."
+            raise InvalidSettings(f"skypilot.clouds: SkyPilot has no cloud {cloud!r}", hint=hint)
 
 
 def offers(settings: Settings, catalogue: RegionCatalogue) -> OfferSource:

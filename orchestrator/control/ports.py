@@ -33,6 +33,7 @@ from orchestrator.domain.records import (
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, RoutingTable
 from orchestrator.domain.service import ModelSpec, ResourceRequest, ServiceSpec
+from orchestrator.domain.shelf import Shelf
 from orchestrator.domain.time import Instant, Window
 
 # ── time ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,6 +103,10 @@ class OfferSource(Protocol):
 
     async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
         """Return every offer that has the asked-for hardware, in a stable order; unpriced ones included."""
+        ...
+
+    async def shelf(self) -> Shelf:
+        """Return all that is listed, and which lists cannot be read: to say why nothing fits. Raises nothing."""
         ...
 
 

@@ -10,6 +10,7 @@ from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.service import ServiceSpec
+from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.plan import plan, plan_migration
 
 
@@ -21,6 +22,8 @@ async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime, 
     """
     now = runtime.clock.now()
     snapshot = await gather_snapshot(spec, spec_digest, runtime, GridReader(runtime.carbon), now)
+    if not snapshot.candidates:
+        await _refuse_for_want_of_offers(spec, runtime)
     # A deploy brings back what is going down.
     wanted = plan(replace(snapshot, taking_down=False), spec.policy, now, actor="deploy")
     if not check:
@@ -43,3 +46,11 @@ async def preview_migration(
     return plan_migration(
         snapshot, record.spec.policy, now, replica=replica, to_region=to_region, actor=actor, reason=reason
     )
+
+
+async def _refuse_for_want_of_offers(spec: ServiceSpec, runtime: Runtime) -> None:
+    why = (await runtime.offers.shelf()).why_none(spec.resources)
+    if why:
+        message = f"{spec.name}: no offer has what resources asks for: {why}"
+        hint = "Change resources, or allow more clouds with skypilot.clouds (GREENCTL_SKYPILOT__CLOUDS)."
+        raise NoFeasiblePlacement(message, hint=hint)

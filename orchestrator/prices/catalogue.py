@@ -14,14 +14,15 @@ from pathlib import Path
 
 from orchestrator.control.ports import OfferSource
 from orchestrator.domain.hardware import Shape
+from orchestrator.domain.matching import is_asked_for, is_inside
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market, Price
 from orchestrator.domain.service import ResourceRequest
+from orchestrator.domain.shelf import Shelf
 from orchestrator.domain.time import Instant
 from orchestrator.errors import PriceUnavailable
 from orchestrator.prices.listing import Listed, Rejected, read_listing
-from orchestrator.prices.matching import is_asked_for, is_inside
 from orchestrator.prices.shapes import ShapeCatalogue
 from orchestrator.prices.sky_catalogue import find_catalogues, read_catalogue
 
@@ -77,6 +78,15 @@ class ListedOffers:
             for group in _alternatives([r for r in rows if is_inside(region, r.listed.zone, request.infra)], request)
             for offer in self._offered(group)
         ]
+
+    async def shelf(self) -> Shelf:
+        """Return all rows, and the lists that cannot be read."""
+        try:
+            goods = tuple((region, row.shape) for region, rows in self._by_region.items() for row in rows)
+            troubles = tuple(r.reason for r in self._listing[1] if r.is_whole_list)
+        except PriceUnavailable as error:
+            return Shelf(troubles=(error.message,))
+        return Shelf(goods, troubles)
 
     def rejected(self) -> tuple[Rejected, ...]:
         """Say which rows and prices are not used, and why, by line. Raises ``PriceUnavailable``."""
@@ -184,6 +194,11 @@ class CompositeOffers:
         if failures and len(failures) == len(self._sources):
             raise failures[0]
         return list(found.values())
+
+    async def shelf(self) -> Shelf:
+        """Return everybody's."""
+        shelves = [await source.shelf() for source in self._sources]
+        return Shelf(tuple(g for s in shelves for g in s.goods), tuple(t for s in shelves for t in s.troubles))
 
 
 def _read_all(folder: Path, clouds: Sequence[str]) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:

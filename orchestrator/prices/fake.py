@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from orchestrator.domain.matching import is_asked_for, is_inside
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Price
 from orchestrator.domain.service import ResourceRequest
+from orchestrator.domain.shelf import Shelf
 from orchestrator.domain.time import Instant
 from orchestrator.errors import PriceUnavailable
-from orchestrator.prices.matching import is_asked_for, is_inside
 
 
 class FakeOffers:
@@ -55,3 +56,9 @@ class FakeOffers:
             for _, offer in sorted(self._offers.items())
             if is_asked_for(offer.shape, request) and is_inside(offer.region.id, "", request.infra)
         ]
+
+    async def shelf(self) -> Shelf:
+        """Return what it was told to sell."""
+        if self._failure is not None:
+            return Shelf(troubles=(self._failure.message,))
+        return Shelf(tuple((offer.region.id, offer.shape) for _, offer in sorted(self._offers.items())))

@@ -47,12 +47,17 @@ _CHIPS_IN_NAME = re.compile(r"tpu-.*-(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row, or a price of it, that is not used. ``line`` is 1-based."""
+    """A row, or a price of it, that is not used. ``line`` is 1-based; 0 for a whole list that cannot be read."""
 
     line: int
     what: str
     reason: str
     file: str = ""
+
+    @property
+    def is_whole_list(self) -> bool:
+        """Whether the list itself is missing or broken."""
+        return self.line == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,21 @@ async def test_the_fake_can_change_its_mind() -> None:
     fake.withdraw(offer_id)
     assert list(await fake.offers(ResourceRequest(), NOW)) == []
     assert len(fake.calls) == 3
+
+
+async def test_the_shelf_says_why_nothing_fits(source: OfferSource) -> None:
+    """A place that nobody has, an accelerator in no such number, a machine that is too small: each by name."""
+    shelf = await source.shelf()
+    two = ResourceRequest(accelerators=(Accelerators("L4", 2),))
+
+    assert shelf.why_none(L4) == ""
+    assert shelf.why_none(replace(L4, infra="aws/nort")) == (
+        "no price list has a region aws/nort; the nearest: aws/north"
+    )
+    assert shelf.why_none(two) == "L4:2 is not listed anywhere (2 regions looked at); the nearest: L4:1, L4:8"
+    assert shelf.why_none(replace(two, infra="gcp")) == (
+        "L4:2 is not listed in gcp (1 region looked at); the nearest: L4:1"
+    )
+    assert shelf.why_none(replace(L4, min_memory_gib=99.0)) == (
+        "no machine anywhere has 99 GiB as well (2 regions looked at)"
+    )

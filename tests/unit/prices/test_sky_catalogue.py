@@ -124,3 +124,17 @@ async def test_several_sources_are_one() -> None:
     other.fail("gone, too")
     with pytest.raises(PriceUnavailable):
         await both.offers(wanted("L4"), NOW)
+
+
+async def test_a_shelf_names_the_lists_that_are_missing(tmp_path: Path) -> None:
+    """One missing catalogue beside one that is there, and all of them missing."""
+    row = "g6.xlarge,L4,1.0,4.0,16.0,,0.80,0.30,one,one-az1\n"
+    (tmp_path / "some" / "aws").mkdir(parents=True)
+    (tmp_path / "some" / "aws" / "vms.csv").write_text(AWS + row)
+    some = SkyPilotOffers(tmp_path / "some", ["aws", "gcp"], {}, ShapeCatalogue.packaged())
+    none = SkyPilotOffers(tmp_path / "none", ["gcp"], {}, ShapeCatalogue.packaged())
+
+    why = (await some.shelf()).why_none(wanted("H100", 8))
+    assert why.startswith(f"no catalogue of gcp below {tmp_path / 'some'}; H100:8 is not listed anywhere")
+    both = await CompositeOffers([none, FakeOffers()]).shelf()
+    assert both.why_none(wanted("L4")) == f"no catalogue of gcp below {tmp_path / 'none'}; no price list has anything"
