@@ -10,6 +10,7 @@ _DECISIONS: Final = "Decisions"
 
 ENTRIES: Final = (
     Entry("plan", _DECISIONS, "Plan a service over whole catalogues, beside SkyPilot's own optimizer.", __name__),
+    Entry("placement", _DECISIONS, "Place a replica hour by hour for a year, beside rivals and the optimum.", __name__),
 )
 
 

@@ -1,0 +1,74 @@
+"""What placements emit. It knows nothing of how they came about, and reads nobody's own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from orchestrator.bench.placement.grid import Floats, Grid
+from orchestrator.bench.placement.instance import Instance, Service
+from orchestrator.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Grams of CO2e over the scored hours, switching included, and the number of changes of region."""
+
+    grams: float
+    moves: int
+
+
+class Ledger:
+    """Counts grams of 1 kW of IT power: PUE times the grid's intensity, and a fixed mass for each change of region."""
+
+    def __init__(self, instance: Instance, grid: Grid) -> None:
+        if grid.hours != instance.hours:
+            message = f"ci_lifecycle_{grid.year} has {grid.hours} hours, the instance {instance.hours}"
+            raise UsageError(message, hint="Use the carbon file that the instance was made from.")
+        self.instance = instance
+        self.grid = grid
+        self.grams = cache(self._grams)
+
+    def bill(self, service: Service, placements: Sequence[str]) -> Bill:
+        """Count the grams of one region id per scored hour; the replica starts at its origin.
+
+        Raises ``UsageError`` for a wrong number of hours or a region that is not a candidate.
+        """
+        scored = self.instance.scored
+        if len(placements) != scored:
+            message = f"{service.id}: {len(placements)} placements for {scored} scored hours"
+            raise UsageError(message, hint="Give one region id per scored hour, or runs of [region, hours].")
+        total = 0.0
+        moves = 0
+        before, begin = service.origin, 0
+        for region, hours in runs(placements):
+            if region not in service.candidates:
+                raise UsageError(f"{service.id}: hour {begin} is in {region!r}, which is not a candidate")
+            moves += region != before
+            total += float(self.grams(region)[begin : begin + hours].sum())
+            before, begin = region, begin + hours
+        return Bill(total + moves * service.switching_grams, moves)
+
+    def _grams(self, region: str) -> Floats:
+        """Grams of each scored hour in a region, (scored,); kept, because many services share a region."""
+        place = self.instance.places[region]
+        column = self.grid.filled[self.instance.first :, self.grid.column(place.zone)]
+        return np.asarray(column * place.pue)
+
+    def costs(self, regions: Sequence[str]) -> Floats:
+        """Grams per hour, (scored, regions)."""
+        return np.stack([self.grams(r) for r in regions], axis=1)
+
+
+def runs(placements: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the placements as (region, hours) in order."""
+    found: list[tuple[str, int]] = []
+    begin = 0
+    for t in range(1, len(placements) + 1):
+        if t == len(placements) or placements[t] != placements[begin]:
+            found.append((placements[begin], t - begin))
+            begin = t
+    return found
