@@ -186,6 +186,21 @@ class UpstreamStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceCounts:
+    """Requests of one service since the gateway started, each counted once, however many replicas were tried.
+
+    ``accepted`` and ``failed`` only grow; ``failed`` ended without an answer, those that no replica took included.
+    ``request_seconds`` is the integral of ``in_flight`` over time.
+    """
+
+    service: str
+    accepted: int = 0
+    in_flight: int = 0
+    failed: int = 0
+    request_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStatus:
     """What all gateway processes of one state directory report together.
 
@@ -205,6 +220,11 @@ class GatewayStatus:
     resumed: int = 0
     mode: str = "serve"
     processes: int = 1
+    services: tuple[ServiceCounts, ...] = ()
+
+    def of_service(self, service: str) -> ServiceCounts | None:
+        """Return the counts of one service; ``None`` when this gateway has not counted any of its requests."""
+        return next((s for s in self.services if s.service == service), None)
 
     def upstream(self, replica: str) -> UpstreamStatus:
         """Return the counters of one replica; all zero when it has never been sent anything."""
@@ -214,8 +234,9 @@ class GatewayStatus:
         """Write the status as one JSON document."""
         document = {
             "format": FORMAT,
-            **{name: getattr(self, name) for name in self.__slots__ if name != "upstreams"},
+            **{name: getattr(self, name) for name in self.__slots__ if name not in {"upstreams", "services"}},
             "upstreams": [{name: getattr(u, name) for name in u.__slots__} for u in self.upstreams],
+            "services": [{name: getattr(s, name) for name in s.__slots__} for s in self.services],
         }
         return json.dumps(document)
 
@@ -236,6 +257,8 @@ class GatewayStatus:
             resumed=fields.whole("resumed"),
             mode=fields.text("mode"),
             processes=fields.whole("processes"),
+            # A gateway outlives controllers: an older one does not count by service.
+            services=tuple(_read_service_counts(item) for item in fields.objects("services", missing_is_empty=True)),
         )
         fields.finish()
         return status
@@ -259,6 +282,20 @@ def sum_statuses(statuses: Iterable[GatewayStatus]) -> GatewayStatus:
         resumed=sum(part.resumed for part in parts),
         mode=parts[0].mode,
         processes=sum(part.processes for part in parts),
+        services=tuple(
+            _sum_service([c for p in parts if (c := p.of_service(name)) is not None])
+            for name in dict.fromkeys(s.service for p in parts for s in p.services)
+        ),
+    )
+
+
+def _sum_service(parts: list[ServiceCounts]) -> ServiceCounts:
+    return ServiceCounts(
+        service=parts[0].service,
+        accepted=sum(p.accepted for p in parts),
+        in_flight=sum(p.in_flight for p in parts),
+        failed=sum(p.failed for p in parts),
+        request_seconds=sum(p.request_seconds for p in parts),
     )
 
 
@@ -345,6 +382,18 @@ def _read_upstream_status(fields: _Fields) -> UpstreamStatus:
     return status
 
 
+def _read_service_counts(fields: _Fields) -> ServiceCounts:
+    counts = ServiceCounts(
+        service=fields.text("service"),
+        accepted=fields.whole("accepted"),
+        in_flight=fields.whole("in_flight"),
+        failed=fields.whole("failed"),
+        request_seconds=fields.number("request_seconds"),
+    )
+    fields.finish()
+    return counts
+
+
 _Value = TypeVar("_Value")
 
 
@@ -404,7 +453,9 @@ class _Fields:
             raise self._wrong(key, "an entry is not text")
         return tuple(items)
 
-    def objects(self, key: str) -> list[_Fields]:
+    def objects(self, key: str, *, missing_is_empty: bool = False) -> list[_Fields]:
+        if missing_is_empty and key not in self._values:
+            return []
         items = self._typed(key, "a list", lambda v: v if isinstance(v, list) else None)
         for index, item in enumerate(items):
             if not isinstance(item, dict):

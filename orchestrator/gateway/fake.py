@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, UpstreamStatus
+from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceCounts, UpstreamStatus
 from orchestrator.errors import Conflict, GatewayUnavailable
 
 
@@ -14,6 +14,7 @@ class FakeGateway:
     def __init__(self) -> None:
         self.published: list[RoutingTable] = []
         self._counts: dict[str, UpstreamStatus] = {}
+        self._services: dict[str, ServiceCounts] = {}
         self._failures_left = 0
         self._boots = 1
 
@@ -46,12 +47,22 @@ class FakeGateway:
             cancelled=sum(c.cancelled for c in counts),
             resumed=sum(c.resumed for c in counts),
             mode="fake",
+            services=tuple(self._services.get(name, ServiceCounts(name)) for name in self._known_services()),
         )
+
+    def _known_services(self) -> list[str]:
+        routed = [s.service for s in self.table.services] if self.table is not None else []
+        return list(dict.fromkeys([*routed, *self._services]))
 
     def set_counts(self, replica: str, **counts: float) -> None:
         """Set some of a replica's counts (the fields of ``UpstreamStatus``)."""
         known = self._counts.get(replica, UpstreamStatus(replica))
         self._counts[replica] = replace(known, **counts)  # type: ignore[arg-type]
+
+    def set_service(self, service: str, **counts: float) -> None:
+        """Set some of a service's counts (the fields of ``ServiceCounts``)."""
+        known = self._services.get(service, ServiceCounts(service))
+        self._services[service] = replace(known, **counts)  # type: ignore[arg-type]
 
     def fail_next(self, times: int = 1) -> None:
         """Make the next calls raise ``GatewayUnavailable``."""
@@ -60,6 +71,7 @@ class FakeGateway:
     def restart(self) -> None:
         """Forget all counts, as a gateway does that was started again; it keeps its table."""
         self._counts.clear()
+        self._services.clear()
         self._boots += 1
 
     def _fail_if_told(self) -> None:

@@ -51,7 +51,7 @@ async def forward(node: GatewayNode, call: Call, reply: Reply) -> None:
     """
     hunt = _Hunt(node, call)
     node.metrics.began(call.service)
-    counted = node.tally.request()
+    counted = node.tally.request(call.service)
     try:
         with counted:
             relay = _relay_stream if call.request.stream else _relay_answer

@@ -138,9 +138,13 @@ class GatewayNode:
 
     def status(self) -> GatewayStatus:
         """Return the counts as of now; every replica of the table is among them."""
-        replicas = [u.replica for s in self.table.services for u in s.upstreams] if self.table is not None else []
+        services = self.table.services if self.table is not None else ()
         return self.tally.status(
-            applied_version=self.applied_version, boot_id=self.boot_id, mode=self.mode, replicas=replicas
+            applied_version=self.applied_version,
+            boot_id=self.boot_id,
+            mode=self.mode,
+            replicas=[u.replica for s in services for u in s.upstreams],
+            services=[s.service for s in services],
         )
 
     def _use(self, table: RoutingTable) -> None:
@@ -150,5 +154,6 @@ class GatewayNode:
         upstreams = [u for s in table.services for u in s.upstreams]
         self._cooldowns.forget_all_but(upstreams)
         # What the last table named is kept for one more: the controller reads final counts after it removed a replica.
-        self.tally.prune({u.replica for u in upstreams} | {u.replica for s in leaving for u in s.upstreams})
+        replicas = {u.replica for u in upstreams} | {u.replica for s in leaving for u in s.upstreams}
+        self.tally.prune(replicas, {s.service for s in (*table.services, *leaving)})
         self.metrics.applied(table.version, [s.service for s in table.services])

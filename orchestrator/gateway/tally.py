@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from orchestrator.domain.routing import GatewayStatus, UpstreamStatus
+from orchestrator.domain.routing import GatewayStatus, ServiceCounts, UpstreamStatus
 
 
 class Outcome(StrEnum):
@@ -44,19 +44,23 @@ class _Counts:
 class Counted:
     """One thing being counted. :meth:`settle` may be called at most once with effect; leaving settles the rest."""
 
-    def __init__(self, counts: _Counts, clock: Callable[[], float], ended: Callable[[], None] | None = None) -> None:
+    def __init__(self, *counts: _Counts, clock: Callable[[], float], ended: Callable[[], None] | None = None) -> None:
         self._counts = counts
         self._clock = clock
         self._ended = ended
         self.outcome: Outcome | None = None
-        counts.change(+1, clock())
+        now = clock()
+        for each in counts:
+            each.change(+1, now)
 
     def settle(self, outcome: Outcome) -> None:
         """Decide the outcome, unless it is decided already."""
         if self.outcome is None:
             self.outcome = outcome
-            self._counts.change(-1, self._clock())
-            self._counts.outcomes[outcome] += 1
+            now = self._clock()
+            for each in self._counts:
+                each.change(-1, now)
+                each.outcomes[outcome] += 1
             if self._ended is not None:
                 self._ended()
 
@@ -75,6 +79,7 @@ class Tally:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._upstreams: dict[str, _Counts] = {}
+        self._services: dict[str, _Counts] = {}
         self._requests = _Counts(clock())
         self._accepted = 0
         self._resumed = 0
@@ -84,13 +89,14 @@ class Tally:
     def attempt(self, replica: str) -> Counted:
         """Count one request being sent to the replica."""
         counts = self._upstreams.setdefault(replica, _Counts(self._clock()))
-        return Counted(counts, self._clock)
+        return Counted(counts, clock=self._clock)
 
-    def request(self) -> Counted:
-        """Count one accepted request."""
+    def request(self, service: str) -> Counted:
+        """Count one accepted request to the service."""
         self._accepted += 1
         self._idle.clear()
-        return Counted(self._requests, self._clock, self._note_end)
+        own = self._services.setdefault(service, _Counts(self._clock()))
+        return Counted(self._requests, own, clock=self._clock, ended=self._note_end)
 
     def note_resumed(self) -> None:
         """Count a request whose stream changed its upstream (once per request)."""
@@ -100,13 +106,28 @@ class Tally:
         """Return once every accepted request has ended."""
         await self._idle.wait()
 
-    def prune(self, keep: Collection[str]) -> None:
-        """Forget replicas outside ``keep`` that have nothing in flight, so that the memory stays bounded."""
-        self._upstreams = {name: c for name, c in self._upstreams.items() if name in keep or c.in_flight}
+    def prune(self, keep: Collection[str], services: Collection[str] | None = None) -> None:
+        """Forget replicas outside ``keep`` that have nothing in flight, so that the memory stays bounded.
 
-    def status(self, *, applied_version: int, boot_id: str, mode: str, replicas: Iterable[str] = ()) -> GatewayStatus:
-        """Return the counts as of now, for ``replicas`` and whatever else has been sent something."""
+        The same for services outside ``services``, where that is given.
+        """
+        self._upstreams = {name: c for name, c in self._upstreams.items() if name in keep or c.in_flight}
+        if services is not None:
+            self._services = {name: c for name, c in self._services.items() if name in services or c.in_flight}
+
+    def status(
+        self,
+        *,
+        applied_version: int,
+        boot_id: str,
+        mode: str,
+        replicas: Iterable[str] = (),
+        services: Iterable[str] = (),
+    ) -> GatewayStatus:
+        """Return the counts as of now, for ``replicas``, ``services`` and whatever else has been sent something."""
         now = self._clock()
+        for name in services:
+            self._services.setdefault(name, _Counts(now))
         for name in replicas:
             self._upstreams.setdefault(name, _Counts(now))
         return GatewayStatus(
@@ -120,11 +141,23 @@ class Tally:
             cancelled=self._requests.outcomes[Outcome.CANCELLED],
             resumed=self._resumed,
             mode=mode,
+            services=tuple(_service_counts(name, counts, now) for name, counts in self._services.items()),
         )
 
     def _note_end(self) -> None:
         if self._requests.in_flight == 0:
             self._idle.set()
+
+
+def _service_counts(service: str, counts: _Counts, now: float) -> ServiceCounts:
+    counts.change(0, now)
+    return ServiceCounts(
+        service=service,
+        accepted=counts.in_flight + sum(counts.outcomes.values()),
+        in_flight=counts.in_flight,
+        failed=counts.outcomes[Outcome.FAILED],
+        request_seconds=counts.seconds,
+    )
 
 
 def _upstream_status(replica: str, counts: _Counts, now: float) -> UpstreamStatus:

@@ -80,6 +80,15 @@ async def test_every_replica_of_the_table_has_counts(gateway: Gateway, base: int
     assert status.upstream("r1").in_flight == 0
 
 
+async def test_every_service_of_the_table_has_counts(gateway: Gateway, base: int) -> None:
+    """A service that nobody has asked for anything is reported with zeros: no load is something else than not known."""
+    await gateway.publish(table(base + 1, "r1"))
+    counts = (await gateway.status()).of_service("chat")
+    assert counts is not None
+    assert (counts.accepted, counts.in_flight, counts.failed) == (0, 0, 0)
+    assert (await gateway.status()).of_service("nobody") is None
+
+
 async def test_publishing_twice_is_publishing_once(gateway: Gateway, base: int) -> None:
     """A controller that does not know whether it was heard may repeat itself."""
     await gateway.publish(table(base + 1, "r1"))

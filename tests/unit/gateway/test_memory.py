@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.routing import InvalidRouting, RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.routing import InvalidRouting, RoutingTable, ServiceCounts, ServiceRoutes, Upstream
 from orchestrator.gateway.cooldown import ALLOWED_FAILS, Cooldowns
 from orchestrator.gateway.node import GatewayNode, OlderTableError
 from orchestrator.gateway.table import FILE_NAME, TableFile
@@ -113,12 +113,27 @@ class TestTally:
     def test_whatever_is_not_settled_ends_by_what_happened(self) -> None:
         """A cancellation is a cancellation; any other way out is a failure."""
         tally = Tally(Clock())
-        with pytest.raises(asyncio.CancelledError), tally.request():
+        with pytest.raises(asyncio.CancelledError), tally.request("chat"):
             raise asyncio.CancelledError
-        with pytest.raises(ZeroDivisionError), tally.request():
+        with pytest.raises(ZeroDivisionError), tally.request("chat"):
             raise ZeroDivisionError
         status = tally.status(applied_version=1, boot_id="b", mode="plain")
         assert (status.accepted, status.cancelled, status.failed) == (2, 1, 1)
+
+    def test_a_request_is_counted_once_for_its_service(self) -> None:
+        """However many replicas are tried: what is asked for is what scaling goes by, not what was attempted."""
+        clock = Clock()
+        tally = Tally(clock)
+        with tally.request("chat") as request:
+            for name in ("r1", "r2"):
+                with tally.attempt(name) as attempt:
+                    attempt.settle(Outcome.FAILED)
+            clock.now += 2
+            counts = tally.status(applied_version=1, boot_id="b", mode="plain").of_service("chat")
+            assert counts == ServiceCounts("chat", accepted=1, in_flight=1, failed=0, request_seconds=2.0)
+            request.settle(Outcome.FAILED)
+        counts = tally.status(applied_version=1, boot_id="b", mode="plain").of_service("chat")
+        assert counts == ServiceCounts("chat", accepted=1, in_flight=0, failed=1, request_seconds=2.0)
 
     def test_pruning_keeps_what_is_in_flight(self) -> None:
         """A replica that left the table is remembered as long as it works."""
