@@ -1,0 +1,1 @@
+"""How fast, and how provably well, the optimiser plans random worlds."""

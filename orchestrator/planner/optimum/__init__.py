@@ -1,0 +1,5 @@
+"""The optimiser: where how many replicas should run in the coming hours, with a proof of how good the answer is.
+
+``solve.solve`` is the face. It minimises price, emissions and the cost of starting over a horizon, under every rule of
+the problem, and returns the plan with a lower bound on what any plan can cost.
+"""

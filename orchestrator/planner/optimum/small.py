@@ -1,0 +1,146 @@
+"""Services of at most four replicas: which offers to look at, the lattice, and the budget's price.
+
+Offers that another one beats in every respect are left out, which loses nothing. Where the rest still makes too many
+states, the likeliest ones are tried in batches around the best found; then the answer is good, not proven, and says
+so by its bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from orchestrator.planner.optimum.judge import spent_usd
+from orchestrator.planner.optimum.lattice import MOST_ORIGINS, MOST_REPLICAS, Best, Lattice, fits
+from orchestrator.planner.optimum.plan import Budget
+from orchestrator.planner.optimum.problem import Flags, Floats, Integers, Problem, Weighed, open_offers
+
+PRICE_STEPS: Final = 24
+"""Prices of the budget that are tried: each halves the open question, and mostly four are enough."""
+
+COMPARED: Final = 1500
+"""Offers that are compared with all others; more are compared within their region only."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Small:
+    """Whole replicas ``[J, T]``; ``bound`` is minus infinity where not every offer was looked at."""
+
+    replicas: Floats
+    bound: float
+
+
+def is_small(problem: Problem) -> bool:
+    """Whether the rules allow so few replicas that all of their states can be listed."""
+    most = problem.rules.max_replicas
+    groups = len(np.unique(problem.eligible, axis=0))
+    return most is not None and 1 <= most <= MOST_REPLICAS and groups <= MOST_ORIGINS
+
+
+def solve_small(problem: Problem, weighed: Weighed, budget: Budget) -> Small:
+    """Return the best plan of whole replicas, proven where all offers fit in one lattice."""
+    offers = undominated(problem, weighed)
+    most = problem.rules.max_replicas or 0
+    if fits(len(offers), most):
+        best, bound = _within_budget(problem, Lattice(problem, weighed, offers), budget)
+        return Small(best.replicas, bound)
+    ranked = _likeliest(problem, weighed, offers)
+    room = max(m for m in range(most, len(ranked)) if fits(m, most))
+    best, _ = _within_budget(problem, Lattice(problem, weighed, ranked[:room]), budget)
+    at = room
+    while at < len(ranked) and budget() > 0:
+        used = np.flatnonzero(best.replicas.any(axis=1))
+        more = ranked[at : at + max(1, room - len(used))]
+        at += len(more)
+        other, _ = _within_budget(problem, Lattice(problem, weighed, np.union1d(used, more)), budget)
+        if other.cost < best.cost - 1e-12 * abs(best.cost):
+            best = other
+    return Small(best.replicas, -np.inf)
+
+
+def undominated(problem: Problem, weighed: Weighed) -> Integers:
+    """Return the offers that can be bought and that no other one beats.
+
+    One beats another if any plan that uses the other is as good with the one in its place: as much capacity, every cost
+    as low, as many origins in reach, no quota that binds, on demand or the same market. Among equals the first stays.
+    """
+    p = problem
+    there = open_offers(p)
+    across = p.rules.surviving_fraction is None and len(there) <= COMPARED
+    beaten = np.zeros(len(p.offers), dtype=bool)
+    for j in there[::-1]:
+        rivals = there if across else there[p.region_of[there] == p.region_of[j]]
+        rivals = rivals[(rivals != j) & ~beaten[rivals]]
+        beaten[j] = bool(_beats(p, weighed, rivals, int(j)).any())
+    return there[~beaten[there]]
+
+
+def _beats(p: Problem, w: Weighed, rivals: Integers, j: int) -> Flags:
+    """Which of the rivals beat offer ``j``; a replica of ``j`` that runs saves its start, so nothing beats that."""
+    if p.running[j] > 0:
+        return np.zeros(len(rivals), dtype=bool)
+    region, mine = p.region_of[rivals], p.region_of[j]
+    wins = (p.quota[rivals] >= (p.rules.max_replicas or np.inf)) & (p.capacity[rivals] >= p.capacity[j])
+    wins &= (w.hold[rivals] <= w.hold[j]).all(axis=1) & (w.start[rivals] <= w.start[j]).all(axis=1)
+    wins &= (w.carry[region] <= w.carry[mine]).all(axis=1)
+    wins &= (p.eligible[:, region] >= p.eligible[:, mine][:, None]).all(axis=0)
+    if p.rules.budget_usd is not None:
+        wins &= (p.rent_usd[rivals] <= p.rent_usd[j]).all(axis=1) & (p.start_usd[rivals] <= p.start_usd[j]).all(axis=1)
+    if p.rules.spot_fraction is not None:
+        # A larger spot replica would be a larger share of spot.
+        wins &= ~p.spot[rivals] | (p.spot[j] & (p.capacity[rivals] == p.capacity[j]))
+    return np.asarray(wins)
+
+
+def _likeliest(p: Problem, w: Weighed, offers: Integers) -> Integers:
+    """Order offers by what a plan of one, two .. replicas of them would cost, best ranks first, running ones on top."""
+    peak = float(p.demand.sum(axis=0).max())
+    hold = w.hold[offers].sum(axis=1) + w.start[offers, 0] + (w.carry.sum(axis=1)[p.region_of[offers]] * peak / 2.0)
+    places = np.full(len(offers), len(offers))
+    for part in range(1, (p.rules.max_replicas or 1) + 1):
+        lack = np.maximum(0.0, peak / part - p.capacity[offers])
+        cost = hold + float(p.shortfall.sum()) * lack
+        place = np.empty(len(offers), dtype=np.int64)
+        place[np.argsort(cost, kind="stable")] = np.arange(len(offers))
+        places = np.minimum(places, place)
+    return offers[np.lexsort((offers, places, p.running[offers] <= 0))]
+
+
+def _within_budget(problem: Problem, lattice: Lattice, budget: Budget) -> tuple[Best, float]:
+    """Return the cheapest trajectory within the dollars, and a bound for all of them.
+
+    The budget gets a price, found between a trajectory that is too dear and one that is not (Handler and Zang 1980, A
+    dual algorithm for the constrained shortest path problem); the bound is the Lagrangian one, which can leave a gap.
+    """
+    free, limit = lattice.best(), problem.rules.budget_usd
+    if limit is None or _usd(problem, free) <= limit:
+        return free, free.cost
+    price = 1e6 * (1.0 + abs(free.cost)) / max(limit, 1.0)
+    found = lattice.best(price)
+    kept = Best(found.replicas, found.cost - price * _usd(problem, found))
+    bound, too_dear = free.cost, free
+    for _ in range(PRICE_STEPS):
+        dear_usd, kept_usd = _usd(problem, too_dear), _usd(problem, kept)
+        if dear_usd <= kept_usd or budget() <= 0:
+            break
+        price = max(0.0, (kept.cost - too_dear.cost) / (dear_usd - kept_usd))
+        found = lattice.best(price)
+        bound = max(bound, found.cost - price * limit)
+        usd = _usd(problem, found)
+        line = kept.cost + price * kept_usd
+        cost = found.cost - price * usd
+        if found.cost >= line - 1e-12 * abs(line):
+            break
+        if usd <= limit:
+            kept = Best(found.replicas, cost)
+        else:
+            too_dear = Best(found.replicas, cost)
+    return kept, min(bound, kept.cost)
+
+
+def _usd(problem: Problem, best: Best) -> float:
+    running = np.minimum(problem.running, problem.quota)[:, None]
+    starts = np.maximum(0.0, np.diff(best.replicas, prepend=running, axis=1))
+    return spent_usd(problem, best.replicas, starts)

@@ -1,0 +1,195 @@
+"""The face of the optimiser: a problem in, a plan with its certificate out, within a budget of time.
+
+From the best answer down: exact for small services, certified linear plans with a whole first step for the others,
+the last round's plan with its bound when the time is up, the previous plan moved on and repaired, the cheapest offers
+one by one, and what runs. Equal problems have equal answers, byte for byte, as long as the time suffices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from orchestrator.planner.optimum.certify import Relaxed, certify
+from orchestrator.planner.optimum.conflict import find_conflict
+from orchestrator.planner.optimum.duality import Prices, price
+from orchestrator.planner.optimum.fallback import frozen, greedy, shifted
+from orchestrator.planner.optimum.judge import Verdict, covers, judge
+from orchestrator.planner.optimum.limits import within_limits
+from orchestrator.planner.optimum.plan import Answer, Budget, Plan, Rung
+from orchestrator.planner.optimum.problem import Floats, Order, Problem, Weighed, canonical, weigh
+from orchestrator.planner.optimum.program import Solution
+from orchestrator.planner.optimum.routing import routed
+from orchestrator.planner.optimum.small import is_small, solve_small
+from orchestrator.planner.optimum.whole import made_whole
+
+WANTED_GAP: Final = 0.005
+"""Where the search stops: no forecast of the grid is as exact as half a percent of a plan's cost."""
+
+EXACTLY: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    rung: Rung
+    solution: Solution
+    verdict: Verdict
+    bound: float
+    linear: float | None
+    whole_steps: int
+
+
+def solve(problem: Problem, budget: Budget, previous: Plan | None = None, *, wanted_gap: float = WANTED_GAP) -> Answer:
+    """Return the best plan found while ``budget()`` (seconds left) is above zero, and at once when it is not.
+
+    ``previous``: the plan that is in force. It stays where what is found is better by less than the wanted gap, so that
+    planning the same world again changes nothing. Every plan keeps all hard rules; demand that cannot be covered within
+    them is in the answer, with the rules to give up. Raises nothing for a problem that could be made.
+    """
+    arranged, order = canonical(problem)
+    weighed = weigh(arranged)
+    found = _best(arranged, weighed, budget, wanted_gap)
+    if previous is not None:
+        found = _kept(arranged, weighed, previous, found, wanted_gap) or found
+    if found is None or found.rung is Rung.BOUNDED:
+        last = _last_resorts(arranged, weighed, budget, previous, found)
+        found = last if found is None or last.verdict.objective < found.verdict.objective else found
+    return _answer(problem, arranged, order, found, budget)
+
+
+def _best(p: Problem, w: Weighed, budget: Budget, wanted_gap: float) -> _Found | None:
+    if budget() <= 0:
+        return None
+    return _small(p, w, budget, wanted_gap) if is_small(p) else _large(p, w, budget, wanted_gap)
+
+
+def _small(p: Problem, w: Weighed, budget: Budget, wanted_gap: float) -> _Found:
+    small = solve_small(p, w, budget)
+    solution = Solution(small.replicas, routed(p, w, small.replicas, budget()))
+    verdict = judge(p, w, solution.replicas, solution.traffic)
+    bound = small.bound
+    if verdict.objective - bound > EXACTLY * abs(verdict.objective):
+        relaxed = certify(p, w, budget, wanted_gap)
+        bound = max(bound, _trivial_bound(p, w) if relaxed is None else relaxed.bound)
+    gap = verdict.objective - bound
+    if gap <= EXACTLY * abs(verdict.objective):
+        rung = Rung.EXACT
+    else:
+        rung = Rung.CERTIFIED if gap <= wanted_gap * abs(verdict.objective) else Rung.BOUNDED
+    return _Found(rung, solution, verdict, bound, None, p.steps)
+
+
+def _large(p: Problem, w: Weighed, budget: Budget, wanted_gap: float) -> _Found | None:
+    relaxed = certify(p, w, budget, wanted_gap)
+    if relaxed is None:
+        return None
+    rung = Rung.CERTIFIED if relaxed.gap <= wanted_gap else Rung.BOUNDED
+    solution = made_whole(p, w, relaxed, budget, wanted_gap)
+    if solution is None:
+        solution, rung = _rounded_up(p, w, relaxed, budget), Rung.BOUNDED
+    verdict = judge(p, w, solution.replicas, solution.traffic)
+    return _Found(rung, solution, verdict, relaxed.bound, relaxed.objective, 1)
+
+
+def _rounded_up(p: Problem, w: Weighed, relaxed: Relaxed, budget: Budget) -> Solution:
+    """Round every step of the linear plan up, and take away what breaks a limit."""
+    replicas = within_limits(p, np.ceil(relaxed.solution.replicas - 1e-6))
+    return Solution(replicas, routed(p, w, replicas, budget()))
+
+
+def _kept(p: Problem, w: Weighed, previous: Plan, found: _Found | None, wanted_gap: float) -> _Found | None:
+    """Return the previous plan, if it is for the same steps and offers and nothing much better was found."""
+    same = previous.start == p.start and np.array_equal(previous.step_hours, p.step_hours)
+    if found is None or not same or set(previous.offers) != set(p.offers):
+        return None
+    solution = _arranged(p, previous)
+    if solution is None:
+        return None
+    verdict = judge(p, w, solution.replicas, solution.traffic)
+    margin = EXACTLY if found.rung is Rung.EXACT else wanted_gap
+    if verdict.broken or verdict.objective > found.verdict.objective + margin * abs(found.verdict.objective):
+        return None
+    return _Found(Rung.KEPT, solution, verdict, found.bound, found.linear, previous.whole_steps)
+
+
+def _arranged(p: Problem, plan: Plan) -> Solution | None:
+    """Put a plan into the problem's order; ``None`` where it knows other regions or origins."""
+    if set(plan.regions) != set(p.regions) or set(plan.origins) != set(p.origins):
+        return None
+    offers, regions, origins = (
+        [names.index(name) for name in wanted]
+        for names, wanted in ((plan.offers, p.offers), (plan.regions, p.regions), (plan.origins, p.origins))
+    )
+    return Solution(plan.replicas[offers].copy(), plan.traffic[np.ix_(origins, regions)].copy())
+
+
+def _last_resorts(p: Problem, w: Weighed, budget: Budget, previous: Plan | None, found: _Found | None) -> _Found:
+    """Return the best of the answers that need no program; the earlier rung where they are equal."""
+    bound = _trivial_bound(p, w) if found is None else found.bound
+    linear = None if found is None else found.linear
+    best: _Found | None = None
+    for rung, replicas in _fallbacks(p, w, previous):
+        solution = Solution(replicas, routed(p, w, replicas, budget()))
+        verdict = judge(p, w, solution.replicas, solution.traffic)
+        if best is None or verdict.objective < best.verdict.objective:
+            best = _Found(rung, solution, verdict, bound, linear, p.steps)
+    if best is None:
+        raise AssertionError("there is always what runs")
+    return best
+
+
+def _fallbacks(p: Problem, w: Weighed, previous: Plan | None) -> Iterator[tuple[Rung, Floats]]:
+    if previous is not None:
+        yield Rung.SHIFTED, greedy(p, w, shifted(p, previous))
+    yield Rung.GREEDY, greedy(p, w, np.zeros((len(p.offers), p.steps)))
+    yield Rung.FROZEN, frozen(p)
+
+
+def _trivial_bound(p: Problem, w: Weighed) -> float:
+    nothing, free = np.zeros((len(p.regions), p.steps)), np.zeros(p.steps)
+    return price(p, w, Prices(nothing, nothing, free, free, free, 0.0)).bound
+
+
+def _answer(problem: Problem, arranged: Problem, order: Order, found: _Found, budget: Budget) -> Answer:
+    replicas = np.empty_like(found.solution.replicas)
+    replicas[order.offers] = found.solution.replicas
+    traffic = np.empty_like(found.solution.traffic)
+    traffic[np.ix_(order.origins, order.regions)] = found.solution.traffic
+    for array in (replicas, traffic):
+        array.setflags(write=False)
+    plan = Plan(
+        start=problem.start,
+        step_hours=problem.step_hours,
+        offers=problem.offers,
+        regions=problem.regions,
+        origins=problem.origins,
+        replicas=replicas,
+        traffic=traffic,
+        whole_steps=found.whole_steps,
+    )
+    conflict = None
+    if not covers(arranged, found.solution.replicas, found.solution.traffic):
+        conflict = find_conflict(arranged, lambda lifted: _solution(lifted, budget), budget)
+    return Answer(
+        plan=plan,
+        rung=found.rung,
+        objective=found.verdict.objective,
+        bound=min(found.bound, found.verdict.objective),
+        linear=found.linear,
+        missing_tokens=float(found.verdict.missing.max()),
+        exposed_tokens=float(found.verdict.exposed.max()),
+        conflict=conflict,
+    )
+
+
+def _solution(problem: Problem, budget: Budget) -> Solution | None:
+    """Solve a problem with some rules lifted, only to see what is left over."""
+    weighed = weigh(problem)
+    if is_small(problem):
+        replicas = solve_small(problem, weighed, budget).replicas
+        return Solution(replicas, routed(problem, weighed, replicas, budget()))
+    relaxed = certify(problem, weighed, budget, WANTED_GAP)
+    return None if relaxed is None else relaxed.solution
