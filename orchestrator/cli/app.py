@@ -31,6 +31,7 @@ ENTRIES: Final = (
     Entry("history", UNDERSTAND, "List what happened to a service and what was decided."),
     Entry("report", UNDERSTAND, "Total the energy, emissions and cost of a service."),
     Entry("carbon", UNDERSTAND, "Show grid carbon intensity now and in the coming hours."),
+    Entry("policy", UNDERSTAND, "Show policies, and try them against the decisions that are expected of them."),
     Entry("bench", UNDERSTAND, "Measure greenctl against its rivals, on data that anyone can check."),
     Entry("doctor", OPERATE, "Check engine, gateway, controller, database, signals and orphans."),
     Entry("controller", OPERATE, "Start, stop and inspect the process that keeps services up."),

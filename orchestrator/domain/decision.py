@@ -32,6 +32,7 @@ class Assessment:
 
     ``kwh_per_hour`` is facility energy (PUE included) at the expected load; ``grams_per_hour`` at the present
     intensity; ``expected_grams_per_hour`` at the mean of the horizon. ``None`` means unknown, never zero.
+    ``score_usd_per_hour``: what a policy of weighed terms makes of it.
     """
 
     offer_id: str
@@ -54,6 +55,7 @@ class Assessment:
     trailing_mean_grams_per_kwh: float | None
     verdicts: tuple[Verdict, ...]
     chosen: int = 0
+    score_usd_per_hour: float | None = None
 
     @property
     def allowed(self) -> bool:

@@ -212,15 +212,54 @@ class GatewayRules:
 
 
 class Objective(StrEnum):
-    """What is minimised once every constraint holds."""
+    """What is minimised once every constraint holds. ``LOWEST_SCORE``: the weighed sum of the policy's own terms."""
 
     GREENEST = "greenest"
     CHEAPEST = "cheapest"
+    LOWEST_SCORE = "lowest_score"
+
+
+class WhenUnknown(StrEnum):
+    """What an expression of a policy means where something that it uses is unknown: never what it means at zero.
+
+    ``EXCLUDE``: the offer is not taken. ``KEEP``: the rule does not speak of it. ``LAST``: the offer comes after all
+    whose score is known.
+    """
+
+    EXCLUDE = "exclude"
+    KEEP = "keep"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class OfferRule:
+    """An offer is taken only where the expression ``only_if`` (CEL) is true. ``because``: why, in words."""
+
+    name: str
+    only_if: str
+    if_unknown: WhenUnknown = WhenUnknown.EXCLUDE
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedTerm:
+    """One part of a score: a numeric expression (CEL), and what one unit of it counts, in US dollars per hour.
+
+    ``unit``: of the expression, for people; dollars are the common measure, whether anybody pays them or not.
+    """
+
+    term: str
+    weight: float
+    unit: str = ""
+    if_unknown: WhenUnknown = WhenUnknown.EXCLUDE
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The trade-off. ``max_extra_cost_fraction``: greenest within that much above the cheapest; ``None`` = no limit."""
+    """The trade-off. ``max_extra_cost_fraction``: greenest within that much above the cheapest; ``None`` = no limit.
+
+    ``rules`` keep offers out; they evict nobody who stands there. ``weigh``: the terms of ``LOWEST_SCORE``.
+    """
 
     name: str = "green-first"
     objective: Objective = Objective.GREENEST
@@ -228,6 +267,8 @@ class Policy:
     price_cap_usd_per_hour: float | None = None
     horizon: timedelta = timedelta(hours=24)
     description: str = ""
+    rules: tuple[OfferRule, ...] = ()
+    weigh: tuple[WeighedTerm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

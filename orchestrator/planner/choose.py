@@ -15,17 +15,20 @@ from orchestrator.domain.plan import FrontierPoint, Totals
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import Objective, PlacementRules
 
-Rank = tuple[float, float, str]
+Rank = tuple[float, float, float, str]
 
 
 def rank(assessment: Assessment, objective: Objective) -> Rank:
-    """Order offers by the objective, then by the other quantity, then by name, so that equals never swap."""
+    """Order offers by the objective, then by the other quantities, then by name, so that equals never swap."""
     grams = assessment.expected_grams_per_hour
     usd = assessment.usd_per_hour
     known_grams, known_usd = (inf if grams is None else grams), (inf if usd is None else usd)
     if objective is Objective.CHEAPEST:
-        return (known_usd, known_grams, assessment.offer_id)
-    return (known_grams, known_usd, assessment.offer_id)
+        return (known_usd, known_grams, 0.0, assessment.offer_id)
+    if objective is Objective.LOWEST_SCORE:
+        score = assessment.score_usd_per_hour
+        return (inf if score is None else score, known_usd, known_grams, assessment.offer_id)
+    return (known_grams, known_usd, 0.0, assessment.offer_id)
 
 
 def choose(

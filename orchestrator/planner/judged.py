@@ -49,6 +49,7 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
         snapshot.mean_batch.value,
         snapshot.providers,
         snapshot.without_spot,
+        snapshot.rtt_ms,
     )
     return Judged(snapshot, policy, now, assessments)
 

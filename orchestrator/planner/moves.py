@@ -7,13 +7,15 @@ away, and costs a cold start at the new place and an overlap at the old one:
 
 in grams, where stay and move sum over the coming hours of grid time up to the length with the largest net (at most the
 policy's horizon and at least ``migration.min_dwell``, before which it could not come back; all of the horizon where
-money is minimised, because prices last), the cold start draws 70 % of full power while the model loads, and the old
-replica draws what it draws until it has drained. Energy is physical: on a grid replayed at rate r an hour of grid time
-holds 1/r hours of running. The figures follow SCI's ``E x I`` (ISO/IEC 21031:2024); the 70 % is a modelling assumption.
+money or a policy's own score is minimised, because prices last), the cold start draws 70 % of full power while the
+model loads, and the old replica draws what it draws until it has drained. Energy is physical: on a grid replayed at
+rate r an hour of grid time holds 1/r hours of running. The figures follow SCI's ``E x I`` (ISO/IEC 21031:2024); the
+70 % is a modelling assumption.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
@@ -30,8 +32,12 @@ from orchestrator.errors import NoCapacity
 from orchestrator.planner.capacity import gave_up
 from orchestrator.planner.schedule import schedule_verdict
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.policy.apply import usd_per_gram
 
 COLD_START_POWER_FRACTION = 0.7
+
+NET_SCORE = "net_score"
+"""The rule that weighs a move by the policy's own terms; its value is what the move saves of them, in dollars."""
 
 REST_AFTER_FAILURE = timedelta(hours=24)
 """Grid time for which no move goes where the last one failed once it had cost something: a whole swing of the grid."""
@@ -43,6 +49,17 @@ class Side:
 
     assessment: Assessment
     candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class _Nets:
+    """What a move is worth: the part saved of what is minimised, the hours looked at, and the nets of each measure."""
+
+    improvement: float
+    hours: int
+    grams: float
+    usd: float | None
+    score: float | None
 
 
 def hourly_intensities(candidate: Candidate, now: Instant, hours: int, live: float | None) -> tuple[float, ...]:
@@ -83,7 +100,7 @@ def compare(
         (kwh_here * a - kwh_there * b) * engine_hours
         for a, b in zip(from_values[:known], to_values[:known], strict=True)
     ]
-    best = known if policy.objective is Objective.CHEAPEST else _best_length(gains, dwell)
+    best = _best_length(gains, dwell) if policy.objective is Objective.GREENEST else known
     switch = _switch_terms(here, there, snapshot, from_values[0], to_values[0])
     stay = sum(from_values[:best]) * kwh_here * engine_hours
     move = sum(to_values[:best]) * kwh_there * engine_hours
@@ -97,10 +114,16 @@ def compare(
     move_usd = _move_usd(here, there, snapshot)
     change = _usd_change(here.assessment, there.assessment)
     net_usd = None if change is None or move_usd is None else -change * limit * engine_hours - move_usd
-    if policy.objective is Objective.CHEAPEST:
-        improvement = _fraction(None if change is None else -change, here.assessment.usd_per_hour)
-    else:
-        improvement = _fraction(stay - move, stay)
+    gain = _score_gain(here.assessment, there.assessment)
+    net_score = None
+    if gain is not None and move_usd is not None:
+        net_score = gain * limit * engine_hours - move_usd - max(0.0, usd_per_gram(policy)) * cost
+    improvement = {
+        Objective.CHEAPEST: _fraction(None if change is None else -change, here.assessment.usd_per_hour),
+        Objective.GREENEST: _fraction(stay - move, stay),
+        Objective.LOWEST_SCORE: _fraction(gain, abs(here.assessment.score_usd_per_hour or 0.0)),
+    }[policy.objective]
+    nets = _Nets(improvement, best, net, net_usd, net_score)
     return MoveComparison(
         replica=replica.name,
         from_offer=here.assessment.offer_id,
@@ -114,8 +137,8 @@ def compare(
         usd_per_hour_change=change,
         payback_hours=_payback(gains, cost),
         verdicts=(
-            *_verdicts(replica, here, there, snapshot, policy, now, improvement, best, net, net_usd),
-            *([] if policy.objective is Objective.CHEAPEST else [_timing_verdict(gains[:best])]),
+            *_verdicts(replica, here, there, snapshot, policy, now, nets),
+            *([_timing_verdict(gains[:best])] if policy.objective is Objective.GREENEST else []),
             # The last of them: what is not worth moving anyhow does not wait for a window.
             *([] if (window := schedule_verdict(snapshot.timetable)) is None else [window]),
         ),
@@ -234,10 +257,7 @@ def _verdicts(  # one row of rules over all that was computed; splitting it woul
     snapshot: Snapshot,
     policy: Policy,
     now: Instant,
-    improvement: float,
-    hours: int,
-    net_grams: float,
-    net_usd: float | None,
+    nets: _Nets,
 ) -> tuple[Verdict, ...]:
     rules = snapshot.spec.migration
     verdicts = [Verdict("migration.enabled", rules.enabled, "voluntary moves are on" if rules.enabled else "off")]
@@ -258,19 +278,38 @@ def _verdicts(  # one row of rules over all that was computed; splitting it woul
     )
     verdicts.append(_rest_verdict(there, snapshot, now))
     verdicts.extend(_fresh(side, snapshot, now) for side in (here, there))
-    cheapest, asked = policy.objective is Objective.CHEAPEST, rules.min_improvement_fraction
-    better = improvement >= 0
-    gain = ("cheaper" if better else "dearer") if cheapest else f"{'less' if better else 'more'} carbon over {hours} h"
-    text = f"{abs(improvement):.0%} {gain}, at least {asked:.0%} {'cheaper' if cheapest else 'less'} asked"
-    verdicts.append(Verdict("migration.min_improvement", improvement >= asked, text, improvement, asked, ""))
-    if not cheapest:
-        text = f"{net_grams:+.3f} gCO2e after the cost of moving"
-        verdicts.append(Verdict("net_carbon", net_grams > 0, text, net_grams, 0.0, "gCO2e"))
-    elif net_usd is None:
-        verdicts.append(Verdict("net_cost", passed=False, text="a price is unknown"))
-    else:
-        verdicts.append(Verdict("net_cost", net_usd > 0, f"{net_usd:+.4f} USD after the move", net_usd, 0.0, "USD"))
+    verdicts.extend(_worth(policy.objective, rules.min_improvement_fraction, nets))
     return tuple(verdicts)
+
+
+def _worth(objective: Objective, asked: float, nets: _Nets) -> Iterator[Verdict]:
+    """Judge by what the policy minimises: whether it becomes that much less, and whether the move itself is repaid."""
+    less, more = {
+        Objective.CHEAPEST: ("cheaper", "dearer"),
+        Objective.GREENEST: (f"less carbon over {nets.hours} h", f"more carbon over {nets.hours} h"),
+        Objective.LOWEST_SCORE: ("lower score", "higher score"),
+    }[objective]
+    wanted = {Objective.CHEAPEST: "cheaper", Objective.GREENEST: "less", Objective.LOWEST_SCORE: "lower"}[objective]
+    better = nets.improvement >= 0
+    text = f"{abs(nets.improvement):.0%} {less if better else more}, at least {asked:.0%} {wanted} asked"
+    yield Verdict("migration.min_improvement", nets.improvement >= asked, text, nets.improvement, asked, "")
+    if objective is Objective.GREENEST:
+        text = f"{nets.grams:+.3f} gCO2e after the cost of moving"
+        yield Verdict("net_carbon", nets.grams > 0, text, nets.grams, 0.0, "gCO2e")
+        return
+    rule, net, unknown = "net_cost", nets.usd, "a price is unknown"
+    if objective is Objective.LOWEST_SCORE:
+        rule, net, unknown = NET_SCORE, nets.score, "a score or a price is unknown"
+    if net is None:
+        yield Verdict(rule, passed=False, text=unknown)
+    else:
+        yield Verdict(rule, net > 0, f"{net:+.4f} USD after the move", net, 0.0, "USD")
+
+
+def _score_gain(here: Assessment, there: Assessment) -> float | None:
+    if here.score_usd_per_hour is None or there.score_usd_per_hour is None:
+        return None
+    return here.score_usd_per_hour - there.score_usd_per_hour
 
 
 def _timing_verdict(gains: list[float]) -> Verdict:

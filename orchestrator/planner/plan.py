@@ -23,7 +23,7 @@ from orchestrator.planner.choose import choose, frontier, total
 from orchestrator.planner.fallback import best_of, crowds, is_fallback, pools_for, spot_again, why_not_back
 from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
 from orchestrator.planner.launches import fill, launch_room, refuse
-from orchestrator.planner.moves import compare, weighable
+from orchestrator.planner.moves import NET_SCORE, compare, weighable
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
@@ -237,8 +237,17 @@ def _preference(comparison: MoveComparison, objective: Objective) -> tuple[bool,
     """Order moves: approved ones first, then by what is minimised, then by the other quantity, then by name."""
     grams = -comparison.net_grams
     usd = inf if comparison.net_usd is None else -comparison.net_usd
-    first, second = (usd, grams) if objective is Objective.CHEAPEST else (grams, usd)
+    score = inf if (net := _net_score(comparison)) is None else -net
+    first, second = {
+        Objective.GREENEST: (grams, usd),
+        Objective.CHEAPEST: (usd, grams),
+        Objective.LOWEST_SCORE: (score, usd),
+    }[objective]
     return (not comparison.approved, first, second, comparison.replica, comparison.to_offer)
+
+
+def _net_score(comparison: MoveComparison) -> float | None:
+    return next((v.value for v in comparison.verdicts if v.rule == NET_SCORE), None)
 
 
 def _move_action(judged: Judged, best: MoveComparison) -> Action:
@@ -250,6 +259,8 @@ def _move_action(judged: Judged, best: MoveComparison) -> Action:
     saved = f"{best.net_grams:.3f} gCO2e"
     if judged.policy.objective is Objective.CHEAPEST and best.net_usd is not None:
         saved = f"{best.net_usd:.4f} USD"
+    if judged.policy.objective is Objective.LOWEST_SCORE:
+        saved = f"{_net_score(best) or 0.0:.4f} USD by the policy's weights"
     return buy(ActionKind.MOVE, mover.slot, target, f"saves {saved} net", mover)
 
 

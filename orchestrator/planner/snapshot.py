@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from orchestrator.domain.offer import Candidate
@@ -36,6 +37,7 @@ class Snapshot:
     physical second. ``providers``: those that a provisioner is configured for. ``without_spot``: regions where it
     cannot buy spot. ``recent_launches``: how many replicas of all services were asked for in the last physical minute.
     ``timetable``: what ``migration.schedule`` says of now, ``None`` without one.
+    ``rtt_ms``: measured round trips between the clients and regions; others are estimated from distance.
     """
 
     spec: ServiceSpec
@@ -54,6 +56,7 @@ class Snapshot:
     without_spot: frozenset[str] = frozenset()
     recent_launches: int = 0
     timetable: Timetable | None = None
+    rtt_ms: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def wanted(self) -> int:

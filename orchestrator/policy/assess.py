@@ -7,7 +7,7 @@ excluded, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -18,6 +18,8 @@ from orchestrator.domain.price import Market
 from orchestrator.domain.service import Policy, ServiceSpec, WhenStale
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.domain.units import watts_to_kw
+from orchestrator.policy.apply import with_own_rules
+from orchestrator.policy.latency import estimated_rtt_ms
 
 FRESHNESS_RULE = "carbon.max_age"
 SPOT_MUST_BE_CHEAPER = "spot_cheaper_than_on_demand"
@@ -105,15 +107,24 @@ def assess_all(
     mean_batch: float,
     providers: frozenset[str],
     without_spot: frozenset[str] = frozenset(),
+    rtt_ms: Mapping[str, float] | None = None,
 ) -> tuple[Assessment, ...]:
     """Judge every offer, then apply the rules between offers: spot must be cheaper, and the extra cost is bounded.
 
     Extra cost is counted above the cheapest offer of the same market: on demand is a fallback because it is dearer.
-    ``without_spot``: regions where no provisioner can buy spot. The result is in the order of the offers' ids, whatever
-    the order of the input.
+    ``without_spot``: regions where no provisioner can buy spot. ``rtt_ms``: measured round trips by region; others
+    are estimated from distance. The result is in the order of the offers' ids, whatever the order of the input.
     """
     ordered = sorted(candidates, key=lambda c: c.offer.id)
-    alone = [assess(c, spec, policy, now, mean_batch, providers, without_spot) for c in ordered]
+    alone = [
+        with_own_rules(
+            assess(c, spec, policy, now, mean_batch, providers, without_spot),
+            spec,
+            policy,
+            (rtt_ms or {}).get(c.offer.region.id, estimated_rtt_ms(spec.clients, c.offer.region)),
+        )
+        for c in ordered
+    ]
     on_demand = {
         (a.region, a.shape): a.usd_per_hour
         for a in alone

@@ -150,7 +150,7 @@ class CarbonBlock(Block):
 class PolicySetBlock(Block):
     """Single values of the policy that this service overrides."""
 
-    objective: ObjectiveWord = Field(None, description="greenest or cheapest.")
+    objective: ObjectiveWord = Field(None, description="greenest or cheapest; lowest_score stands in a policy file.")
     max_extra_cost: ExtraCost = Field(None, description="How far above the cheapest price, or unlimited.")
     price_cap: PriceCap = Field(None, description="US dollars per hour of one replica.")
     horizon: Horizon = Field(None, description="How far ahead emissions are looked at.")
@@ -169,9 +169,7 @@ class PolicyBlock(Block):
         ),
     ] = Field(None, description="A shipped policy, or a policy file beside this one. Default green-first.")
     overrides: PolicySetBlock | None = Field(None, alias="set", description="Values that differ from it.")
-    rules: Annotated[
-        None, forms.refused("rules by expression are not supported yet; use set, placement and carbon instead")
-    ] = None
+    rules: Annotated[None, forms.refused("rules stand in a policy file: name it here as use: ./policy.yaml")] = None
 
 
 class AbortBlock(Block):

@@ -275,7 +275,7 @@ def _was_named(path: Path, value: object) -> bool:
 
 
 NOT_YET: dict[Path, str] = {
-    ("carbon", "budget"): "kept, but nothing is held back yet when it is spent",
+    ("carbon", "budget"): "kept: policies may hold to its even pace, and nothing is held back yet when it is spent",
     ("carbon", "sources"): "kept, but sources are set for the whole installation so far",
     ("gateway", "host"): "kept, but the gateway answers on its own address so far",
     ("migration", "abort_if", "ttft_p95"): "kept, but only error_rate ends a move so far",
@@ -285,7 +285,7 @@ NOT_YET: dict[Path, str] = {
         "target_qps_per_replica",
     ): "kept, but the number of replicas does not follow load yet",
     ("slo", "availability"): "kept, but placement does not look at it yet",
-    ("slo", "clients"): "kept, but placement does not look at it yet",
+    ("slo", "clients"): "kept, but only policies that speak of rtt_ms look at it so far",
     ("slo", "ttft_p95"): "kept, but placement does not look at it yet",
 }
 """What is understood and kept, and not acted upon by this version. A line goes when its feature comes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,9 +10,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from orchestrator.domain.service import Objective, Policy
+from orchestrator.domain.service import Objective, OfferRule, Policy, WeighedTerm, WhenUnknown
 from orchestrator.errors import InvalidSpec, Problem
-from orchestrator.spec import blocks, forms, shipped
+from orchestrator.policy.expression import MAX_CHARACTERS, BadExpression, Expression, expression
+from orchestrator.policy.variables import Sort, spoken
+from orchestrator.spec import blocks, forms, grammar, shipped
 from orchestrator.spec.block import Block
 from orchestrator.spec.blocks import UNLIMITED, PolicySetBlock
 from orchestrator.spec.codec import digest
@@ -20,11 +22,22 @@ from orchestrator.spec.files import read_text
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.problems import in_order, validate
+from orchestrator.spec.schedule_block import REASON_PATTERN
+from orchestrator.spec.words import Path as Keys
 from orchestrator.spec.words import nearest, show
-from orchestrator.spec.yaml_tree import read
+from orchestrator.spec.yaml_tree import Document, read
 
 KIND = "Policy"
 _MAX_DESCRIPTION = 500
+MAX_ENTRIES = 32
+
+_EXPRESSION_SCHEMA = {"type": "string", "maxLength": MAX_CHARACTERS, "examples": ["grams_per_kwh <= 400"]}
+
+
+def _read_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Unreadable(f"{show(value)} is not an expression. Put it in quotes")
+    return value
 
 
 def _read_description(value: object) -> str:
@@ -34,6 +47,41 @@ def _read_description(value: object) -> str:
     if len(words) > _MAX_DESCRIPTION:
         raise Unreadable(f"longer than {_MAX_DESCRIPTION} characters")
     return words
+
+
+RuleUnknown = Annotated[str | None, forms.choice((WhenUnknown.EXCLUDE.value, WhenUnknown.KEEP.value))]
+TermUnknown = Annotated[str | None, forms.choice((WhenUnknown.EXCLUDE.value, WhenUnknown.LAST.value))]
+
+
+class RuleBlock(Block):
+    """An offer is taken only where an expression is true. Nobody is evicted by it."""
+
+    name: Annotated[str, forms.pattern(grammar.NAME_PATTERN, "a name like not-too-dirty", "not-too-dirty")] = Field(
+        description="What plans call it."
+    )
+    only_if: Annotated[str, Form(_read_text, _EXPRESSION_SCHEMA)] = Field(
+        description="True where the offer may be taken, like grams_per_kwh <= 400."
+    )
+    if_unknown: Annotated[WhenUnknown | None, forms.choice((WhenUnknown.EXCLUDE.value, WhenUnknown.KEEP.value))] = (
+        Field(None, description="What holds where something in it is unknown: exclude the offer, or keep it.")
+    )
+    because: Annotated[str | None, forms.pattern(REASON_PATTERN, "one line of at most 120 characters")] = Field(
+        None, description="Why, in words; plans repeat it."
+    )
+
+
+class TermBlock(Block):
+    """One part of a score."""
+
+    term: Annotated[str, Form(_read_text, _EXPRESSION_SCHEMA)] = Field(
+        description="A number, like usd_per_hour or rtt_ms - 30."
+    )
+    weight: Annotated[float, forms.number(-1_000_000, 1_000_000)] = Field(
+        description="What one unit of it counts, in US dollars per hour."
+    )
+    if_unknown: Annotated[WhenUnknown | None, forms.choice((WhenUnknown.EXCLUDE.value, WhenUnknown.LAST.value))] = (
+        Field(None, description="What holds where something in it is unknown: exclude the offer, or rank it last.")
+    )
 
 
 class PolicyFile(Block):
@@ -51,7 +99,12 @@ class PolicyFile(Block):
     )
     price_cap: blocks.PriceCap = Field(None, description="US dollars per hour of one replica that are never exceeded.")
     horizon: blocks.Horizon = Field(None, description="How far ahead emissions are looked at. Default 24h.")
-    rules: Annotated[None, forms.refused("rules by expression are not supported yet")] = None
+    rules: list[RuleBlock] | None = Field(
+        None, min_length=1, max_length=MAX_ENTRIES, description="Which offers are taken at all."
+    )
+    weigh: list[TermBlock] | None = Field(
+        None, min_length=1, max_length=MAX_ENTRIES, description="What objective: lowest_score adds up."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +135,7 @@ def parse_policy(text: str, file: str) -> LoadedPolicy:
         for key, message in _findings(found)
         if not document.has_its_problem((key,))
     )
+    document.problems.extend(_expression_problems(found, document, text.splitlines()))
     if document.problems:
         raise InvalidSpec(file, in_order(document.problems))
     cost = found.max_extra_cost
@@ -92,6 +146,8 @@ def parse_policy(text: str, file: str) -> LoadedPolicy:
         price_cap_usd_per_hour=found.price_cap,
         horizon=found.horizon or Policy().horizon,
         description=found.description or "",
+        rules=tuple(_rule(r) for r in found.rules or ()),
+        weigh=tuple(_term(t) for t in found.weigh or ()),
     )
     return LoadedPolicy(policy, digest(policy), text)
 
@@ -105,6 +161,64 @@ def _findings(found: PolicyFile) -> Iterator[tuple[str, str]]:
         yield "max_extra_cost", "missing. Write how far above the cheapest price it may be, like 15%, or unlimited"
     if found.objective is Objective.CHEAPEST and found.max_extra_cost is not None:
         yield "max_extra_cost", "the cheapest costs nothing extra. Remove it, or write objective: greenest"
+    if found.objective is Objective.LOWEST_SCORE and not found.weigh:
+        yield "weigh", "missing. Write the terms of the score, like weigh: [{term: usd_per_hour, weight: 1, …}]"
+    if found.weigh and found.objective not in {None, Objective.LOWEST_SCORE}:
+        yield "weigh", "has no effect on this objective. Write objective: lowest_score"
+
+
+def _expression_problems(found: PolicyFile, document: Document, lines: Sequence[str]) -> Iterator[Problem]:
+    """Yield what is wrong with expressions, each at its own line and column of the file."""
+    names: set[str] = set()
+    for index, rule in enumerate(found.rules or ()):
+        if rule.name in names:
+            yield document.problem(("rules", index, "name"), f"{show(rule.name)} is here twice")
+        names.add(rule.name)
+        yield from _problems_of(rule.only_if, rule.if_unknown, Sort.TRUTH, ("rules", index, "only_if"), document, lines)
+    for index, term in enumerate(found.weigh or ()):
+        yield from _problems_of(term.term, term.if_unknown, Sort.NUMBER, ("weigh", index, "term"), document, lines)
+
+
+def _problems_of(
+    text: str, if_unknown: str | None, wanted: Sort, path: Keys, document: Document, lines: Sequence[str]
+) -> Iterator[Problem]:
+    try:
+        checked = expression(text)
+    except BadExpression as error:
+        yield _inside(document.problem(path, error.message), error, lines)
+        return
+    if checked.sort is not wanted:
+        yield document.problem(path, f"gives {checked.sort.value}, and {wanted.value} is wanted here")
+    if checked.may_be_unknown and if_unknown is None:
+        other = "keep" if wanted is Sort.TRUTH else "last"
+        message = f"{', '.join(checked.uses)} may be unknown, which is never 0. Write if_unknown: exclude, or {other}"
+        yield document.problem(path, message, at_key=True)
+
+
+def _inside(problem: Problem, error: BadExpression, lines: Sequence[str]) -> Problem:
+    """Point into the expression; where it is folded over lines, say where in it."""
+    if problem.line is None or problem.column is None:
+        return problem
+    opening = lines[problem.line - 1][problem.column - 1 :][:1]
+    if error.line > 1 or opening in {">", "|", "&", "*", "!"}:
+        where = f"line {error.line}, column {error.column} of the expression"
+        return replace(problem, message=f"{problem.message} ({where})")
+    return replace(problem, column=problem.column + error.column - 1 + (opening in {"'", '"'}))
+
+
+def _rule(block: RuleBlock) -> OfferRule:
+    return OfferRule(
+        block.name, block.only_if, WhenUnknown(block.if_unknown or WhenUnknown.EXCLUDE), block.because or ""
+    )
+
+
+def _term(block: TermBlock) -> WeighedTerm:
+    unit = _unit(expression(block.term))
+    return WeighedTerm(block.term, block.weight, unit, WhenUnknown(block.if_unknown or WhenUnknown.EXCLUDE))
+
+
+def _unit(checked: Expression) -> str:
+    return "" if not checked.unit else spoken(checked.unit)
 
 
 def shipped_policies() -> tuple[str, ...]:
@@ -145,6 +259,8 @@ def override(policy: Policy, changes: PolicySetBlock) -> Policy:
             raise Unreadable("max_extra_cost has no meaning when the objective is cheapest")
         cost = None if changes.max_extra_cost == UNLIMITED else float(changes.max_extra_cost)
     elif objective is not policy.objective:
+        if objective is Objective.LOWEST_SCORE:
+            raise Unreadable("lowest_score needs terms to weigh, which stand in a policy file")
         if objective is Objective.GREENEST:
             raise Unreadable("objective: greenest needs max_extra_cost here, like 15%, or unlimited")
         cost = None

@@ -74,6 +74,8 @@ def _goal(spec: ServiceSpec) -> str:
     extra = policy.max_extra_cost_fraction
     if policy.objective is Objective.CHEAPEST:
         return "the cheapest offer"
+    if policy.objective is Objective.LOWEST_SCORE:
+        return "the lowest " + " + ".join(f"{t.weight:g} × {t.term}" for t in policy.weigh)
     if extra is None:
         return "the greenest offer, whatever it costs"
     return f"the greenest offer within {percent(extra)} above the cheapest"

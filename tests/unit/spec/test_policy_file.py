@@ -20,9 +20,17 @@ def messages(text: str) -> list[str]:
     return [f"{p.path}: {p.message}" for p in caught.value.problems]
 
 
-def test_three_policies_are_shipped() -> None:
+def test_the_shipped_policies() -> None:
     """Their names are part of the product."""
-    assert shipped_policies() == ("balanced", "cheapest", "green-first")
+    assert shipped_policies() == (
+        "balanced",
+        "carbon-budget",
+        "cheapest",
+        "follow-the-sun",
+        "green-first",
+        "latency-first",
+        "price-of-carbon",
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,7 @@ def test_equal_policies_have_equal_digests() -> None:
             "kind: Policy\nname: p\nobjective: cheapest\nmax_extra_cost: 5%",
             ["max_extra_cost: the cheapest costs nothing"],
         ),
-        (GREENEST + "rules: [{when: x}]", ["rules: rules by expression are not supported yet"]),
+        (GREENEST + "rules: [{when: x}]", ["rules[0].name: missing", "rules[0].only_if: missing", "rules[0].when: unknown key"]),
         (GREENEST + "prize_cap: 1", ["prize_cap: unknown key"]),
         (GREENEST + "price_cap: 0", ["price_cap: 0 is not above 0"]),
         (GREENEST + "horizon: 8d", ['horizon: "8d" is not between 1h and 168h']),

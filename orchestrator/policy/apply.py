@@ -1,0 +1,81 @@
+"""A policy's own expressions, applied to one judged offer: rules that keep it out, terms that make its score. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from orchestrator.domain.decision import Assessment, Verdict
+from orchestrator.domain.service import OfferRule, Policy, ServiceSpec, WhenUnknown
+from orchestrator.policy.expression import Expression, expression
+from orchestrator.policy.variables import VARIABLES, Value, values_of
+
+RULES = "policy.rules"
+WEIGH = "policy.weigh"
+GRAMS_PER_HOUR = "g/h"
+
+_HOURS = {"day": 24.0, "week": 168.0, "month": 730.485}
+"""A month is a twelfth of the Gregorian year's 365.2425 days."""
+
+
+def with_own_rules(a: Assessment, spec: ServiceSpec, policy: Policy, rtt_ms: float | None) -> Assessment:
+    """Return the assessment with a verdict of each rule, and its score.
+
+    Raises ``BadExpression`` where nobody has checked the policy.
+    """
+    if not policy.rules and not policy.weigh:
+        return a
+    values = values_of(a, rtt_ms, budget_grams_per_hour(spec))
+    verdicts = [_judge(rule, values) for rule in policy.rules]
+    parts = [(term, expression(term.term)) for term in policy.weigh]
+    unknown = [(term, found) for term, found in parts if found.result(values) is None]
+    verdicts += [
+        Verdict(WEIGH, passed=False, text=f"{_unknown(found, values)}, and {term.term} is weighed")
+        for term, found in unknown
+        if term.if_unknown is WhenUnknown.EXCLUDE
+    ]
+    score = None if unknown or not parts else sum(t.weight * float(e.result(values) or 0.0) for t, e in parts)
+    return replace(a, verdicts=(*a.verdicts, *verdicts), score_usd_per_hour=score)
+
+
+def usd_per_gram(policy: Policy) -> float:
+    """Return what the policy's score makes of one gram: the weights of those terms that count grams per hour.
+
+    It prices the grams that a move itself costs. Exact for terms that are a variable, as in the shipped policies.
+    """
+    return sum(term.weight for term in policy.weigh if term.unit == GRAMS_PER_HOUR)
+
+
+def budget_grams_per_hour(spec: ServiceSpec) -> float | None:
+    """Return a replica's even share of ``carbon.budget``, ``None`` without one. What is spent does not count."""
+    grams, period = spec.carbon.budget_grams, spec.carbon.budget_period
+    if grams is None or period is None:
+        return None
+    return grams / _HOURS[period] / max(1, spec.scaling.min_replicas)
+
+
+def _judge(rule: OfferRule, values: Mapping[str, Value]) -> Verdict:
+    name, found = f"{RULES}.{rule.name}", expression(rule.only_if)
+    result = found.result(values)
+    if result is None:
+        kept = rule.if_unknown is WhenUnknown.KEEP
+        return Verdict(name, kept, f"{_unknown(found, values)}: {'kept' if kept else 'excluded'} by if_unknown")
+    because = f"{rule.because}: " if rule.because and not result else ""
+    numbers = _numbers(found, values)
+    seen = f" ({numbers})" if numbers else ""
+    return Verdict(name, bool(result), f"{because}{rule.only_if} is {'true' if result else 'false'}{seen}")
+
+
+def _unknown(found: Expression, values: Mapping[str, Value]) -> str:
+    names = found.unknown_in(values)
+    return f"{', '.join(names)} unknown" if names else f"{found.text} has no finite result"
+
+
+def _numbers(found: Expression, values: Mapping[str, Value]) -> str:
+    """Write what an expression saw."""
+    words = []
+    for name in found.uses:
+        value, unit = values[name], VARIABLES[name].unit
+        written = f"{value:.6g}" if isinstance(value, float) else str(value)
+        words.append(f"{name} {written}{' ' + unit if unit else ''}")
+    return ", ".join(words)

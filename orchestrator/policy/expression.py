@@ -1,0 +1,305 @@
+"""Expressions of policies: CEL, checked before it is ever evaluated.
+
+The language is the Common Expression Language, read and evaluated by ``cel-python`` (decision 0015). Of it we take the
+names of :mod:`orchestrator.policy.variables`, numbers, texts, comparisons, arithmetic, ``&& || !``, ``? :`` and ``in``
+a list of texts. Nothing loops, calls, or reaches into a value, so that every expression ends after as many steps as it
+has signs. Types and units are checked beforehand: whoever compares grams with dollars is told so, with line and column.
+
+Null has no value here. An expression that uses something unknown has no result, and its owner says what that means.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.policy.variables import (
+    PURE,
+    VARIABLES,
+    Sort,
+    Unit,
+    Value,
+    Variable,
+    inverse,
+    product,
+    spoken,
+    unit_of,
+)
+
+if TYPE_CHECKING:
+    from celpy import Runner
+    from lark import Tree
+
+MAX_CHARACTERS = 300
+MAX_NESTING = 8
+MAX_VALUES = 40
+"""Names and literals in one expression. With the nesting it bounds the recursion of whoever walks the tree."""
+
+_LOOPS = frozenset({"all", "exists", "exists_one", "filter", "map", "min", "reduce"})
+_PASSED = frozenset(
+    {"expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary", "member", "primary"}
+) | {"paren_expr"}
+
+
+class BadExpression(ValueError):
+    """An expression that is not taken: what is wrong, and where (1-based, within the expression)."""
+
+    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """``unit`` is ``None`` for a bare number, which fits every unit beside which it stands."""
+
+    sort: Sort
+    unit: Unit | None = PURE
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked expression. ``uses``: its variables, sorted. ``unit``: of its result, ``None`` for bare numbers."""
+
+    text: str
+    sort: Sort
+    unit: Unit | None
+    uses: tuple[str, ...]
+    _runner: Runner
+
+    @property
+    def may_be_unknown(self) -> bool:
+        """Whether a variable that it uses may be."""
+        return any(VARIABLES[name].may_be_unknown for name in self.uses)
+
+    def unknown_in(self, values: Mapping[str, Value]) -> tuple[str, ...]:
+        """Return the variables that it uses and whose value is unknown."""
+        return tuple(name for name in self.uses if values[name] is None)
+
+    def result(self, values: Mapping[str, Value]) -> bool | float | None:
+        """Evaluate; ``None`` where a variable is unknown, or where the arithmetic has no finite result."""
+        from celpy import celtypes  # noqa: PLC0415  # only policies with expressions pay for it
+        from celpy.evaluation import CELEvalError  # noqa: PLC0415
+
+        if self.unknown_in(values):
+            return None
+        types: Mapping[bool, Callable[[Any], Any]] = {True: celtypes.StringType, False: celtypes.DoubleType}
+        context = {name: types[isinstance(values[name], str)](values[name]) for name in self.uses}
+        try:
+            found = self._runner.evaluate(context)
+        except CELEvalError:  # a division by zero; types have been checked
+            return None
+        if self.sort is Sort.TRUTH:
+            return bool(found)
+        number = float(found)  # type: ignore[arg-type]  # the checker says that it is a number
+        return number if math.isfinite(number) else None
+
+
+@lru_cache(maxsize=512)
+def expression(text: str) -> Expression:
+    """Read and check an expression. Raises ``BadExpression``."""
+    from celpy import Environment, InterpretedRunner  # noqa: PLC0415  # as above
+    from celpy.celparser import CELParseError  # noqa: PLC0415
+
+    _check_size(text)
+    environment = Environment(runner_class=InterpretedRunner)
+    try:
+        tree = environment.compile(text)
+    except CELParseError as error:
+        line, column = max(1, error.line or 1), max(1, error.column or 1)
+        raise BadExpression("this is not an expression from here on", line, column) from error
+    checker = _Checker()
+    found = checker.type_of(tree)
+    if found.sort is Sort.TEXT:
+        raise BadExpression("this is text; a rule is true or false, a term is a number")
+    return Expression(text, found.sort, found.unit, tuple(sorted(checker.uses)), environment.program(tree))
+
+
+def _check_size(text: str) -> None:
+    """Refuse what is too long or too deep before anybody walks it."""
+    if len(text) > MAX_CHARACTERS:
+        raise BadExpression(f"{len(text)} characters are more than {MAX_CHARACTERS}")
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth > MAX_NESTING:
+            before = text[:position]
+            column = position - (before.rfind("\n") + 1) + 1
+            raise BadExpression(f"brackets are nested more than {MAX_NESTING} deep", before.count("\n") + 1, column)
+    if any(sign * (MAX_NESTING + 1) in "".join(text.split()) for sign in "!-"):
+        raise BadExpression(f"more than {MAX_NESTING} signs in a row")
+
+
+class _Checker:
+    """Walks a tree once: only known forms pass, each with its type."""
+
+    def __init__(self) -> None:
+        self.uses: set[str] = set()
+        self._values = 0
+
+    def type_of(self, tree: Tree[Any]) -> _Type:
+        """Return what an expression gives. Raises ``BadExpression``."""
+        children = [child for child in tree.children if child is not None]
+        form = str(tree.data)
+        if form in _PASSED and len(children) == 1:
+            return self.type_of(children[0])
+        forms: dict[str, Callable[[Tree[Any], list[Any]], _Type]] = {
+            "expr": self._choice,
+            "conditionalor": self._both_true,
+            "conditionaland": self._both_true,
+            "relation": self._relation,
+            "addition": self._sum,
+            "multiplication": self._product,
+            "unary": self._sign,
+            "literal": self._literal,
+            "ident": self._name,
+        }
+        if form not in forms:
+            raise _refused(tree, form, children)
+        return forms[form](tree, children)
+
+    # ── values ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _count(self, tree: Tree[Any]) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise _at(tree, f"more than {MAX_VALUES} names and numbers")
+
+    def _literal(self, tree: Tree[Any], children: list[Any]) -> _Type:
+        self._count(tree)
+        token = children[0]
+        if token.type == "INT_LIT" and "x" not in token:
+            # CEL does not multiply whole numbers with others: every number here is a double.
+            tree.children[0] = token.update(type="FLOAT_LIT", value=f"{token}.0")
+            return _Type(Sort.NUMBER, None)
+        sorts = {"FLOAT_LIT": Sort.NUMBER, "STRING_LIT": Sort.TEXT, "BOOL_LIT": Sort.TRUTH}
+        if token.type == "NULL_LIT":
+            raise _at(tree, "null is not compared. if_unknown says what holds where something is unknown")
+        if token.type not in sorts:
+            raise _at(tree, "numbers are written like 400 or 0.5, texts like 'spot'")
+        if token.type == "FLOAT_LIT" and not math.isfinite(float(token)):
+            raise _at(tree, "too large a number")
+        return _Type(sorts[token.type], None if token.type == "FLOAT_LIT" else PURE)
+
+    def _name(self, tree: Tree[Any], children: list[Any]) -> _Type:
+        self._count(tree)
+        variable: Variable | None = VARIABLES.get(str(children[0]))
+        if variable is None:
+            raise _at(tree, f"there is no {children[0]}. Known here: {', '.join(sorted(VARIABLES))}")
+        self.uses.add(variable.name)
+        return _Type(variable.sort, unit_of(variable.unit) if variable.sort is Sort.NUMBER else PURE)
+
+    # ── operators ────────────────────────────────────────────────────────────────────────────────────
+
+    def _choice(self, tree: Tree[Any], children: list[Any]) -> _Type:
+        condition, one, other = (self.type_of(child) for child in children)
+        if condition.sort is not Sort.TRUTH:
+            raise _at(tree, f"what stands before ? is {condition.sort.value}, not true or false")
+        if one.sort is not other.sort:
+            raise _at(tree, f"either {one.sort.value} or {other.sort.value}: both ends of ? : must be the same")
+        return _Type(one.sort, self._common(tree, one, other, "?:"))
+
+    def _both_true(self, _tree: Tree[Any], children: list[Any]) -> _Type:
+        for child in children:
+            found = self.type_of(child)
+            if found.sort is not Sort.TRUTH:
+                raise _at(child, f"&& and || join what is true or false, and this is {found.sort.value}")
+        return _Type(Sort.TRUTH)
+
+    def _relation(self, tree: Tree[Any], children: list[Any]) -> _Type:
+        operator, left, right = _binary(children)
+        if operator == "relation_in":
+            return self._member(tree, left, right)
+        one, other = self.type_of(left), self.type_of(right)
+        if one.sort is not other.sort:
+            raise _at(tree, f"{one.sort.value} is compared with {other.sort.value}")
+        if one.sort is not Sort.NUMBER and operator not in {"relation_eq", "relation_ne"}:
+            raise _at(tree, f"{one.sort.value} is neither more nor less than another; use == or !=")
+        self._common(tree, one, other, "compare")
+        return _Type(Sort.TRUTH)
+
+    def _member(self, tree: Tree[Any], left: Tree[Any], right: Tree[Any]) -> _Type:
+        listed = _inner(right)
+        if str(listed.data) != "list_lit" or self.type_of(left).sort is not Sort.TEXT:
+            raise _at(tree, "in asks whether a text is in a list, like region in ['aws/eu-north-1', 'aws/eu-west-1']")
+        for entries in (child for child in listed.children if child is not None):
+            for entry in entries.children:
+                if self.type_of(entry).sort is not Sort.TEXT:
+                    raise _at(entry, "the list may hold texts only")
+        return _Type(Sort.TRUTH)
+
+    def _sum(self, tree: Tree[Any], children: list[Any]) -> _Type:
+        _, left, right = _binary(children)
+        one, other = self._number(left), self._number(right)
+        return _Type(Sort.NUMBER, self._common(tree, one, other, "add"))
+
+    def _product(self, tree: Tree[Any], children: list[Any]) -> _Type:
+        operator, left, right = _binary(children)
+        if operator == "multiplication_mod":
+            raise _at(tree, "% is not known here")
+        one, other = self._number(left).unit, self._number(right).unit
+        if one is None and other is None:
+            return _Type(Sort.NUMBER, None)
+        right_unit = other or PURE
+        return _Type(
+            Sort.NUMBER, product(one or PURE, right_unit if operator == "multiplication_mul" else inverse(right_unit))
+        )
+
+    def _sign(self, tree: Tree[Any], children: list[Any]) -> _Type:
+        if str(children[0].data) == "unary_neg":
+            return self._number(children[1])
+        found = self.type_of(children[1])
+        if found.sort is not Sort.TRUTH:
+            raise _at(tree, f"! turns what is true or false around, and this is {found.sort.value}")
+        return found
+
+    def _number(self, tree: Tree[Any]) -> _Type:
+        found = self.type_of(tree)
+        if found.sort is not Sort.NUMBER:
+            raise _at(tree, f"this is {found.sort.value}; arithmetic is for numbers")
+        return found
+
+    def _common(self, tree: Tree[Any], one: _Type, other: _Type, verb: str) -> Unit | None:
+        """Return the unit that two sides share; a bare number takes the other's."""
+        if one.unit is None or other.unit is None:
+            return other.unit if one.unit is None else one.unit
+        if one.unit != other.unit:
+            what = {"add": "added to", "compare": "compared with"}.get(verb, "the same as")
+            raise _at(tree, f"{spoken(one.unit)} cannot be {what} {spoken(other.unit)}")
+        return one.unit
+
+
+def _binary(children: list[Any]) -> tuple[str, Any, Any]:
+    """Take an operator's tree apart: its name, its left side (which it holds) and its right side."""
+    return str(children[0].data), children[0].children[0], children[1]
+
+
+def _inner(tree: Tree[Any]) -> Tree[Any]:
+    """Unwrap what only passes on."""
+    children = [child for child in tree.children if child is not None]
+    while str(tree.data) in _PASSED and len(children) == 1:
+        tree = children[0]
+        children = [child for child in tree.children if child is not None]
+    return tree
+
+
+def _refused(tree: Tree[Any], form: str, children: list[Any]) -> BadExpression:
+    if form == "member_dot_arg":
+        word = str(children[1])
+        kind = "loops are not taken" if word in _LOOPS else "there are no functions here"
+        return _at(tree, f".{word}(…): {kind}")
+    if form in {"ident_arg", "dot_ident_arg"}:
+        return _at(tree, f"{children[0]}(…): there are no functions here")
+    if form in {"member_dot", "member_index", "member_object", "dot_ident"}:
+        return _at(tree, "names stand for themselves; nothing inside them is to be had")
+    return _at(tree, "lists are for in alone, and there are no maps")
+
+
+def _at(tree: Tree[Any], message: str) -> BadExpression:
+    meta = tree.meta
+    return BadExpression(message, 1 if meta.empty else meta.line, 1 if meta.empty else meta.column)
