@@ -27,6 +27,7 @@ ENTRIES: Final = (
     Entry("migrate", RUN, "Move a replica to another region now."),
     Entry("logs", RUN, "Show the engine's own log lines of a replica."),
     Entry("down", RUN, "Take a service down; its history is kept."),
+    Entry("advise", UNDERSTAND, "Say what to do about a service: stay, move now, or change a limit."),
     Entry("explain", UNDERSTAND, "Say why a service is where it is, with every number."),
     Entry("history", UNDERSTAND, "List what happened to a service and what was decided."),
     Entry("report", UNDERSTAND, "Total the energy, emissions and cost of a service."),

@@ -3,12 +3,16 @@
 from typing import Annotated
 
 import typer
+from rich.console import Group
 
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import ServiceName
 from orchestrator.cli.render import explain as page
+from orchestrator.cli.render.advice import flip_lines
 from orchestrator.cli.render.labels import labels
+from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
+from orchestrator.control.advice import service_advice
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.decision import Decision
 from orchestrator.errors import UnknownService, UsageError
@@ -32,6 +36,10 @@ def explain(
     every: Annotated[
         bool, typer.Option("--all", help="Every move that was weighed in full, not only the best.", show_default=False)
     ] = False,
+    what_would_change: Annotated[
+        bool,
+        typer.Option("--what-would-change", help="The smallest change that turns the answer, now.", show_default=False),
+    ] = False,
 ) -> None:
     """Say why a service is where it is, with every number.
 
@@ -39,16 +47,30 @@ def explain(
       greenctl explain chat                              the newest decision
       greenctl explain chat --why-not 'aws/eu-*'         every rule for those regions
       greenctl explain chat --decision d-4f1c2a7b90      an older one: greenctl history lists them
+      greenctl explain chat --what-would-change          the smallest change of each number that turns the answer
       greenctl explain chat --json                       the same as data
 
     Each line of a comparison is printed with its formula, its factors and where they come from, and with the hourly
     intensities that were summed: every result can be recomputed from what is on the page.
     """
     session = Session.of(ctx)
+    if what_would_change:
+        if decision is not None or why_not is not None or every:
+            raise UsageError("--what-would-change asks about now, and stands alone")
+        _what_would_change(session, service)
+        return
     found = _decision(session.runtime, service, decision)
     session.emit(decision=found)
     names = labels(session.runtime.store.replicas(service, ended=True))
     session.show(page.render(found, width=session.out.width, why_not=why_not or "", every=every, names=names))
+
+
+def _what_would_change(session: Session, service: str) -> None:
+    advice = session.run(service_advice(service, session.runtime))
+    session.emit(decision=advice.because, flips=advice.flips)
+    names = labels(session.runtime.store.replicas(service, ended=True))
+    session.show(line(advice.because))
+    session.show(Group(*flip_lines(advice.flips, names, width=session.out.width)))
 
 
 def _decision(runtime: Runtime, service: str, decision_id: str | None) -> Decision:

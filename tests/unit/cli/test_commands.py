@@ -12,7 +12,7 @@ from orchestrator.domain.records import ServiceState
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec, ResourceRequest
 from orchestrator.domain.time import HOUR
-from orchestrator.errors import StoreUnavailable
+from orchestrator.errors import ExitStatus, StoreUnavailable
 from tests.unit.cli.world import SPEC, World
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────
@@ -592,3 +592,29 @@ def test_pages_fit_a_terminal_of_eighty_columns(world: World) -> None:
     for words in (("status", "chat"), ("explain", "chat"), ("history", "chat"), ("carbon",), ("doctor",)):
         lines = world.run(*words, COLUMNS="80").stdout.splitlines()
         assert [text for text in lines if cell_len(text) > 80] == [], words
+
+
+def test_advise_answers_with_the_numbers_behind_it(world: World) -> None:
+    """The answer, the best move with its break-even and hindsight, what limits cost, what would change it."""
+    world.deploy()
+    page = world.run("advise", "chat")
+    assert page.exit_code == 0, page.output
+    document = world.document("advise", "chat")["advice"]
+
+    assert document["answer"] in {"stay", "move_now", "change_the_constraint"}
+    assert document["because"].split(";")[0][:40] in page.stdout
+    assert "What would change it" in page.stdout or "No price and no grid" in page.stdout
+    assert {"comparison", "carbon_hours", "money_hours", "usd_per_tonne", "hindsight"} <= set(document["best"])
+
+
+def test_what_would_change_a_decision_stands_alone(world: World) -> None:
+    """It is about now; an old decision or another question beside it is a usage error."""
+    world.deploy()
+    assert "flips" in world.document("explain", "chat", "--what-would-change")
+    refused = world.run("explain", "chat", "--what-would-change", "--all")
+    assert refused.exit_code == ExitStatus.INVALID
+
+
+def test_advice_about_nothing_is_refused(world: World) -> None:
+    """By the name that is not known."""
+    assert "nobody" in world.run("advise", "nobody").stderr

@@ -25,7 +25,7 @@ app = typer.Typer(
     help="""Measure greenctl against its rivals, on data that anyone can check.
 
     Examples:
-      greenctl bench plan service.yaml --with-skypilot --json
+      greenctl bench plan service.yaml --catalogs ~/.sky/catalogs --with-skypilot
 
     Every bench prints a table for people; --json prints the document instead, --json FILE writes it beside the table.
     """,

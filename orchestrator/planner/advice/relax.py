@@ -1,0 +1,123 @@
+"""One rule given up, just far enough for one offer. Pure.
+
+What a limit costs is only worth saying if giving it up really lets the offer in, so every relaxation is a changed
+snapshot or policy that is judged again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from orchestrator.domain.decision import Assessment, Verdict
+from orchestrator.domain.service import PlacementRules, Policy
+from orchestrator.planner.snapshot import Snapshot
+from orchestrator.policy.apply import RULES
+
+_SLACK = 1 + 1e-9
+"""A limit that is set to a value from the data has to let that value pass in floating point, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxed:
+    """``change``: what a person would write, or do. ``by``: how far the limit moves, with unit, where it has one."""
+
+    snapshot: Snapshot
+    policy: Policy
+    change: str
+    by: str = ""
+
+
+Relax = Callable[[Snapshot, Policy, Assessment, Verdict], Relaxed | None]
+
+
+def relaxed(snapshot: Snapshot, policy: Policy, offer: Assessment, verdict: Verdict) -> Relaxed | None:
+    """Give up the rule that keeps the offer out; ``None`` where it is no limit that somebody chose.
+
+    What is unknown (a zone, a price, a PUE), or not sold, is no limit: nothing is gained by wishing.
+    """
+    if verdict.rule.startswith(f"{RULES}."):
+        return _own_rule(snapshot, policy, verdict)
+    how = _RELAX.get(verdict.rule)
+    return None if how is None else how(snapshot, policy, offer, verdict)
+
+
+def _placing(snapshot: Snapshot, rules: PlacementRules) -> Snapshot:
+    return replace(snapshot, spec=replace(snapshot.spec, placement=rules))
+
+
+def _allow(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict) -> Relaxed:
+    rules = snapshot.spec.placement
+    wider = replace(rules, allow=(*rules.allow, offer.region))
+    return Relaxed(_placing(snapshot, wider), policy, f"add {offer.region} to placement.allow")
+
+
+def _deny(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict) -> Relaxed:
+    rules = snapshot.spec.placement
+    kept = tuple(p for p in rules.deny if not fnmatchcase(offer.region, p))
+    gone = ", ".join(p for p in rules.deny if p not in kept)
+    return Relaxed(_placing(snapshot, replace(rules, deny=kept)), policy, f"take {gone} out of placement.deny")
+
+
+def _residency(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict) -> Relaxed | None:
+    rules = snapshot.spec.placement
+    region = next((c.offer.region for c in snapshot.candidates if c.offer.id == offer.offer_id), None)
+    if region is None or not region.residency:
+        return None
+    one = min(region.residency, key=lambda code: (len(code), code))
+    wider = replace(rules, residency=(*rules.residency, one))
+    return Relaxed(_placing(snapshot, wider), policy, f"add {one} to placement.residency")
+
+
+def _spot(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict) -> Relaxed:
+    spec = snapshot.spec
+    changed = replace(spec, resources=replace(spec.resources, use_spot=not spec.resources.use_spot))
+    word = "true" if changed.resources.use_spot else "false"
+    del offer
+    return Relaxed(replace(snapshot, spec=changed), policy, f"set resources.use_spot: {word}")
+
+
+def _extra_cost(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verdict) -> Relaxed | None:
+    now = policy.max_extra_cost_fraction
+    if now is None or verdict.value is None or not verdict.limit:
+        return None
+    needed = verdict.value / verdict.limit * (1 + now) - 1
+    wider = replace(policy, max_extra_cost_fraction=needed * _SLACK)
+    points = (needed - now) * 100
+    return Relaxed(snapshot, wider, f"raise policy.max_extra_cost to {needed:.1%}", f"+{points:.1f} points")
+
+
+def _price_cap(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verdict) -> Relaxed | None:
+    if verdict.value is None or verdict.limit is None:
+        return None
+    wider = replace(policy, price_cap_usd_per_hour=verdict.value * _SLACK)
+    more = verdict.value - verdict.limit
+    return Relaxed(snapshot, wider, f"raise policy.price_cap to ${verdict.value:.4f}/h", f"+${more:.4f}/h")
+
+
+def _capacity(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict) -> Relaxed:
+    freed = tuple(
+        replace(c, avoid_until=None, avoid_reason="") if c.offer.id == offer.offer_id else c
+        for c in snapshot.candidates
+    )
+    return Relaxed(
+        replace(snapshot, candidates=freed), policy, f"get room for one more in {offer.region}", "+1 replica"
+    )
+
+
+def _own_rule(snapshot: Snapshot, policy: Policy, verdict: Verdict) -> Relaxed:
+    name = verdict.rule.removeprefix(f"{RULES}.")
+    left = tuple(rule for rule in policy.rules if rule.name != name)
+    return Relaxed(snapshot, replace(policy, rules=left), f"drop the policy's rule {name}")
+
+
+_RELAX: Mapping[str, Relax] = {
+    "placement.allow": _allow,
+    "placement.deny": _deny,
+    "placement.residency": _residency,
+    "resources.use_spot": _spot,
+    "policy.max_extra_cost": _extra_cost,
+    "policy.price_cap": _price_cap,
+    "capacity": _capacity,
+}

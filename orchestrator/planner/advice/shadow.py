@@ -1,0 +1,84 @@
+"""What each limit of a service costs: the best offer that this limit alone keeps out. Pure.
+
+In a linear program this would be the limit's dual price; offers come in whole pieces, so here it is the difference to
+the next piece, which is exact and can be checked by changing the file as it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.decision import Assessment
+from orchestrator.domain.service import Policy
+from orchestrator.domain.time import Instant
+from orchestrator.planner.advice.relax import Relaxed, relaxed
+from orchestrator.planner.choose import rank
+from orchestrator.planner.judged import judge
+from orchestrator.planner.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowPrice:
+    """One replica on ``offer_id`` instead of the best that is allowed now, if ``change`` were made.
+
+    ``by``: how far the limit moves, with its unit; empty where it has none. ``grams_per_hour_saved`` and
+    ``usd_per_hour_change`` are against the best allowed offer, at the mean of the policy's horizon; dollars are
+    ``None`` where a price is unknown.
+    """
+
+    rule: str
+    change: str
+    by: str
+    offer_id: str
+    region: str
+    grams_per_hour_saved: float
+    saved_fraction: float
+    usd_per_hour_change: float | None
+
+
+def shadow_prices(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[ShadowPrice, ...]:
+    """Return what each limit costs in carbon, the dearest first; limits that cost none are left out."""
+    judged = judge(snapshot, policy, now)
+    allowed = [a for a in judged.assessments if a.allowed]
+    if not allowed:
+        return ()
+    best = min(allowed, key=lambda a: rank(a, policy.objective))
+    grams = best.expected_grams_per_hour
+    if grams is None or grams <= 0:
+        return ()
+    found: dict[str, ShadowPrice] = {}
+    for offer in sorted(judged.assessments, key=_greenest_first):
+        failed = [v for v in offer.verdicts if not v.passed]
+        theirs = offer.expected_grams_per_hour
+        if len(failed) != 1 or failed[0].rule in found or theirs is None or theirs >= grams:
+            continue
+        change = relaxed(snapshot, policy, offer, failed[0])
+        if change is None or not _lets_in(change, offer, now):
+            continue
+        found[failed[0].rule] = ShadowPrice(
+            rule=failed[0].rule,
+            change=change.change,
+            by=change.by,
+            offer_id=offer.offer_id,
+            region=offer.region,
+            grams_per_hour_saved=grams - theirs,
+            saved_fraction=1 - theirs / grams,
+            usd_per_hour_change=_change(best, offer),
+        )
+    return tuple(sorted(found.values(), key=lambda p: (-p.grams_per_hour_saved, p.rule)))
+
+
+def _greenest_first(a: Assessment) -> tuple[bool, float, float, str]:
+    grams, usd = a.expected_grams_per_hour, a.usd_per_hour
+    return (grams is None, grams or 0.0, usd or 0.0, a.offer_id)
+
+
+def _lets_in(change: Relaxed, offer: Assessment, now: Instant) -> bool:
+    again = judge(change.snapshot, change.policy, now).by_id(offer.offer_id)
+    return again is not None and again.allowed
+
+
+def _change(here: Assessment, there: Assessment) -> float | None:
+    if here.usd_per_hour is None or there.usd_per_hour is None:
+        return None
+    return there.usd_per_hour - here.usd_per_hour

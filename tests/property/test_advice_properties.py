@@ -1,0 +1,90 @@
+"""What would change a decision does change it, and nothing nearer does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import copysign
+
+import pytest
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
+from orchestrator.domain.decision import MoveComparison
+from orchestrator.domain.offer import Candidate
+from orchestrator.domain.price import Price
+from orchestrator.domain.service import Policy
+from orchestrator.planner.advice.flip import Flip, flips
+from orchestrator.planner.advice.shadow import shadow_prices
+from orchestrator.planner.judged import judge
+from orchestrator.planner.moves import compare
+from orchestrator.planner.plan import plan
+from orchestrator.planner.snapshot import Snapshot
+from tests.builders import NOON
+from tests.strategies import settled_worlds, worlds
+
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
+STEP = 1e-5
+"""Ten times what the search is exact to."""
+
+
+def _changed(world: Snapshot, flip: Flip, by: float) -> Snapshot:
+    """Change the world itself, and not the judged offers that the search works on."""
+
+    def change(one: Candidate) -> Candidate:
+        if flip.unit == "USD/h" and flip.what.endswith(one.offer.id) and one.offer.price is not None:
+            price = one.offer.price
+            paid = Price(max(0.0, price.usd_per_hour + by), price.source, price.kind, price.as_of)
+            return replace(one, offer=replace(one.offer, price=paid))
+        if flip.unit == "g/kWh" and flip.what.endswith(f" {one.offer.region.id}"):
+            points = tuple(_shifted(p, by) for p in one.forecast.points)
+            now = _shifted(one.now, by) if isinstance(one.now, CarbonIntensity) else one.now
+            return replace(one, now=now, forecast=CarbonSeries(one.forecast.zone, points))
+        return one
+
+    return replace(world, candidates=tuple(change(c) for c in world.candidates))
+
+
+def _shifted(point: CarbonIntensity, by: float) -> CarbonIntensity:
+    return replace(point, grams_per_kwh=min(max(0.0, point.grams_per_kwh + by), 2000.0))
+
+
+def _again(world: Snapshot, policy: Policy, comparison: MoveComparison) -> MoveComparison:
+    judged = judge(world, policy, NOON)
+    here, there = judged.side(comparison.from_offer), judged.side(comparison.to_offer)
+    assert here is not None
+    assert there is not None
+    mover = next(r for r in world.replicas if r.name == comparison.replica)
+    return compare(mover, here, there, world, policy, NOON)
+
+
+@settings(max_examples=60)
+@given(settled_worlds(), st.data())
+def test_a_flip_flips_and_nothing_nearer_does(known: tuple[Snapshot, Policy], data: st.DataObject) -> None:
+    """Made in the world, the change turns the answer; a hair short of it, the answer is the old one."""
+    world, policy = known
+    comparisons = plan(world, policy, NOON).decision.comparisons
+    assume(comparisons)
+    comparison = data.draw(st.sampled_from(comparisons))
+    found = flips(comparison, judge(world, policy, NOON))
+    event(f"{len(found)} flips, {'approved' if comparison.approved else 'not approved'}")
+    for flip in found:
+        assert _again(_changed(world, flip, flip.by), policy, comparison).approved is not comparison.approved, flip
+        nearer = flip.by - copysign(min(abs(flip.by), STEP), flip.by)
+        assert _again(_changed(world, flip, nearer), policy, comparison).approved is comparison.approved, flip
+
+
+@settings(max_examples=60)
+@given(worlds())
+def test_a_limits_price_is_a_saving_on_an_offer_that_is_out(known: tuple[Snapshot, Policy]) -> None:
+    """Positive, at most everything, one for each limit, and never of an offer that is allowed anyhow."""
+    world, policy = known
+    found = shadow_prices(world, policy, NOON)
+    allowed = {a.offer_id for a in judge(world, policy, NOON).assessments if a.allowed}
+    event(f"{len(found)} prices")
+    assert len({p.rule for p in found}) == len(found)
+    for price in found:
+        assert price.offer_id not in allowed
+        assert 0 < price.saved_fraction <= 1
+        assert price.grams_per_hour_saved > 0

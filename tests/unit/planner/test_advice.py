@@ -1,0 +1,179 @@
+"""Stay, move now, or change a limit: each answer with numbers that can be checked by doing what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.domain.carbon import CarbonSeries
+from orchestrator.domain.offer import Candidate
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import MigrationRules, OfferRule, PlacementRules, Policy
+from orchestrator.domain.time import HOUR
+from orchestrator.planner.advice.advise import Advice, Answer, advise
+from orchestrator.planner.advice.backtest import LOOKED_BACK_DAYS, hindsight
+from orchestrator.planner.advice.shadow import ShadowPrice, shadow_prices
+from orchestrator.planner.plan import plan
+from orchestrator.planner.snapshot import Snapshot
+from tests.builders import GREEN, NOON, candidate, replica, series, service_spec, snapshot
+
+DIRTY, MIDDLE, CLEAN = candidate("aws/pl", 700.0), candidate("aws/fr", 300.0), candidate("aws/se", 30.0)
+
+
+def world(*others: Candidate, stands: Candidate = DIRTY, **changes: object) -> Snapshot:
+    """Make a world in which one replica has stood somewhere for a day."""
+    spec = changes.pop("spec", None) or service_spec()
+    return snapshot([stands, *others], [replica(stands)], spec, **changes)  # type: ignore[arg-type]  # as given
+
+
+def advice(*others: Candidate, policy: Policy = GREEN, **changes: object) -> Advice:
+    """Ask about it."""
+    return advise(world(*others, **changes), policy, NOON)
+
+
+def prices(made: Snapshot, policy: Policy = GREEN) -> dict[str, ShadowPrice]:
+    """Return the price of each limit."""
+    return {p.rule: p for p in shadow_prices(made, policy, NOON)}
+
+
+class TestAnswers:
+    def test_a_move_that_pays_is_move_now(self) -> None:
+        """With the same sentence that the plan gives."""
+        found = advice(CLEAN)
+        assert found.answer is Answer.MOVE_NOW
+        assert found.because == plan(world(CLEAN), GREEN, NOON).decision.summary
+        assert found.best is not None
+        assert found.best.comparison.approved
+        assert found.best.carbon_hours is not None
+
+    def test_nothing_better_is_stay(self) -> None:
+        """And no limit is to blame for it."""
+        found = advice(DIRTY, stands=CLEAN)
+        assert found.answer is Answer.STAY
+        assert found.shadow_prices == ()
+
+    def test_a_limit_in_the_way_is_named_with_what_it_costs(self) -> None:
+        """Stay as things are; or change that one thing, and save so much."""
+        spec = service_spec(placement=PlacementRules(deny=("aws/s*",)))
+        found = advice(CLEAN, spec=spec)
+        assert found.answer is Answer.CHANGE_THE_CONSTRAINT
+        assert "take aws/s* out of placement.deny would save 96%" in found.because
+
+    def test_a_service_without_its_replicas_is_told_to_deploy(self) -> None:
+        """Advice about moving what is not there would be none."""
+        found = advise(snapshot([CLEAN], [], service_spec()), GREEN, NOON)
+        assert (found.answer, found.best, found.flips) == (Answer.DEPLOY, None, ())
+
+    def test_a_dearer_move_says_what_a_tonne_would_have_to_be_worth(self) -> None:
+        """Dollars of the whole horizon and of the move itself, over what it saves."""
+        dear = candidate("aws/se", 30.0, usd=1.5)
+        found = advice(dear)
+        assert found.best is not None
+        c = found.best.comparison
+        assert c.move_usd is not None
+        assert found.best.usd_per_tonne == pytest.approx((0.5 * c.horizon_hours + c.move_usd) / c.net_grams * 1e6)
+        assert found.best.money_hours is None
+
+    def test_a_cheaper_move_says_when_it_has_paid_for_itself(self) -> None:
+        """The double run, over the dollars saved per hour; no tonne has to be worth anything."""
+        found = advice(candidate("aws/se", 30.0, usd=0.5))
+        assert found.best is not None
+        assert found.best.comparison.move_usd is not None
+        assert found.best.money_hours == pytest.approx(found.best.comparison.move_usd / 0.5)
+        assert found.best.usd_per_tonne is None
+
+
+class TestShadowPrices:
+    def test_each_limit_by_itself(self) -> None:
+        """Allow, residency, market, back-off, a cap, an own rule: every one with the change that lets the offer in."""
+        spec = service_spec(placement=PlacementRules(allow=("aws/*",), residency=("EU",)))
+        own = Policy(max_extra_cost_fraction=None, rules=(OfferRule("calm", 'region != "aws/own"'),))
+        found = prices(
+            world(
+                candidate("gcp/fi", 80.0),
+                candidate("aws/us", 60.0, residency=("US",)),
+                candidate("aws/off", 50.0, market=Market.SPOT, usd=0.3),
+                candidate("aws/full", 40.0, avoid_until=NOON + HOUR),
+                candidate("aws/own", 35.0),
+                spec=spec,
+                providers=frozenset({"aws", "gcp"}),
+            ),
+            own,
+        )
+        assert {rule: p.change for rule, p in found.items()} == {
+            "placement.allow": "add gcp/fi to placement.allow",
+            "placement.residency": "add US to placement.residency",
+            "resources.use_spot": "set resources.use_spot: true",
+            "capacity": "get room for one more in aws/full",
+            "policy.rules.calm": "drop the policy's rule calm",
+        }
+        assert found["capacity"].by == "+1 replica"
+        assert found["placement.allow"].saved_fraction == pytest.approx(1 - 80 / 700)
+
+    def test_money_limits_say_how_far(self) -> None:
+        """The limit that is just enough, and by how many points or dollars it moves."""
+        made = world(candidate("aws/se", 30.0, usd=1.25), candidate("aws/fr", 300.0, usd=1.05))
+        found = prices(made, Policy(max_extra_cost_fraction=0.05))["policy.max_extra_cost"]
+        assert (found.change, found.by) == ("raise policy.max_extra_cost to 25.0%", "+20.0 points")
+        assert found.usd_per_hour_change == pytest.approx(0.20)
+        assert found.saved_fraction == pytest.approx(0.9)
+
+        capped = prices(made, Policy(max_extra_cost_fraction=None, price_cap_usd_per_hour=1.1))["policy.price_cap"]
+        assert (capped.change, capped.by) == ("raise policy.price_cap to $1.2500/h", "+$0.1500/h")
+
+    def test_what_is_unknown_is_no_limit(self) -> None:
+        """A zone, a price or a PUE that nobody knows cannot be wished away."""
+        unknown = (candidate("aws/x", 10.0, usd=None), candidate("aws/y", 10.0, pue=None))
+        assert prices(world(*unknown)) == {}
+
+    def test_two_limits_at_once_are_not_blamed_on_one(self) -> None:
+        """An offer that two rules keep out would not come in by either change."""
+        spec = service_spec(placement=PlacementRules(deny=("gcp/*",), allow=("aws/*",)))
+        made = world(candidate("gcp/fi", 30.0), spec=spec, providers=frozenset({"aws", "gcp"}))
+        assert prices(made) == {}
+
+    def test_the_change_does_what_it_says(self) -> None:
+        """Made in the file, the plan moves there."""
+        limit = Policy(max_extra_cost_fraction=0.05)
+        made = world(candidate("aws/se", 30.0, usd=1.25))
+        assert plan(made, limit, NOON).actions == ()
+        needed = prices(made, limit)["policy.max_extra_cost"]
+        (action,) = plan(made, replace(limit, max_extra_cost_fraction=0.25), NOON).actions
+        assert action.offer_id == needed.offer_id
+
+
+class TestHindsight:
+    def past(self, *grams: float) -> CarbonSeries:
+        """Hours up to noon, the last one just over."""
+        return series("ZONE", list(grams), NOON - len(grams) * HOUR)
+
+    def test_days_that_would_have_paid_are_counted(self) -> None:
+        """By the hours that followed on each of them, and against the cost of the move."""
+        found = advice(CLEAN)
+        assert found.best is not None
+        c = found.best.comparison
+        hours = int(c.horizon_hours)
+        days = LOOKED_BACK_DAYS
+        length = days * 24 + hours
+        here = self.past(*(700.0,) * length)
+        there = self.past(*(30.0 if h < 10 * 24 else 900.0 for h in range(length)))
+        seen = hindsight(c, here, there, NOON)
+        assert seen.days == days
+        assert 8 <= seen.right <= 10
+
+    def test_holes_leave_days_out(self) -> None:
+        """What is not known is neither right nor wrong."""
+        found = advice(CLEAN)
+        assert found.best is not None
+        seen = hindsight(found.best.comparison, self.past(*(700.0,) * 30), self.past(), NOON)
+        assert (seen.right, seen.days) == (0, 0)
+
+
+def test_a_dwell_in_the_way_leaves_nothing_for_a_number_to_flip() -> None:
+    """No price and no grid makes time pass."""
+    rules = MigrationRules(min_dwell=timedelta(days=3))
+    found = advice(CLEAN, spec=service_spec(migration=rules))
+    assert found.answer is Answer.STAY
+    assert found.flips == ()
