@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.planner.optimum.duality import Prices
-from orchestrator.planner.optimum.problem import Floats, Integers, Problem, Weighed
+from orchestrator.planner.optimum.problem import Floats, Integers, Problem, Weighed, open_offers
 
 WHOLE_GAP = 1e-3
 WHOLE_NODES = 200
@@ -38,8 +38,9 @@ class Program:
 
     def __init__(self, problem: Problem, weighed: Weighed) -> None:
         self._problem, self._weighed = problem, weighed
-        self._tokens = float(np.median(problem.capacity))
-        positive = weighed.hold[weighed.hold > 0]
+        there = open_offers(problem)
+        self._tokens = float(np.median(problem.capacity[there])) if there.size else 1.0
+        positive = weighed.hold[there][weighed.hold[there] > 0]
         self._money = float(positive.mean()) if positive.size else 1.0
         self._highs = highspy.Highs()  # type: ignore[no-untyped-call]  # its constructor is not annotated
         for name, value in _OPTIONS.items():

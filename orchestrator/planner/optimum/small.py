@@ -1,8 +1,7 @@
 """Services of at most four replicas: which offers to look at, the lattice, and the budget's price.
 
-Offers that another one beats in every respect are left out, which loses nothing. Where the rest still makes too many
-states, the likeliest ones are tried in batches around the best found; then the answer is good, not proven, and says
-so by its bound.
+Where the offers make too many states, the likeliest ones are tried in batches around the best found; then the answer is
+good, not proven, and says so by its bound.
 """
 
 from __future__ import annotations
@@ -15,13 +14,10 @@ import numpy as np
 from orchestrator.planner.optimum.judge import spent_usd
 from orchestrator.planner.optimum.lattice import MOST_ORIGINS, MOST_REPLICAS, Best, Lattice, fits
 from orchestrator.planner.optimum.plan import Budget
-from orchestrator.planner.optimum.problem import Flags, Floats, Integers, Problem, Weighed, open_offers
+from orchestrator.planner.optimum.problem import Floats, Integers, Problem, Weighed, open_offers
 
 PRICE_STEPS: Final = 24
 """Prices of the budget that are tried: each halves the open question, and mostly four are enough."""
-
-COMPARED: Final = 1500
-"""Offers that are compared with all others; more are compared within their region only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +37,7 @@ def is_small(problem: Problem) -> bool:
 
 def solve_small(problem: Problem, weighed: Weighed, budget: Budget) -> Small:
     """Return the best plan of whole replicas, proven where all offers fit in one lattice."""
-    offers = undominated(problem, weighed)
+    offers = open_offers(problem)
     most = problem.rules.max_replicas or 0
     if fits(len(offers), most):
         best, bound = _within_budget(problem, Lattice(problem, weighed, offers), budget)
@@ -58,40 +54,6 @@ def solve_small(problem: Problem, weighed: Weighed, budget: Budget) -> Small:
         if other.cost < best.cost - 1e-12 * abs(best.cost):
             best = other
     return Small(best.replicas, -np.inf)
-
-
-def undominated(problem: Problem, weighed: Weighed) -> Integers:
-    """Return the offers that can be bought and that no other one beats.
-
-    One beats another if any plan that uses the other is as good with the one in its place: as much capacity, every cost
-    as low, as many origins in reach, no quota that binds, on demand or the same market. Among equals the first stays.
-    """
-    p = problem
-    there = open_offers(p)
-    across = p.rules.surviving_fraction is None and len(there) <= COMPARED
-    beaten = np.zeros(len(p.offers), dtype=bool)
-    for j in there[::-1]:
-        rivals = there if across else there[p.region_of[there] == p.region_of[j]]
-        rivals = rivals[(rivals != j) & ~beaten[rivals]]
-        beaten[j] = bool(_beats(p, weighed, rivals, int(j)).any())
-    return there[~beaten[there]]
-
-
-def _beats(p: Problem, w: Weighed, rivals: Integers, j: int) -> Flags:
-    """Which of the rivals beat offer ``j``; a replica of ``j`` that runs saves its start, so nothing beats that."""
-    if p.running[j] > 0:
-        return np.zeros(len(rivals), dtype=bool)
-    region, mine = p.region_of[rivals], p.region_of[j]
-    wins = (p.quota[rivals] >= (p.rules.max_replicas or np.inf)) & (p.capacity[rivals] >= p.capacity[j])
-    wins &= (w.hold[rivals] <= w.hold[j]).all(axis=1) & (w.start[rivals] <= w.start[j]).all(axis=1)
-    wins &= (w.carry[region] <= w.carry[mine]).all(axis=1)
-    wins &= (p.eligible[:, region] >= p.eligible[:, mine][:, None]).all(axis=0)
-    if p.rules.budget_usd is not None:
-        wins &= (p.rent_usd[rivals] <= p.rent_usd[j]).all(axis=1) & (p.start_usd[rivals] <= p.start_usd[j]).all(axis=1)
-    if p.rules.spot_fraction is not None:
-        # A larger spot replica would be a larger share of spot.
-        wins &= ~p.spot[rivals] | (p.spot[j] & (p.capacity[rivals] == p.capacity[j]))
-    return np.asarray(wins)
 
 
 def _likeliest(p: Problem, w: Weighed, offers: Integers) -> Integers:

@@ -15,6 +15,7 @@ import numpy as np
 
 from orchestrator.planner.optimum.certify import Relaxed, certify
 from orchestrator.planner.optimum.conflict import find_conflict
+from orchestrator.planner.optimum.dominance import without_beaten
 from orchestrator.planner.optimum.duality import Prices, price
 from orchestrator.planner.optimum.fallback import frozen, greedy, shifted
 from orchestrator.planner.optimum.judge import Verdict, covers, judge
@@ -51,7 +52,7 @@ def solve(problem: Problem, budget: Budget, previous: Plan | None = None, *, wan
     """
     arranged, order = canonical(problem)
     weighed = weigh(arranged)
-    found = _best(arranged, weighed, budget, wanted_gap)
+    found = _best(without_beaten(arranged, weighed), weighed, budget, wanted_gap)
     if previous is not None:
         found = _kept(arranged, weighed, previous, found, wanted_gap) or found
     if found is None or found.rung is Rung.BOUNDED:

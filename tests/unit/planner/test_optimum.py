@@ -11,12 +11,12 @@ import pytest
 from orchestrator.bench.planner.worlds import Size, random_world
 from orchestrator.errors import InvalidProgram
 from orchestrator.planner.optimum.certify import certify
+from orchestrator.planner.optimum.dominance import without_beaten
 from orchestrator.planner.optimum.fallback import frozen, greedy, shifted
 from orchestrator.planner.optimum.judge import judge
 from orchestrator.planner.optimum.plan import Rung
 from orchestrator.planner.optimum.problem import Problem, Rules, Weights, canonical, weigh
 from orchestrator.planner.optimum.routing import carried, routed
-from orchestrator.planner.optimum.small import undominated
 from orchestrator.planner.optimum.solve import solve
 from tests.optimum_reference import linear_optimum, stage_cost, unhurried
 
@@ -281,7 +281,7 @@ def test_a_beaten_offer_is_not_even_looked_at() -> None:
     """An offer that another one beats in everything leaves the lattice."""
     world = tiny(region_of=np.array([0, 0]), rent_grams=np.full((2, 2), 10.0), rules=Rules(max_replicas=2))
 
-    assert undominated(world, weigh(world)).tolist() == [1]
+    assert without_beaten(world, weigh(world)).quota.tolist() == [0.0, 5.0]
 
 
 def test_the_reference_agrees_with_a_sum_by_hand() -> None:
