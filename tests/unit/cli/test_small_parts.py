@@ -1,5 +1,6 @@
 """The parts that have a file of their own: remembered plans, origins of settings, log files, lengths, the endpoint."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,12 @@ import typer
 
 from orchestrator.cli import log_file, plan_memory
 from orchestrator.cli.endpoint import Endpoint
+from orchestrator.cli.frame import _without_file
 from orchestrator.cli.origins import hide_password, setting_lines
 from orchestrator.cli.parameters import parse_length
 from orchestrator.cli.session import Session
 from orchestrator.domain.plan import Plan
-from orchestrator.errors import ProviderError
+from orchestrator.errors import ProviderError, UsageError
 from orchestrator.settings import GatewaySettings, Settings
 from tests.unit.cli.samples import PLAN
 from tests.unit.cli.world import World
@@ -202,3 +204,37 @@ def test_a_flag_that_does_not_exist_cannot_be_raised(world: World) -> None:
     """A misspelt flag is found where it is written."""
     with pytest.raises(ValueError, match="colour"):
         Session(world).raise_flag("colour")
+
+
+class TestDocumentsInFiles:
+    """``--json`` may name a file where a bench says so."""
+
+    @pytest.mark.parametrize(
+        ("words", "kept", "file"),
+        [
+            (["a", "--json", "out.json", "-q"], ["a", "-q"], "out.json"),
+            (["--json=out.json", "a"], ["a"], "out.json"),
+            (["a", "--json"], ["a", "--json"], None),
+            (["--json", "-q", "a"], ["--json", "-q", "a"], None),
+            (["a", "--", "--json", "out.json"], ["a", "--", "--json", "out.json"], None),
+        ],
+        ids=["a word", "with a sign", "at the end", "a flag follows", "after the end of options"],
+    )
+    def test_the_file_is_taken_out_of_the_words(self, words: list[str], kept: list[str], file: str | None) -> None:
+        """A word behind it is the file; a flag, or nothing, means standard output."""
+        assert _without_file(words) == (kept, file)
+
+    def test_the_document_goes_there_and_the_page_stays(self, tmp_path: Path) -> None:
+        """Both are wanted: the table for the person, the file for the program."""
+        session = Session()
+        session.write_json_to(str(tmp_path / "out.json"))
+        session.emit(rows=[1, 2])
+        assert not session.as_json
+        assert json.loads((tmp_path / "out.json").read_text()) == {"format_version": 1, "rows": [1, 2]}
+
+    def test_a_place_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
+        """With the reason of the system."""
+        session = Session()
+        session.write_json_to(str(tmp_path / "no" / "out.json"))
+        with pytest.raises(UsageError, match=r"--json .*out\.json: No such file"):
+            session.emit(rows=[])
