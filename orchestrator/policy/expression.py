@@ -11,6 +11,7 @@ Null has no value here. An expression that uses something unknown has no result,
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from lark import Tree
 
 MAX_CHARACTERS = 300
-MAX_NESTING = 8
-MAX_VALUES = 40
-"""Names and literals in one expression. With the nesting it bounds the recursion of whoever walks the tree."""
+MAX_NESTING = 5
+MAX_VALUES = 25
+"""Names and literals in one expression. With the nesting it bounds the recursion of whoever walks the tree: the deepest
+expression that is taken needs some 500 frames, half of what Python allows by default."""
 
 _LOOPS = frozenset({"all", "exists", "exists_one", "filter", "map", "min", "reduce"})
 _PASSED = frozenset(
@@ -107,7 +109,9 @@ def expression(text: str) -> Expression:
     from celpy.celparser import CELParseError  # noqa: PLC0415
 
     _check_size(text)
+    frames = sys.getrecursionlimit()
     environment = Environment(runner_class=InterpretedRunner)
+    sys.setrecursionlimit(frames)  # which the library raises for the whole process; what we take does not need it
     try:
         tree = environment.compile(text)
     except CELParseError as error:
@@ -301,5 +305,7 @@ def _refused(tree: Tree[Any], form: str, children: list[Any]) -> BadExpression:
 
 
 def _at(tree: Tree[Any], message: str) -> BadExpression:
-    meta = tree.meta
-    return BadExpression(message, 1 if meta.empty else meta.line, 1 if meta.empty else meta.column)
+    """Point at a tree; the parser gives some words no place, then at the first part of it that has one."""
+    places = (part.meta for part in tree.iter_subtrees_topdown() if not part.meta.empty)
+    line, column = next(((m.line, m.column) for m in places if m.line is not None), (1, 1))
+    return BadExpression(message, line, column)

@@ -91,7 +91,7 @@ def test_equal_policies_have_equal_digests() -> None:
             "kind: Policy\nname: p\nobjective: cheapest\nmax_extra_cost: 5%",
             ["max_extra_cost: the cheapest costs nothing"],
         ),
-        (GREENEST + "rules: [{when: x}]", ["rules[0].name: missing", "rules[0].only_if: missing", "rules[0].when: unknown key"]),
+        (GREENEST + "rules: [{name: r, when: x}]", ["rules[0].only_if: missing", "rules[0].when: unknown key"]),
         (GREENEST + "prize_cap: 1", ["prize_cap: unknown key"]),
         (GREENEST + "price_cap: 0", ["price_cap: 0 is not above 0"]),
         (GREENEST + "horizon: 8d", ['horizon: "8d" is not between 1h and 168h']),
