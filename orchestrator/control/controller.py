@@ -18,6 +18,7 @@ from orchestrator.control.apply import Applier
 from orchestrator.control.calendar import timetable_of
 from orchestrator.control.gather import gather_snapshot, history
 from orchestrator.control.grid import GridReader
+from orchestrator.control.load import LoadWatch, in_force, number_in_force
 from orchestrator.control.metering import Meter
 from orchestrator.control.observe import Watch, gateway_status, observe
 from orchestrator.control.operations import (
@@ -48,6 +49,7 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRoutes
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.errors import (
     Conflict,
@@ -61,6 +63,7 @@ from orchestrator.errors import (
 from orchestrator.planner.plan import plan
 from orchestrator.planner.rollout import RolloutView, StepKind, next_steps
 from orchestrator.planner.schedule import Timetable
+from orchestrator.planner.wanted import is_scaled
 
 STAY_EVERY = HOUR
 """A repeated "stay" is recorded once per grid hour: it is a decision, not a heartbeat."""
@@ -97,16 +100,20 @@ class Pause:
 
 
 class Controller:
-    """One acting controller. ``tick`` is one look at everything; whoever calls it owns the time between looks."""
+    """One acting controller. ``tick`` is one look at everything; whoever calls it owns the time between looks.
 
-    def __init__(self, runtime: Runtime, journal: Journal) -> None:
+    ``grid``: what reads the grid for it; a simulation of many policies reads each hour once for all of them.
+    """
+
+    def __init__(self, runtime: Runtime, journal: Journal, grid: GridReader | None = None) -> None:
         self._runtime = runtime
         self._journal = journal
-        self._grid = GridReader(runtime.carbon)
+        self._grid = grid or GridReader(runtime.carbon)
         self._applier = Applier(runtime, journal)
         self._meter = Meter(runtime, journal, self._grid)
         self._past = Past(journal)
         self._windows = WindowBook(journal, self._past)
+        self._loads = LoadWatch(runtime)
         self._sweeper = Sweeper(runtime, journal, self._applier)
         self._watch = Watch()
         self._published: RoutingTable | None = None
@@ -176,8 +183,9 @@ class Controller:
         offers = self._known_offers.get(name, {})
         seen = await observe(service, replicas, self._runtime, self._watch, status, self._published)
         await self._meter.look(service, replicas, seen, offers, status, self._watch, due=sample)
+        self._loads.look(service, replicas, offers, status, self._watch)
         view = RolloutView(
-            spec=service.spec,
+            spec=in_force(service.spec, number_in_force(service.spec, self._last_size(service))),
             replicas=replicas,
             observations=seen,
             traffic={} if status is None else {u.replica: u for u in status.upstreams},
@@ -252,7 +260,8 @@ class Controller:
         running = operation if operation is not None and operation.state is OperationState.RUNNING else None
         replicas = self._replicas_since(running) if running is not None else ()
         looks_done = running is not None and is_done(running, service, replicas)
-        what = self._what_there_is(service, operation)
+        size = self._loads.wanted(service.spec, self._last_size(service), fixed=running is not None)
+        what = self._what_there_is(service, operation, size)
         if not looks_done and not self._should_plan(service.name, what):
             return False
         now = self._runtime.clock.now()
@@ -263,7 +272,9 @@ class Controller:
         if running is not None and self._failure_of(running, service, replicas) is not None:
             return False
         moves = self._past.moves(service.name, now)
-        snapshot = await gather_snapshot(service.spec, service.spec_digest, self._runtime, self._grid, now, moves=moves)
+        snapshot = await gather_snapshot(
+            service.spec, service.spec_digest, self._runtime, self._grid, now, moves=moves, sizing=size
+        )
         deploying = running is not None and running.kind is OperationKind.DEPLOY
         wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying)
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
@@ -303,12 +314,22 @@ class Controller:
         ended = (r for r in self._open_replicas(service) if r.state in {ReplicaState.FAILED, ReplicaState.LOST})
         return any(r.state_since >= planned_at for r in ended)
 
-    def _what_there_is(self, service: ServiceRecord, operation: Operation | None) -> object:
+    def _last_size(self, service: ServiceRecord) -> WantedReplicas | None:
+        """Return how many replicas were wanted last, where load decides on that."""
+        return self._past.size(service.name) if is_scaled(service.spec.scaling) else None
+
+    def _what_there_is(
+        self, service: ServiceRecord, operation: Operation | None, size: WantedReplicas | None
+    ) -> object:
         """Everything on record that a plan depends on, in short."""
         replicas = [(r.name, r.state, r.weight_percent) for r in self._open_replicas(service.name)]
-        return service.revision, service.state, service.paused, operation, replicas
+        number = None if size is None else size.replicas
+        return service.revision, service.state, service.paused, operation, replicas, number
 
     def _worth_recording(self, decision: Decision, service: ServiceRecord, timetable: Timetable | None) -> bool:
+        before = self._last_size(service)
+        if decision.sizing is not None and (before is None or before.replicas != decision.sizing.replicas):
+            return True  # the number in force is in the records, and nowhere else
         if decision.kind is not DecisionKind.STAY:
             return decision.kind is not DecisionKind.HOLD
         if timetable is not None and timetable.openings:

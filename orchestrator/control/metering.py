@@ -118,7 +118,14 @@ class Meter:
         load = self._load(replica, account, window, status, watch)
         series = await self._series(service, replica, window, now)
         own = samples_for(
-            replica, window, load, offer.shape.power, offer.region.pue, _lookup(series), self._runtime.clock.rate
+            replica,
+            window,
+            load,
+            offer.shape.power,
+            offer.region.pue,
+            _lookup(series),
+            self._runtime.clock.rate,
+            self._runtime.tuning.longest_sample,
         )
         try:
             self._journal.record_energy(own)

@@ -15,12 +15,14 @@ from orchestrator.control.ports import (
     Provisioner,
     Store,
 )
+from orchestrator.ledger.sampling import LONGEST_SAMPLE
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
     """Bounds of outside work, in physical time.
 
+    ``longest_sample``: into which pieces the ledger is cut; a simulated year is as exact with fewer of them.
     ``orphan_grace``: how long something is suspected before it is told of, and may be reaped. ``orphan_idle``: how long
     it must be known to have served nobody before that.
     """
@@ -29,6 +31,7 @@ class Tuning:
     health_failures_until_lost: int = 3
     gateway_wait: timedelta = timedelta(seconds=10)
     sample_every: timedelta = timedelta(seconds=10)
+    longest_sample: timedelta = LONGEST_SAMPLE
     plan_every: timedelta = timedelta(seconds=5)
     sweep_every: timedelta = timedelta(seconds=60)
     orphan_grace: timedelta = timedelta(minutes=10)

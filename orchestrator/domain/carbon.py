@@ -8,6 +8,7 @@ estimated, forecast, derived, recorded or synthetic, and by which accounting. Un
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -140,7 +141,9 @@ class CarbonSeries:
 
     def at(self, moment: Instant) -> CarbonIntensity | None:
         """Return the point whose interval holds the instant, if any."""
-        return next((p for p in self.points if moment in p.interval), None)
+        following = bisect_right(self.points, moment, key=lambda p: p.interval.start)
+        found = self.points[following - 1] if following else None
+        return found if found is not None and moment in found.interval else None
 
     def mean_grams_per_kwh(self) -> float | None:
         """Time-weighted mean over the points that exist; ``None`` without any."""

@@ -29,9 +29,9 @@ class Load:
     note: str = ""
 
 
-def cut(window: Window, clock_rate: float) -> Iterator[Window]:
-    """Cut at clock hours (intensities change there) and into at most a minute of physical time each."""
-    longest = LONGEST_SAMPLE * clock_rate
+def cut(window: Window, clock_rate: float, longest_sample: timedelta = LONGEST_SAMPLE) -> Iterator[Window]:
+    """Cut at clock hours (intensities change there) and into at most so much physical time each."""
+    longest = longest_sample * clock_rate
     start = window.start
     while start < window.end:
         end = min(window.end, start + longest, floor_hour(start) + HOUR)
@@ -47,10 +47,11 @@ def samples_for(
     pue: float,
     intensity_in: IntensityIn,
     clock_rate: float,
+    longest_sample: timedelta = LONGEST_SAMPLE,
 ) -> tuple[EnergySample, ...]:
     """Return the samples of one replica over a window; tokens are spread by time, no joule is lost or doubled."""
     samples = []
-    for piece in cut(window, clock_rate):
+    for piece in cut(window, clock_rate, longest_sample):
         prompt = _tokens_in(piece, load.prompt_tokens, window)
         output = _tokens_in(piece, load.output_tokens, window)
         seconds = piece.length.total_seconds() / clock_rate
