@@ -23,19 +23,22 @@ def with_own_rules(a: Assessment, spec: ServiceSpec, policy: Policy, rtt_ms: flo
 
     Raises ``BadExpression`` where nobody has checked the policy.
     """
-    if not policy.rules and not policy.weigh:
-        return a
     values = values_of(a, rtt_ms, budget_grams_per_hour(spec))
     verdicts = [_judge(rule, values) for rule in policy.rules]
-    parts = [(term, expression(term.term)) for term in policy.weigh]
-    unknown = [(term, found) for term, found in parts if found.result(values) is None]
+    parts = [(term, expression(term.term).result(values)) for term in policy.weigh]
     verdicts += [
-        Verdict(WEIGH, passed=False, text=f"{_unknown(found, values)}, and {term.term} is weighed")
-        for term, found in unknown
-        if term.if_unknown is WhenUnknown.EXCLUDE
+        Verdict(WEIGH, passed=False, text=f"{_unknown(expression(term.term), values)}, and {term.term} is weighed")
+        for term, part in parts
+        if part is None and term.if_unknown is WhenUnknown.EXCLUDE
     ]
-    score = None if unknown or not parts else sum(t.weight * float(e.result(values) or 0.0) for t, e in parts)
+    known = [term.weight * part for term, part in parts if part is not None]
+    score = sum(known) if known and len(known) == len(parts) else None
     return replace(a, verdicts=(*a.verdicts, *verdicts), score_usd_per_hour=score)
+
+
+def has_expressions(policy: Policy) -> bool:
+    """Whether a policy has rules or weights of its own to apply."""
+    return bool(policy.rules or policy.weigh)
 
 
 def usd_per_gram(policy: Policy) -> float:

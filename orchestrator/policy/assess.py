@@ -18,7 +18,7 @@ from orchestrator.domain.price import Market
 from orchestrator.domain.service import Policy, ServiceSpec, WhenStale
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.domain.units import watts_to_kw
-from orchestrator.policy.apply import with_own_rules
+from orchestrator.policy.apply import has_expressions, with_own_rules
 from orchestrator.policy.latency import estimated_rtt_ms
 
 FRESHNESS_RULE = "carbon.max_age"
@@ -116,15 +116,12 @@ def assess_all(
     are estimated from distance. The result is in the order of the offers' ids, whatever the order of the input.
     """
     ordered = sorted(candidates, key=lambda c: c.offer.id)
-    alone = [
-        with_own_rules(
-            assess(c, spec, policy, now, mean_batch, providers, without_spot),
-            spec,
-            policy,
-            (rtt_ms or {}).get(c.offer.region.id, estimated_rtt_ms(spec.clients, c.offer.region)),
-        )
-        for c in ordered
-    ]
+    alone = [assess(c, spec, policy, now, mean_batch, providers, without_spot) for c in ordered]
+    if has_expressions(policy):
+        measured = rtt_ms or {}
+        regions = {c.offer.region.id: c.offer.region for c in ordered}
+        rtts = {i: measured.get(i, estimated_rtt_ms(spec.clients, region)) for i, region in regions.items()}
+        alone = [with_own_rules(a, spec, policy, rtts[a.region]) for a in alone]
     on_demand = {
         (a.region, a.shape): a.usd_per_hour
         for a in alone

@@ -85,6 +85,8 @@ class Expression:
 
     def result(self, values: Mapping[str, Value]) -> bool | float | None:
         """Evaluate; ``None`` where a variable is unknown, or where the arithmetic has no finite result."""
+        if self.text in VARIABLES:
+            return values[self.text]  # type: ignore[return-value]  # the most frequent term of all; texts are refused
         from celpy import celtypes  # noqa: PLC0415  # only policies with expressions pay for it
         from celpy.evaluation import CELEvalError  # noqa: PLC0415
 
@@ -306,6 +308,7 @@ def _refused(tree: Tree[Any], form: str, children: list[Any]) -> BadExpression:
 
 def _at(tree: Tree[Any], message: str) -> BadExpression:
     """Point at a tree; the parser gives some words no place, then at the first part of it that has one."""
-    places = (part.meta for part in tree.iter_subtrees_topdown() if not part.meta.empty)
+    parts = tree.iter_subtrees_topdown()  # type: ignore[no-untyped-call]  # lark types most of itself
+    places = (part.meta for part in parts if not part.meta.empty)
     line, column = next(((m.line, m.column) for m in places if m.line is not None), (1, 1))
     return BadExpression(message, line, column)
