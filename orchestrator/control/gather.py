@@ -8,14 +8,16 @@ from statistics import median
 
 from orchestrator.control.calendar import timetable_of
 from orchestrator.control.grid import GridReader, ZoneView
-from orchestrator.control.past import recent_moves
+from orchestrator.control.load import in_force, number_in_force
+from orchestrator.control.past import last_size, recent_moves
 from orchestrator.control.ports import Ability
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonSeries, Gap
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
-from orchestrator.domain.records import ServiceState
+from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.workload import workload_digest
@@ -27,6 +29,7 @@ from orchestrator.planner.snapshot import (
     Expectation,
     Snapshot,
 )
+from orchestrator.planner.wanted import is_scaled
 
 LONGEST_HISTORY = timedelta(days=3650)
 """Longer than any recorded grid is replayed."""
@@ -70,10 +73,12 @@ async def gather_snapshot(
     now: Instant,
     *,
     moves: tuple[Instant, ...] | None = None,
+    sizing: WantedReplicas | None = None,
 ) -> Snapshot:
     """Read everything that a plan for this spec may depend on. Changes nothing.
 
     ``moves``: when replicas were moved voluntarily in the last day of grid time, where that is known already.
+    ``sizing``: how many replicas load wants now; without it, as many as it wanted by the last decision.
     """
     records, rate = runtime.store, runtime.clock.rate
     record = records.service(spec.name)
@@ -82,8 +87,9 @@ async def gather_snapshot(
     everybody = records.replicas(ended=True, ended_since=now - max(history(rate), spec.migration.min_dwell))
     replicas = tuple(r for r in everybody if r.service == spec.name)
     candidates = await gather_candidates(spec, runtime, grid, avoided(everybody, now, rate, digest), now)
+    size = sizing or _last_size(spec, record, runtime)
     return Snapshot(
-        spec=spec,
+        spec=in_force(spec, size),
         spec_digest=spec_digest,
         workload_digest=digest,
         candidates=candidates,
@@ -99,7 +105,13 @@ async def gather_snapshot(
         without_spot=_without_spot(candidates, runtime),
         recent_launches=sum(r.created_at > now - A_MINUTE * rate for r in everybody),
         timetable=timetable_of(spec.migration.schedule, now),
+        sizing=size,
     )
+
+
+def _last_size(spec: ServiceSpec, record: ServiceRecord | None, runtime: Runtime) -> WantedReplicas | None:
+    is_up = record is not None and record.state is ServiceState.ACTIVE and is_scaled(spec.scaling)
+    return number_in_force(spec, last_size(runtime.store, spec.name) if is_up else None)
 
 
 def _without_spot(candidates: Iterable[Candidate], runtime: Runtime) -> frozenset[str]:

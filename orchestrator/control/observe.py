@@ -33,6 +33,8 @@ class Watch:
     instances: dict[str, Instance] = field(default_factory=dict)
     loads: dict[str, EngineLoad] = field(default_factory=dict)
     told: dict[str, Told] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
+    """Replicas whose engine did not tell its load at the last look; ``loads`` still holds what it told before."""
 
     def forget_all_but(self, names: Iterable[str]) -> None:
         """Drop what is remembered of replicas that are gone."""
@@ -40,6 +42,7 @@ class Watch:
         for memory in (self.unhealthy, self.instances, self.loads, self.told):
             for name in set(memory) - kept:
                 memory.pop(name, None)
+        self.unread &= kept
 
 
 async def gateway_status(runtime: Runtime) -> GatewayStatus | None:
@@ -97,8 +100,10 @@ async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch
     try:
         instance = await provisioner.describe(replica.name)
     except ProviderError:
+        watch.unread.add(replica.name)
         return Observation(exists=None)
     watch.instances[replica.name] = instance
+    watch.unread.add(replica.name)
     if instance.phase is Phase.GONE:
         return Observation(exists=False, exit_detail=instance.exit_detail)
     if instance.phase is Phase.FAILED:
@@ -112,6 +117,7 @@ async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch
     load = await runtime.probe.load(instance.endpoint, instance.api_key_file) if healthy else None
     if load is not None:
         watch.loads[replica.name] = load
+        watch.unread.discard(replica.name)
     watch.unhealthy[replica.name] = 0 if healthy else watch.unhealthy.get(replica.name, 0) + 1
     return Observation(
         exists=True,

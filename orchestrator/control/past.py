@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from orchestrator.control.ports import Journal, Records
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.errors import GreenctlError
 from orchestrator.planner.schedule import SCHEDULE_RULE
 
 MOVES_WINDOW = 24 * HOUR
+DECISIONS_READ = 50
+"""Nearly every decision on a service whose size follows load carries its number."""
+
 MOVES_READ = 1000
 """More voluntary moves than any policy allows within the window."""
 
@@ -41,6 +45,7 @@ class Past:
         self._journal = journal
         self._last: dict[str, Last | None] = {}
         self._moves: dict[str, tuple[Instant, ...]] = {}
+        self._sizes: dict[str, WantedReplicas | None] = {}
 
     def last(self, service: str) -> Last | None:
         """Return the newest decision, ``None`` when there is none."""
@@ -57,6 +62,12 @@ class Past:
         self._moves[service] = tuple(at for at in known if at > now - MOVES_WINDOW)
         return self._moves[service]
 
+    def size(self, service: str) -> WantedReplicas | None:
+        """Return how many replicas were wanted by the last decision that says so, since the service came up."""
+        if service not in self._sizes:
+            self._sizes[service] = last_size(self._journal, service)
+        return self._sizes[service]
+
     def record(self, decision: Decision, signals: Sequence[Reading]) -> None:
         """Keep a decision and the signals it used."""
         service = decision.service
@@ -66,8 +77,11 @@ class Past:
             # It may be recorded all the same: read again what is.
             self._last.pop(service, None)
             self._moves.pop(service, None)
+            self._sizes.pop(service, None)
             raise
         self._last[service] = _in_short(decision)
+        if decision.sizing is not None or decision.kind is DecisionKind.TAKE_DOWN:
+            self._sizes[service] = _size_in(decision)
         if is_voluntary(decision) and service in self._moves:
             self._moves[service] += (decision.at,)
 
@@ -76,6 +90,18 @@ def recent_moves(records: Records, service: str, now: Instant) -> tuple[Instant,
     """Read when the policy moved a replica of the service within the last day of grid time."""
     found = records.decisions(service, kind=DecisionKind.MOVE, since=now - MOVES_WINDOW, limit=MOVES_READ)
     return tuple(d.at for d in reversed(found) if is_voluntary(d) and d.at > now - MOVES_WINDOW)
+
+
+def last_size(records: Records, service: str) -> WantedReplicas | None:
+    """Read how many replicas were wanted last; ``None`` without a decision that says so since the service came up."""
+    for decision in records.decisions(service, limit=DECISIONS_READ):
+        if decision.sizing is not None or decision.kind is DecisionKind.TAKE_DOWN:
+            return _size_in(decision)
+    return None
+
+
+def _size_in(decision: Decision) -> WantedReplicas | None:
+    return None if decision.kind is DecisionKind.TAKE_DOWN else decision.sizing
 
 
 def is_voluntary(decision: Decision) -> bool:

@@ -226,12 +226,18 @@ class Provisioner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """Counters of one engine since its start. Tokens only grow while it lives."""
+    """Counters of one engine since its start. Tokens only grow while it lives.
+
+    ``kv_fraction``: how full its KV cache is, 0..1; ``kv_tokens``: how many tokens that holds. ``None`` where it does
+    not say.
+    """
 
     running: int
     waiting: int
     prompt_tokens: int
     output_tokens: int
+    kv_fraction: float | None = None
+    kv_tokens: int | None = None
 
 
 class EngineProbe(Protocol):

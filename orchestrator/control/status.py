@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.control.grid import GridReader, ZoneView
+from orchestrator.control.load import number_in_force
 from orchestrator.control.observe import gateway_status
+from orchestrator.control.past import last_size
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.views import ReplicaView, ServiceStatus
@@ -15,9 +17,11 @@ from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import Operation, ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, PAID, Replica, ReplicaState
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.units import watts_to_kw
 from orchestrator.planner.rollout import FULL_WEIGHT
+from orchestrator.planner.wanted import is_scaled
 
 RECENT_SECONDS = 120.0
 """How far back the load shown with a replica may lie, in physical seconds."""
@@ -42,11 +46,12 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
             views.append(_replica_view(replica, zone, offers.get(replica.offer_id), in_flight, samples))
         paid = [v for v in views if v.replica.state in PAID]
         operation = next(iter(runtime.store.operations(record.name)), None)
+        size = _size(record, runtime)
         found.append(
             ServiceStatus(
                 service=record,
                 at=now,
-                wanted=0 if record.state is not ServiceState.ACTIVE else record.spec.scaling.min_replicas,
+                wanted=_wanted(record, size),
                 ready=sum(r.state is ReplicaState.READY for r in replicas),
                 replicas=tuple(views),
                 operation=operation,
@@ -55,10 +60,24 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 gateway=status,
                 gateway_url=runtime.gateway_url,
                 last_event=runtime.store.last_event(record.name),
-                look=_look(record, replicas, operation, runtime),
+                look=_look(record, replicas, operation, runtime, _wanted(record, size)),
+                sizing=size,
             )
         )
     return tuple(found)
+
+
+def _size(record: ServiceRecord, runtime: Runtime) -> WantedReplicas | None:
+    """Return how many replicas load wanted last; ``None`` where it does not decide, or the service is not up."""
+    if record.state is not ServiceState.ACTIVE or not is_scaled(record.spec.scaling):
+        return None
+    return number_in_force(record.spec, last_size(runtime.store, record.name))
+
+
+def _wanted(record: ServiceRecord, size: WantedReplicas | None) -> int:
+    if record.state is not ServiceState.ACTIVE:
+        return 0
+    return record.spec.scaling.min_replicas if size is None else size.replicas
 
 
 def _last_samples(runtime: Runtime, service: str, replica: Replica, now: Instant) -> Sequence[EnergySample]:
@@ -86,7 +105,9 @@ def _sum(values: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _look(record: ServiceRecord, replicas: Sequence[Replica], operation: Operation | None, runtime: Runtime) -> str:
+def _look(
+    record: ServiceRecord, replicas: Sequence[Replica], operation: Operation | None, runtime: Runtime, wanted: int
+) -> str:
     """Say in one sentence what goes on."""
     if operation is not None:
         return f"{operation.kind.value} is {operation.state.value}"
@@ -98,7 +119,7 @@ def _look(record: ServiceRecord, replicas: Sequence[Replica], operation: Operati
     decisions = runtime.store.decisions(record.name, limit=1)
     is_held = bool(decisions) and decisions[0].kind is DecisionKind.HOLD
     starting = any(r.state in LIVE and r.state is not ReplicaState.READY for r in replicas)
-    too_few = sum(r.state is ReplicaState.READY for r in replicas) < record.spec.scaling.min_replicas
+    too_few = sum(r.state is ReplicaState.READY for r in replicas) < wanted
     if too_few and (starting or not is_held):
         return "waiting for replicas to become ready"
     return decisions[0].summary if decisions else "steady"

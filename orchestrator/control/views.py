@@ -8,6 +8,7 @@ from orchestrator.domain.carbon import CarbonSeries, Reading
 from orchestrator.domain.records import Event, Operation, ServiceRecord
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.routing import GatewayStatus
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.time import Instant, Window
 
 
@@ -44,7 +45,8 @@ class ServiceStatus:
     """One service at a glance.
 
     ``grams_per_hour`` and ``usd_per_hour`` sum what is known of its paid replicas and are ``None`` when any part is
-    unknown. ``look`` says in one sentence what the controller is doing or waiting for.
+    unknown. ``sizing``: how many replicas load wanted by the last decision, and why; ``None`` where the spec alone
+    decides. ``look`` says in one sentence what the controller is doing or waiting for.
     """
 
     service: ServiceRecord
@@ -59,3 +61,4 @@ class ServiceStatus:
     gateway_url: str
     last_event: Event | None
     look: str
+    sizing: WantedReplicas | None = None

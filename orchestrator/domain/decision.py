@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from orchestrator.domain.carbon import Kind
 from orchestrator.domain.price import Market
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.time import Instant
 
 
@@ -134,7 +135,7 @@ class DecisionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why the world looks as it does."""
+    """Why the world looks as it does. ``sizing``: how many replicas were wanted, where load decides on that."""
 
     id: str
     service: str
@@ -147,3 +148,4 @@ class Decision:
     comparisons: tuple[MoveComparison, ...] = ()
     clock_rate: float = 1.0
     plan_digest: str = ""
+    sizing: WantedReplicas | None = None

@@ -79,6 +79,11 @@ class Scaling:
     ``num_overprovision``: that many more than wanted, on the service's own market. ``base_ondemand_fallback_replicas``:
     so many of the wanted ones are always on demand. ``dynamic_ondemand_fallback``: on-demand replicas stand in as long
     as spot replicas are not ready. Both want ``use_spot``.
+
+    ``upscale_delay`` and ``downscale_delay`` are SkyServe's, too (there 300 s and 1200 s by default): for how long load
+    must ask for more, or for fewer, before that is done. Going up wants no delay: rates are means over half a minute,
+    and a start takes long enough. Five minutes are about what an idle replica may stand before it has drawn as much as
+    a start of 90 s at 0.7 of full power does, when it idles at a fifth.
     """
 
     min_replicas: int = 1
@@ -88,6 +93,8 @@ class Scaling:
     base_ondemand_fallback_replicas: int = 0
     dynamic_ondemand_fallback: bool = False
     spot_placer: SpotPlacer | None = None
+    upscale_delay: timedelta = timedelta(0)
+    downscale_delay: timedelta = timedelta(minutes=5)
 
 
 class SpotLoss(StrEnum):

@@ -54,7 +54,7 @@ def fill(
         unplaced = list(crew.launch_blindly(unplaced))
     put_off = unplaced if len(crew.launches) >= most else []
     unplaced = [] if put_off else unplaced
-    wanted = judged.snapshot.wanted
+    wanted = judged.snapshot.least
     serving = len(staying) + len(crew.launches) + len(put_off)
     notes = [_put_off(put_off)] if put_off else [_waits(judged, slot, slots[slot]) for slot in unplaced]
     refusal = None
@@ -126,9 +126,15 @@ class _Crew:
     def _reason(self, slot: int, target: Assessment) -> str:
         if slot >= standing_slots(self._judged.snapshot.spec):
             return "stands in until spot is ready"
-        reason = f"replaces {self._lost[slot].name}" if slot in self._lost else "wanted by the spec"
+        reason = f"replaces {self._lost[slot].name}" if slot in self._lost else wanted_by(self._judged.snapshot, slot)
         falls_back = self._slots[slot] is Market.SPOT and target.market is Market.ON_DEMAND
         return f"{reason} on demand" if falls_back else reason
+
+
+def wanted_by(snapshot: Snapshot, slot: int) -> str:
+    """Say who wants the slot filled: the spec, or load above that."""
+    size = snapshot.sizing
+    return "wanted by the spec" if size is None or slot < size.least else f"wanted by load: {size.words}"
 
 
 def lost_in(snapshot: Snapshot) -> dict[int, Replica]:

@@ -53,10 +53,10 @@ def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = BY_ITSEL
     # What a person confirms is shown whole; what happens by itself is held to a pace.
     room = launch_room(snapshot) if actor == BY_ITSELF else inf
     filling = fill(judged, slots, staying, keep_up=keep_up, most=room)
-    retire = [_retire(r, "more than wanted") for r in _may_leave(surplus, snapshot)]
+    retire = [_retire(r, _too_many(snapshot)) for r in _may_leave(surplus, snapshot)]
     if filling.refusal is not None and not (keep_up and (filling.launches or retire)):
         raise filling.refusal
-    few = len(staying) < snapshot.wanted
+    few = len(staying) < snapshot.least
     may_move = room > 0 and not few and not filling.launches
     whole = not surplus and len(staying) == len(slots)
     moves = _forced_moves(judged, slots, staying, must_fit=whole) if may_move else []
@@ -136,6 +136,10 @@ def _may_leave(surplus: Sequence[Replica], snapshot: Snapshot) -> list[Replica]:
     staying = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY and r not in surplus}
     enough = len(staying) >= snapshot.wanted
     return [r for r in surplus if enough or r.state is not ReplicaState.READY]
+
+
+def _too_many(snapshot: Snapshot) -> str:
+    return "more than wanted" if snapshot.sizing is None else f"more than wanted: {snapshot.sizing.words}"
 
 
 def _retire(replica: Replica, reason: str) -> Action:
@@ -304,6 +308,8 @@ def _take_down(judged: Judged, actor: str) -> Plan:
 def _kind(
     snapshot: Snapshot, launches: Sequence[Action], moves: Sequence[Action], actions: Sequence[Action]
 ) -> DecisionKind:
+    if launches and all(a.reason.startswith("wanted by load") for a in launches):
+        return DecisionKind.SCALE
     if launches:
         return DecisionKind.REPLACE if any(a.reason.startswith("replaces") for a in launches) else DecisionKind.PLACE
     if moves:
@@ -345,6 +351,7 @@ def _finish(
         assessments=counted,
         comparisons=comparisons,
         clock_rate=snapshot.clock_rate,
+        sizing=None if snapshot.taking_down else snapshot.sizing,
     )
     draft = Plan(
         service=snapshot.spec.name,

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import LIVE, Replica
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant
 from orchestrator.planner.schedule import Timetable
@@ -36,6 +37,7 @@ class Snapshot:
     ``cold_start_seconds`` and ``overlap_seconds`` (canary plus drain) are physical. ``clock_rate``: grid seconds per
     physical second. ``providers``: those that a provisioner is configured for. ``without_spot``: regions where it
     cannot buy spot. ``recent_launches``: how many replicas of all services were asked for in the last physical minute.
+    ``sizing``: how many replicas load wants; then ``min_replicas`` of ``spec`` is that number, and not the one written.
     ``timetable``: what ``migration.schedule`` says of now, ``None`` without one.
     ``rtt_ms``: measured round trips between the clients and regions; others are estimated from distance.
     """
@@ -57,11 +59,17 @@ class Snapshot:
     recent_launches: int = 0
     timetable: Timetable | None = None
     rtt_ms: Mapping[str, float] = field(default_factory=dict, hash=False)
+    sizing: WantedReplicas | None = None
 
     @property
     def wanted(self) -> int:
         """How many replicas should serve at least; spares and stand-ins come on top."""
         return 0 if self.taking_down else self.spec.scaling.min_replicas
+
+    @property
+    def least(self) -> int:
+        """How many of the wanted ones the owner insists on; what load wants above that waits where there is no room."""
+        return self.wanted if self.sizing is None else min(self.wanted, self.sizing.least)
 
     def living(self) -> tuple[Replica, ...]:
         """Everything that serves or is about to, by slot and age: both sides of a move."""

@@ -279,11 +279,6 @@ NOT_YET: dict[Path, str] = {
     ("carbon", "sources"): "kept, but sources are set for the whole installation so far",
     ("gateway", "host"): "kept, but the gateway answers on its own address so far",
     ("migration", "abort_if", "ttft_p95"): "kept, but only error_rate ends a move so far",
-    (
-        "service",
-        "replica_policy",
-        "target_qps_per_replica",
-    ): "kept, but the number of replicas does not follow load yet",
     ("slo", "availability"): "kept, but placement does not look at it yet",
     ("slo", "clients"): "kept, but only policies that speak of rtt_ms look at it so far",
     ("slo", "ttft_p95"): "kept, but placement does not look at it yet",
@@ -306,10 +301,17 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
         message = "kept, but reports count per 1000 output tokens so far"
         yield Finding(("report", "functional_unit"), message, at_key=True)
     yield from _spot_notes(file)
-    policy = file.service.replica_policy if file.service else None
-    if policy and (policy.max_replicas or 0) > (policy.min_replicas or 0):
-        path = ("service", "replica_policy", "max_replicas")
-        yield Finding(path, "kept, but the number of replicas stays at min_replicas so far", at_key=True)
+    yield from _scaling_notes(file.service.replica_policy if file.service else None)
+
+
+def _scaling_notes(policy: sky_task.ReplicaPolicyBlock | None) -> Iterator[Finding]:
+    """What speaks of the size of a service says nothing where that is fixed."""
+    if policy is None or (policy.max_replicas or 0) > (policy.min_replicas or 0):
+        return
+    for key in ("target_qps_per_replica", "upscale_delay_seconds", "downscale_delay_seconds"):
+        if getattr(policy, key) is not None:
+            message = "has no effect without max_replicas above min_replicas"
+            yield Finding(("service", "replica_policy", key), message, at_key=True)
 
 
 def _spot_notes(file: ServiceFile) -> Iterator[Finding]:

@@ -171,8 +171,12 @@ class ReplicaPolicyBlock(Block):
     """How many replicas."""
 
     min_replicas: Replicas = Field(None, description="How many serve at least.")
-    max_replicas: Replicas = None
-    target_qps_per_replica: Annotated[float | None, Form(_read_qps, {"type": ["number", "object"]})] = None
+    max_replicas: Replicas = Field(
+        None, description="How many serve at most: between the two, load decides. Default min_replicas."
+    )
+    target_qps_per_replica: Annotated[float | None, Form(_read_qps, {"type": ["number", "object"]})] = Field(
+        None, description="Requests per second that one replica is for. Without it, what engines can carry decides."
+    )
     num_overprovision: Replicas = Field(
         None,
         description="So many replicas more than wanted, against the loss of spot ones. They draw power. Default 0.",
@@ -190,8 +194,12 @@ class ReplicaPolicyBlock(Block):
         description="dynamic_fallback: regions without a spot replica of the service come first, the best of them by "
         "the policy. Places that failed lately are avoided with or without it.",
     )
-    upscale_delay_seconds: Passed = None
-    downscale_delay_seconds: Passed = None
+    upscale_delay_seconds: Annotated[float | None, forms.number(0, 86_400)] = Field(
+        None, description="How long load must ask for more replicas before they are started. Default 0."
+    )
+    downscale_delay_seconds: Annotated[float | None, forms.number(0, 86_400)] = Field(
+        None, description="How long load must ask for fewer replicas before one leaves. Default 300."
+    )
 
 
 class ServiceBlock(Block):

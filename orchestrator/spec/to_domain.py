@@ -124,7 +124,13 @@ def _scaling(file: ServiceFile) -> Scaling:
         base_ondemand_fallback_replicas=policy.base_ondemand_fallback_replicas,
         dynamic_ondemand_fallback=policy.dynamic_ondemand_fallback,
         spot_placer=policy.spot_placer,
+        upscale_delay=_seconds(policy.upscale_delay_seconds),
+        downscale_delay=_seconds(policy.downscale_delay_seconds),
     )
+
+
+def _seconds(value: float | None) -> timedelta | None:
+    return None if value is None else timedelta(seconds=value)
 
 
 def _placement(file: ServiceFile) -> PlacementRules:

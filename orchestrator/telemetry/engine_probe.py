@@ -32,7 +32,14 @@ WAITING: Final = "vllm:num_requests_waiting"
 PROMPT_TOKENS: Final = "vllm:prompt_tokens_total"
 OUTPUT_TOKENS: Final = "vllm:generation_tokens_total"
 
-_SAMPLE = re.compile(r"(?P<name>[A-Za-z_:][\w:]*)(?:\{[^\n]*\})?[ \t]+(?P<value>\S+)(?:[ \t]+-?\d+)?")
+KV_USAGE: Final = "vllm:kv_cache_usage_perc"
+"""A fraction, 0..1, whatever its name says (vllm/v1/metrics/loggers.py)."""
+
+CACHE_CONFIG: Final = "vllm:cache_config_info"
+"""Its labels are vLLM's cache configuration: ``block_size`` in tokens, and ``num_gpu_blocks`` of these."""
+
+_LABEL: Final = {name: re.compile(rf'(?:^|,){name}="(\d{{1,12}})"') for name in ("block_size", "num_gpu_blocks")}
+_SAMPLE = re.compile(r"(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>[^\n]*)\})?[ \t]+(?P<value>\S+)(?:[ \t]+-?\d+)?")
 
 
 class HttpEngineProbe:
@@ -126,18 +133,43 @@ def has_finished_choice(body: bytes) -> bool:
 
 
 def parse_load(page: str) -> EngineLoad | None:
-    """Read the four metrics from a Prometheus page, summed over a server's engines; ``None`` when one is missing."""
+    """Read the four metrics from a Prometheus page, summed over a server's engines; ``None`` when one is missing.
+
+    How full the KV cache is (of the fullest engine) and how many tokens it holds come with them where they are told.
+    """
     sums: dict[str, float] = {}
+    fills: list[float] = []
+    rooms: list[int | None] = []
     for line in page.splitlines():
         if line.startswith("vllm:") and (found := _SAMPLE.fullmatch(line.strip())):
             name = found["name"]
             if name in {RUNNING, WAITING, PROMPT_TOKENS, OUTPUT_TOKENS}:
                 sums[name] = sums.get(name, 0.0) + _number(found["value"])
+            elif name == KV_USAGE:
+                fills.append(_number(found["value"]))
+            elif name == CACHE_CONFIG:
+                rooms.append(_tokens_in(found["labels"] or ""))
     values = [sums.get(name, math.nan) for name in (RUNNING, WAITING, PROMPT_TOKENS, OUTPUT_TOKENS)]
     if not all(math.isfinite(value) and value >= 0 for value in values):
         return None
     running, waiting, prompt_tokens, output_tokens = (round(value) for value in values)
-    return EngineLoad(running, waiting, prompt_tokens, output_tokens)
+    return EngineLoad(running, waiting, prompt_tokens, output_tokens, _fullest(fills), _room(rooms))
+
+
+def _fullest(fills: list[float]) -> float | None:
+    return max(fills) if fills and all(0 <= fill <= 1 for fill in fills) else None
+
+
+def _room(rooms: list[int | None]) -> int | None:
+    known = [room for room in rooms if room is not None]
+    return sum(known) if known and len(known) == len(rooms) else None
+
+
+def _tokens_in(labels: str) -> int | None:
+    """Return how many tokens the KV cache of these labels holds; ``None`` while vLLM has not measured that."""
+    found = [pattern.search(labels) for pattern in _LABEL.values()]
+    size, blocks = (0 if match is None else int(match[1]) for match in found)
+    return size * blocks or None
 
 
 def _number(text: str) -> float:

@@ -257,6 +257,30 @@ process_resident_memory_bytes 5.5e+08
         """Neither ``_created`` stamps nor longer names count; the engines of one server are added up."""
         assert parse_load(self.PAGE) == EngineLoad(running=3, waiting=3, prompt_tokens=41, output_tokens=1200)
 
+    def test_what_its_cache_holds_is_read_where_it_is_told(self) -> None:
+        """The fullest of a server's engines counts, and tokens are blocks times their size, as vLLM writes them."""
+        page = self.PAGE + (
+            'vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.25\n'
+            'vllm:kv_cache_usage_perc{engine="1",model_name="tiny"} 0.75\n'
+            'vllm:cache_config_info{block_size="16",cache_dtype="auto",engine="0",num_gpu_blocks="100",'
+            'num_gpu_blocks_override="None"} 1.0\n'
+            'vllm:cache_config_info{block_size="16",engine="1",num_gpu_blocks="50"} 1.0\n'
+        )
+        assert parse_load(page) == EngineLoad(3, 3, 41, 1200, kv_fraction=0.75, kv_tokens=2400)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            'vllm:kv_cache_usage_perc{engine="0"} NaN',
+            'vllm:kv_cache_usage_perc{engine="0"} 1.5',
+            'vllm:cache_config_info{block_size="16",num_gpu_blocks="None"} 1.0',
+            'vllm:cache_config_info{num_gpu_blocks="100"} 1.0',
+        ],
+    )
+    def test_a_cache_that_is_told_badly_is_unknown_and_the_rest_is_not(self, line: str) -> None:
+        """Neither an empty nor a full cache is made up from a number that is none."""
+        assert parse_load(self.PAGE + line + "\n") == EngineLoad(3, 3, 41, 1200, None, None)
+
     @pytest.mark.parametrize("missing", ["running{", "waiting{", "prompt_tokens_total{", "generation_tokens_total{"])
     def test_without_one_of_them_the_load_is_unknown(self, missing: str) -> None:
         """Unknown is not zero."""

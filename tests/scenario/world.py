@@ -113,6 +113,15 @@ class Counts:
     truncated: int = 0
 
 
+@dataclass
+class Asked:
+    """What the gateway has counted of one service since it was started."""
+
+    accepted: int = 0
+    failed: int = 0
+    request_seconds: float = 0.0
+
+
 class Died(BaseException):
     """The controller's process was killed here. Nothing that catches errors catches this."""
 
@@ -156,6 +165,9 @@ class World:
         self.traffic: dict[str, Traffic] = {}
         self.streams: list[Stream] = []
         self.counts: dict[str, Counts] = {}
+        self.asked: dict[str, Asked] = {}
+        self.mute = False
+        """Whether no engine tells its load, although all of them answer."""
         self.tokens: dict[str, list[int]] = {}
         self.joules: dict[str, float] = defaultdict(float)
         """What every machine really drew, the facility's share included."""
@@ -348,6 +360,7 @@ class World:
         """Start the gateway anew: counters begin at zero, streams that ran through it are gone."""
         self.gateway.restart()
         self.counts.clear()
+        self.asked.clear()
         self.streams.clear()
         if not keeps_table:
             self.gateway.published.clear()
@@ -505,6 +518,8 @@ class World:
                 continue
             prompt, output = self.tokens.setdefault(name, [0, 0])
             self.probe.serve(machine.endpoint, EngineLoad(self.in_flight(name), 0, prompt, output))
+            if self.mute:
+                self.probe.loads.pop(machine.endpoint)
         for name in [n for n, m in machines.items() if m.gone_at is not None and now >= m.gone_at]:
             del machines[name]
 
@@ -541,6 +556,7 @@ class World:
             while traffic.owed >= 1:
                 traffic.owed -= 1
                 self._arrive(service, traffic, now)
+        self._count_by_service(seconds)
         for name, counts in self.counts.items():
             self.gateway.set_counts(
                 name,
@@ -549,6 +565,19 @@ class World:
                 ok=counts.ok,
                 failed=counts.failed,
                 truncated=counts.truncated,
+            )
+
+    def _count_by_service(self, seconds: float) -> None:
+        for service in dict.fromkeys([*self.traffic, *self.asked]):
+            own = [s for s in self.streams if self.replica(s.replica).service == service]
+            asked = self.asked.setdefault(service, Asked())
+            asked.request_seconds += len(own) * seconds
+            self.gateway.set_service(
+                service,
+                accepted=asked.accepted,
+                in_flight=len(own),
+                failed=asked.failed,
+                request_seconds=asked.request_seconds,
             )
 
     def _draw(self, busy: Mapping[str, float], seconds: float) -> None:
@@ -569,6 +598,7 @@ class World:
 
     def _arrive(self, service: str, traffic: Traffic, now: float) -> None:
         """Send one request where the gateway's table says, and elsewhere if nobody answers there."""
+        self.asked.setdefault(service, Asked()).accepted += 1
         routed = self.routed(service)
         weights = {name: weight for name, weight in routed.items() if weight > 0} or dict.fromkeys(routed, 1)
         for name, weight in weights.items():
@@ -584,6 +614,7 @@ class World:
                 return
             self._counts(name).failed += 1
         self.refused += 1
+        self.asked[service].failed += 1
 
     def _counts(self, replica: str) -> Counts:
         return self.counts.setdefault(replica, Counts())

@@ -19,6 +19,7 @@ from orchestrator.cli.render.offers import INDENT, offers_table, price_sources
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind
+from orchestrator.domain.scale import WantedReplicas
 
 FORMULAS: Final = "gCO2e/h = kWh/h × g/kWh.  kWh/h = power at the expected load × PUE.  NEXT 24h is a mean."
 KIND_WORDS: Final = {
@@ -54,6 +55,8 @@ def render(
             ("In short", shortened(decision.summary, names or {}) or numbers.NOTHING),
         ),
     ]
+    if decision.sizing is not None:
+        parts += _size(decision.sizing, width=width)
     if decision.assessments:
         parts += [
             Text(""),
@@ -68,6 +71,22 @@ def render(
     if legend := marks.legend():
         parts += [Text(""), Text(legend, style="dim")]
     return Group(*parts)
+
+
+def _size(size: WantedReplicas, *, width: int) -> list[RenderableType]:
+    """Say how many replicas were wanted, within which bounds, and by which numbers."""
+    needed = numbers.UNKNOWN if size.needed is None else str(size.needed)
+    parts: list[RenderableType] = [
+        Text(""),
+        Text("How many replicas", style="bold"),
+        facts(("Wanted", size.words), ("Needed now", needed), ("Bounds", f"{size.least} to {size.most}")),
+    ]
+    if not size.figures:
+        return parts
+    grid = Grid(columns("FIGURE", Column("VALUE", right=True), "UNIT", Column("FROM", wrap=True)))
+    for figure in size.figures:
+        grid.add(figure.name, six(figure.value), figure.unit, figure.origin)
+    return [*parts, grid.laid_out(width, INDENT)]
 
 
 def _sources(assessments: Sequence[Assessment], *, width: int) -> list[RenderableType]:

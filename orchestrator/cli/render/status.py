@@ -44,8 +44,10 @@ def state_word(status: ServiceStatus) -> str:
         return "going down"
     if status.operation is not None and status.operation.state in {OperationState.QUEUED, OperationState.RUNNING}:
         return "changing"
-    if status.ready < status.wanted:
+    if status.ready < (status.wanted if status.sizing is None else min(status.wanted, status.sizing.least)):
         return "degraded"
+    if status.ready < status.wanted:
+        return "changing"
     return "paused" if status.service.paused else "healthy"
 
 
@@ -80,6 +82,8 @@ def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float, down
     parts: list[RenderableType] = [grid.laid_out(width)]
     for s in statuses:
         parts.append(line((f"{s.service.name}: ", "bold"), _short(s, s.look) or NOTHING))
+        if s.sizing is not None:
+            parts.append(indented(INDENT, f"Wanted: {_size_words(s)}"))
         parts += [indented(INDENT, (reason, "dim")) for reason in _unknowns(s)]
     if url := next((s.gateway_url for s in statuses if s.gateway_url), ""):
         answers = any(s.gateway is not None for s in statuses)
@@ -147,6 +151,12 @@ def _add_replica(grid: Grid, view: ReplicaView, now: Instant, marks: Marks, rate
 
 def _short(status: ServiceStatus, text: str) -> str:
     return shortened(text, labels(v.replica for v in status.replicas))
+
+
+def _size_words(status: ServiceStatus) -> str:
+    """Say how many replicas load wants, of how many it may want, and why."""
+    size = status.sizing
+    return "" if size is None else f"{size.words} (of {size.least} to {size.most})"
 
 
 def _unknowns(status: ServiceStatus) -> list[str]:

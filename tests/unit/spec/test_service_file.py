@@ -362,10 +362,13 @@ def test_a_slip_in_a_block_does_not_hide_the_others_nor_invent_any() -> None:
         ("placement: {on_spot_loss: wait}", "placement.on_spot_loss"),
         ("report: {functional_unit: 500 output tokens}", "report.functional_unit"),
         ("setup: pip install x", "setup"),
-        ("service: {replica_policy: {min_replicas: 1, max_replicas: 2}}", "service.replica_policy.max_replicas"),
         (
             "service: {replica_policy: {min_replicas: 1, target_qps_per_replica: 2}}",
             "service.replica_policy.target_qps_per_replica",
+        ),
+        (
+            "service: {replica_policy: {min_replicas: 1, max_replicas: 1, downscale_delay_seconds: 60}}",
+            "service.replica_policy.downscale_delay_seconds",
         ),
     ],
 )
@@ -382,6 +385,8 @@ def test_what_is_kept_but_not_acted_upon_is_said(text: str, path: str) -> None:
         "gateway: {routing: weighted}",
         "report: {functional_unit: 1000 output tokens}",
         "service: {replica_policy: {min_replicas: 2, max_replicas: 2}}",
+        "service: {replica_policy: {min_replicas: 1, max_replicas: 2}}",
+        "service: {replica_policy: {min_replicas: 1, max_replicas: 2, target_qps_per_replica: 2}}",
         "slo:\n  clients:\n",
         "setup: ''",
     ],
@@ -389,6 +394,15 @@ def test_what_is_kept_but_not_acted_upon_is_said(text: str, path: str) -> None:
 def test_what_is_acted_upon_needs_no_note(text: str) -> None:
     """A note that always comes would not be read."""
     assert parse_service(SHORTEST + text, "s.yaml").notes == ()
+
+
+def test_the_delays_of_scaling_are_those_written() -> None:
+    """SkyServe's names and its unit, seconds; without them ours hold."""
+    policy = "service: {replica_policy: {min_replicas: 1, max_replicas: 4, upscale_delay_seconds: 90, "
+    scaling = spec(policy + "downscale_delay_seconds: 600}}").scaling
+    assert (scaling.upscale_delay, scaling.downscale_delay) == (timedelta(seconds=90), timedelta(seconds=600))
+    default = spec("service: {replica_policy: {min_replicas: 1, max_replicas: 4}}").scaling
+    assert (default.upscale_delay, default.downscale_delay) == (timedelta(0), timedelta(seconds=300))
 
 
 def test_what_is_kept_is_in_the_spec() -> None:

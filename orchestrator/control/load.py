@@ -1,0 +1,212 @@
+"""Load: what the gateway and the engines say a service has to do, and how many replicas follow from it.
+
+One process watches; what it has seen dies with it. The number in force does not: it is in the records of decisions.
+After a restart load is watched anew, and until a whole ``downscale_delay_seconds`` of it has been seen nothing leaves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestrator.control.observe import Watch
+from orchestrator.control.ports import EngineLoad
+from orchestrator.control.runtime import Runtime
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.records import ServiceRecord, ServiceState
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.routing import GatewayStatus
+from orchestrator.domain.scale import LoadSeen, WantedReplicas
+from orchestrator.domain.service import Scaling, ServiceSpec
+from orchestrator.planner.sizing.capacity import DEFAULT_PLACES, Capacity
+from orchestrator.planner.wanted import LONGEST_HOLE_SECONDS, Need, is_scaled, need, wanted
+
+WINDOW_SECONDS = 30.0
+"""Rates are means over this stretch: long beside the pauses between requests, short beside the start of a replica.
+SkyServe takes 60 s (``AUTOSCALER_QPS_WINDOW_SIZE_SECONDS``)."""
+
+LEAST_SECONDS = 5.0
+"""A shorter stretch is no load: one request in the first second after a start is not one request per second."""
+
+LEAST_ANSWERS = 5
+"""Fewer answered requests say nothing about the mean number of their tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The gateway's and the engines' counters at one look; ``at_seconds``: ``Clock.monotonic``.
+
+    ``prompt_tokens`` and ``output_tokens``: of all engines since we began to watch; they only grow.
+    """
+
+    at_seconds: float
+    boot_id: str
+    accepted: int
+    in_flight: int
+    request_seconds: float
+    prompt_tokens: int
+    output_tokens: int
+
+
+@dataclass(slots=True)
+class Memory:
+    """What has been seen of one service. ``scaling``: the rules that its needs were worked out by."""
+
+    began_at: float
+    scaling: Scaling
+    counts: deque[Counted] = field(default_factory=deque)
+    needs: list[Need] = field(default_factory=list)
+    tokens: dict[str, EngineLoad] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    number: int | None = None
+    changed_at: float = 0.0
+
+
+class LoadWatch:
+    """Remembers the load of every service whose number follows it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._memories: dict[str, Memory] = {}
+
+    def forget(self, service: str) -> None:
+        """Drop what is remembered of a service: it is not scaled, or no longer there."""
+        self._memories.pop(service, None)
+
+    def look(
+        self,
+        service: ServiceRecord,
+        replicas: Sequence[Replica],
+        offers: Mapping[str, Offer],
+        status: GatewayStatus | None,
+        watch: Watch,
+    ) -> None:
+        """Take in what the gateway and the engines say now, and what they need by it."""
+        scaling = service.spec.scaling
+        if service.state is not ServiceState.ACTIVE or not is_scaled(scaling):
+            self.forget(service.name)
+            return
+        now = self._runtime.clock.monotonic()
+        memory = self._memories.get(service.name)
+        if memory is None or memory.scaling != scaling:
+            # By other rules the needs would have been others.
+            memory = self._memories[service.name] = Memory(now, scaling, changed_at=now)
+        ready = [r for r in replicas if r.state is ReplicaState.READY]
+        _add_tokens(memory, replicas, watch)
+        self._count(memory, service.name, status, now)
+        seen = _load_seen(memory, ready, watch)
+        if seen is None:
+            memory.needs.append(Need(now, None, None, "the gateway's counts are not known"))
+        else:
+            capacity = capacity_of(service.spec, [offers[r.offer_id] for r in ready if r.offer_id in offers])
+            memory.needs.append(need(now, seen, scaling, capacity))
+        horizon = max(scaling.upscale_delay, scaling.downscale_delay).total_seconds() + LONGEST_HOLE_SECONDS
+        memory.needs = [n for n in memory.needs if n.at_seconds >= now - horizon]
+
+    def wanted(self, spec: ServiceSpec, last: WantedReplicas | None, *, fixed: bool = False) -> WantedReplicas | None:
+        """Return how many replicas should serve now; ``None`` when load does not decide that.
+
+        ``last``: what was decided last. ``fixed``: that holds on, because a request is under way.
+        """
+        now_in_force = number_in_force(spec, last)
+        memory = self._memories.get(spec.name)
+        if now_in_force is None or memory is None or fixed:
+            return now_in_force
+        now, number = self._runtime.clock.monotonic(), now_in_force.replicas
+        if memory.number is not None and memory.number != number:
+            memory.changed_at = now
+        memory.number = number
+        return wanted(number, memory.needs, spec.scaling, now, memory.changed_at)
+
+    def _count(self, memory: Memory, service: str, status: GatewayStatus | None, now: float) -> None:
+        counts = None if status is None else status.of_service(service)
+        if status is None or counts is None:
+            return
+        if memory.counts and memory.counts[-1].boot_id != status.boot_id:
+            memory.counts.clear()  # its counters began again
+        memory.counts.append(
+            Counted(
+                now,
+                status.boot_id,
+                counts.accepted,
+                counts.in_flight,
+                counts.request_seconds,
+                memory.prompt_tokens,
+                memory.output_tokens,
+            )
+        )
+        while len(memory.counts) > 2 and memory.counts[1].at_seconds <= now - WINDOW_SECONDS:  # noqa: PLR2004  # both ends
+            memory.counts.popleft()
+
+
+def number_in_force(spec: ServiceSpec, last: WantedReplicas | None) -> WantedReplicas | None:
+    """Return the last number within the spec's present bounds; ``None`` when load does not decide on it.
+
+    ``last``: of the decision that last had one; ``None`` before the first.
+    """
+    scaling = spec.scaling
+    if not is_scaled(scaling):
+        return None
+    low, high = scaling.min_replicas, scaling.max_replicas
+    if last is None:
+        return WantedReplicas(low, low, high, None, "min_replicas, until load has been seen")
+    return replace(last, replicas=min(max(last.replicas, low), high), least=low, most=high)
+
+
+def in_force(spec: ServiceSpec, size: WantedReplicas | None) -> ServiceSpec:
+    """Return the spec as it holds now: where load decides, its number stands for ``min_replicas``."""
+    if size is None:
+        return spec
+    return replace(spec, scaling=replace(spec.scaling, min_replicas=size.replicas))
+
+
+def capacity_of(spec: ServiceSpec, offers: Sequence[Offer]) -> Capacity:
+    """Return what one replica of the service can carry, as far as that is known."""
+    written = dict(spec.model.args).get("max_num_seqs")
+    places = written if isinstance(written, int) and not isinstance(written, bool) else DEFAULT_PLACES
+    del offers
+    return Capacity(places)
+
+
+def _add_tokens(memory: Memory, replicas: Sequence[Replica], watch: Watch) -> None:
+    """Add up what the engines have read and written since the last look; one that began again begins at zero."""
+    for replica in replicas:
+        load = watch.loads.get(replica.name)
+        if load is None:
+            continue
+        before = memory.tokens.get(replica.name)
+        if before is not None:
+            memory.prompt_tokens += max(0, load.prompt_tokens - before.prompt_tokens)
+            memory.output_tokens += max(0, load.output_tokens - before.output_tokens)
+        memory.tokens[replica.name] = load
+    for name in memory.tokens.keys() - {r.name for r in replicas}:
+        del memory.tokens[name]
+
+
+def _load_seen(memory: Memory, ready: Sequence[Replica], watch: Watch) -> LoadSeen | None:
+    """Return the load over the window; ``None`` while there are no two looks to compare."""
+    if len(memory.counts) < 2:  # noqa: PLR2004  # a rate has two ends
+        return None
+    first, last = memory.counts[0], memory.counts[-1]
+    seconds = last.at_seconds - first.at_seconds
+    if seconds < LEAST_SECONDS:
+        return None
+    answered = (last.accepted - last.in_flight) - (first.accepted - first.in_flight)
+    is_telling = answered >= LEAST_ANSWERS
+    loads = [watch.loads.get(r.name) for r in ready if r.name not in watch.unread]
+    known = [load for load in loads if load is not None] if len(loads) == len(ready) else []
+    is_known = bool(ready) and len(known) == len(ready)
+    fills = [load.kv_fraction for load in known if load.kv_fraction is not None]
+    return LoadSeen(
+        seconds=seconds,
+        requests_per_second=(last.accepted - first.accepted) / seconds,
+        mean_in_flight=(last.request_seconds - first.request_seconds) / seconds,
+        serving=len(ready),
+        running=sum(load.running for load in known) if is_known else None,
+        waiting=sum(load.waiting for load in known) if is_known else None,
+        kv_fraction=max(fills) if is_known and fills else None,
+        prompt_tokens=(last.prompt_tokens - first.prompt_tokens) / answered if is_telling else None,
+        output_tokens=(last.output_tokens - first.output_tokens) / answered if is_telling else None,
+    )

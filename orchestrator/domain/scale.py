@@ -1,0 +1,58 @@
+"""How many replicas a service wants, and what that number follows from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number that a size was derived from, with its unit and where it comes from."""
+
+    name: str
+    value: float
+    unit: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedReplicas:
+    """The number of replicas that should serve, between ``least`` and ``most`` of the spec.
+
+    ``needed``: what the load asks for at this moment, before bounds and delays; ``None`` while that is unknown.
+    ``because``: in words. ``figures``: the numbers in it. Spares and stand-ins of the spec come on top.
+    """
+
+    replicas: int
+    least: int
+    most: int
+    needed: int | None = None
+    because: str = ""
+    figures: tuple[Figure, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """One clause for a person: ``3 replicas: 41 requests/s of 18 each``."""
+        count = f"{self.replicas} replica{'' if self.replicas == 1 else 's'}"
+        return f"{count}: {self.because}" if self.because else count
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSeen:
+    """The load of a service over the last stretch of physical time that was watched without a hole.
+
+    ``seconds``: its length. ``requests_per_second``: asked for, whether answered or not. ``mean_in_flight``: requests
+    under way. ``serving``: replicas that were ready. ``running`` and ``waiting``: requests inside all engines at the
+    last look; ``kv_fraction``: the fullest KV cache among them; each ``None`` when any engine could not be read.
+    Tokens are means per answered request of this stretch, ``None`` when too few were answered to tell.
+    """
+
+    seconds: float
+    requests_per_second: float
+    mean_in_flight: float
+    serving: int
+    running: int | None = None
+    waiting: int | None = None
+    kv_fraction: float | None = None
+    prompt_tokens: float | None = None
+    output_tokens: float | None = None

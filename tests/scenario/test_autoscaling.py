@@ -1,0 +1,194 @@
+"""Autoscaling: as many replicas as the load wants, and no request pays for the change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.control.status import service_status
+from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.replica import ENDED, ReplicaState
+from orchestrator.domain.service import MigrationRules, Scaling, ServiceSpec
+from tests.scenario.world import RULES, Traffic, World, chat, only
+
+STILL: MigrationRules = replace(RULES, enabled=False)
+DOWN_AFTER = timedelta(seconds=120)
+SECONDS_EACH = 4.0
+
+
+def scaled(most: int = 6, target: float | None = 2.0, **changes: object) -> ServiceSpec:
+    """Make a service of one to ``most`` replicas that does not move."""
+    scaling = replace(Scaling(1, most, target, downscale_delay=DOWN_AFTER), **changes)  # type: ignore[arg-type]
+    return chat(scaling=scaling, migration=STILL, placement=only("se"))
+
+
+async def up(world: World, spec: ServiceSpec, per_second: float) -> None:
+    """Bring it up and give it load for long enough that its number follows from that."""
+    await world.up(spec)
+    world.traffic["chat"] = Traffic(per_second, SECONDS_EACH)
+    await world.run(60)
+
+
+def nothing_failed(world: World) -> None:
+    """No request was refused, failed or broken off."""
+    counted = [(c.failed, c.truncated) for c in world.counts.values()]
+    assert (world.refused, set(counted) or {(0, 0)}) == (0, {(0, 0)}), world.picture()
+
+
+async def ready_becomes(world: World, number: int, limit: float) -> float:
+    """Wait until exactly so many serve and nothing else is there."""
+
+    def settled() -> bool:
+        return len(world.ready()) == number and all(
+            r.state is ReplicaState.READY for r in world.replicas() if r.state not in ENDED
+        )
+
+    return await world.until(settled, limit)
+
+
+async def test_four_times_the_load_adds_replicas_and_its_end_removes_them() -> None:
+    """Up within a minute, in the numbers of the target; down after the delay, step by step; nobody notices."""
+    world = World()
+    await up(world, scaled(), per_second=1.5)
+    assert len(world.ready()) == 1
+
+    world.traffic["chat"] = Traffic(6.0, SECONDS_EACH)
+    assert await ready_becomes(world, 3, limit=60) <= 45
+    await world.run(600)
+    assert len(world.ready()) == 3
+
+    world.traffic["chat"] = Traffic(1.5, SECONDS_EACH)
+    await world.run(DOWN_AFTER.total_seconds() - 5)
+    assert len(world.ready()) == 3, "it went down before its delay was over"
+    await ready_becomes(world, 1, limit=240)
+    nothing_failed(world)
+    drained = [r for r in world.all_replicas() if r.state is ReplicaState.TERMINATED]
+    assert len(drained) == 2
+    assert not world.severed
+
+
+async def test_the_decision_says_how_many_and_why() -> None:
+    """The number, its bounds and its figures are in the record, and status tells them."""
+    world = World()
+    await up(world, scaled(), per_second=6.0)
+    await ready_becomes(world, 3, limit=60)
+
+    scaling = [d for d in world.store.decisions("chat") if d.kind is DecisionKind.SCALE]
+    size = scaling[0].sizing
+    assert size is not None
+    assert (size.replicas, size.least, size.most) == (3, 1, 6)
+    assert size.because.endswith("requests/s of 2 each")
+    assert "wanted by load: 3 replicas" in scaling[0].summary
+    (status,) = await service_status(world.runtime, "chat")
+    assert status.wanted == 3
+    assert status.sizing is not None
+    assert status.sizing.replicas == 3
+
+
+async def test_a_restart_of_the_controller_changes_nothing() -> None:
+    """The number in force is read from the records: nothing is added, nothing leaves, and it goes on from there."""
+    world = World()
+    await up(world, scaled(), per_second=6.0)
+    await ready_becomes(world, 3, limit=60)
+    names = {r.name for r in world.ready()}
+
+    world.kill()
+    await world.run(20)
+    world.start()
+    await world.run(180)
+    assert {r.name for r in world.ready()} == names
+
+    world.kill()
+    world.traffic["chat"] = Traffic(1.5, SECONDS_EACH)
+    await world.run(5)
+    world.start()
+    await world.run(DOWN_AFTER.total_seconds() - 5)
+    assert {r.name for r in world.ready()} == names, "what the new controller has not watched is not known to be low"
+    await ready_becomes(world, 1, limit=300)
+    nothing_failed(world)
+
+
+async def test_it_never_has_more_than_it_may_nor_fewer_than_it_must() -> None:
+    """max_replicas and min_replicas bound it, and the decision says that more would be needed."""
+    world = World()
+    await up(world, scaled(most=2), per_second=8.0)
+    await ready_becomes(world, 2, limit=60)
+    await world.run(120)
+    assert len(world.ready()) == 2
+    size = next(d.sizing for d in world.store.decisions("chat") if d.sizing is not None)
+    assert "max_replicas is 2" in size.because
+
+    world.traffic["chat"] = Traffic(0.0, SECONDS_EACH)
+    await ready_becomes(world, 1, limit=300)
+    await world.run(200)
+    assert len(world.ready()) == 1
+
+
+async def test_without_the_gateways_counts_nothing_leaves() -> None:
+    """Unknown is not zero: the gateway's silence is not an absence of requests."""
+    world = World()
+    await up(world, scaled(), per_second=6.0)
+    await ready_becomes(world, 3, limit=60)
+
+    world.traffic["chat"] = Traffic(1.5, SECONDS_EACH)
+    world.gateway_is_away()
+    await world.run(900)
+    assert len(world.ready()) == 3, world.picture()
+    world.gateway_is_back()
+    await ready_becomes(world, 1, limit=400)
+
+
+async def test_without_the_engines_figures_nothing_leaves_where_they_decide() -> None:
+    """Without a target the engines' own figures say what fits, so none of them may be missing."""
+    world = World()
+    spec = scaled(target=None)
+    spec = replace(spec, model=replace(spec.model, args=(("max_num_seqs", 4),)))
+    await up(world, spec, per_second=1.0)
+    world.traffic["chat"] = Traffic(3.0, SECONDS_EACH)
+    await world.until(lambda: len(world.ready()) >= 4, limit=120)
+    before = len(world.ready())
+
+    world.mute = True
+    world.traffic["chat"] = Traffic(0.25, SECONDS_EACH)
+    await world.run(600)
+    assert len(world.ready()) == before
+    world.mute = False
+    await ready_becomes(world, 1, limit=900)
+    nothing_failed(world)
+
+
+async def test_a_replica_that_is_lost_is_replaced_whatever_the_load_says() -> None:
+    """A loss is no wish for fewer: the number in force holds."""
+    world = World()
+    await up(world, scaled(), per_second=6.0)
+    await ready_becomes(world, 3, limit=60)
+
+    world.murder(world.ready()[0].name)
+    await world.until(lambda: len(world.ready()) < 3)
+    await ready_becomes(world, 3, limit=120)
+
+
+async def test_what_load_wants_and_nobody_sells_is_no_failure() -> None:
+    """The service goes on with what there is, and says what it waits for; more come as soon as there is room."""
+    world = World()
+    world.room["sky/se"] = 2
+    await up(world, scaled(), per_second=6.0)
+    await ready_becomes(world, 2, limit=120)
+    await world.run(120)
+    assert len(world.ready()) == 2
+    world.room["sky/se"] = 9
+    await ready_becomes(world, 3, limit=900)
+
+
+@pytest.mark.parametrize("delay", [0, 60])
+async def test_more_come_only_after_the_upscale_delay(delay: int) -> None:
+    """A burst that is shorter than upscale_delay_seconds starts nothing."""
+    world = World()
+    await up(world, scaled(upscale_delay=timedelta(seconds=delay)), per_second=1.0)
+    world.traffic["chat"] = Traffic(6.0, SECONDS_EACH)
+    await world.run(30)
+    world.traffic["chat"] = Traffic(1.0, SECONDS_EACH)
+    await world.run(20)
+    assert (len(world.replicas()) > 1) is (delay == 0)
