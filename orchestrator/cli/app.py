@@ -33,6 +33,7 @@ ENTRIES: Final = (
     Entry("report", UNDERSTAND, "Total the energy, emissions and cost of a service."),
     Entry("carbon", UNDERSTAND, "Show grid carbon intensity now and in the coming hours."),
     Entry("policy", UNDERSTAND, "Show policies, and try them against the decisions that are expected of them."),
+    Entry("simulate", UNDERSTAND, "Let a service live through a recorded period under several policies, and compare."),
     Entry("bench", UNDERSTAND, "Measure greenctl against its rivals, on data that anyone can check."),
     Entry("doctor", OPERATE, "Check engine, gateway, controller, database, signals and orphans."),
     Entry("controller", OPERATE, "Start, stop and inspect the process that keeps services up."),

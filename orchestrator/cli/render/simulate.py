@@ -1,0 +1,137 @@
+"""Policies side by side: what they emitted and paid, and how far they are from home, B3 and the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+
+from orchestrator.cli.render.numbers import NOTHING, number, scaled
+from orchestrator.cli.render.table import Column, Grid, columns
+from orchestrator.cli.render.text import line
+from orchestrator.domain.time import format_instant
+from orchestrator.sim.simulate import ORACLE, Request, Row
+
+_GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
+_MOST_NOTES = 6
+
+
+def document(request: Request, rows: Sequence[Row], *, stopped: bool) -> dict[str, object]:
+    """Return everything that was found; nothing in it depends on how long it took."""
+    return {
+        "service": request.spec.name,
+        "period": {"from": request.period.start, "to": request.period.end},
+        "seed": request.seed,
+        "workload": {
+            "name": request.load.name,
+            "mean_concurrent_requests": request.load.mean_concurrency,
+            "request_seconds": request.load.request_seconds,
+        },
+        "cold_start_seconds": request.cold_start.total_seconds(),
+        "replicas": request.spec.scaling.min_replicas,
+        "complete": not stopped,
+        "rows": [_row(row, rows) for row in rows],
+    }
+
+
+def saving_percent(row: Row, beside: Row | None) -> float | None:
+    """Return how much less a row emitted than another, per replica-hour wanted; ``None`` where one is unknown."""
+    if row.refusal or beside is None or beside.grams <= 0 or row.unknown_kwh > 0 or beside.unknown_kwh > 0:
+        return None
+    return 100.0 * (1.0 - row.grams / beside.grams)
+
+
+def above_percent(row: Row, best: Row | None) -> float | None:
+    """Return how much more than the optimum a row emitted, ``None`` where either is unknown."""
+    if row.refusal or best is None or best.grams <= 0 or row.unknown_kwh > 0:
+        return None
+    return 100.0 * (row.grams / best.grams - 1.0)
+
+
+def _row(row: Row, rows: Sequence[Row]) -> dict[str, object]:
+    best = _named(rows, ORACLE)
+    return {
+        "policy": row.policy,
+        "kind": row.kind,
+        "about": row.about,
+        "refusal": row.refusal,
+        "grams": row.grams if row.unknown_kwh == 0 and not row.refusal else None,
+        "known_grams": row.grams,
+        "usd": row.usd,
+        "kwh": row.kwh,
+        "unknown_kwh": row.unknown_kwh,
+        "replica_hours": row.replica_hours,
+        "moves": row.moves,
+        "losses": row.losses,
+        "available_fraction": row.available_fraction,
+        "served_fraction": row.served_fraction,
+        "saving_percent_vs_home": saving_percent(row, _named(rows, "home")),
+        "saving_percent_vs_b3": saving_percent(row, _named(rows, "B3")),
+        "above_oracle_percent": above_percent(row, best),
+        "grams_by_month": dict(row.by_month),
+        "replica_hours_by_region": dict(row.by_region),
+        "places": [{"second": second, "regions": list(regions)} for second, regions in row.places],
+        "looks": row.looks,
+    }
+
+
+def render(request: Request, rows: Sequence[Row], *, stopped: bool, width: int) -> RenderableType:
+    """Return the table for people."""
+    grid = Grid(
+        columns(
+            "POLICY",
+            Column("CO2e", right=True),
+            Column("VS HOME", right=True),
+            Column("VS B3", right=True),
+            Column("ABOVE ORACLE", right=True, keep=6),
+            Column("MOVES", right=True),
+            Column("LOST", right=True, keep=5),
+            Column("READY", right=True),
+            Column("SERVED", right=True, keep=4),
+            Column("$", right=True),
+            Column("WHAT IT DOES", keep=1),
+        )
+    )
+    best = _named(rows, ORACLE)
+    for row in rows:
+        if row.refusal:
+            grid.add(row.policy, *[NOTHING] * 9, "refuses: see below")
+            continue
+        above = None if row is best else above_percent(row, best)
+        grid.add(
+            row.policy,
+            scaled(row.grams, _GRAMS, 4) + (" + ?" if row.unknown_kwh > 0 else ""),
+            _percent(saving_percent(row, _named(rows, "home")), row.policy == "home"),
+            _percent(saving_percent(row, _named(rows, "B3")), row.policy == "B3"),
+            NOTHING if above is None else f"{above:+.2f} %",
+            str(row.moves),
+            str(row.losses) if row.losses else "0",
+            f"{100 * row.available_fraction:.3f} %",
+            f"{100 * row.served_fraction:.3f} %",
+            number(row.usd, 5),
+            row.about,
+        )
+    span = f"{format_instant(request.period.start)} to {format_instant(request.period.end)}"
+    load = f"{request.load.name}, {request.load.mean_concurrency:.2f} requests at once on average"
+    parts: list[RenderableType] = [
+        line((request.spec.name, "bold"), f"   {span}   {request.spec.scaling.min_replicas} replica(s)   {load}"),
+        grid.laid_out(width, 2),
+        line(
+            "VS HOME and VS B3: less CO2e than those, minus is more. READY: time with all wanted replicas up. "
+            "One ledger for all; grams are operational, average, location-based."
+        ),
+    ]
+    parts += [line((f"{row.policy}: ", "yellow"), row.refusal) for row in rows if row.refusal]
+    if stopped:
+        parts.append(line(("Interrupted: these are the policies that were done.", "yellow")))
+    return Group(*parts)
+
+
+def _percent(value: float | None, is_itself: bool) -> str:  # noqa: FBT001  # a private word
+    if is_itself:
+        return NOTHING
+    return "?" if value is None else f"{value:+.2f} %"
+
+
+def _named(rows: Sequence[Row], name: str) -> Row | None:
+    return next((r for r in rows if r.policy == name), None)

@@ -1,0 +1,126 @@
+"""Let a rival place replicas through the period: hourly decisions, events of the market in between.
+
+A replica that is moved runs until the new one serves, and a while longer to drain. One that is taken away is replaced
+at the next step of the market, wherever the rival says and something is free. Spot that is sold out can be neither kept
+nor bought. Each slot is decided for by itself, one after the other, so that at most ``limit`` share a region.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from orchestrator.domain.price import Market
+from orchestrator.domain.units import SECONDS_PER_HOUR
+from orchestrator.sim.bill import Stay, price_of
+from orchestrator.sim.board import Board, Choose, Mask
+from orchestrator.sim.stock import STEP, STEPS_PER_HOUR
+
+STEP_SECONDS = STEP.total_seconds()
+
+
+@dataclass
+class _Slot:
+    """A slot and who fills it; ``-1`` for nobody."""
+
+    stay: int = -1
+
+
+class Fleet:
+    """The replicas of one rival."""
+
+    def __init__(self, board: Board, choose: Choose) -> None:
+        self._board = board
+        self._choose = choose
+        self._stays: list[Stay] = []
+        self._slots = [_Slot() for _ in range(board.wanted)]
+        self._limited = {i for i, o in enumerate(board.offers) if o.id in board.stock.counts}
+        self._anything = np.ones(len(board.offers), dtype=np.bool_)
+
+    def play(self) -> tuple[Stay, ...]:
+        """Return the stays of the whole period, by slot and time."""
+        board = self._board
+        end = board.hours * SECONDS_PER_HOUR
+        for index in range(len(self._slots)):
+            self._fill(index, 0, -board.cold_seconds, 0)
+        events = iter([*board.stock.changes().tolist(), None])
+        event = next(events)
+        for hour in range(board.hours):
+            self._lose(hour * STEPS_PER_HOUR)
+            for index in range(len(self._slots)):
+                self._decide(index, hour, hour * STEPS_PER_HOUR)
+            while event is not None and event < (hour + 1) * STEPS_PER_HOUR:
+                if event > hour * STEPS_PER_HOUR:
+                    self._lose(event)
+                    for index, slot in enumerate(self._slots):
+                        if slot.stay < 0:
+                            self._fill(index, hour, event * STEP_SECONDS, event)
+                event = next(events)
+        closed = [replace(s, until=min(s.until, end), gone=min(s.gone, end)) for s in self._stays]
+        return tuple(sorted(closed, key=lambda s: (s.slot, s.requested)))
+
+    def _decide(self, index: int, hour: int, step: int) -> None:
+        slot, at = self._slots[index], hour * SECONDS_PER_HOUR
+        if slot.stay < 0:
+            self._fill(index, hour, at, step)
+            return
+        here = self._stays[slot.stay]
+        if here.ready > at:
+            return  # it is still on its way
+        there = self._choose(hour, index, here.offer, self._free(index, step))
+        if there is None or there == here.offer:
+            return
+        ready = at + self._board.cold_seconds
+        self._stays[slot.stay] = replace(here, until=ready, gone=ready + self._board.overlap_seconds)
+        self._start(index, there, at)
+
+    def _fill(self, index: int, hour: int, at: float, step: int) -> None:
+        there = self._choose(hour, index, None, self._free(index, step))
+        if there is not None:
+            self._start(index, there, at)
+
+    def _start(self, index: int, offer: int, at: float) -> None:
+        ready = at + self._board.cold_seconds
+        price = price_of(self._board.offers[offer])
+        self._slots[index].stay = len(self._stays)
+        self._stays.append(Stay(index, offer, at, ready, math.inf, math.inf, price))
+
+    def _lose(self, step: int) -> None:
+        """Take away what the market has no longer; the newest go first."""
+        at = step * STEP_SECONDS
+        for offer in sorted({self._stays[s.stay].offer for s in self._slots if s.stay >= 0} & self._limited):
+            held = [s for s in self._slots if s.stay >= 0 and self._stays[s.stay].offer == offer]
+            room = int(self._board.stock.counts[self._board.offers[offer].id][step])
+            held.sort(key=lambda s: self._stays[s.stay].requested)
+            for slot in held[room:]:
+                stay = self._stays[slot.stay]
+                self._stays[slot.stay] = replace(
+                    stay,
+                    ready=min(stay.ready, at),
+                    until=max(at, stay.requested),
+                    gone=max(at, stay.requested),
+                    lost=True,
+                )
+                slot.stay = -1
+
+    def _free(self, index: int, step: int) -> Mask:
+        """Return which offers this slot may take: not sold out, and not too many in one region already."""
+        board = self._board
+        if board.limit is None and not self._limited:
+            return self._anything
+        others = [self._stays[s.stay].offer for i, s in enumerate(self._slots) if s.stay >= 0 and i != index]
+        regions = Counter(board.offers[o].region.id for o in others)
+        held = Counter(others)
+        free = self._anything.copy()
+        for i, offer in enumerate(board.offers):
+            full = board.limit is not None and regions[offer.region.id] >= board.limit
+            sold_out = (
+                offer.market is Market.SPOT
+                and i in self._limited
+                and (int(board.stock.counts[offer.id][step]) <= held[i])
+            )
+            free[i] = not full and not sold_out
+        return free

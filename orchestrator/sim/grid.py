@@ -1,0 +1,181 @@
+"""The recorded grid of a simulation: every hour of every zone, read once, checked once.
+
+Hours are numbered from the start of the simulated period; those before it (as far as they are recorded) are negative
+and are what the past knows. The mean of an hour is known when the hour is over, as in the recording.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.control.grid import TRAILING, GridReader, ZoneView
+from orchestrator.control.ports import CarbonSource
+from orchestrator.domain.carbon import PLAUSIBLE_GRAMS_PER_KWH, Basis, CarbonIntensity, CarbonSeries, Gap, Kind
+from orchestrator.domain.time import HOUR, Instant, Window, floor_hour, format_instant
+from orchestrator.errors import SignalUnavailable
+from orchestrator.forecasting.persistence import LEVEL_FADES_HOURS, MIN_COVERAGE, SOURCE
+
+Floats = NDArray[np.float64]
+
+DAY_HOURS = 24
+TRAILING_HOURS = int(TRAILING / HOUR)
+PAST_HOURS = TRAILING_HOURS + 8 * DAY_HOURS
+"""How much of the past is read: the trailing mean's 28 days, and the week that a forecast may look back, and a day."""
+
+
+@dataclass(frozen=True)
+class RecordedGrid:
+    """g CO2e/kWh of the zones, (past + period hours, zones), ``nan`` where the past has no value; later none lacks.
+
+    ``past``: how many rows lie before the period. ``points``: the same as the controller's own values, by zone.
+    """
+
+    period: Window
+    basis: Basis
+    zones: tuple[str, ...]
+    grams_per_kwh: Floats
+    past: int
+    points: dict[str, tuple[CarbonIntensity | None, ...]]
+
+    @property
+    def hours(self) -> int:
+        """Hours of the period."""
+        return len(self.grams_per_kwh) - self.past
+
+    def row(self, moment: Instant) -> int:
+        """Return the row of the hour that holds the moment; out of range where nothing was read."""
+        return int((moment - self.period.start) // HOUR) + self.past
+
+    def point_in(self, zone: str, window: Window) -> CarbonIntensity | None:
+        """Return the recorded value of the hour in which a window starts: what the ledger settles by."""
+        row = self.row(window.start)
+        known = self.points.get(zone, ())
+        return known[row] if 0 <= row < len(known) else None
+
+
+async def read_grid(source: CarbonSource, zones: Sequence[str], basis: Basis, period: Window) -> RecordedGrid:
+    """Read the zones. A zone without any value in the period is left out; the period is of whole hours.
+
+    Raises ``SignalUnavailable`` when a zone lacks some hours of the period, or when no zone has any.
+    """
+    start = period.start - PAST_HOURS * HOUR
+    total = int((period.end - start) / HOUR)
+    columns: list[Floats] = []
+    points: dict[str, tuple[CarbonIntensity | None, ...]] = {}
+    for zone in sorted(set(zones)):
+        series = await source.history(zone, basis, Window(start, period.end), period.end)
+        found: list[CarbonIntensity | None] = [None] * total
+        for point in series.points:
+            row = int((point.interval.start - start) // HOUR)
+            if 0 <= row < total:
+                found[row] = point
+        if all(p is None for p in found[PAST_HOURS:]):
+            continue
+        _refuse_holes(zone, found, start)
+        points[zone] = tuple(found)
+        columns.append(np.array([math.nan if p is None else p.grams_per_kwh for p in found]))
+    if not columns:
+        span = f"{format_instant(period.start)} to {format_instant(period.end)}"
+        message = f"the recording has no value of {', '.join(sorted(set(zones))) or 'any zone'} from {span}"
+        hint = "Choose --from and --to inside the recording, or name another folder with --data."
+        raise SignalUnavailable(message, hint=hint)
+    return RecordedGrid(period, basis, tuple(points), np.stack(columns, axis=1), PAST_HOURS, points)
+
+
+def _refuse_holes(zone: str, found: Sequence[CarbonIntensity | None], start: Instant) -> None:
+    holes = [row for row in range(PAST_HOURS, len(found)) if found[row] is None]
+    if holes:
+        first = format_instant(start + holes[0] * HOUR)
+        message = f"{zone}: {len(holes)} hours of the period are missing in the recording, the first is {first}"
+        hint = f"Choose other dates, or keep the service out of {zone} with placement.deny: no hour is made up."
+        raise SignalUnavailable(message, hint=hint)
+
+
+class SharedGrid(GridReader):
+    """The controller's reader of the grid over a recorded period; what it says of an hour is worked out once for all.
+
+    It says what :class:`~orchestrator.control.grid.GridReader` says (a test compares them): the newest hour that is
+    over, yesterday's curve with a fading level, and the trailing mean.
+    """
+
+    def __init__(self, source: CarbonSource, grid: RecordedGrid) -> None:
+        super().__init__(source)
+        self._grid = grid
+        self._column = {zone: i for i, zone in enumerate(grid.zones)}
+        self._values = {zone: grid.grams_per_kwh[:, i].tolist() for zone, i in self._column.items()}
+        self._complete = {zone: None not in grid.points[zone] for zone in grid.zones}
+        self._views: dict[tuple[str, int, int], ZoneView] = {}
+        self._fading = [math.exp(-(h + 1) / LEVEL_FADES_HOURS) for h in range(8 * DAY_HOURS)]
+
+    async def zone(self, zone: str, basis: Basis, now: Instant, hours: int) -> ZoneView:
+        """Return what is known now; as its base where something of the last day is missing."""
+        row = self._grid.row(now)
+        known = self._views.get((zone, row, hours))
+        if known is not None:
+            return known
+        view = self._worked_out(zone, row, now, hours) if basis == self._grid.basis else None
+        if view is None:
+            view = await super().zone(zone, basis, now, hours)
+            if zone not in self._column:
+                view = ZoneView(zone, Gap(zone, "not in the recording", "recorded"), view.history, view.forecast, None)
+        self._views[zone, row, hours] = view
+        return view
+
+    async def zones(self, zones: Sequence[str], basis: Basis, now: Instant, hours: int) -> dict[str, ZoneView]:
+        """Read several zones, one after the other: nothing waits here."""
+        return {z: await self.zone(z, basis, now, hours) for z in zones}
+
+    async def intensities(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        """Return the past values of a window."""
+        if zone not in self._column or basis != self._grid.basis:
+            return await super().intensities(zone, basis, window, now)
+        first = max(0, self._grid.row(window.start))
+        last = min(self._grid.row(now), self._grid.row(window.end) + (floor_hour(window.end) < window.end))
+        return trusted(zone, self._known(zone, first, max(first, last)))
+
+    def _known(self, zone: str, first: int, end: int) -> tuple[CarbonIntensity, ...]:
+        """Return the known values of the rows."""
+        points = self._grid.points[zone][first:end]
+        if self._complete[zone]:
+            return cast("tuple[CarbonIntensity, ...]", points)
+        return tuple(p for p in points if p is not None)
+
+    def _worked_out(self, zone: str, row: int, now: Instant, hours: int) -> ZoneView | None:
+        """Return the view by the same rules as the base's; ``None`` where a value that they need is missing."""
+        column = self._column.get(zone)
+        newest = self._grid.points[zone][row - 1] if column is not None and row > 0 else None
+        if column is None or newest is None:
+            return None
+        values = self._values[zone]
+        start, low, high = floor_hour(now), *PLAUSIBLE_GRAMS_PER_KWH
+        forecast = []
+        for ahead in range(hours + 1):
+            back = (ahead // DAY_HOURS + 1) * DAY_HOURS
+            if row - 1 - back < 0 or ahead >= len(self._fading):
+                return None
+            base, before = values[row + ahead - back], values[row - 1 - back]
+            if math.isnan(base) or math.isnan(before):
+                return None
+            grams = min(high, max(low, base + (newest.grams_per_kwh - before) * self._fading[ahead]))
+            interval = Window.starting(start + ahead * HOUR, HOUR)
+            forecast.append(CarbonIntensity(zone, grams, interval, Kind.FORECAST, SOURCE, start, start, newest.basis))
+        first = max(0, row - TRAILING_HOURS)
+        past = self._grid.grams_per_kwh[first:row, column]
+        seen = past[~np.isnan(past)]
+        mean = float(seen.mean()) if len(seen) >= MIN_COVERAGE * TRAILING_HOURS else None
+        history = trusted(zone, self._known(zone, first, row))
+        return ZoneView(zone, newest, history, trusted(zone, tuple(forecast)), mean)
+
+
+def trusted(zone: str, points: tuple[CarbonIntensity, ...]) -> CarbonSeries:
+    """Make a series of points that are known to be in order and of one zone: each was checked when it was read."""
+    series = object.__new__(CarbonSeries)
+    object.__setattr__(series, "zone", zone)
+    object.__setattr__(series, "points", points)
+    return series

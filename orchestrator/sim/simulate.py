@@ -1,0 +1,345 @@
+"""Run policies side by side over one recorded period, and hold each against home, B3 and the oracle."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+
+from orchestrator.control.ports import CarbonSource
+from orchestrator.domain.carbon import CarbonSeries, Gap
+from orchestrator.domain.offer import Candidate, Offer
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import Objective, Policy, ServiceSpec, SpotPlacer
+from orchestrator.domain.time import Window
+from orchestrator.errors import NoFeasiblePlacement, UsageError
+from orchestrator.planner.judged import STANDING_RULES
+from orchestrator.policy.assess import assess
+from orchestrator.sim.bill import Account, Service, Stay, account_of, moves_in, service_of, serving
+from orchestrator.sim.board import Board, Choose
+from orchestrator.sim.fleet import Fleet
+from orchestrator.sim.grid import RecordedGrid, SharedGrid, read_grid
+from orchestrator.sim.oracle import as_rule, best
+from orchestrator.sim.rules import RULES
+from orchestrator.sim.stock import Stock, Trace, stock_of
+from orchestrator.sim.workload import Workload
+from orchestrator.sim.world import Setting, TwinWorld, aligned, allowed_offers
+
+SPOTHEDGE = "spothedge"
+ORACLE = "oracle"
+NEEDS_SPOT = frozenset({"cheapest-spot", SPOTHEDGE})
+REFERENCES = ("home", "B3")
+OVERPROVISIONED = 1
+"""SpotHedge keeps one replica more than wanted (SkyServe, arXiv 2411.01438, its default)."""
+
+LONGEST_MOVE_SECONDS = 3600.0
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+
+Progress = Callable[[str, float], None]
+"""Told the policy at work and the fraction of it that is done."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to simulate. ``policies``: ours by name; ``rules``: rivals by name, in the order of the answer.
+
+    ``longitudes``: degrees east of regions whose catalogue entry has none.
+    """
+
+    spec: ServiceSpec
+    offers: tuple[Offer, ...]
+    period: Window
+    policies: Mapping[str, Policy]
+    rules: tuple[str, ...]
+    with_oracle: bool
+    load: Workload
+    traces: tuple[Trace, ...]
+    seed: int
+    cold_start: timedelta
+    carbon: CarbonSource
+    longitudes: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one policy did over the period. ``kind``: ``rule``, ``ours`` or ``bound``; ``about``: what it does, in words.
+
+    ``refusal``: why it cannot place the service at all; then there are no figures. ``grams`` of what was known, the
+    rest is ``unknown_kwh``. ``places``: (second of the period, regions that serve from
+    then on). ``looks``: how often the real controller looked.
+    """
+
+    policy: str
+    kind: str
+    about: str
+    grams: float
+    usd: float | None
+    kwh: float
+    unknown_kwh: float
+    replica_hours: float
+    moves: int
+    losses: int
+    available_fraction: float
+    served_fraction: float
+    by_month: Mapping[str, float]
+    by_region: Mapping[str, float]
+    places: tuple[tuple[float, tuple[str, ...]], ...]
+    looks: int = 0
+    refusal: str = ""
+
+
+def names_known(shipped: Sequence[str]) -> tuple[str, ...]:
+    """Return every name that ``--policies`` knows, rivals first."""
+    return (*RULES, SPOTHEDGE, *shipped, "ours", ORACLE)
+
+
+async def simulate(request: Request, progress: Progress) -> AsyncIterator[Row]:
+    """Yield a row for each policy as soon as it is done; the references home and B3 come first.
+
+    Raises ``UsageError`` for a period or a service that cannot be simulated, ``SignalUnavailable`` when the recording
+    does not cover the period, ``NoFeasiblePlacement`` when the rules leave the service nowhere to stand.
+    """
+    _check(request)
+    setting = await setting_of(request)
+    own = await board_of(request, setting, request.spec)
+    wanted = [*REFERENCES, *(r for r in request.rules if r not in REFERENCES)]
+    for name in wanted:
+        progress(name, 0.0)
+        if name == SPOTHEDGE:
+            spec = spothedge(request.spec, request.policies)
+            yield await _lived(
+                name, "SkyServe's spot with one spare and on-demand stand-ins", "rule", setting, spec, progress
+            )
+            continue
+        board = own
+        if name in NEEDS_SPOT:
+            board = await board_of(request, setting, on_spot(request.spec))
+        yield _played(name, RULES[name].about, "rule", setting, board, RULES[name].make(board))
+        await asyncio.sleep(0)  # where an interrupt gets through
+    for name, policy in request.policies.items():
+        about = policy.description or f"greenctl, policy {policy.name}"
+        yield await _lived(name, about, "ours", setting, replace(request.spec, policy=policy), progress)
+    if request.with_oracle:
+        progress(ORACLE, 0.0)
+        found = best(own)
+        about = "least grams in hindsight" + ("" if found.exact else ", ignoring max_per_region")
+        free = replace(own, stock=Stock(request.period), limit=None)
+        yield _played(ORACLE, about, "bound", setting, free, as_rule(found.path))
+
+
+async def setting_of(request: Request) -> Setting:
+    """Read what is recorded of the places that the service may use. Raises ``SignalUnavailable``."""
+    home = request.spec.placement.home
+    specs = (request.spec, on_spot(request.spec))
+    here = [o for o in request.offers if o.region.id == home or any(may_stand(o, s) for s in specs)]
+    zones = [o.region.zone for o in here if o.region.zone is not None]
+    grid = await read_grid(request.carbon, zones, request.spec.carbon.basis, request.period)
+    known = tuple(sorted((o for o in here if _is_counted(o, grid)), key=lambda o: o.id))
+    return Setting(
+        period=request.period,
+        offers=known,
+        grid=grid,
+        load=request.load,
+        stock=stock_of(known, request.period, request.traces, request.seed),
+        cold_start=request.cold_start,
+        carbon=request.carbon,
+        shared=SharedGrid(request.carbon, grid),
+    )
+
+
+async def board_of(request: Request, setting: Setting, spec: ServiceSpec) -> Board:
+    """Lay out what the rivals may use: what the service's rules allow when the period begins, and home.
+
+    Raises ``NoFeasiblePlacement`` when that is nothing.
+    """
+    allowed = await allowed_offers(setting, spec)
+    if not allowed:
+        message = f"{spec.name}: its rules allow no offer with a recorded grid at the start of the period"
+        raise NoFeasiblePlacement(message, hint="greenctl plan SPEC says which rule excludes what.")
+    home = _home(setting.offers, allowed, spec)
+    offers = tuple(o for o in setting.offers if o.id in allowed or o.id == home)
+    columns = [setting.grid.zones.index(o.region.zone or "") for o in offers]
+    intensity = setting.grid.grams_per_kwh[:, columns]
+    longitudes = [o.region.longitude if o.region.longitude is not None else _at(request, o) for o in offers]
+    rules = spec.migration
+    return Board(
+        offers=offers,
+        allowed=frozenset(i for i, o in enumerate(offers) if o.id in allowed),
+        home=next(i for i, o in enumerate(offers) if o.id == home),
+        market=spec.market,
+        falls_back=Market.ON_DEMAND in spec.markets,
+        grid=setting.grid,
+        intensity=np.where(np.isnan(intensity), np.inf, intensity),
+        load=setting.load,
+        stock=setting.stock,
+        wanted=spec.scaling.min_replicas,
+        limit=spec.placement.max_per_region,
+        cold_seconds=setting.cold_start.total_seconds(),
+        overlap_seconds=len(rules.canary_percent) * rules.canary_hold.total_seconds() + setting.load.request_seconds,
+        longitudes=np.array(longitudes),
+    )
+
+
+def may_stand(offer: Offer, spec: ServiceSpec) -> bool:
+    """Whether the service's own placement rules and markets let it stand there, whatever grid and price are."""
+    unknown = offer.region.zone or "?"
+    candidate = Candidate(offer, Gap(unknown, "", ""), CarbonSeries(unknown, ()), None)
+    providers = frozenset({offer.region.provider})
+    judged = assess(candidate, spec, spec.policy, _ANY_TIME, 1.0, providers)
+    return all(v.passed for v in judged.verdicts if v.rule in STANDING_RULES)
+
+
+def on_spot(spec: ServiceSpec) -> ServiceSpec:
+    """Return the service as if it had asked for spot."""
+    return replace(spec, resources=replace(spec.resources, use_spot=True))
+
+
+def spothedge(spec: ServiceSpec, policies: Mapping[str, Policy]) -> ServiceSpec:
+    """Return the service under SkyServe's SpotHedge: cheapest spot, spread, one spare, on-demand stand-ins."""
+    cheapest = policies.get("cheapest") or Policy(
+        "cheapest", objective=Objective.CHEAPEST, max_extra_cost_fraction=None
+    )
+    scaling = replace(
+        spec.scaling,
+        num_overprovision=OVERPROVISIONED,
+        dynamic_ondemand_fallback=True,
+        spot_placer=SpotPlacer.DYNAMIC_FALLBACK,
+    )
+    still = replace(spec.migration, enabled=False)
+    return replace(on_spot(spec), scaling=scaling, policy=cheapest, migration=still)
+
+
+def has_spot(offers: Sequence[Offer]) -> bool:
+    """Whether anything is sold as spot with a price."""
+    return any(o.market is Market.SPOT and o.price is not None for o in offers)
+
+
+# ── one policy ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _lived(name: str, about: str, kind: str, setting: Setting, spec: ServiceSpec, progress: Progress) -> Row:
+    setting = replace(setting, offers=tuple(o for o in setting.offers if may_stand(o, spec)))
+    progress(name, 0.0)
+    try:
+        run = await TwinWorld(setting, spec).live(lambda fraction: progress(name, fraction))
+    except NoFeasiblePlacement as error:
+        nothing = Account(unpriced_hours=1.0)
+        refused = _row(name, about, kind, nothing, Service(0.0, 0.0), 0, 0, ())
+        return replace(refused, refusal=f"{error.message}. {error.hint()}")
+    places = tuple(run.places)
+    return _row(name, about, kind, run.account, run.service, run.moves, run.losses, places, run.looks)
+
+
+def _played(name: str, about: str, kind: str, setting: Setting, board: Board, choose: Choose) -> Row:
+    stays = Fleet(board, choose).play()
+    account = account_of(stays, board.offers, setting.grid, setting.load)
+    service = service_of(stays, setting.period, board.wanted, setting.load)
+    losses = sum(s.lost for s in stays)
+    return _row(name, about, kind, account, service, moves_in(stays), losses, _places(stays, board, setting.period))
+
+
+def _row(
+    name: str,
+    about: str,
+    kind: str,
+    account: Account,
+    service: Service,
+    moves: int,
+    losses: int,
+    places: tuple[tuple[float, tuple[str, ...]], ...],
+    looks: int = 0,
+) -> Row:
+    return Row(
+        policy=name,
+        kind=kind,
+        about=about,
+        grams=account.grams,
+        usd=None if account.unpriced_hours > 0 else account.usd,
+        kwh=account.kwh,
+        unknown_kwh=account.unknown_kwh,
+        replica_hours=account.replica_hours,
+        moves=moves,
+        losses=losses,
+        available_fraction=service.available_fraction,
+        served_fraction=service.served_fraction,
+        by_month=dict(sorted(account.by_month.items())),
+        by_region=dict(sorted(account.by_region.items())),
+        places=places,
+        looks=looks,
+    )
+
+
+def _places(stays: Sequence[Stay], board: Board, period: Window) -> tuple[tuple[float, tuple[str, ...]], ...]:
+    """Return where replicas serve, from which second on."""
+    edges, _ = serving(stays, period)
+    found: list[tuple[float, tuple[str, ...]]] = []
+    begun = sorted(stays, key=lambda s: s.ready)
+    live: list[Stay] = []
+    position = 0
+    for edge, _end in pairwise(edges):
+        while position < len(begun) and begun[position].ready <= edge:
+            live.append(begun[position])
+            position += 1
+        live = [s for s in live if s.until > edge]
+        now = tuple(sorted(board.offers[s.offer].region.id for s in live))
+        if not found or found[-1][1] != now:
+            found.append((edge, now))
+    return tuple(found)
+
+
+# ── checks and small parts ───────────────────────────────────────────────────────────────────────────
+
+
+def _check(request: Request) -> None:
+    period, spec = request.period, request.spec
+    if not aligned(period) or period.length <= timedelta(0):
+        raise UsageError(
+            f"the period {period.start:%Y-%m-%d %H:%M} to {period.end:%Y-%m-%d %H:%M} is not of whole hours, forwards",
+            hint="Give --from and --to as full hours, --to after --from: 2023-01-01, or 2023-01-01T06:00Z.",
+        )
+    if spec.scaling.min_replicas < 1:
+        message = f"{spec.name} wants no replicas, so that there is nothing to place"
+        raise UsageError(message, hint="Give the service at least one replica.")
+    rules = spec.migration
+    overlap = len(rules.canary_percent) * rules.canary_hold.total_seconds() + request.load.request_seconds
+    if request.cold_start.total_seconds() + overlap >= LONGEST_MOVE_SECONDS or request.cold_start <= timedelta(0):
+        message = f"a move of {request.cold_start.total_seconds() + overlap:.0f} s does not fit into an hour"
+        raise UsageError(message, hint="Give --cold-start something between 1s and 50m, or shorter canary steps.")
+    if not request.offers:
+        message = f"{spec.name}: nothing that its resources ask for is on offer"
+        raise NoFeasiblePlacement(message, hint="Name a folder with a price list with --data, or change resources.")
+
+
+def _is_counted(offer: Offer, grid: RecordedGrid) -> bool:
+    """Whether energy and grams of an offer can be counted at all."""
+    known = offer.region.zone in grid.zones and offer.region.pue is not None
+    return known and offer.shape.power is not None and offer.price is not None
+
+
+def _home(offers: Sequence[Offer], allowed: frozenset[str], spec: ServiceSpec) -> str:
+    """Return the offer at home: where the spec says, else the cheapest that is allowed."""
+    named = spec.placement.home
+    there = sorted(
+        (o for o in offers if o.region.id == named),
+        key=lambda o: (o.id not in allowed, o.market is not spec.market, o.id),
+    )
+    if there:
+        return there[0].id
+    if named is not None:
+        message = f"placement.home is {named}, where nothing with a price and a recorded grid is on offer"
+        raise NoFeasiblePlacement(message, hint="Name another home, or a recording that has its grid zone.")
+    usable = (o for o in offers if o.id in allowed)
+    return min(usable, key=lambda o: (o.market is not spec.market, _usd(o), o.id)).id
+
+
+def _usd(offer: Offer) -> float:
+    return math.inf if offer.price is None else offer.price.usd_per_hour
+
+
+def _at(request: Request, offer: Offer) -> float:
+    return request.longitudes.get(offer.region.zone or "", math.inf)

@@ -1,0 +1,130 @@
+"""Requests in the twin: a fluid that follows the gateway's table, and engines that answer when their machine runs.
+
+Nothing is counted one by one: in a stretch of time each routed replica gets its weight's share of the load, and one
+that no longer gets any finishes what it has.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.control.ports import EngineLoad
+from orchestrator.domain.routing import GatewayStatus, RoutingTable, UpstreamStatus
+from orchestrator.sim.cloud import SimulatedCloud, endpoint_of
+from orchestrator.sim.workload import Workload
+
+
+@dataclass
+class Flow:
+    """What one replica has had, and has now. ``share``: requests that run at once there; ``ends``: when it is idle."""
+
+    share: float = 0.0
+    ends: float = math.inf
+    request_seconds: float = 0.0
+    ok: float = 0.0
+    prompt_tokens: float = 0.0
+    output_tokens: float = 0.0
+
+
+class SimulatedGateway:
+    """The ``Gateway`` port, and the requests that go through it."""
+
+    def __init__(self, load: Workload, cloud: SimulatedCloud) -> None:
+        self._load = load
+        self._cloud = cloud
+        self.table: RoutingTable | None = None
+        self.flows: dict[str, Flow] = {}
+        self.asked = 0.0
+        self.refused = 0.0
+
+    async def publish(self, table: RoutingTable) -> None:
+        """Take the table."""
+        self.table = table
+        listed = {u.replica for s in table.services for u in s.upstreams}
+        for gone in [name for name in self.flows if name not in listed]:
+            del self.flows[gone]
+
+    async def status(self) -> GatewayStatus:
+        """Return the counters."""
+        upstreams = tuple(
+            UpstreamStatus(
+                name, in_flight=math.ceil(flow.share), request_seconds=flow.request_seconds, ok=math.floor(flow.ok)
+            )
+            for name, flow in sorted(self.flows.items())
+        )
+        return GatewayStatus(
+            applied_version=0 if self.table is None else self.table.version,
+            boot_id="twin",
+            upstreams=upstreams,
+            mode="twin",
+        )
+
+    def pass_time(self, begin: float, seconds: float, hour: int) -> None:
+        """Let requests flow for a stretch in which nothing else changes. ``hour``: of the period, for the load."""
+        concurrency, rate = self._load.concurrency(hour), self._load.concurrency(hour) / self._load.request_seconds
+        routed = self._routed()
+        whole = sum(routed.values())
+        self.asked += rate * seconds
+        if not whole:
+            self.refused += rate * seconds
+        for name in routed:
+            self.flows.setdefault(name, Flow())
+        for name, flow in self.flows.items():
+            part = routed.get(name, 0) / whole if whole else 0.0
+            if part > 0:
+                flow.share, flow.ends = concurrency * part, math.inf
+                flow.request_seconds += flow.share * seconds
+                flow.ok += rate * part * seconds
+                flow.prompt_tokens += rate * part * seconds * self._load.prompt_tokens
+                flow.output_tokens += rate * part * seconds * self._load.output_tokens
+                continue
+            if flow.ends == math.inf:
+                flow.ends = begin + self._load.request_seconds
+            flow.request_seconds += flow.share * max(0.0, min(begin + seconds, flow.ends) - begin) / 2
+            if begin + seconds >= flow.ends:
+                flow.share = 0.0
+
+    def idle_at(self) -> float:
+        """Return when the next of those that get nothing more is done; infinity when none is under way."""
+        return min((f.ends for f in self.flows.values() if f.share > 0), default=math.inf)
+
+    def _routed(self) -> dict[str, int]:
+        if self.table is None:
+            return {}
+        listed = [u for s in self.table.services for u in s.upstreams if not u.draining]
+        alive = [u for u in listed if self._cloud.runs(u.replica)]
+        weighted = {u.replica: u.weight for u in alive if u.weight > 0}
+        return weighted or {u.replica: 1 for u in alive}
+
+
+class SimulatedProbe:
+    """The ``EngineProbe`` port: an engine answers as soon as its machine runs."""
+
+    def __init__(self, cloud: SimulatedCloud, gateway: SimulatedGateway) -> None:
+        self._cloud = cloud
+        self._gateway = gateway
+
+    async def is_healthy(self, endpoint: str) -> bool:
+        """Whether the machine runs."""
+        return self._cloud.runs(_name(endpoint))
+
+    async def completes(self, endpoint: str, model: str, api_key_file: Path | None) -> bool:  # noqa: ARG002  # the port's signature
+        """Whether the machine runs."""
+        return self._cloud.runs(_name(endpoint))
+
+    async def load(self, endpoint: str, api_key_file: Path | None) -> EngineLoad | None:  # noqa: ARG002  # as above
+        """Return what has flowed through it."""
+        name = _name(endpoint)
+        if not self._cloud.runs(name):
+            return None
+        flow = self._gateway.flows.get(name, Flow())
+        return EngineLoad(math.ceil(flow.share), 0, math.floor(flow.prompt_tokens), math.floor(flow.output_tokens))
+
+
+_PREFIX, _SUFFIX = endpoint_of("|").split("|")
+
+
+def _name(endpoint: str) -> str:
+    return endpoint.removeprefix(_PREFIX).removesuffix(_SUFFIX)

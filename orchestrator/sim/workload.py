@@ -1,0 +1,159 @@
+"""How many requests there are in each hour: constant, by the time of the day, or as recorded."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from orchestrator.domain.time import HOUR, Window
+from orchestrator.errors import UsageError
+
+SECONDS_PER_HOUR: Final = 3600.0
+TOKENS_PER_SECOND: Final = 25.0
+"""Output tokens of one request per second, where nothing says how fast it is: a common limit of interactive serving (40
+ms between tokens). It sets how long a request stays, and so how many run at once."""
+
+PEAK_HOUR_UTC: Final = 14
+"""When the day's load is highest. Of the published traces only the ratio is known, not the time of the day."""
+
+PEAK_OVER_TROUGH: Final = 1.49
+"""Highest over lowest hour of a general chat model in production (ServeGen, Alibaba Model Studio, m-large)."""
+
+_NEEDED: Final = "Needed are the columns offset_s, input_tokens, output_tokens, or offset_s, requests_per_s."
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Mean requests per second of each hour of the period, and what one request is on average.
+
+    ``request_seconds``: how long one runs; by Little's law ``rate x request_seconds`` of them run at once.
+    """
+
+    name: str
+    requests_per_second: tuple[float, ...]
+    request_seconds: float
+    prompt_tokens: float
+    output_tokens: float
+
+    def concurrency(self, hour: int) -> float:
+        """Return how many requests run at once in an hour of the period; at its edges the nearest hour's."""
+        last = len(self.requests_per_second) - 1
+        return self.requests_per_second[min(max(hour, 0), last)] * self.request_seconds
+
+    @property
+    def mean_concurrency(self) -> float:
+        """Mean over the period."""
+        return sum(self.requests_per_second) / len(self.requests_per_second) * self.request_seconds
+
+
+def constant(
+    period: Window, requests_per_second: float, *, prompt_tokens: float = 500.0, output_tokens: float = 200.0
+) -> Workload:
+    """Return the same load in every hour. Raises ``UsageError`` for a rate that is none."""
+    rate = _checked(requests_per_second, "requests per second")
+    hours = round(period.hours)
+    return _made(f"constant {rate:g}/s", [rate] * hours, prompt_tokens, output_tokens)
+
+
+def diurnal(
+    period: Window, requests_per_second: float, *, prompt_tokens: float = 500.0, output_tokens: float = 200.0
+) -> Workload:
+    """Return a load of that mean that swings with the day. Raises ``UsageError`` for a rate that is none."""
+    mean = _checked(requests_per_second, "requests per second")
+    swing = (PEAK_OVER_TROUGH - 1) / (PEAK_OVER_TROUGH + 1)
+    rates = []
+    for hour in range(round(period.hours)):
+        of_day = (period.start + hour * HOUR).hour
+        rates.append(mean * (1 + swing * math.cos(2 * math.pi * (of_day - PEAK_HOUR_UTC) / 24)))
+    return _made(f"diurnal, mean {mean:g}/s", rates, prompt_tokens, output_tokens)
+
+
+def recorded(period: Window, path: Path, requests_per_second: float | None = None) -> Workload:
+    """Read a request trace (or a table of rates), repeat it over the period, and scale it to a mean where asked.
+
+    A trace with an hour begun is cut at its last whole hour; one shorter than an hour counts at its mean rate.
+    Raises ``UsageError`` with the file and the line.
+    """
+    rows = _rows(path)
+    if "requests_per_s" in rows[0]:
+        rates = _of_rates(path, rows)
+        prompt, output = 500.0, 200.0
+    else:
+        rates = _of_requests(path, rows)
+        prompt = sum(_number(path, i, r, "input_tokens") for i, r in enumerate(rows)) / len(rows)
+        output = sum(_number(path, i, r, "output_tokens") for i, r in enumerate(rows)) / len(rows)
+    mean = sum(rates) / len(rates)
+    if mean <= 0:
+        raise UsageError(f"{path}: the trace has no requests", hint=_NEEDED)
+    scale = 1.0 if requests_per_second is None else _checked(requests_per_second, "requests per second") / mean
+    hours = round(period.hours)
+    return _made(path.name, [rates[h % len(rates)] * scale for h in range(hours)], prompt, output)
+
+
+def _made(name: str, rates: Sequence[float], prompt: float, output: float) -> Workload:
+    seconds = max(1.0, output / TOKENS_PER_SECOND)
+    return Workload(name, tuple(rates), seconds, prompt, output)
+
+
+def _of_rates(path: Path, rows: Sequence[dict[str, str]]) -> list[float]:
+    names = sorted({r.get("workload", "") for r in rows})
+    wanted = names[0]
+    sums: dict[int, list[float]] = {}
+    for i, row in enumerate(rows):
+        if row.get("workload", "") == wanted:
+            hour = int(_number(path, i, row, "offset_s") // SECONDS_PER_HOUR)
+            sums.setdefault(hour, []).append(_number(path, i, row, "requests_per_s"))
+    return [sum(v) / len(v) for _, v in sorted(sums.items())]
+
+
+def _of_requests(path: Path, rows: Sequence[dict[str, str]]) -> list[float]:
+    offsets = [_number(path, i, r, "offset_s") for i, r in enumerate(rows)]
+    span = max(offsets)
+    whole = int(span // SECONDS_PER_HOUR)
+    if whole == 0:
+        return [len(offsets) / max(span, 1.0)]
+    counts = [0] * whole
+    for offset in offsets:
+        hour = int(offset // SECONDS_PER_HOUR)
+        if hour < whole:
+            counts[hour] += 1
+    return [c / SECONDS_PER_HOUR for c in counts]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UsageError(f"--workload {path}: {error}", hint=_NEEDED) from error
+    reader = csv.DictReader(io.StringIO(text))
+    fields = set(reader.fieldnames or ())
+    complete = {"offset_s"} <= fields and ({"requests_per_s"} <= fields or {"input_tokens", "output_tokens"} <= fields)
+    rows = list(reader)
+    if not complete or not rows:
+        found = ", ".join(sorted(fields)) or "nothing"
+        raise UsageError(f"--workload {path}: it has {found if rows else 'no rows'}", hint=_NEEDED)
+    return rows
+
+
+def _number(path: Path, index: int, row: dict[str, str], name: str) -> float:
+    try:
+        value = float(row[name])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise UsageError(f"--workload {path}:{index + 2}: {name} is {row[name]!r}, not a number >= 0", hint=_NEEDED)
+    return value
+
+
+def _checked(value: float, what: str) -> float:
+    if not math.isfinite(value) or value <= 0:
+        raise UsageError(f"{value:g} {what} is no load", hint="Give a number above 0.")
+    return value

@@ -1,0 +1,310 @@
+"""The real controller over a recorded period, on a clock that jumps from one thing that may change to the next.
+
+Nothing is stubbed but the world: journal, rollout, planner, meter and ledger are the product's. Between two looks
+nothing happens that the controller could see, so none is missed: it looks at every hour (grid and load change then), at
+every change of stock that concerns it, when a window of its schedule opens or closes, and in small steps while replicas
+start, take over or drain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from orchestrator.clocks import VirtualClock
+from orchestrator.control.calendar import timetable_of
+from orchestrator.control.controller import Controller
+from orchestrator.control.gather import gather_snapshot
+from orchestrator.control.ports import CarbonSource
+from orchestrator.control.runtime import Runtime, Tuning
+from orchestrator.control.usecases import preview_deploy, submit_deploy
+from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.matching import is_asked_for, is_inside
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.records import EventKind, OperationState, ServiceState
+from orchestrator.domain.replica import ENDED, Replica, ReplicaState
+from orchestrator.domain.service import ResourceRequest, ServiceSpec
+from orchestrator.domain.shelf import Shelf
+from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.errors import GreenctlError, NoFeasiblePlacement
+from orchestrator.ledger.sampling import settle
+from orchestrator.planner.judged import judge
+from orchestrator.sim.bill import Account, Service
+from orchestrator.sim.cloud import SimulatedCloud
+from orchestrator.sim.grid import RecordedGrid, SharedGrid
+from orchestrator.sim.stock import STEP, Stock
+from orchestrator.sim.traffic import SimulatedGateway, SimulatedProbe
+from orchestrator.sim.workload import Workload
+from orchestrator.spec.codec import spec_digest
+from orchestrator.store.memory import MemoryStore
+
+WARM_UP = 2 * HOUR
+"""The service is deployed so long before the period begins: that start is nobody's merit and in nobody's bill."""
+
+MOVING_SECONDS = 1.0
+"""A controller looks every second; so does this one while something is on its way."""
+
+WAITING_SECONDS = 60.0
+"""While a replica is wanted that nobody sells, once a minute: its pauses are minutes long."""
+
+SAMPLE_EVERY = timedelta(minutes=59, seconds=50)
+LONGEST_SAMPLE = timedelta(minutes=10)
+"""The load of an hour is constant, so that ten-minute samples lose nothing; the planner reads the last ten minutes."""
+
+REMEMBERED = timedelta(days=3)
+"""Decisions older than that are dropped from memory: nothing of the controller looks back that far."""
+
+_TUNING = Tuning(
+    sample_every=SAMPLE_EVERY,
+    longest_sample=LONGEST_SAMPLE,
+    sweep_every=timedelta(days=1),
+    plan_every=timedelta(seconds=5),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the world is made of, the same for every policy."""
+
+    period: Window
+    offers: tuple[Offer, ...]
+    grid: RecordedGrid
+    load: Workload
+    stock: Stock
+    cold_start: timedelta
+    carbon: CarbonSource
+    shared: SharedGrid
+
+
+@dataclass
+class Run:
+    """How a policy of ours did. ``places``: from which hour on it served from where."""
+
+    account: Account
+    service: Service
+    moves: int
+    losses: int
+    looks: int
+    failed_looks: int
+    places: list[tuple[float, tuple[str, ...]]] = field(default_factory=list)
+
+
+class ListedOffers:
+    """The ``OfferSource`` port over the setting's offers."""
+
+    def __init__(self, offers: Sequence[Offer]) -> None:
+        self._offers = tuple(sorted(offers, key=lambda o: o.id))
+        self._asked: dict[ResourceRequest, tuple[Offer, ...]] = {}
+
+    async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
+        """Return what was asked for, by id."""
+        del now
+        if request not in self._asked:
+            self._asked[request] = tuple(
+                o for o in self._offers if is_asked_for(o.shape, request) and is_inside(o.region.id, "", request.infra)
+            )
+        return self._asked[request]
+
+    async def shelf(self) -> Shelf:
+        """Return everything."""
+        return Shelf(tuple((o.region.id, o.shape) for o in self._offers))
+
+
+class ForgetfulStore(MemoryStore):
+    """A memory that lets go of what nobody reads again: a simulated year would fill gigabytes."""
+
+    def take_energy(self, before: Instant) -> list[EnergySample]:
+        """Hand over the samples that began before a moment, and forget them."""
+        taken: list[EnergySample] = []
+        for service, samples in self._state.energy_of.items():
+            taken += [s for s in samples if s.window.start < before]
+            self._state.energy_of[service] = [s for s in samples if s.window.start >= before]
+        for sample in taken:
+            del self._state.energy[sample.replica, sample.window.start]
+        return taken
+
+    def forget_decisions(self, before: Instant) -> None:
+        """Forget decisions made before a moment, all but the newest."""
+        state = self._state
+        for service, names in state.decisions_of.items():
+            old = [n for n in names[:-1] if state.decisions[n].at < before]
+            for name in old:
+                del state.decisions[name]
+                del state.signals[name]
+            gone = set(old)
+            state.decisions_of[service] = [n for n in names if n not in gone]
+
+    def count_events(self, kind: EventKind, since: Instant) -> int:
+        """Count events of a kind from a moment on."""
+        return sum(e.kind is kind and e.at >= since for e in self._state.events)
+
+
+class TwinWorld:
+    """One policy's world: deploy once, then live through the period."""
+
+    def __init__(self, setting: Setting, spec: ServiceSpec) -> None:
+        self._setting = setting
+        self._spec = spec
+        begin = setting.period.start - WARM_UP
+        self._clock = VirtualClock(begin)
+        self._begin = begin
+        providers = frozenset(o.region.provider for o in setting.offers)
+        self._cloud = SimulatedCloud(
+            self._clock.now, self._clock.monotonic, providers, setting.stock, setting.cold_start
+        )
+        self._gateway = SimulatedGateway(setting.load, self._cloud)
+        self._store = ForgetfulStore("twin")
+        self.runtime = Runtime(
+            clock=self._clock,
+            carbon=setting.carbon,
+            offers=ListedOffers(setting.offers),
+            provisioners=dict.fromkeys(sorted(providers), self._cloud),
+            probe=SimulatedProbe(self._cloud, self._gateway),
+            gateway=self._gateway,
+            store=self._store,
+            tuning=_TUNING,
+        )
+        self._controller = Controller(self.runtime, self._store.claim("twin", begin), setting.shared)
+        self._account = Account()
+        self._enough = 0.0
+        self._looks = self._failed = 0
+        self._places: list[tuple[float, tuple[str, ...]]] = []
+        changes = setting.stock.changes() * STEP.total_seconds()
+        self._changes = iter([*(changes + WARM_UP.total_seconds()).tolist(), math.inf])
+        self._next_change = next(self._changes)
+
+    async def live(self, progress: Callable[[float], None] = lambda _fraction: None) -> Run:
+        """Live through the period; ``progress`` is told the fraction that is over.
+
+        Raises ``NoFeasiblePlacement`` when the service cannot be deployed at all.
+        """
+        await self._deploy()
+        period = self._setting.period
+        while self._clock.now() < period.start:
+            await self._step(min(self._next(), WARM_UP.total_seconds()))
+        self._store.take_energy(period.start)
+        self._gateway.asked = self._gateway.refused = 0.0
+        self._enough, lost_before = 0.0, self._cloud.taken_away
+        end = (period.end - self._begin).total_seconds()
+        month = -1
+        while self._clock.elapsed < end:
+            before = self._clock.elapsed
+            await self._step(min(self._next(), end))
+            self._note_places()
+            if before // 86400 != self._clock.elapsed // 86400:
+                self._store.forget_decisions(self._clock.now() - REMEMBERED)
+                progress((self._clock.now() - period.start) / period.length)
+            if int(self._clock.elapsed // 3600) != month:
+                month = int(self._clock.elapsed // 3600)
+                self._count(self._clock.now() - LONGEST_SAMPLE)
+        self._count(period.end)
+        served = 1.0 - self._gateway.refused / self._gateway.asked if self._gateway.asked else 1.0
+        return Run(
+            account=self._account,
+            service=Service(self._enough / period.length.total_seconds(), served),
+            moves=self._store.count_events(EventKind.MIGRATION_STARTED, period.start),
+            losses=self._cloud.taken_away - lost_before,
+            looks=self._looks,
+            failed_looks=self._failed,
+            places=self._places,
+        )
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _deploy(self) -> None:
+        digest = spec_digest(self._spec)
+        plan = await preview_deploy(self._spec, digest, self.runtime)
+        operation = submit_deploy(self._spec, digest, plan, self.runtime, actor="twin")
+        while True:
+            found = self._store.operation(operation.id)
+            if found is None or found.state is OperationState.DONE:
+                return
+            if found.state is OperationState.FAILED:
+                hint = "Give --cold-start a shorter time, or the service a longer startup_deadline."
+                raise NoFeasiblePlacement(f"{self._spec.name} cannot be deployed: {found.error}", hint=hint)
+            if self._clock.elapsed >= WARM_UP.total_seconds():
+                return  # it goes on inside the period, and its gaps count
+            await self._step(self._next())
+
+    async def _step(self, until: float) -> None:
+        """Let time pass up to a second of the simulation, then look once."""
+        seconds = until - self._clock.elapsed
+        before = self._clock.elapsed
+        hour = int((before - WARM_UP.total_seconds()) // 3600)
+        self._enough += seconds * (self._serving() >= self._spec.scaling.min_replicas)
+        self._gateway.pass_time(before, seconds, hour)
+        self._clock.advance(timedelta(seconds=seconds))
+        while self._next_change <= self._clock.elapsed:
+            self._next_change = next(self._changes)
+        self._cloud.reclaim()
+        self._looks += 1
+        try:
+            await self._controller.tick()
+        except GreenctlError:
+            self._failed += 1
+
+    def _next(self) -> float:
+        """Return the second of the simulation at which the controller might see something new."""
+        now = self._clock.elapsed
+        hour = (math.floor(now / 3600) + 1) * 3600.0
+        moments = [hour, self._next_change]
+        timetable = timetable_of(self._spec.migration.schedule, self._clock.now())
+        if timetable is not None and timetable.next_change is not None:
+            moments.append((timetable.next_change - self._begin).total_seconds())
+        replicas = self._store.replicas()
+        starting = {ReplicaState.PROVISIONING, ReplicaState.STARTING}
+        replaced = {r.replaces for r in replicas if r.state is ReplicaState.READY}
+        moving = [r for r in replicas if not _is_settled(r) or r.name in replaced]
+        if any(r.state not in starting for r in moving):
+            moments.append(now + MOVING_SECONDS)
+        for replica in moving:
+            if replica.state in starting:
+                machine = self._cloud.machines.get(replica.name)
+                seen = machine is not None and machine.running_at > now and replica.state is ReplicaState.STARTING
+                moments.append(machine.running_at if machine is not None and seen else now + MOVING_SECONDS)
+        service = self._store.service(self._spec.name)
+        settled = sum(_is_settled(r) and r.state is ReplicaState.READY for r in replicas)
+        if service is not None and service.state is ServiceState.ACTIVE:
+            if settled < self._spec.scaling.min_replicas and not moving:
+                moments.append(now + WAITING_SECONDS)
+            if self._store.operations():
+                moments.append(now + MOVING_SECONDS if not moving else math.inf)
+        return float(min(m for m in moments if m > now))
+
+    # ── accounts ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _serving(self) -> int:
+        ready = (r for r in self._store.replicas() if r.state is ReplicaState.READY)
+        return sum(self._cloud.runs(r.name) for r in ready)
+
+    def _count(self, before: Instant) -> None:
+        """Take what the meter has written, settled with what was recorded of each hour."""
+        samples = self._store.take_energy(before)
+        self._account.add(settle(samples, self._setting.grid.point_in))
+
+    def _note_places(self) -> None:
+        ready = (r for r in self._store.replicas() if r.state is ReplicaState.READY)
+        places = tuple(sorted(r.region for r in ready))
+        if not self._places or self._places[-1][1] != places:
+            self._places.append((self._clock.elapsed - WARM_UP.total_seconds(), places))
+
+
+def _is_settled(replica: Replica) -> bool:
+    if replica.state in ENDED:
+        return replica.cleaned_up
+    return replica.state is ReplicaState.READY and replica.weight_percent == 100  # noqa: PLR2004  # all of its traffic
+
+
+async def allowed_offers(setting: Setting, spec: ServiceSpec) -> frozenset[str]:
+    """Return the ids of the offers that the service's rules allow when the period begins."""
+    world = TwinWorld(setting, spec)
+    now = setting.period.start
+    snapshot = await gather_snapshot(spec, spec_digest(spec), world.runtime, setting.shared, now)
+    return frozenset(a.offer_id for a in judge(snapshot, spec.policy, now).assessments if a.allowed)
+
+
+def aligned(period: Window) -> bool:
+    """Whether a period is of whole hours."""
+    return floor_hour(period.start) == period.start and floor_hour(period.end) == period.end
