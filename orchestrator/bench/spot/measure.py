@@ -1,0 +1,131 @@
+"""Replay every policy on every group of traces, and gather the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import numpy as np
+
+from orchestrator.bench.spot import rivals
+from orchestrator.bench.spot.grams import GridMeans, read_grid_means
+from orchestrator.bench.spot.ledger import Score, mean_score, score
+from orchestrator.bench.spot.optimum import optimal
+from orchestrator.bench.spot.ours import hedged
+from orchestrator.bench.spot.rivals import Held
+from orchestrator.bench.spot.settings import COLD_START_TICKS, OPTIMUM_WINDOWS, SEED, WINDOW_TICKS
+from orchestrator.bench.spot.traces import Ints, TraceGroup, read_traces
+from orchestrator.errors import UsageError
+from orchestrator.planner.hedge.rules import SpotZone
+
+ON_DEMAND: Final = "OnDemand"
+NAIVE_SPREAD: Final = "NaiveSpread"
+ROUND_ROBIN: Final = "RoundRobin"
+SPOT_HEDGE: Final = "SpotHedge"
+OURS: Final = "greenctl"
+OPTIMAL: Final = "Optimal"
+POLICIES: Final = (ON_DEMAND, NAIVE_SPREAD, ROUND_ROBIN, SPOT_HEDGE, OURS, OPTIMAL)
+
+Done = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What was replayed: a campaign's zones, and the mean of their grids where all are known."""
+
+    name: str
+    zones: tuple[SpotZone, ...]
+    counts: bool
+    ticks: int
+    mean_grams_per_kwh: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One policy on one group: the mean over ``windows``."""
+
+    trace_group: str
+    policy: str
+    windows: int
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All rows, by group and in the order of :data:`POLICIES`. ``carbon_years``: whose means count, the first first."""
+
+    offsets: int
+    groups: tuple[Group, ...]
+    rows: tuple[Row, ...]
+    carbon_years: tuple[int, ...]
+
+    def mean_relative_cost(self, policy: str) -> float:
+        """Return the plain mean over the groups."""
+        costs = [r.score.relative_cost for r in self.rows if r.policy == policy]
+        return sum(costs) / len(costs)
+
+
+def measure(folder: Path, offsets: int, begin: Callable[[str, int], Done]) -> Outcome:
+    """Replay ``offsets`` windows of a day for every group of traces below ``folder``.
+
+    ``begin(name, total)`` is told of each group, and what it returns is called after each of its windows. Raises
+    ``UsageError`` for no windows, ``SignalUnavailable`` and ``SignalFormatError`` for data that cannot be used.
+    """
+    if offsets < 1:
+        raise UsageError(f"--offsets {offsets}: at least one window is needed")
+    means = read_grid_means(folder)
+    traces = read_traces(folder)
+    groups, rows = [], []
+    for group in traces:
+        found = _group(group, means)
+        groups.append(found)
+        scores = _replay(group, found, offset_ticks(group.ticks, offsets), begin(group.name, offsets))
+        rows += [Row(group.name, p, len(scores[p]), mean_score(scores[p])) for p in POLICIES]
+    return Outcome(offsets, tuple(groups), tuple(rows), means.years)
+
+
+def offset_ticks(shortest: int, count: int) -> list[int]:
+    """Draw where windows begin, as the artefact does (numpy's first generator, one draw each, seed 0).
+
+    A trace that is no longer than a window is read as a circle from anywhere.
+    """
+    latest = shortest - WINDOW_TICKS if shortest > WINDOW_TICKS else shortest
+    drawn = np.random.RandomState(SEED)
+    return [int(drawn.randint(0, latest)) for _ in range(count)]
+
+
+def _group(group: TraceGroup, means: GridMeans) -> Group:
+    zones = tuple(
+        SpotZone(z.zone, means.region_of(z.cloud, z.zone), means.grams_per_kwh(z.cloud, z.zone)) for z in group.zones
+    )
+    known = [z.grams_per_kwh for z in zones if z.grams_per_kwh is not None]
+    mean = sum(known) / len(known) if len(known) == len(zones) else None
+    return Group(group.name, zones, group.counts, group.ticks, mean)
+
+
+def _replay(traces: TraceGroup, group: Group, offsets: Sequence[int], done: Done) -> Mapping[str, list[Score]]:
+    grams = [z.grams_per_kwh for z in group.zones]
+    mean = group.mean_grams_per_kwh
+    # Only ours says where its on-demand replicas stand: in the cleanest grid. The others' stand anywhere.
+    cleanest = None if mean is None else min(g for g in grams if g is not None)
+    spot_hedge = rivals.SpotHedge(Random(SEED))  # noqa: S311  # repeatable, as in the artefact
+    scores: dict[str, list[Score]] = {p: [] for p in POLICIES}
+
+    def enter(policy: str, held: Held, on_demand_grams: float | None, first: int = COLD_START_TICKS) -> None:
+        scores[policy].append(score(held, grams, on_demand_grams, first=first))
+
+    for number, offset in enumerate(offsets):
+        room: Ints = traces.window(offset, WINDOW_TICKS)
+        enter(ON_DEMAND, rivals.on_demand(room), mean)
+        enter(NAIVE_SPREAD, rivals.naive_spread(room), mean)
+        enter(ROUND_ROBIN, rivals.round_robin(room), mean)
+        enter(SPOT_HEDGE, spot_hedge(room), mean)
+        enter(OURS, hedged(room, group.zones), cleanest)
+        if number < OPTIMUM_WINDOWS:
+            # As published, its cost is counted from the first tick on.
+            enter(OPTIMAL, optimal(room, grams, mean), mean, first=0)
+        done()
+    return scores
