@@ -303,6 +303,24 @@ class SignalFormatError(SignalUnavailable):
     code = "signal_format"
 
 
+class SignalRefused(SignalUnavailable):
+    """A source does not let us in, or the plan of our account has no part in what was asked."""
+
+    code = "signal_refused"
+    default_hint = "Check the source's key and what its plan includes; greenctl carbon shows who answers meanwhile."
+
+
+class SignalThrottled(SignalUnavailable):
+    """A source asks us to come back later. ``retry_after_seconds``: when, if it said so."""
+
+    code = "signal_throttled"
+    default_hint = "The source is asked again by itself when it wants to be."
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class PriceUnavailable(GreenctlError):
     """No price is known for what was asked."""
 

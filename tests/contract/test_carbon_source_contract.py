@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,13 +13,21 @@ from pathlib import Path
 import pytest
 
 from orchestrator.control.ports import CarbonSource
-from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, Factors, Gap, Kind
+from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, CarbonSeries, Factors, Gap, Kind, Reading
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
+from orchestrator.signals.archive import Archive
 from orchestrator.signals.composite import CompositeCarbon
 from orchestrator.signals.fake import FakeCarbon
+from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
+from orchestrator.signals.feeds.great_britain import GreatBritain
+from orchestrator.signals.http import Fetch
+from orchestrator.signals.live import LiveCarbon
 from orchestrator.signals.profile import ProfileCarbon
 from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.signals.shape import ZoneFacts
+from orchestrator.signals.statement import Feed
+from tests.conformance.grid import Grid
+from tests.conformance.server import Conformance, conformance
 
 LIFECYCLE = Basis()
 DIRECT = Basis(Accounting.AVERAGE, Factors.DIRECT)
@@ -79,10 +88,95 @@ def composite() -> CompositeCarbon:
 
 @dataclass(frozen=True)
 class Subject:
-    """A source under test."""
+    """A source under test, with a zone and a basis that it has.
+
+    ``foretells_now``: its value of the present is a forecast until there is an observation.
+    """
 
     source: CarbonSource
     has_hole: bool
+    zone: str = ZONE
+    basis: Basis = LIFECYCLE
+    foretells_now: bool = False
+
+
+class InStep:
+    """A live source whose API lives at the moment at which it is asked."""
+
+    def __init__(self, source: LiveCarbon, grid: Grid) -> None:
+        self._source = source
+        self._grid = grid
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    async def zones(self) -> frozenset[str]:
+        return await self._source.zones()
+
+    async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
+        self._grid.now = now
+        return await self._source.latest(zone, basis, now)
+
+    async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        self._grid.now = now
+        return await self._source.history(zone, basis, window, now)
+
+    async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
+        self._grid.now = now
+        return await self._source.forecast(zone, basis, window, now)
+
+
+def electricity_maps(server: Conformance) -> Feed:
+    """Ask the pretended Electricity Maps, with its key."""
+    return ElectricityMaps(Fetch(private=True), "em-secret", server.address("electricity-maps"))
+
+
+def great_britain(server: Conformance) -> Feed:
+    """Ask the pretended API of Great Britain."""
+    return GreatBritain(Fetch(private=True), server.address("national-grid"))
+
+
+@dataclass(frozen=True)
+class Live:
+    """How a live source is made, and a zone and a basis that it has."""
+
+    feed: Callable[[Conformance], Feed]
+    zone: str = ZONE
+    basis: Basis = LIFECYCLE
+    foretells_now: bool = False
+
+
+LIVE = {
+    "electricity-maps": Live(electricity_maps),
+    "national-grid": Live(great_britain, "GB", DIRECT, foretells_now=True),
+}
+
+
+def filled_grid() -> Grid:
+    """Make a grid with the same numbers as the recording, in a zone for each API."""
+    grid = Grid(START)
+    for zone in ("AA", "GB"):
+        for factors in Factors:
+            values = [None if hour == HOLE else grams_at(hour, factors) for hour in range(HOURS)]
+            grid.put(zone, factors, START, values)
+    return grid
+
+
+@asynccontextmanager
+async def live(name: str, folder: Path) -> AsyncIterator[Subject]:
+    """Run the pretended API, and a source that remembers in a file."""
+    grid = filled_grid()
+    async with conformance(grid) as server:
+        made = LIVE[name]
+        source = LiveCarbon(made.feed(server), Archive(name, folder / "signals.db"))
+        yield Subject(
+            InStep(source, grid),
+            has_hole=True,
+            zone=made.zone,
+            basis=made.basis,
+            foretells_now=made.foretells_now,
+        )
 
 
 MAKERS: dict[str, Callable[[Path], Subject]] = {
@@ -94,25 +188,29 @@ MAKERS: dict[str, Callable[[Path], Subject]] = {
 NOWS = [START + 30 * HOUR, START + 30.75 * HOUR, START + (HOLE + 1) * HOUR, START + 95.5 * HOUR]
 
 
-@pytest.fixture(params=sorted(MAKERS))
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+@pytest.fixture(params=sorted({*MAKERS, *LIVE}))
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """Make each source in turn."""
-    return MAKERS[request.param](tmp_path)
+    if request.param in MAKERS:
+        yield MAKERS[request.param](tmp_path)
+        return
+    async with live(request.param, tmp_path) as made:
+        yield made
 
 
 async def test_it_names_itself_and_its_zones(subject: Subject) -> None:
     """The name travels with every value, and the zones say what can be asked."""
     assert subject.source.name
-    assert ZONE in await subject.source.zones()
+    assert subject.zone in await subject.source.zones()
 
 
 @pytest.mark.parametrize("now", NOWS, ids=str)
 async def test_the_latest_value_is_about_the_zone_and_was_known(subject: Subject, now: Instant) -> None:
     """The answer echoes the zone and the basis, names its source, and was issued by now."""
-    reading = await subject.source.latest(ZONE, LIFECYCLE, now)
+    reading = await subject.source.latest(subject.zone, subject.basis, now)
 
     assert isinstance(reading, CarbonIntensity)
-    assert (reading.zone, reading.basis) == (ZONE, LIFECYCLE)
+    assert (reading.zone, reading.basis) == (subject.zone, subject.basis)
     assert reading.source
     assert reading.issued_at <= now
     assert reading.fetched_at <= now
@@ -123,18 +221,18 @@ async def test_the_latest_value_is_about_the_zone_and_was_known(subject: Subject
 async def test_history_never_looks_past_now(subject: Subject, now: Instant) -> None:
     """Even a window that reaches into the future holds only hours that were over and known."""
     window = Window(START, now + timedelta(days=2))
-    series = await subject.source.history(ZONE, LIFECYCLE, window, now)
+    series = await subject.source.history(subject.zone, subject.basis, window, now)
 
-    assert series.zone == ZONE
+    assert series.zone == subject.zone
     assert series.points
     assert all(p.issued_at <= now and p.interval.end <= now for p in series.points)
-    assert all(p.basis == LIFECYCLE for p in series.points)
+    assert all(p.basis == subject.basis for p in series.points)
 
 
 async def test_history_is_in_order_and_touches_the_window(subject: Subject) -> None:
     """Points are ascending, do not overlap, and each has a moment in the window."""
     window = Window(START + 20.5 * HOUR, START + 26.25 * HOUR)
-    series = await subject.source.history(ZONE, LIFECYCLE, window, START + 90 * HOUR)
+    series = await subject.source.history(subject.zone, subject.basis, window, START + 90 * HOUR)
 
     assert [p.interval.start for p in series.points] == [START + n * HOUR for n in range(20, 27)]
     assert all(p.interval.start < window.end and p.interval.end > window.start for p in series.points)
@@ -144,8 +242,8 @@ async def test_history_is_in_order_and_touches_the_window(subject: Subject) -> N
 async def test_waiting_only_adds_to_history(subject: Subject) -> None:
     """What was known at one moment is known, with the same value, at any later one."""
     window = Window(START, START + 90 * HOUR)
-    then = await subject.source.history(ZONE, LIFECYCLE, window, START + 30.5 * HOUR)
-    later = await subject.source.history(ZONE, LIFECYCLE, window, START + 60.5 * HOUR)
+    then = await subject.source.history(subject.zone, subject.basis, window, START + 30.5 * HOUR)
+    later = await subject.source.history(subject.zone, subject.basis, window, START + 60.5 * HOUR)
 
     def values(points: tuple[CarbonIntensity, ...]) -> list[tuple[Instant, float]]:
         return [(p.interval.start, p.grams_per_kwh) for p in points]
@@ -157,7 +255,7 @@ async def test_waiting_only_adds_to_history(subject: Subject) -> None:
 async def test_an_empty_past_is_an_empty_series(subject: Subject) -> None:
     """A window that lies wholly in the future has no history."""
     now = START + 30 * HOUR
-    series = await subject.source.history(ZONE, LIFECYCLE, Window(now + HOUR, now + 9 * HOUR), now)
+    series = await subject.source.history(subject.zone, subject.basis, Window(now + HOUR, now + 9 * HOUR), now)
 
     assert series.points == ()
 
@@ -165,13 +263,16 @@ async def test_an_empty_past_is_an_empty_series(subject: Subject) -> None:
 async def test_holes_stay_holes(subject: Subject) -> None:
     """An hour without a value is missing from history; the latest value is then an older one, never zero."""
     now = START + (HOLE + 1) * HOUR
-    series = await subject.source.history(ZONE, LIFECYCLE, Window(now - 6 * HOUR, now), now)
-    latest = await subject.source.latest(ZONE, LIFECYCLE, now)
+    series = await subject.source.history(subject.zone, subject.basis, Window(now - 6 * HOUR, now), now)
+    latest = await subject.source.latest(subject.zone, subject.basis, now)
 
     assert (series.at(now - HOUR) is None) is subject.has_hole
     assert isinstance(latest, CarbonIntensity)
     assert latest.grams_per_kwh > 0
-    if subject.has_hole:
+    if subject.foretells_now:
+        assert latest.kind is Kind.FORECAST
+        assert now in latest.interval
+    elif subject.has_hole:
         assert latest.interval.end == now - HOUR
         assert latest.age(now) == HOUR
 
@@ -179,15 +280,15 @@ async def test_holes_stay_holes(subject: Subject) -> None:
 async def test_an_unknown_zone_is_a_gap_with_a_reason(subject: Subject) -> None:
     """Not knowing a zone is an answer, not an error and not a number."""
     now = START + 30 * HOUR
-    gap = await subject.source.latest("NOWHERE", LIFECYCLE, now)
+    gap = await subject.source.latest("NOWHERE", subject.basis, now)
 
     assert isinstance(gap, Gap)
     assert gap.zone == "NOWHERE"
     assert "NOWHERE" in gap.reason
     assert gap.source
     window = Window(now - 24 * HOUR, now + 24 * HOUR)
-    assert (await subject.source.history("NOWHERE", LIFECYCLE, window, now)).points == ()
-    assert await subject.source.forecast("NOWHERE", LIFECYCLE, window, now) is None
+    assert (await subject.source.history("NOWHERE", subject.basis, window, now)).points == ()
+    assert await subject.source.forecast("NOWHERE", subject.basis, window, now) is None
 
 
 @pytest.mark.parametrize("basis", [LIFECYCLE, DIRECT, MARGINAL], ids=lambda b: f"{b.accounting}-{b.factors}")
@@ -195,9 +296,9 @@ async def test_a_value_of_another_basis_is_never_passed_off(subject: Subject, ba
     """Whatever is served carries the basis that was asked for; if there is none of it, there is a gap."""
     now = START + 30 * HOUR
     window = Window(now - 24 * HOUR, now + 24 * HOUR)
-    reading = await subject.source.latest(ZONE, basis, now)
-    history = await subject.source.history(ZONE, basis, window, now)
-    forecast = await subject.source.forecast(ZONE, basis, window, now)
+    reading = await subject.source.latest(subject.zone, basis, now)
+    history = await subject.source.history(subject.zone, basis, window, now)
+    forecast = await subject.source.forecast(subject.zone, basis, window, now)
 
     points = [*history.points, *(forecast.points if forecast else ())]
     if isinstance(reading, CarbonIntensity):
@@ -214,10 +315,10 @@ async def test_a_forecast_was_issued_by_now_and_says_what_it_is(subject: Subject
     """A forecast may speak of the future but must not come from it, and never looks like a measurement."""
     now = START + 30.5 * HOUR
     window = Window(now, now + 12 * HOUR)
-    series = await subject.source.forecast(ZONE, basis, window, now)
+    series = await subject.source.forecast(subject.zone, basis, window, now)
 
     for point in series.points if series is not None else ():
-        assert point.zone == ZONE
+        assert point.zone == subject.zone
         assert point.issued_at <= now
         assert point.kind in {Kind.FORECAST, Kind.SYNTHETIC}
         assert point.interval.start < window.end
@@ -229,9 +330,11 @@ async def test_asking_twice_gives_the_same_answer(subject: Subject) -> None:
     now = START + 50 * HOUR
     window = Window(START, now)
 
-    assert await subject.source.latest(ZONE, LIFECYCLE, now) == await subject.source.latest(ZONE, LIFECYCLE, now)
-    assert await subject.source.history(ZONE, LIFECYCLE, window, now) == await subject.source.history(
-        ZONE, LIFECYCLE, window, now
+    assert await subject.source.latest(subject.zone, subject.basis, now) == await subject.source.latest(
+        subject.zone, subject.basis, now
+    )
+    assert await subject.source.history(subject.zone, subject.basis, window, now) == await subject.source.history(
+        subject.zone, subject.basis, window, now
     )
 
 

@@ -1,0 +1,207 @@
+"""Fetching from the addresses that an administrator configured, and from nowhere else.
+
+Whoever could name an address of ours could make us read the metadata service of a cloud, so: only https, no redirects,
+no proxies of the environment, and every address is looked at once more at the last moment, when the socket to it is
+made. Names that resolve differently the second time are caught there, too. Answers are bounded in time and size, and
+bodies are asked for uncompressed, because a small one can unpack to anything. What is in a query (keys, for one
+source) never appears in a message.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from orchestrator.errors import InvalidSettings, SignalFormatError, SignalThrottled, SignalUnavailable
+
+SECONDS: Final = 5.0
+"""These APIs answer within one; a look of the controller waits for it, so it is not asked again at once after this."""
+
+MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+"""The largest answers that we ask for (ten days by the hour, two weeks by the half-hour) are below 1 MiB."""
+
+MAX_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
+MAX_WORDS: Final = 160
+USER_AGENT: Final = "greenctl (carbon-aware orchestrator)"
+
+_OK, _REDIRECTS, _THROTTLED, _SERVER_ERRORS = 200, range(300, 400), 429, range(500, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said: ``where`` is host and path, for messages."""
+
+    where: str
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the status is 200."""
+        return self.status == _OK
+
+    def json(self) -> object:
+        """Decode the body. ``NaN`` and infinities stay what they are, for the gate to see.
+
+        Raises ``SignalFormatError``.
+        """
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise SignalFormatError(f"{self.where} answered {self.status} with something that is not JSON") from error
+
+    def words(self) -> str:
+        """Return the beginning of the body as one printable line, for a message."""
+        text = self.body[: 4 * MAX_WORDS].decode("utf-8", "replace")
+        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return line if len(line) <= MAX_WORDS else f"{line[:MAX_WORDS]}…"
+
+
+class Fetch:
+    """GETs within bounds. ``private``: plain http and addresses that are not public may be used, too.
+
+    That is for a mirror of your own and for tests; the other bounds hold as well then. ``seconds`` bounds a whole
+    exchange, from the name look-up to the last byte.
+    """
+
+    def __init__(
+        self, *, private: bool = False, seconds: float = SECONDS, max_body_bytes: int = MAX_BODY_BYTES
+    ) -> None:
+        self._private = private
+        self._seconds = seconds
+        self._max_body_bytes = max_body_bytes
+
+    def check(self, url: str) -> str:
+        """Return the base address without a slash at its end. Raises ``InvalidSettings`` when it may not be used."""
+        parts = urlsplit(url)
+        schemes = {"https", "http"} if self._private else {"https"}
+        if parts.scheme not in schemes or not parts.hostname or parts.query or parts.fragment:
+            raise InvalidSettings(
+                f"signals: {url!r} is not an {' or '.join(sorted(schemes))} address of a server",
+                hint="Write https://HOST/PATH; addresses of private networks need GREENCTL_SIGNALS__PRIVATE=true.",
+            )
+        if parts.username is not None or parts.password is not None:
+            raise InvalidSettings(
+                "signals: an address must not hold a user or a password", hint="Use the key settings."
+            )
+        if not self._private and is_private(parts.hostname):
+            raise InvalidSettings(
+                f"signals: {parts.hostname} is not a public address",
+                hint="Set GREENCTL_SIGNALS__PRIVATE=true if the source is in a network of your own.",
+            )
+        return url.rstrip("/")
+
+    async def get(
+        self, url: str, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Return the answer, whatever its status below 500; one more try when a connection was lost.
+
+        Raises ``SignalUnavailable`` (no answer, a redirect, a server's own error), ``SignalThrottled`` (429) and
+        ``SignalFormatError`` (a body beyond the bounds).
+        """
+        try:
+            return await self._once(url, query or {}, headers or {})
+        except _ConnectionLost:
+            # Servers close connections when they restart; a GET may be repeated, once.
+            return await self._once(url, query or {}, headers or {})
+
+    async def _once(self, url: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+        import aiohttp  # noqa: PLC0415 - half a second that commands without a signal should not wait for
+
+        parts = urlsplit(url)
+        where = f"{parts.hostname}{parts.path}"
+        timeout = aiohttp.ClientTimeout(total=self._seconds)
+        sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        try:
+            connector = aiohttp.TCPConnector(socket_factory=self._socket)
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
+                session.get(url, params=dict(query), headers=sent, allow_redirects=False) as response,
+            ):
+                self._refuse(where, response.status, response.headers)
+                body = await self._read(where, response.content)
+                return Answer(where, response.status, body, dict(response.headers))
+        except TimeoutError as error:
+            raise SignalUnavailable(f"{where} does not answer within {self._seconds:g} s") from error
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            kind = SignalUnavailable if isinstance(error, aiohttp.ClientConnectorError) else _ConnectionLost
+            raise kind(f"{where} cannot be reached: {_reason(error)}") from error
+        except aiohttp.ClientError as error:
+            raise SignalUnavailable(f"{where} broke off its answer: {type(error).__name__}") from error
+
+    def _refuse(self, where: str, status: int, headers: Mapping[str, str]) -> None:
+        if status == _THROTTLED:
+            message = f"{where} answers to come back later (429)"
+            raise SignalThrottled(message, retry_after_seconds=_retry_after(headers.get("Retry-After", "")))
+        if status in _REDIRECTS:
+            raise SignalUnavailable(f"{where} redirects ({status}), which is not followed")
+        if status in _SERVER_ERRORS:
+            raise SignalUnavailable(f"{where} has an error of its own ({status})")
+        if headers.get("Content-Encoding", "identity") != "identity":
+            raise SignalFormatError(f"{where} compresses its answer though it was asked not to")
+
+    async def _read(self, where: str, content: object) -> bytes:
+        body = bytearray()
+        async for chunk in content.iter_chunked(65536):  # type: ignore[attr-defined]  # aiohttp's StreamReader
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                raise SignalFormatError(f"{where} answers with more than {self._max_body_bytes} bytes")
+        return bytes(body)
+
+    def _socket(self, info: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
+        """Make the socket to an address, if it may be connected to. Called by aiohttp for each connection."""
+        family, kind, protocol, _, address = info
+        host = str(address[0])
+        if not self._private and is_private(host):
+            # An OSError is what a connection that cannot be made raises everywhere below.
+            raise PermissionError(f"{host} is not a public address")
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+
+class _ConnectionLost(SignalUnavailable):
+    """The connection ended before the answer did."""
+
+
+def is_private(host: str) -> bool:
+    """Whether a literal address is anything but public unicast; a name is not a literal and is looked at later.
+
+    IPv4 in IPv6 clothes (mapped, 6to4, Teredo, NAT64) counts as what it wraps.
+    """
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    inner: list[ipaddress.IPv4Address | None] = []
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        if address in _NAT64:
+            inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return not _is_public(address) or any(a is not None and not _is_public(a) for a in inner)
+
+
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+"""RFC 6052."""
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _retry_after(text: str) -> float | None:
+    """Read the seconds; the other form, a date, would need a clock and counts as not said."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
+
+
+def _reason(error: OSError | Exception) -> str:
+    cause = getattr(error, "os_error", error)
+    return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)

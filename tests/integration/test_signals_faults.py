@@ -1,0 +1,378 @@
+"""Live carbon sources against pretended APIs that lie, fail, and come back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, Factors, Gap, Kind
+from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
+from orchestrator.errors import SignalRefused, SignalThrottled, SignalUnavailable
+from orchestrator.signals.archive import Archive
+from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
+from orchestrator.signals.feeds.great_britain import GreatBritain
+from orchestrator.signals.http import Fetch
+from orchestrator.signals.live import LiveCarbon
+from orchestrator.signals.statement import Feed
+from tests.conformance import faults
+from tests.conformance.grid import Grid
+from tests.conformance.server import Conformance, conformance
+
+START = parse_instant("2031-03-01T00:00Z")
+NOW = START + 72 * HOUR + timedelta(minutes=10)
+MINUTE = timedelta(minutes=1)
+LIFECYCLE = Basis()
+DIRECT = Basis(Accounting.AVERAGE, Factors.DIRECT)
+TRUTH = [300.0 + 7 * (hour % 24) for hour in range(240)]
+PATIENCE = 0.4
+"""Seconds that the sources of these tests wait: nothing here asserts how long it took."""
+
+APIS: dict[str, tuple[str, Basis]] = {"electricity-maps": ("DE", LIFECYCLE), "national-grid": ("GB", DIRECT)}
+
+
+def feed(name: str, server: Conformance) -> Feed:
+    """Make the client of an API."""
+    fetch, url = Fetch(private=True, seconds=PATIENCE, max_body_bytes=1_000_000), server.address(name)
+    makers: dict[str, Callable[[], Feed]] = {
+        "electricity-maps": lambda: ElectricityMaps(fetch, "em-secret", url),
+        "national-grid": lambda: GreatBritain(fetch, url),
+    }
+    return makers[name]()
+
+
+@dataclass
+class Scene:
+    """A source, and the API behind it at a moment."""
+
+    server: Conformance
+    source: LiveCarbon
+    zone: str
+    basis: Basis
+    name: str
+
+    async def latest(self, now: Instant) -> CarbonIntensity | Gap:
+        """Ask for the present."""
+        self.server.grid.now = now
+        return await self.source.latest(self.zone, self.basis, now)
+
+    async def history(self, now: Instant, hours: int) -> list[float]:
+        """Ask for the last hours' values."""
+        self.server.grid.now = now
+        series = await self.source.history(self.zone, self.basis, Window(now - hours * HOUR, now), now)
+        return [p.grams_per_kwh for p in series.points]
+
+    async def anything(self, now: Instant) -> list[float]:
+        """Return every number that the source gives of the zone, of the present, the past and the future."""
+        found: list[float] = []
+        try:
+            latest = await self.latest(now)
+            found += [latest.grams_per_kwh] if isinstance(latest, CarbonIntensity) else []
+            found += await self.history(now, 30)
+        except SignalUnavailable:
+            pass
+        ahead = await self.source.forecast(self.zone, self.basis, Window(now, now + 24 * HOUR), now)
+        return found + [p.grams_per_kwh for p in (ahead.points if ahead else ())]
+
+
+def world() -> Grid:
+    """Three days of hours and more to come, in the zones of all APIs."""
+    grid = Grid(NOW, running=True)
+    for zone in ("DE", "GB", "SE-SE3"):
+        for factors in Factors:
+            grid.put(zone, factors, START, list(TRUTH))
+    return grid
+
+
+@pytest.fixture(params=sorted(APIS))
+async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
+    """Run each API in turn."""
+    zone, basis = APIS[request.param]
+    async with conformance(world()) as server:
+        source = LiveCarbon(
+            feed(request.param, server),
+            Archive(request.param, tmp_path / "signals.db"),
+            yearly_grams_per_kwh={"DE": 400.0},
+        )
+        yield Scene(server, source, zone, basis, request.param)
+
+
+@pytest.fixture
+async def maps(tmp_path: Path) -> AsyncIterator[Scene]:
+    """Run Electricity Maps alone."""
+    async with conformance(world()) as server:
+        source = LiveCarbon(feed("electricity-maps", server), Archive("electricity-maps", tmp_path / "signals.db"))
+        yield Scene(server, source, "DE", LIFECYCLE, "electricity-maps")
+
+
+# ── lies ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def is_true(grams: float) -> bool:
+    """Whether the number is of the grid's own size."""
+    return min(TRUTH) - 2 <= grams <= max(TRUTH) + 2
+
+
+@pytest.mark.parametrize("lie", sorted(faults.LIES))
+async def test_a_lie_never_becomes_a_value(scene: Scene, lie: str) -> None:
+    """With a day's truth known, whatever is wrong with an answer, no number of it is ever served."""
+    assert len(await scene.history(NOW, 48)) == 48
+    scene.server.lie = faults.LIES[lie]
+    later = NOW + 3 * HOUR
+
+    assert all(is_true(grams) for grams in await scene.anything(later))
+
+
+@pytest.mark.parametrize("lie", sorted(set(faults.LIES) - {"a thousandth"}))
+async def test_a_lie_is_not_believed_by_a_source_that_knows_nothing_yet(scene: Scene, lie: str) -> None:
+    """Even the first answer of all is checked: by what grids can have, by its times and by the year's mean."""
+    scene.server.lie = faults.LIES[lie]
+    # A direct intensity of 0 is a real value of clean grids, and a source that knows nothing cannot tell.
+    unknowable = {0.0} if lie == "zero" and scene.basis == DIRECT else set[float]()
+
+    assert all(is_true(grams) or grams in unknowable for grams in await scene.anything(NOW))
+
+
+async def test_a_refused_number_says_why(scene: Scene) -> None:
+    """What was not believed can be listed, with the number and the rule."""
+    await scene.history(NOW, 48)
+    scene.server.lie = faults.LIES["a thousand times"]
+    await scene.latest(NOW + 6 * HOUR)
+    doubted = scene.source.quarantined()
+
+    assert doubted
+    assert all(d.zone == scene.zone and d.reason and d.grams_per_kwh > 2000 for d in doubted)
+
+
+async def test_an_answer_about_another_zone_is_none(maps: Scene) -> None:
+    """The zone of the answer must be the one of the question."""
+    maps.server.lie = faults.each_zone("US-MIDA-PJM")
+    latest = await maps.latest(NOW)
+
+    assert isinstance(latest, Gap)
+    assert "US-MIDA-PJM" in latest.reason
+    assert await maps.anything(NOW) == []
+
+
+async def test_a_zone_that_does_not_exist_is_never_the_callers_own(maps: Scene) -> None:
+    """The API would answer about where the caller is, unless told not to."""
+    maps.server.grid.now = NOW
+    latest = await maps.source.latest("DE-NOWHERE", LIFECYCLE, NOW)
+
+    assert isinstance(latest, Gap)
+    assert "DE-NOWHERE" in latest.reason
+    assert all(q["disableCallerLookup"] == "true" for path, q, _ in maps.server.asked if "carbon-intensity" in path)
+
+
+async def test_a_frozen_feed_grows_old(maps: Scene) -> None:
+    """An API that stops moving its clock serves an ever older value, which says its age."""
+    await maps.latest(NOW)
+    stuck = maps.server.grid.now
+    for hours in (1, 2, 5):
+        maps.server.grid.now = stuck
+        latest = await maps.source.latest("DE", LIFECYCLE, NOW + hours * HOUR)
+        assert isinstance(latest, CarbonIntensity)
+        assert latest.age(NOW + hours * HOUR) >= (hours - 1) * HOUR
+        assert latest.is_fresh(NOW + hours * HOUR, timedelta(minutes=90)) is (hours < 3)
+
+
+async def test_a_feed_that_repeats_itself_is_found_out(maps: Scene) -> None:
+    """New times with the same number, day after day, are not measurements of a grid that moves."""
+    frozen = START + 240 * HOUR
+    maps.server.grid.put("DE", Factors.LIFECYCLE, frozen, [350.0] * 100)
+    await maps.history(frozen, 240)
+    values = await maps.history(frozen + 90 * HOUR, 90)
+
+    assert 23 <= len(values) <= 30
+    assert any("longer than ever" in d.reason for d in maps.source.quarantined())
+
+
+async def test_a_new_level_is_believed_after_a_day(maps: Scene) -> None:
+    """A grid that really changes is out of its range for a day of consistent values, not for ever."""
+    changed = START + 96 * HOUR
+    maps.server.grid.put("DE", Factors.LIFECYCLE, changed, [1600.0 + n % 24 for n in range(72)])
+    values = await maps.history(changed, 96)
+    for hour in range(1, 73):
+        values = await maps.history(changed + hour * HOUR, hour)
+        assert values == [] or hour >= 23
+
+    assert len(values) >= 72 - 24
+    assert min(values) >= 1600
+
+
+# ── outages ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("outage", sorted({**faults.OUTAGES, **faults.NONSENSE}))
+async def test_what_was_known_outlives_an_outage(scene: Scene, outage: str) -> None:
+    """However the API fails, the last value stays, grows old, and the API's return is noticed."""
+    before = await scene.latest(NOW)
+    known = await scene.history(NOW, 24)
+    scene.server.behave = {**faults.OUTAGES, **faults.NONSENSE}[outage]
+    down = NOW + 40 * MINUTE
+    assert await scene.latest(down) == before
+    assert await scene.history(down, 24) == known
+    assert scene.source.states(down)[0].newest == before
+    scene.server.heal()
+    later = down + HOUR
+    after = await scene.latest(later)
+
+    assert isinstance(after, CarbonIntensity)
+    assert after.age(later) == timedelta(0)
+
+
+@pytest.mark.parametrize("outage", sorted(faults.OUTAGES))
+async def test_an_api_that_is_down_from_the_start_is_said_to_be_down(scene: Scene, outage: str) -> None:
+    """Without any knowledge there is an error that names the host, never a number and never a crash."""
+    scene.server.behave = faults.OUTAGES[outage]
+
+    with pytest.raises(SignalUnavailable, match=r"127\.0\.0\.1"):
+        await scene.latest(NOW)
+    with pytest.raises(SignalUnavailable):
+        await scene.history(NOW, 24)
+    assert await scene.source.forecast(scene.zone, scene.basis, Window(NOW, NOW + HOUR), NOW) is None
+
+
+@pytest.mark.parametrize("nonsense", sorted(faults.NONSENSE))
+async def test_nonsense_is_a_gap_with_a_reason(scene: Scene, nonsense: str) -> None:
+    """An answer that cannot be understood is no value of the zone, and says what it was."""
+    scene.server.behave = faults.NONSENSE[nonsense]
+    latest = await scene.latest(NOW)
+
+    assert isinstance(latest, Gap)
+    assert latest.reason
+
+
+async def test_an_api_that_is_down_is_left_alone(scene: Scene) -> None:
+    """Many questions about many zones in a minute of an outage are few requests."""
+    scene.server.behave = faults.status(503)
+    for second in range(60):
+        with pytest.raises(SignalUnavailable):
+            await scene.latest(NOW + timedelta(seconds=second))
+
+    assert len(scene.server.asked) == 2
+
+
+async def test_retry_after_is_honoured(scene: Scene) -> None:
+    """An API that wants half an hour gets half an hour, from every zone and question."""
+    scene.server.behave = faults.status(429, **{"Retry-After": "1800"})
+    with pytest.raises(SignalThrottled):
+        await scene.latest(NOW)
+    scene.server.heal()
+    asked = len(scene.server.asked)
+    for minutes in (1, 10, 29):
+        with pytest.raises(SignalThrottled):
+            await scene.latest(NOW + minutes * MINUTE)
+    assert len(scene.server.asked) == asked
+    assert isinstance(await scene.latest(NOW + 31 * MINUTE), CarbonIntensity)
+
+
+async def test_a_minute_of_looks_is_one_request(scene: Scene) -> None:
+    """The controller looks every second; the API is asked every five minutes."""
+    for second in range(0, 360, 10):
+        await scene.latest(NOW + timedelta(seconds=second))
+
+    assert len(scene.server.asked) == 2
+
+
+async def test_a_redirect_is_not_followed(scene: Scene) -> None:
+    """An API that was taken over cannot send us to the metadata service of a cloud."""
+    scene.server.behave = faults.OUTAGES["redirect"]
+
+    with pytest.raises(SignalUnavailable, match="redirects"):
+        await scene.latest(NOW)
+
+
+# ── Electricity Maps' own ways ───────────────────────────────────────────────────────────────────────
+
+
+async def test_a_plan_without_ranges_gives_the_last_day(maps: Scene) -> None:
+    """A refusal of the long past is not a refusal of the key: the last day is still there, and grows with time."""
+    maps.server.apis["electricity-maps"].plan = {"latest", "history", "forecast"}
+
+    assert await maps.history(NOW, 72) == TRUTH[49:72]
+    assert await maps.history(NOW + 20 * HOUR, 72) == TRUTH[49:92]
+
+
+async def test_a_wrong_key_is_refused_with_a_hint_and_without_the_key(maps: Scene, tmp_path: Path) -> None:
+    """The refusal says what to check, and never prints the key."""
+    source = LiveCarbon(
+        ElectricityMaps(Fetch(private=True), "wrong-key", maps.server.address("electricity-maps")),
+        Archive("electricity-maps", tmp_path / "other.db"),
+    )
+    with pytest.raises(SignalRefused) as caught:
+        await source.latest("DE", LIFECYCLE, NOW)
+
+    assert "401" in caught.value.message
+    assert "TOKEN" in caught.value.hint()
+    assert "wrong-key" not in f"{caught.value.message} {caught.value.hint()}"
+
+
+@pytest.mark.parametrize("v3", [False, True])
+async def test_both_envelopes_are_read(maps: Scene, v3: bool) -> None:
+    """v4 says data where v3 says history."""
+    maps.server.apis["electricity-maps"].v3 = v3
+
+    assert await maps.history(NOW, 24) == TRUTH[48:72]
+
+
+async def test_estimates_say_so_and_are_corrected(maps: Scene) -> None:
+    """The running hour is an estimate; a later correction is a new version, and what was known stays known."""
+    first = await maps.latest(NOW)
+    assert isinstance(first, CarbonIntensity)
+    assert first.kind is Kind.ESTIMATED
+    maps.server.apis["electricity-maps"].corrections = {first.interval.start: 444.0}
+    later = NOW + 5 * HOUR
+    assert (await maps.history(later, 5))[0] == 444.0
+    series = await maps.source.history("DE", LIFECYCLE, first.interval, later)
+    assert series.points[0].kind is Kind.MEASURED
+    assert series.points[0].issued_at > first.issued_at
+
+
+async def test_direct_and_life_cycle_do_not_mix(maps: Scene) -> None:
+    """An answer of the other factors is not taken for what was asked."""
+    maps.server.lie = lambda document: (
+        document | {"emissionFactorType": "direct"} if "datetime" in document else document
+    )
+    latest = await maps.latest(NOW)
+
+    assert isinstance(latest, Gap)
+
+
+async def test_the_forecast_is_asked_for_in_steps_that_exist(maps: Scene) -> None:
+    """Horizons are 6, 24, 48 and 72 hours only."""
+    maps.server.grid.now = NOW
+    for ahead in (3, 30, 60, 100):
+        source = LiveCarbon(feed("electricity-maps", maps.server), Archive("other"))
+        series = await source.forecast("DE", LIFECYCLE, Window(NOW, NOW + ahead * HOUR), NOW)
+        assert series is not None
+        assert len(series.points) == min(ahead + 1, 73)
+    horizons = [q["horizonHours"] for path, q, _ in maps.server.asked if path.endswith("forecast")]
+    assert horizons == ["24", "48", "72", "72"]
+
+
+# ── remembering ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_another_process_knows_what_was_learnt(scene: Scene, tmp_path: Path) -> None:
+    """The memory is a file: a source that starts while the API is down has yesterday."""
+    known = await scene.history(NOW, 48)
+    latest = await scene.latest(NOW)
+    scene.server.behave = faults.status(500)
+    scene.source = LiveCarbon(feed(scene.name, scene.server), Archive(scene.name, tmp_path / "signals.db"))
+
+    assert await scene.history(NOW, 48) == known
+    assert await scene.latest(NOW) == latest
+
+
+async def test_a_damaged_memory_is_a_problem_not_an_error(scene: Scene, tmp_path: Path) -> None:
+    """Losing the file costs knowledge only; it is said, and the API still answers."""
+    file = tmp_path / "damaged.db"
+    file.write_bytes(b"not a database, but long enough to look like one" * 100)
+    scene.source = LiveCarbon(feed(scene.name, scene.server), Archive(scene.name, file))
+
+    assert isinstance(await scene.latest(NOW), CarbonIntensity)
+    assert "damaged.db" in scene.source.problem

@@ -1,0 +1,115 @@
+"""Which statements are believed."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.carbon import Accounting, Basis, Factors, Kind
+from orchestrator.domain.time import HOUR, Window, parse_instant
+from orchestrator.signals import gate
+from orchestrator.signals.statement import Statement
+
+NOW = parse_instant("2031-03-01T12:10Z")
+LIFECYCLE = Basis()
+DIRECT = Basis(Accounting.AVERAGE, Factors.DIRECT)
+DAY = [300.0 + 5 * (n % 24) for n in range(24)]
+
+levels = st.floats(1, 1500)
+
+
+def statement(**changes: object) -> Statement:
+    """Make one that is right but for what is named."""
+    values = {
+        "zone": "DE",
+        "basis": LIFECYCLE,
+        "interval": Window.starting(NOW.replace(minute=0), HOUR),
+        "grams_per_kwh": 300.0,
+        "kind": Kind.MEASURED,
+        "source": "test",
+    } | changes
+    return Statement(**values)  # type: ignore[arg-type]
+
+
+def test_an_answer_to_another_question_is_said_to_be_one() -> None:
+    """Zone and basis are compared, and the reason names both."""
+    assert gate.misdirected(statement(), "DE", LIFECYCLE) == ""
+    assert "FR" in gate.misdirected(statement(zone="FR"), "DE", LIFECYCLE)
+    assert gate.misdirected(statement(basis=DIRECT), "DE", LIFECYCLE)
+
+
+def test_the_future_is_only_for_forecasts() -> None:
+    """An observation of a time to come is misdated; a clock that is minutes ahead is not."""
+    ahead = statement(interval=Window.starting(NOW + HOUR, HOUR))
+    assert gate.misdated(ahead, NOW)
+    assert gate.misdated(ahead, NOW, forecast=True) == ""
+    assert gate.misdated(statement(interval=Window.starting(NOW + timedelta(minutes=4), HOUR)), NOW) == ""
+    assert gate.misdated(statement(issued_at=NOW + HOUR), NOW, forecast=True)
+    assert gate.misdated(statement(interval=Window(NOW, NOW)), NOW)
+
+
+@pytest.mark.parametrize("grams", [-1.0, -0.001, 2000.1, 1e6, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("basis", [LIFECYCLE, DIRECT], ids=["lifecycle", "direct"])
+def test_no_grid_has_these(grams: float, basis: Basis) -> None:
+    """Negative, enormous and no numbers."""
+    assert gate.impossible(grams, basis)
+
+
+def test_zero_is_possible_for_the_stack_alone() -> None:
+    """Building power stations emits, so life-cycle intensity is never 0."""
+    assert gate.impossible(0.0, LIFECYCLE)
+    assert gate.impossible(0.0, DIRECT) == ""
+
+
+@given(st.lists(levels, min_size=24, max_size=60))
+def test_what_was_seen_before_is_never_out_of_range(past: list[float]) -> None:
+    """Every value of the past is believed again."""
+    assert all(gate.out_of_range(value, past, ()) == "" for value in past)
+
+
+@given(levels, st.lists(levels, min_size=24, max_size=60))
+def test_a_wider_past_never_doubts_more(value: float, past: list[float]) -> None:
+    """Knowing one more value of the zone can only make others more believable."""
+    if gate.out_of_range(value, past, ()) == "":
+        assert gate.out_of_range(value, [*past, 1.0, 1500.0], ()) == ""
+
+
+@pytest.mark.parametrize("factor", [0.001, 1000.0])
+def test_a_unit_error_is_out_of_range(factor: float) -> None:
+    """Grams for kilograms, per MWh for per kWh."""
+    assert gate.out_of_range(DAY[0] * factor, DAY, ())
+
+
+def test_a_watched_day_of_a_new_level_is_believed() -> None:
+    """A day of statements that agree makes the next one believable; one statement fewer does not."""
+    new = [1800.0] * 24
+    assert gate.out_of_range(1800.0, DAY, new) == ""
+    assert gate.out_of_range(1800.0, DAY, new[1:])
+    assert gate.out_of_range(20.0, DAY, new)
+
+
+def test_without_a_past_the_year_is_the_yardstick() -> None:
+    """Less than a day says nothing; the packaged mean catches a wrong unit, for its own basis only."""
+    assert gate.out_of_range(9.0, DAY[:23], ()) == ""
+    assert gate.far_from_year(0.3, LIFECYCLE, 300.0)
+    assert gate.far_from_year(100.0, LIFECYCLE, 300.0) == ""
+    assert gate.far_from_year(0.3, DIRECT, 300.0) == ""
+    assert gate.far_from_year(0.3, LIFECYCLE, None) == ""
+
+
+def test_a_standstill_is_noticed_where_the_grid_moves() -> None:
+    """A day of the same number on a grid that never did that is a frozen feed."""
+    moving = DAY * 14
+    assert gate.stands_still(350.0, [*moving, *[350.0] * 22]) == ""
+    assert "24 h" in gate.stands_still(350.0, [*moving, *[350.0] * 23])
+
+
+def test_grids_that_stand_still_by_nature_are_let_be() -> None:
+    """Little below 20 g/kWh, or a grid that hardly ever moves, or too short a past, is no reason to doubt."""
+    assert gate.stands_still(16.0, [16.0 + n % 12 for n in range(300)] + [16.0] * 40) == ""
+    assert gate.stands_still(28.0, [28.0] * 400) == ""
+    assert gate.stands_still(350.0, [*DAY * 6, *[350.0] * 40]) == ""

@@ -1,0 +1,105 @@
+"""Where we fetch from, and where we never do."""
+
+import socket
+
+import pytest
+
+from orchestrator.errors import InvalidSettings, SignalUnavailable
+from orchestrator.signals.http import Answer, Fetch, is_private
+
+NOT_PUBLIC = [
+    "127.0.0.1",
+    "127.255.255.254",
+    "0.0.0.0",  # noqa: S104 - never bound
+    "10.0.0.1",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "192.0.2.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::1",
+    "::",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "fd00:ec2::254",
+    "ff02::1",
+    "2001:db8::1",
+    "::ffff:127.0.0.1",
+    "::ffff:169.254.169.254",
+    "::ffff:a9fe:a9fe",
+    "2002:7f00:1::",
+    "2002:a9fe:a9fe::1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+]
+PUBLIC = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "api.carbonintensity.org.uk"]
+
+
+@pytest.mark.parametrize("host", NOT_PUBLIC)
+def test_an_address_that_is_not_public_is_known_in_every_dress(host: str) -> None:
+    """Loopback, private, link-local, shared, documentation, multicast, and all of them wrapped in IPv6."""
+    assert is_private(host)
+    assert is_private(f"[{host}]")
+
+
+@pytest.mark.parametrize("host", PUBLIC)
+def test_public_addresses_and_names_pass(host: str) -> None:
+    """A name is looked at when it is resolved, not before."""
+    assert not is_private(host)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.example.org",
+        "ftp://api.example.org",
+        "file:///etc/passwd",
+        "https://",
+        "api.example.org",
+        "",
+        "https://user:word@api.example.org",
+        "https://api.example.org/?key=1",
+        "https://api.example.org/#part",
+        *(f"https://{h if ':' not in h or '[' in h else f'[{h}]'}/" for h in NOT_PUBLIC),
+    ],
+)
+def test_an_address_that_may_not_be_used_is_refused_when_it_is_configured(url: str) -> None:
+    """Only https to public hosts, and nothing in the address but host and path."""
+    with pytest.raises(InvalidSettings):
+        Fetch().check(url)
+
+
+def test_an_address_of_your_own_network_needs_a_word() -> None:
+    """With ``private`` plain http to a private address is fine, and a key in the address is still not."""
+    assert Fetch(private=True).check("http://10.0.0.1:8080/carbon/") == "http://10.0.0.1:8080/carbon"
+    with pytest.raises(InvalidSettings):
+        Fetch(private=True).check("http://me:word@10.0.0.1")
+
+
+@pytest.mark.parametrize("host", NOT_PUBLIC)
+def test_a_name_that_resolves_to_us_is_caught_when_the_socket_is_made(host: str) -> None:
+    """What is looked at is the very address that is about to be connected to, so no later answer can differ."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with pytest.raises(OSError, match="not a public address"):
+        Fetch()._socket((family, socket.SOCK_STREAM, 0, "", (host, 443)))
+
+
+async def test_numbers_that_are_addresses_reach_nothing() -> None:
+    """Decimal, octal and hexadecimal spellings of this machine are refused as names or caught at the socket."""
+    for host in ("2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost"):
+        with pytest.raises(SignalUnavailable, match=r"not a public address|InvalidUrl"):
+            await Fetch(seconds=5).get(f"https://{host}:9/")
+
+
+def test_words_of_an_answer_are_one_short_printable_line() -> None:
+    """A body may hold anything; a message is one line."""
+    words = Answer("host/path", 500, b"a\x00b\n\x1b[31mred " + b"x" * 500).words()
+
+    assert words.isprintable()
+    assert len(words) <= 161
