@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.bench.planner.worlds import Size, random_world
@@ -15,9 +15,11 @@ from orchestrator.planner.optimum.solve import WANTED_GAP, solve
 from tests.hypothesis_profiles import PROFILE
 from tests.optimum_reference import cheapest_plan, linear_optimum, random_rules, small_world, unhurried
 
-assert PROFILE
 SEEDS = st.integers(0, 2**31)
 LAST_DIGITS = 1e-6
+
+FEWER = settings(max_examples=300 if PROFILE == "thorough" else 20)
+"""Each example plans a world of some dozens of offers twice or more."""
 
 
 def handful(seed: int) -> Problem:
@@ -81,6 +83,7 @@ def test_whatever_the_time_no_rule_is_broken(seed: int, looks: int) -> None:
     assert (answer.conflict is not None) or not left_over
 
 
+@FEWER
 @given(SEEDS)
 def test_more_quota_never_costs_more(seed: int) -> None:
     """A world that sells more has plans at least as good, exactly for small services and within bounds for all."""
@@ -92,6 +95,7 @@ def test_more_quota_never_costs_more(seed: int) -> None:
     assert solve(replace(large, quota=large.quota + 1.0), unhurried).bound <= less + LAST_DIGITS * abs(less)
 
 
+@FEWER
 @given(SEEDS, st.booleans())
 def test_a_beaten_offer_is_never_used(seed: int, is_small: bool) -> None:
     """A copy of an offer that costs more in every way gets no replica, nor does it change the plan."""
@@ -110,6 +114,7 @@ def test_a_beaten_offer_is_never_used(seed: int, is_small: bool) -> None:
     assert by_name(answer) == by_name(solve(world, unhurried))
 
 
+@FEWER
 @given(SEEDS, st.booleans())
 def test_the_order_of_the_input_is_not_in_the_plan(seed: int, is_small: bool) -> None:
     """Offers, regions and origins in another order get the same replicas, digit by digit."""
@@ -146,6 +151,7 @@ _BY_OFFER = (
 )
 
 
+@FEWER
 @given(SEEDS, st.booleans())
 def test_planning_the_same_world_again_changes_nothing(seed: int, is_small: bool) -> None:
     """With the plan in force, and even with its first step running, the same plan comes back."""

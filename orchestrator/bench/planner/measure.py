@@ -28,6 +28,7 @@ NOISE: Final = 0.05
 class Row:
     """One size over all its seeds.
 
+    ``*_s`` are seconds of waiting, ``cpu_*`` of computing: on a machine that has other work, less of them.
     ``gap_*``: certified gap of the linear plan, as a fraction of its cost; ``whole_gap_*``: of the plan that is handed
     back, whose first step is whole replicas. ``warm_*``: planned again after the noise. ``broken``: plans that broke a
     rule, by an independent count; ``uncovered``: plans that left demand over. ``rungs``: how the cold plans were come
@@ -42,6 +43,8 @@ class Row:
     p50_s: float
     p95_s: float
     max_s: float
+    cpu_p50_s: float
+    cpu_p95_s: float
     warm_p50_s: float
     warm_p95_s: float
     gap_p95: float
@@ -78,12 +81,15 @@ def moved_on(problem: Problem, plan: Plan, seed: int) -> Problem:
 
 
 def _row(size: Size, seeds: int, budget_seconds: float, done: Callable[[], None]) -> Row:
+    cpu: list[float] = []
     cold, warm, gaps, whole_gaps, offers = [], [], [], [], []
     rungs, warm_rungs = Counter[str](), Counter[str]()
     broken = uncovered = 0
     for seed in range(seeds):
         world = random_world(size, seed)
+        busy = time.process_time()
         answer, seconds = timed(world, budget_seconds)
+        cpu.append(time.process_time() - busy)
         later = moved_on(world, answer.plan, seed)
         again, seconds_again = timed(later, budget_seconds, answer.plan)
         cold.append(seconds)
@@ -106,6 +112,8 @@ def _row(size: Size, seeds: int, budget_seconds: float, done: Callable[[], None]
         p50_s=_quantile(cold, 0.5),
         p95_s=_quantile(cold, 0.95),
         max_s=max(cold),
+        cpu_p50_s=_quantile(cpu, 0.5),
+        cpu_p95_s=_quantile(cpu, 0.95),
         warm_p50_s=_quantile(warm, 0.5),
         warm_p95_s=_quantile(warm, 0.95),
         gap_p95=_quantile(gaps, 0.95),

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from orchestrator.planner.optimum.duality import Prices, price
+from orchestrator.planner.optimum.judge import judge
 from orchestrator.planner.optimum.plan import ENOUGH, Budget
 from orchestrator.planner.optimum.problem import Floats, Integers, Problem, Weighed, open_offers, weigh
 from orchestrator.planner.optimum.program import Program, Solution
@@ -24,10 +25,10 @@ COARSE_HOURS: Final = 12
 SCOUTS: Final = 4
 """Offers of each region and market in the coarse program, the cheapest ones; on demand apart, for the spot limit."""
 
-FIRST: Final = 45
+FIRST: Final = 30
 """Offers that the first program takes by their coarse worth, beside those that the coarse plan uses."""
 
-MORE: Final = 40
+MORE: Final = 30
 """Offers that come in at most in a round: with more, the program grows faster than the gap shrinks."""
 
 ROUNDS: Final = 60
@@ -51,9 +52,15 @@ class Relaxed:
         return 0.0 if scale == 0 else max(0.0, self.objective - self.bound) / scale
 
 
-def certify(problem: Problem, weighed: Weighed, budget: Budget, wanted_gap: float) -> Relaxed | None:
-    """Return the best linear plan found within the budget; ``None`` when not even one program was solved in time."""
-    offers, bound = _first_offers(problem, weighed, budget)
+def certify(
+    problem: Problem, weighed: Weighed, budget: Budget, wanted_gap: float, likely: Integers | None = None
+) -> Relaxed | None:
+    """Return the best linear plan found within the budget; ``None`` when not even one program was solved in time.
+
+    ``likely``: offers to begin with, such as those of the last plan, instead of looking for some.
+    """
+    bound = trivial_bound(problem, weighed)
+    offers = _first_offers(problem, budget) if likely is None else np.intersect1d(likely, open_offers(problem))
     best: Relaxed | None = None
     for _ in range(ROUNDS):
         program = Program(problem, weighed)
@@ -63,7 +70,8 @@ def certify(problem: Problem, weighed: Weighed, budget: Budget, wanted_gap: floa
         prices = program.prices()
         priced = price(problem, weighed, prices)
         bound = max(bound, priced.bound)
-        solution, objective = program.solution(), program.objective
+        solution = program.solution()
+        objective = judge(problem, weighed, solution.replicas, solution.traffic).objective
         if best is None or objective <= best.objective:
             best = Relaxed(solution, objective, bound, program, prices)
         else:
@@ -82,14 +90,11 @@ def _covers(problem: Problem, solution: Solution) -> bool:
     return bool(left.max() <= ENOUGH * max(1.0, float(problem.demand.sum(axis=0).max())))
 
 
-def _first_offers(problem: Problem, weighed: Weighed, budget: Budget) -> tuple[Integers, float]:
-    """Choose by a coarse program over the cheapest offers of each region; return a valid bound, too."""
+def _first_offers(problem: Problem, budget: Budget) -> Integers:
+    """Choose by a coarse program over the cheapest offers of each region."""
     open_to = open_offers(problem)
-    nothing = np.zeros((len(problem.regions), problem.steps))
-    zero = np.zeros(problem.steps)
-    trivial = price(problem, weighed, Prices(nothing, nothing, zero, zero, zero, 0.0)).bound
     if len(open_to) <= FIRST + MORE:
-        return open_to, trivial
+        return open_to
     coarse = _coarsened(problem)
     costs = weigh(coarse)
     rate = (costs.hold.sum(axis=1) + costs.start[:, 0]) / problem.capacity
@@ -102,13 +107,19 @@ def _first_offers(problem: Problem, weighed: Weighed, budget: Budget) -> tuple[I
     program = Program(coarse, costs)
     program.add(scouts.tolist())
     if not program.solve(budget()):
-        return scouts[np.argsort(rate[scouts], kind="stable")][: FIRST + MORE], trivial
+        return scouts[np.argsort(rate[scouts], kind="stable")][: FIRST + MORE]
     prices = program.prices()
     used = np.flatnonzero(program.solution().replicas.sum(axis=1) > _USED)
     earned = problem.capacity[:, None] * _earned(coarse, prices)
     always = ((costs.hold - earned).sum(axis=1) + costs.start[:, 0]) / problem.capacity
     best = open_to[np.argsort(always[open_to], kind="stable")][:FIRST]
-    return np.union1d(used, best), trivial
+    return np.union1d(used, best)
+
+
+def trivial_bound(problem: Problem, weighed: Weighed) -> float:
+    """Return the bound that no prices at all prove: what carrying the demand costs at least."""
+    nothing, free = np.zeros((len(problem.regions), problem.steps)), np.zeros(problem.steps)
+    return price(problem, weighed, Prices(nothing, nothing, free, free, free, 0.0)).bound
 
 
 def _earned(problem: Problem, prices: Prices) -> Floats:

@@ -194,6 +194,8 @@ class Order:
 def canonical(problem: Problem) -> tuple[Problem, Order]:
     """Return the same problem in the order of its names, and the way back."""
     order = Order(*(_sorted(names) for names in (problem.offers, problem.regions, problem.origins)))
+    if all(np.array_equal(o, np.arange(len(o))) for o in (order.offers, order.regions, order.origins)):
+        return problem, order
     by_letter = {"J": order.offers, "R": order.regions, "O": order.origins}
     arrays = {}
     for name, shape in _SHAPES.items():
@@ -213,8 +215,14 @@ def canonical(problem: Problem) -> tuple[Problem, Order]:
     return arranged, order
 
 
+def places(names: tuple[str, ...], wanted: tuple[str, ...]) -> Integers:
+    """Return where each of the wanted names stands."""
+    place = {name: i for i, name in enumerate(names)}
+    return np.array([place[name] for name in wanted], dtype=np.int64)
+
+
 def _sorted(names: tuple[str, ...]) -> Integers:
-    return np.array(sorted(range(len(names)), key=lambda i: names[i]), dtype=np.int64)
+    return np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.planner.optimum.duality import Prices
-from orchestrator.planner.optimum.problem import Floats, Integers, Problem, Weighed, open_offers
+from orchestrator.planner.optimum.problem import Flags, Floats, Integers, Problem, Weighed, open_offers
 
 WHOLE_GAP = 1e-3
 WHOLE_NODES = 200
 """Where the search for whole replicas stops: by work, not by time, so that equal problems have equal answers."""
 
 _NONE = -1
-_Rows = npt.NDArray[np.int32]
+_Index = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,26 +105,32 @@ class Program:
             )
 
     def _add_regions(self, regions: Sequence[int]) -> None:
-        p, steps = self._problem, self._problem.steps
+        p, steps, count = self._problem, self._problem.steps, len(regions)
         survives = p.rules.surviving_fraction is not None
-        span = np.arange(steps)
-        for region in regions:
-            self._row_of_region[region] = self._new_rows(np.zeros(steps), np.full(steps, highspy.kHighsInf))
-            if survives:
-                entries = np.stack([self._total + span, self._exposure + span], axis=1)
-                self._new_rows(p.must_survive / self._tokens, np.full(steps, highspy.kHighsInf), entries)
-        for region in regions:
+        span, free = np.arange(steps), np.full(steps, highspy.kHighsInf)
+        lower, entries = np.zeros(steps), np.full((steps, 2), _NONE)
+        if survives:
+            shared = np.stack([self._total + span, self._exposure + span], axis=1)
+            lower, entries = np.concatenate([lower, p.must_survive / self._tokens]), np.concatenate([entries, shared])
+            free = np.tile(free, 2)
+        first = self._new_rows(np.tile(lower, count), np.tile(free, count), np.tile(entries, (count, 1)))
+        rows, costs = [], []
+        column = self._columns
+        for i, region in enumerate(regions):
+            self._row_of_region[region] = row = first + i * len(lower)
             origins = np.flatnonzero(p.eligible[:, region])
-            rows = np.stack(
-                [
-                    self._demand + (origins[:, None] * steps + span).ravel(),
-                    np.tile(self._row_of_region[region] + span, len(origins)),
-                ],
-                axis=1,
-            )
-            cost = np.tile(self._weighed.carry[region], len(origins)) * self._tokens / self._money
-            first = self._new_columns(cost, np.inf, rows, np.tile([1.0, -1.0], (len(rows), 1)))
-            self._column_of_region[region] = (origins, first)
+            demand = (self._demand + origins[:, None] * steps + span).ravel()
+            rows.append(np.stack([demand, np.tile(row + span, len(origins))], axis=1))
+            costs.append(np.tile(self._weighed.carry[region], len(origins)))
+            self._column_of_region[region] = (origins, column)
+            column += len(demand)
+        all_rows = np.concatenate(rows)
+        self._new_columns(
+            np.concatenate(costs) * self._tokens / self._money,
+            np.inf,
+            all_rows,
+            np.tile([1.0, -1.0], (len(all_rows), 1)),
+        )
 
     def _add_offers(self, offers: Integers) -> None:
         p, w, steps, count = self._problem, self._weighed, self._problem.steps, len(offers)
@@ -163,36 +169,28 @@ class Program:
             self._columns_of[offer] = first + i * steps
             self._row_of_offer[offer] = first_row + i * steps
 
-    def _new_rows(self, lower: Floats, upper: Floats, entries: Integers | None = None) -> int:
+    def _new_rows(self, lower: Floats, upper: Floats, columns: Integers | None = None) -> int:
+        """Append rows with a one in each of these columns, ``[rows, entries]``; return the first one."""
         first, count = self._rows, len(lower)
-        if entries is None:
-            starts, columns = np.zeros(count, dtype=np.int32), np.empty(0, dtype=np.int32)
-        else:
-            starts = np.arange(count, dtype=np.int32) * entries.shape[1]
-            columns = entries.ravel().astype(np.int32)
-        self._highs.addRows(count, lower, upper, len(columns), starts, columns, np.ones(len(columns)))
+        there = np.zeros((count, 0), dtype=bool) if columns is None else columns >= 0
+        flat = np.empty(0, dtype=np.int32) if columns is None else columns[there].astype(np.int32)
+        self._highs.addRows(count, lower, upper, len(flat), _begins(there), flat, np.ones(len(flat)))
         self._rows += count
         return first
 
     def _new_columns(self, cost: Floats, upper: Floats | float, rows: Integers, values: Floats) -> int:
         first, count = self._columns, len(cost)
         there = rows >= 0
-        starts = (
-            np.concatenate([[0], np.cumsum(there.sum(axis=1))[:-1]]).astype(np.int32)
-            if count
-            else np.empty(0, dtype=np.int32)
-        )
         flat = rows[there].astype(np.int32)
         top = np.broadcast_to(np.asarray(upper, dtype=np.float64), (count,)).copy()
-        self._highs.addCols(count, cost, np.zeros(count), top, len(flat), starts, flat, values[there])
+        self._highs.addCols(count, cost, np.zeros(count), top, len(flat), _begins(there), flat, values[there])
         self._columns += count
         return first
 
     # ── solving ──────────────────────────────────────────────────────────────────────────────────────
 
-    def solve(self, seconds: float, *, again: bool = False) -> bool:
-        """Solve within that many seconds; ``again``: from a basis that is feasible. Return whether it is optimal."""
-        self._highs.setOptionValue("simplex_strategy", 4 if again else 1)
+    def solve(self, seconds: float) -> bool:
+        """Solve within that many seconds, from the last basis if there is one; return whether it is optimal."""
         self._highs.setOptionValue("time_limit", max(seconds, 0.0))
         self._highs.run()
         return bool(self._highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
@@ -242,6 +240,9 @@ class Program:
             capacity[region] = at(row, self._tokens, 1.0)
             if p.rules.surviving_fraction is not None:
                 survival[region] = at(row + steps, self._tokens, 1.0)
+        if not self._row_of_region and p.rules.surviving_fraction is not None:
+            # Nothing is on sale, so no region has a row, and all that should survive is exposed.
+            survival[0] = p.exposure
         eligible = p.eligible
         for region in range(len(p.regions)):
             if region not in self._row_of_region and eligible[:, region].any():
@@ -271,11 +272,6 @@ class Program:
         return Solution(replicas, traffic)
 
     @property
-    def objective(self) -> float:
-        """The cost of the solution, weighted."""
-        return float(self._highs.getInfo().objective_function_value) * self._money
-
-    @property
     def size(self) -> tuple[int, int]:
         """Rows and columns."""
         return self._rows, self._columns
@@ -287,7 +283,15 @@ _OPTIONS: dict[str, bool | int | float | str] = {
     "parallel": "off",
     "solver": "simplex",
     "random_seed": 0,
+    "presolve": "off",  # it takes a tenth longer than it saves on these programs
+    "mip_allow_restart": False,  # restarts and symmetry cost a quarter of the time of a search that is over at its root
+    "mip_detect_symmetry": False,
 }
+
+
+def _begins(there: Flags) -> _Index:
+    """Return where each row's entries begin, when those that are not there are left out."""
+    return np.asarray(np.cumsum(there.sum(axis=1)) - there.sum(axis=1), dtype=np.int32)
 
 
 def _flat(entries: Sequence[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:

@@ -13,15 +13,14 @@ from typing import Final
 
 import numpy as np
 
-from orchestrator.planner.optimum.certify import Relaxed, certify
+from orchestrator.planner.optimum.certify import Relaxed, certify, trivial_bound
 from orchestrator.planner.optimum.conflict import find_conflict
 from orchestrator.planner.optimum.dominance import without_beaten
-from orchestrator.planner.optimum.duality import Prices, price
 from orchestrator.planner.optimum.fallback import frozen, greedy, shifted
 from orchestrator.planner.optimum.judge import Verdict, covers, judge
 from orchestrator.planner.optimum.limits import within_limits
 from orchestrator.planner.optimum.plan import Answer, Budget, Plan, Rung
-from orchestrator.planner.optimum.problem import Floats, Order, Problem, Weighed, canonical, weigh
+from orchestrator.planner.optimum.problem import Floats, Integers, Order, Problem, Weighed, canonical, places, weigh
 from orchestrator.planner.optimum.program import Solution
 from orchestrator.planner.optimum.routing import routed
 from orchestrator.planner.optimum.small import is_small, solve_small
@@ -52,7 +51,7 @@ def solve(problem: Problem, budget: Budget, previous: Plan | None = None, *, wan
     """
     arranged, order = canonical(problem)
     weighed = weigh(arranged)
-    found = _best(without_beaten(arranged, weighed), weighed, budget, wanted_gap)
+    found = _best(without_beaten(arranged, weighed), weighed, budget, wanted_gap, _used(arranged, previous))
     if previous is not None:
         found = _kept(arranged, weighed, previous, found, wanted_gap) or found
     if found is None or found.rung is Rung.BOUNDED:
@@ -61,10 +60,19 @@ def solve(problem: Problem, budget: Budget, previous: Plan | None = None, *, wan
     return _answer(problem, arranged, order, found, budget)
 
 
-def _best(p: Problem, w: Weighed, budget: Budget, wanted_gap: float) -> _Found | None:
+def _best(p: Problem, w: Weighed, budget: Budget, wanted_gap: float, likely: Integers | None) -> _Found | None:
     if budget() <= 0:
         return None
-    return _small(p, w, budget, wanted_gap) if is_small(p) else _large(p, w, budget, wanted_gap)
+    return _small(p, w, budget, wanted_gap) if is_small(p) else _large(p, w, budget, wanted_gap, likely)
+
+
+def _used(p: Problem, plan: Plan | None) -> Integers | None:
+    """Return the offers that a plan uses; ``None`` without one, or where they are no longer known."""
+    if plan is None:
+        return None
+    used = {plan.offers[j] for j in np.flatnonzero(plan.replicas.any(axis=1))}
+    found = np.array([j for j, name in enumerate(p.offers) if name in used], dtype=np.int64)
+    return found if found.size else None
 
 
 def _small(p: Problem, w: Weighed, budget: Budget, wanted_gap: float) -> _Found:
@@ -74,7 +82,7 @@ def _small(p: Problem, w: Weighed, budget: Budget, wanted_gap: float) -> _Found:
     bound = small.bound
     if verdict.objective - bound > EXACTLY * abs(verdict.objective):
         relaxed = certify(p, w, budget, wanted_gap)
-        bound = max(bound, _trivial_bound(p, w) if relaxed is None else relaxed.bound)
+        bound = max(bound, trivial_bound(p, w) if relaxed is None else relaxed.bound)
     gap = verdict.objective - bound
     if gap <= EXACTLY * abs(verdict.objective):
         rung = Rung.EXACT
@@ -83,8 +91,8 @@ def _small(p: Problem, w: Weighed, budget: Budget, wanted_gap: float) -> _Found:
     return _Found(rung, solution, verdict, bound, None, p.steps)
 
 
-def _large(p: Problem, w: Weighed, budget: Budget, wanted_gap: float) -> _Found | None:
-    relaxed = certify(p, w, budget, wanted_gap)
+def _large(p: Problem, w: Weighed, budget: Budget, wanted_gap: float, likely: Integers | None) -> _Found | None:
+    relaxed = certify(p, w, budget, wanted_gap, likely)
     if relaxed is None:
         return None
     rung = Rung.CERTIFIED if relaxed.gap <= wanted_gap else Rung.BOUNDED
@@ -121,7 +129,7 @@ def _arranged(p: Problem, plan: Plan) -> Solution | None:
     if set(plan.regions) != set(p.regions) or set(plan.origins) != set(p.origins):
         return None
     offers, regions, origins = (
-        [names.index(name) for name in wanted]
+        places(names, wanted)
         for names, wanted in ((plan.offers, p.offers), (plan.regions, p.regions), (plan.origins, p.origins))
     )
     return Solution(plan.replicas[offers].copy(), plan.traffic[np.ix_(origins, regions)].copy())
@@ -129,7 +137,7 @@ def _arranged(p: Problem, plan: Plan) -> Solution | None:
 
 def _last_resorts(p: Problem, w: Weighed, budget: Budget, previous: Plan | None, found: _Found | None) -> _Found:
     """Return the best of the answers that need no program; the earlier rung where they are equal."""
-    bound = _trivial_bound(p, w) if found is None else found.bound
+    bound = trivial_bound(p, w) if found is None else found.bound
     linear = None if found is None else found.linear
     best: _Found | None = None
     for rung, replicas in _fallbacks(p, w, previous):
@@ -147,11 +155,6 @@ def _fallbacks(p: Problem, w: Weighed, previous: Plan | None) -> Iterator[tuple[
         yield Rung.SHIFTED, greedy(p, w, shifted(p, previous))
     yield Rung.GREEDY, greedy(p, w, np.zeros((len(p.offers), p.steps)))
     yield Rung.FROZEN, frozen(p)
-
-
-def _trivial_bound(p: Problem, w: Weighed) -> float:
-    nothing, free = np.zeros((len(p.regions), p.steps)), np.zeros(p.steps)
-    return price(p, w, Prices(nothing, nothing, free, free, free, 0.0)).bound
 
 
 def _answer(problem: Problem, arranged: Problem, order: Order, found: _Found, budget: Budget) -> Answer:
