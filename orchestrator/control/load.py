@@ -13,13 +13,16 @@ from dataclasses import dataclass, field, replace
 from orchestrator.control.observe import Watch
 from orchestrator.control.ports import EngineLoad
 from orchestrator.control.runtime import Runtime
+from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
-from orchestrator.domain.service import Scaling, ServiceSpec
+from orchestrator.domain.service import Engine, Scaling, ServiceSpec
 from orchestrator.planner.sizing.capacity import DEFAULT_PLACES, Capacity
+from orchestrator.planner.sizing.packaged import replica_model
+from orchestrator.planner.sizing.replica_model import ReplicaModel
 from orchestrator.planner.wanted import LONGEST_HOLE_SECONDS, Need, is_scaled, need, wanted
 
 WINDOW_SECONDS = 30.0
@@ -100,7 +103,9 @@ class LoadWatch:
         if seen is None:
             memory.needs.append(Need(now, None, None, "the gateway's counts are not known"))
         else:
-            capacity = capacity_of(service.spec, [offers[r.offer_id] for r in ready if r.offer_id in offers])
+            shapes = [offers[r.offer_id].shape if r.offer_id in offers else None for r in ready]
+            loads = [watch.loads.get(r.name) for r in ready]
+            capacity = capacity_of(service.spec, shapes, loads)
             memory.needs.append(need(now, seen, scaling, capacity))
         horizon = max(scaling.upscale_delay, scaling.downscale_delay).total_seconds() + LONGEST_HOLE_SECONDS
         memory.needs = [n for n in memory.needs if n.at_seconds >= now - horizon]
@@ -162,12 +167,23 @@ def in_force(spec: ServiceSpec, size: WantedReplicas | None) -> ServiceSpec:
     return replace(spec, scaling=replace(spec.scaling, min_replicas=size.replicas))
 
 
-def capacity_of(spec: ServiceSpec, offers: Sequence[Offer]) -> Capacity:
-    """Return what one replica of the service can carry, as far as that is known."""
+def capacity_of(spec: ServiceSpec, shapes: Sequence[Shape | None], loads: Sequence[EngineLoad | None]) -> Capacity:
+    """Return what one replica of the service can carry, as far as that is known of every shape that it stands on.
+
+    What an engine says of its KV cache goes before what is worked out. An engine without a model has no model.
+    """
     written = dict(spec.model.args).get("max_num_seqs")
     places = written if isinstance(written, int) and not isinstance(written, bool) else DEFAULT_PLACES
-    del offers
-    return Capacity(places)
+    rooms = [load.kv_tokens for load in loads if load is not None and load.kv_tokens is not None]
+    models: list[ReplicaModel] = []
+    for shape in dict.fromkeys(shapes):
+        found = None if shape is None or spec.model.engine is not Engine.VLLM else replica_model(spec.model, shape)
+        if found is None:
+            models.clear()
+            break
+        models.append(replace(found, kv_tokens=min(rooms)) if rooms else found)
+    ttft = None if spec.ttft_p95 is None else spec.ttft_p95.total_seconds()
+    return Capacity(places, tuple(models), ttft)
 
 
 def _add_tokens(memory: Memory, replicas: Sequence[Replica], watch: Watch) -> None:

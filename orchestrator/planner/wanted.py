@@ -19,7 +19,6 @@ from math import ceil
 from orchestrator.domain.scale import Figure, LoadSeen, WantedReplicas
 from orchestrator.domain.service import Scaling
 from orchestrator.planner.sizing.capacity import Capacity
-from orchestrator.planner.sizing.staffing import replicas_for
 
 DEAD_BAND = 0.1
 """Fewer replicas must be able to carry a tenth more than the load: the tolerance of Kubernetes'
@@ -115,7 +114,7 @@ def _by_size(at_seconds: float, load: LoadSeen, capacity: Capacity) -> Need:
         Figure("load", load.requests_per_second, "requests/s", f"the gateway's count over {load.seconds:.0f} s"),
         Figure("offered", offered.replicas, "busy replicas", offered.origin),
     ]
-    numbers = [replicas_for(offered.replicas)]
+    numbers = [capacity.replicas_for(load)]
     because = offered.words
     if load.running is None or load.waiting is None:
         return Need(at_seconds, numbers[0], None, f"{because}; an engine's own figures cannot be read", tuple(figures))
@@ -130,7 +129,7 @@ def _by_size(at_seconds: float, load: LoadSeen, capacity: Capacity) -> Need:
         numbers.append(by_memory)
         because = f"KV caches are {load.kv_fraction:.0%} full"
         figures.append(Figure("KV cache", load.kv_fraction, "of its room", "the engines"))
-    down = max(replicas_for(offered.replicas * (1 + DEAD_BAND)), *numbers)
+    down = max(capacity.replicas_for(load, DEAD_BAND), *numbers)
     return Need(at_seconds, max(numbers), down, because, tuple(figures))
 
 

@@ -1,4 +1,4 @@
-"""How many replicas' worth of work a load is: by the fitted model of a replica, or by places in its batch. Pure."""
+"""How many replicas a load is work for: by the fitted model of a replica, or by places in its batch. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 from orchestrator.domain.scale import LoadSeen
 from orchestrator.planner.sizing.replica_model import ReplicaModel
+from orchestrator.planner.sizing.staffing import replicas_for, wait_quantile
 
 DEFAULT_PLACES = 256
 """vLLM's ``max_num_seqs`` where none is written: 256 for its server on most accelerators (vllm/engine/arg_utils.py,
 ``get_batch_defaults``; more on those with at least 70 GiB, which then serve sooner than they must)."""
+
+TTFT_QUANTILE = 0.95
+MOST_FOR_TTFT = 4
+"""So many times the replicas that the load needs are not exceeded for the sake of the time to the first token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +30,52 @@ class Offered:
 class Capacity:
     """What is known of what one replica can carry. ``places``: sequences that its engine runs at once.
 
-    ``models``: of the shapes that its replicas stand on, as far as they have one; the slowest of them counts.
+    ``models``: of the shapes that its replicas stand on, empty as soon as one of them has none; the slowest counts.
+    ``ttft_p95_seconds``: what the service promises, ``None`` without a promise.
     """
 
     places: int = DEFAULT_PLACES
     models: tuple[ReplicaModel, ...] = ()
-    itl_slo_seconds: float | None = None
+    ttft_p95_seconds: float | None = None
 
     def offered(self, load: LoadSeen) -> Offered:
         """Return the offered load: by tokens where model and lengths are known, else by requests under way."""
-        if self.models and load.prompt_tokens is not None and load.output_tokens is not None:
-            return self._by_tokens(load, load.prompt_tokens, load.output_tokens)
-        busy = load.mean_in_flight / self.places
+        if (slowest := self._slowest(load)) is not None and load.prompt_tokens is not None and load.output_tokens:
+            each = slowest.requests_per_second(load.prompt_tokens, load.output_tokens, self.places)
+            words = f"{load.requests_per_second:.3g} requests/s of {each:.3g} each at most"
+            origin = f"{slowest.origin}; {load.prompt_tokens:.0f} + {load.output_tokens:.0f} tokens per request"
+            return Offered(load.requests_per_second / each, words, origin)
         words = f"{load.mean_in_flight:.3g} requests under way, {self.places} places each"
-        return Offered(busy, words, "requests in flight over the engine's max_num_seqs")
+        return Offered(load.mean_in_flight / self.places, words, "requests in flight over the engine's max_num_seqs")
 
-    def _by_tokens(self, load: LoadSeen, prompt: float, output: float) -> Offered:
-        slowest = min(self.models, key=lambda m: (m.requests_per_second(prompt, output, self.places), m.name))
-        each = slowest.requests_per_second(prompt, output, self.places)
-        busy = load.requests_per_second / each
-        words = f"{load.requests_per_second:.3g} requests/s of {each:.3g} each at most"
-        origin = f"{slowest.origin}; {prompt:.0f} + {output:.0f} tokens per request"
-        return Offered(busy, words, origin)
+    def replicas_for(self, load: LoadSeen, room: float = 0.0) -> int:
+        """Return the fewest replicas that carry the load with a share of ``room``, and keep its promise of TTFT."""
+        number = replicas_for(self.offered(load).replicas * (1 + room))
+        least = self.ttft_seconds(load, MOST_FOR_TTFT * number, room)
+        if self.ttft_p95_seconds is None or least is None or least > self.ttft_p95_seconds:
+            return number  # not known, or nothing that more replicas would mend
+        while (self.ttft_seconds(load, number, room) or 0.0) > self.ttft_p95_seconds:
+            number += 1
+        return number
+
+    def ttft_seconds(self, load: LoadSeen, replicas: int, room: float = 0.0) -> float | None:
+        """Return the 95th percentile of the time to the first token on so many replicas; ``None`` without a model.
+
+        Waiting for a place (M/M/c, places of all replicas as servers), reading the prompt, and one step of a full
+        batch. Infinite when they cannot carry the load.
+        """
+        model = self._slowest(load)
+        if model is None or load.prompt_tokens is None or not load.output_tokens:
+            return None
+        prompt, output = load.prompt_tokens, load.output_tokens
+        batch = model.usable_batch(prompt, output, self.places)
+        stay = batch * model.busy_seconds(batch, prompt, output)
+        erlangs = load.requests_per_second * (1 + room) * stay
+        waits = wait_quantile(max(1, int(replicas * batch)), erlangs, stay, TTFT_QUANTILE)
+        return waits + prompt / model.prefill_tokens_per_second + model.step_seconds(batch, prompt + output / 2)
+
+    def _slowest(self, load: LoadSeen) -> ReplicaModel | None:
+        if not self.models or load.prompt_tokens is None or not load.output_tokens:
+            return None
+        prompt, output = load.prompt_tokens, load.output_tokens
+        return min(self.models, key=lambda m: (m.requests_per_second(prompt, output, self.places), m.name))

@@ -24,8 +24,9 @@ class Knowledge(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaModel:
-    """One model on one shape. Times in seconds, ``tau2`` per token of context; ``power``: accelerators, no host.
+    """One model on one shape. Times in seconds, ``tau2`` per token of context.
 
+    ``accelerator_power``: measured, of its accelerators without their host; ``None`` where nobody has.
     ``kv_tokens``: how many tokens its KV cache holds, ``None`` when the model's architecture is not known to us.
     ``error_fraction``: mean relative error of its throughput against measurements (of other models, if modelled).
     """
@@ -36,7 +37,7 @@ class ReplicaModel:
     tau2: float
     prefill_tokens_per_second: float
     kv_tokens: int | None
-    power: PowerModel
+    accelerator_power: PowerModel | None
     knowledge: Knowledge
     error_fraction: float
     source: str

@@ -1,0 +1,1 @@
+"""Scripts that make the packaged parameters of models from measurements."""
