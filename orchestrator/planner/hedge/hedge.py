@@ -12,12 +12,12 @@ EuroSys 2025) holds one spare always, in random zones that were not lost lately.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.errors import InvalidProgram
-from orchestrator.planner.hedge.layouts import Layout, layouts, spreads
+from orchestrator.planner.hedge.layouts import Field, Layout, layouts, spreads
 from orchestrator.planner.hedge.memory import Memory
 from orchestrator.planner.hedge.rules import HedgeRules, SpotZone, carbon_weights, check_zones
 from orchestrator.planner.hedge.shortfall import survivors
@@ -50,10 +50,12 @@ class Hedge:
         """Raises ``InvalidProgram`` for zones or rules with which nothing can be decided."""
         check_zones(zones)
         self._rules = rules = rules or HedgeRules()
-        self._zones = tuple(zones)
-        self._regions = [z.region for z in zones]
-        self._weights = carbon_weights(zones, rules.carbon_weight)
-        self._memory = Memory(zones, rules)
+        # By name inside, so that ties, and the last bits of sums, do not depend on the order in which zones are given.
+        self._given = sorted(range(len(zones)), key=lambda i: zones[i].name)
+        self._zones = tuple(zones[i] for i in self._given)
+        self._regions = [z.region for z in self._zones]
+        self._weights = carbon_weights(self._zones, rules.carbon_weight)
+        self._memory = Memory(self._zones, rules)
         self._spreads = spreads(rules.replicas)
         self._cold = rules.ticks(rules.cold_start)
         self._settle = rules.ticks(rules.settle)
@@ -62,6 +64,7 @@ class Hedge:
         none = [0] * len(zones)
         self._past: list[list[int]] = [none] * (self._cold + self._settle + 1)
         self._past_on_demand = [0] * (self._cold + 1)
+        self._wanted, self._on_demand = none, 0
         self._orders = Orders(tuple(none), 0)
         self._next_look = 0
         self._tick = -1
@@ -78,39 +81,41 @@ class Hedge:
             raise InvalidProgram(f"the hedge was told of tick {self._tick} last, and cannot decide tick {tick}")
         if tick >= self._next_look:
             self._next_look = tick + self._look_again
-            self._orders = self._weigh(tick)
+            self._weigh(tick)
         return self._orders
 
     def observe(self, tick: int, held: Sequence[int]) -> None:
         """Learn what stands after the tick that was decided last; less than was wanted was refused or lost."""
-        wanted = self._orders.spot
         if tick != self._tick + 1:
             raise InvalidProgram(f"the hedge was told of tick {self._tick} last, and cannot be told of tick {tick}")
+        wanted = self._orders.spot
         if len(held) != len(wanted) or any(not 0 <= h <= w for h, w in zip(held, wanted, strict=True)):
             raise InvalidProgram(f"tick {tick}: {list(held)} spot replicas stand where {list(wanted)} were wanted")
         self._tick = tick
-        stands = list(held)
-        news = self._memory.observe(tick, self._past[-1], wanted, stands)
+        stands = [held[i] for i in self._given]
+        news = self._memory.observe(tick, self._past[-1], self._wanted, stands)
         self._past = [*self._past[1:], stands]
-        self._past_on_demand = [*self._past_on_demand[1:], self._orders.on_demand]
+        self._past_on_demand = [*self._past_on_demand[1:], self._on_demand]
         # News is also that something became ready: what it stood in for may leave.
-        still = self._past[-1 - self._cold] == stands and self._past_on_demand[0] == self._orders.on_demand
-        if news or not still or self._orders.on_demand:
+        if news or self._on_demand or self._past[-1 - self._cold] != stands or self._past_on_demand[0]:
             self._next_look = tick + 1
 
     # ── weighing ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _weigh(self, tick: int) -> Orders:
+    def _weigh(self, tick: int) -> None:
         held = self._past[-1]
         lost = self._memory.loss_probabilities(tick)
-        target = self._target(tick, held, lost)
-        wanted = self._towards(target, held)
-        kept = [min(w, h) for w, h in zip(wanted, held, strict=True)]
-        return Orders(tuple(wanted), self._stand_ins(kept, lost))
+        self._wanted = self._towards(self._target(tick, held, lost), held)
+        kept = [min(w, h) for w, h in zip(self._wanted, held, strict=True)]
+        self._on_demand = self._stand_ins(kept, lost)
+        spot = [0] * len(held)
+        for count, i in zip(self._wanted, self._given, strict=True):
+            spot[i] = count
+        self._orders = Orders(tuple(spot), self._on_demand)
 
     def _target(self, tick: int, held: list[int], lost: Sequence[float]) -> Layout:
         """Return the layout that weighs least over the horizon, the way there included; staying is one of them."""
-        rules, horizon, replicas = self._rules, self._horizon, self._rules.replicas
+        horizon, replicas = self._horizon, self._rules.replicas
         best, least = None, 0.0
         if sum(held) >= replicas:
             best, least = held, self._weight(held, lost)
@@ -124,29 +129,38 @@ class Hedge:
 
         def moving(zone: int, depth: int) -> float:
             odds = self._memory.odds(zone, tick, held[zone], depth)
-            return rules.cold_start / rules.tick + 1 + _REFUSAL_TICKS * (1 - odds)
+            return self._cold + 1 + _REFUSAL_TICKS * (1 - odds)
 
-        odds = [1.0 if h else self._memory.odds(z, tick, 0, 1) for z, h in enumerate(held)]
-        alone = [
-            rules.shortage_price * lost[z] / replicas + self._weights[z] + (0.0 if held[z] else moving(z, 1) / horizon)
-            for z in range(len(held))
-        ]
-        ranked = sorted((z for z in range(len(held)) if odds[z] >= _LEAST_ODDS), key=lambda z: (alone[z], z))
-        shock = rules.shortage_price * self._memory.region_share
-        start = (self._cold + 1) / horizon
-
-        def burden(zone: int, count: int, again: bool) -> float:  # noqa: FBT001  # called by position, thousands of times
-            return alone[zone] + shock * lost[zone] * again + (max(0, count - held[zone]) - 1) * start
-
-        def has_room(zone: int, count: int) -> bool:
-            return not 0 < held[zone] < count or self._memory.odds(zone, tick, held[zone], count) >= _MORE_ODDS_WANTED
-
-        for layout in layouts(self._spreads, held, ranked, burden, has_room, self._regions):
+        for layout in layouts(self._spreads, self._field(tick, held, lost, moving)):
             launches = sum(moving(z, d) for z, n in enumerate(layout) for d in range(held[z] + 1, n + 1))
             weight = self._weight(layout, lost) + launches / horizon
             if best is None or weight < least - _CLEARLY:
                 best, least = layout, weight
         return held if best is None else best
+
+    def _field(self, tick: int, held: list[int], lost: Sequence[float], moving: Callable[[int, int], float]) -> Field:
+        rules, memory = self._rules, self._memory
+        shock = rules.shortage_price * memory.region_share
+        alone = [
+            rules.shortage_price * lost[z] / rules.replicas
+            + self._weights[z]
+            + (0.0 if count else moving(z, 1) / self._horizon)
+            for z, count in enumerate(held)
+        ]
+        open_zones = [z for z, count in enumerate(held) if count or memory.odds(z, tick, 0, 1) >= _LEAST_ODDS]
+
+        def has_room(zone: int, count: int) -> bool:
+            return not 0 < held[zone] < count or memory.odds(zone, tick, held[zone], count) >= _MORE_ODDS_WANTED
+
+        return Field(
+            held=held,
+            regions=self._regions,
+            alone=alone,
+            together=[shock * p for p in lost],
+            launch=(self._cold + 1) / self._horizon,
+            ranked=sorted(open_zones, key=lambda z: (alone[z], z)),
+            has_room=has_room,
+        )
 
     def _towards(self, target: Layout, held: Sequence[int]) -> Layout:
         """Keep what stands until the target stands and is ready; then let go of the rest."""

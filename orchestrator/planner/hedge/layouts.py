@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 Layout = list[int]
 
@@ -23,31 +25,50 @@ def spreads(replicas: int) -> tuple[tuple[int, ...], ...]:
     return tuple(found)
 
 
-def layouts(
-    possible: Sequence[tuple[int, ...]],
-    held: Sequence[int],
-    ranked: Sequence[int],
-    burden: Callable[[int, int, bool], float],
-    has_room: Callable[[int, int], bool],
-    regions: Sequence[str],
-) -> Iterator[Layout]:
-    """Yield one layout for each spread that has zones enough, the largest share in the zone with the least burden.
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What the layouts of one moment are made from; lists are by zone.
 
-    ``ranked``: zones that may be used, the best first; a tie goes to the earlier one. ``burden(zone, count, again)``:
-    what so many replicas in a zone weigh, ``again`` where another zone of its region is used already.
-    ``has_room(zone, count)``: whether it is thinkable that so many fit.
+    ``alone``: what a replica weighs there by itself. ``together``: what is added where another zone of the region is
+    used. ``launch``: what each launch adds where a zone takes several. ``ranked``: zones that may be used, with the
+    least ``alone`` first; a tie goes to the earlier one. ``has_room(zone, count)``: whether so many might fit.
     """
+
+    held: Sequence[int]
+    regions: Sequence[str]
+    alone: Sequence[float]
+    together: Sequence[float]
+    launch: float
+    ranked: Sequence[int]
+    has_room: Callable[[int, int], bool]
+
+    def lightest(self, count: int, layout: Sequence[int]) -> int | None:
+        """Return the zone, among those that a layout does not use yet, where so many replicas weigh least."""
+        used = {self.regions[z] for z, n in enumerate(layout) if n}
+        best, least = None, math.inf
+        for z in self.ranked:
+            if self.alone[z] - self.launch >= least:
+                break  # What follows weighs no less, wherever replicas stand already.
+            if layout[z] or not self.has_room(z, count):
+                continue
+            weight = self.alone[z] + (max(0, count - self.held[z]) - 1) * self.launch
+            if self.regions[z] in used:
+                weight += self.together[z]
+            if weight < least:
+                best, least = z, weight
+        return best
+
+
+def layouts(possible: Sequence[tuple[int, ...]], field: Field) -> Iterator[Layout]:
+    """Yield a layout for each spread that finds zones enough, the largest share first; none of them twice."""
     seen: set[tuple[int, ...]] = set()
     for spread in possible:
-        layout = [0] * len(held)
-        used: set[str] = set()
+        layout = [0] * len(field.held)
         for count in spread:
-            free = (z for z in ranked if not layout[z] and has_room(z, count))
-            best = min(free, key=lambda z, count=count: burden(z, count, regions[z] in used), default=None)  # type: ignore[misc]  # mypy infers no default argument
-            if best is None:
+            zone = field.lightest(count, layout)
+            if zone is None:
                 break
-            layout[best] = count
-            used.add(regions[best])
+            layout[zone] = count
         else:
             if (key := tuple(layout)) not in seen:
                 seen.add(key)

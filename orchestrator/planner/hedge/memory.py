@@ -102,7 +102,8 @@ class Memory:
 
     def observe(self, tick: int, before: Sequence[int], wanted: Sequence[int], held: Sequence[int]) -> bool:
         """Learn from one tick: what stood before it, what was wanted, what stands after. Say whether it was news."""
-        self._learn_of_regions(before, wanted, held)
+        if any(h < min(b, w) for b, w, h in zip(before, wanted, held, strict=True)):
+            self._learn_of_regions(before, wanted, held)
         news = False
         whole_share = self.whole_share
         for z, record in enumerate(self.zones):
