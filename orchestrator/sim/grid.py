@@ -7,8 +7,9 @@ and are what the past knows. The mean of an hour is known when the hour is over,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import cast
 
 import numpy as np
@@ -27,6 +28,9 @@ DAY_HOURS = 24
 TRAILING_HOURS = int(TRAILING / HOUR)
 PAST_HOURS = TRAILING_HOURS + 8 * DAY_HOURS
 """How much of the past is read: the trailing mean's 28 days, and the week that a forecast may look back, and a day."""
+
+MOST_VIEWS = 120_000
+"""About 500 MB: a year of thirteen zones stays whole; of more zones each policy works it out for itself."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,8 @@ class SharedGrid(GridReader):
         self._column = {zone: i for i, zone in enumerate(grid.zones)}
         self._values = {zone: grid.grams_per_kwh[:, i].tolist() for zone, i in self._column.items()}
         self._complete = {zone: None not in grid.points[zone] for zone in grid.zones}
+        self._intervals: dict[int, Window] = {}
         self._views: dict[tuple[str, int, int], ZoneView] = {}
-        self._fading = [math.exp(-(h + 1) / LEVEL_FADES_HOURS) for h in range(8 * DAY_HOURS)]
 
     async def zone(self, zone: str, basis: Basis, now: Instant, hours: int) -> ZoneView:
         """Return what is known now; as its base where something of the last day is missing."""
@@ -124,6 +128,8 @@ class SharedGrid(GridReader):
             view = await super().zone(zone, basis, now, hours)
             if zone not in self._column:
                 view = ZoneView(zone, Gap(zone, "not in the recording", "recorded"), view.history, view.forecast, None)
+        if len(self._views) >= MOST_VIEWS:
+            self._views.clear()
         self._views[zone, row, hours] = view
         return view
 
@@ -138,6 +144,20 @@ class SharedGrid(GridReader):
         first = max(0, self._grid.row(window.start))
         last = min(self._grid.row(now), self._grid.row(window.end) + (floor_hour(window.end) < window.end))
         return trusted(zone, self._known(zone, first, max(first, last)))
+
+    @staticmethod
+    @cache
+    def _fading(ahead: int) -> float:
+        """Return what is left of the level that many hours ahead, as the forecast's own formula has it."""
+        return math.exp(-(ahead + 1) / LEVEL_FADES_HOURS)
+
+    def _interval(self, row: int) -> Window:
+        """Return the hour of a row: one value for all zones and forecasts."""
+        found = self._intervals.get(row)
+        if found is None:
+            start = self._grid.period.start + (row - self._grid.past) * HOUR
+            found = self._intervals[row] = Window.starting(start, HOUR)
+        return found
 
     def _known(self, zone: str, first: int, end: int) -> tuple[CarbonIntensity, ...]:
         """Return the known values of the rows."""
@@ -154,23 +174,45 @@ class SharedGrid(GridReader):
             return None
         values = self._values[zone]
         start, low, high = floor_hour(now), *PLAUSIBLE_GRAMS_PER_KWH
-        forecast = []
-        for ahead in range(hours + 1):
-            back = (ahead // DAY_HOURS + 1) * DAY_HOURS
-            if row - 1 - back < 0 or ahead >= len(self._fading):
+        forecast: list[CarbonIntensity] = []
+        for back in range(DAY_HOURS, hours + DAY_HOURS + 1, DAY_HOURS):
+            if row - 1 - back < 0:
                 return None
-            base, before = values[row + ahead - back], values[row - 1 - back]
-            if math.isnan(base) or math.isnan(before):
-                return None
-            grams = min(high, max(low, base + (newest.grams_per_kwh - before) * self._fading[ahead]))
-            interval = Window.starting(start + ahead * HOUR, HOUR)
-            forecast.append(CarbonIntensity(zone, grams, interval, Kind.FORECAST, SOURCE, start, start, newest.basis))
+            ahead = back - DAY_HOURS
+            bases = values[row - DAY_HOURS : row - DAY_HOURS + min(DAY_HOURS, hours + 1 - ahead)]
+            level = newest.grams_per_kwh - values[row - 1 - back]
+            for number, base in enumerate(bases, start=ahead):
+                grams = base + level * self._fading(number)
+                if math.isnan(grams):
+                    return None
+                grams = min(high, max(low, grams))
+                hour = self._interval(row + number)
+                forecast.append(CarbonIntensity(zone, grams, hour, Kind.FORECAST, SOURCE, start, start, newest.basis))
         first = max(0, row - TRAILING_HOURS)
         past = self._grid.grams_per_kwh[first:row, column]
         seen = past[~np.isnan(past)]
         mean = float(seen.mean()) if len(seen) >= MIN_COVERAGE * TRAILING_HOURS else None
-        history = trusted(zone, self._known(zone, first, row))
+        history = _Stretch.of(zone, partial(self._known, zone, first, row))
         return ZoneView(zone, newest, history, trusted(zone, tuple(forecast)), mean)
+
+
+class _Stretch(CarbonSeries):
+    """A series whose points are looked up when somebody asks: four weeks copied for every hour would fill gigabytes."""
+
+    __slots__ = ("_points",)
+
+    @classmethod
+    def of(cls, zone: str, points: Callable[[], tuple[CarbonIntensity, ...]]) -> CarbonSeries:
+        """Make it; the points are known to be in order and of the zone."""
+        series = object.__new__(cls)
+        object.__setattr__(series, "zone", zone)
+        object.__setattr__(series, "_points", points)
+        return series
+
+    @property
+    def points(self) -> tuple[CarbonIntensity, ...]:  # type: ignore[override]  # a field of the base
+        """The values, oldest first."""
+        return cast("tuple[CarbonIntensity, ...]", self._points())
 
 
 def trusted(zone: str, points: tuple[CarbonIntensity, ...]) -> CarbonSeries:

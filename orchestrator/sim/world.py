@@ -50,8 +50,11 @@ WAITING_SECONDS = 60.0
 """While a replica is wanted that nobody sells, once a minute: its pauses are minutes long."""
 
 SAMPLE_EVERY = timedelta(minutes=59, seconds=50)
-LONGEST_SAMPLE = timedelta(minutes=10)
-"""The load of an hour is constant, so that ten-minute samples lose nothing; the planner reads the last ten minutes."""
+LONGEST_SAMPLE = HOUR
+"""The load of an hour is constant, so that longer samples lose nothing; where intensities change, they end anyhow."""
+
+KEPT_ENERGY = 2 * HOUR
+"""The planner reads the load of the last ten minutes, which lie in samples of an hour."""
 
 REMEMBERED = timedelta(days=3)
 """Decisions older than that are dropped from memory: nothing of the controller looks back that far."""
@@ -114,6 +117,12 @@ class ListedOffers:
 
 class ForgetfulStore(MemoryStore):
     """A memory that lets go of what nobody reads again: a simulated year would fill gigabytes."""
+
+    def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
+        """Return samples that touch the window, oldest first: an hour is one sample here, and its end is asked for."""
+        samples = self._state.energy_of.get(service, [])
+        found = [s for s in samples if window is None or (s.window.end > window.start and s.window.start < window.end)]
+        return sorted(found, key=lambda s: (s.window.start, s.replica))
 
     def take_energy(self, before: Instant) -> list[EnergySample]:
         """Hand over the samples that began before a moment, and forget them."""
@@ -198,7 +207,7 @@ class TwinWorld:
                 progress((self._clock.now() - period.start) / period.length)
             if int(self._clock.elapsed // 3600) != month:
                 month = int(self._clock.elapsed // 3600)
-                self._count(self._clock.now() - LONGEST_SAMPLE)
+                self._count(self._clock.now() - KEPT_ENERGY)
         self._count(period.end)
         served = 1.0 - self._gateway.refused / self._gateway.asked if self._gateway.asked else 1.0
         return Run(
@@ -282,7 +291,14 @@ class TwinWorld:
     def _count(self, before: Instant) -> None:
         """Take what the meter has written, settled with what was recorded of each hour."""
         samples = self._store.take_energy(before)
-        self._account.add(settle(samples, self._setting.grid.point_in))
+        grid = self._setting.grid
+        fresh, late = [], []
+        for sample in samples:
+            point = grid.point_in(sample.zone or "", sample.window)
+            same = point is not None and point.grams_per_kwh == sample.grams_per_kwh
+            (fresh if same else late).append(sample)
+        self._account.add(fresh)
+        self._account.add(settle(late, grid.point_in))
 
     def _note_places(self) -> None:
         ready = (r for r in self._store.replicas() if r.state is ReplicaState.READY)
