@@ -2,9 +2,9 @@
 
 The blend of :mod:`orchestrator.forecasting.blend` is corrected by a linear model of how it erred: for each zone and
 each hour ahead, ridge regression (Hoerl and Kennard, Technometrics 12(1), 1970, eq. 2.3) on the departures of the last
-week from the daily pattern. All hours ahead share their inputs, so one factorisation serves them all. The coefficients of a
-zone are drawn towards those of all zones together, and these towards zero, which is the blend: a folder with few zones
-or a year that has just begun gives the blend, and more as more is known.
+week from the daily pattern. All hours ahead share their inputs, so one factorisation serves them all. The coefficients
+of a zone are drawn towards those of all zones together, and these towards zero, which is the blend: a folder with few
+zones or a year that has just begun gives the blend, and more as more is known.
 
 Everything is done on square roots, which make the spread of clean and dirty hours alike (variance-stabilising for
 counts: Bartlett, JRSS Supplement 3(1), 1936) and cannot forecast less than nothing. The result is thereby nearer to the
@@ -98,7 +98,7 @@ class _Fit:
 
     def learn(self, inputs: Floats, target: Floats) -> None:
         """Add rows: inputs (zones, rows, inputs), target (zones, rows, hours ahead); those with a ``nan`` are left."""
-        known = (np.isfinite(inputs).all(axis=2) & np.isfinite(target).all(axis=2))[:, :, None]
+        known = np.isfinite(inputs).all(axis=2, keepdims=True) & np.isfinite(target).all(axis=2, keepdims=True)
         inputs, target = np.where(known, inputs, 0.0), np.where(known, target, 0.0)
         turned = inputs.transpose(0, 2, 1)
         self._squares += turned @ inputs
