@@ -58,7 +58,7 @@ class HedgeRules:
     cold_start: timedelta = timedelta(seconds=120)
     on_demand_price: float = 3.0
     shortage_price: float = 500.0
-    stand_in_price: float = 200.0
+    stand_in_price: float = 100.0
     settle: timedelta = timedelta(minutes=10)
     carbon_weight: float = 0.6
     lindy_shape: float = 0.5
