@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.price import Market
+from orchestrator.domain.scale import Spare
 
 DIGEST_LENGTH = 12
 
@@ -66,7 +67,10 @@ class FrontierPoint:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The planner's answer. Applying it twice changes nothing the second time."""
+    """The planner's answer. Applying it twice changes nothing the second time.
+
+    ``spares``: what each replica after the first adds to the service's energy, at the load that is expected.
+    """
 
     service: str
     spec_digest: str
@@ -76,6 +80,7 @@ class Plan:
     totals: Totals
     frontier: tuple[FrontierPoint, ...] = ()
     look_again_in: timedelta = timedelta(minutes=5)
+    spares: tuple[Spare, ...] = ()
 
     @property
     def digest(self) -> str:

@@ -38,6 +38,23 @@ class WantedReplicas:
 
 
 @dataclass(frozen=True, slots=True)
+class Spare:
+    """What one replica more adds at the same load: IT watts, facility kWh and gCO2e per hour, US dollars per hour.
+
+    ``slot``: which one it is. ``is_needed``: load wants it all the same; ``None`` while load is not known. ``None`` of
+    a number is unknown, never zero.
+    """
+
+    slot: int
+    offer_id: str
+    watts: float | None
+    kwh_per_hour: float | None
+    grams_per_hour: float | None
+    usd_per_hour: float | None
+    is_needed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoadSeen:
     """The load of a service over the last stretch of physical time that was watched without a hole.
 

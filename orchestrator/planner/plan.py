@@ -25,6 +25,7 @@ from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
 from orchestrator.planner.launches import fill, launch_room, refuse
 from orchestrator.planner.moves import NET_SCORE, compare, weighable
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
+from orchestrator.planner.sizing.spares import spares
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import FRESHNESS_RULE
@@ -361,6 +362,7 @@ def _finish(
         decision=decision,
         totals=total(placed) if all_known else Totals(len(offer_ids), None, None, None),
         frontier=frontier(judged.assessments, standing, snapshot.spec.placement) if standing else (),
+        spares=spares(judged, {r.slot: r.offer_id for r in kept} | {a.slot: a.offer_id for a in actions if a.offer_id}),
     )
     return replace(draft, decision=replace(decision, plan_digest=draft.digest))
 

@@ -19,6 +19,7 @@ from orchestrator.cli.render.offers import INDENT, MARKET_WORDS, offers_table, p
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
 from orchestrator.domain.plan import GLYPHS, Action, ActionKind, Plan, Totals
+from orchestrator.domain.scale import Spare
 from orchestrator.domain.service import Objective, ServiceSpec
 
 GLYPH_STYLES: Final = {ActionKind.LAUNCH: "green", ActionKind.MOVE: "yellow", ActionKind.RETIRE: "red"}
@@ -130,9 +131,40 @@ def summary(plan: Plan, *, width: int) -> list[RenderableType]:
     for point in plan.frontier:
         _add_totals(grid, _end_words(point.name), point.totals, plan.totals, _places(point.placement))
     parts.append(grid.laid_out(width, INDENT))
+    parts += spares_table(plan.spares, width=width)
     if plan.frontier:
         parts.append(indented(INDENT, ("% compare each row with this plan.", "dim")))
     return parts
+
+
+def spares_table(spares: Sequence[Spare], *, width: int) -> list[RenderableType]:
+    """Return what each replica beyond what load needs adds; of all after the first while load is not known."""
+    shown = [s for s in spares if not s.is_needed]
+    if not shown:
+        return []
+    head = "EACH SPARE REPLICA" if shown[0].is_needed is False else "EACH REPLICA MORE"
+    grid = Grid(
+        columns(
+            head,
+            Column("POWER", right=True, keep=2),
+            Column("ENERGY", right=True, keep=1),
+            Column("CARBON", right=True),
+            Column("COST", right=True),
+            Column("IN", wrap=True, keep=3),
+        )
+    )
+    for one in shown:
+        watts = numbers.UNKNOWN if one.watts is None else f"+{numbers.watts(one.watts)}"
+        place = one.offer_id.split(":", 1)[0]
+        grid.add(
+            f"r{one.slot} adds",
+            watts,
+            numbers.kwh(one.kwh_per_hour),
+            _carbon(one.grams_per_hour),
+            usd(one.usd_per_hour),
+            place,
+        )
+    return [Text(""), grid.laid_out(width, INDENT)]
 
 
 def _end_words(name: str) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.hardware import PowerModel
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.scale import Spare
 from orchestrator.domain.units import watts_to_kw
 from orchestrator.planner.sizing.replica_model import ReplicaModel
 
@@ -24,21 +26,6 @@ class CurvePoint:
     batch: int
     joules_per_token: float
     tokens_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class Spare:
-    """What one replica more adds at the same load: IT watts, facility kWh and gCO2e per hour, US dollars per hour.
-
-    ``slot``: which one it is. ``None`` is unknown, never zero.
-    """
-
-    slot: int
-    offer_id: str
-    watts: float | None
-    kwh_per_hour: float | None
-    grams_per_hour: float | None
-    usd_per_hour: float | None
 
 
 def joules_per_token(model: ReplicaModel, power: PowerModel, batch: float, prompt: float, output: float) -> float:
@@ -74,21 +61,13 @@ def added_watts(power: PowerModel, replicas: int, in_flight: float) -> float:
     return fleet_watts(power, replicas, in_flight) - fleet_watts(power, replicas - 1, in_flight)
 
 
-def spare(
-    slot: int,
-    offer_id: str,
-    power: PowerModel | None,
-    replicas: int,
-    in_flight: float,
-    pue: float | None,
-    grams_per_kwh: float | None,
-    usd_per_hour: float | None,
-) -> Spare:
-    """Return what the last of ``replicas`` adds by its own place's numbers."""
+def spare(slot: int, offer: Offer, replicas: int, in_flight: float, grams_per_kwh: float | None) -> Spare:
+    """Return what the last of ``replicas`` adds, by the numbers of its own place (grams at the present intensity)."""
+    power, pue = offer.shape.power, offer.region.pue
     watts = None if power is None else added_watts(power, replicas, in_flight)
     kwh = None if watts is None or pue is None else watts_to_kw(watts) * pue
     grams = None if kwh is None or grams_per_kwh is None else kwh * grams_per_kwh
-    return Spare(slot, offer_id, watts, kwh, grams, usd_per_hour)
+    return Spare(slot, offer.id, watts, kwh, grams, None if offer.price is None else offer.price.usd_per_hour)
 
 
 def break_even_seconds(

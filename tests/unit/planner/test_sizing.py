@@ -31,6 +31,7 @@ from orchestrator.planner.sizing.staffing import (
     usable_fraction,
     wait_quantile,
 )
+from tests.builders import offer
 
 POWER = PowerModel(100.0, 600.0, 8.0, "test", 0.1, "test")
 SIMPLE = ReplicaModel("simple", 0.010, 0.0001, 1e-7, 10_000.0, 100_000, None, Knowledge.FITTED, 0.05, "test")
@@ -213,10 +214,13 @@ class TestEnergy:
 
     def test_what_is_unknown_of_a_spare_stays_unknown(self) -> None:
         """A price without power, grams without intensity: none of them is zero."""
-        assert spare(2, "o", None, 3, 1.0, 1.1, 30.0, 2.0).grams_per_hour is None
-        known = spare(2, "o", POWER, 3, 0.0, 1.1, 30.0, 2.0)
+        on = Shape("1xL4", "L4", 1, 8.0, 32.0, POWER)
+        known = spare(2, offer("sky/se", on=on, pue=1.1), 3, 0.0, 30.0)
         assert (known.watts, known.kwh_per_hour, known.grams_per_hour) == pytest.approx((100.0, 0.11, 3.3))
-        assert spare(2, "o", POWER, 3, 0.0, 1.1, None, 2.0).grams_per_hour is None
+        assert spare(2, offer("sky/se", on=replace(on, power=None)), 3, 1.0, 30.0).grams_per_hour is None
+        assert spare(2, offer("sky/se", on=on, pue=None), 3, 1.0, 30.0).kwh_per_hour is None
+        assert spare(2, offer("sky/se", on=on), 3, 1.0, None).grams_per_hour is None
+        assert spare(2, offer("sky/se", on=on, usd=None), 3, 1.0, 30.0).usd_per_hour is None
 
     def test_stopping_pays_when_idling_has_drawn_a_start(self) -> None:
         """By energy after several starts' time, by rent after one."""
