@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_cache_path, user_config_path, user_state_path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -42,11 +42,48 @@ class GatewaySettings(_Section):
     replicas: int = Field(default=1, ge=1, le=8)
 
 
+LiveSource = Literal["electricity-maps", "national-grid", "watttime", "eia"]
+
+
+class KeySettings(_Section):
+    """An API that wants a key. ``key``: better set in the environment than in a file. ``url``: a mirror of your own."""
+
+    key: SecretStr | None = None
+    url: str | None = None
+
+
+class NationalGridSettings(_Section):
+    """Great Britain's API; it wants no key. ``url``: a mirror of your own."""
+
+    url: str | None = None
+
+
+class WattTimeSettings(_Section):
+    """WattTime. ``regions``: its name for each grid zone; without a subscription it tells of ``CAISO_NORTH`` alone."""
+
+    user: str | None = None
+    password: SecretStr | None = None
+    url: str | None = None
+    regions: dict[str, str] = {"US-CAL-CISO": "CAISO_NORTH"}
+
+
 class SignalSettings(_Section):
-    """Carbon sources. ``recorded``: a folder of recorded hourly files; zones it lacks fall through to the profile."""
+    """Carbon sources. ``recorded``: a folder of recorded hourly files; zones it lacks fall through to the next source.
+
+    ``live``: the APIs that are asked, the preferred one first, after the recording and before the profile; what they
+    said is remembered in the state directory. ``fresh_minutes``: how old a value of an API may be before a later one
+    that has a younger is preferred. ``private``: sources may be in a network of your own, and without TLS.
+    """
 
     recorded: Path | None = None
     profile: bool = True
+    live: tuple[LiveSource, ...] = ()
+    fresh_minutes: float = Field(default=90.0, gt=0, le=1440)
+    private: bool = False
+    electricity_maps: KeySettings = KeySettings()
+    national_grid: NationalGridSettings = NationalGridSettings()
+    watttime: WattTimeSettings = WattTimeSettings()
+    eia: KeySettings = KeySettings()
 
 
 class WorldSettings(_Section):

@@ -13,6 +13,8 @@ from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from orchestrator.clocks import anchored
 from orchestrator.control.ports import CarbonSource, OfferSource, Provisioner
 from orchestrator.control.runtime import Runtime, Tuning
@@ -34,16 +36,28 @@ from orchestrator.provisioners.skypilot.slurm import PROVIDER as SLURM
 from orchestrator.provisioners.skypilot.slurm import SlurmQueues
 from orchestrator.regions.catalogue import RegionCatalogue
 from orchestrator.regions.local import LocalRegion
-from orchestrator.settings import Settings
+from orchestrator.settings import LiveSource, Settings, SignalSettings
+from orchestrator.signals.archive import Archive
 from orchestrator.signals.composite import CompositeCarbon
-from orchestrator.signals.profile import ProfileCarbon
+from orchestrator.signals.feeds import eia, electricity_maps, great_britain, watttime
+from orchestrator.signals.feeds.eia import Eia
+from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
+from orchestrator.signals.feeds.great_britain import GreatBritain
+from orchestrator.signals.feeds.watttime import WattTime
+from orchestrator.signals.http import Fetch
+from orchestrator.signals.live import LiveCarbon
+from orchestrator.signals.profile import ProfileCarbon, packaged_facts
 from orchestrator.signals.recorded import RecordedCarbon
+from orchestrator.signals.statement import Feed
 from orchestrator.spec import grammar
 from orchestrator.spec.templates import load_template
 from orchestrator.store.sql import SqlStore
 from orchestrator.telemetry.engine_probe import HttpEngineProbe
 
 CLIENT_KEY_FILE = "client-key"
+SIGNALS_FILE = "signals.db"
+"""What live sources said; losing it costs knowledge, nothing else."""
+
 CPU_FAMILY = "cpu"
 
 HEALTH_FAILURES_UNTIL_LOST = 15
@@ -175,12 +189,62 @@ def carbon(settings: Settings) -> CarbonSource:
             message = f"signals.recorded: there is no folder {settings.signals.recorded}"
             raise InvalidSettings(message, hint="Name a folder with ci_lifecycle_YYYY.csv.gz files, or leave it unset.")
         sources.append(RecordedCarbon(settings.signals.recorded))
+    sources += live_sources(settings)
     if settings.signals.profile:
         sources.append(ProfileCarbon())
     if not sources:
         message = "no carbon source is configured"
         raise InvalidSettings(message, hint="Set GREENCTL_SIGNALS__RECORDED=DIR or GREENCTL_SIGNALS__PROFILE=true.")
-    return sources[0] if len(sources) == 1 else CompositeCarbon(sources)
+    if len(sources) == 1:
+        return sources[0]
+    # A recording is as old as it is, on purpose; only APIs can fail to keep up.
+    fresh_for = timedelta(minutes=settings.signals.fresh_minutes) if settings.signals.live else None
+    return CompositeCarbon(sources, fresh_for=fresh_for)
+
+
+def live_sources(settings: Settings) -> list[LiveCarbon]:
+    """Return the configured APIs in order. Contacts nobody yet.
+
+    Raises ``InvalidSettings`` where a key is missing, an address may not be used, or the grid is replayed: what an API
+    says is about today.
+    """
+    signals = settings.signals
+    if signals.live and settings.world.start is not None:
+        message = f"signals.live ({', '.join(signals.live)}) tells of today, and world.start replays another day"
+        raise InvalidSettings(message, hint="Leave GREENCTL_SIGNALS__LIVE or GREENCTL_WORLD__START unset.")
+    fetch = Fetch(private=signals.private)
+    yearly = {zone: facts.mean_grams_per_kwh for zone, facts in packaged_facts().items()} if signals.live else {}
+    return [
+        LiveCarbon(
+            _feed(name, signals, fetch),
+            Archive(name, settings.state_dir / SIGNALS_FILE),
+            yearly_grams_per_kwh=yearly,
+        )
+        for name in dict.fromkeys(signals.live)
+    ]
+
+
+def _feed(name: LiveSource, signals: SignalSettings, fetch: Fetch) -> Feed:
+    if name == "national-grid":
+        return GreatBritain(fetch, signals.national_grid.url or great_britain.URL)
+    if name == "electricity-maps":
+        own = signals.electricity_maps
+        return ElectricityMaps(fetch, _secret(own.key, "electricity_maps.key"), own.url or electricity_maps.URL)
+    if name == "watttime":
+        mine = signals.watttime
+        if not mine.user:
+            message = "signals.watttime.user is not set, and signals.live names its source"
+            raise InvalidSettings(message, hint="Set GREENCTL_SIGNALS__WATTTIME__USER.")
+        password = _secret(mine.password, "watttime.password")
+        return WattTime(fetch, mine.user, password, mine.regions, mine.url or watttime.URL)
+    return Eia(fetch, _secret(signals.eia.key, "eia.key"), packaged_facts(), signals.eia.url or eia.URL)
+
+
+def _secret(value: SecretStr | None, name: str) -> str:
+    if value is None or not value.get_secret_value():
+        message = f"signals.{name} is not set, and signals.live names its source"
+        raise InvalidSettings(message, hint=f"Set GREENCTL_SIGNALS__{name.upper().replace('.', '__')}.")
+    return value.get_secret_value()
 
 
 def vllm_launcher(settings: Settings) -> VllmCpuLauncher:

@@ -3,27 +3,37 @@
 Values are passed on as they are. Nothing is averaged, and a series never mixes two sources, because two vintages of the
 same grid can lie further apart than the difference that a decision turns on. An answer that is not what was asked for
 (another zone, another basis, dated later than ``now``) counts as none.
+
+A source that has gone stale may be passed over for one that has not: of two real sources the one that knows the present
+counts. A likeness is never fresher than a measurement, however old that is, for then nothing would ever be stale, and
+what policies say about stale numbers would not be heard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from orchestrator.control.ports import CarbonSource
-from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Reading
+from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
 from orchestrator.domain.time import Instant, Window
 from orchestrator.errors import SignalUnavailable
 
 
 class CompositeCarbon:
-    """A :class:`~orchestrator.control.ports.CarbonSource` made of others, the preferred one first."""
+    """A :class:`~orchestrator.control.ports.CarbonSource` made of others, the preferred one first.
 
-    def __init__(self, sources: Sequence[CarbonSource]) -> None:
+    ``fresh_for``: how old a value may be before a later source with a younger one is preferred; without it the first
+    source that has any value counts.
+    """
+
+    def __init__(self, sources: Sequence[CarbonSource], *, fresh_for: timedelta | None = None) -> None:
         """Raise ``ValueError`` without any source."""
         if not sources:
             message = "a composite needs at least one source"
             raise ValueError(message)
         self._sources = tuple(sources)
+        self._fresh_for = fresh_for
         self._passed_over: dict[tuple[str, Basis], tuple[Gap, ...]] = {}
 
     @property
@@ -49,25 +59,8 @@ class CompositeCarbon:
 
         Raises ``SignalUnavailable`` when no source can be read at all.
         """
-        passed: list[Gap] = []
-        failures = 0
-        for source in self._sources:
-            try:
-                reading = await source.latest(zone, basis, now)
-            except SignalUnavailable as error:
-                failures += 1
-                reading = Gap(zone, error.message, source.name)
-            if isinstance(reading, CarbonIntensity):
-                reason = _mismatch([reading], zone, basis, now)
-                if not reason:
-                    self._passed_over[zone, basis] = tuple(passed)
-                    return reading
-                reading = Gap(zone, reason, source.name)
-            passed.append(reading)
-        self._passed_over[zone, basis] = tuple(passed)
-        if failures == len(self._sources):
-            raise SignalUnavailable(_sentence(passed))
-        return Gap(zone, _sentence(passed), self.name)
+        _, reading = await self._choose(zone, basis, now)
+        return reading
 
     async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
         """Return the first series that has a point. Raises ``SignalUnavailable`` when no source can be read."""
@@ -89,21 +82,53 @@ class CompositeCarbon:
 
         A forecast from another source than the present value would put a step at ``now`` that no grid makes.
         """
-        for source in self._sources:
-            try:
-                if isinstance(await source.latest(zone, basis, now), Gap):
-                    continue
-                series = await source.forecast(zone, basis, window, now)
-            except SignalUnavailable:
-                continue
-            if series is not None and _mismatch(series.points, zone, basis, now):
-                return None
-            return series
-        return None
+        try:
+            source, _ = await self._choose(zone, basis, now)
+            series = await source.forecast(zone, basis, window, now) if source is not None else None
+        except SignalUnavailable:
+            return None
+        return None if series is None or _mismatch(series.points, zone, basis, now) else series
 
     def passed_over(self, zone: str, basis: Basis) -> tuple[Gap, ...]:
         """Say why earlier sources were passed over when the zone's latest value was last asked for, in order."""
         return self._passed_over.get((zone, basis), ())
+
+    async def _choose(self, zone: str, basis: Basis, now: Instant) -> tuple[CarbonSource | None, Reading]:
+        """Return the source that counts and its value; no source and the reasons when none has one."""
+        passed: list[Gap] = []
+        stale: tuple[CarbonSource, CarbonIntensity, int] | None = None
+        failures = 0
+        for source in self._sources:
+            try:
+                reading = await source.latest(zone, basis, now)
+            except SignalUnavailable as error:
+                failures += 1
+                reading = Gap(zone, error.message, source.name)
+            if isinstance(reading, CarbonIntensity):
+                reason = _mismatch([reading], zone, basis, now)
+                if reason:
+                    reading = Gap(zone, reason, source.name)
+                elif self._is_to_do(reading, now) and (stale is None or reading.kind is not Kind.SYNTHETIC):
+                    self._passed_over[zone, basis] = tuple(passed)
+                    return source, reading
+                else:
+                    stale = stale or (source, reading, len(passed))
+                    reading = Gap(zone, f"its value is {_hours(reading.age(now))} old", source.name)
+            passed.append(reading)
+        if stale is not None:
+            self._passed_over[zone, basis] = tuple(passed[: stale[2]])
+            return stale[0], stale[1]
+        self._passed_over[zone, basis] = tuple(passed)
+        if failures == len(self._sources):
+            raise SignalUnavailable(_sentence(passed))
+        return None, Gap(zone, _sentence(passed), self.name)
+
+    def _is_to_do(self, reading: CarbonIntensity, now: Instant) -> bool:
+        return self._fresh_for is None or reading.is_fresh(now, self._fresh_for)
+
+
+def _hours(age: timedelta) -> str:
+    return f"{age / timedelta(hours=1):.1f} h"
 
 
 def _mismatch(points: Sequence[CarbonIntensity], zone: str, basis: Basis, now: Instant) -> str:

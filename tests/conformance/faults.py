@@ -37,6 +37,8 @@ def each_time(by: timedelta) -> Change:
     """Move every time."""
 
     def moved(text: str) -> str:
+        if len(text) == len("2031-03-01T00"):  # the EIA's hours
+            return f"{parse_instant(f'{text}:00Z') + by:%Y-%m-%dT%H}"
         return format_instant(parse_instant(text) + by)
 
     def walk(node: Any) -> Any:

@@ -15,11 +15,18 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.conformance import faults
+from tests.conformance.eia import EiaApi
 from tests.conformance.electricity_maps import ElectricityMapsApi
 from tests.conformance.grid import Grid
 from tests.conformance.national_grid import NationalGridApi
+from tests.conformance.watttime import WattTimeApi
 
-APIS = {"electricity-maps": ElectricityMapsApi, "national-grid": NationalGridApi}
+APIS = {
+    "electricity-maps": ElectricityMapsApi,
+    "national-grid": NationalGridApi,
+    "watttime": WattTimeApi,
+    "eia": EiaApi,
+}
 
 
 @dataclass

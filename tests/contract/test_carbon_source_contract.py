@@ -18,8 +18,10 @@ from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.signals.archive import Archive
 from orchestrator.signals.composite import CompositeCarbon
 from orchestrator.signals.fake import FakeCarbon
+from orchestrator.signals.feeds.eia import Eia
 from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
 from orchestrator.signals.feeds.great_britain import GreatBritain
+from orchestrator.signals.feeds.watttime import WattTime
 from orchestrator.signals.http import Fetch
 from orchestrator.signals.live import LiveCarbon
 from orchestrator.signals.profile import ProfileCarbon
@@ -137,6 +139,17 @@ def great_britain(server: Conformance) -> Feed:
     return GreatBritain(Fetch(private=True), server.address("national-grid"))
 
 
+def watttime(server: Conformance) -> Feed:
+    """Ask the pretended WattTime about the one region that is free."""
+    regions = {"US-CAL-CISO": "CAISO_NORTH"}
+    return WattTime(Fetch(private=True), "me", "wt-secret", regions, server.address("watttime"))
+
+
+def eia(server: Conformance) -> Feed:
+    """Ask the pretended EIA."""
+    return Eia(Fetch(private=True), "eia-secret", ["US-MIDA-PJM"], server.address("eia"))
+
+
 @dataclass(frozen=True)
 class Live:
     """How a live source is made, and a zone and a basis that it has."""
@@ -149,6 +162,8 @@ class Live:
 
 LIVE = {
     "electricity-maps": Live(electricity_maps),
+    "eia": Live(eia, "US-MIDA-PJM"),
+    "watttime": Live(watttime, "US-CAL-CISO", Basis(Accounting.MARGINAL, Factors.DIRECT)),
     "national-grid": Live(great_britain, "GB", DIRECT, foretells_now=True),
 }
 
@@ -156,10 +171,13 @@ LIVE = {
 def filled_grid() -> Grid:
     """Make a grid with the same numbers as the recording, in a zone for each API."""
     grid = Grid(START)
-    for zone in ("AA", "GB"):
+    for zone in ("AA", "GB", "CAISO_NORTH"):
         for factors in Factors:
             values = [None if hour == HOLE else grams_at(hour, factors) for hour in range(HOURS)]
             grid.put(zone, factors, START, values)
+    grid.generation["US-MIDA-PJM"] = {
+        START + hour * HOUR: {"COL": 100.0, "NG": 300.0 + hour, "BAT": -20.0} for hour in range(HOURS) if hour != HOLE
+    }
     return grid
 
 

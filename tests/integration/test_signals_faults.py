@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +14,10 @@ from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, Facto
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.errors import SignalRefused, SignalThrottled, SignalUnavailable
 from orchestrator.signals.archive import Archive
+from orchestrator.signals.feeds.eia import Eia
 from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
 from orchestrator.signals.feeds.great_britain import GreatBritain
+from orchestrator.signals.feeds.watttime import WattTime
 from orchestrator.signals.http import Fetch
 from orchestrator.signals.live import LiveCarbon
 from orchestrator.signals.statement import Feed
@@ -31,7 +34,14 @@ TRUTH = [300.0 + 7 * (hour % 24) for hour in range(240)]
 PATIENCE = 0.4
 """Seconds that the sources of these tests wait: nothing here asserts how long it took."""
 
-APIS: dict[str, tuple[str, Basis]] = {"electricity-maps": ("DE", LIFECYCLE), "national-grid": ("GB", DIRECT)}
+MOER = Basis(Accounting.MARGINAL, Factors.DIRECT)
+COAL, HYDRO = 820.0, 24.0
+APIS: dict[str, tuple[str, Basis]] = {
+    "electricity-maps": ("DE", LIFECYCLE),
+    "national-grid": ("GB", DIRECT),
+    "watttime": ("US-CAL-CISO", MOER),
+    "eia": ("US-MIDA-PJM", LIFECYCLE),
+}
 
 
 def feed(name: str, server: Conformance) -> Feed:
@@ -40,6 +50,10 @@ def feed(name: str, server: Conformance) -> Feed:
     makers: dict[str, Callable[[], Feed]] = {
         "electricity-maps": lambda: ElectricityMaps(fetch, "em-secret", url),
         "national-grid": lambda: GreatBritain(fetch, url),
+        "watttime": lambda: WattTime(
+            fetch, "me", "wt-secret", {"US-CAL-CISO": "CAISO_NORTH", "US-NE-ISNE": "ISONE_VT"}, url
+        ),
+        "eia": lambda: Eia(fetch, "eia-secret", ["US-MIDA-PJM"], url),
     }
     return makers[name]()
 
@@ -81,9 +95,14 @@ class Scene:
 def world() -> Grid:
     """Three days of hours and more to come, in the zones of all APIs."""
     grid = Grid(NOW, running=True)
-    for zone in ("DE", "GB", "SE-SE3"):
+    for zone in ("DE", "GB", "SE-SE3", "CAISO_NORTH"):
         for factors in Factors:
             grid.put(zone, factors, START, list(TRUTH))
+    coal = [(grams - HYDRO) / (COAL - HYDRO) for grams in TRUTH]
+    grid.generation["US-MIDA-PJM"] = {
+        START + hour * HOUR: {"COL": 9000 * share, "WAT": 9000 * (1 - share), "BAT": -500.0, "OIL": None}
+        for hour, share in enumerate(coal)
+    }
     return grid
 
 
@@ -100,12 +119,33 @@ async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield Scene(server, source, zone, basis, request.param)
 
 
+@asynccontextmanager
+async def alone(name: str, folder: Path) -> AsyncIterator[Scene]:
+    """Run one API with a fresh memory."""
+    async with conformance(world()) as server:
+        source = LiveCarbon(feed(name, server), Archive(name, folder / "signals.db"))
+        yield Scene(server, source, *APIS[name], name)
+
+
 @pytest.fixture
 async def maps(tmp_path: Path) -> AsyncIterator[Scene]:
     """Run Electricity Maps alone."""
-    async with conformance(world()) as server:
-        source = LiveCarbon(feed("electricity-maps", server), Archive("electricity-maps", tmp_path / "signals.db"))
-        yield Scene(server, source, "DE", LIFECYCLE, "electricity-maps")
+    async with alone("electricity-maps", tmp_path) as scene:
+        yield scene
+
+
+@pytest.fixture
+async def watts(tmp_path: Path) -> AsyncIterator[Scene]:
+    """Run WattTime alone."""
+    async with alone("watttime", tmp_path) as scene:
+        yield scene
+
+
+@pytest.fixture
+async def fuels(tmp_path: Path) -> AsyncIterator[Scene]:
+    """Run the EIA alone."""
+    async with alone("eia", tmp_path) as scene:
+        yield scene
 
 
 # ── lies ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -136,15 +176,15 @@ async def test_a_lie_is_not_believed_by_a_source_that_knows_nothing_yet(scene: S
     assert all(is_true(grams) or grams in unknowable for grams in await scene.anything(NOW))
 
 
-async def test_a_refused_number_says_why(scene: Scene) -> None:
+async def test_a_refused_number_says_why(maps: Scene) -> None:
     """What was not believed can be listed, with the number and the rule."""
-    await scene.history(NOW, 48)
-    scene.server.lie = faults.LIES["a thousand times"]
-    await scene.latest(NOW + 6 * HOUR)
-    doubted = scene.source.quarantined()
+    await maps.history(NOW, 48)
+    maps.server.lie = faults.LIES["a thousand times"]
+    await maps.latest(NOW + 6 * HOUR)
+    doubted = maps.source.quarantined()
 
     assert doubted
-    assert all(d.zone == scene.zone and d.reason and d.grams_per_kwh > 2000 for d in doubted)
+    assert all(d.zone == "DE" and "outside 0..2000" in d.reason and d.grams_per_kwh > 2000 for d in doubted)
 
 
 async def test_an_answer_about_another_zone_is_none(maps: Scene) -> None:
@@ -221,7 +261,8 @@ async def test_what_was_known_outlives_an_outage(scene: Scene, outage: str) -> N
     after = await scene.latest(later)
 
     assert isinstance(after, CarbonIntensity)
-    assert after.age(later) == timedelta(0)
+    assert after != before
+    assert after.age(later) < HOUR
 
 
 @pytest.mark.parametrize("outage", sorted(faults.OUTAGES))
@@ -275,7 +316,7 @@ async def test_a_minute_of_looks_is_one_request(scene: Scene) -> None:
     for second in range(0, 360, 10):
         await scene.latest(NOW + timedelta(seconds=second))
 
-    assert len(scene.server.asked) == 2
+    assert len([path for path in scene.server.paths() if path != "/login"]) == 2
 
 
 async def test_a_redirect_is_not_followed(scene: Scene) -> None:
@@ -307,7 +348,7 @@ async def test_a_wrong_key_is_refused_with_a_hint_and_without_the_key(maps: Scen
         await source.latest("DE", LIFECYCLE, NOW)
 
     assert "401" in caught.value.message
-    assert "TOKEN" in caught.value.hint()
+    assert "ELECTRICITY_MAPS__KEY" in caught.value.hint()
     assert "wrong-key" not in f"{caught.value.message} {caught.value.hint()}"
 
 
@@ -352,6 +393,98 @@ async def test_the_forecast_is_asked_for_in_steps_that_exist(maps: Scene) -> Non
         assert len(series.points) == min(ahead + 1, 73)
     horizons = [q["horizonHours"] for path, q, _ in maps.server.asked if path.endswith("forecast")]
     assert horizons == ["24", "48", "72", "72"]
+
+
+# ── WattTime's own ways ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_login_lasts_for_its_half_hour(watts: Scene) -> None:
+    """Many questions, one login; a new one when it runs out, and when the API wants one earlier."""
+    api = watts.server.apis["watttime"]
+    for minutes in (0, 5, 10, 20):
+        await watts.latest(NOW + minutes * MINUTE)
+    assert api.logins == 1
+    api.tokens.clear()
+    assert isinstance(await watts.latest(NOW + 25 * MINUTE), CarbonIntensity)
+    assert api.logins == 2
+    await watts.latest(NOW + 60 * MINUTE)
+    assert api.logins == 3
+
+
+async def test_pounds_per_megawatt_hour_are_converted(watts: Scene) -> None:
+    """An hour is the mean of its twelve values, in grams per kWh."""
+    assert await watts.history(NOW, 24) == pytest.approx(TRUTH[48:72])
+
+
+@pytest.mark.parametrize(
+    "change", [{"units": "percentile"}, {"units": None}, {"region": "PJM_DC"}, {"signal_type": "x"}]
+)
+async def test_an_answer_of_another_unit_region_or_signal_is_none(watts: Scene, change: dict[str, object]) -> None:
+    """What the numbers are stands beside them, and is compared."""
+    watts.server.apis["watttime"].changes = change
+    latest = await watts.latest(NOW)
+
+    assert isinstance(latest, Gap)
+    assert next(iter(change)) in latest.reason
+
+
+async def test_a_region_outside_the_plan_is_refused_for_itself(watts: Scene) -> None:
+    """The free region goes on."""
+    watts.server.grid.now = NOW
+    with pytest.raises(SignalRefused, match="403"):
+        await watts.source.latest("US-NE-ISNE", MOER, NOW)
+
+    assert isinstance(await watts.latest(NOW), CarbonIntensity)
+
+
+async def test_life_cycle_marginal_intensity_does_not_exist_there(watts: Scene) -> None:
+    """It counts the stack; asking for more gets a reason that names the difference."""
+    gap = await watts.source.latest("US-CAL-CISO", Basis(Accounting.MARGINAL, Factors.LIFECYCLE), NOW)
+
+    assert isinstance(gap, Gap)
+    assert "direct" in gap.reason
+    assert watts.server.asked == []
+
+
+# ── the EIA's own ways ───────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_hour_is_named_by_its_end_and_weighed_by_its_fuels(fuels: Scene) -> None:
+    """The mix of each hour stands at the hour in which it was generated, with the published factors."""
+    assert await fuels.history(NOW, 24) == pytest.approx(TRUTH[48:72])
+
+
+async def test_all_pages_are_read(fuels: Scene) -> None:
+    """An answer that says there is more is asked for more."""
+    fuels.server.apis["eia"].most_rows = 50
+
+    assert await fuels.history(NOW, 72) == pytest.approx(TRUTH[:72])
+    assert len(fuels.server.asked) == 6
+
+
+async def test_an_unknown_fuel_is_not_zero(fuels: Scene) -> None:
+    """An hour without its coal, told as null or not told, is a hole; an unknown that is always small is not."""
+    hours = fuels.server.grid.generation["US-MIDA-PJM"]
+    hours[START + 60 * HOUR]["COL"] = None
+    del hours[START + 61 * HOUR]["COL"]
+    values = await fuels.history(NOW, 24)
+
+    assert values == pytest.approx([*TRUTH[48:60], *TRUTH[62:72]])
+
+
+async def test_the_key_in_the_query_is_never_told(fuels: Scene, tmp_path: Path) -> None:
+    """Keys of this API travel in the address, which no message shows."""
+    source = LiveCarbon(
+        Eia(Fetch(private=True), "wrong-key", ["US-MIDA-PJM"], fuels.server.address("eia")), Archive("eia")
+    )
+    with pytest.raises(SignalRefused) as caught:
+        await source.latest("US-MIDA-PJM", LIFECYCLE, NOW)
+    fuels.server.behave = faults.status(500)
+    with pytest.raises(SignalUnavailable) as failed:
+        await fuels.latest(NOW)
+
+    assert "wrong-key" not in f"{caught.value.message} {caught.value.hint()}"
+    assert "eia-secret" not in failed.value.message
 
 
 # ── remembering ──────────────────────────────────────────────────────────────────────────────────────

@@ -128,7 +128,7 @@ class ElectricityMaps:
         if answer.status in _FORBIDDEN:
             hint = None
             if self._token and "access" not in answer.words().lower():
-                hint = "Check the key: GREENCTL_SIGNALS__ELECTRICITY_MAPS__TOKEN."
+                hint = "Check the key: GREENCTL_SIGNALS__ELECTRICITY_MAPS__KEY."
             raise SignalRefused(f"{answer.where} refuses ({answer.status}): {_words(answer)}", hint=hint)
         if not answer.is_ok:
             raise SignalUnavailable(f"{answer.where} answers {answer.status}: {_words(answer)}")

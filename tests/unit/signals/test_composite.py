@@ -176,3 +176,45 @@ def test_a_composite_of_nothing_is_refused() -> None:
     """There would be nobody to ask."""
     with pytest.raises(ValueError, match="at least one"):
         CompositeCarbon([])
+
+
+async def test_a_fresh_value_is_preferred_to_a_stale_one_of_an_earlier_source() -> None:
+    """Of two real sources the one that knows the present counts, for the value and the forecast."""
+    first, second = FakeCarbon("first"), FakeCarbon("second")
+    first.put("SE", NOW - 6 * HOUR, [10.0])
+    second.put("SE", NOW - HOUR, [20.0])
+    first.put_forecast("SE", NOW, NOW, [11.0])
+    second.put_forecast("SE", NOW, NOW, [21.0])
+    composite = CompositeCarbon([first, second], fresh_for=timedelta(minutes=90))
+    latest = await composite.latest("SE", LIFECYCLE, NOW)
+    forecast = await composite.forecast("SE", LIFECYCLE, Window(NOW, NOW + HOUR), NOW)
+
+    assert isinstance(latest, CarbonIntensity)
+    assert latest.grams_per_kwh == 20.0
+    assert "5.0 h old" in composite.passed_over("SE", LIFECYCLE)[0].reason
+    assert forecast is not None
+    assert forecast.points[0].grams_per_kwh == 21.0
+
+
+async def test_a_likeness_is_never_fresher_than_a_measurement() -> None:
+    """Otherwise nothing would ever be stale, and what a policy says about stale numbers would not be heard."""
+    real, likeness = FakeCarbon("real"), FakeCarbon("likeness", kind=Kind.SYNTHETIC)
+    real.put("SE", NOW - 6 * HOUR, [10.0])
+    likeness.hold("SE", 99.0)
+    composite = CompositeCarbon([real, likeness], fresh_for=timedelta(minutes=90))
+    latest = await composite.latest("SE", LIFECYCLE, NOW)
+
+    assert isinstance(latest, CarbonIntensity)
+    assert latest.grams_per_kwh == 10.0
+    assert not composite.passed_over("SE", LIFECYCLE)
+
+
+async def test_where_all_are_stale_the_first_counts() -> None:
+    """Without a fresh value the order decides, as it does without the setting."""
+    first, second = FakeCarbon("first"), FakeCarbon("second")
+    first.put("SE", NOW - 6 * HOUR, [10.0])
+    second.put("SE", NOW - 4 * HOUR, [20.0])
+    latest = await CompositeCarbon([first, second], fresh_for=timedelta(minutes=90)).latest("SE", LIFECYCLE, NOW)
+
+    assert isinstance(latest, CarbonIntensity)
+    assert latest.grams_per_kwh == 10.0
