@@ -171,7 +171,7 @@ async def test_a_lie_is_not_believed_by_a_source_that_knows_nothing_yet(scene: S
     """Even the first answer of all is checked: by what grids can have, by its times and by the year's mean."""
     scene.server.lie = faults.LIES[lie]
     # A direct intensity of 0 is a real value of clean grids, and a source that knows nothing cannot tell.
-    unknowable = {0.0} if lie == "zero" and scene.basis == DIRECT else set[float]()
+    unknowable = {0.0} if lie == "zero" and scene.basis.factors is Factors.DIRECT else set[float]()
 
     assert all(is_true(grams) or grams in unknowable for grams in await scene.anything(NOW))
 
@@ -472,7 +472,7 @@ async def test_an_unknown_fuel_is_not_zero(fuels: Scene) -> None:
     assert values == pytest.approx([*TRUTH[48:60], *TRUTH[62:72]])
 
 
-async def test_the_key_in_the_query_is_never_told(fuels: Scene, tmp_path: Path) -> None:
+async def test_the_key_in_the_query_is_never_told(fuels: Scene) -> None:
     """Keys of this API travel in the address, which no message shows."""
     source = LiveCarbon(
         Eia(Fetch(private=True), "wrong-key", ["US-MIDA-PJM"], fuels.server.address("eia")), Archive("eia")
