@@ -64,6 +64,22 @@ def read_grid(folder: Path, year: int) -> Grid:
     return Grid(year, table.zones, _numbers(table))
 
 
+def read_year_before(folder: Path, grid: Grid) -> Floats:
+    """Return the year before for the zones of a grid, (hours, zones); no hours where the folder does not have it.
+
+    A zone that the earlier file lacks is ``nan``. Raises ``SignalFormatError`` when the file is damaged.
+    """
+    year = grid.year - 1
+    if _find(folder, f"ci_lifecycle_{year}.csv") is None:
+        return np.empty((0, len(grid.zones)))
+    earlier = read_grid(folder, year)
+    values = np.full((earlier.hours, len(grid.zones)), np.nan)
+    for column, zone in enumerate(grid.zones):
+        if zone in earlier.zones:
+            values[:, column] = earlier.grams_per_kwh[:, earlier.column(zone)]
+    return values
+
+
 def filled_by_neighbours(values: Floats, names: tuple[str, ...]) -> Floats:
     """Fill each gap with the mean of what stands 24k hours before and after it, for the smallest k that finds any.
 

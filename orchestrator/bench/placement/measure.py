@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from orchestrator.bench.placement.grid import Grid
+from orchestrator.bench.placement.grid import Floats, Grid
 from orchestrator.bench.placement.instance import Instance, Service
 from orchestrator.bench.placement.ledger import Bill, Ledger
 from orchestrator.bench.placement.ours import our_placements
@@ -16,9 +16,7 @@ from orchestrator.bench.placement.placements import Placements
 from orchestrator.bench.placement.report import Row, Summary, rows, summaries
 from orchestrator.bench.placement.rivals import RIVALS, View
 from orchestrator.errors import UsageError
-from orchestrator.planner.follow.outlook import Habits
 from orchestrator.planner.follow.past import filled_from_before
-from orchestrator.planner.follow.rule import Temper
 
 OURS: Final = "greenctl"
 GIVEN: Final = "given"
@@ -48,11 +46,11 @@ class Outcome:
 
 
 def place(
-    instance: Instance, grid: Grid, services: Sequence[Service], done: Callable[[], None]
+    instance: Instance, grid: Grid, services: Sequence[Service], year_before: Floats, done: Callable[[], None]
 ) -> dict[str, Sequence[str]]:
     """Return our placements by service; ``done`` is called after each."""
     placements: dict[str, Sequence[str]] = {}
-    for service, hours in our_placements(instance, grid, services, Habits(), Temper()):
+    for service, hours in our_placements(instance, grid, services, year_before):
         placements[service.id] = hours
         done()
     return placements
@@ -85,7 +83,7 @@ def measure(
     return Outcome(instance.year, instance.hours, instance.first, tuple(services), (name, *RIVALS), bills)
 
 
-def _view(service: Service, ledger: Ledger, seen: np.ndarray) -> View:
+def _view(service: Service, ledger: Ledger, seen: Floats) -> View:
     places = [ledger.instance.places[c] for c in service.candidates]
     columns = [ledger.grid.column(p.zone) for p in places]
     return View(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.bench.placement.grid import Grid
+import numpy as np
+
+from orchestrator.bench.placement.grid import Floats, Grid
 from orchestrator.bench.placement.instance import Instance, Service
 from orchestrator.planner.follow.outlook import Habits, outlook
 from orchestrator.planner.follow.past import filled_from_before
@@ -12,15 +14,19 @@ from orchestrator.planner.follow.rule import Arms, Temper, follow
 
 
 def our_placements(
-    instance: Instance, grid: Grid, services: Sequence[Service], habits: Habits, temper: Temper
+    instance: Instance, grid: Grid, services: Sequence[Service], year_before: Floats
 ) -> Iterator[tuple[Service, list[str]]]:
-    """Yield each service with its region per scored hour; one outlook serves all of them."""
-    ahead = outlook(filled_from_before(grid.grams_per_kwh), instance.first, habits)
+    """Yield each service with its region per scored hour; one outlook serves all of them.
+
+    ``year_before`` is (hours, zones) of the grid's zones, perhaps without any hours: experience, where there is some.
+    """
+    seen = filled_from_before(np.vstack([year_before, grid.grams_per_kwh]))
+    ahead = outlook(seen, len(year_before) + instance.first, Habits())
     for service in services:
         names = useful_regions(instance, service)
         places = [instance.places[n] for n in names]
         arms = Arms(tuple(grid.column(p.zone) for p in places), tuple(p.pue for p in places))
-        path = follow(ahead, arms, service.switching_grams, temper)
+        path = follow(ahead, arms, service.switching_grams, Temper())
         yield service, [names[i] for i in path.tolist()]
 
 

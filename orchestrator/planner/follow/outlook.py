@@ -3,20 +3,21 @@
 The expectation of hour t + h is the last known same hour of a day, corrected by a linear model: per zone and h, ridge
 regression (Hoerl and Kennard, Technometrics 12(1), 1970, eq. 2.3) of how that base erred on deviations known at t. The
 coefficients are drawn towards those of all zones together, which stands for the experience that a zone lacks early in
-a year, and are fitted again each week on everything up to then. Deviations of solar grids fade differently at noon and
-at night, so the chief ones also enter times the first harmonics of the hour of the day.
+a year, and the more so the farther the hour; they are fitted again each week on everything up to then. Deviations of
+solar grids fade differently at noon and at night, so the chief ones also enter times harmonics of the hour of the day;
+harmonics of the week stand for working days. What lies beyond the horizon is expected as one mean, in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.planner.follow.past import DAY, TRAILING_HOURS, WEEK, Past, Series
+from orchestrator.planner.follow.deviations import deviations_ahead, deviations_beyond
+from orchestrator.planner.follow.past import DAY, WEEK, Past, Series
 
 Floats = NDArray[np.floating[Any]]
 
@@ -29,13 +30,17 @@ the last digits depend on their number."""
 class Habits:
     """How the outlook is made; one set for all zones, services and years.
 
-    ``horizon_hours``: how far hours are told apart. ``shrinkage``: weight of the common coefficients, in observations
-    of unit variance. ``scenarios``: how many past errors are replayed. ``refit_hours``: between fits.
+    ``horizon_hours``: how far hours are told apart; ``beyond_hours``: how much of what follows counts as one mean.
+    ``shrinkage``: weight of the common coefficients in the fit of the next hour, in observations of unit variance; the
+    h-th hour has h times as much, and what lies beyond ``shrinkage_beyond``. ``scenarios``: how many past errors are
+    replayed, one a day. ``refit_hours``: between fits.
     """
 
-    horizon_hours: int = 36
+    horizon_hours: int = 24
+    beyond_hours: int = 72
     shrinkage: float = 50.0
-    scenarios: int = 8
+    shrinkage_beyond: float = 20_000.0
+    scenarios: int = 12
     refit_hours: int = WEEK
 
 
@@ -44,13 +49,14 @@ class Outlook:
     """For each decision hour, in order: gCO2e/kWh of its coming hours.
 
     ``expected`` is (horizon, zones, decisions), its first row the decision hour itself. ``errors`` are of the same
-    shape: what such an expectation of some days ago turned out to lack, less the mean over them. ``mean`` is (zones,
-    decisions), of the 28 days before. ``nan`` for zones that have not been seen yet.
+    shape: what such an expectation of some days ago turned out to lack, less the mean over them. ``beyond`` is (zones,
+    decisions): the expected mean of the ``beyond_hours`` after the horizon. ``nan`` for zones not seen yet.
     """
 
     expected: Floats
     errors: tuple[Floats, ...]
-    mean: Floats
+    beyond: Floats
+    beyond_hours: int
 
 
 def outlook(seen: Series, first: int, habits: Habits) -> Outlook:
@@ -63,16 +69,14 @@ def outlook(seen: Series, first: int, habits: Habits) -> Outlook:
     oldest_known = -(-horizon // DAY)
     begin = max(0, first - DAY * (oldest_known + habits.scenarios))
     expected = np.stack([_expected(past, ahead, begin, habits) for ahead in range(horizon)])
-    errors = [
-        _errors(seen, expected, begin, first, DAY * days)
-        for days in range(oldest_known, oldest_known + habits.scenarios)
-    ]
+    ages = range(DAY * oldest_known, DAY * (oldest_known + habits.scenarios), DAY)
+    errors = [_errors(seen, expected, begin, first, age) for age in ages]
     bias = sum(errors) / len(errors) if errors else 0.0
-    mean = past.mean_so_far(TRAILING_HOURS)[first:].T
     return Outlook(
         expected=np.ascontiguousarray(expected[:, :, first - begin :]),
         errors=tuple(e - bias for e in errors),
-        mean=np.ascontiguousarray(mean, dtype=np.float32),
+        beyond=_beyond(past, first, habits),
+        beyond_hours=habits.beyond_hours,
     )
 
 
@@ -88,30 +92,70 @@ def _errors(seen: Series, expected: Floats, begin: int, first: int, age: int) ->
 
 def _expected(past: Past, ahead: int, begin: int, habits: Habits) -> Floats:
     """Expect the hour ``ahead`` of each hour from ``begin`` on, (zones, decisions)."""
-    seen = past.values
-    hours, zones = seen.shape
-    base, deviations = _base_and_deviations(past, ahead)
-    scale = np.nanstd(seen[: max(begin, DAY)], axis=0) + 1e-9
-    inputs = np.stack(deviations, axis=2) / scale[:, None]
-    known = np.isfinite(inputs).all(axis=2)
+    base, deviations = deviations_ahead(past, ahead)
+    found = np.full_like(base, np.nan)
+    found[: len(base) - ahead] = past.values[ahead:]
+    history = _History(past.values, base, deviations, found, known_after=ahead + 1)
+    return _corrected(history, begin, habits.shrinkage * (1 + ahead), habits.refit_hours)
+
+
+def _beyond(past: Past, begin: int, habits: Habits) -> Floats:
+    """Expect the mean of the hours beyond the horizon, (zones, decisions)."""
+    until = habits.horizon_hours + habits.beyond_hours
+    base, deviations = deviations_beyond(past)
+    found = np.full_like(base, np.nan)
+    # The mean that ends with hour t + until - 1 is what is past at t + until.
+    found[: max(0, len(base) - until)] = past.mean(habits.beyond_hours)[until:]
+    history = _History(past.values, base, deviations, found, known_after=until)
+    return _corrected(history, begin, habits.shrinkage_beyond, habits.refit_hours)
+
+
+@dataclass(frozen=True)
+class _History:
+    """What was known at each hour, (hours, zones) each, and what was found out ``known_after`` hours later.
+
+    ``seen`` are the values themselves; their spread is each zone's unit.
+    """
+
+    seen: Series
+    base: Series
+    deviations: list[Series]
+    found: Series
+    known_after: int
+
+
+def _corrected(history: _History, begin: int, shrinkage: float, refit_hours: int) -> Floats:
+    """Return base and fitted correction of each hour from ``begin`` on, (zones, hours)."""
+    base = history.base
+    hours, zones = base.shape
+    scale = _spread(history.seen[:begin])
+    inputs = np.stack(history.deviations, axis=2) / scale[:, None]
+    known = np.asarray(np.isfinite(inputs).all(axis=2))
     inputs = np.where(known[:, :, None], inputs, 0.0).transpose(1, 0, 2)
-    target = np.zeros((hours, zones))
-    target[: hours - ahead] = (seen[ahead:] - base[: hours - ahead]) / scale
+    target = (history.found - base) / scale
     target = np.where(known & np.isfinite(target), target, 0.0).T
-    expected = base[begin:].T.copy()
-    fit = _Fit(zones, inputs.shape[2], habits.shrinkage)
-    done = 0
-    for now in range(begin, hours, habits.refit_hours):
-        # What began before now - ahead has ended by now - 1.
-        for start in range(done, max(done, now - ahead), _BLOCK):
-            block = slice(start, min(start + _BLOCK, now - ahead))
+    corrected = base[begin:].T.copy()
+    fit = _Fit(zones, inputs.shape[2], shrinkage)
+    learnt = 0
+    for now in range(begin, hours, refit_hours):
+        known_until = max(learnt, now - history.known_after + 1)
+        for start in range(learnt, known_until, _BLOCK):
+            block = slice(start, min(start + _BLOCK, known_until))
             fit.learn(inputs[:, block], target[:, block])
-        done = max(done, now - ahead)
-        until = min(hours, now + habits.refit_hours)
+        learnt = known_until
+        until = min(hours, now + refit_hours)
         correction = (inputs[:, now:until] * fit.coefficients()[:, None, :]).sum(axis=2)
-        expected[:, now - begin : until - begin] += correction * scale[:, None]
+        corrected[:, now - begin : until - begin] += correction * scale[:, None]
     # A grid emits something: an extrapolation below a third of the base is not believed.
-    return np.maximum(expected, base[begin:].T / 3).astype(np.float32)
+    return np.maximum(corrected, base[begin:].T / 3).astype(np.float32)
+
+
+def _spread(values: Series) -> Series:
+    """Standard deviation per zone of what is known; one where there is nothing to tell."""
+    count = np.isfinite(values).sum(axis=0)
+    mean = np.nansum(values, axis=0) / np.maximum(count, 1)
+    spread = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(count, 1))
+    return np.where(spread > 0, spread, 1.0)
 
 
 class _Fit:
@@ -134,43 +178,3 @@ class _Fit:
         common = np.linalg.solve(self._squares.sum(axis=0) + self._penalty, self._products.sum(axis=0))
         right = self._products + self._shrinkage * common
         return np.asarray(np.linalg.solve(self._squares + self._penalty, right[:, :, None])[:, :, 0])
-
-
-def _base_and_deviations(past: Past, ahead: int) -> tuple[Series, list[Series]]:
-    """Return the last known same hour, and what is known of how these days differ from those before."""
-    first = DAY * (ahead // DAY + 1) - ahead
-    base = past.ago(first)
-    last, yesterday = past.ago(1), past.mean(DAY)
-    week = past.mean(WEEK)
-    from_profile = last - past.same_hour(1 + DAY, 7)
-    from_yesterday = last - past.ago(1 + DAY)
-    day_from_week = yesterday - week
-    deviations = [
-        from_yesterday,
-        from_profile,
-        day_from_week,
-        last - yesterday,
-        yesterday - past.mean(2 * DAY, DAY + 1),
-        week - past.mean_so_far(TRAILING_HOURS),
-        past.mean(3) - past.mean(3 + DAY, 1 + DAY),
-        past.mean(6) - past.mean(6 + DAY, 1 + DAY),
-        *(past.ago(h) - past.ago(h + DAY) for h in (2, 3, 4, 5, 8, 12)),
-        past.ago(first + DAY) - base,
-        past.ago(first + 6 * DAY) - base,
-        past.same_hour(first, 7) - base,
-        past.same_hour(first, 21) - base,
-        past.ago(max(1, first - 1)) - base,
-        past.ago(first + 1) - base,
-    ]
-    deviations += [
-        d * wave[:, None] for d in (from_yesterday, from_profile, day_from_week) for wave in _waves(len(base), ahead)
-    ]
-    return base, deviations
-
-
-def _waves(hours: int, ahead: int) -> Iterator[Series]:
-    """Yield the first two harmonics of the expected hour's place in the day; rows begin at midnight UTC."""
-    angle = 2 * np.pi * ((np.arange(hours) + ahead) % DAY) / DAY
-    for harmonic in (1, 2):
-        yield np.sin(harmonic * angle)
-        yield np.cos(harmonic * angle)

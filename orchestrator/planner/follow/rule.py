@@ -15,7 +15,6 @@ from typing import Final
 import numpy as np
 
 from orchestrator.planner.follow.outlook import Floats, Outlook
-from orchestrator.planner.follow.past import WEEK
 from orchestrator.planner.follow.trajectory import Indexes, cost_to_go
 
 _NEVER_SEEN: Final = 1e6
@@ -24,14 +23,9 @@ _NEVER_SEEN: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Temper:
-    """How the rule weighs what it is told; one set for all services.
-
-    ``foresight``: weight of the scenarios against the expectation, 0..1. ``tail_hours``: how long the 28-day mean
-    stands for the hours beyond the horizon; without such a tail the program is myopic where K is large.
-    """
+    """How the rule weighs what it is told; one for all services. ``foresight``: of the scenarios, 0..1."""
 
     foresight: float = 0.5
-    tail_hours: int = WEEK
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +60,8 @@ def grams_to_go(outlook: Outlook, arms: Arms, switching_grams: float, temper: Te
     """Return the grams to go of being in each place in each decision hour, (places, decisions)."""
     zones = list(arms.zones)
     pues = np.array(arms.pues, dtype=np.float32)[:, None]
-    terminal = temper.tail_hours * _known(outlook.mean[zones]) * pues
+    # Without what lies beyond the horizon the program is myopic where K is large.
+    terminal = outlook.beyond_hours * _known(outlook.beyond[zones]) * pues
     expected = _known(outlook.expected[:, zones])
     certain = cost_to_go(expected * pues, switching_grams, terminal)
     if not outlook.errors or not temper.foresight:

@@ -39,13 +39,14 @@ def placement(
       greenctl bench placement --data DIR --year 2023 --placements ours.json --track scarce --json rows.json
       greenctl bench placement --data DIR --year 2023 --placements theirs.json --score
 
-    Each hour is decided from the hours before it. The grams of all are counted from the hourly placements alone, by one
-    ledger: 1 kW of IT power, PUE, hourly average life-cycle intensity, and a fixed mass for every change of region.
-    Gaps and differences are points: percent of the grams of staying at home. B3 is the honest rival: each week the
-    cleanest region of the 28 days before; the oracle knows the year.
+    Each hour is decided from the hours before it, those of the year before included where DIR has them. The grams of
+    all are counted from the hourly placements alone, by one ledger: 1 kW of IT power, PUE, hourly average life-cycle
+    intensity, and a fixed mass for every change of region. Gaps and differences are points: percent of the grams of
+    staying at home. B3 is the honest rival: each week the cleanest region of the 28 days before; the oracle knows the
+    year.
     """
     # numpy alone costs more than all of --help.
-    from orchestrator.bench.placement.grid import read_grid  # noqa: PLC0415
+    from orchestrator.bench.placement.grid import read_grid, read_year_before  # noqa: PLC0415
     from orchestrator.bench.placement.measure import GIVEN, OURS, measure, place  # noqa: PLC0415
     from orchestrator.bench.placement.placements import read_placements, write_placements  # noqa: PLC0415
     from orchestrator.cli.render import bench_placement as page  # noqa: PLC0415
@@ -62,7 +63,8 @@ def placement(
         if score:
             name, hours = GIVEN, read_placements(placements, instance)
         else:
-            name, hours = OURS, place(instance, grid, services, steps("placing", len(services)))
+            before = read_year_before(data, grid)
+            name, hours = OURS, place(instance, grid, services, before, steps("placing", len(services)))
             write_placements(placements, instance, hours)
         outcome = measure(instance, grid, services, hours, name=name, done=steps("counting", len(services)))
     session.emit(**page.document(outcome))

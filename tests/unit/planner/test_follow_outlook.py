@@ -1,0 +1,135 @@
+"""What a decision may know of the past, and what it expects."""
+
+import numpy as np
+import pytest
+
+from orchestrator.planner.follow.outlook import Habits, outlook
+from orchestrator.planner.follow.past import Past, filled_from_before
+
+HABITS = Habits(horizon_hours=6, beyond_hours=12, scenarios=3)
+FIRST = 24 * 16
+
+
+def grid(hours: int, zones: int = 3, seed: int = 0) -> np.ndarray:
+    """A sunny pattern of the day under weather that lasts for some hours, one column per zone."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 1, (hours, zones))
+    weather = np.zeros((hours, zones))
+    for t in range(1, hours):
+        weather[t] = 0.97 * weather[t - 1] + 6 * noise[t]
+    day = 60 * np.cos(2 * np.pi * (np.arange(hours)[:, None] - 1) / 24)
+    return np.clip(300 + day * np.arange(1, zones + 1) / zones + weather, 5, None)
+
+
+def test_a_gap_is_filled_with_the_day_before_and_in_the_first_day_with_the_last_value() -> None:
+    """A gap of two days repeats the same hour twice; what comes later never fills anything."""
+    values = np.arange(80.0)[:, None].repeat(2, axis=1)
+    values[30, 0] = values[54, 0] = values[3, 1] = np.nan
+    filled = filled_from_before(values)
+
+    assert filled[[30, 54], 0].tolist() == [6.0, 6.0]
+    assert filled[3, 1] == 2.0
+    assert np.isfinite(filled).all()
+
+
+def test_what_was_never_seen_stays_unknown() -> None:
+    """Before its first value a zone has none: it is not zero, and not the next one."""
+    values = np.full((4, 1), np.nan)
+    values[2] = 7.0
+
+    assert np.isnan(filled_from_before(values)[:2]).all()
+    assert filled_from_before(values)[3, 0] == 7.0
+
+
+def test_means_of_the_past_leave_the_present_hour_out() -> None:
+    """Each row is the plain mean of the rows before it, as far back as was asked."""
+    values = np.random.default_rng(1).random((60, 2))
+    past = Past(values)
+
+    assert past.mean(5, 2)[40] == pytest.approx(values[35:39].mean(axis=0))
+    assert past.mean_so_far(30)[12] == pytest.approx(values[:12].mean(axis=0))
+    assert past.mean_so_far(30)[50] == pytest.approx(values[20:50].mean(axis=0))
+    assert past.same_hour(3, 2)[50] == pytest.approx((values[47] + values[23]) / 2)
+    assert past.same_hour(3, 9)[50] == pytest.approx((values[47] + values[23]) / 2)
+    assert past.spread_so_far[50] == pytest.approx(values[:50].std(axis=0))
+    assert past.ago(4)[50] == pytest.approx(values[46])
+
+
+def test_hours_before_a_zone_begins_do_not_spoil_those_after() -> None:
+    """A column that starts late is unknown until then, and like any other from there on."""
+    values = np.random.default_rng(2).random((90, 2))
+    late = values.copy()
+    late[:20, 1] = np.nan
+    past = Past(late)
+
+    assert np.isnan(past.mean(10)[25, 1])
+    assert past.mean(10)[80] == pytest.approx(values[70:80].mean(axis=0))
+    assert past.mean_so_far(50)[40, 1] == pytest.approx(values[20:40, 1].mean())
+    assert past.spread_so_far[60, 1] == pytest.approx(values[20:60, 1].std())
+
+
+def test_the_present_is_not_the_past() -> None:
+    """A value of the hour itself cannot be asked for."""
+    with pytest.raises(ValueError, match="0 hours ago"):
+        Past(np.zeros((3, 1))).ago(0)
+
+
+def test_a_grid_that_repeats_itself_is_expected_exactly() -> None:
+    """A pattern of the day without weather leaves no error, in any scenario."""
+    hours = FIRST + 48
+    pattern = 200 + 50 * np.sin(2 * np.pi * np.arange(hours)[:, None] / 24) * np.array([1.0, 0.5])
+    ahead = outlook(pattern, FIRST, HABITS)
+
+    for h in range(6):
+        assert ahead.expected[h][:, : 48 - h] == pytest.approx(pattern[FIRST + h :].T, abs=1e-3)
+    assert np.abs(np.stack(ahead.errors)).max() < 1e-3
+    assert ahead.beyond == pytest.approx(np.full((2, 48), 200.0), rel=0.02)
+
+
+def test_the_expectation_is_better_than_the_same_hour_of_yesterday() -> None:
+    """On lasting weather the correction takes a good part of the error of its base, hours ahead as well."""
+    hours = 24 * 60
+    truth = grid(hours)
+    ahead = outlook(truth, FIRST, HABITS)
+    for h in (0, 5):
+        at = np.arange(FIRST, hours - h)
+        error = ahead.expected[h][:, : len(at)].T - truth[at + h]
+        naive = truth[at + h - 24] - truth[at + h]
+        assert np.sqrt((error**2).mean()) < 0.8 * np.sqrt((naive**2).mean())
+
+
+def test_scenarios_are_past_errors_without_their_mean() -> None:
+    """They are as many as asked for, of the shape of the expectation, and none of them is certain."""
+    ahead = outlook(grid(24 * 40), FIRST, HABITS)
+    errors = np.stack(ahead.errors)
+
+    assert errors.shape == (3, *ahead.expected.shape)
+    assert np.abs(errors.mean(axis=0)).max() < 1e-3
+    assert errors.std() > 1
+
+
+@pytest.mark.parametrize("after", [FIRST, FIRST + 1, FIRST + 100])
+def test_the_outlook_of_an_hour_knows_nothing_of_that_hour_or_later(after: int) -> None:
+    """Two pasts that are equal before an hour give equal outlooks up to and at that hour, to the last bit."""
+    one = grid(24 * 30)
+    other = one.copy()
+    other[after:] = grid(24 * 30, seed=9)[after:] + 100
+    first, second = outlook(one, FIRST, HABITS), outlook(other, FIRST, HABITS)
+    known = after - FIRST + 1
+
+    assert np.array_equal(first.expected[:, :, :known], second.expected[:, :, :known])
+    assert np.array_equal(first.beyond[:, :known], second.beyond[:, :known])
+    for a, b in zip(first.errors, second.errors, strict=True):
+        assert np.array_equal(a[:, :, :known], b[:, :, :known])
+    assert not np.array_equal(first.expected[:, :, known:], second.expected[:, :, known:])
+
+
+def test_a_zone_without_any_value_is_unknown_and_harms_no_other() -> None:
+    """Its expectation is no number; the other zones' are as good as without it."""
+    values = grid(24 * 30)
+    values[:, 1] = np.nan
+    ahead = outlook(filled_from_before(values), FIRST, HABITS)
+
+    assert np.isnan(ahead.expected[:, 1]).all()
+    assert np.isfinite(ahead.expected[:, [0, 2]]).all()
+    assert np.isfinite(np.stack(ahead.errors)).all()
