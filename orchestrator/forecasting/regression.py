@@ -59,6 +59,8 @@ def foresee(values: Floats, issues: Rows, first_weekday: int, habits: Habits) ->
     A forecast issued at row t rests on rows up to t - 1 alone, and does not depend on the other ``issues``.
     Raises ``ValueError`` for an issue within the first 28 days.
     """
+    if len(issues) and issues.min() < LOOK_BACK_HOURS:
+        raise ValueError(f"row {issues.min()} has no {LOOK_BACK_HOURS} hours before it")
     roots = np.sqrt(values)
     scale = _scale(roots)
     forecast = np.full((len(issues), habits.horizon_hours, values.shape[1]), np.nan)
