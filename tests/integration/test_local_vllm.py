@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from orchestrator.control.ports import EngineLoad, Instance, Phase
+from orchestrator.control.ports import Instance, Phase
 from orchestrator.provisioners.local import tiny_model
 from orchestrator.provisioners.local.engines.vllm_cpu import TINY_MODEL
 from orchestrator.telemetry.engine_probe import HttpEngineProbe
@@ -118,7 +118,11 @@ async def test_a_replica_serves_under_the_name_of_its_model(shared: Serving) -> 
     assert answer["choices"][0]["finish_reason"] == "length"
     assert before is not None
     usage = answer["usage"]
-    assert after == EngineLoad(0, 0, before.prompt_tokens + usage["prompt_tokens"], before.output_tokens + 5)
+    moved = {"prompt_tokens": before.prompt_tokens + usage["prompt_tokens"], "output_tokens": before.output_tokens + 5}
+    assert after == replace(before, **moved)
+    assert (after.running, after.waiting, after.kv_fraction) == (0, 0, 0.0)
+    assert after.kv_tokens is not None
+    assert after.kv_tokens > 0
 
 
 async def test_an_answer_can_be_continued(shared: Serving) -> None:
