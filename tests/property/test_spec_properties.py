@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from dataclasses import fields, is_dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 import yaml
@@ -32,6 +32,7 @@ SCALARS: dict[object, st.SearchStrategy[object]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
     timedelta: st.timedeltas(timedelta(0), timedelta(days=366)),
+    datetime: st.datetimes().map(lambda d: d.replace(fold=0)),  # clock times, which count the first time they come
     type(None): st.none(),
 }
 
