@@ -8,9 +8,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.bench.planner.worlds import Size, random_world
+from orchestrator.planner.optimum.groups import proven
 from orchestrator.planner.optimum.judge import judge
+from orchestrator.planner.optimum.lattice import Lattice, fits
 from orchestrator.planner.optimum.plan import Answer, Rung
-from orchestrator.planner.optimum.problem import Problem, Rules, weigh
+from orchestrator.planner.optimum.problem import Problem, Rules, canonical, open_offers, weigh
 from orchestrator.planner.optimum.solve import WANTED_GAP, solve
 from tests.hypothesis_profiles import PROFILE
 from tests.optimum_reference import cheapest_plan, linear_optimum, random_rules, small_world, unhurried
@@ -173,3 +175,24 @@ def test_a_certified_gap_is_what_it_says(seed: int) -> None:
 
     assert answer.rung is Rung.CERTIFIED
     assert answer.linear_gap <= WANTED_GAP
+
+
+@FEWER
+@given(SEEDS)
+def test_excluding_groups_of_offers_loses_nothing(seed: int) -> None:
+    """What groups exclude is in no better plan: the bound is below the best of a lattice over all offers."""
+    draw = np.random.default_rng([4, seed])
+    size = Size(int(draw.integers(3, 7)), int(draw.integers(2, 4)), int(draw.integers(2, 6)))
+    world = random_world(size, seed, replicas=float(draw.uniform(0.3, 2.0)))
+    rules = random_rules(draw, world, most=int(draw.integers(1, 3)))
+    world = canonical(replace(world, rules=replace(rules, budget_usd=None)))[0]
+    weighed, offers = weigh(world), open_offers(world)
+    assume(len(offers) >= 3 and fits(len(offers), 2))
+    best = Lattice(world, weighed, offers).best()
+    found, bound = proven(
+        world, weighed, offers, Lattice(world, weighed, offers[:1]).best(), unhurried, room=max(2, len(offers) // 3)
+    )
+
+    assert bound <= best.cost * (1 + 1e-9)
+    assert found.cost >= best.cost * (1 - 1e-9)
+    assert found.cost == pytest.approx(best.cost, rel=1e-9) or bound < found.cost

@@ -42,9 +42,10 @@ class Best:
 class Lattice:
     """All states over some offers, with what each costs in each step."""
 
-    def __init__(self, problem: Problem, weighed: Weighed, offers: Integers) -> None:
+    def __init__(self, problem: Problem, weighed: Weighed, offers: Integers, *, scattered: bool = False) -> None:
+        """``scattered``: no two replicas are lost together, because an offer stands for many in different regions."""
         p = problem
-        self._problem, self._offers = p, np.sort(offers)
+        self._problem, self._offers, self._scattered = p, np.sort(offers), scattered
         self._most = int(
             min(p.rules.max_replicas if p.rules.max_replicas is not None else MOST_REPLICAS, MOST_REPLICAS)
         )
@@ -64,8 +65,10 @@ class Lattice:
         region = np.append(p.region_of[self._offers], -1)[members]
         served, carried = self._routed(weighed, capacity, region)
         demand = p.demand.sum(axis=0)
-        together = ((region[:, :, None] == region[:, None, :]) * capacity[:, None, :]).sum(axis=2)
-        left = capacity.sum(axis=1) - together.max(axis=1)
+        if self._scattered:
+            left = capacity.sum(axis=1) - capacity.max(axis=1)
+        else:
+            left = capacity.sum(axis=1) - self._together(capacity, region).max(axis=1)
         exposed = np.maximum(0.0, p.must_survive - left[:, None])
         return np.asarray(hold + carried + p.shortfall * np.maximum(0.0, demand - served) + p.exposure * exposed)
 
@@ -91,6 +94,10 @@ class Lattice:
         filled = np.take_along_axis(rank, np.cumsum(1 << order, axis=1), axis=1)
         each = np.diff(filled, axis=1, prepend=0.0)
         return filled[:, -1], (np.take_along_axis(cost, order, axis=1) * each).sum(axis=1)
+
+    def _together(self, capacity: Floats, region: Integers) -> Floats:
+        """Return what is lost with the region of each replica, ``[S, N]``."""
+        return np.asarray(((region[:, :, None] == region[:, None, :]) * capacity[:, None, :]).sum(axis=2))
 
     def _reach(self, region: Integers) -> Floats:
         """Return the demand within reach of each subset of a state's replicas, ``[S, 2^N, T]``."""
@@ -151,6 +158,32 @@ class Lattice:
                 if member < len(self._offers):
                     replicas[self._offers[member], t] += 1.0
         return Best(replicas, cost)
+
+    def least_using(self) -> Floats:
+        """Return the least cost of a trajectory that ever holds each of the offers, in their order."""
+        steps, start = self._problem.steps, self._start
+        forward = [self._entered(start[:, 0]) + self._stage[:, 0]]
+        for t in range(1, steps):
+            forward.append(self._added(self._dropped(forward[-1]), start[:, t], self._starts(t)) + self._stage[:, t])
+        after = np.zeros(len(self._members))
+        through = forward[-1].copy()
+        for t in range(steps - 1, 0, -1):
+            after = self._before(self._stage[:, t] + after, start[:, t], self._starts(t))
+            np.minimum(through, forward[t - 1] + after, out=through)
+        least = np.full(len(self._offers) + 1, np.inf)
+        for slot in range(self._most):
+            np.minimum.at(least, self._members[:, slot], through)
+        return least[:-1]
+
+    def _before(self, value: Floats, start: Floats, starts: int) -> Floats:
+        """Least cost to go from each state: what it drops is free, what it then adds, within the starts, is not."""
+        padded, cost = np.append(value, np.inf), start[: self._up.shape[1]]
+        for _ in range(starts):
+            padded[:-1] = np.minimum(padded[:-1], (padded[self._up] + cost).min(axis=1))
+        for count in range(1, self._most + 1):
+            rows = self._total == count
+            padded[:-1][rows] = np.minimum(padded[:-1][rows], padded[self._down[rows]].min(axis=1))
+        return padded[:-1]
 
     def _starts(self, t: int) -> int:
         limit = self._problem.rules.starts_per_step

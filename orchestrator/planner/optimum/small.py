@@ -1,7 +1,7 @@
 """Services of at most four replicas: which offers to look at, the lattice, and the budget's price.
 
-Where the offers make too many states, the likeliest ones are tried in batches around the best found; then the answer is
-good, not proven, and says so by its bound.
+Where the offers make too many states, groups of them are excluded (``groups.py``), or the likeliest ones are tried in
+batches around the best found; then the answer is good, not proven, and says so by its bound.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from orchestrator.planner.optimum.groups import proven
 from orchestrator.planner.optimum.judge import spent_usd
 from orchestrator.planner.optimum.lattice import MOST_ORIGINS, MOST_REPLICAS, Best, Lattice, fits
 from orchestrator.planner.optimum.plan import Budget
@@ -18,6 +19,11 @@ from orchestrator.planner.optimum.problem import Floats, Integers, Problem, Weig
 
 PRICE_STEPS: Final = 24
 """Prices of the budget that are tried: each halves the open question, and mostly four are enough."""
+
+
+GROUPED: Final = {1: 10_000, 2: 400, 3: 100, 4: 60}
+"""Offers, by replicas, up to which groups of them are worth a try: with more, the lattice has room for too few groups
+to tell the offers apart, and nothing could be excluded (4 replicas of 300 offers, 12 groups)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +51,9 @@ def solve_small(problem: Problem, weighed: Weighed, budget: Budget) -> Small:
     ranked = _likeliest(problem, weighed, offers)
     room = max(m for m in range(most, len(ranked)) if fits(m, most))
     best, _ = _within_budget(problem, Lattice(problem, weighed, ranked[:room]), budget)
+    if len(offers) <= GROUPED[most] and problem.rules.budget_usd is None:
+        best, bound = proven(problem, weighed, offers, best, budget)
+        return Small(best.replicas, bound)
     at = room
     while at < len(ranked) and budget() > 0:
         used = np.flatnonzero(best.replicas.any(axis=1))
