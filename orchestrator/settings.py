@@ -42,7 +42,7 @@ class GatewaySettings(_Section):
     replicas: int = Field(default=1, ge=1, le=8)
 
 
-LiveSource = Literal["electricity-maps", "national-grid", "watttime", "eia"]
+LiveSource = Literal["electricity-maps", "national-grid", "watttime", "eia", "entsoe"]
 
 
 class KeySettings(_Section):
@@ -84,6 +84,7 @@ class SignalSettings(_Section):
     national_grid: NationalGridSettings = NationalGridSettings()
     watttime: WattTimeSettings = WattTimeSettings()
     eia: KeySettings = KeySettings()
+    entsoe: KeySettings = KeySettings()
 
 
 class WorldSettings(_Section):

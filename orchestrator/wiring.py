@@ -39,9 +39,10 @@ from orchestrator.regions.local import LocalRegion
 from orchestrator.settings import LiveSource, Settings, SignalSettings
 from orchestrator.signals.archive import Archive
 from orchestrator.signals.composite import CompositeCarbon
-from orchestrator.signals.feeds import eia, electricity_maps, great_britain, watttime
+from orchestrator.signals.feeds import eia, electricity_maps, entsoe, great_britain, watttime
 from orchestrator.signals.feeds.eia import Eia
 from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
+from orchestrator.signals.feeds.entsoe import Entsoe
 from orchestrator.signals.feeds.great_britain import GreatBritain
 from orchestrator.signals.feeds.watttime import WattTime
 from orchestrator.signals.http import Fetch
@@ -237,6 +238,8 @@ def _feed(name: LiveSource, signals: SignalSettings, fetch: Fetch) -> Feed:
             raise InvalidSettings(message, hint="Set GREENCTL_SIGNALS__WATTTIME__USER.")
         password = _secret(mine.password, "watttime.password")
         return WattTime(fetch, mine.user, password, mine.regions, mine.url or watttime.URL)
+    if name == "entsoe":
+        return Entsoe(fetch, _secret(signals.entsoe.key, "entsoe.key"), signals.entsoe.url or entsoe.URL)
     return Eia(fetch, _secret(signals.eia.key, "eia.key"), packaged_facts(), signals.eia.url or eia.URL)
 
 

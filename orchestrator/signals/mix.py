@@ -33,36 +33,41 @@ SMALL_SHARE: Final = 0.01
 """A fuel below this share of the whole period's generation may be unknown in an hour without spoiling it."""
 
 
-def intensity(generation_mw: Mapping[str, float | None]) -> float | None:
+def intensity(generation_mw: Mapping[str, float | None], fuel_of: Mapping[str, str]) -> float | None:
     """Return the mean of the factors, weighted by generation, g CO2e/kWh.
 
-    ``generation_mw``: by our names of fuels. Negative generation is a station's own use, and counts as none. ``None``
-    when a fuel's generation is unknown (it is not zero), when it has no factor, or when nothing is generated at all.
+    ``generation_mw``: by the source's own codes. ``fuel_of``: our fuel of each code; others count as "other". Negative
+    generation is a station's own use, and counts as none. ``None`` when a code's generation is unknown, which is not
+    zero, or when nothing is generated at all.
     """
     total = weighed = 0.0
-    for fuel, megawatts in generation_mw.items():
+    for code, megawatts in generation_mw.items():
+        fuel = fuel_of.get(code, "other")
         if fuel == STORAGE:
             continue
-        factor = GRAMS_PER_KWH.get(fuel)
-        if megawatts is None or factor is None or not math.isfinite(megawatts):
+        factor = GRAMS_PER_KWH[fuel]
+        if megawatts is None or not math.isfinite(megawatts):
             return None
         total += max(0.0, megawatts)
         weighed += max(0.0, megawatts) * factor
     return weighed / total if total > 0 else None
 
 
-def needed(hours: Mapping[Instant, Mapping[str, float | None]]) -> frozenset[str]:
-    """Return the fuels that every hour must tell of: all but those with a small share of the whole."""
+def needed(hours: Mapping[Instant, Mapping[str, float | None]], fuel_of: Mapping[str, str]) -> frozenset[str]:
+    """Return the codes that every hour must tell of: all but storage and those with a small share of the whole.
+
+    Codes, not fuels: an hour in which one kind of coal has not arrived yet does not burn less of it.
+    """
     sums: dict[str, float] = {}
     for generation in hours.values():
-        for fuel, megawatts in generation.items():
-            if fuel != STORAGE:
-                sums[fuel] = sums.get(fuel, 0.0) + max(0.0, megawatts or 0.0)
+        for code, megawatts in generation.items():
+            if fuel_of.get(code) != STORAGE:
+                sums[code] = sums.get(code, 0.0) + max(0.0, megawatts or 0.0)
     total = sum(sums.values())
-    return frozenset(fuel for fuel, amount in sums.items() if amount > SMALL_SHARE * total)
+    return frozenset(code for code, amount in sums.items() if amount > SMALL_SHARE * total)
 
 
-def complete(generation_mw: Mapping[str, float | None], needed_fuels: frozenset[str]) -> Mapping[str, float | None]:
-    """Return the hour as it may be weighed: unknown small fuels left out, unknown large ones made plain."""
-    known = {f: mw for f, mw in generation_mw.items() if mw is not None or f in needed_fuels}
-    return known | dict.fromkeys(needed_fuels - generation_mw.keys())
+def complete(generation_mw: Mapping[str, float | None], needed_codes: frozenset[str]) -> Mapping[str, float | None]:
+    """Return the hour as it may be weighed: unknown small codes left out, unknown large ones made plain."""
+    known = {code: mw for code, mw in generation_mw.items() if mw is not None or code in needed_codes}
+    return known | dict.fromkeys(needed_codes - generation_mw.keys())

@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from tests.conformance import faults
 from tests.conformance.eia import EiaApi
 from tests.conformance.electricity_maps import ElectricityMapsApi
+from tests.conformance.entsoe import EntsoeApi
 from tests.conformance.grid import Grid
 from tests.conformance.national_grid import NationalGridApi
 from tests.conformance.watttime import WattTimeApi
@@ -26,6 +27,7 @@ APIS = {
     "national-grid": NationalGridApi,
     "watttime": WattTimeApi,
     "eia": EiaApi,
+    "entsoe": EntsoeApi,
 }
 
 

@@ -20,6 +20,7 @@ from orchestrator.signals.composite import CompositeCarbon
 from orchestrator.signals.fake import FakeCarbon
 from orchestrator.signals.feeds.eia import Eia
 from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
+from orchestrator.signals.feeds.entsoe import Entsoe
 from orchestrator.signals.feeds.great_britain import GreatBritain
 from orchestrator.signals.feeds.watttime import WattTime
 from orchestrator.signals.http import Fetch
@@ -150,6 +151,11 @@ def eia(server: Conformance) -> Feed:
     return Eia(Fetch(private=True), "eia-secret", ["US-MIDA-PJM"], server.address("eia"))
 
 
+def entsoe(server: Conformance) -> Feed:
+    """Ask the pretended Transparency Platform."""
+    return Entsoe(Fetch(private=True), "entsoe-secret", f"{server.address('entsoe')}/api")
+
+
 @dataclass(frozen=True)
 class Live:
     """How a live source is made, and a zone and a basis that it has."""
@@ -163,6 +169,7 @@ class Live:
 LIVE = {
     "electricity-maps": Live(electricity_maps),
     "eia": Live(eia, "US-MIDA-PJM"),
+    "entsoe": Live(entsoe, "FR"),
     "watttime": Live(watttime, "US-CAL-CISO", Basis(Accounting.MARGINAL, Factors.DIRECT)),
     "national-grid": Live(great_britain, "GB", DIRECT, foretells_now=True),
 }
@@ -177,6 +184,9 @@ def filled_grid() -> Grid:
             grid.put(zone, factors, START, values)
     grid.generation["US-MIDA-PJM"] = {
         START + hour * HOUR: {"COL": 100.0, "NG": 300.0 + hour, "BAT": -20.0} for hour in range(HOURS) if hour != HOLE
+    }
+    grid.generation["FR"] = {
+        START + hour * HOUR: {"B14": 500.0, "B04": 100.0 + hour, "B10": 20.0} for hour in range(HOURS) if hour != HOLE
     }
     return grid
 

@@ -16,6 +16,7 @@ from orchestrator.errors import SignalRefused, SignalThrottled, SignalUnavailabl
 from orchestrator.signals.archive import Archive
 from orchestrator.signals.feeds.eia import Eia
 from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
+from orchestrator.signals.feeds.entsoe import Entsoe
 from orchestrator.signals.feeds.great_britain import GreatBritain
 from orchestrator.signals.feeds.watttime import WattTime
 from orchestrator.signals.http import Fetch
@@ -41,6 +42,7 @@ APIS: dict[str, tuple[str, Basis]] = {
     "national-grid": ("GB", DIRECT),
     "watttime": ("US-CAL-CISO", MOER),
     "eia": ("US-MIDA-PJM", LIFECYCLE),
+    "entsoe": ("FR", LIFECYCLE),
 }
 
 
@@ -53,6 +55,7 @@ def feed(name: str, server: Conformance) -> Feed:
         "watttime": lambda: WattTime(
             fetch, "me", "wt-secret", {"US-CAL-CISO": "CAISO_NORTH", "US-NE-ISNE": "ISONE_VT"}, url
         ),
+        "entsoe": lambda: Entsoe(fetch, "entsoe-secret", f"{url}/api"),
         "eia": lambda: Eia(fetch, "eia-secret", ["US-MIDA-PJM"], url),
     }
     return makers[name]()
@@ -101,6 +104,10 @@ def world() -> Grid:
     coal = [(grams - HYDRO) / (COAL - HYDRO) for grams in TRUTH]
     grid.generation["US-MIDA-PJM"] = {
         START + hour * HOUR: {"COL": 9000 * share, "WAT": 9000 * (1 - share), "BAT": -500.0, "OIL": None}
+        for hour, share in enumerate(coal)
+    }
+    grid.generation["FR"] = {
+        START + hour * HOUR: {"B02": 3000 * share, "B05": 6000 * share, "B12": 9000 * (1 - share), "-B10": 700.0}
         for hour, share in enumerate(coal)
     }
     return grid
@@ -485,6 +492,70 @@ async def test_the_key_in_the_query_is_never_told(fuels: Scene) -> None:
 
     assert "wrong-key" not in f"{caught.value.message} {caught.value.hint()}"
     assert "eia-secret" not in failed.value.message
+
+
+# ── ENTSO-E's own ways ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def europe(tmp_path: Path) -> AsyncIterator[Scene]:
+    """Run the Transparency Platform alone."""
+    async with alone("entsoe", tmp_path) as scene:
+        yield scene
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+async def test_what_is_left_out_repeats_where_the_curve_says_so(europe: Scene, sparse: bool) -> None:
+    """Both curve types give the same hours; what storage draws is no generation."""
+    europe.server.apis["entsoe"].sparse = sparse
+
+    assert await europe.history(NOW, 24) == pytest.approx(TRUTH[48:72])
+
+
+async def test_a_type_that_is_late_makes_its_hours_holes(europe: Scene) -> None:
+    """Hours whose coal has not arrived yet are not clean hours."""
+    hours = europe.server.grid.generation["FR"]
+    for late in (70, 71):
+        del hours[START + late * HOUR]["B05"]
+
+    assert await europe.history(NOW, 24) == pytest.approx(TRUTH[48:70])
+    latest = await europe.latest(NOW)
+    assert isinstance(latest, CarbonIntensity)
+    assert latest.interval.end == START + 70 * HOUR
+
+
+async def test_no_matching_data_is_a_gap(europe: Scene) -> None:
+    """An acknowledgement with reason 999 says that nothing is known, not that something is wrong."""
+    europe.server.grid.generation["FR"].clear()
+
+    assert isinstance(await europe.latest(NOW), Gap)
+    assert await europe.history(NOW, 24) == []
+
+
+async def test_another_area_is_not_taken(europe: Scene) -> None:
+    """The area of the answer must be the one of the question."""
+    europe.server.apis["entsoe"].says_area = "10YBE----------2"
+    latest = await europe.latest(NOW)
+
+    assert isinstance(latest, Gap)
+    assert "another area" in latest.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb">]><a>&b;</a>',
+        '<?xml version="1.0"?><!doctype a SYSTEM "file:///etc/passwd"><a/>',
+    ],
+    ids=["entities", "external"],
+)
+async def test_a_document_type_is_not_read(europe: Scene, text: str) -> None:
+    """Entities unfold without end, or fetch what they name."""
+    europe.server.behave = faults.body(text)
+    latest = await europe.latest(NOW)
+
+    assert isinstance(latest, Gap)
+    assert "document type" in latest.reason
 
 
 # ── remembering ──────────────────────────────────────────────────────────────────────────────────────

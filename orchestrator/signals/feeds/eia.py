@@ -108,7 +108,7 @@ class Eia:
         return Gap(zone, "EIA makes no forecast of the mix", self.name)
 
     async def _generation(self, authority: str, start: Instant, end: Instant) -> dict[Instant, dict[str, float | None]]:
-        """Return MW by our fuel, for each hour that begins in ``[start, end)`` and has any row."""
+        """Return MW by code, for each hour that begins in ``[start, end)`` and has any row."""
         hours: dict[Instant, dict[str, float | None]] = {}
         offset = total = 0
         for _ in range(MOST_PAGES):
@@ -118,7 +118,7 @@ class Eia:
                     raise SignalFormatError(f"{where}: asked about {authority}, answered {row.get('respondent')!s:.20}")
                 begin = moment(f"{row.get('period')}:00", where) - HOUR
                 if start <= begin < end:
-                    _add(hours.setdefault(begin, {}), FUELS.get(str(row.get("fueltype")), "other"), row)
+                    hours.setdefault(begin, {})[str(row.get("fueltype"))] = number(row.get("value"))
             offset += len(page)
             if offset >= total or not page:
                 return hours
@@ -153,21 +153,11 @@ class Eia:
         return page, int(total), answer.where
 
 
-def _add(generation: dict[str, float | None], fuel: str, row: Mapping[str, object]) -> None:
-    """Two codes may be one fuel of ours: the sum is known when both are."""
-    megawatts = number(row.get("value"))
-    if fuel in generation:
-        before = generation[fuel]
-        generation[fuel] = None if before is None or megawatts is None else before + megawatts
-    else:
-        generation[fuel] = megawatts
-
-
 def _statements(zone: str, hours: Mapping[Instant, Mapping[str, float | None]]) -> list[Statement]:
-    fuels = mix.needed(hours)
+    needed = mix.needed(hours, FUELS)
     found = []
     for start in sorted(hours):
-        grams = mix.intensity(mix.complete(hours[start], fuels))
+        grams = mix.intensity(mix.complete(hours[start], needed), FUELS)
         if grams is not None:
             interval = Window.starting(start, HOUR)
             found.append(Statement(zone, BASIS, interval, grams, Kind.DERIVED, "eia mix, without imports"))
