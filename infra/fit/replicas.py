@@ -114,12 +114,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sheets = read_sheets(data / "accelerators" / "accelerators.csv")
         points, sizes = read_points(data / "energy" / "llm_energy_measured.csv")
         prefill = prefill_efficiency(data / "energy" / "splitwise_perf_power.csv.gz", sheets)
+        fits = [fit(s, p, sizes[s], sheets, prefill) for s, p in sorted(points.items(), key=lambda kv: str(kv[0]))]
+        rules = efficiencies(fits, sizes, points, sheets, prefill)
     except (OSError, KeyError, ValueError) as error:
         sys.stderr.write(f"{parser.prog}: {type(error).__name__}: {error}\n--data names a folder as infra/fit says.\n")
         return 2
-    fits = [fit(s, p, sizes[s], sheets, prefill) for s, p in sorted(points.items(), key=lambda kv: str(kv[0]))]
     write_fits(OUT / "replicas.csv", fits)
-    rules = efficiencies(fits, sizes, points, sheets, prefill)
     (OUT / "efficiencies.json").write_text(json.dumps(rules, indent=1) + "\n", encoding="utf-8")
     errors = [f["tau_error_fraction"] for f in fits]
     sys.stdout.write(

@@ -23,7 +23,7 @@ from orchestrator.domain.service import Engine, Scaling, ServiceSpec
 from orchestrator.planner.sizing.capacity import DEFAULT_PLACES, Capacity
 from orchestrator.planner.sizing.packaged import replica_model
 from orchestrator.planner.sizing.replica_model import ReplicaModel
-from orchestrator.planner.wanted import LONGEST_HOLE_SECONDS, Need, is_scaled, need, wanted
+from orchestrator.planner.wanted import Need, is_scaled, need, wanted
 
 WINDOW_SECONDS = 30.0
 """Rates are means over this stretch: long beside the pauses between requests, short beside the start of a replica.
@@ -107,8 +107,10 @@ class LoadWatch:
             loads = [watch.loads.get(r.name) for r in ready]
             capacity = capacity_of(service.spec, shapes, loads)
             memory.needs.append(need(now, seen, scaling, capacity))
-        horizon = max(scaling.upscale_delay, scaling.downscale_delay).total_seconds() + LONGEST_HOLE_SECONDS
-        memory.needs = [n for n in memory.needs if n.at_seconds >= now - horizon]
+        since = now - max(scaling.upscale_delay, scaling.downscale_delay).total_seconds()
+        # The newest of the older ones stays: from it on the whole delay has been watched.
+        older = sum(n.at_seconds <= since for n in memory.needs)
+        del memory.needs[: max(0, older - 1)]
 
     def wanted(self, spec: ServiceSpec, last: WantedReplicas | None, *, fixed: bool = False) -> WantedReplicas | None:
         """Return how many replicas should serve now; ``None`` when load does not decide that.

@@ -28,7 +28,8 @@ KV_TARGET = 0.8
 """How full KV caches may be on average: beyond it vLLM begins to preempt sequences, which costs them their prefill."""
 
 LONGEST_HOLE_SECONDS = 30.0
-"""Two looks further apart have a hole between them."""
+"""Two looks further apart have a hole between them, unless the delay that they are looked at for is longer. Counters
+are integrals, so a look tells the mean since the one before: what matters is that no whole delay went unseen."""
 
 STEP_SECONDS = 60.0
 STEP_FRACTION = 0.25
@@ -142,7 +143,8 @@ def _over(trail: Sequence[Need], now: float, seconds: float) -> Sequence[Need]:
     if first is None:
         return ()
     stretch = trail[first:]
-    has_hole = any(b.at_seconds - a.at_seconds > LONGEST_HOLE_SECONDS for a, b in pairwise(stretch))
+    longest = max(LONGEST_HOLE_SECONDS, seconds)
+    has_hole = any(b.at_seconds - a.at_seconds > longest for a, b in pairwise(stretch))
     return () if has_hole else stretch
 
 

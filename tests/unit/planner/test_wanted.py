@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -98,8 +99,16 @@ class TestWanted:
 
     def test_a_hole_in_what_was_watched_keeps_them(self) -> None:
         """Nobody looked for a while: what was needed then is not known."""
-        trail = [n for n in steady(1, 400) if not 100 < n.at_seconds < 105 + LONGEST_HOLE_SECONDS]
-        assert number(4, trail, 400) == 4
+        delay = RULES.downscale_delay.total_seconds()
+        trail = [n for n in steady(1, 500) if not 100 < n.at_seconds <= 105 + delay]
+        assert number(4, trail, 500) == 4
+        rules = replace(RULES, downscale_delay=timedelta(seconds=10))
+        trail = [n for n in steady(1, 100) if not 60 < n.at_seconds <= 65 + LONGEST_HOLE_SECONDS]
+        assert number(4, trail, 100, rules) == 4
+
+    def test_looks_that_are_rare_are_looks_all_the_same(self) -> None:
+        """Counters tell the mean since the look before: every five minutes is enough for a delay of five minutes."""
+        assert number(4, steady(1, 900, every=300.0), 900) == 3
 
     def test_an_old_trail_says_nothing(self) -> None:
         """A load that was low an hour ago is not known to be low."""

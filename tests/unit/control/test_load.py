@@ -1,0 +1,156 @@
+"""What the controller takes for the load of a service: counted, not guessed, and forgotten when it says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.clocks import VirtualClock
+from orchestrator.control.load import LEAST_SECONDS, LoadWatch, capacity_of, in_force, number_in_force
+from orchestrator.control.observe import Watch
+from orchestrator.control.ports import EngineLoad
+from orchestrator.control.runtime import Runtime
+from orchestrator.domain.hardware import Shape
+from orchestrator.domain.records import ServiceRecord, ServiceState
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.routing import GatewayStatus, ServiceCounts
+from orchestrator.domain.scale import WantedReplicas
+from orchestrator.domain.service import Engine, ModelSpec, Scaling, ServiceSpec
+from orchestrator.planner.sizing.capacity import DEFAULT_PLACES
+from orchestrator.planner.sizing.replica_model import Knowledge
+from tests.builders import NOON, offer, replica
+from tests.scenario.world import World
+
+SPEC = ServiceSpec("chat", ModelSpec("org/model"), scaling=Scaling(1, 6, 2.0, downscale_delay=timedelta(seconds=60)))
+OFFER = offer("sky/se")
+
+
+class Bench:
+    """A watch on one service, with counters that a test sets."""
+
+    def __init__(self, spec: ServiceSpec = SPEC) -> None:
+        self.world = World()
+        self.clock: VirtualClock = self.world.clock
+        self.runtime: Runtime = self.world.runtime
+        self.loads = LoadWatch(self.runtime)
+        self.watch = Watch()
+        self.spec = spec
+        self.state = ServiceState.ACTIVE
+        self.accepted = 0
+        self.boot = "one"
+        self.number = WantedReplicas(1, 1, 6)
+        self.replicas: list[Replica] = [replace(replica(OFFER), state=ReplicaState.READY)]
+
+    def look(self, seconds: float, per_second: float, *, silent: bool = False) -> WantedReplicas:
+        """Let time pass under a load, look, and return what is wanted then."""
+        self.clock.advance(timedelta(seconds=seconds))
+        self.accepted += round(seconds * per_second)
+        counts = ServiceCounts("chat", self.accepted, 0, 0, float(self.accepted))
+        status = None if silent else GatewayStatus(1, self.boot, (), services=(counts,))
+        record = ServiceRecord("chat", 1, self.spec, "digest", self.state, NOON, NOON)
+        self.loads.look(record, self.replicas, {OFFER.id: OFFER}, status, self.watch)
+        found = self.loads.wanted(self.spec, self.number)
+        assert found is not None
+        self.number = found
+        return found
+
+
+def test_a_rate_needs_two_looks_some_time_apart() -> None:
+    """The first request after a start is not a rate."""
+    bench = Bench()
+    assert bench.look(1.0, 100.0).needed is None
+    assert bench.look(LEAST_SECONDS - 1, 100.0).needed is None
+    assert bench.look(1.0, 100.0).needed == 50
+
+
+def test_a_gateway_that_began_again_is_counted_anew() -> None:
+    """Counters that fell are not a negative load, and not the load of before either."""
+    bench = Bench()
+    for _ in range(5):
+        bench.look(5.0, 8.0)
+    assert bench.number.replicas == 4
+    bench.boot, bench.accepted = "two", 0
+    assert bench.look(1.0, 0.0).needed is None
+    assert bench.number.replicas == 4
+
+
+def test_a_gateway_that_is_silent_takes_nothing_away() -> None:
+    """Unknown is not zero, however long it lasts; when it answers again, its integral covers the silence."""
+    bench = Bench()
+    for _ in range(5):
+        bench.look(5.0, 8.0)
+    for _ in range(60):
+        bench.look(10.0, 0.0, silent=True)
+    assert bench.number.replicas == 4
+    for _ in range(40):
+        bench.look(10.0, 0.0)
+    assert bench.number.replicas == 1
+
+
+def test_other_rules_begin_a_new_trail() -> None:
+    """What was enough by another target is not known to be enough by this one."""
+    bench = Bench()
+    for _ in range(30):
+        bench.look(5.0, 8.0)
+    bench.spec = replace(SPEC, scaling=replace(SPEC.scaling, target_qps_per_replica=8.0))
+    assert bench.look(5.0, 8.0).replicas == 4
+    for _ in range(11):
+        bench.look(5.0, 8.0)
+    assert bench.number.replicas == 4
+    for _ in range(60):
+        bench.look(5.0, 7.0)
+    assert bench.number.replicas == 1
+
+
+def test_while_a_request_is_under_way_the_number_holds() -> None:
+    """A deploy that was confirmed for one replica starts one."""
+    bench = Bench()
+    for _ in range(5):
+        bench.look(5.0, 8.0)
+    held = bench.loads.wanted(SPEC, WantedReplicas(1, 1, 6), fixed=True)
+    assert held is not None
+    assert held.replicas == 1
+
+
+def test_a_service_that_is_not_scaled_is_not_watched() -> None:
+    """One of a fixed size, and one that goes down."""
+    fixed = replace(SPEC, scaling=Scaling(2, 2))
+    assert number_in_force(fixed, WantedReplicas(5, 1, 6)) is None
+    assert in_force(fixed, None) is fixed
+    bench = Bench()
+    bench.look(5.0, 8.0)
+    bench.state = ServiceState.GOING_DOWN
+    assert bench.look(5.0, 8.0).needed is None
+
+
+def test_the_last_number_is_held_to_the_bounds_of_today() -> None:
+    """A deploy that narrows them is obeyed at once."""
+    found = number_in_force(SPEC, WantedReplicas(9, 1, 12, 9, "much load"))
+    assert found is not None
+    assert (found.replicas, found.least, found.most, found.because) == (6, 1, 6, "much load")
+    assert in_force(SPEC, found).scaling.min_replicas == 6
+
+
+class TestCapacity:
+    H100 = Shape("1xH100", "H100", 1, 8.0, 64.0, None)
+    QWEN = replace(SPEC, model=ModelSpec("Qwen/Qwen3-8B"))
+
+    def test_the_model_of_the_shape_is_found(self) -> None:
+        """What was measured counts, with the engine's own places and room for KV."""
+        spec = replace(SPEC, model=ModelSpec("Qwen/Qwen3-8B", args=(("max_num_seqs", 64),)))
+        capacity = capacity_of(spec, [self.H100, self.H100], [EngineLoad(0, 0, 0, 0, 0.1, 5000), None])
+        (model,) = capacity.models
+        assert (capacity.places, model.kv_tokens, model.knowledge) == (64, 5000, Knowledge.FITTED)
+
+    @pytest.mark.parametrize("shapes", [[], [None], [H100, None], [H100, replace(H100, accelerator="Abacus")]])
+    def test_one_shape_without_a_model_leaves_places(self, shapes: list[Shape | None]) -> None:
+        """Half a fleet that is understood is not understood."""
+        capacity = capacity_of(self.QWEN, shapes, [])
+        assert (capacity.places, capacity.models) == (DEFAULT_PLACES, ())
+
+    def test_an_engine_without_a_model_has_none(self) -> None:
+        """The builtin engine answers at once, whatever the name that it goes by."""
+        spec = replace(SPEC, model=ModelSpec("Qwen/Qwen3-8B", Engine.BUILTIN))
+        assert capacity_of(spec, [self.H100], []).models == ()
