@@ -220,10 +220,7 @@ class Lattice:
         members = self._members
         here = np.bincount(members[state], minlength=len(self._offers) + 1)
         place = np.tril(members[:, :, None] == members[:, None, :]).sum(axis=2)
-        kept = np.zeros(len(members), dtype=np.int64)
-        saved = np.zeros(len(members))
-        real = members < len(self._offers)
-        overlap = real & (place <= here[members])
+        overlap = (members < len(self._offers)) & (place <= here[members])
         saved = np.where(overlap, start[members], 0.0).sum(axis=1)
         kept = overlap.sum(axis=1)
         entry = start[members[state]].sum() - saved
