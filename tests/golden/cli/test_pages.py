@@ -6,6 +6,7 @@
 import io
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ PAGES: dict[str, Page] = {
         plan.apply_line(samples.PLAN, "my files/service.yaml"),
     ),
     "plan-nothing-to-do": lambda w: plan.render(samples.NOTHING_TO_DO, None, width=w, offers=0),
+    "plan-spares": lambda w: plan.render(
+        replace(samples.NOTHING_TO_DO, spares=samples.SPARES), None, width=w, offers=1
+    ),
+    "explain-size": lambda w: explain.render(
+        replace(samples.DECISION, sizing=samples.SIZE, assessments=(), comparisons=()), width=w
+    ),
+    "status-size": lambda w: status.services(
+        [replace(samples.healthy(), sizing=samples.SIZE, wanted=3)], width=w, rate=1.0
+    ),
     "explain": lambda w: explain.render(samples.DECISION, width=w, why_not="aws/eu-s*", names=NAMES),
     "explain-all": lambda w: explain.render(samples.DECISION, width=w, every=True),
     "status": lambda w: status.services([samples.status(), samples.healthy()], width=w, rate=1.0),

@@ -31,6 +31,7 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, UpstreamStatus
+from orchestrator.domain.scale import Figure, Spare, WantedReplicas
 from orchestrator.domain.service import (
     Engine,
     ModelSpec,
@@ -244,6 +245,22 @@ PLAN = Plan(
     ),
 )
 
+SIZE = WantedReplicas(
+    replicas=3,
+    least=1,
+    most=6,
+    needed=3,
+    because="41 requests/s of 18 each",
+    figures=(
+        Figure("load", 41.2, "requests/s", "the gateway's count over 30 s"),
+        Figure("target", 18.0, "requests/s per replica", "target_qps_per_replica"),
+    ),
+)
+SPARES = (
+    Spare(1, "aws/eu-north-1:1xL4:spot", 92.0, 0.1012, 1.92, 0.27, is_needed=True),
+    Spare(2, "aws/eu-north-1:1xL4:spot", 74.0, 0.0814, 1.55, 0.27, is_needed=False),
+    Spare(3, "aws/eu-south-2:1xL4:spot", None, None, None, None, is_needed=False),
+)
 NOTHING_TO_DO = replace(PLAN, actions=(), keep=("a", "b", "c"), frontier=())
 
 
