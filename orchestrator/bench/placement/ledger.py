@@ -22,12 +22,17 @@ class Bill:
 
 
 class Ledger:
-    """Counts grams of 1 kW of IT power: PUE times the grid's intensity, and a fixed mass for each change of region."""
+    """Counts grams of 1 kW of IT power: PUE times the grid's intensity, and a fixed mass for each change of region.
+
+    Raises ``UsageError`` for a grid of other hours than the instance's, ``SignalUnavailable`` for one without its zones.
+    """
 
     def __init__(self, instance: Instance, grid: Grid) -> None:
         if grid.hours != instance.hours:
             message = f"ci_lifecycle_{grid.year} has {grid.hours} hours, the instance {instance.hours}"
             raise UsageError(message, hint="Use the carbon file that the instance was made from.")
+        for place in instance.places.values():
+            grid.column(place.zone)
         self.instance = instance
         self.grid = grid
         self.grams = cache(self._grams)

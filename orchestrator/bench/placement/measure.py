@@ -48,7 +48,9 @@ class Outcome:
 def place(
     instance: Instance, grid: Grid, services: Sequence[Service], year_before: Floats, done: Callable[[], None]
 ) -> dict[str, Sequence[str]]:
-    """Return our placements by service; ``done`` is called after each."""
+    """Return our placements by service; ``done`` is called after each. Raises what :class:`Ledger` does."""
+    # Files that do not belong together are refused before the work, not after it.
+    Ledger(instance, grid)
     placements: dict[str, Sequence[str]] = {}
     for service, hours in our_placements(instance, grid, services, year_before):
         placements[service.id] = hours
