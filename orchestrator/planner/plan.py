@@ -207,8 +207,10 @@ def _fallback_notes(
 ) -> list[str]:
     """Say which replicas stand on demand in the place of spot, and for how long, where nothing is done about it."""
     moved = {a.replica for a in actions}
+    waits = _waits(judged)
+    at_last = f"for now: {waits}" if waits else "until spot is to be had for less"
     return [
-        f"r{slot} stays on demand {why_not_back(judged, slot) or _waits(judged) or 'until spot is to be had for less'}"
+        f"r{slot} stays on demand {why_not_back(judged, slot) or at_last}"
         for slot, replica in sorted(staying.items())
         if is_fallback(slots[slot], replica) and replica.name not in moved
     ]

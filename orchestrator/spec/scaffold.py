@@ -46,13 +46,14 @@ carbon:
   when_stale: hold               # hold | forecast | static | ignore
 
 policy:
-  use: ./policy.yaml             # or a shipped one: green-first, balanced, cheapest
+  use: ./policy.yaml             # or a shipped one: greenctl policy show lists them
   # set: {{max_extra_cost: 10%}}
 
 migration:
   min_dwell: 2h                  # a replica stays at least that long
   min_improvement: 15%           # a move must save that much
   max_moves_per_day: 6
+  # schedule: {{time_zone: Europe/Paris, windows: [{{days: [mon-fri], from: "02:00", to: "05:00"}}]}}   # only then
   canary: [10%, 50%, 100%]       # how traffic shifts to a new replica
   drain: 120s                    # how long running answers may finish at the old one
   abort_if: {{error_rate: 1%}}

@@ -324,5 +324,7 @@ async def test_going_back_to_spot_is_voluntary_and_waits() -> None:
 
     await run_to(world, NOON + 7 * HOUR)
     assert world.the_replica().market is Market.ON_DEMAND
+    (last,) = world.store.decisions("chat", limit=1)
+    assert last.summary.endswith("r0 stays on demand for now: freeze until 2026-06-01T20:00:00Z")
     await run_to(world, NOON + 9 * HOUR, every=20.0)
     assert world.the_replica().market is Market.SPOT
