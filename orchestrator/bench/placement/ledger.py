@@ -24,7 +24,7 @@ class Bill:
 class Ledger:
     """Counts grams of 1 kW of IT power: PUE times the grid's intensity, and a fixed mass for each change of region.
 
-    Raises ``UsageError`` for a grid of other hours than the instance's, ``SignalUnavailable`` for one without its zones.
+    Raises ``UsageError`` for a grid of other hours than the instance has, ``SignalUnavailable`` where it lacks a zone.
     """
 
     def __init__(self, instance: Instance, grid: Grid) -> None:
