@@ -30,7 +30,7 @@ from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.errors import NoCapacity
 from orchestrator.planner.capacity import gave_up
-from orchestrator.planner.schedule import schedule_verdict
+from orchestrator.planner.schedule import may_begin, schedule_verdict
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.apply import usd_per_gram
 
@@ -138,7 +138,7 @@ def compare(
         payback_hours=_payback(gains, cost),
         verdicts=(
             *_verdicts(replica, here, there, snapshot, policy, now, nets),
-            *([_timing_verdict(gains[:best])] if policy.objective is Objective.GREENEST else []),
+            *([_timing_verdict(gains[:best], snapshot, now)] if policy.objective is Objective.GREENEST else []),
             # The last of them: what is not worth moving anyhow does not wait for a window.
             *([] if (window := schedule_verdict(snapshot.timetable)) is None else [window]),
         ),
@@ -312,9 +312,13 @@ def _score_gain(here: Assessment, there: Assessment) -> float | None:
     return here.score_usd_per_hour - there.score_usd_per_hour
 
 
-def _timing_verdict(gains: list[float]) -> Verdict:
-    """Whether to go now: who leaves before the other place is the cleaner one would save more by leaving later."""
-    lost, hours = min((sum(gains[:later]), later) for later in range(len(gains)))
+def _timing_verdict(gains: list[float], snapshot: Snapshot, now: Instant) -> Verdict:
+    """Whether to go now: who leaves before the other place is the cleaner one would save more by leaving later.
+
+    Later is when the schedule lets it: a move that pays is not put off to hours at which no window is open.
+    """
+    hours_to_begin = [0, *(h for h in range(1, len(gains)) if may_begin(snapshot.timetable, now + h * HOUR))]
+    lost, hours = min((sum(gains[:later]), later) for later in hours_to_begin)
     if lost >= 0:
         return Verdict("migration.timing", passed=True, text="no later hour is better to begin", value=0.0, unit="h")
     text = f"begun {hours} h later it saves {-lost:.3f} g more"

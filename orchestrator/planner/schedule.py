@@ -63,6 +63,14 @@ def schedule_verdict(timetable: Timetable | None) -> Verdict | None:
     return Verdict(SCHEDULE_RULE, timetable.lets_move, words(timetable))
 
 
+def may_begin(timetable: Timetable | None, moment: Instant) -> bool:
+    """Whether a voluntary move might begin at a later moment, as far as the windows now open and the next one tell."""
+    if timetable is None or not timetable.has_windows:
+        return True
+    coming = () if timetable.next_opening is None else (timetable.next_opening,)
+    return any(moment in opening.window for opening in (*timetable.openings, *coming))
+
+
 def words(timetable: Timetable) -> str:
     """Say what is open, or what is waited for."""
     closure = timetable.closure
