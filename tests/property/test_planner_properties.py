@@ -353,7 +353,11 @@ class TestMonotony:
         assert not isinstance(after, str)
         assert expected_grams(after) <= expected_grams(before) + 1e-9
 
-    @given(offer_lists(known=True, min_size=1), st.integers(1, 4), st.sampled_from([Objective.GREENEST, Objective.CHEAPEST]))
+    @given(
+        offer_lists(known=True, min_size=1),
+        st.integers(1, 4),
+        st.sampled_from([Objective.GREENEST, Objective.CHEAPEST]),
+    )
     def test_the_choice_lies_between_the_ends_of_the_frontier(
         self, offers: tuple[Candidate, ...], count: int, objective: Objective
     ) -> None:
