@@ -25,15 +25,16 @@ MONTH: Final = "28-day mean"
 
 @dataclass(frozen=True)
 class Guess:
-    """One way to guess the present at one age, over the zones compared. ``wape_percent`` is the mean over zones.
+    """One way to guess the present at one age, over the zones compared.
 
+    ``wape_percent`` is the mean over zones, ``None`` where nobody of them is guessed at that age.
     ``placement_percent``: how much of the possible saving is reached by being in the zone guessed cleanest (see
     :func:`orchestrator.bench.forecast.choices.where_to_run`); ``None`` where there is nothing to choose between.
     """
 
     name: str
     age_hours: int
-    wape_percent: float
+    wape_percent: float | None
     placement_percent: float | None
 
 
@@ -69,11 +70,22 @@ def freshness(forecasts: Forecasts, counted: Mask, usable: Mask) -> Freshness:
     groups = like_zones(month[forecasts.scored], usable)
     found = []
     for name, guess in guesses.items():
-        worth = where_to_run(guess[:, ages], actual[:, ages], counted[:, ages], groups)
+        said, real = guess[:, ages], actual[:, ages]
+        hours = counted[:, ages] & np.isfinite(said)
+        worth = where_to_run(said, real, hours, groups)
         for place, age in enumerate(ages):
-            wape = errors(guess[:, [age]], actual[:, [age]], counted[:, [age]]).wape_percent
+            at = [place]
+            wape = errors(said[:, at], real[:, at], hours[:, at]).wape_percent
+            known = wape[np.isfinite(wape)]
             reached = float(worth.reached_percent[place])
-            found.append(Guess(name, age, float(np.nanmean(wape)), reached if np.isfinite(reached) else None))
+            found.append(
+                Guess(
+                    name,
+                    age,
+                    float(known.mean()) if len(known) else None,
+                    reached if np.isfinite(reached) else None,
+                )
+            )
     return Freshness(tuple(found), rules)
 
 

@@ -24,7 +24,7 @@ STEPS: Final = 9
 """How often ``done`` is called, at most."""
 
 ENOUGH: Final = 0.5
-"""Part of the hours of a zone that all must have forecast for it to be compared."""
+"""Part of the hours of a zone that must be counted, and of the issues that everybody must have, to compare it."""
 
 AT_ISSUE, LATER = "at issue", "later"
 """The provider's forecast when it is issued (00:00), and at the other hours, when it has aged."""
@@ -127,26 +127,28 @@ def _direct(folder: Path, recording: Recording) -> Recording | None:
 
 
 def _counted(forecasts: Forecasts) -> Mask:
-    """The scored hours that everybody forecast; whoever has none of a zone at all is not waited for there."""
-    counted = np.isfinite(forecasts.actual[forecasts.scored :])
+    """The scored hours that everybody forecast.
+
+    Whoever mostly has no forecast of a zone so far ahead at that hour of issue (a provider's issue ends some day) is
+    not waited for there.
+    """
+    first = forecasts.scored
+    counted = np.isfinite(forecasts.actual[first:])
+    hour_of_issue = forecasts.issues[first:] % DAY
     for forecast in forecasts.by_name.values():
-        known = np.isfinite(forecast[forecasts.scored :])
-        takes_part = known.mean(axis=(0, 1)) >= ENOUGH * _reach(known)
-        counted &= known | ~takes_part
+        known = np.isfinite(forecast[first:])
+        for hour in np.unique(hour_of_issue).tolist():
+            mine = np.flatnonzero(hour_of_issue == hour)
+            counted[mine] &= known[mine] | (known[mine].mean(axis=0) < ENOUGH)
     return counted
 
 
-def _reach(known: Mask) -> float:
-    """The part of the hours ahead that a forecast has at its best: a provider's issue ends some day."""
-    return float(known.any(axis=2).mean())
-
-
 def _compared(forecasts: Forecasts, counted: Mask) -> Mask:
+    """The zones in which enough is counted, something is emitted, and everybody has forecasts."""
     actual = forecasts.actual[forecasts.scored :]
     compared = (np.where(counted, actual, 0.0).sum(axis=(0, 1)) > 0) & (counted.mean(axis=(0, 1)) >= ENOUGH)
     for forecast in forecasts.by_name.values():
-        known = np.isfinite(forecast[forecasts.scored :])
-        compared &= known.mean(axis=(0, 1)) >= ENOUGH * _reach(known)
+        compared &= np.isfinite(forecast[forecasts.scored :]).any(axis=1).mean(axis=0) >= ENOUGH
     return np.asarray(compared)
 
 

@@ -91,7 +91,7 @@ def read_recording(folder: Path, year: int, factors: Factors, zones: Sequence[st
 def read_provider(folder: Path, recording: Recording) -> Provider | None:
     """Read the forecasts of the recording's years by the first provider, by name, who has any of the scored year.
 
-    ``None`` without one. Raises ``SignalUnavailable`` and ``SignalFormatError``.
+    ``None`` without one, or without any of these zones. Raises ``SignalUnavailable`` and ``SignalFormatError``.
     """
     found: dict[str, dict[int, Path]] = {}
     for path, match in _matches(_place(folder), _FORECAST):
@@ -105,7 +105,7 @@ def read_provider(folder: Path, recording: Recording) -> Provider | None:
         if year <= recording.year:
             issues |= _issues(ForecastTable(path, year), recording.zones)
     issues = {hour: grams for hour, grams in issues.items() if recording.first_hour <= hour < last}
-    if not issues:
+    if not any(np.isfinite(grams).any() for grams in issues.values()):
         return None
     hours = tuple(sorted(issues))
     reach = max(len(issues[hour]) for hour in hours)
