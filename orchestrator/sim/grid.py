@@ -200,6 +200,7 @@ class _Stretch(CarbonSeries):
     """A series whose points are looked up when somebody asks: four weeks copied for every hour would fill gigabytes."""
 
     __slots__ = ("_points",)
+    _points: Callable[[], tuple[CarbonIntensity, ...]]
 
     @classmethod
     def of(cls, zone: str, points: Callable[[], tuple[CarbonIntensity, ...]]) -> CarbonSeries:
@@ -210,9 +211,9 @@ class _Stretch(CarbonSeries):
         return series
 
     @property
-    def points(self) -> tuple[CarbonIntensity, ...]:  # type: ignore[override]  # a field of the base
+    def points(self) -> tuple[CarbonIntensity, ...]:
         """The values, oldest first."""
-        return cast("tuple[CarbonIntensity, ...]", self._points())
+        return self._points()
 
 
 def trusted(zone: str, points: tuple[CarbonIntensity, ...]) -> CarbonSeries:

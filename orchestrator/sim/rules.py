@@ -281,10 +281,11 @@ def _known(values: Floats) -> Floats:
 def _near(board: Board) -> Mask:
     """Return which offers lie within the latency of home; all where somebody's place is unknown."""
     here = board.offers[board.home].region
-    return np.array([_rtt_ms(here, o.region) <= CASPER_RTT_MS for o in board.offers])
+    return np.array([rtt_ms(here, o.region) <= CASPER_RTT_MS for o in board.offers])
 
 
-def _rtt_ms(a: Region, b: Region) -> float:
+def rtt_ms(a: Region, b: Region) -> float:
+    """Return the round trip between two regions by great circle; 0 where a place is unknown: it keeps nobody out."""
     places = (a.latitude, a.longitude, b.latitude, b.longitude)
     if any(p is None for p in places):
         return 0.0

@@ -137,6 +137,9 @@ async def setting_of(request: Request) -> Setting:
     home = request.spec.placement.home
     specs = (request.spec, on_spot(request.spec))
     here = [o for o in request.offers if o.region.id == home or any(may_stand(o, s) for s in specs)]
+    if not any(may_stand(o, s) for o in here for s in specs):
+        message = f"{request.spec.name}: its placement rules leave it no region with an offer"
+        raise NoFeasiblePlacement(message, hint="Relax placement.allow, deny or residency.")
     zones = [o.region.zone for o in here if o.region.zone is not None]
     grid = await read_grid(request.carbon, zones, request.spec.carbon.basis, request.period)
     known = tuple(sorted((o for o in here if _is_counted(o, grid)), key=lambda o: o.id))

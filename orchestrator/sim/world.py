@@ -49,7 +49,6 @@ MOVING_SECONDS = 1.0
 WAITING_SECONDS = 60.0
 """While a replica is wanted that nobody sells, once a minute: its pauses are minutes long."""
 
-SAMPLE_EVERY = timedelta(minutes=59, seconds=50)
 LONGEST_SAMPLE = HOUR
 """The load of an hour is constant, so that longer samples lose nothing; where intensities change, they end anyhow."""
 
@@ -60,7 +59,6 @@ REMEMBERED = timedelta(days=3)
 """Decisions older than that are dropped from memory: nothing of the controller looks back that far."""
 
 _TUNING = Tuning(
-    sample_every=SAMPLE_EVERY,
     longest_sample=LONGEST_SAMPLE,
     sweep_every=timedelta(days=1),
     plan_every=timedelta(seconds=5),
@@ -196,8 +194,9 @@ class TwinWorld:
         self._store.take_energy(period.start)
         self._gateway.asked = self._gateway.refused = 0.0
         self._enough, lost_before = 0.0, self._cloud.taken_away
+        self._note_places()
         end = (period.end - self._begin).total_seconds()
-        month = -1
+        counted = -1
         while self._clock.elapsed < end:
             before = self._clock.elapsed
             await self._step(min(self._next(), end))
@@ -205,8 +204,8 @@ class TwinWorld:
             if before // 86400 != self._clock.elapsed // 86400:
                 self._store.forget_decisions(self._clock.now() - REMEMBERED)
                 progress((self._clock.now() - period.start) / period.length)
-            if int(self._clock.elapsed // 3600) != month:
-                month = int(self._clock.elapsed // 3600)
+            if int(self._clock.elapsed // 3600) != counted:
+                counted = int(self._clock.elapsed // 3600)
                 self._count(self._clock.now() - KEPT_ENERGY)
         self._count(period.end)
         served = 1.0 - self._gateway.refused / self._gateway.asked if self._gateway.asked else 1.0
@@ -292,7 +291,8 @@ class TwinWorld:
         """Take what the meter has written, settled with what was recorded of each hour."""
         samples = self._store.take_energy(before)
         grid = self._setting.grid
-        fresh, late = [], []
+        fresh: list[EnergySample] = []
+        late: list[EnergySample] = []
         for sample in samples:
             point = grid.point_in(sample.zone or "", sample.window)
             same = point is not None and point.grams_per_kwh == sample.grams_per_kwh

@@ -20,7 +20,11 @@ def document(request: Request, rows: Sequence[Row], *, stopped: bool) -> dict[st
     """Return everything that was found; nothing in it depends on how long it took."""
     return {
         "service": request.spec.name,
-        "period": {"from": request.period.start, "to": request.period.end},
+        "period": {
+            "from": request.period.start,
+            "to": request.period.end,
+            "seconds": request.period.length.total_seconds(),
+        },
         "seed": request.seed,
         "workload": {
             "name": request.load.name,

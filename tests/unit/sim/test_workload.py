@@ -1,0 +1,83 @@
+"""Loads: what they are on average, and what is refused."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.sim.workload import PEAK_OVER_TROUGH, constant, diurnal, recorded
+from tests.unit.sim.sample_world import period
+
+
+def test_a_diurnal_load_has_its_mean_and_its_swing() -> None:
+    """Highest over lowest hour is what production traces show."""
+    load = diurnal(period(3), 2.0)
+
+    rates = load.requests_per_second
+    assert sum(rates) / len(rates) == pytest.approx(2.0)
+    assert max(rates) / min(rates) == pytest.approx(PEAK_OVER_TROUGH)
+    assert load.mean_concurrency == pytest.approx(2.0 * load.request_seconds)
+
+
+def test_a_constant_load_is_constant() -> None:
+    """Before and after the period its edges count."""
+    load = constant(period(1), 0.5)
+
+    assert {load.concurrency(h) for h in (-5, 0, 12, 23, 99)} == {0.5 * 8.0}
+
+
+def test_a_trace_repeats_with_its_own_tokens(tmp_path: Path) -> None:
+    """Three whole hours of requests; the hour begun at the end does not count."""
+    file = tmp_path / "trace.csv.gz"
+    rows = ["offset_s,input_tokens,output_tokens"]
+    rows += [f"{h * 3600 + i},100,{50 * (1 + i % 2)}" for h, n in enumerate([36, 72, 36]) for i in range(n)]
+    file.write_bytes(gzip.compress("\n".join([*rows, "10801,100,50"]).encode()))
+
+    load = recorded(period(1), file)
+
+    assert load.requests_per_second[:4] == pytest.approx([0.01, 0.02, 0.01, 0.01])
+    assert load.prompt_tokens == 100
+    assert load.output_tokens == pytest.approx(75, abs=1)
+    scaled = recorded(period(1), file, 2.0)
+    assert sum(scaled.requests_per_second) / 24 == pytest.approx(2.0)
+
+
+def test_a_table_of_rates_counts_its_first_workload(tmp_path: Path) -> None:
+    """Rates per ten minutes become rates per hour."""
+    file = tmp_path / "rates.csv"
+    file.write_text("workload,offset_s,requests_per_s\na,0,1\na,600,3\na,3600,4\nb,0,100\n")
+
+    assert recorded(period(1), file).requests_per_second[:3] == (2.0, 4.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no rows"),
+        ("a,b\n1,2\n", "it has a, b"),
+        ("offset_s,input_tokens,output_tokens\n0,1,x\n", r"trace.csv:2: output_tokens is 'x'"),
+        ("offset_s,input_tokens,output_tokens\nnan,1,1\n", r"trace.csv:2: offset_s is 'nan'"),
+        ("workload,offset_s,requests_per_s\na,0,0\n", "no requests"),
+    ],
+)
+def test_a_trace_that_is_none_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    """File, line and column."""
+    file = tmp_path / "trace.csv"
+    file.write_text(text)
+
+    with pytest.raises(UsageError, match=words):
+        recorded(period(1), file)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+    """Nothing to serve is nothing to place."""
+    with pytest.raises(UsageError, match="is no load"):
+        constant(period(1), rate)
+
+
+def test_a_missing_trace_is_refused(tmp_path: Path) -> None:
+    """A word that is no kind is taken for a file."""
+    with pytest.raises(UsageError, match="--workload"):
+        recorded(period(1), tmp_path / "none.csv")

@@ -1,0 +1,166 @@
+"""The real controller in the twin: its own ledger against a recount, spot, schedules, and what is refused."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import PlacementRules, ResourceRequest, Scaling
+from orchestrator.domain.time import HOUR, Window
+from orchestrator.errors import NoFeasiblePlacement, UsageError
+from orchestrator.sim.bill import Stay, account_of, service_of
+from orchestrator.sim.simulate import SPOTHEDGE, Request, setting_of, spothedge
+from orchestrator.sim.world import WARM_UP, Run, TwinWorld
+from tests.unit.sim.sample_world import (
+    PAST_DAYS,
+    START,
+    carbon,
+    flicker,
+    offers,
+    period,
+    request,
+    rows,
+    spec,
+    swinging,
+    wait,
+)
+
+BOTH = offers((Market.ON_DEMAND, Market.SPOT))
+
+
+def lived(asked: Request) -> tuple[Run, list[Stay]]:
+    """Live through the period; return also the stays that the controller's own records tell of."""
+    setting = wait(setting_of(asked))
+    world = TwinWorld(setting, asked.spec)
+    run = wait(world.live())
+    names = [o.id for o in setting.offers]
+    begin = START - WARM_UP
+    stays = []
+    for replica in world.runtime.store.replicas("chat", ended=True):
+        created = (replica.created_at - START).total_seconds()
+        ended = (replica.ended_at or asked.period.end) - START
+        ready = created if replica.ready_at is None else (replica.ready_at - START).total_seconds()
+        stays.append(
+            Stay(
+                replica.slot,
+                names.index(replica.offer_id),
+                created,
+                ready,
+                ended.total_seconds(),
+                ended.total_seconds(),
+                replica.usd_per_hour,
+            )
+        )
+    assert begin < START
+    return run, stays
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_meters_ledger_is_what_a_recount_of_its_records_gives(replicas: int) -> None:
+    """Dollars to a thousandth, grams to a few: the recount halves a load that a move shifts in steps."""
+    source = carbon(swinging((PAST_DAYS + 7) * 24, 2))
+    asked = request(spec=spec(replicas, placement=PlacementRules(home="sky/de", max_per_region=1)), carbon=source)
+    run, stays = lived(asked)
+    setting = wait(setting_of(asked))
+
+    recount = account_of(stays, setting.offers, setting.grid, setting.load)
+
+    assert run.moves > 2
+    assert run.account.unknown_kwh == 0
+    assert run.account.usd == pytest.approx(recount.usd, rel=1e-3)
+    assert run.account.replica_hours == pytest.approx(recount.replica_hours, rel=1e-3)
+    assert run.account.kwh == pytest.approx(recount.kwh, rel=5e-3)
+    assert run.account.grams == pytest.approx(recount.grams, rel=5e-3)
+    assert service_of(stays, asked.period, replicas, setting.load).available_fraction == 1.0
+    assert run.service.available_fraction == 1.0
+    assert run.service.served_fraction == 1.0
+    assert run.failed_looks == 0
+
+
+def test_what_is_taken_away_is_replaced_and_its_gap_counts() -> None:
+    """Spot that is gone for an hour: an on-demand replica stands in as soon as one has started."""
+    traces = tuple(flicker(f"sky/{z}", [(40, 2), (41, 0), (168, 2)]) for z in ("de", "fr", "se"))
+    wanted = spec(1, resources=replace(spec().resources, use_spot=True), placement=PlacementRules(home="sky/de"))
+    found = rows(
+        request(spec=wanted, offers=BOTH, traces=traces, policies={"ours": wanted.policy}, rules=("cheapest-spot",))
+    )
+
+    ours, bare = found["ours"], found["cheapest-spot"]
+    assert ours.losses == bare.losses == 1
+    gap = 7 * 86400 * (1 - ours.available_fraction)
+    assert 120 <= gap <= 420
+    assert 7 * 86400 * (1 - bare.available_fraction) == pytest.approx(3600 + 120)
+    assert ours.usd is not None
+
+
+def test_spothedge_holds_a_spare_and_bridges_with_on_demand() -> None:
+    """It is there through a storm that leaves no spot at all."""
+    traces = tuple(flicker(f"sky/{z}", [(40, 2), (41, 0), (168, 2)]) for z in ("de", "fr", "se"))
+    wanted = spec(1, resources=replace(spec().resources, use_spot=True))
+    found = rows(request(spec=wanted, offers=BOTH, traces=traces, rules=(SPOTHEDGE,)))
+
+    hedge = found[SPOTHEDGE]
+    assert hedge.replica_hours > 1.9 * 168
+    assert hedge.losses == 2
+    assert hedge.available_fraction > 1 - 420 / (7 * 86400)
+    assert spothedge(wanted, {}).scaling == replace(
+        Scaling(1, 1),
+        num_overprovision=1,
+        dynamic_ondemand_fallback=True,
+        spot_placer=spothedge(wanted, {}).scaling.spot_placer,
+    )
+
+
+def test_the_same_again_is_the_same() -> None:
+    """Two runs of one seed, every figure alike."""
+    wanted = spec(2, placement=PlacementRules(home="sky/de", max_per_region=1))
+    asked = request(
+        spec=wanted, period=period(3), policies={"ours": wanted.policy}, rules=("greedy",), with_oracle=True
+    )
+
+    assert rows(asked) == rows(asked)
+
+
+def test_it_looks_when_something_may_change_and_not_every_second() -> None:
+    """A week is a few hundred looks."""
+    asked = request(policies={"ours": spec().policy})
+
+    ours = rows(asked)["ours"]
+
+    assert 168 <= ours.looks < 168 + 60 * (ours.moves + 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"period": Window(START, START + timedelta(minutes=90))}, UsageError, "not of whole hours"),
+        ({"period": Window(START, START)}, UsageError, "not of whole hours"),
+        ({"spec": spec(0)}, UsageError, "wants no replicas"),
+        ({"cold_start": timedelta(0)}, UsageError, "does not fit"),
+        ({"cold_start": HOUR}, UsageError, "does not fit"),
+        ({"offers": ()}, NoFeasiblePlacement, "on offer"),
+        ({"spec": spec(placement=PlacementRules(home="sky/xx"))}, NoFeasiblePlacement, "placement.home is sky/xx"),
+        ({"spec": spec(placement=PlacementRules(allow=("aws/*",)))}, NoFeasiblePlacement, "leave it no region"),
+        ({"spec": spec(resources=ResourceRequest())}, NoFeasiblePlacement, "allow no offer"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused_by_name(
+    changes: dict[str, object], error: type[Exception], words: str
+) -> None:
+    """What, where, and what to do next; never a silent default."""
+    load = request().load
+
+    with pytest.raises(error, match=words):
+        rows(request(load=load, **changes))
+
+
+def test_a_policy_that_finds_no_place_says_so_in_its_row() -> None:
+    """One policy's refusal is not the others' end."""
+    impossible = replace(spec().policy, name="cap", price_cap_usd_per_hour=0.001)
+
+    found = rows(request(period=period(2), policies={"cap": impossible, "ours": spec().policy}))
+
+    assert "price" in found["cap"].refusal
+    assert found["ours"].refusal == ""
+    assert found["ours"].grams > 0
