@@ -87,13 +87,17 @@ class Expression:
         """Evaluate; ``None`` where a variable is unknown, or where the arithmetic has no finite result."""
         if self.text in VARIABLES:
             return values[self.text]  # type: ignore[return-value]  # the most frequent term of all; texts are refused
+        if self.unknown_in(values):
+            return None
+        return _evaluated(self.text, tuple(values[name] for name in self.uses))
+
+    def evaluate(self, values: tuple[Value, ...]) -> bool | float | None:
+        """Let the library compute; ``values``: known ones, in the order of :attr:`uses`."""
         from celpy import celtypes  # noqa: PLC0415  # only policies with expressions pay for it
         from celpy.evaluation import CELEvalError  # noqa: PLC0415
 
-        if self.unknown_in(values):
-            return None
         types: Mapping[bool, Callable[[Any], Any]] = {True: celtypes.StringType, False: celtypes.DoubleType}
-        context = {name: types[isinstance(values[name], str)](values[name]) for name in self.uses}
+        context = {n: types[isinstance(v, str)](v) for n, v in zip(self.uses, values, strict=True)}
         try:
             found = self._runner.evaluate(context)
         except CELEvalError:  # a division by zero; types have been checked
@@ -102,6 +106,12 @@ class Expression:
             return bool(found)
         number = float(found)  # type: ignore[arg-type]  # the checker says that it is a number
         return number if math.isfinite(number) else None
+
+
+@lru_cache(maxsize=1 << 14)
+def _evaluated(text: str, values: tuple[Value, ...]) -> bool | float | None:
+    """Remember results: the offers of a region share its grid, and an evaluation takes about 0.2 ms."""
+    return expression(text).evaluate(values)
 
 
 @lru_cache(maxsize=512)
