@@ -165,7 +165,7 @@ class World:
         self.traffic: dict[str, Traffic] = {}
         self.streams: list[Stream] = []
         self.counts: dict[str, Counts] = {}
-        self.asked: dict[str, Asked] = {}
+        self.demand: dict[str, Asked] = {}
         self.mute = False
         """Whether no engine tells its load, although all of them answer."""
         self.tokens: dict[str, list[int]] = {}
@@ -360,7 +360,7 @@ class World:
         """Start the gateway anew: counters begin at zero, streams that ran through it are gone."""
         self.gateway.restart()
         self.counts.clear()
-        self.asked.clear()
+        self.demand.clear()
         self.streams.clear()
         if not keeps_table:
             self.gateway.published.clear()
@@ -568,9 +568,9 @@ class World:
             )
 
     def _count_by_service(self, seconds: float) -> None:
-        for service in dict.fromkeys([*self.traffic, *self.asked]):
+        for service in dict.fromkeys([*self.traffic, *self.demand]):
             own = [s for s in self.streams if self.replica(s.replica).service == service]
-            asked = self.asked.setdefault(service, Asked())
+            asked = self.demand.setdefault(service, Asked())
             asked.request_seconds += len(own) * seconds
             self.gateway.set_service(
                 service,
@@ -598,7 +598,7 @@ class World:
 
     def _arrive(self, service: str, traffic: Traffic, now: float) -> None:
         """Send one request where the gateway's table says, and elsewhere if nobody answers there."""
-        self.asked.setdefault(service, Asked()).accepted += 1
+        self.demand.setdefault(service, Asked()).accepted += 1
         routed = self.routed(service)
         weights = {name: weight for name, weight in routed.items() if weight > 0} or dict.fromkeys(routed, 1)
         for name, weight in weights.items():
@@ -614,7 +614,7 @@ class World:
                 return
             self._counts(name).failed += 1
         self.refused += 1
-        self.asked[service].failed += 1
+        self.demand[service].failed += 1
 
     def _counts(self, replica: str) -> Counts:
         return self.counts.setdefault(replica, Counts())
