@@ -8,8 +8,6 @@ within hours. Only values that were known at ``now`` are used, whatever else the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 from orchestrator.domain.carbon import (
@@ -19,7 +17,8 @@ from orchestrator.domain.carbon import (
     Kind,
     weakest,
 )
-from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.domain.time import HOUR, Instant, Window
+from orchestrator.forecasting.hourly import Hour, by_hour, clock_hours
 
 SOURCE = "greenctl persistence-24"
 DAY = timedelta(days=1)
@@ -34,14 +33,6 @@ MIN_COVERAGE = 0.5
 """Fraction of the trailing window that must be known for its mean to say anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Hour:
-    """Mean of one clock hour over what is known of it, and the weakest kind among that."""
-
-    grams_per_kwh: float
-    kind: Kind
-
-
 def day_ahead(history: CarbonSeries, window: Window, now: Instant) -> CarbonSeries:
     """Forecast each hour that touches the window from the same hour of the day before.
 
@@ -53,9 +44,9 @@ def day_ahead(history: CarbonSeries, window: Window, now: Instant) -> CarbonSeri
     """
     if not history.points:
         return CarbonSeries(history.zone, ())
-    known = _by_hour(p for p in history.points if p.issued_at <= now)
+    known = by_hour(p for p in history.points if p.issued_at <= now)
     points = []
-    for start in _hours(window):
+    for start in clock_hours(window):
         expected = _expected(known, start, now)
         if expected is not None:
             interval = Window.starting(start, HOUR)
@@ -80,7 +71,7 @@ def trailing_mean(history: CarbonSeries, now: Instant, days: int = TRAILING_DAYS
     return weighed / hours if hours > 0 and hours >= MIN_COVERAGE * days * 24 else None
 
 
-def _expected(known: dict[Instant, _Hour], start: Instant, now: Instant) -> _Hour | None:
+def _expected(known: dict[Instant, Hour], start: Instant, now: Instant) -> Hour | None:
     if not known:
         return None
     days = 1
@@ -97,28 +88,4 @@ def _expected(known: dict[Instant, _Hour], start: Instant, now: Instant) -> _Hou
         level = (known[last].grams_per_kwh - known[last - days * DAY].grams_per_kwh) * faded
         used += [known[last].kind, known[last - days * DAY].kind]
     low, high = PLAUSIBLE_GRAMS_PER_KWH
-    return _Hour(min(high, max(low, base.grams_per_kwh + level)), weakest(used))
-
-
-def _by_hour(points: Iterable[CarbonIntensity]) -> dict[Instant, _Hour]:
-    """Average points of any length by clock hour."""
-    parts: dict[Instant, list[tuple[float, CarbonIntensity]]] = {}
-    for point in points:
-        for start in _hours(point.interval):
-            overlap = min(point.interval.end, start + HOUR) - max(point.interval.start, start)
-            parts.setdefault(start, []).append((overlap / HOUR, point))
-    return {
-        start: _Hour(
-            sum(weight * p.grams_per_kwh for weight, p in held) / sum(weight for weight, _ in held),
-            weakest([p.kind for _, p in held]),
-        )
-        for start, held in parts.items()
-    }
-
-
-def _hours(window: Window) -> Iterator[Instant]:
-    """Starts of the clock hours that touch the window."""
-    start = floor_hour(window.start)
-    while start < window.end:
-        yield start
-        start += HOUR
+    return Hour(min(high, max(low, base.grams_per_kwh + level)), weakest(used))
