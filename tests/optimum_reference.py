@@ -88,6 +88,7 @@ def stage_cost(p: Problem, state: np.ndarray, t: int) -> float:
     capacity = np.zeros(len(p.regions))
     for j, count in enumerate(state):
         capacity[p.region_of[j]] += count * p.capacity[j]
+    capacity[~p.eligible.any(axis=0)] = 0.0
     lack = (p.rules.surviving_fraction or 0.0) * p.demand[:, t].sum() - (capacity.sum() - capacity.max())
     return cost + float(p.exposure[t]) * max(0.0, lack) + _carry_cost(p, capacity, t)
 
@@ -165,7 +166,9 @@ def linear_optimum(p: Problem) -> float:
             held = h.qsum([float(p.capacity[j]) * n[j, t] for j in offers if p.region_of[j] == r])
             h.addConstr(held - h.qsum(here) >= 0)
             if rules.surviving_fraction is not None:
-                others = h.qsum([float(p.capacity[j]) * n[j, t] for j in offers if p.region_of[j] != r])
+                others = h.qsum(
+                    [float(p.capacity[j]) * n[j, t] for j in offers if p.region_of[j] != r and _reached(p, j)]
+                )
                 h.addConstr(others + e[t] >= float(rules.surviving_fraction * p.demand[:, t].sum()))
         cost += float(p.exposure[t]) * e[t]
         _limit_step(h, p, n, u, t)
@@ -176,6 +179,10 @@ def linear_optimum(p: Problem) -> float:
     h.minimize(cost)
     assert h.getModelStatus() == highspy.HighsModelStatus.kOptimal
     return float(h.getInfo().objective_function_value)
+
+
+def _reached(p: Problem, offer: int) -> bool:
+    return bool(p.eligible[:, p.region_of[offer]].any())
 
 
 def _limit_step(h: Any, p: Problem, n: dict[Any, Any], u: dict[Any, Any], t: int) -> None:

@@ -56,7 +56,8 @@ def _missing(p: Problem, traffic: Floats) -> Floats:
 
 
 def _exposed(p: Problem, capacity: Floats) -> Floats:
-    return np.asarray(np.maximum(0.0, p.must_survive - (capacity.sum(axis=0) - capacity.max(axis=0))))
+    reached = capacity * p.eligible.any(axis=0)[:, None]
+    return np.asarray(np.maximum(0.0, p.must_survive - (reached.sum(axis=0) - reached.max(axis=0))))
 
 
 def by_region(problem: Problem, replicas: Floats) -> Floats:

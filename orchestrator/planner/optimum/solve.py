@@ -8,7 +8,7 @@ one by one, and what runs. Equal problems have equal answers, byte for byte, as 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,17 @@ from orchestrator.planner.optimum.fallback import frozen, greedy, shifted
 from orchestrator.planner.optimum.judge import Verdict, covers, judge
 from orchestrator.planner.optimum.limits import within_limits
 from orchestrator.planner.optimum.plan import Answer, Budget, Plan, Rung
-from orchestrator.planner.optimum.problem import Floats, Integers, Order, Problem, Weighed, canonical, places, weigh
+from orchestrator.planner.optimum.problem import (
+    Floats,
+    Integers,
+    Order,
+    Problem,
+    Weighed,
+    canonical,
+    open_offers,
+    places,
+    weigh,
+)
 from orchestrator.planner.optimum.program import Solution
 from orchestrator.planner.optimum.routing import routed
 from orchestrator.planner.optimum.small import is_small, solve_small
@@ -49,15 +59,21 @@ def solve(problem: Problem, budget: Budget, previous: Plan | None = None, *, wan
     planning the same world again changes nothing. Every plan keeps all hard rules; demand that cannot be covered within
     them is in the answer, with the rules to give up. Raises nothing for a problem that could be made.
     """
-    arranged, order = canonical(problem)
-    weighed = weigh(arranged)
+    whole, order = canonical(problem)
+    arranged, weighed = _within_reach(whole), weigh(whole)
     found = _best(without_beaten(arranged, weighed), weighed, budget, wanted_gap, _used(arranged, previous))
     if previous is not None:
         found = _kept(arranged, weighed, previous, found, wanted_gap) or found
     if found is None or found.rung is Rung.BOUNDED:
         last = _last_resorts(arranged, weighed, budget, previous, found)
         found = last if found is None or last.verdict.objective < found.verdict.objective else found
-    return _answer(problem, arranged, order, found, budget)
+    return _answer(problem, whole, order, found, budget)
+
+
+def _within_reach(p: Problem) -> Problem:
+    """Take offers off the list whose region no origin can reach: they serve nobody."""
+    useless = ~np.isin(np.arange(len(p.offers)), open_offers(p)) & (p.quota > 0)
+    return replace(p, quota=np.where(useless, 0.0, p.quota)) if useless.any() else p
 
 
 def _best(p: Problem, w: Weighed, budget: Budget, wanted_gap: float, likely: Integers | None) -> _Found | None:
