@@ -32,6 +32,7 @@ ENTRIES: Final = (
     Entry("history", UNDERSTAND, "List what happened to a service and what was decided."),
     Entry("report", UNDERSTAND, "Total the energy, emissions and cost of a service."),
     Entry("carbon", UNDERSTAND, "Show grid carbon intensity now and in the coming hours."),
+    Entry("signals", UNDERSTAND, "Look at the live carbon sources, and record what they say."),
     Entry("policy", UNDERSTAND, "Show policies, and try them against the decisions that are expected of them."),
     Entry("simulate", UNDERSTAND, "Let a service live through a recorded period under several policies, and compare."),
     Entry("bench", UNDERSTAND, "Measure greenctl against its rivals, on data that anyone can check."),

@@ -38,6 +38,7 @@ LOOK_BACK: Final = timedelta(days=35)
 MIN_FORECAST_HOURS: Final = 24
 MAX_AT_ONCE: Final = 4
 DOUBTS_KEPT: Final = 256
+DOUBTS_SHOWN: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,18 @@ class Doubted:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a question stands: the newest believed value, when it may be asked again, and what went wrong last."""
+    """Where a zone stands: the newest believed value, what went wrong last, and what was not believed lately.
+
+    ``problem``: "" when the last question was answered, or nobody asked in this process. ``doubts``: the reasons of the
+    last day, each once, the newest first.
+    """
 
     zone: str
     basis: Basis
     newest: CarbonIntensity | None
     ask_again_at: Instant | None
     problem: str
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +198,10 @@ class LiveCarbon:
             asked = self._asked.get(("current", zone, basis))
             problem = asked.problem if asked else None
             words = problem.reason if isinstance(problem, Gap) else problem.message if problem else ""
-            found.append(State(zone, basis, self._newest(zone, basis, now), asked.until if asked else None, words))
+            if not words and self._rest is not None and isinstance(self._rest.problem, SignalUnavailable):
+                words = self._rest.problem.message
+            newest, until = self._newest(zone, basis, now), asked.until if asked else None
+            found.append(State(zone, basis, newest, until, words, self._doubts_of(zone, basis, now)))
         return tuple(found)
 
     @property
@@ -289,6 +298,12 @@ class LiveCarbon:
             for k in self._archive.known(zone, basis, span, now)
             if k.interval.end <= now and k.interval.length == HOUR and k.interval.start == floor_hour(k.interval.start)
         ]
+
+    def _doubts_of(self, zone: str, basis: Basis, now: Instant) -> tuple[str, ...]:
+        day = Window(now - DOUBTS_SHOWN, now + gate.CLOCKS_DIFFER)
+        kept = [k.doubt for k in self._archive.known(zone, basis, day, now) if k.doubt]
+        here = [d.reason for d in self._doubts if d.zone == zone and d.at > now - DOUBTS_SHOWN]
+        return tuple(dict.fromkeys([*reversed(here), *reversed(kept)]))
 
     def _last_doubt(self, zone: str) -> Gap | None:
         last = next((d for d in reversed(self._doubts) if d.zone == zone), None)
