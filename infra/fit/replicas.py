@@ -10,8 +10,8 @@ Method. Decode step time ``tau = b / throughput`` is fitted as ``tau0 + tau1 b +
 output (prompts of these tasks are short and not recorded), by least squares of relative errors under ``>= 0``. Where a
 model was measured at one length only, ``tau2`` is what reading its KV cache takes at the data sheet's bandwidth, or 0
 where its architecture is not in the table below. Power is ``idle + (full - idle)(1 - exp(-b/knee))`` with the idle
-power of ``orchestrator/prices/accelerators.csv``. Models that were not measured are told by efficiencies (medians over
-measured dense models), and the error claimed for them is that of predicting each family from all others.
+power of ``orchestrator/prices/accelerators.csv``. Models that were not measured are told by one law of size and data
+sheet, and the error claimed for them is that of predicting each family from all others.
 """
 # a script of the repository, not an installed package
 
@@ -25,7 +25,7 @@ import math
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 from pathlib import Path
@@ -49,6 +49,9 @@ LEAST_POINTS = 4
 
 LENGTHS_APART = 2.0
 """Outputs this many times as long tell how much a longer context costs."""
+
+FULL_BATCH = 32
+"""From here on a mixture's experts are all asked for: the batches that capacity is about."""
 
 BYTES = {"bfloat16": 2.0, "fp8": 1.0, "mxfp4": 0.5313}
 """Per weight; mxfp4: 4 bits and a shared scale of 8 bits for each 32 (OCP Microscaling formats, version 1.0)."""
@@ -115,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         points, sizes = read_points(data / "energy" / "llm_energy_measured.csv")
         prefill = prefill_efficiency(data / "energy" / "splitwise_perf_power.csv.gz", sheets)
         fits = [fit(s, p, sizes[s], sheets, prefill) for s, p in sorted(points.items(), key=lambda kv: str(kv[0]))]
-        rules = efficiencies(fits, sizes, points, sheets, prefill)
+        rules = efficiencies(sizes, points, sheets, prefill)
     except (OSError, KeyError, ValueError) as error:
         sys.stderr.write(f"{parser.prog}: {type(error).__name__}: {error}\n--data names a folder as infra/fit says.\n")
         return 2
@@ -125,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.write(
         f"{len(fits)} setups, {sum(f['points'] for f in fits)} points: step time {fmean(errors):.1%} mean error "
         f"(worst setup {max(errors):.1%}), power {fmean(f['power_error_fraction'] for f in fits):.1%}\n"
-        f"not measured: step time {rules['tau_error_fraction']:.1%}, each family from all others\n"
+        f"not measured: step time {rules['tau_error_fraction']:.1%}, each family from all others "
+        f"({rules['tau_error_fraction_full']:.1%} from batch {FULL_BATCH} on)\n"
     )
     return 0
 
@@ -249,7 +253,7 @@ def fit(
 def nonnegative(columns: np.ndarray, values: np.ndarray, weights: np.ndarray) -> list[float]:
     """Return the least-squares solution under ``>= 0``: the best among all choices of columns that are not 0.
 
-    Exact for the three columns there are. The first one, a step's fixed time, is always among them.
+    Exact, and quick for the three or five columns there are. The first one, a step's fixed time, is always among them.
     """
     number = columns.shape[1]
     best, least = [0.0] * number, math.inf
@@ -285,32 +289,39 @@ def prefill_rate(setup: Setup, active: float, sheet: Sheet, prefill: dict[str, f
 
 
 def efficiencies(
-    fits: Sequence[Row],
     sizes: dict[Setup, tuple[float, float]],
     points: dict[Setup, list[Point]],
     sheets: dict[str, Sheet],
     prefill: dict[str, float],
 ) -> Row:
-    """Return how much of bandwidth and compute decoding reaches, and the error of telling models by that."""
-    by_setup = {s: f for s in points for f in fits if _is_of(f, s)}
-    shares = {s: _shares(s, f, sizes[s], sheets[s.accelerator]) for s, f in by_setup.items()}
-    errors = []
+    """Return what tells a model that nobody has measured: one law for all of them, and how far off it is.
+
+    A step takes a fixed time, longer between several accelerators; it reads the weights and the KV cache at a share of
+    bandwidth, computes at a share of the peak, and each sequence takes its own time on top.
+    """
+    law, errors = regress(points, sizes, sheets), []
     for family in sorted({s.family for s in points}):
-        memory, compute = _medians(v for s, v in shares.items() if s.family != family and _is_dense(sizes[s]))
+        others = {s: p for s, p in points.items() if s.family != family}
+        found, kv = regress(others, sizes, sheets), kv_law({s.family for s in others}, sizes)
         for setup in (s for s in points if s.family == family):
-            sheet, (total, active) = sheets[setup.accelerator], sizes[setup]
-            weights = total * 1e9 * BYTES[setup.precision]
-            tau0 = weights / (sheet.bandwidth * setup.count * memory)
-            tau1 = 2 * active * 1e9 / (sheet.flops * setup.count * compute)
-            tau2 = KV_BYTES.get(family, 0) / (sheet.bandwidth * setup.count * memory)
-            errors += [abs((tau0 + p.batch * (tau1 + tau2 * p.context)) / p.tau - 1) for p in points[setup]]
-    memory, compute = _medians(v for s, v in shares.items() if _is_dense(sizes[s]))
+            cache = kv[_is_dense(sizes[setup])] * (sizes[setup][0] / 8) ** (1 / 3)
+            for p in points[setup]:
+                told = float(np.dot(_terms(setup, p, sizes[setup], sheets[setup.accelerator], cache, told=True), found))
+                errors.append((p.batch, abs(told / p.tau - 1)))
+    kv = kv_law({s.family for s in points}, sizes)
+    full = [e for b, e in errors if b >= FULL_BATCH]
     return {
-        "memory_efficiency": round(memory, 4),
-        "compute_efficiency": round(compute, 4),
+        "step_overhead_s": significant(law[0]),
+        "between_accelerators_s": significant(law[1]),
+        "memory_efficiency": round(1 / law[2], 4),
+        "compute_efficiency": round(1 / law[3], 4),
+        "per_sequence_s": significant(law[4]),
+        "kv_bytes_per_token_dense_8b": round(kv[True]),
+        "kv_bytes_per_token_sparse_8b": round(kv[False]),
         "prefill_efficiency": prefill,
-        "tau_error_fraction": round(fmean(errors), 3),
-        "tau_error_p90": round(sorted(errors)[int(0.9 * len(errors))], 3),
+        "tau_error_fraction": round(fmean(e for _, e in errors), 3),
+        "tau_error_fraction_full": round(fmean(full), 3),
+        "tau_error_p90": round(sorted(e for _, e in errors)[int(0.9 * len(errors))], 3),
         "families": len({s.family for s in points}),
         "points": len(errors),
         "sheets": {
@@ -321,22 +332,56 @@ def efficiencies(
     }
 
 
-def _is_of(row: Row, setup: Setup) -> bool:
-    key = (row["model"], row["precision"], row["accelerator"], row["count"], row["tensor_parallel"])
-    return key == (setup.family, setup.precision, setup.accelerator, setup.count, setup.tensor_parallel)
+def regress(
+    points: dict[Setup, list[Point]], sizes: dict[Setup, tuple[float, float]], sheets: dict[str, Sheet]
+) -> list[float]:
+    """Return the five coefficients of the law by least squares of relative errors. Raises ``ValueError``."""
+    rows, taus = [], []
+    for setup, measured in points.items():
+        for p in measured:
+            cache = KV_BYTES.get(setup.family, 0)
+            rows.append(_terms(setup, p, sizes[setup], sheets[setup.accelerator], cache))
+            taus.append(p.tau)
+    if len(rows) < LEAST_POINTS:
+        raise ValueError("one family of models tells nothing about others: measure at least two")
+    law = nonnegative(np.array(rows), np.array(taus), 1 / np.array(taus))
+    if not (law[2] > 0 and law[3] > 0):
+        raise ValueError("the measurements do not tell how fast weights are read and how fast is computed")
+    return law
 
 
-def _shares(setup: Setup, row: Row, size: tuple[float, float], sheet: Sheet) -> tuple[float, float]:
-    tau0, tau1 = row["tau0_s"], row["tau1_s"]
-    weights = size[0] * 1e9 * BYTES[setup.precision]
-    memory = weights / (sheet.bandwidth * setup.count * tau0)
-    compute = 2 * size[1] * 1e9 / (sheet.flops * setup.count * tau1) if tau1 > 0 else math.inf
-    return memory, compute
+def kv_law(families: set[str], sizes: dict[Setup, tuple[float, float]]) -> dict[bool, float]:
+    """Return bytes of KV per token of a model of 8 billion weights, dense or a mixture: they grow as the cube root.
+
+    Depth and width both grow with size, KV heads hardly do; the geometric mean over families whose config is known.
+    """
+    logs: dict[bool, list[float]] = {True: [], False: []}
+    for family in sorted(families & KV_BYTES.keys()):
+        size = next(sizes[s] for s in sorted(sizes, key=str) if s.family == family)
+        logs[_is_dense(size)].append(math.log(KV_BYTES[family] / (size[0] / 8) ** (1 / 3)))
+    every = [value for values in logs.values() for value in values]
+    return {dense: math.exp(fmean(values or every)) if every else 0.0 for dense, values in logs.items()}
 
 
-def _medians(shares: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    known = list(shares)
-    return median(m for m, _ in known), median(c for _, c in known if math.isfinite(c))
+def _terms(
+    setup: Setup, p: Point, size: tuple[float, float], sheet: Sheet, kv_bytes: float, *, told: bool = False
+) -> list[float]:
+    """Return the five times whose weighed sum is a step. ``told``: as the planner knows them, for large batches.
+
+    A mixture reads the experts that at least one sequence asks for: ``1 - (1 - active share)^b`` of its weights. The
+    planner takes all of them, so that a step stays linear in the batch.
+    """
+    total, active = size
+    share = active / total
+    touched = total if told else max(active, total * (1 - (1 - share) ** p.batch))
+    read = touched * 1e9 * BYTES[setup.precision] + kv_bytes * p.batch * p.context
+    return [
+        1.0,
+        float(setup.count > 1),
+        read / (sheet.bandwidth * setup.count),
+        2 * active * 1e9 * p.batch / (sheet.flops * setup.count),
+        p.batch,
+    ]
 
 
 def _is_dense(size: tuple[float, float]) -> bool:

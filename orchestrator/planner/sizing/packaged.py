@@ -38,13 +38,19 @@ _BILLIONS = re.compile(rf"(?<![A-Za-z0-9.]){_SIZE}[Bb](?:-[Aa]{_SIZE}[Bb])?(?![A
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What tells a model by its size: shares of bandwidth and compute that decoding and prefill reach.
+    """The law that tells a model by its size: seconds per step, and shares of bandwidth and compute that it reaches.
 
-    ``sheets``: bytes of memory, bytes per second and dense 16-bit FLOP per second by accelerator (data sheets).
+    ``between_accelerators``: on top of ``step_overhead``, on more than one. ``per_sequence``: of each step.
+    ``kv_bytes``: per token of a model of 8 billion weights, dense and mixture. ``sheets``: bytes of memory, bytes per
+    second and dense 16-bit FLOP per second by accelerator (data sheets).
     """
 
+    step_overhead: float
+    between_accelerators: float
+    per_sequence: float
     memory_efficiency: float
     compute_efficiency: float
+    kv_bytes: tuple[float, float]
     prefill_efficiency: Mapping[str, float]
     error_fraction: float
     sheets: Mapping[str, tuple[float, float, float]]
@@ -105,12 +111,16 @@ def rules() -> Rules:
         read = json.loads(EFFICIENCIES.read_text(encoding="utf-8"))
         sheets = {n: (s["memory_bytes"], s["bytes_per_s"], s["flop_per_s"]) for n, s in read["sheets"].items()}
         return Rules(
+            read["step_overhead_s"],
+            read["between_accelerators_s"],
+            read["per_sequence_s"],
             read["memory_efficiency"],
             read["compute_efficiency"],
+            (read["kv_bytes_per_token_dense_8b"], read["kv_bytes_per_token_sparse_8b"]),
             read["prefill_efficiency"],
             read["tau_error_fraction"],
             sheets,
-            f"size and data sheet; efficiencies of {read['families']} families",
+            f"size and data sheet, by the law of {read['families']} measured families",
         )
     except (KeyError, TypeError, ValueError) as error:
         message = f"{EFFICIENCIES.name}: {error}"
@@ -143,31 +153,34 @@ def _from_row(row: Mapping[str, str], count: int) -> ReplicaModel:
 def _by_size(model: ModelSpec, accelerator: str, count: int, precision: str) -> ReplicaModel | None:
     """Tell a model by the billions in its name: weights are read once per step, and each token takes 2 N FLOP.
 
-    A mixture of experts reads all of its weights at the batches that capacity is about. Its KV cache is left out: that
-    follows from an architecture that the name does not tell, and the engine says how full it is.
+    A mixture of experts reads all of its weights at the batches that capacity is about. How much KV a token takes is
+    told by size, too, until the engine says how much room it has.
     """
-    known = rules()
-    sheet = next((s for name, s in known.sheets.items() if name.casefold() == accelerator.casefold()), None)
+    law = rules()
+    sheet = next((s for name, s in law.sheets.items() if name.casefold() == accelerator.casefold()), None)
     size = _BILLIONS.search(model.id.rpartition("/")[2])
     if sheet is None or size is None:
         return None
     memory, bandwidth, flops = sheet
-    weights = float(size[1]) * 1e9 * _BYTES[precision]
-    active = float(size[2] or size[1]) * 1e9
-    if not 0 < weights < memory * count * USABLE_MEMORY:
+    billions, active = float(size[1]), float(size[2] or size[1])
+    weights = billions * 1e9 * _BYTES[precision]
+    room = memory * count * USABLE_MEMORY - weights
+    if weights <= 0 or active <= 0 or room <= 0:
         return None
-    prefill = known.prefill_efficiency.get(accelerator, known.prefill_efficiency[PREFILL_ELSEWHERE])
+    kv_bytes = law.kv_bytes[size[2] is not None] * (billions / 8) ** (1 / 3)
+    read_rate = bandwidth * count * law.memory_efficiency
+    prefill = law.prefill_efficiency.get(accelerator, law.prefill_efficiency[PREFILL_ELSEWHERE])
     return ReplicaModel(
         name=f"{model.id} {precision} on {count}x{accelerator}",
-        tau0=weights / (bandwidth * count * known.memory_efficiency),
-        tau1=2 * active / (flops * count * known.compute_efficiency),
-        tau2=0.0,
-        prefill_tokens_per_second=prefill * flops * count / (2 * active),
-        kv_tokens=None,
+        tau0=law.step_overhead + (law.between_accelerators if count > 1 else 0.0) + weights / read_rate,
+        tau1=law.per_sequence + 2 * active * 1e9 / (flops * count * law.compute_efficiency),
+        tau2=kv_bytes / read_rate,
+        prefill_tokens_per_second=prefill * flops * count / (2 * active * 1e9),
+        kv_tokens=int(room / kv_bytes) if kv_bytes else None,
         accelerator_power=None,
         knowledge=Knowledge.MODELLED,
-        error_fraction=known.error_fraction,
-        source=known.source,
+        error_fraction=law.error_fraction,
+        source=law.source,
     )
 
 

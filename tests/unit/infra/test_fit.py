@@ -19,14 +19,15 @@ COLUMNS = (
 )
 
 
-def measured(model: str, outputs: tuple[float, ...], batches: tuple[int, ...] = (4, 8, 16, 32, 64, 128)) -> list[str]:
-    """Write what a replica of known parameters would have been measured to do."""
+def measured(model: str, outputs: tuple[float, ...], billions: float = 8.0) -> list[str]:
+    """Write what a replica of known parameters (those of 8 billion weights) would have been measured to do."""
     rows = []
     for output in outputs:
-        for batch in batches:
-            tau = TAU0 + batch * (TAU1 + TAU2 * output / 2)
+        for batch in (4, 8, 16, 32, 64, 128):
+            part = billions / 8
+            tau = TAU0 * (0.4 + 0.6 * part) + batch * (TAU1 * part + TAU2 * output / 2)
             watts = IDLE + (FULL - IDLE) * (1 - 2.718281828459045 ** (-batch / KNEE))
-            rows.append(f"gpqa,{model},bfloat16,H100,1,1,{batch},{output},{watts},{batch / tau},8,8")
+            rows.append(f"gpqa,{model},bfloat16,H100,1,1,{batch},{output},{watts},{batch / tau},{billions},{billions}")
     return rows
 
 
@@ -43,7 +44,8 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     (folder / "energy").mkdir(parents=True)
     (folder / "accelerators").mkdir()
-    write(folder, measured("x/Model-8B-Instruct", (500, 8000)) + measured("x/Other-7B", (500,)))
+    others = [row for n in (2, 4, 7, 16) for row in measured(f"x/Other-{n}B", (500,), n)]
+    write(folder, measured("x/Model-8B-Instruct", (500, 8000)) + others)
     sheet = "accelerator,memory_gb,memory_bandwidth_gb_s,dense_bf16_or_fp16_tflops\nH100,80,3350,989\n"
     (folder / "accelerators" / "accelerators.csv").write_text(sheet, encoding="utf-8")
     seconds = 2 * 70e9 * 1024 / (0.4 * 989e12 * 4)
@@ -95,7 +97,7 @@ def test_what_it_writes_is_what_the_planner_reads(data: Path, out: Path) -> None
     """Both sides of the file agree on its columns."""
     fit.main(["--data", str(data)])
     models = packaged.read_fitted(out / "replicas.csv")
-    assert {key[0] for key in models} == {"x/Model-8B", "x/Other-7B"}
+    assert {key[0] for key in models} == {"x/Model-8B", *(f"x/Other-{n}B" for n in (2, 4, 7, 16))}
 
 
 @pytest.mark.parametrize("fault", ["missing", "column", "nan", "empty", "lonely"])
