@@ -56,7 +56,7 @@ def _missing(p: Problem, traffic: Floats) -> Floats:
 
 
 def _exposed(p: Problem, capacity: Floats) -> Floats:
-    reached = capacity * p.eligible.any(axis=0)[:, None]
+    reached = capacity * np.asarray(p.eligible.any(axis=0))[:, None]
     return np.asarray(np.maximum(0.0, p.must_survive - (reached.sum(axis=0) - reached.max(axis=0))))
 
 

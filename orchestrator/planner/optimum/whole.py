@@ -29,8 +29,9 @@ def made_whole(
 ) -> Solution | None:
     """Return the plan with a whole first step that breaks no rule; ``None`` when there was no time for one."""
     best: tuple[float, Solution] | None = None
+    after = relaxed.program.worth_of_running()
     for spare in (0, 1):
-        first = _first_step(problem, weighed, relaxed, spare, budget)
+        first = _first_step(problem, weighed, relaxed, after, spare, budget)
         for plan in () if first is None else _plans(relaxed, first, budget):
             verdict = judge(problem, weighed, plan.replicas, plan.traffic)
             if not verdict.broken and (best is None or verdict.objective < best[0]):
@@ -55,10 +56,12 @@ def _plans(relaxed: Relaxed, first: Solution, budget: Budget) -> Iterator[Soluti
         yield after
 
 
-def _first_step(problem: Problem, weighed: Weighed, relaxed: Relaxed, spare: int, budget: Budget) -> Solution | None:
+def _first_step(
+    problem: Problem, weighed: Weighed, relaxed: Relaxed, after: Floats, spare: int, budget: Budget
+) -> Solution | None:
     """Solve the first step in whole replicas: those of the linear plan, rounded up, and ``spare`` more of each offer.
 
-    With spares, offers come in that the linear plan had no use for.
+    With spares, offers come in that the linear plan had no use for. ``after[J]``: what a replica that runs on is worth.
     """
     now = relaxed.solution.replicas[:, 0]
     used = set(np.flatnonzero((now > _PART) | (relaxed.solution.replicas.any(axis=1) & (problem.running > 0))).tolist())
@@ -66,7 +69,7 @@ def _first_step(problem: Problem, weighed: Weighed, relaxed: Relaxed, spare: int
         used |= relaxed.program.offers
     if not used:
         return None
-    step, costs = _alone(problem, weighed, relaxed, np.ceil(now - _PART) + spare)
+    step, costs = _alone(problem, weighed, after, relaxed.prices.budget, np.ceil(now - _PART) + spare)
     program = Program(step, costs)
     program.add(sorted(used))
     if not program.solve_whole(budget()):
@@ -75,12 +78,11 @@ def _first_step(problem: Problem, weighed: Weighed, relaxed: Relaxed, spare: int
     return Solution(np.rint(solved.replicas), solved.traffic)
 
 
-def _alone(problem: Problem, weighed: Weighed, relaxed: Relaxed, most: Floats) -> tuple[Problem, Weighed]:
+def _alone(problem: Problem, weighed: Weighed, after: Floats, dollar: float, most: Floats) -> tuple[Problem, Weighed]:
     """Cut the first step out; the rest of the horizon becomes a discount, and its claim on the budget a price."""
-    rules, dollar = problem.rules, relaxed.prices.budget
+    rules = problem.rules
     starts = None if rules.starts_per_step is None else rules.starts_per_step[:1]
     limits = replace(rules, starts_per_step=starts)
-    after = relaxed.program.worth_of_running()
     hold = weighed.hold[:, :1] + dollar * problem.rent_usd[:, :1] - after[:, None]
     start = weighed.start[:, :1] + dollar * problem.start_usd[:, :1]
     step = replace(
