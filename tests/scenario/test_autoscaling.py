@@ -11,6 +11,7 @@ from orchestrator.control.status import service_status
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.replica import ENDED, ReplicaState
 from orchestrator.domain.service import MigrationRules, Scaling, ServiceSpec
+from tests.scenario.crash import Fuse
 from tests.scenario.world import RULES, Traffic, World, chat, only
 
 STILL: MigrationRules = replace(RULES, enabled=False)
@@ -192,3 +193,50 @@ async def test_more_come_only_after_the_upscale_delay(delay: int) -> None:
     world.traffic["chat"] = Traffic(1.0, SECONDS_EACH)
     await world.run(20)
     assert (len(world.replicas()) > 1) is (delay == 0)
+
+
+async def test_a_kill_at_any_call_while_it_grows_buys_nothing_twice() -> None:
+    """Wherever the controller dies between the wish for three and three that serve: three are bought in all."""
+    undisturbed, calls = await _grow(None)
+    assert len(undisturbed.cloud.launches) == 3
+    assert calls > 20
+    for number in range(1, calls + 1, 5):
+        world, _ = await _grow(number)
+        assert len(world.cloud.launches) == 3, f"killed before call {number} of {calls}\n{world.picture()}"
+        nothing_failed(world)
+
+
+async def _grow(kills_at: int | None) -> tuple[World, int]:
+    """Let the load rise, with a kill at that call from then on; return how many calls there were until it is calm."""
+    fuse = Fuse()
+    world = World(wrap=fuse.wrap)
+    await up(world, scaled(), per_second=1.5)
+    world.traffic["chat"] = Traffic(6.0, SECONDS_EACH)
+    await world.run(8)
+    fuse.arm(kills_at)
+    await world.run(10)
+    calls = fuse.count
+    if world.controller is None:
+        fuse.disarm()
+        world.start()
+    fuse.disarm()
+    await ready_becomes(world, 3, limit=120)
+    await world.run(30)
+    return world, calls
+
+
+async def test_another_model_is_rolled_out_in_the_number_that_load_wants() -> None:
+    """A deploy while three serve keeps three serving, and ends with three of the new workload."""
+    world = World()
+    await up(world, scaled(), per_second=6.0)
+    await ready_becomes(world, 3, limit=60)
+    spec = scaled()
+    await world.deploy(replace(spec, model=replace(spec.model, id="org/other")))
+    fewest = 3
+    for _ in range(300):
+        await world.step()
+        fewest = min(fewest, len(world.ready()))
+    assert fewest == 3, "fewer served than load wants"
+    assert len({r.workload_digest for r in world.ready()}) == 1
+    assert len(world.ready()) == 3
+    nothing_failed(world)
