@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, Factors, Kind
-from orchestrator.domain.time import Instant, Window
+from orchestrator.domain.time import HOUR, Instant, Window
 
 KEPT: Final = timedelta(days=400)
 """A year of reports and a month to write them."""
 
 LOADED: Final = timedelta(days=35)
 """How much of the file is looked at when a zone is first asked for; what is older is not needed to decide."""
+
+PARTS_KEPT: Final = timedelta(days=2)
+"""Parts of an hour speak of the present; soon their hour stands for them, and a year of them would be a large file."""
+
+LONGEST: Final = HOUR
+"""No statement is about more than an hour (:mod:`orchestrator.signals.gate` sees to it)."""
 
 BUSY_SECONDS: Final = 2.0
 
@@ -67,8 +74,33 @@ class Kept:
 
 
 _Zone = tuple[str, Basis]
-_Versions = dict[Window, list[Kept]]
 _Row = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is known of one zone: versions by interval, the oldest first, and the intervals in order."""
+
+    versions: dict[Window, list[Kept]] = field(default_factory=dict)
+    order: list[Window] = field(default_factory=list)
+
+    def add(self, one: Kept) -> None:
+        if one.interval not in self.versions:
+            insort(self.order, one.interval)
+        versions = self.versions.setdefault(one.interval, [])
+        versions.append(one)
+        versions.sort(key=lambda v: v.issued_at)
+
+    def touching(self, window: Window) -> list[Window]:
+        first = bisect_left(self.order, Window(window.start - LONGEST, window.start - LONGEST))
+        after = bisect_left(self.order, Window(window.end, window.end))
+        return [interval for interval in self.order[first:after] if interval.end > window.start]
+
+    def forget(self, now: Instant) -> None:
+        kept = [i for i in self.order if i.start >= now - LOADED and (i.length == HOUR or i.start >= now - PARTS_KEPT)]
+        if len(kept) != len(self.order):
+            self.versions = {interval: self.versions[interval] for interval in kept}
+            self.order = kept
 
 
 class Archive:
@@ -77,7 +109,7 @@ class Archive:
     def __init__(self, source: str, file: Path | None = None) -> None:
         self._source = source
         self._file = file
-        self._known: dict[_Zone, _Versions] = {}
+        self._known: dict[_Zone, _Memory] = {}
         self.problem = ""
 
     def zones(self, now: Instant) -> tuple[_Zone, ...]:
@@ -90,33 +122,35 @@ class Archive:
     def add(self, kept: Sequence[Kept], now: Instant) -> None:
         """Remember what is new. The same number said again adds nothing, a corrected one adds a version."""
         fresh = [one for one in kept if self._is_new(one, now)]
-        for one in fresh:
-            versions = self._of(one.zone, one.basis, now).setdefault(one.interval, [])
-            versions.append(one)
-            versions.sort(key=lambda v: v.issued_at)
         if not fresh:
             return
+        for one in fresh:
+            self._of(one.zone, one.basis, now).add(one)
+        for zone in {(one.zone, one.basis) for one in fresh}:
+            self._known[zone].forget(now)
         rows = [(self._source, *_row(one)) for one in fresh]
 
         def write(db: sqlite3.Connection) -> list[_Row]:
             db.executemany(f"insert or replace into said (source, {_COLUMNS}) values ({', '.join('?' * 12)})", rows)  # noqa: S608 - constants
             db.execute("delete from said where source = ? and start_s < ?", (self._source, _seconds(now - KEPT)))
+            parts = "delete from said where source = ? and start_s < ? and end_s - start_s < ?"
+            db.execute(parts, (self._source, _seconds(now - PARTS_KEPT), HOUR.total_seconds()))
             return []
 
         self._in_file(write)
 
     def known(self, zone: str, basis: Basis, window: Window, now: Instant) -> list[Kept]:
         """Return the newest version, as of ``now``, of each interval that touches the window; doubted ones, too."""
+        memory = self._of(zone, basis, now)
         found = []
-        for interval, versions in self._of(zone, basis, now).items():
-            if interval.start < window.end and interval.end > window.start:
-                at = [v for v in versions if v.issued_at <= now]
-                if at:
-                    found.append(at[-1])
-        return sorted(found, key=lambda one: (one.interval.start, one.interval.end))
+        for interval in memory.touching(window):
+            at = [v for v in memory.versions[interval] if v.issued_at <= now]
+            if at:
+                found.append(at[-1])
+        return found
 
     def _is_new(self, one: Kept, now: Instant) -> bool:
-        versions = self._of(one.zone, one.basis, now).get(one.interval, [])
+        versions = self._of(one.zone, one.basis, now).versions.get(one.interval, [])
         if not versions:
             return True
         last = versions[-1]
@@ -124,12 +158,12 @@ class Archive:
             (one.grams_per_kwh, one.kind, one.doubt) != (last.grams_per_kwh, last.kind, last.doubt)
         )
 
-    def _of(self, zone: str, basis: Basis, now: Instant) -> _Versions:
+    def _of(self, zone: str, basis: Basis, now: Instant) -> _Memory:
         if (zone, basis) not in self._known:
-            versions: _Versions = {}
-            self._known[zone, basis] = versions
+            memory = _Memory()
+            self._known[zone, basis] = memory
             for one in self._read(zone, basis, now):
-                versions.setdefault(one.interval, []).append(one)
+                memory.add(one)
         return self._known[zone, basis]
 
     def _read(self, zone: str, basis: Basis, now: Instant) -> list[Kept]:

@@ -27,7 +27,7 @@ from itertools import groupby
 from typing import Final
 
 from orchestrator.domain.carbon import PLAUSIBLE_GRAMS_PER_KWH, Accounting, Basis, Factors
-from orchestrator.domain.time import Instant, format_instant
+from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.signals.statement import Statement
 
 PAST: Final = timedelta(days=28)
@@ -62,6 +62,8 @@ def misdated(statement: Statement, now: Instant, *, forecast: bool = False) -> s
     """Say why the statement's times cannot be, "" if they can."""
     if statement.interval.length <= timedelta(0):
         return "is about no time at all"
+    if statement.interval.length > HOUR:
+        return f"is about {statement.interval.hours:g} hours at once"
     if statement.issued_at is not None and statement.issued_at > now + CLOCKS_DIFFER:
         return f"was issued in the future, {format_instant(statement.issued_at)}"
     if not forecast and statement.interval.start > now + CLOCKS_DIFFER:

@@ -71,6 +71,31 @@ def test_what_is_too_old_is_forgotten(tmp_path: Path) -> None:
     assert Archive("test", file).known("DE", Basis(), ALL, NOW) == []
 
 
+def test_parts_of_hours_are_kept_for_days_only(archive: Archive) -> None:
+    """Five-minute values speak of the present; hours stay, and the memory of a long life does not grow without end."""
+    part = replace(ONE, interval=Window.starting(START, timedelta(minutes=5)))
+    archive.add([ONE, part], NOW)
+    assert archive.known("DE", Basis(), ALL, NOW) == [part, ONE]
+    later = NOW + timedelta(days=3)
+    archive.add([replace(part, interval=Window.starting(later, timedelta(minutes=5)), issued_at=later)], later)
+
+    assert archive.known("DE", Basis(), ALL, later) == [ONE]
+
+
+def test_a_window_finds_all_that_touches_it_and_nothing_else(archive: Archive) -> None:
+    """Half-open on both sides: an hour that ends where the window begins does not touch it."""
+    hours = [replace(ONE, interval=Window.starting(START + n * HOUR, HOUR)) for n in range(6)]
+    archive.add(hours, START + 6 * HOUR)
+    half = timedelta(minutes=30)
+
+    def starts(window: Window) -> list[int]:
+        return [(k.interval.start - START) // HOUR for k in archive.known("DE", Basis(), window, START + 6 * HOUR)]
+
+    assert starts(Window(START + 2 * HOUR, START + 4 * HOUR)) == [2, 3]
+    assert starts(Window(START + 2 * HOUR + half, START + 4 * HOUR + half)) == [2, 3, 4]
+    assert starts(Window(START + 3 * HOUR + half, START + 3 * HOUR + half)) == [3]
+
+
 def test_a_file_that_cannot_be_written_is_a_problem_and_nothing_is_lost_meanwhile(tmp_path: Path) -> None:
     """The process goes on with what it has in memory."""
     (tmp_path / "file").write_text("in the way")

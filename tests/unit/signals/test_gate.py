@@ -50,6 +50,7 @@ def test_the_future_is_only_for_forecasts() -> None:
     assert gate.misdated(statement(interval=Window.starting(NOW + timedelta(minutes=4), HOUR)), NOW) == ""
     assert gate.misdated(statement(issued_at=NOW + HOUR), NOW, forecast=True)
     assert gate.misdated(statement(interval=Window(NOW, NOW)), NOW)
+    assert "24 hours" in gate.misdated(statement(interval=Window.starting(NOW - 24 * HOUR, 24 * HOUR)), NOW)
 
 
 @pytest.mark.parametrize("grams", [-1.0, -0.001, 2000.1, 1e6, math.inf, -math.inf, math.nan])
