@@ -11,6 +11,7 @@ from orchestrator.control.status import service_status
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.replica import ENDED, ReplicaState
 from orchestrator.domain.service import MigrationRules, Scaling, ServiceSpec
+from orchestrator.planner.launches import MOST_LAUNCHES_PER_MINUTE
 from tests.scenario.crash import Fuse
 from tests.scenario.world import RULES, Traffic, World, chat, only
 
@@ -239,4 +240,17 @@ async def test_another_model_is_rolled_out_in_the_number_that_load_wants() -> No
     assert fewest == 3, "fewer served than load wants"
     assert len({r.workload_digest for r in world.ready()}) == 1
     assert len(world.ready()) == 3
+    nothing_failed(world)
+
+
+async def test_a_burst_is_no_storm_of_purchases() -> None:
+    """Thirty are wanted at once, and as many are asked for in a minute as the brake on launches lets through."""
+    world = World()
+    await world.up(scaled(most=30, target=0.1))
+    world.traffic["chat"] = Traffic(3.0, SECONDS_EACH)
+    for minute in range(1, 4):
+        before = len(world.cloud.launches)
+        await world.run(60)
+        assert len(world.cloud.launches) - before <= MOST_LAUNCHES_PER_MINUTE + 1, f"minute {minute}"
+    await ready_becomes(world, 30, limit=120)
     nothing_failed(world)
