@@ -19,7 +19,7 @@ from orchestrator.cli.render.offers import INDENT, MARKET_WORDS, offers_table, p
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
 from orchestrator.domain.plan import GLYPHS, Action, ActionKind, Plan, Totals
-from orchestrator.domain.scale import Spare
+from orchestrator.domain.scale import Spare, WantedReplicas
 from orchestrator.domain.service import Objective, ServiceSpec
 
 GLYPH_STYLES: Final = {ActionKind.LAUNCH: "green", ActionKind.MOVE: "yellow", ActionKind.RETIRE: "red"}
@@ -31,7 +31,7 @@ def render(plan: Plan, spec: ServiceSpec | None, *, width: int, offers: int) -> 
     table = offers_table(plan.decision.assessments, marks, width=width, limit=offers)
     parts: list[RenderableType] = [headline(plan.service, *_header(plan))]
     if spec is not None:
-        parts += [Text(""), demands(spec)]
+        parts += [Text(""), demands(spec, plan.decision.sizing)]
     parts += [Text(""), table]
     if prices := price_sources(plan.decision.assessments):
         parts.append(indented(INDENT, (f"Prices: {prices}", "dim")))
@@ -50,11 +50,13 @@ def _header(plan: Plan) -> tuple[str, ...]:
     return (f"policy {decision.policy}", grid_time(decision.at, decision.clock_rate), signals)
 
 
-def demands(spec: ServiceSpec) -> RenderableType:
-    """Say what is wanted and what must hold."""
+def demands(spec: ServiceSpec, size: WantedReplicas | None = None) -> RenderableType:
+    """Say what is wanted and what must hold. ``size``: how many replicas, where load decides on that."""
     scaling, rules, policy = spec.scaling, spec.placement, spec.policy
-    count = scaling.min_replicas
+    count = scaling.min_replicas if size is None else size.replicas
     wanted = f"{count} replica{'' if count == 1 else 's'} of {spec.model.id} on {spec.model.engine.value}"
+    if size is not None:
+        wanted += f" ({size.least} to {size.most} by load: {size.because})"
     must: list[str] = []
     if rules.residency:
         must.append("in " + "/".join(rules.residency))

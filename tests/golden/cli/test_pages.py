@@ -52,7 +52,10 @@ PAGES: dict[str, Page] = {
     ),
     "plan-nothing-to-do": lambda w: plan.render(samples.NOTHING_TO_DO, None, width=w, offers=0),
     "plan-spares": lambda w: plan.render(
-        replace(samples.NOTHING_TO_DO, spares=samples.SPARES), None, width=w, offers=1
+        replace(samples.NOTHING_TO_DO, spares=samples.SPARES, decision=replace(samples.DECISION, sizing=samples.SIZE)),
+        samples.SPEC,
+        width=w,
+        offers=1,
     ),
     "explain-size": lambda w: explain.render(
         replace(samples.DECISION, sizing=samples.SIZE, assessments=(), comparisons=()), width=w
