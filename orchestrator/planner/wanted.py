@@ -130,6 +130,10 @@ def _by_size(at_seconds: float, load: LoadSeen, capacity: Capacity) -> Need:
         numbers.append(by_memory)
         because = f"KV caches are {load.kv_fraction:.0%} full"
         figures.append(Figure("KV cache", load.kv_fraction, "of its room", "the engines"))
+    for number in dict.fromkeys((load.serving, max(numbers))):
+        joules = capacity.joules_per_token(load, number) if number else None
+        if joules is not None:
+            figures.append(Figure(f"energy on {number}", joules, "J per output token", "batch-energy curve, no host"))
     down = max(capacity.replicas_for(load, DEAD_BAND), *numbers)
     return Need(at_seconds, max(numbers), down, because, tuple(figures))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.scale import LoadSeen
+from orchestrator.planner.sizing.energy import joules_per_token
 from orchestrator.planner.sizing.replica_model import ReplicaModel
 from orchestrator.planner.sizing.staffing import replicas_for, wait_quantile
 
@@ -73,6 +74,18 @@ class Capacity:
         erlangs = load.requests_per_second * (1 + room) * stay
         waits = wait_quantile(max(1, int(replicas * batch)), erlangs, stay, TTFT_QUANTILE)
         return waits + prompt / model.prefill_tokens_per_second + model.step_seconds(batch, prompt + output / 2)
+
+    def joules_per_token(self, load: LoadSeen, replicas: int) -> float | None:
+        """Return what an output token takes on so many replicas, accelerators alone; ``None`` where none was measured.
+
+        Fewer replicas run fuller batches: this is where they win.
+        """
+        model = self._slowest(load)
+        if model is None or model.accelerator_power is None or load.prompt_tokens is None or not load.output_tokens:
+            return None
+        prompt, output = load.prompt_tokens, load.output_tokens
+        batch = model.batch_at(load.requests_per_second / replicas, prompt, output, self.places)
+        return joules_per_token(model, model.accelerator_power, batch, prompt, output) if batch > 0 else None
 
     def _slowest(self, load: LoadSeen) -> ReplicaModel | None:
         if not self.models or load.prompt_tokens is None or not load.output_tokens:

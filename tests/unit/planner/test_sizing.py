@@ -187,6 +187,14 @@ class TestCapacity:
         assert (tight.ttft_seconds(busy, tight.replicas_for(busy)) or 9.0) <= 0.06
         assert Capacity(8, (SIMPLE,), ttft_p95_seconds=0.001).replicas_for(busy) == loose.replicas_for(busy)
 
+    def test_a_token_takes_less_on_fewer_replicas(self) -> None:
+        """By the curve at the batch that each would have; without a measured power nobody says so."""
+        measured = Capacity(64, (replace(SIMPLE, accelerator_power=POWER),))
+        joules = [measured.joules_per_token(self.LOAD, n) for n in (1, 2, 4)]
+        assert None not in joules
+        assert joules == sorted(joules)  # type: ignore[type-var]
+        assert Capacity(64, (SIMPLE,)).joules_per_token(self.LOAD, 2) is None
+
 
 class TestEnergy:
     def test_fuller_batches_take_less_per_token(self) -> None:
