@@ -49,21 +49,35 @@ def random_rules(draw: np.random.Generator, world: Problem, *, most: int | None 
 
 
 def cheapest_plan(p: Problem) -> float:
-    """Return the cost of the best plan of whole replicas within ``max_replicas``; the budget is left aside."""
+    """Return the cost of the best plan of whole replicas within ``max_replicas`` and every other rule.
+
+    A way is what runs, what it has cost, and the dollars of it; one that is dearer in both than another is dropped.
+    """
     most = p.rules.max_replicas
     assert most is not None
     counts = [range(int(min(q, most)) + 1) for q in p.quota]
     states = [np.array(s, dtype=float) for s in product(*counts) if sum(s) <= most]
     states = [s for s in states if _spot_allowed(p, s)]
-    before = [(np.minimum(p.running, p.quota), 0.0)]
+    limit = float("inf") if p.rules.budget_usd is None else p.rules.budget_usd * (1 + 1e-12)
+    ways = [(np.minimum(p.running, p.quota), 0.0, 0.0)]
     for t in range(p.steps):
         here = []
         for state in states:
             stage = stage_cost(p, state, t)
-            ways = [cost + _start_cost(p, old, state, t) for old, cost in before]
-            here.append((state, min(ways) + stage))
-        before = here
-    return min(cost for _, cost in before)
+            reached = sorted(
+                (cost + _start_cost(p, old, state, t) + stage, usd + _usd(p, old, state, t)) for old, cost, usd in ways
+            )
+            least = float("inf")
+            for cost, usd in reached:
+                if cost < float("inf") and usd <= limit and usd < least:
+                    here.append((state, cost, usd))
+                    least = usd if p.rules.budget_usd is not None else float("-inf")
+        ways = here
+    return min(cost for _, cost, _ in ways)
+
+
+def _usd(p: Problem, old: np.ndarray, new: np.ndarray, t: int) -> float:
+    return float((new * p.rent_usd[:, t] + np.maximum(0.0, new - old) * p.start_usd[:, t]).sum())
 
 
 def _spot_allowed(p: Problem, state: np.ndarray) -> bool:

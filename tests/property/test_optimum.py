@@ -57,6 +57,21 @@ def test_a_small_service_gets_the_best_plan_there_is(seed: int) -> None:
     assert answer.gap == pytest.approx(0.0, abs=1e-9)
 
 
+@FEWER
+@given(SEEDS, st.floats(0.3, 3.0))
+def test_a_small_service_within_a_budget_gets_the_best_plan_there_is(seed: int, budget: float) -> None:
+    """The same where money binds, to the digits that branch and bound proves."""
+    world = handful(seed)
+    assume(len(world.offers) <= 6)
+    dear = budget * float(np.median(world.rent_usd)) * world.steps
+    world = replace(world, rules=replace(world.rules, max_replicas=2, budget_usd=dear))
+    answer, best = solve(world, unhurried), cheapest_plan(world)
+
+    assert answer.objective == pytest.approx(best, rel=1e-6)
+    assert answer.bound <= best * (1 + 1e-9)
+    assert answer.gap <= 1e-5
+
+
 @given(SEEDS)
 def test_no_plan_is_cheaper_than_its_bound(seed: int) -> None:
     """The bound is below the optimum of the whole linear program, which is below the plan's own cost."""

@@ -202,16 +202,21 @@ class Program:
         values = np.concatenate([replicas[offer, :steps] for offer in self._columns_of]).astype(np.float64)
         self._highs.changeColsBounds(len(columns), columns, values, values)
 
-    def solve_whole(self, seconds: float) -> bool:
-        """Solve with whole replicas in the first step, to a small gap; return whether there is a solution."""
-        columns = np.array(list(self._columns_of.values()), dtype=np.int32)
+    def solve_whole(self, seconds: float, *, steps: int = 1, gap: float = WHOLE_GAP, nodes: int = WHOLE_NODES) -> bool:
+        """Solve with whole replicas in the first steps, to a small gap; return whether there is a solution."""
+        columns = np.add.outer(np.array(list(self._columns_of.values())), np.arange(steps)).ravel().astype(np.int32)
         whole = np.full(len(columns), int(highspy.HighsVarType.kInteger), dtype=np.uint8)
         self._highs.changeColsIntegrality(len(columns), columns, whole)
-        self._highs.setOptionValue("mip_rel_gap", WHOLE_GAP)
-        self._highs.setOptionValue("mip_max_nodes", WHOLE_NODES)
+        self._highs.setOptionValue("mip_rel_gap", gap)
+        self._highs.setOptionValue("mip_max_nodes", nodes)
         self._limit(seconds)
         self._highs.run()
         return bool(self._highs.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible)
+
+    @property
+    def whole_bound(self) -> float:
+        """What the search for whole replicas has proven that none costs less than, weighted; to the solver's digits."""
+        return float(self._highs.getInfo().mip_dual_bound) * self._money
 
     def _limit(self, seconds: float) -> None:
         """Allow that much more time: the solver's clock goes on from one solve to the next."""

@@ -12,10 +12,11 @@ from typing import Final
 import numpy as np
 
 from orchestrator.planner.optimum.groups import proven
-from orchestrator.planner.optimum.judge import spent_usd
+from orchestrator.planner.optimum.judge import judge, spent_usd
 from orchestrator.planner.optimum.lattice import MOST_ORIGINS, MOST_REPLICAS, Best, Lattice, fits
 from orchestrator.planner.optimum.plan import Budget
 from orchestrator.planner.optimum.problem import Floats, Integers, Problem, Weighed, open_offers
+from orchestrator.planner.optimum.program import Program
 
 PRICE_STEPS: Final = 24
 """Prices of the budget that are tried: each halves the open question, and mostly four are enough."""
@@ -24,6 +25,15 @@ PRICE_STEPS: Final = 24
 GROUPED: Final = {1: 10_000, 2: 400, 3: 100, 4: 60}
 """Offers, by replicas, up to which groups of them are worth a try: with more, the lattice has room for too few groups
 to tell the offers apart, and nothing could be excluded (4 replicas of 300 offers, 12 groups)."""
+
+
+BRANCHED: Final = 400
+"""Offers x steps up to which branch and bound is worth a try where a budget binds."""
+
+BRANCH_GAP: Final = 1e-7
+"""Wanted of it, as a fraction; its bound is trusted to ten times that, because its arithmetic has tolerances."""
+
+BRANCH_NODES: Final = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +57,8 @@ def solve_small(problem: Problem, weighed: Weighed, budget: Budget) -> Small:
     most = problem.rules.max_replicas or 0
     if fits(len(offers), most):
         best, bound = _within_budget(problem, Lattice(problem, weighed, offers), budget)
+        if bound < best.cost and len(offers) * problem.steps <= BRANCHED:
+            best, bound = _branched(problem, weighed, offers, best, bound, budget)
         return Small(best.replicas, bound)
     ranked = _likeliest(problem, weighed, offers)
     room = max(m for m in range(most, len(ranked)) if fits(m, most))
@@ -109,6 +121,23 @@ def _within_budget(problem: Problem, lattice: Lattice, budget: Budget) -> tuple[
         else:
             too_dear = Best(found.replicas, cost)
     return kept, min(bound, kept.cost)
+
+
+def _branched(
+    problem: Problem, weighed: Weighed, offers: Integers, best: Best, bound: float, budget: Budget
+) -> tuple[Best, float]:
+    """Close the gap that the budget's price leaves, by branch and bound over all steps, as far as the nodes go."""
+    program = Program(problem, weighed)
+    program.add(offers.tolist())
+    if budget() <= 0 or not program.solve_whole(budget(), steps=problem.steps, gap=BRANCH_GAP, nodes=BRANCH_NODES):
+        return best, bound
+    solution = program.solution()
+    replicas = np.rint(solution.replicas)
+    verdict = judge(problem, weighed, replicas, solution.traffic)
+    if not verdict.broken and verdict.objective < best.cost:
+        best = Best(replicas, verdict.objective)
+    proven_cost = program.whole_bound
+    return best, min(best.cost, max(bound, proven_cost - 10.0 * BRANCH_GAP * abs(proven_cost)))
 
 
 def _usd(problem: Problem, best: Best) -> float:
