@@ -5,6 +5,10 @@ the first takes the future for certain and moves too eagerly, the second believe
 to decide and waits too long (the latter's value is a bound: Brown, Smith and Sun, Operations Research 58(4), 2010,
 section 2). The rule moves when their mean gains more than the switching cost. There is no threshold beside that cost:
 the dead band is K, whatever K is.
+
+There is no leash to a simpler rule either (follow the plan while it has cost at most so much more, else the simpler
+one): replayed over two years it made even the worst service worse, because what was lost stays lost, the way back
+costs K, and the simpler rule is then held through what the plan had seen coming.
 """
 
 from __future__ import annotations
