@@ -34,7 +34,7 @@ ENTRIES: Final = (
     Entry("carbon", UNDERSTAND, "Show grid carbon intensity now and in the coming hours."),
     Entry("signals", UNDERSTAND, "Look at the live carbon sources, and record what they say."),
     Entry("policy", UNDERSTAND, "Show policies, and try them against the decisions that are expected of them."),
-    Entry("simulate", UNDERSTAND, "Let a service live through a recorded period under several policies, and compare."),
+    Entry("simulate", UNDERSTAND, "Let a service live through a recorded year under several policies."),
     Entry("bench", UNDERSTAND, "Measure greenctl against its rivals, on data that anyone can check."),
     Entry("doctor", OPERATE, "Check engine, gateway, controller, database, signals and orphans."),
     Entry("controller", OPERATE, "Start, stop and inspect the process that keeps services up."),

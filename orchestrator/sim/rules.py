@@ -78,8 +78,18 @@ def _stays_put(values: Callable[[int], Floats]) -> Callable[[Board], Choose]:
 
 
 def home(board: Board) -> Choose:
-    """B0: all replicas where the service would be, whatever is sold out."""
-    return lambda *_: board.home
+    """B0: all replicas where the service would be; on demand there while its spot is sold out."""
+    region = board.offers[board.home].region.id
+    own = np.arange(len(board.offers)) == board.home
+    there = np.array([o.region.id == region and o.market is Market.ON_DEMAND for o in board.offers])
+    pools = [own, there] if board.falls_back else [own]
+    values = _by_price(board)
+
+    def choose(hour: int, slot: int, here: int | None, free: Mask) -> int | None:
+        del hour, slot
+        return here if here is not None else _first_of(pools, values, free)
+
+    return choose
 
 
 def cheapest_static(board: Board) -> Choose:

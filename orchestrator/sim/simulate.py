@@ -117,6 +117,8 @@ async def simulate(request: Request, progress: Progress) -> AsyncIterator[Row]:
             )
             continue
         board = own
+        if name == "home":
+            board = replace(own, limit=None)  # whoever stays at home does not spread
         if name in NEEDS_SPOT:
             board = await board_of(request, setting, on_spot(request.spec))
         yield _played(name, RULES[name].about, "rule", setting, board, RULES[name].make(board))

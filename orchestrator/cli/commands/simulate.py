@@ -84,7 +84,7 @@ def simulate(
         Path | None, typer.Option("--html", metavar="FILE", help="One file with plots.", show_default=False)
     ] = None,
 ) -> None:
-    """Let a service live through a recorded period under several policies, and compare.
+    """Let a service live through a recorded year under several policies.
 
     Examples:
       greenctl simulate service.yaml --from 2023-01-01 --to 2024-01-01 --data DIR --oracle

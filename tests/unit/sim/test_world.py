@@ -94,6 +94,19 @@ def test_what_is_taken_away_is_replaced_and_its_gap_counts() -> None:
     assert ours.usd is not None
 
 
+def test_home_does_not_buy_what_is_sold_out() -> None:
+    """Its spot is gone for an hour: on demand at home stands in, and both replicas stay there."""
+    traces = tuple(flicker(f"sky/{z}", [(40, 2), (41, 0), (168, 2)]) for z in ("de", "fr", "se"))
+    rules = PlacementRules(home="sky/de", max_per_region=1)
+    wanted = spec(2, resources=replace(spec().resources, use_spot=True), placement=rules)
+
+    home = rows(request(spec=wanted, offers=BOTH, traces=traces))["home"]
+
+    assert home.losses == 2
+    assert set(home.by_region) == {"sky/de"}
+    assert 7 * 86400 * (1 - home.available_fraction) == pytest.approx(120)
+
+
 def test_spothedge_holds_a_spare_and_bridges_with_on_demand() -> None:
     """It is there through a storm that leaves no spot at all."""
     traces = tuple(flicker(f"sky/{z}", [(40, 2), (41, 0), (168, 2)]) for z in ("de", "fr", "se"))
