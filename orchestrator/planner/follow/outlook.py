@@ -1,9 +1,9 @@
 """What the coming hours of each zone may be like: an expectation, and the ways in which such expectations erred lately.
 
 The expectation of hour t + h is the last known same hour of a day, corrected by a linear model: per zone and h, ridge
-regression (Hoerl and Kennard, Technometrics 12(1), 1970, section 2) of how that base erred on deviations known at t. The
-coefficients are drawn towards those of all zones together, which stands for the experience that a zone lacks early in
-a year, and the more so the farther the hour; they are fitted again each week on everything up to then. Deviations of
+regression (Hoerl and Kennard, Technometrics 12(1), 1970, section 2) of how that base erred on deviations known at t.
+The coefficients are drawn towards those of all zones together, which stands for the experience that a zone lacks early
+in a year, and the more so the farther the hour; they are fitted again each week on everything up to then. Deviations of
 solar grids fade differently at noon and at night, so the chief ones also enter times harmonics of the hour of the day;
 harmonics of the week stand for working days. What lies beyond the horizon is expected as one mean, in the same way.
 """
