@@ -17,7 +17,6 @@ import numpy.typing as npt
 from orchestrator.planner.optimum.duality import Prices
 from orchestrator.planner.optimum.problem import Flags, Floats, Integers, Problem, Weighed, open_offers
 
-WHOLE_GAP = 1e-3
 WHOLE_NODES = 200
 """Where the search for whole replicas stops: by work, not by time, so that equal problems have equal answers."""
 
@@ -202,12 +201,18 @@ class Program:
         values = np.concatenate([replicas[offer, :steps] for offer in self._columns_of]).astype(np.float64)
         self._highs.changeColsBounds(len(columns), columns, values, values)
 
-    def solve_whole(self, seconds: float, *, steps: int = 1, gap: float = WHOLE_GAP, nodes: int = WHOLE_NODES) -> bool:
-        """Solve with whole replicas in the first steps, to a small gap; return whether there is a solution."""
+    def solve_whole(
+        self, seconds: float, *, steps: int = 1, gap: float = 0.0, slack: float = 0.0, nodes: int = WHOLE_NODES
+    ) -> bool:
+        """Solve with whole replicas in the first steps; return whether there is a solution.
+
+        It may cost more than the best one by the fraction ``gap`` or by ``slack``, weighted, whichever is more.
+        """
         columns = np.add.outer(np.array(list(self._columns_of.values())), np.arange(steps)).ravel().astype(np.int32)
         whole = np.full(len(columns), int(highspy.HighsVarType.kInteger), dtype=np.uint8)
         self._highs.changeColsIntegrality(len(columns), columns, whole)
         self._highs.setOptionValue("mip_rel_gap", gap)
+        self._highs.setOptionValue("mip_abs_gap", slack / self._money)
         self._highs.setOptionValue("mip_max_nodes", nodes)
         self._limit(seconds)
         self._highs.run()

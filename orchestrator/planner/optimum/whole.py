@@ -18,6 +18,9 @@ from orchestrator.planner.optimum.plan import Budget
 from orchestrator.planner.optimum.problem import Floats, Problem, Weighed
 from orchestrator.planner.optimum.program import Program, Solution
 
+WHOLE_SLACK = 5e-4
+"""Part of the whole plan's cost by which its first step may be dearer than the best one: a tenth of the wanted gap."""
+
 _PART = 1e-6
 
 _DEARER = 100.0
@@ -72,7 +75,7 @@ def _first_step(
     step, costs = _alone(problem, weighed, after, relaxed.prices.budget, np.ceil(now - _PART) + spare)
     program = Program(step, costs)
     program.add(sorted(used))
-    if not program.solve_whole(budget()):
+    if not program.solve_whole(budget(), slack=WHOLE_SLACK * abs(relaxed.objective)):
         return None
     solved = program.solution()
     return Solution(np.rint(solved.replicas), solved.traffic)
