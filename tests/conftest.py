@@ -9,6 +9,8 @@ from collections import Counter
 
 import pytest
 
+import tests.hypothesis_profiles  # noqa: F401  # no property has a deadline, whoever forgets to say so
+
 # Most telling first; pytest's own words for the outcomes.
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 
