@@ -8,12 +8,21 @@ PYTEST_ARGS ?=
 DEMO_JSON ?=
 CARBON_DATA ?=
 DEMO_ARGS ?=
+# make sim, crash and mutants: see their own lines
+SEED ?=
+SEEDS ?=
+SEED0 ?=
+DROP ?=
+HOURS ?=
+DATABASE ?=
+EVERY ?=
+PAIRS ?=
 # Extra words for the lab: make lab-up LAB_ARGS="--nodes 2"
 LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-fast test-sky demo lab-up lab-down lab-status
-.PHONY: clean distclean
+.PHONY: clean distclean sim crash
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +59,14 @@ test: env lint types imports ## all checks and all tests, with coverage; skips a
 test-fast: env-core ## the tests that need nothing but Python, in parallel
 	$(BIN)/pytest -n auto -m "not engine and not postgres and not ray and not slurm" \
 	  --ignore=tests/integration --ignore=tests/scenario --ignore=tests/e2e --ignore=tests/sky $(PYTEST_ARGS)
+
+sim: env-core ## random bad days of the controller: make sim SEEDS=100 SEED0=0, or SEED=7 to see one again
+	@$(BIN)/python -m tests.sim sim $(if $(SEED),--seed $(SEED) --drop "$(DROP)",--seeds $(or $(SEEDS),20) --seed0 $(or $(SEED0),0)) \
+	  --hours $(or $(HOURS),24) --database $(or $(DATABASE),memory)
+
+crash: env-core ## crash points of the controller, each in each mode: make crash SEEDS=1 EVERY=1 PAIRS=1
+	@$(BIN)/python -m tests.sim crash --seeds $(or $(SEEDS),1) --seed0 $(or $(SEED0),0) --every $(or $(EVERY),1) \
+	  $(if $(PAIRS),--pairs)
 
 demo: env ## a real fleet on this machine: deploy, balance, migrate, replace
 	$(BIN)/python -m orchestrator.demo \

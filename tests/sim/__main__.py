@@ -1,0 +1,115 @@
+"""``python -m tests.sim``: the simulation, the crash points and the mutants from the command line; see the Makefile."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tests.sim.crash import STORIES, crashes, tell
+from tests.sim.faults import setting_of
+from tests.sim.run import Outcome, minimised, run, story
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run what is asked for; 1 when a promise was broken, or a mutant lives."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    sim = commands.add_parser("sim", help="random schedules of faults")
+    sim.add_argument("--seeds", type=int, default=20, help="how many runs")
+    sim.add_argument("--seed0", type=int, default=0, help="the first of them")
+    sim.add_argument("--seed", type=int, help="this one alone, with its history")
+    sim.add_argument("--hours", type=float, default=24.0, help="simulated hours of faults in each")
+    sim.add_argument("--database", choices=("memory", "sqlite"), default="memory")
+    sim.add_argument("--drop", default="", help="numbers of faults to leave out, with --seed")
+    sim.add_argument("--history", type=Path, help="write the whole history of --seed there")
+    sim.add_argument("--keep-whole", action="store_true", help="do not make failing runs smaller")
+    sim.set_defaults(work=_sim)
+    crash = commands.add_parser("crash", help="every crash point of every story")
+    crash.add_argument("--seeds", type=int, default=1, help="how many worlds for each point")
+    crash.add_argument("--seed0", type=int, default=0, help="the first of them")
+    crash.add_argument("--every", type=int, default=1, help="only each n-th point, another one for each seed")
+    crash.add_argument("--pairs", action="store_true", help="two crashes, the second during the recovery")
+    crash.set_defaults(work=_crash)
+    chosen = parser.parse_args(words)
+    return int(chosen.work(chosen))
+
+
+def _sim(chosen: argparse.Namespace) -> int:
+    if chosen.seed is not None:
+        return _replay(chosen)
+    began, hours, looks, bad = time.process_time(), 0.0, 0, []
+    for seed in range(chosen.seed0, chosen.seed0 + chosen.seeds):
+        outcome = run(setting_of(seed, hours=chosen.hours, database=chosen.database))
+        hours, looks = hours + outcome.hours, looks + outcome.looks
+        if not outcome.is_good:
+            bad.append(seed)
+            _tell_of(outcome, chosen)
+    spent = time.process_time() - began
+    _say(f"{hours:.0f} service-hours, {looks} looks, {hours / spent:.1f} service-hours per second of one core")
+    _say(f"{chosen.seeds} runs, {len(bad)} violations" + (f" (seeds {', '.join(map(str, bad))})" if bad else ""))
+    return int(bool(bad))
+
+
+def _crash(chosen: argparse.Namespace) -> int:
+    began, points, hit, runs, bad = time.process_time(), 0, set(), 0, 0
+    for chapter in STORIES:
+        for seed in range(chosen.seed0, chosen.seed0 + chosen.seeds):
+            undisturbed = tell(chapter, seed)
+            points += len(undisturbed.points)
+            if undisturbed.violations:
+                bad += 1
+                _say(f"{chapter.name}, seed {seed}, undisturbed: {undisturbed.violations[0]}")
+                continue
+            for number, crash in enumerate(crashes(len(undisturbed.points), pairs=chosen.pairs)):
+                if (number + seed) % chosen.every:
+                    continue
+                told = tell(chapter, seed, crash)
+                runs += 1
+                hit.add((chapter.name, told.crashed_at, crash.mode))
+                if told.violations:
+                    bad += 1
+                    where = f"{chapter.name}, seed {seed}, {crash} ({told.crashed_at})"
+                    _say(f"{where}: {told.violations[0]}")
+    names = {(chapter, point) for chapter, point, _ in hit}
+    words = f"{points} points of {len(names)} names in {len(STORIES)} stories"
+    _say(f"{words}, {time.process_time() - began:.0f} s of a core")
+    _say(f"{runs} runs, {bad} violations")
+    return int(bool(bad) or not runs)
+
+
+def _replay(chosen: argparse.Namespace) -> int:
+    setting = setting_of(chosen.seed, hours=chosen.hours, database=chosen.database)
+    outcome = run(setting.without(frozenset(map(int, filter(None, chosen.drop.split(","))))))
+    if chosen.history is not None:
+        chosen.history.write_text("\n".join(outcome.history) + "\n")
+    for line in story(outcome):
+        _say(line)
+    _say(f"fingerprint {outcome.fingerprint}")
+    _say(f"1 runs, {int(not outcome.is_good)} violations")
+    return int(not outcome.is_good)
+
+
+def _tell_of(outcome: Outcome, chosen: argparse.Namespace) -> None:
+    seed = outcome.setting.seed
+    _say(f"seed {seed}: {outcome.violations[0]}")
+    small = outcome.setting
+    if not chosen.keep_whole:
+        small = minimised(small, outcome.violations[0].invariant)
+        for fault in small.faults:
+            _say(f"  {fault}")
+    dropped = {f.number for f in outcome.setting.faults} - {f.number for f in small.faults}
+    words = f" DROP={','.join(map(str, sorted(dropped)))}" if dropped else ""
+    extra = "" if chosen.hours == 24.0 else f" HOURS={chosen.hours:g}"
+    extra += "" if chosen.database == "memory" else f" DATABASE={chosen.database}"
+    _say(f"  again: make sim SEED={seed}{words}{extra}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,329 @@
+"""The promises, as predicates over the true world and the journal; each names the invariant that it is about.
+
+Numbers are those of the list of invariants in the table of :data:`INVARIANTS`. Some are checked at the very call that
+would break them, some after every look, some once nothing is open any more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.records import IntentKind, IntentState, ServiceRecord, ServiceState
+from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
+from orchestrator.planner.rollout import ABORTED
+from tests.sim.processes import Call
+
+if TYPE_CHECKING:
+    from orchestrator.control.ports import LaunchRequest
+    from tests.sim.cloud import Machine
+    from tests.sim.world import SimWorld
+
+INVARIANTS = {
+    "I1": "every create was preceded by a durable intent of the same name, said to be under way",
+    "I2": "one intent never has more than one machine",
+    "I3": "no orphan lives longer than fifteen minutes of a working controller, and none at rest",
+    "I4": "only the newest turn writes; nothing that an older one launched survives unowned",
+    "I5": "every state is recovered from: no look ends with anything but a named error, and at rest nothing is done",
+    "I7": "no voluntary change takes the number that serves below what is wanted",
+    "I8": "a slot holds one living replica, or one and its replacement, and there are no more slots than wanted",
+    "I9": "nothing is on its way for longer than its deadline",
+    "I10": "voluntary moves keep to the budget, to the time of rest, and repay themselves",
+    "I11": "with nothing changing nothing is done",
+    "I12": "no machine is ended with requests in flight before the drain limit",
+    "I16": "nothing moves to a zone of which nothing fresh is known",
+    "I17": "whatever went wrong: once it is over, everything wanted serves again, by itself",
+    "I18": "without a database nothing is launched",
+    "I20": "the machine's own clock decides nothing",
+    "I21": "the same run is the same history, byte for byte",
+    "I22": "a storm of losses is no storm of purchases",
+    "I23": "nothing stands or is routed outside the regions that are allowed",
+    "I24": "nothing is ended that is not ours, that a record wants, or beyond the hourly share",
+    "I25": "no second of a machine is counted twice, and none that it did not run",
+}
+
+MOST_ORPHANED_SECONDS = 900.0
+LATE_SECONDS = 600.0
+"""What a start may be late beyond its deadline, of a working controller."""
+
+MOST_PER_MINUTE = 10
+ALLOWED = frozenset({"sky/se", "sky/fr", "sky/de"})
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken, when and how."""
+
+    invariant: str
+    at: float
+    text: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.invariant} at {self.at:.0f} s: {self.text}"
+
+
+class Checks:
+    """Listens to everything that leaves a process, and looks at the world after every look of a controller."""
+
+    def __init__(self, world: SimWorld) -> None:
+        self._world = world
+        self.violations: list[Violation] = []
+        self._orphaned: dict[str, float] = {}
+        self._late: dict[tuple[str, ReplicaState], float] = {}
+        self._asked_for: list[float] = []
+        self._moves: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+        self._reaped: list[tuple[float, str]] = []
+        self._looked_at = 0.0
+        self.actions = 0
+        """Calls that launched or ended something."""
+
+    def broken(self, invariant: str, text: str) -> None:
+        """Note a violation."""
+        if invariant not in INVARIANTS:
+            raise ValueError(invariant)
+        self.violations.append(Violation(invariant, self._world.clock.elapsed, text))
+        self._world.tell(f"VIOLATION {invariant}: {text}")
+
+    # ── at the call ──────────────────────────────────────────────────────────────────────────────────
+
+    def before(self, call: Call) -> None:
+        """Look at what is about to leave."""
+        match call.point:
+            case "journal.move_replica":
+                self._before_move(*call.args, **call.kwargs)
+            case "journal.start_replica":
+                self._before_start(call.args[0])
+            case "cloud.terminate":
+                self._before_end(call.args[0])
+            case _:
+                pass
+
+    def after(self, call: Call, answer: Any) -> None:
+        """Look at what was done."""
+        del answer
+        if call.is_write and call.process is not self._world.claimant:
+            self.broken("I4", f"process {call.process.number} wrote {call.method} in the turn of another one")
+        if call.point == "journal.record_decision":
+            self._decided(call.args[0])
+        if call.point == "journal.close_reap_request":
+            self._will_reap(call)
+        if call.point == "gateway.publish":
+            outside = [u.region for s in call.args[0].services for u in s.upstreams if u.region not in ALLOWED]
+            if outside:
+                self.broken("I23", f"routed to {outside}")
+
+    def on_launch(self, request: LaunchRequest) -> None:
+        """Look at a create that has reached the provider: of whatever process, awake or late."""
+        self.actions += 1
+        world, name = self._world, request.name
+        store = world.truth
+        intent, row = store.intent(request.intent_id), store.replica(name)
+        if world.database.is_down and not world.sleepers:
+            self.broken("I18", f"{name} was launched while the database was away")
+        if intent is None or row is None or intent.replica != name or intent.kind is not IntentKind.LAUNCH:
+            if not world.lost_rows:
+                self.broken("I1", f"{name} was launched without a row of its intent")
+            return
+        if intent.state is IntentState.PLANNED and not world.lost_rows:
+            self.broken("I1", f"{name} was launched before its intent was said to be under way")
+        others = [
+            n
+            for n, m in world.cloud.machines.items()
+            if m.request.intent_id == request.intent_id and n != name and world.cloud.exists(n)
+        ]
+        if others:
+            self.broken("I2", f"{name} and {others} serve one intent")
+        if request.offer.region.id not in ALLOWED:
+            self.broken("I23", f"{name} was launched in {request.offer.region.id}")
+
+    def _before_start(self, replica: Replica) -> None:
+        world = self._world
+        if world.truth.replica(replica.name) is not None:
+            return
+        service = world.truth.service(replica.service)
+        living = [r for r in world.truth.replicas(replica.service) if r.state in LIVE]
+        same = [r.name for r in living if r.slot == replica.slot and r.name != replica.replaces]
+        if same:
+            self.broken("I8", f"{replica.name} would be one too many in slot {replica.slot}: {same}")
+        if service is not None:
+            scaling = service.spec.scaling
+            most = scaling.max_replicas + scaling.num_overprovision
+            if scaling.dynamic_ondemand_fallback or service.spec.resources.use_spot:
+                most *= 2
+            if replica.replaces is None and replica.slot >= most:
+                self.broken("I8", f"{replica.name} would stand in slot {replica.slot} of {most}")
+        open_requests = world.truth.operations(replica.service)
+        if any(o.kind.value != "down" for o in open_requests):
+            return
+        now = world.clock.elapsed
+        self._asked_for = [at for at in self._asked_for if at > now - 60.0] + [now]
+        if len(self._asked_for) > MOST_PER_MINUTE:
+            self.broken("I22", f"{len(self._asked_for)} launches in a minute")
+
+    def _before_move(self, name: str, to: ReplicaState, now: Any, reason: str = "") -> None:
+        del now
+        row = self._world.truth.replica(name)
+        if row is None or row.state is not ReplicaState.READY or to is not ReplicaState.DRAINING:
+            return
+        service = self._world.truth.service(row.service)
+        if service is None or service.state is not ServiceState.ACTIVE or reason.startswith((ABORTED, "taken back")):
+            return
+        ready = [r for r in self._world.truth.replicas(row.service) if r.state is ReplicaState.READY]
+        wanted = service.spec.scaling.min_replicas
+        if len(ready) - 1 < wanted:
+            self.broken("I7", f"{name} is drained ({reason}) with {len(ready) - 1} others ready of {wanted} wanted")
+
+    def _before_end(self, name: str) -> None:
+        self.actions += 1
+        world = self._world
+        row, machine = world.truth.replica(name), world.cloud.machines.get(name)
+        reaping = any(r.name == name and r.state is IntentState.ISSUED for r in world.truth.reaps(open_only=True))
+        if machine is not None and machine.request.deployment_uid != world.uid:
+            self.broken("I24", f"{name} belongs to somebody else")
+        if row is not None and row.state not in ENDED | {ReplicaState.DRAINING} and not reaping:
+            self.broken("I24", f"{name} is ended although its record says {row.state.value}")
+        if row is None and not reaping and not world.lost_rows:
+            self.broken("I24", f"{name} is ended, and neither a record nor anybody's word asks for it")
+        if reaping and world.gateway.in_flight(name) and machine is not None and machine.ends_at is None:
+            self.broken("I24", f"{name} is reaped while it serves")
+        if row is not None and machine is not None:
+            self._check_drain(name, row, machine)
+
+    def _check_drain(self, name: str, row: Replica, machine: Machine) -> None:
+        world = self._world
+        line = world.gateway.lines.get(name)
+        world.gateway.look()
+        if line is None or not world.gateway.in_flight(name) or not world.cloud.serves(name):
+            return
+        service = world.truth.service(row.service)
+        limit = timedelta(0) if service is None else service.spec.migration.drain
+        going_down = service is not None and service.state is not ServiceState.ACTIVE
+        since = line.unrouted_at
+        drained = timedelta(seconds=0.0 if since is None else world.clock.elapsed - since)
+        waited = world.clock.now() - row.state_since
+        if drained < limit and not (going_down and waited > limit) and machine.ends_at is None:
+            self.broken("I12", f"{name} is ended with requests in flight, unrouted for {drained} of {limit}")
+
+    def _decided(self, decision: Decision) -> None:
+        if decision.kind is not DecisionKind.MOVE or decision.actor != "policy":
+            return
+        best = next((c for c in decision.comparisons if c.approved), None)
+        service = self._world.truth.service(decision.service)
+        if best is None or service is None:
+            return
+        world, rules = self._world, service.spec.migration
+        now = world.clock.elapsed
+        moves = self._moves[decision.service]
+        moves.append((now, decision.id))
+        # A database that was set back has forgotten moves, and nobody else remembers them.
+        lately = [i for at, i in moves if at > now - 86400.0 and world.truth.decision(i) is not None]
+        if len(lately) > rules.max_moves_per_day:
+            self.broken("I10", f"{len(lately)} voluntary moves of {decision.service} in a day")
+        row = world.truth.replica(best.replica)
+        if row is not None and row.ready_at is not None and decision.at - row.ready_at < rules.min_dwell:
+            self.broken("I10", f"{best.replica} moves after {decision.at - row.ready_at}")
+        if best.net_grams <= 0:
+            self.broken("I10", f"{best.replica} moves for {best.net_grams} grams")
+        zone = best.to_offer.partition("/")[2].partition(":")[0].upper()
+        if world.grid.is_away or zone in world.grid.dark | world.grid.stale:
+            self.broken("I16", f"{best.replica} moves to {zone}, of which nothing is known")
+
+    def _will_reap(self, call: Call) -> None:
+        world, now = self._world, self._world.clock.elapsed
+        named = {n for o in world.words for n in o}
+        self._reaped += [(now, r.name) for r in call.kwargs.get("reaps", ()) if r.name not in named]
+        lately = {name for at, name in self._reaped if at > now - 3600.0}
+        if len(lately) > max(1, len(world.cloud.machines) // 10):
+            self.broken("I24", f"{len(lately)} reaped within the hour of {len(world.cloud.machines)}")
+
+    # ── after every look ─────────────────────────────────────────────────────────────────────────────
+
+    def look(self) -> None:
+        """Look at what has been going on for how long. Only the time of a controller that can work counts."""
+        world, now = self._world, self._world.clock.elapsed
+        passed, self._looked_at = now - self._looked_at, now
+        if not world.can_work:
+            return
+        rows = {r.name: r for r in world.truth.replicas()}
+        self._look_for_orphans(rows, passed)
+        for name, row in rows.items():
+            self._look_for_late(name, row, passed)
+
+    def _look_for_orphans(self, rows: dict[str, Replica], passed: float) -> None:
+        world = self._world
+        for name in world.cloud.existing():
+            machine = world.cloud.machines[name]
+            if name in rows or machine.is_stray or not machine.has_mark or machine.ends_at is not None:
+                self._orphaned.pop(name, None)
+                continue
+            if world.truth.replica(name) is None:
+                continue  # nobody but a person may end it; at rest it is gone
+            self._orphaned[name] = self._orphaned.get(name, 0.0) + passed
+            if self._orphaned[name] > MOST_ORPHANED_SECONDS:
+                self.broken("I3", f"{name} has been nobody's for {self._orphaned[name]:.0f} s")
+                self._orphaned[name] = 0.0
+
+    def _look_for_late(self, name: str, row: Replica, passed: float) -> None:
+        if row.state not in {ReplicaState.PENDING, ReplicaState.PROVISIONING, ReplicaState.STARTING}:
+            return
+        service = self._world.truth.service(row.service)
+        if service is None:
+            return
+        key = (name, row.state)
+        self._late[key] = self._late.get(key, 0.0) + passed
+        limit = service.spec.startup_deadline.total_seconds() + LATE_SECONDS
+        if self._late[key] > limit:
+            self.broken("I9", f"{name} has been {row.state.value} for {self._late[key]:.0f} s")
+            self._late[key] = 0.0
+
+    # ── at rest ──────────────────────────────────────────────────────────────────────────────────────
+
+    def at_rest(self) -> None:
+        """Look once nothing is open any more."""
+        world = self._world
+        store = world.truth
+        existing = {n for n in world.cloud.existing() if not world.cloud.machines[n].is_stray}
+        journal = {r.name for r in store.replicas() if r.state not in ENDED}
+        if existing != journal:
+            self.broken("I3", f"only there: {sorted(existing - journal)}; only recorded: {sorted(journal - existing)}")
+        per_intent = Counter(world.cloud.machines[n].request.intent_id for n in existing)
+        twice = sorted(i for i, number in per_intent.items() if number > 1)
+        if twice:
+            self.broken("I2", f"more than one machine of {twice}")
+        foreign = [n for n in world.foreign if not world.cloud.exists(n)]
+        if foreign:
+            self.broken("I24", f"ended what belongs to somebody else: {foreign}")
+        for intent in store.intents(open_only=True):
+            self.broken("I5", f"intent {intent.id} of {intent.replica} is still {intent.state.value}")
+        for service in store.services():
+            self._routes_at_rest(service)
+            self._ledger(service)
+
+    def _routes_at_rest(self, service: ServiceRecord) -> None:
+        world = self._world
+        ready = {r.name for r in world.truth.replicas(service.name) if r.state is ReplicaState.READY}
+        routed = {n for n, s in world.gateway.routed().items() if s == service.name}
+        if routed != (ready if service.state is ServiceState.ACTIVE else set()):
+            self.broken("I17", f"{service.name}: routed to {sorted(routed)}, ready are {sorted(ready)}")
+
+    def _ledger(self, service: ServiceRecord) -> None:
+        by_replica: defaultdict[str, list[Any]] = defaultdict(list)
+        for sample in self._world.truth.energy(service.name):
+            by_replica[sample.replica].append(sample)
+        for name, samples in by_replica.items():
+            samples.sort(key=lambda s: s.window.start)
+            for one, other in pairwise(samples):
+                if other.window.start < one.window.end:
+                    self.broken("I25", f"{name}: {other.window.start} is counted twice")
+                    break
+            row = self._world.truth.replica(name)
+            counted = sum(s.engine_seconds for s in samples)
+            end = self._world.clock.now() if row is None or row.ended_at is None or not row.cleaned_up else None
+            lived = None if row is None or end is None else (end - row.created_at) / timedelta(seconds=1)
+            if lived is not None and counted > lived + 1.0:
+                self.broken("I25", f"{name}: {counted:.0f} s counted, it is {lived:.0f} s old")

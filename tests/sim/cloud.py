@@ -1,0 +1,264 @@
+"""A cloud that behaves as badly as real ones have: see the fault model in the docstring of ``faults``.
+
+What exists is the truth, and costs money; what can be seen of it is late, partial or wrong. Names may be used again
+once nothing of that name exists, as at real providers, so a controller that asks twice can buy twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+from orchestrator.control.ports import Ability, Instance, LaunchRequest, Phase
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import ModelSpec
+from orchestrator.errors import NoCapacity, ProviderError, ProviderUnavailable, QuotaExceeded
+from tests.sim.timeline import Dice
+
+BROKEN_MODEL = "org/broken"
+"""A workload whose engine never comes up."""
+
+
+@dataclass
+class Machine:
+    """One machine, as it really is. Times are seconds of the simulation."""
+
+    request: LaunchRequest
+    born_at: float
+    visible_at: float
+    running_at: float
+    ends_at: float | None = None
+    failure: str = ""
+    error_code: str = ""
+    is_frozen: bool = False
+    serves_errors: bool = False
+    has_mark: bool = True
+    is_stray: bool = False
+    """Somebody else started it."""
+
+
+@dataclass
+class LaunchFault:
+    """What happens to the next launch."""
+
+    kind: str
+    seconds: float = 0.0
+
+
+@dataclass
+class Weather:
+    """What is wrong just now, all of it."""
+
+    away: str = ""
+    """``refused`` (nobody was asked), ``timeout`` (nobody knows), ``throttled`` (every other call), or empty."""
+    full: set[str] = field(default_factory=set)
+    quota: set[str] = field(default_factory=set)
+    full_later: set[str] = field(default_factory=set)
+    listing: str = ""
+    """``partial``, ``empty``, ``fails`` or ``stale``, or empty."""
+    stale_describe: bool = False
+
+
+class SimCloud:
+    """The provider. ``wait`` lets the world go on while a call hangs; ``tell`` writes into the history."""
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        dice: Dice,
+        wait: Callable[[float], Awaitable[None]],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._now = now
+        self._dice = dice
+        self._wait = wait
+        self._tell = tell
+        self.providers = frozenset({"sky"})
+        self.machines: dict[str, Machine] = {}
+        self.weather = Weather()
+        self.launch_faults: deque[LaunchFault] = deque()
+        self.end_faults: deque[LaunchFault] = deque()
+        self.lag_seconds = 0.0
+        self.start_seconds = (20.0, 120.0)
+        self.created: list[LaunchRequest] = []
+        self.on_launch: Callable[[LaunchRequest], None] = lambda _request: None
+        self.on_end: Callable[[str, Machine], None] = lambda _name, _machine: None
+        self._calls = 0
+
+    # ── what is ──
+
+    def exists(self, name: str) -> bool:
+        """Whether a machine runs and is paid for."""
+        machine = self.machines.get(name)
+        return machine is not None and self._lives(machine)
+
+    def existing(self) -> list[str]:
+        """Return the names of all that run and are paid for."""
+        return sorted(name for name, machine in self.machines.items() if self._lives(machine))
+
+    def serves(self, name: str) -> bool:
+        """Whether its engine answers."""
+        machine = self.machines.get(name)
+        return (
+            machine is not None
+            and self._lives(machine)
+            and self._now() >= machine.running_at
+            and not machine.is_frozen
+            and machine.request.model.id != BROKEN_MODEL
+        )
+
+    def vanish(self, name: str) -> None:
+        """Take a machine away without a trace."""
+        self.machines.pop(name, None)
+
+    def fail(self, name: str, detail: str, code: str = "") -> None:
+        """Let a machine end by itself; its provider goes on knowing of it."""
+        machine = self.machines.get(name)
+        if machine is not None and self._lives(machine):
+            machine.failure, machine.error_code = detail, code
+
+    def plant(self, request: LaunchRequest, *, mine: bool) -> None:
+        """Let a machine exist that nobody here has asked for. ``mine``: it carries our mark."""
+        now = self._now()
+        self.machines[request.name] = Machine(request, now, now, now, has_mark=mine, is_stray=True)
+
+    # ── the port ──
+
+    def abilities(self, region: str) -> frozenset[Ability]:
+        """Everything, everywhere."""
+        del region
+        return frozenset(Ability)
+
+    async def preflight(self, model: ModelSpec, offers: Sequence[Offer] = ()) -> None:
+        """Find nothing wrong."""
+
+    async def launch(self, request: LaunchRequest) -> None:
+        """Create the machine, unless there is one of that name."""
+        self._answer_badly("launch")
+        self.on_launch(request)
+        there = self.machines.get(request.name)
+        if there is not None and (there.ends_at is None or self._now() < there.ends_at):
+            return
+        region = request.offer.region.id
+        if region in self.weather.quota:
+            raise QuotaExceeded(f"{region}: the quota is used up")
+        no_spot = region in self.weather.full and request.offer.market is Market.SPOT
+        if no_spot or f"{region}!" in self.weather.full:
+            raise NoCapacity(f"{region} is full")
+        fault = self.launch_faults.popleft() if self.launch_faults else LaunchFault("")
+        if fault.kind == "refused":
+            raise NoCapacity(f"{region}: not now")
+        if fault.kind == "hangs":
+            await self._wait(fault.seconds)
+        self._create(request, fault.seconds if fault.kind in {"late", "late_lost"} else 0.0)
+        if fault.kind in {"lost", "late_lost"}:
+            raise ProviderUnavailable("the answer did not come in time")
+        if fault.kind == "error":
+            raise ProviderError("an internal error, although the machine was created")
+
+    async def describe(self, name: str) -> Instance:
+        """Say what can be seen of it."""
+        self._answer_badly("describe")
+        machine = self.machines.get(name)
+        if machine is None or not self._visible(machine):
+            return Instance(name, "", Phase.GONE, None)
+        if self.weather.stale_describe and self._dice.fraction("stale", name, int(self._now())) < 0.2:
+            return Instance(name, "", Phase.GONE, None)
+        return self._instance(machine)
+
+    async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
+        """List what can be seen with our mark, as completely as today's weather allows."""
+        self._answer_badly("inventory")
+        listing = self.weather.listing
+        if listing == "fails":
+            raise ProviderError("the listing broke off")
+        if listing == "empty":
+            return []
+        shown = [
+            self._instance(machine)
+            for _, machine in sorted(self.machines.items())
+            if machine.has_mark
+            and machine.request.deployment_uid == deployment_uid
+            and self._visible(machine)
+            and not machine.failure
+        ]
+        return shown[::2] if listing == "partial" else shown
+
+    async def terminate(self, name: str, grace: timedelta) -> None:
+        """End it, or say so."""
+        self._answer_badly("terminate")
+        machine = self.machines.get(name)
+        if machine is None or not self._visible(machine):
+            return  # no such thing, as far as anybody can see here
+        self.on_end(name, machine)
+        fault = self.end_faults.popleft() if self.end_faults else LaunchFault("")
+        if fault.kind == "lies":
+            return
+        seconds = fault.seconds if fault.kind == "slow" else min(5.0, grace.total_seconds())
+        end = self._now() + seconds
+        machine.ends_at = end if machine.ends_at is None else min(machine.ends_at, end)
+        if fault.kind == "error":
+            raise ProviderError("404: there is no such machine")
+
+    def log_path(self, name: str) -> Path | None:
+        """There are no logs."""
+        del name
+        return None
+
+    # ── small parts ──
+
+    def _create(self, request: LaunchRequest, late: float) -> None:
+        now, name = self._now(), request.name
+        born = now + late
+        again = sum(r.name == name for r in self.created)
+        low, high = self.start_seconds
+        self.created.append(request)
+        machine = Machine(
+            request,
+            born,
+            born + self.lag_seconds * self._dice.fraction("lag", name, again),
+            born + self._dice.between(low, high, "start", name, again),
+        )
+        if request.offer.region.id in self.weather.full_later:
+            machine.failure, machine.error_code = "sold out after all", "no_capacity"
+        self.machines[name] = machine
+        self._tell(f"created {name} in {request.offer.region.id}")
+
+    def _answer_badly(self, method: str) -> None:
+        self._calls += 1
+        away = self.weather.away
+        if away == "refused":
+            raise ProviderUnavailable(f"{method}: connection refused")
+        if away == "timeout":
+            raise ProviderError(f"{method}: the answer did not come in time")
+        if away == "throttled" and self._calls % 2:
+            raise ProviderUnavailable(f"{method}: too many requests")
+
+    def _lives(self, machine: Machine) -> bool:
+        now = self._now()
+        return not machine.failure and machine.born_at <= now and (machine.ends_at is None or now < machine.ends_at)
+
+    def _visible(self, machine: Machine) -> bool:
+        now = self._now()
+        return machine.visible_at <= now and (machine.ends_at is None or now < machine.ends_at)
+
+    def _instance(self, machine: Machine) -> Instance:
+        request = machine.request
+        seen = Instance(
+            request.name,
+            request.service,
+            Phase.RUNNING if self._now() >= machine.running_at else Phase.STARTING,
+            f"http://{request.name}.sim.invalid:8000",
+            region=request.offer.region.id,
+            intent_id=request.intent_id,
+            epoch=request.epoch,
+            deployment_uid=request.deployment_uid,
+        )
+        if machine.failure:
+            detail, code = machine.failure, machine.error_code
+            return replace(seen, phase=Phase.FAILED, endpoint=None, exit_detail=detail, error_code=code)
+        return seen if machine.ends_at is None else replace(seen, phase=Phase.STOPPING)

@@ -1,0 +1,237 @@
+"""What stands around the controller besides the cloud: a gateway with streams, engines, grids and price lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from orchestrator.control.ports import EngineLoad
+from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
+from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceCounts, UpstreamStatus
+from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.errors import Conflict, GatewayUnavailable, SignalUnavailable
+from tests.sim.cloud import SimCloud
+from tests.sim.timeline import Dice
+
+STREAM_SECONDS = (5.0, 90.0)
+
+
+@dataclass
+class Line:
+    """What goes on at one replica. Times are in seconds; ``unrouted_at``: since when nothing new came."""
+
+    busy_until: float = 0.0
+    unrouted_at: float | None = None
+    ok: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+class SimGateway:
+    """Routes by the last table, also while its control socket does not answer.
+
+    A replica that is routed to always has a request under way, which lasts for a while after the last table that named
+    it: enough to tell an end in time from one that severs streams.
+    """
+
+    def __init__(self, now: Callable[[], float], cloud: SimCloud, dice: Dice) -> None:
+        self._now = now
+        self._cloud = cloud
+        self._dice = dice
+        self.table: RoutingTable | None = None
+        self.is_away = False
+        self.loses_replies = False
+        self.lines: dict[str, Line] = {}
+        self._boots = 1
+        self._looked_at = 0.0
+
+    def restart(self, *, keeps_table: bool) -> None:
+        """Start anew: counters begin at zero, and streams that ran through it are gone."""
+        self.look()
+        self._boots += 1
+        for line in self.lines.values():
+            line.busy_until = self._now()
+            line.ok = line.failed = 0
+            line.seconds = 0.0
+        if not keeps_table:
+            self.table = None
+        self.look()
+
+    def routed(self) -> dict[str, str]:
+        """Return the service of every replica that may get a new request."""
+        table = self.table
+        upstreams = [(s.service, u) for s in (table.services if table else ()) for u in s.upstreams]
+        return {u.replica: service for service, u in upstreams if not u.draining}
+
+    def look(self) -> None:
+        """Let requests arrive and go on up to now."""
+        now = self._now()
+        routed = self.routed()
+        for name in routed:
+            self.lines.setdefault(name, Line())
+        for name, line in self.lines.items():
+            serves = self._cloud.serves(name)
+            line.seconds += max(0.0, min(now, line.busy_until) - self._looked_at) if serves else 0.0
+            if name in routed:
+                line.unrouted_at = None
+                if serves:
+                    line.busy_until = now + self._dice.between(*STREAM_SECONDS, "stream", name, self._boots)
+                    self._answer(name, line)
+            elif line.unrouted_at is None:
+                line.unrouted_at = now
+        self._looked_at = now
+
+    def in_flight(self, name: str) -> int:
+        """Requests under way at a replica."""
+        line = self.lines.get(name)
+        return int(line is not None and self._now() < line.busy_until and self._cloud.exists(name))
+
+    async def publish(self, table: RoutingTable) -> None:
+        """Take the table."""
+        if self.is_away:
+            raise GatewayUnavailable("no answer from the control socket")
+        if self.table is not None and table.version < self.table.version:
+            raise Conflict(f"version {self.table.version} is in use")
+        self.look()
+        self.table = table
+        self.look()
+        if self.loses_replies:
+            self.loses_replies = False
+            raise GatewayUnavailable("the answer was lost")
+
+    async def status(self) -> GatewayStatus:
+        """Return the counters."""
+        if self.is_away:
+            raise GatewayUnavailable("no answer from the control socket")
+        self.look()
+        upstreams = tuple(
+            UpstreamStatus(n, in_flight=self.in_flight(n), ok=c.ok, failed=c.failed, request_seconds=c.seconds)
+            for n, c in self.lines.items()
+        )
+        routed = self.routed()
+        services = tuple(
+            ServiceCounts(
+                s.service,
+                accepted=sum(u.ok + u.failed for u in upstreams if routed.get(u.replica) == s.service),
+                in_flight=sum(u.in_flight for u in upstreams if routed.get(u.replica) == s.service),
+            )
+            for s in (self.table.services if self.table else ())
+        )
+        return GatewayStatus(
+            applied_version=0 if self.table is None else self.table.version,
+            boot_id=f"boot-{self._boots}",
+            upstreams=upstreams,
+            accepted=sum(u.ok + u.failed for u in upstreams),
+            ok=sum(u.ok for u in upstreams),
+            failed=sum(u.failed for u in upstreams),
+            truncated=0,
+            cancelled=0,
+            resumed=0,
+            mode="sim",
+            services=services,
+        )
+
+    def _answer(self, name: str, line: Line) -> None:
+        if self._cloud.machines[name].serves_errors:
+            line.failed += 1
+        else:
+            line.ok += 1
+
+
+class SimProbe:
+    """Engines, as far as they answer."""
+
+    def __init__(self, cloud: SimCloud, gateway: SimGateway) -> None:
+        self._cloud = cloud
+        self._gateway = gateway
+
+    async def is_healthy(self, endpoint: str) -> bool:
+        """Whether the health route answers: also where every request fails."""
+        return self._cloud.serves(_name_in(endpoint))
+
+    async def completes(self, endpoint: str, model: str, api_key_file: Path | None) -> bool:
+        """Whether one completion comes back."""
+        del model, api_key_file
+        name = _name_in(endpoint)
+        return self._cloud.serves(name) and not self._cloud.machines[name].serves_errors
+
+    async def load(self, endpoint: str, api_key_file: Path | None) -> EngineLoad | None:
+        """Return what it has to do."""
+        del api_key_file
+        name = _name_in(endpoint)
+        if not self._cloud.serves(name):
+            return None
+        line = self._gateway.lines.get(name, Line())
+        return EngineLoad(self._gateway.in_flight(name), 0, 11 * line.ok, 7 * line.ok)
+
+
+def _name_in(endpoint: str) -> str:
+    return endpoint.removeprefix("http://").partition(".")[0]
+
+
+@dataclass
+class SimGrid:
+    """Zones with a day, a level and noise of their own, known hour by hour; ``dark`` and ``is_away`` are faults.
+
+    ``frozen_at``: every hour, past ones too, is like that one: in the end nothing is gained by moving any more.
+    """
+
+    dice: Dice
+    levels: Mapping[str, float]
+    dark: set[str] = field(default_factory=set)
+    stale: set[str] = field(default_factory=set)
+    is_away: bool = False
+    frozen_at: Instant | None = None
+    name: str = "sim"
+    _points: dict[tuple[str, Instant], CarbonIntensity] = field(default_factory=dict)
+
+    def freeze(self, now: Instant) -> None:
+        """Let every hour be like this one."""
+        self.frozen_at = now
+        self._points.clear()
+
+    async def zones(self) -> frozenset[str]:
+        """Return all of them."""
+        return frozenset(self.levels)
+
+    async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
+        """Return the newest value."""
+        self._raise_if_away()
+        if zone in self.dark or zone not in self.levels:
+            return Gap(zone, "the meter is broken", self.name)
+        hours = 7 if zone in self.stale else 1
+        return self._point(zone, floor_hour(now) - hours * HOUR, basis)
+
+    async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        """Return what was known; a day and two hours of it are enough for a forecast of hours."""
+        self._raise_if_away()
+        if zone in self.dark or zone not in self.levels:
+            return CarbonSeries(zone, ())
+        start = max(floor_hour(window.start), floor_hour(now) - 26 * HOUR)
+        hours = int((min(window.end, now) - start) / HOUR)
+        return CarbonSeries(zone, tuple(self._point(zone, start + n * HOUR, basis) for n in range(max(0, hours))))
+
+    async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
+        """Make none."""
+        del zone, basis, window, now
+
+    def _point(self, zone: str, start: Instant, basis: Basis) -> CarbonIntensity:
+        if (zone, start) not in self._points:
+            like = self.frozen_at or start
+            hour = like.timestamp() / 3600
+            swing = self.dice.between(0.2, 0.8, "swing", zone)
+            noise = self.dice.between(0.8, 1.2, "noise", zone, int(hour))
+            phase = self.dice.between(0, 24, "phase", zone)
+            grams = self.levels[zone] * (1 + swing * math.sin((hour - phase) * math.pi / 12)) * noise
+            end = start + timedelta(hours=1)
+            self._points[zone, start] = CarbonIntensity(
+                zone, grams, Window(start, end), Kind.MEASURED, self.name, end, end, basis
+            )
+        return self._points[zone, start]
+
+    def _raise_if_away(self) -> None:
+        if self.is_away:
+            raise SignalUnavailable("the source does not answer")

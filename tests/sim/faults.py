@@ -1,0 +1,164 @@
+"""Everything that goes wrong in a simulated day, and everything that people ask for in it, as a list drawn from a seed.
+
+The fault model, by who is to blame:
+
+* *create*: the answer is lost, it succeeds late (10 s to 40 min) with or without an answer, an error although the
+  machine exists, sold out at once or only after all, a quota, a hang.
+* *listings and looks*: late by up to two minutes, partial, empty, failing, stale, throttled, no answer at all.
+* *end*: success is reported and nothing happens, it takes ten minutes, an error although it worked.
+* *machines*: preempted alone or by the region, failed, frozen, healthy but wrong, deleted by hand, stripped of their
+  marks; strangers with and without our mark.
+* *database*: refuses, reads only, fails before or after the commit, loses its last transactions in a failover, is set
+  back to an old backup.
+* *process*: SIGKILL at a call or between looks, SIGSTOP for up to ten minutes while another one takes over.
+* *gateway*: away, loses an answer, restarts with and without its table.
+* *signals and prices*: gone, dark in one zone, stale, the price list unreadable, prices moving.
+* *people*: scale, new workloads, broken workloads, the same again, moves, the end, pauses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+QUIET_START = 1800.0
+"""Seconds before the first misfortune: a service that never came up has nothing to lose."""
+
+# How often each is drawn, and how long it lasts at most, in seconds.
+KINDS: dict[str, tuple[int, float]] = {
+    "create_lost": (3, 0.0),
+    "create_late": (3, 2400.0),
+    "create_late_lost": (3, 2400.0),
+    "create_error": (2, 0.0),
+    "create_hangs": (2, 900.0),
+    "create_refused": (2, 0.0),
+    "full": (3, 7200.0),
+    "spot_full": (2, 7200.0),
+    "full_later": (2, 3600.0),
+    "quota": (1, 1800.0),
+    "away_refused": (2, 1800.0),
+    "away_timeout": (2, 1800.0),
+    "throttled": (2, 1800.0),
+    "listing_partial": (2, 3600.0),
+    "listing_empty": (2, 3600.0),
+    "listing_fails": (2, 3600.0),
+    "stale_looks": (1, 600.0),
+    "end_lies": (3, 0.0),
+    "end_slow": (2, 600.0),
+    "end_error": (2, 0.0),
+    "preempt": (4, 0.0),
+    "preempt_region": (2, 0.0),
+    "machine_fails": (3, 0.0),
+    "freeze": (3, 900.0),
+    "wrong_answers": (2, 900.0),
+    "deleted_by_hand": (2, 0.0),
+    "mark_removed": (1, 0.0),
+    "stray_ours": (1, 0.0),
+    "stray_foreign": (1, 0.0),
+    "db_down": (2, 3600.0),
+    "db_read_only": (2, 1800.0),
+    "db_write_fails": (4, 0.0),
+    "db_answer_lost": (4, 0.0),
+    "db_failover": (1, 0.0),
+    "db_restored": (1, 0.0),
+    "kill": (5, 120.0),
+    "kill_at_call": (6, 60.0),
+    "sleep_at_call": (5, 600.0),
+    "gateway_away": (3, 1800.0),
+    "gateway_answer_lost": (2, 0.0),
+    "gateway_restarts": (2, 0.0),
+    "gateway_forgets": (1, 0.0),
+    "signals_away": (2, 7200.0),
+    "zone_dark": (2, 7200.0),
+    "zone_stale": (2, 7200.0),
+    "prices_away": (2, 3600.0),
+    "price_moves": (2, 0.0),
+    "scale": (4, 0.0),
+    "new_workload": (3, 0.0),
+    "broken_workload": (1, 0.0),
+    "same_again": (2, 0.0),
+    "move": (4, 0.0),
+    "down_and_up": (1, 3600.0),
+    "pause": (1, 7200.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One misfortune or wish. ``at`` and ``seconds``: seconds of the simulation; ``pick``: which of many, of [0, 1)."""
+
+    number: int
+    at: float
+    kind: str
+    seconds: float
+    pick: float
+
+    def __str__(self) -> str:
+        """Say it in a line of a schedule."""
+        return f"#{self.number} at {self.at:.0f} s: {self.kind} ({self.seconds:.0f} s, {self.pick:.3f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One run, whole: the same value is the same history, byte for byte.
+
+    ``lag_seconds``: until a new machine can be seen, at most. ``look_seconds``: between two looks while something
+    moves. ``hours``: how long things go wrong.
+    """
+
+    seed: int
+    faults: tuple[Fault, ...] = ()
+    hours: float = 24.0
+    replicas: int = 2
+    spot: bool = False
+    scaled: bool = False
+    services: int = 1
+    lag_seconds: float = 0.0
+    look_seconds: float = 2.0
+    drain_seconds: float = 60.0
+    skew_seconds: float = 0.0
+    database: str = "memory"
+
+    def without(self, numbers: frozenset[int]) -> Setting:
+        """Return the same run without some of its faults."""
+        return replace(self, faults=tuple(f for f in self.faults if f.number not in numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class Climate:
+    """How rough it is: faults per hour, and which kinds there are."""
+
+    per_hour: float = 1.5
+    kinds: tuple[str, ...] = field(default=tuple(KINDS))
+
+
+def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
+    """Draw a run."""
+    climate = climate or Climate()
+    random = Random(f"greenctl/{seed}")
+    made = Setting(
+        seed=seed,
+        hours=hours,
+        replicas=random.choice((1, 2, 2, 3)),
+        spot=random.random() < 0.3,
+        scaled=random.random() < 0.2,
+        services=random.choice((1, 1, 1, 2)),
+        lag_seconds=random.choice((0.0, 5.0, 30.0, 120.0)),
+        look_seconds=random.choice((1.0, 2.0, 5.0)),
+        drain_seconds=random.choice((30.0, 60.0, 120.0)),
+        skew_seconds=random.choice((0.0, -3600.0, 3600.0, 600.0)),
+        database=database,
+    )
+    number = max(1, round(climate.per_hour * hours))
+    kinds = [k for k in climate.kinds if database == "memory" or k not in {"db_failover", "db_restored"}]
+    weights = [KINDS[kind][0] for kind in kinds]
+    faults = []
+    for _ in range(number):
+        at = random.uniform(QUIET_START, hours * HOUR)
+        kind = random.choices(kinds, weights)[0]
+        seconds = KINDS[kind][1] * random.random() ** 2
+        faults.append((at, kind, seconds, random.random()))
+    ordered = [Fault(n, *rest) for n, rest in enumerate(sorted(faults))]
+    return replace(made, faults=tuple(ordered))

@@ -1,0 +1,272 @@
+"""What each misfortune and each wish does to the world: see the list in ``faults``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.control.ports import LaunchRequest
+from orchestrator.domain.service import ModelSpec
+from orchestrator.errors import GreenctlError
+from orchestrator.store.memory import MemoryStore
+from tests.builders import price
+from tests.sim.checks import ALLOWED
+from tests.sim.cloud import BROKEN_MODEL, LaunchFault
+from tests.sim.database import copied, set_back
+from tests.sim.faults import HOUR, Fault
+
+if TYPE_CHECKING:
+    from tests.sim.world import SimWorld
+
+
+class Misfortunes:
+    """Lets faults begin and end."""
+
+    def __init__(self, world: SimWorld) -> None:
+        self._world = world
+
+    def beginning(self, fault: Fault) -> Callable[[], Awaitable[None]]:
+        """Return what lets it begin."""
+
+        async def begin() -> None:
+            self._world.tell(str(fault))
+            with suppress(GreenctlError):
+                await getattr(self, f"_do_{family_of(fault.kind)}")(fault)
+            self._world.wake()
+
+        return begin
+
+    def _later(self, fault: Fault, end: Callable[[], Any]) -> None:
+        async def ended() -> None:
+            end()
+            self._world.tell(f"#{fault.number} is over")
+            self._world.wake()
+
+        self._world.timeline.at(self._world.clock.elapsed + fault.seconds, ended)
+
+    def _victim(self, fault: Fault) -> str | None:
+        there = [n for n in self._world.cloud.existing() if not self._world.cloud.machines[n].is_stray]
+        return there[int(fault.pick * len(there))] if there else None
+
+    def _region(self, fault: Fault) -> str:
+        return sorted(ALLOWED)[int(fault.pick * len(ALLOWED))]
+
+    async def _do_create(self, fault: Fault) -> None:
+        seconds = max(10.0, fault.seconds)
+        self._world.cloud.launch_faults.append(LaunchFault(fault.kind.removeprefix("create_"), seconds))
+
+    async def _do_end(self, fault: Fault) -> None:
+        self._world.cloud.end_faults.append(LaunchFault(fault.kind.removeprefix("end_"), fault.seconds))
+
+    async def _do_full(self, fault: Fault) -> None:
+        weather, region = self._world.cloud.weather, self._region(fault)
+        place, what = {
+            "full": (weather.full, f"{region}!"),
+            "spot_full": (weather.full, region),
+            "full_later": (weather.full_later, region),
+            "quota": (weather.quota, region),
+        }[fault.kind]
+        place.add(what)
+        self._later(fault, lambda: place.discard(what))
+
+    async def _do_away(self, fault: Fault) -> None:
+        self._world.cloud.weather.away = fault.kind.removeprefix("away_")
+        self._later(fault, lambda: setattr(self._world.cloud.weather, "away", ""))
+
+    async def _do_listing(self, fault: Fault) -> None:
+        self._world.cloud.weather.listing = fault.kind.removeprefix("listing_")
+        self._later(fault, lambda: setattr(self._world.cloud.weather, "listing", ""))
+
+    async def _do_stale_looks(self, fault: Fault) -> None:
+        self._world.cloud.weather.stale_describe = True
+        self._later(fault, lambda: setattr(self._world.cloud.weather, "stale_describe", False))
+
+    async def _do_machine(self, fault: Fault) -> None:
+        name = self._victim(fault)
+        if name is None:
+            return
+        machine = self._world.cloud.machines[name]
+        match fault.kind:
+            case "preempt" | "deleted_by_hand":
+                self._world.cloud.vanish(name)
+            case "preempt_region":
+                region = machine.request.offer.region.id
+                for other in self._world.cloud.existing():
+                    if (
+                        self._world.cloud.machines[other].request.offer.region.id == region
+                        and other not in self._world.foreign
+                    ):
+                        self._world.cloud.vanish(other)
+            case "machine_fails":
+                self._world.cloud.fail(name, "killed by SIGKILL")
+            case "freeze":
+                machine.is_frozen = True
+                self._later(fault, lambda: setattr(machine, "is_frozen", False))
+            case "wrong_answers":
+                machine.serves_errors = True
+                self._later(fault, lambda: setattr(machine, "serves_errors", False))
+            case _:
+                machine.has_mark = False
+
+    async def _do_stray(self, fault: Fault) -> None:
+        mine = fault.kind == "stray_ours"
+        name = f"gc-{self._world.uid[:8]}-chat-stray{fault.number:05d}"
+        request = LaunchRequest(
+            name=name,
+            deployment_uid=self._world.uid if mine else "somebody-else",
+            service="chat",
+            intent_id=f"stray{fault.number:05d}",
+            offer=next(o for o in self._world.offers._offers.values() if o.region.id == self._region(fault)),
+            model=ModelSpec("org/model", served_name="chat"),
+        )
+        self._world.cloud.plant(request, mine=mine)
+        if not mine:
+            self._world.foreign.append(name)
+
+    async def _do_db(self, fault: Fault) -> None:
+        trouble = self._world.database
+        match fault.kind:
+            case "db_down":
+                trouble.is_down = True
+                self._later(fault, lambda: setattr(trouble, "is_down", False))
+            case "db_read_only":
+                trouble.read_only = True
+                self._later(fault, lambda: setattr(trouble, "read_only", False))
+            case "db_write_fails":
+                trouble.fails_before += 1 + int(3 * fault.pick)
+            case "db_answer_lost":
+                trouble.fails_after += 1 + int(3 * fault.pick)
+            case "db_failover":
+                await self._lose_transactions(fault.at + 1 + 20 * fault.pick)
+            case _:
+                await self._lose_transactions(fault.at + 60 + 5 * HOUR * fault.pick)
+
+    async def _lose_transactions(self, until: float) -> None:
+        """Keep a copy, and set the database back to it then; whoever has it open is cut off."""
+        store = self._world.truth
+        assert isinstance(store, MemoryStore)
+        backup = copied(store._state)
+
+        async def back() -> None:
+            if any(p.is_looking for p in self._world.processes if p.is_alive):
+                self._world.timeline.at(self._world.clock.elapsed + 1.0, back)
+                return
+            self._world.lost_rows = True
+            for process in self._world.processes:
+                self._world.kill(process)
+            set_back(store, backup)
+            self._world.tell("the database is set back")
+            self._world.supervise_in(5.0)
+
+        self._world.timeline.at(until, back)
+
+    async def _do_kill(self, fault: Fault) -> None:
+        if fault.kind == "kill":
+            self._world.kill()
+        else:
+            self._world.kill_in = 1 + int(40 * fault.pick)
+        self._world.supervise_in(fault.seconds + 1.0)
+        if fault.kind == "kill_at_call":
+            for later in (60.0, 600.0, 3600.0):
+                self._world.supervise_in(fault.seconds + later)
+
+    async def _do_sleep(self, fault: Fault) -> None:
+        self._world.sleep_in = (int(30 * fault.pick), fault)
+
+    async def _do_gateway(self, fault: Fault) -> None:
+        match fault.kind:
+            case "gateway_away":
+                self._world.gateway.is_away = True
+                self._later(fault, lambda: setattr(self._world.gateway, "is_away", False))
+            case "gateway_answer_lost":
+                self._world.gateway.loses_replies = True
+            case _:
+                self._world.gateway.restart(keeps_table=fault.kind == "gateway_restarts")
+
+    async def _do_signals(self, fault: Fault) -> None:
+        zone = self._region(fault).partition("/")[2].upper()
+        if fault.kind == "signals_away":
+            self._world.grid.is_away = True
+            self._later(fault, lambda: setattr(self._world.grid, "is_away", False))
+        else:
+            place = self._world.grid.dark if fault.kind == "zone_dark" else self._world.grid.stale
+            place.add(zone)
+            self._later(fault, lambda: place.discard(zone))
+
+    async def _do_prices(self, fault: Fault) -> None:
+        if fault.kind == "prices_away":
+            self._world.offers.fail("the list cannot be read")
+            self._later(fault, self._world.offers.heal)
+            return
+        ids = sorted(self._world.offers._offers)
+        chosen = ids[int(fault.pick * len(ids))]
+        self._world.offers.reprice(chosen, price(self._world.dice.between(0.3, 3.0, "price", fault.number)))
+
+    async def _do_people(self, fault: Fault) -> None:
+        service = "chat"
+        record = self._world.truth.service(service)
+        if record is None:
+            return
+        match fault.kind:
+            case "scale":
+                await self._world.deploy(
+                    replace(record.spec, scaling=self._world.spec(number=1 + int(3 * fault.pick)).scaling)
+                )
+            case "new_workload":
+                await self._world.deploy(
+                    replace(record.spec, model=ModelSpec(f"org/m{int(3 * fault.pick)}", served_name=service))
+                )
+            case "broken_workload":
+                await self._world.deploy(replace(record.spec, model=ModelSpec(BROKEN_MODEL, served_name=service)))
+            case "same_again":
+                await self._world.deploy(record.spec)
+            case "move":
+                await self._world.move(self._region(fault))
+            case "pause":
+                self._world.truth.set_paused(service, paused=True, now=self._world.clock.now())
+                self._later(
+                    fault, lambda: self._world.truth.set_paused(service, paused=False, now=self._world.clock.now())
+                )
+            case _:
+                self._world.down()
+                again = self._world.spec()
+
+                async def up() -> None:
+                    with suppress(GreenctlError):
+                        await self._world.deploy(again)
+
+                self._world.timeline.at(self._world.clock.elapsed + 60.0 + fault.seconds, up)
+
+
+def family_of(kind: str) -> str:
+    """Name the part of the world that a fault happens to."""
+    families = {
+        "create": "create",
+        "end": "end",
+        "full": "full",
+        "spot": "full",
+        "quota": "full",
+        "away": "away",
+        "throttled": "away",
+        "listing": "listing",
+        "preempt": "machine",
+        "machine": "machine",
+        "freeze": "machine",
+        "wrong": "machine",
+        "deleted": "machine",
+        "mark": "machine",
+        "stray": "stray",
+        "db": "db",
+        "kill": "kill",
+        "sleep": "sleep",
+        "gateway": "gateway",
+        "signals": "signals",
+        "zone": "signals",
+        "prices": "prices",
+        "price": "prices",
+    }
+    if kind == "stale_looks":
+        return kind
+    return families.get(kind.partition("_")[0], "people")

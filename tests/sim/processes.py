@@ -1,0 +1,164 @@
+"""A controller's process: what it can call, where it can be killed, put to sleep or left without an answer.
+
+The product knows nothing of this: everything that leaves the process goes through a :class:`Door`, which is where
+faults of the process and of the database happen and where the checks listen.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from orchestrator.control.controller import Controller
+
+JOURNAL_WRITES = (
+    "start_replica",
+    "move_replica",
+    "update_replica",
+    "add_intent",
+    "set_intent",
+    "set_operation",
+    "set_service_state",
+    "restore_revision",
+    "record_decision",
+    "record_energy",
+    "record_event",
+    "next_routing_version",
+    "set_suspects",
+    "set_restored",
+    "close_reap_request",
+    "set_reap_request",
+    "set_reap",
+)
+READS = (
+    "deployment_uid",
+    "services",
+    "service",
+    "replicas",
+    "replica",
+    "operations",
+    "operation",
+    "decisions",
+    "decision",
+    "placements",
+    "intents",
+    "intent",
+    "events",
+    "last_event",
+    "energy",
+    "newest_epoch",
+    "suspects",
+    "restored",
+    "reap_requests",
+    "reap_request",
+    "reaps",
+)
+OUTSIDE = {
+    "cloud": ("launch", "describe", "inventory", "terminate"),
+    "gateway": ("publish", "status"),
+}
+
+
+class Died(BaseException):
+    """The process was killed here. Nothing that catches errors catches this."""
+
+
+@dataclass(eq=False)
+class Process:
+    """One process of a controller; ``number`` 0 are the commands that people run."""
+
+    number: int
+    is_alive: bool = True
+    is_looking: bool = False
+    sleeps_until: float = 0.0
+    controller: Controller | None = None
+    looks: int = 0
+    failed_looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something leaves a process. ``number``: the how-manieth call of all processes."""
+
+    process: Process
+    port: str
+    method: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def point(self) -> str:
+        """Its name among the crash points."""
+        return f"{self.port}.{self.method}"
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it changes the journal."""
+        return self.port == "journal" and self.method in JOURNAL_WRITES
+
+
+class Listener(Protocol):
+    """Who hears of every call: it may raise in the place of the call, before it or after it."""
+
+    async def leaving(self, call: Call) -> None:
+        """Before a call to the cloud or the gateway: the only place where a process can sleep."""
+
+    def before(self, call: Call) -> None:
+        """Right before any call."""
+
+    def after(self, call: Call, answer: Any) -> None:
+        """Right after a call that succeeded."""
+
+
+class Door:
+    """A port as one process has it."""
+
+    def __init__(self, process: Process, port: str, real: Any, listener: Listener) -> None:
+        self._process = process
+        self._port = port
+        self._real = real
+        self._listener = listener
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._real, name)
+        watched = OUTSIDE.get(self._port, JOURNAL_WRITES + READS)
+        if name not in watched:
+            return found
+        made = self._later(name, found) if inspect.iscoroutinefunction(found) else self._now(name, found)
+        self.__dict__[name] = made
+        return made
+
+    def _now(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        process, listener, port = self._process, self._listener, self._port
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if not process.is_alive:
+                raise Died(name)
+            call = Call(process, port, name, args, kwargs)
+            listener.before(call)
+            answer = work(*args, **kwargs)
+            listener.after(call, answer)
+            return answer
+
+        return guarded
+
+    def _later(self, name: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        process, listener, port = self._process, self._listener, self._port
+
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            if not process.is_alive:
+                raise Died(name)
+            call = Call(process, port, name, args, kwargs)
+            await listener.leaving(call)
+            if not process.is_alive:
+                raise Died(name)
+            listener.before(call)
+            answer = await work(*args, **kwargs)
+            if not process.is_alive:
+                raise Died(name)
+            listener.after(call, answer)
+            return answer
+
+        return guarded

@@ -1,0 +1,102 @@
+"""Run one seed to its end, and make a run that fails as small as it can be."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.sim.checks import Violation
+from tests.sim.faults import Setting
+from tests.sim.world import SimWorld
+
+MOST_TRIES = 60
+"""Runs that are spent on making a failing one smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. ``hours``: simulated, of all services together."""
+
+    setting: Setting
+    violations: tuple[Violation, ...]
+    fingerprint: str
+    hours: float
+    looks: int
+    launches: int
+    history: tuple[str, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.violations
+
+
+def run(setting: Setting) -> Outcome:
+    """Live through a run. The same setting gives the same outcome, byte for byte."""
+    needs_folder = setting.database == "sqlite"
+    with tempfile.TemporaryDirectory() if needs_folder else nullcontext("") as folder:
+        world = SimWorld(setting, Path(folder) if folder else None)
+        try:
+            asyncio.run(world.live())
+            return Outcome(
+                setting=setting,
+                violations=tuple(world.checks.violations),
+                fingerprint=world.fingerprint(),
+                hours=world.clock.elapsed / 3600 * setting.services,
+                looks=world.looks,
+                launches=len(world.cloud.created),
+                history=tuple(world.history),
+            )
+        finally:
+            world.close()
+
+
+def minimised(
+    setting: Setting, broken: str, *, tries: int = MOST_TRIES, run_it: Callable[[Setting], Outcome] = run
+) -> Setting:
+    """Return the run without the faults that the violation does not need: halves first, then one by one.
+
+    ``broken``: the invariant that must still be broken. At most ``tries`` runs.
+    """
+
+    def still_fails(candidate: Setting) -> bool:
+        return any(v.invariant == broken for v in run_it(candidate).violations)
+
+    left, size = tries, max(1, len(setting.faults) // 2)
+    while left > 0:
+        start = 0
+        while start < len(setting.faults) and left > 0:
+            dropped = frozenset(f.number for f in setting.faults[start : start + size])
+            smaller = setting.without(dropped)
+            left -= 1
+            if still_fails(smaller):
+                setting = smaller
+            else:
+                start += size
+        if size == 1:
+            break
+        size = max(1, size // 2)
+    return setting
+
+
+def story(outcome: Outcome, lines: int = 40) -> Sequence[str]:
+    """Return what to print of a run that failed."""
+    setting = outcome.setting
+    return [
+        *(f"  {v}" for v in outcome.violations),
+        f"  {_words(setting)}",
+        *(f"  {f}" for f in setting.faults),
+        "  the last of its history:",
+        *(f"    {line}" for line in outcome.history[-lines:]),
+    ]
+
+
+def _words(setting: Setting) -> str:
+    market = "spot" if setting.spot else "on demand"
+    number = f"{setting.services} services of {setting.replicas} replicas{' or more' * setting.scaled}, {market}"
+    looks = f"looks every {setting.look_seconds:.0f} s, listings late by up to {setting.lag_seconds:.0f} s"
+    return f"{number}; {looks}; {setting.database}"

@@ -1,0 +1,518 @@
+"""The world: the real controller on the real store, in simulated time, with everything around it simulated.
+
+Looks are a second or more apart while something moves and a minute while nothing does, so that an hour of rest costs
+little; whatever happens to the world brings the next look near. People and the operator, who accepts restored
+databases and gives the word for strangers, use the same use cases as the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from orchestrator.control.controller import Controller
+from orchestrator.control.ports import Store
+from orchestrator.control.reap_requests import submit_acceptance, submit_reap
+from orchestrator.control.runtime import Runtime, Tuning
+from orchestrator.control.usecases import (
+    preview_deploy,
+    preview_migration,
+    submit_deploy,
+    submit_down,
+    submit_migration,
+)
+from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.orphans import SuspectKind
+from orchestrator.domain.price import Market
+from orchestrator.domain.records import ServiceState
+from orchestrator.domain.replica import ENDED, ReplicaState
+from orchestrator.domain.service import (
+    Accelerators,
+    MigrationRules,
+    ModelSpec,
+    PlacementRules,
+    Policy,
+    ResourceRequest,
+    Scaling,
+    ServiceSpec,
+)
+from orchestrator.domain.workload import workload_digest
+from orchestrator.errors import GreenctlError, LeaseHeld
+from orchestrator.prices.fake import FakeOffers
+from orchestrator.spec.codec import spec_digest
+from orchestrator.store.memory import MemoryStore
+from orchestrator.store.sql import SqlStore
+from tests.builders import offer
+from tests.sim.checks import ALLOWED, Checks
+from tests.sim.cloud import SimCloud
+from tests.sim.database import Trouble
+from tests.sim.edge import SimGateway, SimGrid, SimProbe
+from tests.sim.faults import HOUR, Fault, Setting
+from tests.sim.misfortunes import Misfortunes
+from tests.sim.processes import Call, Died, Door, Process
+from tests.sim.timeline import Dice, SimClock, Timeline
+
+BEGIN = datetime(2026, 3, 28, 12, tzinfo=UTC)
+"""A day in which clocks change in Europe: nothing may depend on it."""
+
+LEVELS = {"SE": 90.0, "FR": 110.0, "DE": 200.0, "US": 5.0}
+"""Grams per kWh. The greenest place is one that nobody may stand in."""
+
+DOLLARS = {"se": 1.0, "fr": 1.05, "de": 0.9, "us": 0.5}
+UID = "0123456789abcdef"
+RESTING_SECONDS = 300.0
+WAITING_SECONDS = 30.0
+OPERATOR_SECONDS = 600.0
+REST_HOURS = 3.0
+"""So long nothing may be open, before the world is said to be at rest: longer than replicas have to stay."""
+
+RECOVERY_HOURS = 20.0
+"""Within which everything must be in order again: a quota is left alone for up to twelve hours."""
+
+TUNING = Tuning(
+    sample_every=timedelta(minutes=5),
+    longest_sample=timedelta(hours=1),
+    plan_every=timedelta(seconds=10),
+    sweep_every=timedelta(seconds=60),
+)
+POLICY = Policy(name="sim", max_extra_cost_fraction=None, horizon=timedelta(hours=1))
+
+
+class SimWorld:
+    """One run. ``hooks`` hear of every call after the database's own troubles, and may raise or kill."""
+
+    def __init__(self, setting: Setting, folder: Path | None = None) -> None:
+        self.setting = setting
+        self.dice = Dice(f"greenctl/{setting.seed}")
+        self.clock = SimClock(BEGIN)
+        self.clock.skew_seconds = setting.skew_seconds
+        self.timeline = Timeline(self.clock)
+        self.history: list[str] = []
+        self.truth: Store = MemoryStore(UID) if folder is None else SqlStore.open(f"sqlite:///{folder / 'store.db'}")
+        self.uid = self.truth.deployment_uid()
+        self.database = Trouble()
+        self.cloud = SimCloud(self.clock.monotonic, self.dice, self._wait, self.tell)
+        self.cloud.lag_seconds = setting.lag_seconds
+        self.gateway = SimGateway(self.clock.monotonic, self.cloud, self.dice)
+        self.probe = SimProbe(self.cloud, self.gateway)
+        self.grid = SimGrid(self.dice, LEVELS)
+        self.offers = FakeOffers()
+        markets = (Market.ON_DEMAND, Market.SPOT) if setting.spot else (Market.ON_DEMAND,)
+        for place, usd in DOLLARS.items():
+            for market in markets:
+                self.offers.put(
+                    offer(f"sky/{place}", usd=usd * (1.0 if market is Market.ON_DEMAND else 0.4), market=market)
+                )
+        self.checks = Checks(self)
+        self.cloud.on_launch = self.checks.on_launch
+        self.hooks: list[Any] = []
+        self.misfortunes = Misfortunes(self)
+        self.people = Process(0)
+        self.runtime = self._runtime(self.people)
+        self.claimant: Process | None = None
+        self.processes: list[Process] = []
+        self.sleepers = 0
+        self.lost_rows = False
+        """Whether the database has ever lost what was committed."""
+        self.foreign: list[str] = []
+        self.words: list[tuple[str, ...]] = []
+        self.looks = 0
+        self.doings = 0
+        """Writes and calls that change something."""
+        self._next_look = inf
+        self._pace = setting.look_seconds
+        self._changes = -1
+        self._backup: Any = None
+        self.kill_in = 0
+        self.sleep_in: tuple[int, Fault] | None = None
+        self._dead_seconds = 0.0
+        self._went_to_rest_at: float | None = None
+
+    # ── processes ────────────────────────────────────────────────────────────────────────────────────
+
+    def _runtime(self, process: Process) -> Runtime:
+        return Runtime(
+            clock=self.clock,
+            carbon=self.grid,
+            offers=self.offers,
+            provisioners={"sky": Door(process, "cloud", self.cloud, self)},
+            probe=self.probe,
+            gateway=Door(process, "gateway", self.gateway, self),
+            store=Door(process, "store", self.truth, self),  # type: ignore[arg-type]
+            tuning=TUNING,
+        )
+
+    def start(self) -> bool:
+        """Start a controller's process: it takes the turn. Returns whether the database let it."""
+        process = Process(len(self.processes) + 1)
+        if self.database.is_down or self.database.read_only:
+            return False
+        journal = self.truth.claim(f"pid {process.number}", self.clock.now())
+        self.claimant = process
+        self.processes.append(process)
+        door: Any = Door(process, "journal", journal, self)
+        try:
+            process.controller = Controller(self._runtime(process), door)
+        except (GreenctlError, Died):
+            process.is_alive = False
+            return False
+        self.tell(f"process {process.number} starts with turn {journal.epoch}")
+        self.wake()
+        return True
+
+    def kill(self, process: Process | None = None) -> None:
+        """End a process as SIGKILL does."""
+        victim = process or self.claimant
+        if victim is not None and victim.is_alive:
+            victim.is_alive = False
+            self.tell(f"process {victim.number} is killed")
+
+    async def _supervise(self) -> None:
+        """Start another process if none runs, as whatever looks after it does."""
+        if not any(p.is_alive and p.controller is not None for p in self.processes) and not self.start():
+            self.timeline.at(self.clock.elapsed + 30.0, self._supervise)
+
+    def supervise_in(self, seconds: float) -> None:
+        """Have somebody look after the process then."""
+        self.timeline.at(self.clock.elapsed + seconds, self._supervise)
+
+    @property
+    def can_work(self) -> bool:
+        """Whether a controller runs, awake, and everything that it needs to do its work answers."""
+        process, weather = self.claimant, self.cloud.weather
+        return (
+            process is not None
+            and process.is_alive
+            and process.sleeps_until <= self.clock.elapsed
+            and self.database.is_well
+            and not weather.away
+            and not weather.listing
+            and self.offers._failure is None
+            and not self.truth.restored().holds
+        )
+
+    # ── looks ────────────────────────────────────────────────────────────────────────────────────────
+
+    def wake(self) -> None:
+        """Have the next look soon: a real controller looks every second."""
+        self._pace = self.setting.look_seconds
+        soon = round(self.clock.elapsed + self.setting.look_seconds, 3)
+        if soon < self._next_look:
+            self._next_look = soon
+            self.timeline.at(soon, self._look)
+
+    async def _look(self) -> None:
+        if self.clock.elapsed < self._next_look:
+            return  # a nearer one was planned since, and took its place
+        self._next_look = inf  # a look may last: somebody sleeps in it, and others look meanwhile
+        await self.look()
+        self._plan_look()
+
+    def _plan_look(self) -> None:
+        changes = self.doings
+        if changes != self._changes:
+            self._pace = self.setting.look_seconds
+        else:
+            self._pace = min(self._pace * 1.6, RESTING_SECONDS if self.is_settled() else WAITING_SECONDS)
+        self._changes = changes
+        self._next_look = round(self.clock.elapsed + self._pace, 3)
+        self.timeline.at(self._next_look, self._look)
+
+    async def look(self) -> None:
+        """Let every process that is awake look once."""
+        self.gateway.look()
+        for process in self.processes[-3:]:
+            if process.is_alive and not process.is_looking and process.controller is not None:
+                await self._look_with(process, process.controller)
+        self.checks.look()
+        if self.checks.violations:
+            self.timeline.stopped = True
+
+    async def _look_with(self, process: Process, controller: Controller) -> None:
+        process.is_looking = True
+        self.looks += 1
+        try:
+            await controller.tick()
+            process.looks += 1
+        except Died:
+            pass
+        except LeaseHeld:
+            process.is_alive = False
+            self.tell(f"process {process.number} has lost its turn and ends")
+        except GreenctlError as error:
+            process.failed_looks += 1
+            self.tell(f"process {process.number}: a look failed: {error.code}")
+        except Exception as error:  # noqa: BLE001  # that is what is being looked for
+            self.checks.broken("I5", f"a look ended with {type(error).__name__}: {error}")
+        finally:
+            process.is_looking = False
+
+    async def _wait(self, seconds: float) -> None:
+        """Let the world go on while somebody waits."""
+        await self.timeline.until(self.clock.elapsed + seconds)
+
+    # ── what leaves a process ────────────────────────────────────────────────────────────────────────
+
+    async def leaving(self, call: Call) -> None:
+        """Sleep here, perhaps, and perhaps for so long that somebody else takes over."""
+        for hook in self.hooks:
+            await hook.leaving(call)
+        if self.sleep_in is None or call.process is not self.claimant:
+            return
+        left, fault = self.sleep_in
+        if left:
+            self.sleep_in = (left - 1, fault)
+            return
+        self.sleep_in = None
+        await self.sleep(call.process, fault.seconds, takeover=fault.pick < 0.6)
+
+    async def sleep(self, process: Process, seconds: float, *, takeover: bool) -> None:
+        """Let a process stand still, as SIGSTOP does; ``takeover``: another one starts meanwhile."""
+        self.tell(f"process {process.number} falls asleep for {seconds:.0f} s{', another one starts' * takeover}")
+        process.sleeps_until = self.clock.elapsed + seconds
+        self.sleepers += 1
+        if takeover:
+            self.start()
+        await self._wait(seconds)
+        self.sleepers -= 1
+        self.tell(f"process {process.number} wakes up")
+
+    def before(self, call: Call) -> None:
+        """Let the database refuse, the process die, and the checks look."""
+        if call.port in {"journal", "store"}:
+            self.database.before(call)
+        if call.process is self.claimant and (call.is_write or call.port in {"cloud", "gateway"}) and self.kill_in:
+            self.kill_in -= 1
+            if not self.kill_in:
+                self.tell(f"process {call.process.number} is killed before {call.point}")
+                call.process.is_alive = False
+                raise Died(call.point)
+        for hook in self.hooks:
+            hook.before(call)
+        self.checks.before(call)
+
+    def after(self, call: Call, answer: Any) -> None:
+        """Write down what was done; let the answer be lost."""
+        if call.process.number and (call.is_write or call.method in {"launch", "terminate", "publish"}):
+            if call.method not in {"record_energy", "set_suspects"}:
+                self.tell(f"{call.process.number} {call.method} {_words(call)}")
+                self.doings += call.method not in {"record_event", "record_decision"}
+            self.checks.after(call, answer)
+        for hook in self.hooks:
+            hook.after(call, answer)
+        if call.port == "journal":
+            self.database.after(call)
+
+    def tell(self, text: str) -> None:
+        """Write a line of history."""
+        self.history.append(f"{self.clock.elapsed:.3f} {text}")
+
+    def fingerprint(self) -> str:
+        """Return a digest of all that happened, and of all that is on record in the end."""
+        digest = hashlib.blake2b(digest_size=16)
+        for line in self.history:
+            digest.update(line.encode() + b"\n")
+        for event in self.truth.events(limit=10**9):
+            digest.update(repr(event).encode())
+        return digest.hexdigest()
+
+    # ── the run ──────────────────────────────────────────────────────────────────────────────────────
+
+    def spec(self, name: str = "chat", number: int | None = None, model: str = "org/model") -> ServiceSpec:
+        """Return what people want."""
+        setting = self.setting
+        least = setting.replicas if number is None else number
+        scaled = setting.scaled and not setting.spot
+        return ServiceSpec(
+            name=name,
+            model=ModelSpec(model, served_name=name),
+            resources=ResourceRequest(accelerators=(Accelerators("L4", 1),), use_spot=setting.spot),
+            scaling=Scaling(least, least + 2, target_qps_per_replica=1.0) if scaled else Scaling(least, least),
+            placement=PlacementRules(allow=tuple(sorted(ALLOWED))),
+            policy=POLICY,
+            migration=MigrationRules(
+                canary_percent=(50, 100),
+                canary_hold=timedelta(seconds=5),
+                drain=timedelta(seconds=setting.drain_seconds),
+            ),
+            startup_deadline=timedelta(minutes=10),
+        )
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if isinstance(self.truth, SqlStore):
+            self.truth.close()
+
+    async def live(self) -> None:
+        """Live through the whole run: up, the bad hours, calm, rest. Stops at the first violation."""
+        self.start()
+        for number in range(self.setting.services):
+            await self.deploy(self.spec(f"chat{number or ''}"))
+        for fault in self.setting.faults:
+            self.timeline.at(fault.at, self.misfortunes.beginning(fault))
+        self.operator_comes()
+        await self.timeline.until(self.setting.hours * HOUR)
+        await self.come_to_rest()
+
+    async def come_to_order(self, seconds: float) -> None:
+        """Wait until nothing is open, and check what must hold then; a shorter :meth:`come_to_rest`."""
+        limit = self.clock.elapsed + seconds
+        while not self.timeline.stopped and not self.is_at_rest() and self.clock.elapsed < limit:
+            await self.timeline.until(self.clock.elapsed + 60.0)
+        if self.timeline.stopped:
+            return
+        if not self.is_at_rest():
+            self.checks.broken("I17", f"not in order after {seconds:.0f} s: {self.why_not()}")
+            return
+        before = self.checks.actions
+        await self.timeline.until(self.clock.elapsed + 900.0)
+        self.checks.at_rest()
+        if self.checks.actions != before:
+            self.checks.broken("I5", f"{self.checks.actions - before} launches and ends although all was in order")
+
+    async def come_to_rest(self, hours: float = RECOVERY_HOURS) -> None:
+        """End everything bad, and see that all is in order again by itself, and stays so."""
+        if self.timeline.stopped:
+            return
+        self.calm()
+        calm_at = self.clock.elapsed
+        limit = calm_at + hours * HOUR
+        settled_at: float | None = None
+        while self.clock.elapsed < limit and not self.timeline.stopped:
+            await self.timeline.until(self.clock.elapsed + 300.0)
+            settled_at = (settled_at or self.clock.elapsed) if self.is_at_rest() else None
+            if settled_at is not None and self.clock.elapsed - settled_at >= REST_HOURS * HOUR:
+                break
+        if self.timeline.stopped:
+            return
+        if settled_at is None:
+            self.checks.broken("I17", f"not in order {hours:.0f} hours after everything was well: {self.why_not()}")
+            return
+        self.checks.at_rest()
+        before, began = self.checks.actions, self.clock.now()
+        await self.timeline.until(self.clock.elapsed + 2 * HOUR)
+        if self.checks.actions != before and not self._moves_since(began):
+            self.checks.broken("I11", f"{self.checks.actions - before} launches and ends with nothing changing")
+        moves = len(self._moves_since(BEGIN + timedelta(seconds=calm_at)))
+        most = 2 * sum(s.spec.scaling.max_replicas for s in self.truth.services())
+        if moves > most:
+            self.checks.broken("I11", f"{moves} moves of {most // 2} replicas in a world that stands still")
+
+    def _moves_since(self, moment: datetime) -> list[str]:
+        """Return the moves that were decided on since then; the first ones lead to the best places."""
+        decided = (d for s in self.truth.services() for d in self.truth.decisions(s.name, since=moment, limit=1000))
+        return [d.id for d in decided if d.kind is DecisionKind.MOVE]
+
+    def calm(self) -> None:
+        """End everything bad; from now on every hour is like this one."""
+        weather = self.cloud.weather
+        weather.away = weather.listing = ""
+        weather.full.clear()
+        weather.quota.clear()
+        weather.full_later.clear()
+        weather.stale_describe = False
+        self.cloud.launch_faults.clear()
+        self.cloud.end_faults.clear()
+        for machine in self.cloud.machines.values():
+            machine.is_frozen = machine.serves_errors = False
+        self.database.__init__()  # type: ignore[misc]
+        self.gateway.is_away = self.gateway.loses_replies = False
+        self.grid.dark.clear()
+        self.grid.stale.clear()
+        self.grid.is_away = False
+        self.grid.freeze(self.clock.now())
+        self.offers.heal()
+        self.kill_in, self.sleep_in = 0, None
+        self.tell("calm")
+        self.supervise_in(1.0)
+        self.wake()
+
+    def is_settled(self) -> bool:
+        """Whether nothing is open by the records: requests, and replicas that are not yet where they belong."""
+        store = self.truth
+        if store.operations() or self.claimant is None or not self.claimant.is_alive:
+            return False
+        for service in store.services():
+            replicas = store.replicas(service.name)
+            if service.state is ServiceState.GOING_DOWN:
+                return False
+            wanted = service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
+            if len(replicas) < wanted or (service.state is ServiceState.DOWN and replicas):
+                return False
+            digest = workload_digest(service.spec)
+            if any(
+                (r.state, r.weight_percent, r.workload_digest) != (ReplicaState.READY, 100, digest) for r in replicas
+            ):
+                return False
+        return True
+
+    def is_at_rest(self) -> bool:
+        """Whether nothing is open, nothing is there that should not be, and nothing is still to come."""
+        names = {r.name for r in self.truth.replicas() if r.state not in ENDED}
+        machines = {
+            n
+            for n, m in self.cloud.machines.items()
+            if not m.is_stray and not m.failure and (m.ends_at is None or m.ends_at > self.clock.elapsed)
+        }
+        return self.is_settled() and machines == names
+
+    def why_not(self) -> str:
+        """Say what is not in order."""
+        rows = [f"{r.name} {r.state.value} w{r.weight_percent} {r.reason!r}" for r in self.truth.replicas()]
+        requests = [f"{o.kind.value} {o.state.value}" for o in self.truth.operations()]
+        return f"{rows}, requests {requests}, there {self.cloud.existing()}, {self.truth.restored()}"
+
+    # ── people ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def deploy(self, spec: ServiceSpec) -> None:
+        """Plan, confirm and submit, as the command line does."""
+        digest = spec_digest(spec)
+        wanted = await preview_deploy(spec, digest, self.runtime)
+        submit_deploy(spec, digest, wanted, self.runtime, actor="ada")
+        self.wake()
+
+    async def move(self, to: str, service: str = "chat") -> None:
+        """Ask for a move."""
+        wanted = await preview_migration(
+            service, self.runtime, replica=None, to_region=to, reason="asked for", actor="ada"
+        )
+        submit_migration(wanted, self.runtime, actor="ada", reason="asked for")
+        self.wake()
+
+    def down(self, service: str = "chat") -> None:
+        """Ask for the end."""
+        submit_down(service, self.runtime, actor="ada")
+        self.wake()
+
+    def operator_comes(self) -> None:
+        """Have somebody come by from now on."""
+        self.timeline.at(self.clock.elapsed + OPERATOR_SECONDS, self._operate)
+
+    async def _operate(self) -> None:
+        """Come by now and then: accept a database that was set back, give the word for strangers."""
+        with suppress(GreenctlError):
+            restored = self.truth.restored()
+            if restored.holds:
+                self.lost_rows = True
+                submit_acceptance(self.runtime, actor="ada", epoch=restored.seen_epoch)
+            found = [s.name for s in self.truth.suspects() if s.kind is SuspectKind.STRANGER]
+            if found:
+                named = tuple(found) if len(self.words) % 2 else ()
+                self.words.append(named)
+                submit_reap(self.runtime, actor="ada", names=found, confirmed=named)
+        self.operator_comes()
+
+
+def _words(call: Call) -> str:
+    parts = [a for a in call.args if isinstance(a, str)]
+    if call.args and not parts:
+        first = call.args[0]
+        parts = [str(getattr(first, "name", getattr(first, "id", getattr(first, "version", ""))))]
+    parts += [
+        f"{k}={v}" for k, v in sorted(call.kwargs.items()) if isinstance(v, str | int | bool) and k != "detail_json"
+    ]
+    return " ".join(parts)
