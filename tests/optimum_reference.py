@@ -53,7 +53,7 @@ def cheapest_plan(p: Problem) -> float:
 
     A way is what runs, what it has cost, and the dollars of it; one that is dearer in both than another is dropped.
     """
-    most = p.rules.max_replicas
+    p, most = _reachable(p), p.rules.max_replicas
     assert most is not None
     counts = [range(int(min(q, most)) + 1) for q in p.quota]
     states = [np.array(s, dtype=float) for s in product(*counts) if sum(s) <= most]
@@ -152,6 +152,7 @@ def _path_from(p: Problem, sent: np.ndarray, region: int, t: int) -> list[tuple[
 
 def linear_optimum(p: Problem) -> float:
     """Return the optimum over fractional replicas, by one program with a dense survival row for each region."""
+    p = _reachable(p)
     h = highspy.Highs()
     h.silent()
     w, rules, steps = p.weights, p.rules, range(p.steps)
@@ -193,6 +194,11 @@ def linear_optimum(p: Problem) -> float:
     h.minimize(cost)
     assert h.getModelStatus() == highspy.HighsModelStatus.kOptimal
     return float(h.getInfo().objective_function_value)
+
+
+def _reachable(p: Problem) -> Problem:
+    """Sell nothing where nobody's requests may go: on-demand replicas there would only make room for spot."""
+    return replace(p, quota=np.where([_reached(p, j) for j in range(len(p.offers))], p.quota, 0.0))
 
 
 def _reached(p: Problem, offer: int) -> bool:

@@ -8,6 +8,7 @@ from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
+from orchestrator.control.thinking import thinking_time
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.errors import NoFeasiblePlacement
@@ -25,7 +26,8 @@ async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime, 
     if not snapshot.candidates:
         await _refuse_for_want_of_offers(spec, runtime)
     # A deploy brings back what is going down.
-    wanted = plan(replace(snapshot, taking_down=False), spec.policy, now, actor="deploy")
+    budget = thinking_time(runtime.clock)
+    wanted = plan(replace(snapshot, taking_down=False), spec.policy, now, actor="deploy", budget=budget)
     if not check:
         return wanted
     bought = {a.offer_id for a in wanted.actions if a.kind is not ActionKind.RETIRE}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.domain.carbon import Kind
+from orchestrator.domain.certificate import Certificate
 from orchestrator.domain.price import Market
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.time import Instant
@@ -135,7 +136,11 @@ class DecisionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why the world looks as it does. ``sizing``: how many replicas were wanted, where load decides on that."""
+    """Why the world looks as it does. ``sizing``: how many replicas were wanted, where load decides on that.
+
+    ``certificate``: how good the decision is, and the proof of it; ``None`` where nothing was chosen, or too little is
+    known.
+    """
 
     id: str
     service: str
@@ -149,3 +154,4 @@ class Decision:
     clock_rate: float = 1.0
     plan_digest: str = ""
     sizing: WantedReplicas | None = None
+    certificate: Certificate | None = None

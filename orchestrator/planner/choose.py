@@ -1,18 +1,17 @@
-"""Fill free slots with the best allowed offers: the readable greedy chooser.
+"""Fill free slots with the best allowed offers, one after the other: the readable greedy chooser.
 
-Its face is final, its inside is not: an exact optimiser takes its place behind the same function.
+For one slot it is exact. For several it is what the optimiser (``jointly.py``) has to beat, and the answer where there
+is no time for that one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from math import inf
 
 from orchestrator.domain.decision import Assessment
-from orchestrator.domain.plan import FrontierPoint, Totals
-from orchestrator.domain.price import Market
+from orchestrator.domain.plan import Totals
 from orchestrator.domain.service import Objective, PlacementRules
 
 Rank = tuple[float, float, float, str]
@@ -65,27 +64,3 @@ def total(assessments: Sequence[Assessment]) -> Totals:
 def _sum(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return sum(known, 0.0) if len(known) == len(values) else None
-
-
-def frontier(
-    assessments: Sequence[Assessment], markets: Sequence[Market], rules: PlacementRules
-) -> tuple[FrontierPoint, ...]:
-    """Both ends of the trade-off for one replica on each of the markets: cheapest, and greenest whatever it costs.
-
-    The greenest end lifts only the cost rules; every other rule still holds.
-    """
-    uncapped = [_without_cost_rules(a) for a in assessments]
-    ends = []
-    for objective, pool in ((Objective.CHEAPEST, assessments), (Objective.GREENEST, uncapped)):
-        picked: list[Assessment] = []
-        for market in markets:
-            on_it = [a for a in pool if a.market is market]
-            picked += choose(on_it, 1, [a.region for a in picked], rules, objective)
-        if len(picked) == len(markets):
-            ends.append(FrontierPoint(objective.value, tuple(a.offer_id for a in picked), total(picked)))
-    return tuple(ends)
-
-
-def _without_cost_rules(assessment: Assessment) -> Assessment:
-    cost_rules = {"policy.max_extra_cost", "policy.price_cap"}
-    return replace(assessment, verdicts=tuple(v for v in assessment.verdicts if v.rule not in cost_rules))

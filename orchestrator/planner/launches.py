@@ -6,13 +6,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from orchestrator.domain.certificate import Budget, unhurried
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.plan import Action, ActionKind
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.service import SpotPlacer
 from orchestrator.errors import NoFeasiblePlacement, SignalsTooOld
 from orchestrator.planner.choose import rank
 from orchestrator.planner.fallback import Pool, best_of, earliest_try, moment, offer_waited_for, pools_for
+from orchestrator.planner.jointly import Joint, Room, costs, jointly
 from orchestrator.planner.judged import Judged, buy
 from orchestrator.planner.slots import standing_slots
 from orchestrator.planner.snapshot import Snapshot
@@ -24,11 +27,21 @@ MOST_LAUNCHES_PER_MINUTE = 10
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """What is launched, what stays empty in words, and the error where too few replicas would serve."""
+    """What is launched, what stays empty in words, and the error where too few replicas would serve.
+
+    ``chosen``: the offers of those launches that signals were there for. ``objective``, ``greedy`` and ``least``: what
+    they cost per hour, what they would if slots were filled one by one, and what no choice costs less than; ``None``
+    where that is unknown. ``in_time``: the optimiser came to its end.
+    """
 
     launches: tuple[Action, ...] = ()
     notes: tuple[str, ...] = ()
     refusal: NoFeasiblePlacement | None = None
+    chosen: tuple[Assessment, ...] = ()
+    objective: float | None = None
+    greedy: float | None = None
+    least: float | None = None
+    in_time: bool = True
 
 
 def launch_room(snapshot: Snapshot) -> int:
@@ -37,19 +50,28 @@ def launch_room(snapshot: Snapshot) -> int:
 
 
 def fill(
-    judged: Judged, slots: Mapping[int, Market], staying: Mapping[int, Replica], *, keep_up: bool, most: float = inf
+    judged: Judged,
+    slots: Mapping[int, Market],
+    staying: Mapping[int, Replica],
+    *,
+    keep_up: bool,
+    most: float = inf,
+    budget: Budget = unhurried,
 ) -> Filling:
     """Choose an offer for every slot that nobody holds; those on demand first, because they are what serving rests on.
 
-    With ``keep_up`` what cannot be placed for want of fresh signals alone is placed without them. ``most``: how many
-    launches there may be; the rest follows later and is no error. A refusal comes with what could be launched: it is
-    the caller's to weigh them.
+    Slot by slot first; that stays where the optimiser, which looks at all of them together, finds nothing better within
+    the budget. With ``keep_up`` what cannot be placed for want of fresh signals alone is placed without them. ``most``:
+    how many launches there may be; the rest follows later and is no error. A refusal comes with what could be launched:
+    it is the caller's to weigh them.
     """
     missing = sorted((s for s in slots if s not in staying), key=lambda s: (slots[s] is Market.SPOT, s))
     if not missing:
         return Filling()
     crew = _Crew(judged, slots, staying, keep_up=keep_up, most=most)
-    unplaced = [slot for slot in missing if not crew.launch(slot, judged.assessments)]
+    joint, greedy = crew.launch_all(missing, budget)
+    launched = {a.slot for a in crew.launches}
+    unplaced = [slot for slot in missing if slot not in launched]
     if keep_up and unplaced:
         unplaced = list(crew.launch_blindly(unplaced))
     put_off = unplaced if len(crew.launches) >= most else []
@@ -61,7 +83,18 @@ def fill(
     if unplaced and serving < wanted:
         markets = {slots[slot] for slot in unplaced}
         refusal = _refusal(judged, unplaced, wanted - len(staying), len(crew.launches), markets)
-    return Filling(tuple(crew.launches), tuple(notes), refusal)
+    chosen = tuple(a for a in joint.chosen if a is not None)
+    objective = judged.policy.objective
+    return Filling(
+        launches=tuple(crew.launches),
+        notes=tuple(notes),
+        refusal=refusal,
+        chosen=chosen,
+        objective=costs(chosen, objective),
+        greedy=costs(greedy, objective) if len(greedy) == len(chosen) else None,
+        least=joint.least,
+        in_time=joint.in_time,
+    )
 
 
 class _Crew:
@@ -85,6 +118,29 @@ class _Crew:
         self._taken = [r.region for r in staying.values()]
         self._spot_regions = {r.region for r in staying.values() if r.market is Market.SPOT}
 
+    def launch_all(self, slots: Sequence[int], budget: Budget) -> tuple[Joint, list[Assessment]]:
+        """Launch the best offers into all of the slots together; return them, and those that one by one would get."""
+        snapshot = self._judged.snapshot
+        room = Room(
+            snapshot.spec.placement,
+            tuple(self._taken),
+            frozenset(self._spot_regions),
+            spread=snapshot.spec.scaling.spot_placer is SpotPlacer.DYNAMIC_FALLBACK,
+        )
+        wanted = [self._pools(slot, self._judged.assessments) for slot in slots]
+        picked = [self._picked(slot) for slot in slots]
+        joint = jointly(wanted, picked, room, self._judged.policy.objective, budget, self._most)
+        if joint.is_better:
+            self.launches, self._taken, self._spot_regions = [], list(room.occupied), set(room.spot_regions)
+            for slot, target in zip(slots, joint.chosen, strict=True):
+                if target is not None:
+                    self._take(slot, target)
+        return joint, [a for a in picked if a is not None]
+
+    def _picked(self, slot: int) -> Assessment | None:
+        launched = self.launch(slot, self._judged.assessments)
+        return self._judged.by_id(self.launches[-1].offer_id) if launched else None
+
     def launch(self, slot: int, among: Sequence[Assessment], *, first: str = "", note: str = "") -> bool:
         """Launch the best of the offers into a slot; say whether there was one, and room for it.
 
@@ -98,11 +154,14 @@ class _Crew:
         target = best_of(self._judged, pools, self._taken)
         if target is None:
             return False
+        self._take(slot, target, note)
+        return True
+
+    def _take(self, slot: int, target: Assessment, note: str = "") -> None:
         self.launches.append(buy(ActionKind.LAUNCH, slot, target, self._reason(slot, target) + note))
         self._taken.append(target.region)
         if target.market is Market.SPOT:
             self._spot_regions.add(target.region)
-        return True
 
     def launch_blindly(self, slots: Sequence[int]) -> Iterator[int]:
         """Replace what was lost although no fresh signal says where; yield the slots for which that does not help.

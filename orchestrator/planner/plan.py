@@ -12,38 +12,50 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 
+from orchestrator.domain.certificate import Budget, Certificate, unhurried
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind, MoveComparison
 from orchestrator.domain.plan import Action, ActionKind, Plan, Totals
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.service import Objective, Policy
+from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.errors import Conflict, Frozen, NoFeasiblePlacement, UnknownRegion, UsageError
-from orchestrator.planner.choose import choose, frontier, total
-from orchestrator.planner.fallback import best_of, crowds, is_fallback, pools_for, spot_again, why_not_back
+from orchestrator.planner.choose import choose, total
+from orchestrator.planner.fallback import best_of, is_fallback, pools_for, spot_again, why_not_back
+from orchestrator.planner.frontier import frontier
 from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
-from orchestrator.planner.launches import fill, launch_room, refuse
-from orchestrator.planner.moves import NET_SCORE, compare, weighable
+from orchestrator.planner.launches import Filling, fill, launch_room, refuse
+from orchestrator.planner.moves import compare, weighable
+from orchestrator.planner.proof import of_launches, of_moves, of_target, timed
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.sizing.spares import spares
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
 from orchestrator.policy.assess import FRESHNESS_RULE
-
-MOST_COMPARISONS = 24
-"""The best moves are enough to explain a decision; replicas times offers of them would be megabytes, every hour."""
 
 BY_ITSELF = "policy"
 """The actor of plans that nobody asked for."""
 
 
-def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = BY_ITSELF, *, keep_up: bool = False) -> Plan:
+def plan(
+    snapshot: Snapshot,
+    policy: Policy,
+    now: Instant,
+    actor: str = BY_ITSELF,
+    *,
+    keep_up: bool = False,
+    budget: Budget = unhurried,
+) -> Plan:
     """Return what to do now; an empty list of actions means that all is as it should be.
 
     ``keep_up``: the service has been deployed, so serving comes first. What is missing is replaced as far as there is
     room, and where only fresh signals are wanting, without them.
+    ``budget``: the seconds left for thinking. When they are gone, slots are filled one by one, which is as safe, and
+    mostly as good; the certificate says so.
     Raises ``NoFeasiblePlacement`` when a wanted replica can stand nowhere, or one that has to leave has nowhere to go.
     """
+    seconds = budget()
     judged = judge(snapshot, policy, now)
     occupants = snapshot.occupants()
     if snapshot.taking_down:
@@ -53,7 +65,7 @@ def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = BY_ITSEL
     staying = {slot: r for slot, r in occupants.items() if slot in slots}
     # What a person confirms is shown whole; what happens by itself is held to a pace.
     room = launch_room(snapshot) if actor == BY_ITSELF else inf
-    filling = fill(judged, slots, staying, keep_up=keep_up, most=room)
+    filling = fill(judged, slots, staying, keep_up=keep_up, most=room, budget=budget)
     retire = [_retire(r, _too_many(snapshot)) for r in _may_leave(surplus, snapshot)]
     if filling.refusal is not None and not (keep_up and (filling.launches or retire)):
         raise filling.refusal
@@ -62,14 +74,14 @@ def plan(snapshot: Snapshot, policy: Policy, now: Instant, actor: str = BY_ITSEL
     whole = not surplus and len(staying) == len(slots)
     moves = _forced_moves(judged, slots, staying, must_fit=whole) if may_move else []
     actions = (*filling.launches, *moves, *retire)
-    comparisons: tuple[MoveComparison, ...] = ()
+    weighed = Weighed()
     if not actions and may_move:
-        comparisons = _weigh_moves(judged, staying)
-        best = next((c for c in comparisons if c.approved), None)
-        actions = () if best is None else (_move_action(judged, best),)
+        weighed = weigh_moves(judged, staying)
+        actions = () if weighed.best is None else (move_action(judged, weighed.best),)
+    certificate = timed(_proof(judged, filling, moves, weighed), seconds, budget)
     kind = _kind(snapshot, filling.launches, moves, actions)
     notes = (*filling.notes, *_fallback_notes(judged, slots, staying, actions))
-    return _finish(judged, kind, actor, actions, comparisons, slots, notes)
+    return _finish(judged, kind, actor, actions, weighed.shown, slots, notes, certificate)
 
 
 def plan_migration(
@@ -117,7 +129,10 @@ def plan_migration(
     if here is not None and there is not None and weighable(here, now):
         comparisons = (compare(mover, here, there, snapshot, policy, now),)
     action = buy(ActionKind.MOVE, mover.slot, target, reason, mover)
-    return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, wanted_slots(snapshot))
+    slots = wanted_slots(snapshot)
+    return _finish(
+        judged, DecisionKind.MOVE, actor, (action,), comparisons, slots, certificate=of_target(judged, target)
+    )
 
 
 # ── parts of a plan ──────────────────────────────────────────────────────────────────────────────────
@@ -216,59 +231,11 @@ def _fallback_notes(
     ]
 
 
-def _weigh_moves(judged: Judged, staying: dict[int, Replica]) -> tuple[MoveComparison, ...]:
-    """Compare every settled replica with every place that has room; the best net first."""
-    snapshot, limit = judged.snapshot, judged.snapshot.spec.placement.max_per_region
-    if snapshot.in_motion():
-        return ()
-    comparisons = []
-    for replica in staying.values():
-        here = judged.side(replica.offer_id)
-        if replica.state is not ReplicaState.READY or here is None or not weighable(here, judged.now):
-            continue
-        if replica.slot >= standing_slots(snapshot.spec):
-            continue  # it stands in, and leaves soon
-        others = [r.region for r in staying.values() if r.name != replica.name]
-        for assessment in judged.assessments:
-            has_room = limit is None or others.count(assessment.region) < limit
-            if not has_room or assessment.market is not replica.market or crowds(snapshot, replica, assessment):
-                continue
-            there = judged.side(assessment.offer_id)
-            if assessment.offer_id == replica.offer_id or not assessment.allowed or there is None:
-                continue
-            comparisons.append(compare(replica, here, there, snapshot, judged.policy, judged.now))
-    return tuple(sorted(comparisons, key=lambda c: _preference(c, judged.policy.objective)))[:MOST_COMPARISONS]
-
-
-def _preference(comparison: MoveComparison, objective: Objective) -> tuple[bool, float, float, str, str]:
-    """Order moves: approved ones first, then by what is minimised, then by the other quantity, then by name."""
-    grams = -comparison.net_grams
-    usd = inf if comparison.net_usd is None else -comparison.net_usd
-    score = inf if (net := _net_score(comparison)) is None else -net
-    first, second = {
-        Objective.GREENEST: (grams, usd),
-        Objective.CHEAPEST: (usd, grams),
-        Objective.LOWEST_SCORE: (score, usd),
-    }[objective]
-    return (not comparison.approved, first, second, comparison.replica, comparison.to_offer)
-
-
-def _net_score(comparison: MoveComparison) -> float | None:
-    return next((v.value for v in comparison.verdicts if v.rule == NET_SCORE), None)
-
-
-def _move_action(judged: Judged, best: MoveComparison) -> Action:
-    mover = next(r for r in judged.snapshot.replicas if r.name == best.replica)
-    target = judged.by_id(best.to_offer)
-    if target is None:
-        message = f"{best.to_offer} vanished while it was being weighed"
-        raise NoFeasiblePlacement(message)
-    saved = f"{best.net_grams:.3f} gCO2e"
-    if judged.policy.objective is Objective.CHEAPEST and best.net_usd is not None:
-        saved = f"{best.net_usd:.4f} USD"
-    if judged.policy.objective is Objective.LOWEST_SCORE:
-        saved = f"{_net_score(best) or 0.0:.4f} USD by the policy's weights"
-    return buy(ActionKind.MOVE, mover.slot, target, f"saves {saved} net", mover)
+def _proof(judged: Judged, filling: Filling, moves: Sequence[Action], weighed: Weighed) -> Certificate | None:
+    if filling.launches:
+        return of_launches(judged, filling)
+    target = judged.by_id(moves[0].offer_id) if moves else None
+    return of_moves(judged, weighed, weighed.best) if target is None else of_target(judged, target)
 
 
 def _mover(judged: Judged, staying: dict[int, Replica], name: str | None) -> Replica:
@@ -332,6 +299,7 @@ def _finish(
     comparisons: tuple[MoveComparison, ...],
     slots: Mapping[int, Market],
     notes: Sequence[str] = (),
+    certificate: Certificate | None = None,
 ) -> Plan:
     """Assemble the plan: the placement that will hold once it is applied, its totals and its explanation."""
     snapshot = judged.snapshot
@@ -355,6 +323,7 @@ def _finish(
         comparisons=comparisons,
         clock_rate=snapshot.clock_rate,
         sizing=None if snapshot.taking_down else snapshot.sizing,
+        certificate=certificate,
     )
     draft = Plan(
         service=snapshot.spec.name,

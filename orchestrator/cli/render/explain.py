@@ -16,6 +16,7 @@ from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.labels import shortened
 from orchestrator.cli.render.numbers import Marks, six
 from orchestrator.cli.render.offers import INDENT, offers_table, price_sources
+from orchestrator.cli.render.proof import proof
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind
@@ -53,6 +54,7 @@ def render(
         facts(
             ("Decided", KIND_WORDS[decision.kind]),
             ("In short", shortened(decision.summary, names or {}) or numbers.NOTHING),
+            *([] if decision.certificate is None else [("Proof", proof(decision.certificate))]),
         ),
     ]
     if decision.sizing is not None:

@@ -16,6 +16,7 @@ from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.labels import label_of
 from orchestrator.cli.render.numbers import NOTHING, Marks, percent, usd
 from orchestrator.cli.render.offers import INDENT, MARKET_WORDS, offers_table, price_sources
+from orchestrator.cli.render.proof import proof
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
 from orchestrator.domain.plan import GLYPHS, Action, ActionKind, Plan, Totals
@@ -117,6 +118,8 @@ def summary(plan: Plan, *, width: int) -> list[RenderableType]:
     changes = f"Plan: {added} to add, {moved} to move, {removed} to remove"
     kept = f", {len(plan.keep)} to stay as {'it is' if len(plan.keep) == 1 else 'they are'}" if plan.keep else ""
     parts: list[RenderableType] = [line((changes, "bold"), f"{kept}.")]
+    if (certificate := plan.decision.certificate) is not None:
+        parts.append(indented(INDENT, f"Proof: {proof(certificate)}."))
     grid = Grid(
         columns(
             "PER HOUR",

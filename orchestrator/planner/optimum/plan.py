@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from hashlib import sha256
 
 import numpy as np
 
+from orchestrator.domain.certificate import Budget, Rung
 from orchestrator.domain.time import Instant
 from orchestrator.planner.optimum.problem import Floats
 
-Budget = Callable[[], float]
-"""Says how many seconds of thinking are left; zero or less means that the answer is wanted now."""
+__all__ = ["ENOUGH", "Answer", "Budget", "Conflict", "Plan", "Relaxation", "Rung"]
 
 ENOUGH: float = 1e-6
 """Part of the demand that counts as nothing: a solver's feasibility tolerance."""
-
-
-class Rung(StrEnum):
-    """How an answer was come by, from the best to the last resort.
-
-    ``EXACT``: the best plan of whole replicas. ``CERTIFIED``: the linear plan is within the wanted gap of its bound,
-    then its first step was made whole. ``KEPT``: the previous plan, dearer than what was found by less than the
-    wanted gap. ``BOUNDED``: the best there was when the search ended, with its bound. ``SHIFTED``: the previous plan,
-    moved on to now and repaired. ``GREEDY``: the cheapest offers one by one. ``FROZEN``: what runs, goes on.
-    """
-
-    EXACT = "exact"
-    CERTIFIED = "certified"
-    KEPT = "kept"
-    BOUNDED = "bounded"
-    SHIFTED = "shifted"
-    GREEDY = "greedy"
-    FROZEN = "frozen"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

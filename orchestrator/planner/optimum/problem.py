@@ -24,9 +24,9 @@ Flags = npt.NDArray[np.bool_]
 class Rules:
     """The limits beside demand, latency and quota; ``None`` where a rule is not wanted.
 
-    ``surviving_fraction``: the part of the demand that the capacity outside any one region covers (N-1); capacity that
-    no origin can reach does not count.
-    ``spot_fraction``: the largest part of the capacity that may be spot. ``budget_usd``: for rent and starts over the
+    ``surviving_fraction``: the part of the demand that the capacity outside any one region covers (N-1).
+    ``spot_fraction``: the largest part of the capacity that may be spot. In neither does capacity count that no origin
+    can reach. ``budget_usd``: for rent and starts over the
     whole horizon (the epsilon constraint of Haimes, Lasdon and Wismer 1971). ``starts_per_step``: the largest number of
     replicas started in each step, growth included, ``[steps]``. ``max_replicas``: of all offers together.
     """

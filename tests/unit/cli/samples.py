@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator.control.views import ReplicaView, ServiceStatus, ZoneOutlook
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Gap, Kind
+from orchestrator.domain.certificate import Certificate, Rung
 from orchestrator.domain.decision import (
     Assessment,
     Decision,
@@ -204,6 +205,16 @@ DECISION = Decision(
     summary="stay: the best move fails migration.min_dwell",
     assessments=ASSESSMENTS,
     comparisons=(COMPARISON, LOSING),
+    certificate=Certificate(
+        "where 3 replicas stand; the rules of moving hold back the rest",
+        "gCO2e",
+        24.0,
+        1532.52,
+        1456.8,
+        0.049409,
+        Rung.BOUNDED,
+        seconds=0.0031,
+    ),
 )
 
 PLAN = Plan(
@@ -237,7 +248,14 @@ PLAN = Plan(
         ),
     ),
     keep=("gc-1a2b3c4d-chat-99aabbccdd",),
-    decision=replace(DECISION, kind=DecisionKind.PLACE, comparisons=()),
+    decision=replace(
+        DECISION,
+        kind=DecisionKind.PLACE,
+        comparisons=(),
+        certificate=Certificate(
+            "the replica launched", "gCO2e", 24.0, 75.24, 75.24, 0.0, Rung.EXACT, greedy=112.86, seconds=0.0004
+        ),
+    ),
     totals=Totals(3, 0.495, 27.555, 0.79),
     frontier=(
         FrontierPoint("cheapest", ("gcp/europe-west1:1xL4:spot",) * 3, Totals(3, 0.495, 63.855, 0.75)),

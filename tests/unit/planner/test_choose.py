@@ -10,7 +10,8 @@ from orchestrator.domain.decision import Assessment
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import Objective, PlacementRules, Policy
-from orchestrator.planner.choose import choose, frontier, rank, total
+from orchestrator.planner.choose import choose, rank, total
+from orchestrator.planner.frontier import frontier
 from orchestrator.policy.assess import assess_all
 from tests.builders import GREEN, NOON, PROVIDERS, candidate, service_spec, shape
 

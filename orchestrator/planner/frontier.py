@@ -1,0 +1,40 @@
+"""Both ends of the trade-off, to see a plan between them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.domain.certificate import unhurried
+from orchestrator.domain.decision import Assessment
+from orchestrator.domain.plan import FrontierPoint
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import Objective, PlacementRules
+from orchestrator.planner.choose import choose, total
+from orchestrator.planner.jointly import Room, jointly
+
+
+def frontier(
+    assessments: Sequence[Assessment], markets: Sequence[Market], rules: PlacementRules
+) -> tuple[FrontierPoint, ...]:
+    """Both ends of the trade-off for one replica on each of the markets: cheapest, and greenest whatever it costs.
+
+    The greenest end lifts only the cost rules; every other rule still holds.
+    """
+    uncapped = [_without_cost_rules(a) for a in assessments]
+    ends = []
+    for objective, pool in ((Objective.CHEAPEST, assessments), (Objective.GREENEST, uncapped)):
+        wanted = [[[a for a in pool if a.market is market]] for market in markets]
+        picked: list[Assessment | None] = []
+        for (on_it,) in wanted:
+            taken = [a.region for a in picked if a is not None]
+            picked.append(next(iter(choose(on_it, 1, taken, rules, objective)), None))
+        placed = [a for a in jointly(wanted, picked, Room(rules), objective, unhurried).chosen if a is not None]
+        if len(placed) == len(markets):
+            ends.append(FrontierPoint(objective.value, tuple(a.offer_id for a in placed), total(placed)))
+    return tuple(ends)
+
+
+def _without_cost_rules(assessment: Assessment) -> Assessment:
+    cost_rules = {"policy.max_extra_cost", "policy.price_cap"}
+    return replace(assessment, verdicts=tuple(v for v in assessment.verdicts if v.rule not in cost_rules))

@@ -1,0 +1,183 @@
+"""Fill several slots together: what one takes is not left for the next, so the best for each is not the best for all.
+
+Slots compete for the seats of ``max_per_region``, and spot replicas that are to be spread for empty regions. Slot by
+slot, an on-demand replica may take the seat in the only region that sells spot. The optimiser seats all of them at
+once (``optimum/seats.py``), and proves that nothing costs less. What was chosen slot by slot stays unless it is beaten.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from fractions import Fraction
+from math import inf, isfinite, lcm
+
+from orchestrator.domain.certificate import Budget
+from orchestrator.domain.decision import Assessment
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import Objective, PlacementRules
+from orchestrator.planner.choose import rank
+from orchestrator.planner.optimum.seats import Choice, Hall, Seated, bound, seat, spent
+
+Pools = Sequence[Sequence[Assessment]]
+"""Where a slot looks for an offer; the first pool that has one with room decides."""
+
+_Vector = tuple[Fraction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is there to be shared: ``occupied`` names the region of each replica that stays.
+
+    ``spread``: spot replicas go where there is none of the service yet; ``spot_regions`` are those that hold one.
+    """
+
+    rules: PlacementRules
+    occupied: Sequence[str] = ()
+    spot_regions: AbstractSet[str] = frozenset()
+    spread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """An offer for each slot, ``None`` where there is none; ``is_better`` than what was chosen slot by slot.
+
+    ``least``: what slots as many as are filled here cost at least, in the unit of what is minimised, per hour; ``None``
+    where a cost is unknown. It is what ``chosen`` costs, unless the time was up before the search was at its end.
+    """
+
+    chosen: tuple[Assessment | None, ...]
+    is_better: bool
+    least: float | None
+    in_time: bool = True
+
+
+def jointly(
+    wanted: Sequence[Pools],
+    picked: Sequence[Assessment | None],
+    room: Room,
+    objective: Objective,
+    budget: Budget,
+    most: float = inf,
+) -> Joint:
+    """Return the best offers for all slots together, the first of them before the later ones where not all have room.
+
+    ``wanted``: the pools of each slot. ``picked``: what each would take when it chose by itself, after those before it;
+    it stays where it is as good. ``most``: how many slots are filled at most.
+    """
+    if room.rules.max_per_region is None and not room.spread:
+        return Joint(tuple(picked), is_better=False, least=costs(picked, objective))
+    table = _Table(wanted, objective)
+    parties, order = table.parties()
+    hall = _hall(wanted, room, table.crowding)
+    seated = seat(parties, order, hall, budget, len(order) if most == inf else int(most))
+    if seated.prices is None:
+        return Joint(tuple(picked), is_better=False, least=_alone(wanted, picked, objective), in_time=False)
+    chosen = table.offers(seated, order)
+    taken = [table.choices[i][a.offer_id] for i, a in enumerate(picked) if a is not None]
+    here = tuple(a is not None for a in picked)
+    if here == seated.served and spent([taken], hall) <= seated.cost:
+        chosen = tuple(picked)
+    is_proven = bound(parties, [len(t) for t in seated.taken], hall, seated.prices) >= seated.cost
+    least = costs(chosen, objective) if is_proven else _alone(wanted, chosen, objective)
+    return Joint(chosen, is_better=chosen != tuple(picked), least=least)
+
+
+def costs(chosen: Sequence[Assessment | None], objective: Objective) -> float | None:
+    """Sum up what is minimised over the offers that are there, per hour; ``None`` where one of them is not known."""
+    known = [cost(a, objective) for a in chosen if a is not None]
+    return None if None in known else sum(k for k in known if k is not None)
+
+
+def cost(assessment: Assessment, objective: Objective) -> float | None:
+    """Return what is minimised: gCO2e or USD per hour; ``None`` where it is unknown."""
+    return {
+        Objective.GREENEST: assessment.expected_grams_per_hour,
+        Objective.CHEAPEST: assessment.usd_per_hour,
+        Objective.LOWEST_SCORE: assessment.score_usd_per_hour,
+    }[objective]
+
+
+def _alone(wanted: Sequence[Pools], chosen: Sequence[Assessment | None], objective: Objective) -> float | None:
+    """Return what the filled slots would cost if each had all the room there is: a bound that takes no time."""
+    total = 0.0
+    for pools, one in zip(wanted, chosen, strict=True):
+        if one is None:
+            continue
+        known = [cost(a, objective) for pool in pools for a in pool if a.allowed]
+        least = [k for k in known if k is not None]
+        if not least:
+            return None
+        total += min(least)
+    return total
+
+
+def _hall(wanted: Sequence[Pools], room: Room, crowding: int) -> Hall:
+    regions = {a.region for pools in wanted for pool in pools for a in pool}
+    limit, used = room.rules.max_per_region, Counter(room.occupied)
+    seats = {} if limit is None else {region: max(0, limit - used[region]) for region in sorted(regions)}
+    return Hall(seats, crowding if room.spread else 0, frozenset(regions - set(room.spot_regions)))
+
+
+class _Table:
+    """The choices of each slot, with costs that hold what decides, from the first to the last, in one number.
+
+    The market that is wanted comes before the fallback, an earlier pool before a later one, and then the offers' rank.
+    """
+
+    def __init__(self, wanted: Sequence[Pools], objective: Objective) -> None:
+        rows = [_vectors(pools, objective) for pools in wanted]
+        vectors = [vector for row in rows for _, vector in row.values()]
+        # Exact integers: a sum of floats could make two ways equal that are not, or different that are.
+        scale = lcm(*{part.denominator for vector in vectors for part in vector})
+        weights = [1]
+        for column in list(zip(*vectors, strict=True))[:0:-1]:
+            weights.append(weights[-1] * (2 * (len(wanted) + 1) * max(1, *(abs(int(v * scale)) for v in column)) + 1))
+        weights.reverse()
+        self.crowding = weights[min(1, len(weights) - 1)] * scale
+        self.choices = [
+            {
+                offer: Choice(
+                    sum(int(part * scale) * weight for part, weight in zip(vector, weights, strict=True)),
+                    offer,
+                    assessment.region,
+                    crowds=assessment.market is Market.SPOT,
+                )
+                for offer, (assessment, vector) in row.items()
+            }
+            for row in rows
+        ]
+        self._rows = rows
+
+    def parties(self) -> tuple[list[tuple[Choice, ...]], list[int]]:
+        """Put slots with the same choices together; return the choices of each party, and the party of each slot."""
+        known: dict[tuple[Choice, ...], int] = {}
+        order = [known.setdefault(tuple(sorted(row.values())), len(known)) for row in self.choices]
+        return list(known), order
+
+    def offers(self, seated: Seated, order: Sequence[int]) -> tuple[Assessment | None, ...]:
+        """Deal out what each party took: the best to its first slot."""
+        left = [list(taken) for taken in seated.taken]
+        return tuple(
+            self._rows[slot][left[party].pop(0).offer][0] if is_served else None
+            for slot, (party, is_served) in enumerate(zip(order, seated.served, strict=True))
+        )
+
+
+def _vectors(pools: Pools, objective: Objective) -> dict[str, tuple[Assessment, _Vector]]:
+    found: dict[str, tuple[Assessment, _Vector]] = {}
+    markets = list(dict.fromkeys(a.market for pool in pools for a in pool))
+    for place, pool in enumerate(pools):
+        for a in pool:
+            if a.allowed and a.offer_id not in found:
+                *parts, _ = rank(a, objective)
+                numbers = [n for part in parts for n in _known(part)]
+                found[a.offer_id] = (a, (Fraction(markets.index(a.market)), Fraction(place), *numbers))
+    return found
+
+
+def _known(part: float) -> tuple[Fraction, Fraction]:
+    """What is unknown comes last, however many known ones it stands beside."""
+    return (Fraction(0), Fraction(part)) if isfinite(part) else (Fraction(1), Fraction(0))

@@ -1,0 +1,107 @@
+"""What a plan costs over the coming hours, and what none costs less than. Pure.
+
+Two questions, two proofs. Where slots are filled, what stays is given, and the launches are proven best by the prices
+of seats (``jointly.py``). Where what runs could move, each replica's best move bounds what any moves can save: the
+rules of moving (dwell, improvement, moves in a day) are no part of that, so the gap is what they cost at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isnan
+
+from orchestrator.domain.certificate import Budget, Certificate, Rung, gap, rung_of
+from orchestrator.domain.decision import Assessment, MoveComparison
+from orchestrator.domain.service import Objective
+from orchestrator.domain.time import HOUR
+from orchestrator.planner.jointly import cost
+from orchestrator.planner.judged import Judged
+from orchestrator.planner.launches import Filling
+from orchestrator.planner.moves import Side, hourly_intensities
+from orchestrator.planner.voluntary import Weighed, net_of
+
+
+def of_launches(judged: Judged, filling: Filling) -> Certificate | None:
+    """Prove the offers that were chosen for empty slots; ``None`` without any, or where a cost is unknown.
+
+    The cost is the running of them over the policy's horizon.
+    """
+    if not filling.chosen or filling.objective is None or filling.least is None:
+        return None
+    count = len(filling.chosen)
+    scale = _engine_hours(judged)
+    made = _certified(
+        judged,
+        "the replica launched" if count == 1 else f"the {count} replicas launched",
+        filling.objective * scale,
+        filling.least * scale,
+        None if filling.greedy is None else filling.greedy * scale,
+    )
+    return made if filling.in_time else replace(made, rung=Rung.GREEDY)
+
+
+def of_target(judged: Judged, target: Assessment) -> Certificate | None:
+    """Prove where one replica goes that has to, or that somebody wants to move: all offers were tried."""
+    known = cost(target, judged.policy.objective)
+    if known is None:
+        return None
+    running = known * _engine_hours(judged)
+    return _certified(judged, "where the replica goes", running, running, running)
+
+
+def of_moves(judged: Judged, weighed: Weighed, made: MoveComparison | None) -> Certificate | None:
+    """Bound what moving could still save, after the move that is made, if any; ``None`` where too little is known.
+
+    All replicas that could move, each by its best move, whatever the rules of moving say and whoever is in the way.
+    """
+    objective = judged.policy.objective
+    running = [_running(judged, here) for _, here in weighed.settled]
+    known = [r for r in running if r is not None]
+    if not known or len(known) < len(running):
+        return None
+    best: dict[str, float] = {}
+    for comparison in (*weighed.comparisons, *weighed.crowded):
+        net = net_of(comparison, objective)
+        if net is not None:
+            best[comparison.replica] = max(net, best.get(comparison.replica, 0.0))
+    saved = 0.0 if made is None else net_of(made, objective) or 0.0
+    stay = sum(known)
+    count = len(known)
+    of = "where the replica stands" if count == 1 else f"where {count} replicas stand"
+    made_of_it = _certified(judged, of, stay - saved, min(stay - saved, stay - sum(best.values())))
+    return (
+        made_of_it if made_of_it.gap == 0 else replace(made_of_it, of=f"{of}; the rules of moving hold back the rest")
+    )
+
+
+def timed(certificate: Certificate | None, before: float, budget: Budget) -> Certificate | None:
+    """Return it with the seconds that a budget has lost since ``before`` were left; as it is where nobody counts."""
+    seconds = before - budget()
+    return certificate if certificate is None or isnan(seconds) else replace(certificate, seconds=seconds)
+
+
+def _certified(judged: Judged, of: str, objective: float, bound: float, greedy: float | None = None) -> Certificate:
+    found = gap(objective, bound)
+    unit = {
+        Objective.GREENEST: "gCO2e",
+        Objective.CHEAPEST: "USD",
+        Objective.LOWEST_SCORE: "USD by the policy's weights",
+    }[judged.policy.objective]
+    return Certificate(of, unit, judged.policy.horizon / HOUR, objective, bound, found, rung_of(found), greedy)
+
+
+def _engine_hours(judged: Judged) -> float:
+    """Hours of running within the horizon, which is counted in grid time."""
+    return judged.policy.horizon / HOUR / judged.snapshot.clock_rate
+
+
+def _running(judged: Judged, here: Side) -> float | None:
+    """Return what a replica costs over the horizon where it stands, by the figures that moves are weighed by."""
+    assessment, objective = here.assessment, judged.policy.objective
+    if objective is not Objective.GREENEST:
+        rate = cost(assessment, objective)
+        return None if rate is None else rate * max(1, int(judged.policy.horizon / HOUR)) / judged.snapshot.clock_rate
+    hours = max(1, int(judged.policy.horizon / HOUR))
+    values = hourly_intensities(here.candidate, judged.now, hours, assessment.grams_per_kwh)
+    kwh = assessment.kwh_per_hour
+    return None if kwh is None or not values else sum(values) * kwh / judged.snapshot.clock_rate

@@ -1,0 +1,120 @@
+"""Moves that need not be: every settled replica is compared with every place, and the best approved move is made.
+
+At most one at a time, so that trying them all is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+from orchestrator.domain.decision import MoveComparison
+from orchestrator.domain.plan import Action, ActionKind
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.service import Objective
+from orchestrator.errors import NoFeasiblePlacement
+from orchestrator.planner.fallback import crowds
+from orchestrator.planner.judged import Judged, buy
+from orchestrator.planner.moves import NET_SCORE, Side, compare, weighable
+from orchestrator.planner.slots import standing_slots
+
+MOST_COMPARISONS = 24
+"""The best moves are enough to explain a decision; replicas times offers of them would be megabytes, every hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Comparisons of moves that there is room for, the best first; ``crowded``: those that others are in the way of.
+
+    ``settled``: the replicas that were weighed, and where each of them stands.
+    """
+
+    comparisons: tuple[MoveComparison, ...] = ()
+    crowded: tuple[MoveComparison, ...] = ()
+    settled: tuple[tuple[Replica, Side], ...] = ()
+
+    @property
+    def best(self) -> MoveComparison | None:
+        """The best move that every rule approves of."""
+        return next((c for c in self.comparisons if c.approved), None)
+
+    @property
+    def shown(self) -> tuple[MoveComparison, ...]:
+        """Those that explain the decision."""
+        return self.comparisons[:MOST_COMPARISONS]
+
+
+def weigh_moves(judged: Judged, staying: Mapping[int, Replica]) -> Weighed:
+    """Compare every settled replica with every other place on its market; nothing while anything moves."""
+    snapshot, limit = judged.snapshot, judged.snapshot.spec.placement.max_per_region
+    if snapshot.in_motion():
+        return Weighed()
+    open_to: list[MoveComparison] = []
+    crowded: list[MoveComparison] = []
+    settled = tuple(_settled(judged, staying))
+    for replica, here in settled:
+        others = [r.region for r in staying.values() if r.name != replica.name]
+        for assessment in judged.assessments:
+            if assessment.market is not replica.market or assessment.offer_id == replica.offer_id:
+                continue
+            there = judged.side(assessment.offer_id) if assessment.allowed else None
+            if there is None:
+                continue
+            has_room = limit is None or others.count(assessment.region) < limit
+            has_room = has_room and not crowds(snapshot, replica, assessment)
+            comparison = compare(replica, here, there, snapshot, judged.policy, judged.now)
+            (open_to if has_room else crowded).append(comparison)
+    open_to.sort(key=lambda c: _preference(c, judged.policy.objective))
+    return Weighed(tuple(open_to), tuple(crowded), settled)
+
+
+def net_of(comparison: MoveComparison, objective: Objective) -> float | None:
+    """Return what a move saves of what is minimised, its own cost included: gCO2e or USD; ``None`` if unknown."""
+    if objective is Objective.GREENEST:
+        return comparison.net_grams
+    if objective is Objective.CHEAPEST:
+        return comparison.net_usd
+    return next((v.value for v in comparison.verdicts if v.rule == NET_SCORE), None)
+
+
+def move_action(judged: Judged, best: MoveComparison) -> Action:
+    """Make the move."""
+    mover = next(r for r in judged.snapshot.replicas if r.name == best.replica)
+    target = judged.by_id(best.to_offer)
+    if target is None:
+        message = f"{best.to_offer} vanished while it was being weighed"
+        raise NoFeasiblePlacement(message)
+    return buy(ActionKind.MOVE, mover.slot, target, f"saves {_saved(best, judged.policy.objective)} net", mover)
+
+
+def known_sides(judged: Judged, replicas: Sequence[Replica]) -> list[tuple[Replica, Side]]:
+    """Return those whose place is still sold, and known well enough to be compared with another one."""
+    sides = [(r, judged.side(r.offer_id)) for r in replicas]
+    return [(r, side) for r, side in sides if side is not None and weighable(side, judged.now)]
+
+
+def _settled(judged: Judged, staying: Mapping[int, Replica]) -> Iterator[tuple[Replica, Side]]:
+    standing = standing_slots(judged.snapshot.spec)  # above are those that stand in, and leave soon
+    ready = [r for r in staying.values() if r.state is ReplicaState.READY and r.slot < standing]
+    yield from known_sides(judged, ready)
+
+
+def _preference(comparison: MoveComparison, objective: Objective) -> tuple[bool, float, float, str, str]:
+    """Order moves: approved ones first, then by what is minimised, then by the other quantity, then by name."""
+    grams = -comparison.net_grams
+    usd = inf if comparison.net_usd is None else -comparison.net_usd
+    score = inf if (net := net_of(comparison, Objective.LOWEST_SCORE)) is None else -net
+    first, second = {
+        Objective.GREENEST: (grams, usd),
+        Objective.CHEAPEST: (usd, grams),
+        Objective.LOWEST_SCORE: (score, usd),
+    }[objective]
+    return (not comparison.approved, first, second, comparison.replica, comparison.to_offer)
+
+
+def _saved(best: MoveComparison, objective: Objective) -> str:
+    net = net_of(best, objective)
+    if objective is Objective.GREENEST or net is None:
+        return f"{best.net_grams:.3f} gCO2e"
+    return f"{net:.4f} USD" if objective is Objective.CHEAPEST else f"{net:.4f} USD by the policy's weights"
