@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 import tests.hypothesis_profiles  # noqa: F401  # no property has a deadline, whoever forgets to say so
+from tests import notes
 
 # Most telling first; pytest's own words for the outcomes.
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
@@ -55,7 +56,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table and the skips."""
+    """Print what the stories measured, the table, and the skips."""
+    if notes.LINES:
+        terminalreporter.section("what the stories measured")
+        for line in notes.LINES:
+            terminalreporter.write_line(line)
     kinds = outcomes_by_kind(terminalreporter.stats)
     if not kinds:
         return

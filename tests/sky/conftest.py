@@ -12,7 +12,7 @@ from infra.env.setup import ENGINE
 from infra.lab import Lab, LabConfig, LabError, down, up
 from infra.lab.lab import refuse_what_cannot_be
 from orchestrator.provisioners.local import tiny_model
-from tests.sky.notes import LINES, phase
+from tests.notes import phase
 
 ROOT = Path("/var/lib/greenctl-lab-test")
 
@@ -40,11 +40,3 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("models") / "tiny"
     subprocess.run([ENGINE.python, tiny_model.__file__, target], check=True)
     return target
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the stories measured."""
-    if LINES:
-        terminalreporter.section("measured on the lab")
-        for line in LINES:
-            terminalreporter.write_line(line)

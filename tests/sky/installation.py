@@ -9,8 +9,8 @@ from infra.lab import Lab
 from orchestrator.domain.records import OperationState
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.time import format_instant
+from tests.e2e.carbon import Level, record
 from tests.e2e.deployment import Deployment, make, until
-from tests.sky.carbon import Level, record
 
 EU, US = "slurm/eu-north", "slurm/us-east"
 START = datetime(2023, 6, 1, tzinfo=UTC)

@@ -34,7 +34,7 @@ from tests.sky.installation import (
     serving,
     settled,
 )
-from tests.sky.notes import note, phase
+from tests.notes import note, phase
 
 pytestmark = [pytest.mark.slurm, pytest.mark.engine, pytest.mark.ray]
 
