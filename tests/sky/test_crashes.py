@@ -18,6 +18,7 @@ from infra.lab import Lab
 from orchestrator.domain.records import IntentKind, IntentState, ServiceState
 from orchestrator.domain.replica import LIVE, Replica, ReplicaState
 from tests.e2e.deployment import Deployment, until
+from tests.notes import note, phase
 from tests.sky.installation import (
     EU,
     PATIENCE_SECONDS,
@@ -30,7 +31,6 @@ from tests.sky.installation import (
     serving,
     settled,
 )
-from tests.notes import note, phase
 
 pytestmark = [pytest.mark.slurm, pytest.mark.engine, pytest.mark.ray]
 

@@ -21,6 +21,7 @@ from orchestrator.demo.traffic import Stream, Tally
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.replica import ENDED, ReplicaState
 from tests.e2e.deployment import Deployment, until
+from tests.notes import note, phase
 from tests.sky.installation import (
     EU,
     PATIENCE_SECONDS,
@@ -34,7 +35,6 @@ from tests.sky.installation import (
     serving,
     settled,
 )
-from tests.notes import note, phase
 
 pytestmark = [pytest.mark.slurm, pytest.mark.engine, pytest.mark.ray]
 
