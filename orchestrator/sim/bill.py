@@ -20,6 +20,7 @@ from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.units import SECONDS_PER_HOUR, joules_to_kwh
 from orchestrator.ledger.sampling import Load, samples_for
 from orchestrator.sim.grid import RecordedGrid
+from orchestrator.sim.sizes import Sizes
 from orchestrator.sim.workload import Workload
 
 
@@ -28,7 +29,7 @@ class Stay:
     """One machine. Times are seconds from the start of the period; ``offer`` is an index of the offers.
 
     ``requested <= ready <= until <= gone``: it serves from ``ready`` to ``until`` (never, where the two are equal), and
-    draws and costs from ``requested`` to ``gone``. ``lost``: it was taken away.
+    draws and costs from ``requested`` to ``gone``. ``lost``: it was taken away. ``spared``: load needed it no longer.
     """
 
     slot: int
@@ -39,6 +40,7 @@ class Stay:
     gone: float
     usd_per_hour: float | None
     lost: bool = False
+    spared: bool = False
 
 
 @dataclass
@@ -81,12 +83,14 @@ class Account:
 class Service:
     """How much was served.
 
-    ``available_fraction``: of the period with at least the wanted replicas ready. ``served_fraction``: of the requests
-    that found any.
+    ``available_fraction``: of the period with as many replicas ready as its load needs. ``served_fraction``: of the
+    requests that found any. ``crowded_fraction``: of the requests that came while more were under way than all engines
+    have places for; they wait.
     """
 
     available_fraction: float
     served_fraction: float
+    crowded_fraction: float = 0.0
 
 
 def account_of(stays: Sequence[Stay], offers: Sequence[Offer], grid: RecordedGrid, load: Workload) -> Account:
@@ -123,18 +127,19 @@ def samples_of(
             )
 
 
-def service_of(stays: Sequence[Stay], period: Window, wanted: int, load: Workload) -> Service:
+def service_of(stays: Sequence[Stay], period: Window, sizes: Sizes, load: Workload) -> Service:
     """Say how much of the time enough served, and how much of the load found anybody."""
     edges, counts = serving(stays, period)
-    enough = served = asked = 0.0
+    enough = served = crowded = asked = 0.0
     for (begin, end), count in zip(pairwise(edges), counts, strict=True):
-        enough += (end - begin) * (count >= wanted)
         for piece, hour in _by_hour(begin, end):
+            enough += piece * (count >= sizes.needed[hour])
             requests = load.requests_per_second[hour] * piece
             asked += requests
             served += requests * (count > 0)
+            crowded += requests * (0 < count * sizes.places < load.concurrency(hour))
     total = period.length.total_seconds()
-    return Service(enough / total, served / asked if asked else 1.0)
+    return Service(enough / total, served / asked if asked else 1.0, crowded / asked if asked else 0.0)
 
 
 def serving(stays: Sequence[Stay], period: Window) -> tuple[list[float], list[int]]:
@@ -158,7 +163,9 @@ def moves_in(stays: Sequence[Stay]) -> int:
     by_slot: dict[int, list[Stay]] = {}
     for stay in stays:
         by_slot.setdefault(stay.slot, []).append(stay)
-    return sum(not old.lost for run in by_slot.values() for old, new in pairwise(run) if new.requested >= 0)
+    return sum(
+        not (old.lost or old.spared) for run in by_slot.values() for old, new in pairwise(run) if new.requested >= 0
+    )
 
 
 def _pieces(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from orchestrator.domain.price import Market
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.sim.bill import price_of
 from orchestrator.sim.grid import Floats, RecordedGrid
+from orchestrator.sim.sizes import Sizes
 from orchestrator.sim.stock import Stock
 from orchestrator.sim.workload import Workload
 
@@ -28,7 +30,8 @@ class Board:
 
     ``allowed``: under the service's rules when the period began. ``home``: where the service would be without us.
     ``intensity``: g/kWh, (past + hours, offers), ``inf`` where unknown; ``past``: rows before the period.
-    ``wanted`` replicas, at most ``limit`` of them in one region. ``cold_seconds``: from asking to serving;
+    ``sizes``: how many replicas there are in each hour, at most ``limit`` of them in one region. ``cold_seconds``:
+    from asking to serving;
     ``overlap_seconds``: how long the old replica runs after the new one serves. ``longitudes``: degrees east, ``inf``
     where unknown.
     """
@@ -42,7 +45,7 @@ class Board:
     intensity: Floats
     load: Workload
     stock: Stock
-    wanted: int
+    sizes: Sizes
     limit: int | None
     cold_seconds: float
     overlap_seconds: float
@@ -58,6 +61,15 @@ class Board:
     def hours(self) -> int:
         """Hours of the period."""
         return self.grid.hours
+
+    @property
+    def wanted(self) -> int:
+        """The most replicas that there ever are."""
+        return self.sizes.most
+
+    def batch(self, hour: int) -> float:
+        """Return how many sequences run at once on each of the replicas of an hour."""
+        return self.load.concurrency(hour) / max(1, self.sizes.held[hour])
 
     def of_market(self, market: Market) -> Mask:
         """Return which allowed offers are on that market."""
@@ -77,8 +89,8 @@ class Board:
 
     @cached_property
     def mean_batch(self) -> float:
-        """Sequences that run at once on each of the wanted replicas, on average."""
-        return self.load.mean_concurrency / max(1, self.wanted)
+        """Sequences that run at once on each replica, on average."""
+        return fmean(self.batch(hour) for hour in range(self.hours))
 
     @cached_property
     def kwh_loaded(self) -> Floats:

@@ -2,13 +2,17 @@
 
 A replica that is moved runs until the new one serves, and a while longer to drain. One that is taken away is replaced
 at the next step of the market, wherever the rival says and something is free. Spot that is sold out can be neither kept
-nor bought. Each slot is decided for by itself, one after the other, so that at most ``limit`` share a region.
+nor bought. Each slot is decided for by itself, one after the other, so that at most ``limit`` share a region. Where
+load decides on the number, the last slots are filled when an hour begins that needs them; when one does not,
+they are emptied once the delay of the service is over.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,17 +28,19 @@ STEP_SECONDS = STEP.total_seconds()
 
 @dataclass
 class _Slot:
-    """A slot and who fills it; ``-1`` for nobody."""
+    """A slot and who fills it, and who is on the way out because load needs the slot no longer; ``-1`` for nobody."""
 
     stay: int = -1
+    spared: int = -1
 
 
 class Fleet:
-    """The replicas of one rival."""
+    """The replicas of one rival. ``filled``: which slots are, by the hour; else the first, by the board's sizes."""
 
-    def __init__(self, board: Board, choose: Choose) -> None:
+    def __init__(self, board: Board, choose: Choose, filled: Callable[[int], AbstractSet[int]] | None = None) -> None:
         self._board = board
         self._choose = choose
+        self._filled = filled or (lambda hour: frozenset(range(board.sizes.held[hour])))
         self._stays: list[Stay] = []
         self._slots = [_Slot() for _ in range(board.wanted)]
         self._limited = {i for i, o in enumerate(board.offers) if o.id in board.stock.counts}
@@ -44,19 +50,23 @@ class Fleet:
         """Return the stays of the whole period, by slot and time."""
         board = self._board
         end = board.hours * SECONDS_PER_HOUR
-        for index in range(len(self._slots)):
+        for index in sorted(self._filled(0)):
             self._fill(index, 0, -board.cold_seconds, 0)
         events = iter([*board.stock.changes().tolist(), None])
         event = next(events)
         for hour in range(board.hours):
             self._lose(hour * STEPS_PER_HOUR)
+            filled = self._filled(hour)
             for index in range(len(self._slots)):
-                self._decide(index, hour, hour * STEPS_PER_HOUR)
+                if index in filled:
+                    self._decide(index, hour, hour * STEPS_PER_HOUR)
+                else:
+                    self._spare(index, hour * SECONDS_PER_HOUR)
             while event is not None and event < (hour + 1) * STEPS_PER_HOUR:
                 if event > hour * STEPS_PER_HOUR:
                     self._lose(event)
                     for index, slot in enumerate(self._slots):
-                        if slot.stay < 0:
+                        if slot.stay < 0 and index in filled:
                             self._fill(index, hour, event * STEP_SECONDS, event)
                 event = next(events)
         closed = [replace(s, until=min(s.until, end), gone=min(s.gone, end)) for s in self._stays]
@@ -64,6 +74,9 @@ class Fleet:
 
     def _decide(self, index: int, hour: int, step: int) -> None:
         slot, at = self._slots[index], hour * SECONDS_PER_HOUR
+        if slot.stay < 0 and slot.spared >= 0 and self._stays[slot.spared].until > at:
+            slot.stay = slot.spared  # it is still there
+            self._stays[slot.stay] = replace(self._stays[slot.stay], until=math.inf, gone=math.inf, spared=False)
         if slot.stay < 0:
             self._fill(index, hour, at, step)
             return
@@ -76,6 +89,16 @@ class Fleet:
         ready = at + self._board.cold_seconds
         self._stays[slot.stay] = replace(here, until=ready, gone=ready + self._board.overlap_seconds)
         self._start(index, there, at)
+
+    def _spare(self, index: int, at: float) -> None:
+        """Let a slot's replica go, once the service's delay is over."""
+        slot = self._slots[index]
+        if slot.stay < 0:
+            return
+        stay = self._stays[slot.stay]
+        until = max(at + self._board.sizes.leave_seconds, stay.ready)
+        self._stays[slot.stay] = replace(stay, until=until, gone=until + self._board.overlap_seconds, spared=True)
+        slot.stay, slot.spared = -1, slot.stay
 
     def _fill(self, index: int, hour: int, at: float, step: int) -> None:
         there = self._choose(hour, index, None, self._free(index, step))

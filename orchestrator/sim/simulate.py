@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -13,6 +14,7 @@ import numpy as np
 
 from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import CarbonSeries, Gap
+from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate, Offer
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import Objective, Policy, ServiceSpec, SpotPlacer
@@ -24,8 +26,9 @@ from orchestrator.sim.bill import Account, Service, Stay, account_of, moves_in, 
 from orchestrator.sim.board import Board, Choose
 from orchestrator.sim.fleet import Fleet
 from orchestrator.sim.grid import RecordedGrid, SharedGrid, read_grid
-from orchestrator.sim.oracle import as_rule, best
+from orchestrator.sim.oracle import as_rule, best, filled_in
 from orchestrator.sim.rules import RULES
+from orchestrator.sim.sizes import sizes_of
 from orchestrator.sim.stock import Stock, Trace, stock_of
 from orchestrator.sim.workload import Workload
 from orchestrator.sim.world import Setting, TwinWorld, aligned, allowed_offers
@@ -86,6 +89,7 @@ class Row:
     losses: int
     available_fraction: float
     served_fraction: float
+    crowded_fraction: float
     by_month: Mapping[str, float]
     by_region: Mapping[str, float]
     places: tuple[tuple[float, tuple[str, ...]], ...]
@@ -131,7 +135,7 @@ async def simulate(request: Request, progress: Progress) -> AsyncIterator[Row]:
         found = best(own)
         about = "least grams in hindsight" + ("" if found.exact else ", ignoring max_per_region")
         free = replace(own, stock=Stock(request.period), limit=None)
-        yield _played(ORACLE, about, "bound", setting, free, as_rule(found.path))
+        yield _played(ORACLE, about, "bound", setting, free, as_rule(found.path), filled_in(found.path))
 
 
 async def setting_of(request: Request) -> Setting:
@@ -150,6 +154,7 @@ async def setting_of(request: Request) -> Setting:
         offers=known,
         grid=grid,
         load=request.load,
+        sizes=sizes_of(request.spec, request.load, _shapes(known, home)),
         stock=stock_of(known, request.period, request.traces, request.seed),
         cold_start=request.cold_start,
         carbon=request.carbon,
@@ -182,7 +187,7 @@ async def board_of(request: Request, setting: Setting, spec: ServiceSpec) -> Boa
         intensity=np.where(np.isnan(intensity), np.inf, intensity),
         load=setting.load,
         stock=setting.stock,
-        wanted=spec.scaling.min_replicas,
+        sizes=setting.sizes,
         limit=spec.placement.max_per_region,
         cold_seconds=setting.cold_start.total_seconds(),
         overlap_seconds=len(rules.canary_percent) * rules.canary_hold.total_seconds() + setting.load.request_seconds,
@@ -240,10 +245,18 @@ async def _lived(name: str, about: str, kind: str, setting: Setting, spec: Servi
     return _row(name, about, kind, run.account, run.service, run.moves, run.losses, places, run.looks)
 
 
-def _played(name: str, about: str, kind: str, setting: Setting, board: Board, choose: Choose) -> Row:
-    stays = Fleet(board, choose).play()
+def _played(
+    name: str,
+    about: str,
+    kind: str,
+    setting: Setting,
+    board: Board,
+    choose: Choose,
+    filled: Callable[[int], AbstractSet[int]] | None = None,
+) -> Row:
+    stays = Fleet(board, choose, filled).play()
     account = account_of(stays, board.offers, setting.grid, setting.load)
-    service = service_of(stays, setting.period, board.wanted, setting.load)
+    service = service_of(stays, setting.period, setting.sizes, setting.load)
     losses = sum(s.lost for s in stays)
     return _row(name, about, kind, account, service, moves_in(stays), losses, _places(stays, board, setting.period))
 
@@ -272,6 +285,7 @@ def _row(
         losses=losses,
         available_fraction=service.available_fraction,
         served_fraction=service.served_fraction,
+        crowded_fraction=service.crowded_fraction,
         by_month=dict(sorted(account.by_month.items())),
         by_region=dict(sorted(account.by_region.items())),
         places=places,
@@ -324,6 +338,12 @@ def _is_counted(offer: Offer, grid: RecordedGrid) -> bool:
     """Whether energy and grams of an offer can be counted at all."""
     known = offer.region.zone in grid.zones and offer.region.pue is not None
     return known and offer.shape.power is not None and offer.price is not None
+
+
+def _shapes(offers: Sequence[Offer], home: str | None) -> tuple[Shape, ...]:
+    """Return what a replica is sized by: what is sold at home; all there is where home is not known."""
+    there = [o.shape for o in offers if o.region.id == home] or [o.shape for o in offers]
+    return tuple(dict.fromkeys(there))
 
 
 def _home(offers: Sequence[Offer], allowed: frozenset[str], spec: ServiceSpec) -> str:

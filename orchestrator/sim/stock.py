@@ -15,7 +15,7 @@ import io
 import random
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -61,11 +61,15 @@ class Stock:
         counts = self.counts.get(offer_id)
         return None if counts is None else int(counts[self.step(moment)])
 
-    def changes(self) -> NDArray[np.intp]:
-        """Return the steps at which any number differs from the step before, ascending; never the first step."""
-        if not self.counts:
+    def changes(self, offers: Collection[str] | None = None) -> NDArray[np.intp]:
+        """Return the steps at which any number differs from the step before, ascending; never the first step.
+
+        ``offers``: ids of those that matter; else all.
+        """
+        names = [name for name in sorted(self.counts) if offers is None or name in offers]
+        if not names:
             return np.zeros(0, dtype=np.intp)
-        together = np.stack([self.counts[name] for name in sorted(self.counts)])
+        together = np.stack([self.counts[name] for name in names])
         return np.flatnonzero((together[:, 1:] != together[:, :-1]).any(axis=0)) + 1
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.control.ports import EngineLoad
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, UpstreamStatus
+from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceCounts, UpstreamStatus
 from orchestrator.sim.cloud import SimulatedCloud, endpoint_of
 from orchestrator.sim.workload import Workload
 
@@ -29,15 +29,22 @@ class Flow:
 
 
 class SimulatedGateway:
-    """The ``Gateway`` port, and the requests that go through it."""
+    """The ``Gateway`` port, and the requests that go through it.
 
-    def __init__(self, load: Workload, cloud: SimulatedCloud) -> None:
+    Counted since it was made: requests that were ``asked`` for, those that found nobody (``refused``), those that came
+    while more were under way than all engines have ``places`` for (``crowded``), and the integral of what is under way.
+    """
+
+    def __init__(self, load: Workload, cloud: SimulatedCloud, places: int) -> None:
         self._load = load
         self._cloud = cloud
+        self._places = places
         self.table: RoutingTable | None = None
         self.flows: dict[str, Flow] = {}
         self.asked = 0.0
         self.refused = 0.0
+        self.crowded = 0.0
+        self._request_seconds = 0.0
 
     async def publish(self, table: RoutingTable) -> None:
         """Take the table."""
@@ -59,7 +66,15 @@ class SimulatedGateway:
             boot_id="twin",
             upstreams=upstreams,
             mode="twin",
+            services=() if self.table is None else tuple(self._counts(s.service) for s in self.table.services),
         )
+
+    def load_of(self, name: str) -> EngineLoad:
+        """Return what the engine of a replica says: what it has no place for waits."""
+        flow = self.flows.get(name, Flow())
+        there = math.ceil(flow.share)
+        running = min(there, self._places)
+        return EngineLoad(running, there - running, math.floor(flow.prompt_tokens), math.floor(flow.output_tokens))
 
     def pass_time(self, begin: float, seconds: float, hour: int) -> None:
         """Let requests flow for a stretch in which nothing else changes. ``hour``: of the period, for the load."""
@@ -69,26 +84,42 @@ class SimulatedGateway:
         self.asked += rate * seconds
         if not whole:
             self.refused += rate * seconds
+        elif concurrency > self._places * len(routed):
+            self.crowded += rate * seconds
         for name in routed:
             self.flows.setdefault(name, Flow())
         for name, flow in self.flows.items():
             part = routed.get(name, 0) / whole if whole else 0.0
             if part > 0:
                 flow.share, flow.ends = concurrency * part, math.inf
-                flow.request_seconds += flow.share * seconds
+                self._passed(flow, flow.share * seconds)
                 flow.ok += rate * part * seconds
                 flow.prompt_tokens += rate * part * seconds * self._load.prompt_tokens
                 flow.output_tokens += rate * part * seconds * self._load.output_tokens
                 continue
             if flow.ends == math.inf:
                 flow.ends = begin + self._load.request_seconds
-            flow.request_seconds += flow.share * max(0.0, min(begin + seconds, flow.ends) - begin) / 2
+            self._passed(flow, flow.share * max(0.0, min(begin + seconds, flow.ends) - begin) / 2)
             if begin + seconds >= flow.ends:
                 flow.share = 0.0
 
     def idle_at(self) -> float:
         """Return when the next of those that get nothing more is done; infinity when none is under way."""
         return min((f.ends for f in self.flows.values() if f.share > 0), default=math.inf)
+
+    def _passed(self, flow: Flow, request_seconds: float) -> None:
+        flow.request_seconds += request_seconds
+        self._request_seconds += request_seconds
+
+    def _counts(self, service: str) -> ServiceCounts:
+        """Return the counters of the one service that there is."""
+        return ServiceCounts(
+            service,
+            accepted=math.floor(self.asked),
+            in_flight=math.ceil(sum(flow.share for flow in self.flows.values())),
+            failed=math.floor(self.refused),
+            request_seconds=self._request_seconds,
+        )
 
     def _routed(self) -> dict[str, int]:
         if self.table is None:
@@ -117,10 +148,7 @@ class SimulatedProbe:
     async def load(self, endpoint: str, api_key_file: Path | None) -> EngineLoad | None:  # noqa: ARG002  # as above
         """Return what has flowed through it."""
         name = _name(endpoint)
-        if not self._cloud.runs(name):
-            return None
-        flow = self._gateway.flows.get(name, Flow())
-        return EngineLoad(math.ceil(flow.share), 0, math.floor(flow.prompt_tokens), math.floor(flow.output_tokens))
+        return self._gateway.load_of(name) if self._cloud.runs(name) else None
 
 
 _PREFIX, _SUFFIX = endpoint_of("|").split("|")

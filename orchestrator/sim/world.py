@@ -3,7 +3,8 @@
 Nothing is stubbed but the world: journal, rollout, planner, meter and ledger are the product's. Between two looks
 nothing happens that the controller could see, so none is missed: it looks at every hour (grid and load change then), at
 every change of stock that concerns it, when a window of its schedule opens or closes, and in small steps while replicas
-start, take over or drain.
+start, take over or drain. Where load decides on the number of replicas, also when a new hour's load has filled the
+window of its rates, and when the delays of scaling are over.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from orchestrator.clocks import VirtualClock
 from orchestrator.control.calendar import timetable_of
 from orchestrator.control.controller import Controller
 from orchestrator.control.gather import gather_snapshot
+from orchestrator.control.load import WINDOW_SECONDS, number_in_force
 from orchestrator.control.ports import CarbonSource
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.control.usecases import preview_deploy, submit_deploy
@@ -31,9 +33,11 @@ from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import GreenctlError, NoFeasiblePlacement
 from orchestrator.ledger.sampling import settle
 from orchestrator.planner.judged import judge
+from orchestrator.planner.wanted import STEP_SECONDS, is_scaled
 from orchestrator.sim.bill import Account, Service
 from orchestrator.sim.cloud import SimulatedCloud
 from orchestrator.sim.grid import RecordedGrid, SharedGrid
+from orchestrator.sim.sizes import Sizes
 from orchestrator.sim.stock import STEP, Stock
 from orchestrator.sim.traffic import SimulatedGateway, SimulatedProbe
 from orchestrator.sim.workload import Workload
@@ -45,6 +49,12 @@ WARM_UP = 2 * HOUR
 
 MOVING_SECONDS = 1.0
 """A controller looks every second; so does this one while something is on its way."""
+
+LOAD_SEEN_SECONDS = WINDOW_SECONDS + 1.0
+"""So long after a change of load its rate is that of the new load alone."""
+
+AGAIN_SECONDS = STEP_SECONDS + 5.0
+"""After a change of the number, so long until the next step down may follow."""
 
 WAITING_SECONDS = 60.0
 """While a replica is wanted that nobody sells, once a minute: its pauses are minutes long."""
@@ -73,6 +83,7 @@ class Setting:
     offers: tuple[Offer, ...]
     grid: RecordedGrid
     load: Workload
+    sizes: Sizes
     stock: Stock
     cold_start: timedelta
     carbon: CarbonSource
@@ -161,7 +172,7 @@ class TwinWorld:
         self._cloud = SimulatedCloud(
             self._clock.now, self._clock.monotonic, providers, setting.stock, setting.cold_start
         )
-        self._gateway = SimulatedGateway(setting.load, self._cloud)
+        self._gateway = SimulatedGateway(setting.load, self._cloud, setting.sizes.places)
         self._store = ForgetfulStore("twin")
         self.runtime = Runtime(
             clock=self._clock,
@@ -178,7 +189,9 @@ class TwinWorld:
         self._enough = 0.0
         self._looks = self._failed = 0
         self._places: list[tuple[float, tuple[str, ...]]] = []
-        changes = setting.stock.changes() * STEP.total_seconds()
+        self._number = spec.scaling.min_replicas
+        self._number_since = -math.inf
+        changes = setting.stock.changes({o.id for o in setting.offers}) * STEP.total_seconds()
         self._changes = iter([*(changes + WARM_UP.total_seconds()).tolist(), math.inf])
         self._next_change = next(self._changes)
 
@@ -192,7 +205,7 @@ class TwinWorld:
         while self._clock.now() < period.start:
             await self._step(min(self._next(), WARM_UP.total_seconds()))
         self._store.take_energy(period.start)
-        self._gateway.asked = self._gateway.refused = 0.0
+        asked, refused, crowded = self._gateway.asked, self._gateway.refused, self._gateway.crowded
         self._enough, lost_before = 0.0, self._cloud.taken_away
         self._note_places()
         end = (period.end - self._begin).total_seconds()
@@ -208,10 +221,12 @@ class TwinWorld:
                 counted = int(self._clock.elapsed // 3600)
                 self._count(self._clock.now() - KEPT_ENERGY)
         self._count(period.end)
-        served = 1.0 - self._gateway.refused / self._gateway.asked if self._gateway.asked else 1.0
+        asked = self._gateway.asked - asked
+        served = 1.0 - (self._gateway.refused - refused) / asked if asked else 1.0
+        waited = (self._gateway.crowded - crowded) / asked if asked else 0.0
         return Run(
             account=self._account,
-            service=Service(self._enough / period.length.total_seconds(), served),
+            service=Service(self._enough / period.length.total_seconds(), served, waited),
             moves=self._store.count_events(EventKind.MIGRATION_STARTED, period.start),
             losses=self._cloud.taken_away - lost_before,
             looks=self._looks,
@@ -241,7 +256,8 @@ class TwinWorld:
         seconds = until - self._clock.elapsed
         before = self._clock.elapsed
         hour = int((before - WARM_UP.total_seconds()) // 3600)
-        self._enough += seconds * (self._serving() >= self._spec.scaling.min_replicas)
+        needed = self._setting.sizes.needed
+        self._enough += seconds * (self._serving() >= needed[min(max(hour, 0), len(needed) - 1)])
         self._gateway.pass_time(before, seconds, hour)
         self._clock.advance(timedelta(seconds=seconds))
         while self._next_change <= self._clock.elapsed:
@@ -252,12 +268,21 @@ class TwinWorld:
             await self._controller.tick()
         except GreenctlError:
             self._failed += 1
+        if is_scaled(self._spec.scaling):
+            self._note_number()
+
+    def _note_number(self) -> None:
+        """See whether load has changed the number of replicas."""
+        decided = self._store.decisions(self._spec.name)
+        size = number_in_force(self._spec, next((d.sizing for d in decided if d.sizing is not None), None))
+        if size is not None and size.replicas != self._number:
+            self._number, self._number_since = size.replicas, self._clock.elapsed
 
     def _next(self) -> float:
         """Return the second of the simulation at which the controller might see something new."""
         now = self._clock.elapsed
         hour = (math.floor(now / 3600) + 1) * 3600.0
-        moments = [hour, self._next_change]
+        moments = [hour, self._next_change, *self._load_moments(hour - 3600.0)]
         timetable = timetable_of(self._spec.migration.schedule, self._clock.now())
         if timetable is not None and timetable.next_change is not None:
             moments.append((timetable.next_change - self._begin).total_seconds())
@@ -275,11 +300,25 @@ class TwinWorld:
         service = self._store.service(self._spec.name)
         settled = sum(_is_settled(r) and r.state is ReplicaState.READY for r in replicas)
         if service is not None and service.state is ServiceState.ACTIVE:
-            if settled < self._spec.scaling.min_replicas and not moving:
+            if settled < self._number and not moving:
                 moments.append(now + WAITING_SECONDS)
             if self._store.operations():
                 moments.append(now + MOVING_SECONDS if not moving else math.inf)
         return float(min(m for m in moments if m > now))
+
+    def _load_moments(self, hour: float) -> list[float]:
+        """Return when load may change the number: its hour's rate is known, and the delays of scaling are over.
+
+        Halfway through a delay there is a look, too: what nobody has watched is not known to be quiet.
+        """
+        scaling = self._spec.scaling
+        if not is_scaled(scaling):
+            return []
+        seen = hour + LOAD_SEEN_SECONDS
+        moments = [seen, self._number_since + AGAIN_SECONDS]
+        for delay in (scaling.upscale_delay.total_seconds(), scaling.downscale_delay.total_seconds()):
+            moments += [seen + delay / 2, seen + delay + 1.0]
+        return [m for m in moments if m > self._clock.elapsed]
 
     # ── accounts ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -69,6 +69,7 @@ def _row(row: Row, rows: Sequence[Row]) -> dict[str, object]:
         "losses": row.losses,
         "available_fraction": row.available_fraction,
         "served_fraction": row.served_fraction,
+        "crowded_fraction": row.crowded_fraction,
         "saving_percent_vs_home": saving_percent(row, _named(rows, "home")),
         "saving_percent_vs_b3": saving_percent(row, _named(rows, "B3")),
         "above_oracle_percent": above_percent(row, best),

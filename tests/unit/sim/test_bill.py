@@ -8,8 +8,9 @@ import pytest
 from orchestrator.domain.carbon import Basis
 from orchestrator.sim.bill import Stay, account_of, moves_in, service_of
 from orchestrator.sim.grid import read_grid
+from orchestrator.sim.sizes import sizes_of
 from orchestrator.sim.workload import constant, diurnal
-from tests.unit.sim.sample_world import ZONES, carbon, offers, period, wait
+from tests.unit.sim.sample_world import ZONES, carbon, offers, period, spec, wait
 
 HOUR_SECONDS = 3600
 
@@ -64,8 +65,9 @@ def test_availability_is_the_time_with_enough_ready() -> None:
     span = period(1)
     stays = [Stay(0, 0, -60, 0, 3600, 3600, 1.0, lost=True), Stay(0, 1, 3600, 3960, 86400, 86400, 1.0)]
 
-    one = service_of(stays, span, 1, constant(span, 1.0))
-    two = service_of([*stays, Stay(1, 0, -60, 0, 86400, 86400, 1.0)], span, 2, constant(span, 1.0))
+    load = constant(span, 1.0)
+    one = service_of(stays, span, sizes_of(spec(1), load, ()), load)
+    two = service_of([*stays, Stay(1, 0, -60, 0, 86400, 86400, 1.0)], span, sizes_of(spec(2), load, ()), load)
 
     assert one.available_fraction == pytest.approx(1 - 360 / 86400)
     assert one.served_fraction == pytest.approx(1 - 360 / 86400)

@@ -72,7 +72,7 @@ def test_the_meters_ledger_is_what_a_recount_of_its_records_gives(replicas: int)
     assert run.account.replica_hours == pytest.approx(recount.replica_hours, rel=1e-3)
     assert run.account.kwh == pytest.approx(recount.kwh, rel=5e-3)
     assert run.account.grams == pytest.approx(recount.grams, rel=5e-3)
-    assert service_of(stays, asked.period, replicas, setting.load).available_fraction == 1.0
+    assert service_of(stays, asked.period, setting.sizes, setting.load).available_fraction == 1.0
     assert run.service.available_fraction == 1.0
     assert run.service.served_fraction == 1.0
     assert run.failed_looks == 0
