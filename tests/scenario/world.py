@@ -89,6 +89,7 @@ def only(*regions: str) -> PlacementRules:
 class Stream:
     """One request under way."""
 
+    service: str
     replica: str
     ends_at: float
 
@@ -569,7 +570,7 @@ class World:
 
     def _count_by_service(self, seconds: float) -> None:
         for service in dict.fromkeys([*self.traffic, *self.demand]):
-            own = [s for s in self.streams if self.replica(s.replica).service == service]
+            own = [s for s in self.streams if s.service == service]
             asked = self.demand.setdefault(service, Asked())
             asked.request_seconds += len(own) * seconds
             self.gateway.set_service(
@@ -610,7 +611,7 @@ class World:
             if self._answers(name):
                 self._counts(name)
                 self.tokens.setdefault(name, [0, 0])[0] += PROMPT_TOKENS
-                self.streams.append(Stream(name, now + traffic.seconds))
+                self.streams.append(Stream(service, name, now + traffic.seconds))
                 return
             self._counts(name).failed += 1
         self.refused += 1
