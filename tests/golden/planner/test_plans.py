@@ -24,7 +24,7 @@ from orchestrator.domain.time import HOUR
 from orchestrator.errors import ExitStatus, NoFeasiblePlacement, SignalsTooOld
 from orchestrator.planner.plan import plan, plan_migration
 from orchestrator.planner.snapshot import Snapshot
-from tests.builders import GREEN, NOON, candidate, replica, service_spec, snapshot, stale
+from tests.builders import GREEN, NOON, candidate, price, replica, service_spec, snapshot, stale
 
 HERE = Path(__file__).parent
 
@@ -56,6 +56,15 @@ def offers() -> Snapshot:
     )
 
 
+def shared() -> Snapshot:
+    """One replica on demand and one on spot, one in each region; only one clean region sells spot."""
+    spec = service_spec(2, spot=True, placement=PlacementRules(max_per_region=1))
+    spec = replace(spec, scaling=replace(spec.scaling, base_ondemand_fallback_replicas=1))
+    finland = candidate("gcp/europe-north1", 36.0, zone="FI", usd=0.79)
+    spot = [replace(c, offer=replace(c.offer, market=Market.SPOT, price=price(0.4))) for c in (SE, PL)]
+    return snapshot([SE, finland, *spot], spec=spec)
+
+
 def confirmed(world: Snapshot, policy: Policy = GREEN) -> Callable[[], Plan]:
     """Plan at noon."""
     return lambda: plan(world, policy, NOON)
@@ -71,6 +80,7 @@ def asked_for() -> Plan:
 
 PLANS: dict[str, Callable[[], Plan]] = {
     "place-two-replicas": confirmed(offers()),
+    "fill-slots-together": confirmed(shared()),
     "stay-within-extra-cost": confirmed(
         snapshot([SE, DE], [replica(DE)]), Policy(name="frugal", max_extra_cost_fraction=0.05)
     ),

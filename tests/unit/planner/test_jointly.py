@@ -1,0 +1,182 @@
+"""Slots that are filled together, and the proof that comes with a plan."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.domain.certificate import Certificate, Rung
+from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.price import Market
+from orchestrator.domain.service import (
+    MigrationRules,
+    Objective,
+    PlacementRules,
+    Policy,
+    Scaling,
+    ServiceSpec,
+    SpotPlacer,
+    WeighedTerm,
+    WhenUnknown,
+)
+from orchestrator.domain.time import HOUR
+from orchestrator.planner.plan import plan, plan_migration
+from tests.builders import GREEN, NOON, candidate, replica, service_spec, snapshot, stale
+
+SPOT = Market.SPOT
+SE, SE_SPOT = candidate("aws/se", 30.0), candidate("aws/se", 30.0, usd=0.3, market=SPOT)
+FI = candidate("gcp/fi", 36.0)
+PL_SPOT = candidate("aws/pl", 700.0, usd=0.3, market=SPOT)
+FR_SPOT = candidate("aws/fr", 60.0, usd=0.3, market=SPOT)
+CONTESTED = (SE, SE_SPOT, FI, PL_SPOT)
+
+
+def mixed(most: int | None = 1, **scaling: object) -> ServiceSpec:
+    """One replica that is always on demand, and one on spot."""
+    spec = service_spec(2, spot=True, placement=PlacementRules(max_per_region=most))
+    knobs = {"base_ondemand_fallback_replicas": 1, **scaling}
+    return replace(spec, scaling=replace(Scaling(2, 2), **knobs))  # type: ignore[arg-type]
+
+
+def proof_of(made: Plan) -> Certificate:
+    """Return the proof, which has to be there."""
+    assert made.decision.certificate is not None
+    return made.decision.certificate
+
+
+def bought(made: Plan) -> list[str]:
+    """Return what is bought, by slot."""
+    return [a.offer_id for a in sorted(made.actions, key=lambda a: a.slot)]
+
+
+class TestTogether:
+    def test_one_does_not_take_the_place_that_only_another_one_needs(self) -> None:
+        """On demand goes to Finland, a little dirtier, because Sweden is the only clean place that sells spot."""
+        made = plan(snapshot(CONTESTED, spec=mixed()), GREEN, NOON)
+        assert bought(made) == ["gcp/fi:1xL4:on_demand", "aws/se:1xL4:spot"]
+
+    def test_the_proof_says_what_it_costs_and_what_one_by_one_would(self) -> None:
+        """Grams over the horizon; nothing costs less."""
+        world = snapshot(CONTESTED, spec=mixed())
+        proof = proof_of(plan(world, GREEN, NOON))
+        grams = {a.offer_id: a.expected_grams_per_hour or 0.0 for a in plan(world, GREEN, NOON).decision.assessments}
+        assert proof.objective == pytest.approx(24 * (grams[FI.offer.id] + grams[SE_SPOT.offer.id]))
+        assert proof.greedy == pytest.approx(24 * (grams[SE.offer.id] + grams[PL_SPOT.offer.id]))
+        assert (proof.bound, proof.gap, proof.rung) == (proof.objective, 0.0, Rung.EXACT)
+        assert proof.words == "proven best: gap 0 %"
+        assert (proof.of, proof.unit, proof.hours) == ("the 2 replicas launched", "gCO2e", 24.0)
+
+    def test_a_slot_that_one_by_one_finds_no_room_is_filled(self) -> None:
+        """Where Poland is not to be had, choosing one by one leaves the spot slot empty."""
+        made = plan(snapshot((SE, SE_SPOT, FI), spec=mixed()), GREEN, NOON)
+        assert bought(made) == ["gcp/fi:1xL4:on_demand", "aws/se:1xL4:spot"]
+        assert proof_of(made).greedy is None
+
+    def test_where_there_is_no_contest_the_first_choice_stays(self) -> None:
+        """Both go to Sweden where two may."""
+        made = plan(snapshot(CONTESTED, spec=mixed(most=2)), GREEN, NOON)
+        assert bought(made) == ["aws/se:1xL4:on_demand", "aws/se:1xL4:spot"]
+        assert proof_of(made).greedy == proof_of(made).objective
+
+    def test_spreading_comes_before_the_grid(self) -> None:
+        """Two spot replicas that are to be spread take two regions, and the on-demand one leaves them their seats."""
+        spec = mixed(spot_placer=SpotPlacer.DYNAMIC_FALLBACK, min_replicas=3, max_replicas=3)
+        made = plan(snapshot((SE, SE_SPOT, FI, FR_SPOT), spec=spec), GREEN, NOON)
+        assert bought(made) == ["gcp/fi:1xL4:on_demand", "aws/se:1xL4:spot", "aws/fr:1xL4:spot"]
+
+    def test_the_frontier_is_seated_together_too(self) -> None:
+        """No plan is greener than the greenest end."""
+        made = plan(snapshot(CONTESTED, spec=mixed()), GREEN, NOON)
+        greenest = made.frontier[1]
+        assert greenest.name == "greenest"
+        assert sorted(greenest.placement) == sorted(bought(made))
+
+
+class TestLadder:
+    def test_without_time_slots_are_filled_one_by_one_and_the_proof_says_so(self) -> None:
+        """As safe as ever; the bound is what each slot would cost if it were alone."""
+        world = snapshot(CONTESTED, spec=mixed())
+        made = plan(world, GREEN, NOON, budget=lambda: 0.0)
+        proof, best = proof_of(made), proof_of(plan(world, GREEN, NOON))
+        assert bought(made) == ["aws/se:1xL4:on_demand", "aws/pl:1xL4:spot"]
+        assert proof.rung is Rung.GREEDY
+        assert proof.objective == proof.greedy == best.greedy
+        assert proof.bound <= best.bound
+        assert proof.gap > 0.5
+
+    def test_the_time_spent_comes_from_outside(self) -> None:
+        """The planner looks at no clock: what the budget has lost is what it took."""
+        left = iter([2.0] * 100)
+        assert proof_of(plan(snapshot(CONTESTED, spec=mixed()), GREEN, NOON)).seconds is None
+        made = plan(snapshot(CONTESTED, spec=mixed()), GREEN, NOON, budget=lambda: next(left))
+        assert proof_of(made).seconds == 0.0
+
+
+class TestWhatIsProven:
+    @pytest.mark.parametrize(
+        ("objective", "unit", "cost"),
+        [(Objective.GREENEST, "gCO2e", None), (Objective.CHEAPEST, "USD", 24 * 0.8)],
+    )
+    def test_in_the_unit_of_what_is_minimised(self, objective: Objective, unit: str, cost: float | None) -> None:
+        """Grams where grams are, dollars where dollars are."""
+        world = snapshot([candidate("aws/se", 30.0, usd=0.8), FI])
+        proof = proof_of(plan(world, replace(GREEN, objective=objective), NOON))
+        assert proof.unit == unit
+        assert cost is None or proof.objective == pytest.approx(cost)
+
+    def test_a_score_is_in_dollars_by_the_weights(self) -> None:
+        """The policy's own terms, and nothing where one of them is unknown."""
+        policy = Policy(objective=Objective.LOWEST_SCORE, weigh=(WeighedTerm("usd_per_hour", 1.0, "USD/h"),))
+        assert proof_of(plan(snapshot([SE, FI]), policy, NOON)).objective == pytest.approx(24.0)
+        lost = WeighedTerm("usual_grams_per_kwh", 1e-3, "g/kWh", WhenUnknown.LAST)
+        unknown = replace(policy, weigh=(lost,))
+        assert plan(snapshot([SE, FI]), unknown, NOON).decision.certificate is None
+
+    def test_who_may_not_move_yet_is_told_what_that_costs(self) -> None:
+        """Poland to Sweden saves nearly all; the dwell holds it, and the gap is that part."""
+        pole = candidate("aws/pl", 700.0)
+        made = plan(snapshot([SE, pole], [replica(pole, up_for=HOUR)]), GREEN, NOON)
+        proof, best = proof_of(made), made.decision.comparisons[0]
+        assert made.decision.kind is DecisionKind.STAY
+        assert proof.rung is Rung.BOUNDED
+        assert proof.objective - proof.bound == pytest.approx(best.net_grams)
+        assert proof.of == "where the replica stands; the rules of moving hold back the rest"
+
+    def test_the_terms_of_a_move_are_the_difference_of_two_plans(self) -> None:
+        """The objective of staying less that of moving is what the comparison's terms add up to."""
+        pole = candidate("aws/pl", 700.0)
+        world = snapshot([SE, pole], [replica(pole)])
+        off = replace(world, spec=replace(world.spec, migration=MigrationRules(enabled=False)))
+        moved, stayed = plan(world, GREEN, NOON), plan(off, GREEN, NOON)
+        assert moved.decision.kind is DecisionKind.MOVE
+        terms = moved.decision.comparisons[0].terms
+        saved = proof_of(stayed).objective - proof_of(moved).objective
+        assert saved == pytest.approx(sum(t.amount for t in terms), abs=1e-6)
+        assert proof_of(moved).gap == 0.0
+
+    def test_a_settled_service_in_the_best_place_is_proven_to_be_there(self) -> None:
+        """Staying is the best there is."""
+        assert proof_of(plan(snapshot([SE, FI], [replica(SE)]), GREEN, NOON)).words == "proven best: gap 0 %"
+
+    def test_where_everybody_is_in_the_way_the_bound_holds_all_the_same(self) -> None:
+        """Two replicas cannot swap one by one; the bound counts moves into seats that others hold."""
+        pole = candidate("aws/pl", 700.0)
+        spec = service_spec(2, placement=PlacementRules(max_per_region=1))
+        made = plan(snapshot([SE, pole], [replica(SE, 0), replica(pole, 1)], spec), GREEN, NOON)
+        assert made.actions == ()
+        assert proof_of(made).gap > 0.5
+
+    def test_nothing_is_proven_of_what_is_unknown(self) -> None:
+        """Neither of a place without a number, nor of a plan that chooses nothing."""
+        dark = candidate("aws/pl", stale("PL", 700.0))
+        assert plan(snapshot([SE, dark], [replica(dark)]), GREEN, NOON).decision.certificate is None
+        world = snapshot([SE], [replica(SE)], taking_down=True)
+        assert plan(world, GREEN, NOON).decision.certificate is None
+
+    def test_a_move_that_a_person_asks_for_goes_to_the_best_of_what_they_name(self) -> None:
+        """All offers there were tried."""
+        world = snapshot([SE, FI], [replica(SE, up_for=timedelta(hours=1))])
+        made = plan_migration(world, GREEN, NOON, replica=None, to_region=None, actor="ada", reason="")
+        assert proof_of(made).of == "where the replica goes"
+        assert proof_of(made).rung is Rung.EXACT
