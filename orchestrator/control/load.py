@@ -98,8 +98,9 @@ class LoadWatch:
             memory = self._memories[service.name] = Memory(now, scaling, changed_at=now)
         ready = [r for r in replicas if r.state is ReplicaState.READY]
         _add_tokens(memory, replicas, watch)
-        self._count(memory, service.name, status, now)
-        seen = _load_seen(memory, ready, watch)
+        # What was counted before says nothing about now: a gateway that cannot be asked may have more to do than ever.
+        is_counted = self._count(memory, service.name, status, now)
+        seen = _load_seen(memory, ready, watch) if is_counted else None
         if seen is None:
             memory.needs.append(Need(now, None, None, "the gateway's counts are not known"))
         else:
@@ -127,10 +128,11 @@ class LoadWatch:
         memory.number = number
         return wanted(number, memory.needs, spec.scaling, now, memory.changed_at)
 
-    def _count(self, memory: Memory, service: str, status: GatewayStatus | None, now: float) -> None:
+    def _count(self, memory: Memory, service: str, status: GatewayStatus | None, now: float) -> bool:
+        """Take in the gateway's counters of the service; return whether it told them."""
         counts = None if status is None else status.of_service(service)
         if status is None or counts is None:
-            return
+            return False
         if memory.counts and memory.counts[-1].boot_id != status.boot_id:
             memory.counts.clear()  # its counters began again
         memory.counts.append(
@@ -146,6 +148,7 @@ class LoadWatch:
         )
         while len(memory.counts) > 2 and memory.counts[1].at_seconds <= now - WINDOW_SECONDS:  # noqa: PLR2004  # both ends
             memory.counts.popleft()
+        return True
 
 
 def number_in_force(spec: ServiceSpec, last: WantedReplicas | None) -> WantedReplicas | None:

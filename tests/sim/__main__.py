@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.sim.crash import STORIES, crashes, tell
 from tests.sim.faults import setting_of
+from tests.sim.mutants import MUTANTS, hunt
 from tests.sim.run import Outcome, minimised, run, story
 
 
@@ -32,6 +33,10 @@ def main(words: list[str] | None = None) -> int:
     crash.add_argument("--every", type=int, default=1, help="only each n-th point, another one for each seed")
     crash.add_argument("--pairs", action="store_true", help="two crashes, the second during the recovery")
     crash.set_defaults(work=_crash)
+    mutants = commands.add_parser("mutants", help="known bugs, put into our own code: all must be caught")
+    mutants.add_argument("--only", default="", help="those whose name or number has this in it")
+    mutants.add_argument("--days", type=int, default=12, help="random days to look for each, beyond its own scenes")
+    mutants.set_defaults(work=_mutants)
     chosen = parser.parse_args(words)
     return int(chosen.work(chosen))
 
@@ -72,11 +77,24 @@ def _crash(chosen: argparse.Namespace) -> int:
                     bad += 1
                     where = f"{chapter.name}, seed {seed}, {crash} ({told.crashed_at})"
                     _say(f"{where}: {told.violations[0]}")
+        _say(f"{chapter.name}: {runs} runs so far")
     names = {(chapter, point) for chapter, point, _ in hit}
     words = f"{points} points of {len(names)} names in {len(STORIES)} stories"
     _say(f"{words}, {time.process_time() - began:.0f} s of a core")
     _say(f"{runs} runs, {bad} violations")
     return int(bool(bad) or not runs)
+
+
+def _mutants(chosen: argparse.Namespace) -> int:
+    wanted = [m for m in MUTANTS if chosen.only in m.name or chosen.only == m.bug]
+    killed = 0
+    for mutant in wanted:
+        found = hunt(mutant, chosen.days)
+        killed += bool(found.killed_by)
+        how = f"killed by {found.killed_by} in {found.where}" if found.killed_by else "LIVES"
+        _say(f"{mutant.bug:>3} {mutant.name}: {how} ({found.runs} runs)")
+    _say(f"{len(wanted)} mutants, {killed} killed")
+    return int(killed < len(wanted) or not wanted)
 
 
 def _replay(chosen: argparse.Namespace) -> int:

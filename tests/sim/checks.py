@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.decision import Decision, DecisionKind
@@ -38,6 +39,7 @@ INVARIANTS = {
     "I16": "nothing moves to a zone of which nothing fresh is known",
     "I17": "whatever went wrong: once it is over, everything wanted serves again, by itself",
     "I18": "without a database nothing is launched",
+    "I19": "nothing dearer is bought than was confirmed",
     "I20": "the machine's own clock decides nothing",
     "I21": "the same run is the same history, byte for byte",
     "I22": "a storm of losses is no storm of purchases",
@@ -51,6 +53,12 @@ LATE_SECONDS = 600.0
 """What a start may be late beyond its deadline, of a working controller."""
 
 MOST_PER_MINUTE = 10
+SOLD_OUT_SECONDS = 60.0
+"""For so long, at least, nobody asks again where nothing was to be had."""
+
+UNREAD_SECONDS = 60.0
+"""After which what is known of the load is no longer news: windows are half a minute long."""
+
 ALLOWED = frozenset({"sky/se", "sky/fr", "sky/de"})
 
 
@@ -76,6 +84,7 @@ class Checks:
         self._orphaned: dict[str, float] = {}
         self._late: dict[tuple[str, ReplicaState], float] = {}
         self._asked_for: list[float] = []
+        self._sold_out: dict[str, float] = {}
         self._moves: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
         self._reaped: list[tuple[float, str]] = []
         self._looked_at = 0.0
@@ -100,6 +109,11 @@ class Checks:
                 self._before_start(call.args[0])
             case "cloud.terminate":
                 self._before_end(call.args[0])
+            case "cloud.launch":
+                if call.process is not self._world.claimant and not call.process.has_slept:
+                    self.broken("I4", f"process {call.process.number} launches in the turn of another one")
+            case "journal.update_replica":
+                self._before_change(call)
             case _:
                 pass
 
@@ -131,6 +145,9 @@ class Checks:
             return
         if intent.state is IntentState.PLANNED and not world.lost_rows:
             self.broken("I1", f"{name} was launched before its intent was said to be under way")
+        price, most = request.offer.price, request.max_usd_per_hour
+        if most is not None and price is not None and price.usd_per_hour > most:
+            self.broken("I19", f"{name} costs {price.usd_per_hour:g}, at most {most:g} were confirmed")
         others = [
             n
             for n, m in world.cloud.machines.items()
@@ -161,15 +178,35 @@ class Checks:
         if any(o.kind.value != "down" for o in open_requests):
             return
         now = world.clock.elapsed
+        if now - self._sold_out.get(replica.offer_id, -inf) < SOLD_OUT_SECONDS:
+            self.broken("I9", f"{replica.name} is asked for at {replica.offer_id}, which was sold out a moment ago")
         self._asked_for = [at for at in self._asked_for if at > now - 60.0] + [now]
         if len(self._asked_for) > MOST_PER_MINUTE:
             self.broken("I22", f"{len(self._asked_for)} launches in a minute")
 
+    def _before_change(self, call: Call) -> None:
+        """Whoever says that nothing of a machine is left has seen so."""
+        world, name = self._world, call.args[0]
+        machine = world.cloud.machines.get(name)
+        if not call.kwargs.get("cleaned_up") or machine is None or world.cloud.weather.stale_describe:
+            return
+        if world.cloud.exists(name) and machine.visible_at < call.process.look_began_at:
+            self.broken("I3", f"{name} is written off while it is there for everybody to see")
+
     def _before_move(self, name: str, to: ReplicaState, now: Any, reason: str = "") -> None:
         del now
         row = self._world.truth.replica(name)
+        if row is not None and to is ReplicaState.FAILED and reason.startswith(("no_capacity", "quota_exceeded")):
+            self._sold_out[row.offer_id] = self._world.clock.elapsed
+        if row is not None and to is ReplicaState.READY:
+            self._sold_out.pop(row.offer_id, None)
         if row is None or row.state is not ReplicaState.READY or to is not ReplicaState.DRAINING:
             return
+        away_since = self._world.gateway.away_since
+        if reason.startswith("more than wanted:") and away_since is not None:
+            unread = self._world.clock.elapsed - away_since
+            if unread > UNREAD_SECONDS:
+                self.broken("I16", f"{name} leaves for want of load, which nobody has read for {unread:.0f} s")
         service = self._world.truth.service(row.service)
         if service is None or service.state is not ServiceState.ACTIVE or reason.startswith((ABORTED, "taken back")):
             return

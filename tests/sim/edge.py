@@ -17,6 +17,7 @@ from tests.sim.cloud import SimCloud
 from tests.sim.timeline import Dice
 
 STREAM_SECONDS = (5.0, 90.0)
+LOAD_CHANGES_SECONDS = 1800.0
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Line:
     ok: int = 0
     failed: int = 0
     seconds: float = 0.0
+    owed: float = 0.0
 
 
 class SimGateway:
@@ -42,11 +44,22 @@ class SimGateway:
         self._cloud = cloud
         self._dice = dice
         self.table: RoutingTable | None = None
-        self.is_away = False
+        self.away_since: float | None = None
         self.loses_replies = False
+        self.is_steady = False
         self.lines: dict[str, Line] = {}
         self._boots = 1
         self._looked_at = 0.0
+
+    @property
+    def is_away(self) -> bool:
+        """Whether its control socket does not answer. It routes on."""
+        return self.away_since is not None
+
+    @is_away.setter
+    def is_away(self, away: bool) -> None:
+        if away is not self.is_away:
+            self.away_since = self._now() if away else None
 
     def restart(self, *, keeps_table: bool) -> None:
         """Start anew: counters begin at zero, and streams that ran through it are gone."""
@@ -79,7 +92,8 @@ class SimGateway:
                 line.unrouted_at = None
                 if serves:
                     line.busy_until = now + self._dice.between(*STREAM_SECONDS, "stream", name, self._boots)
-                    self._answer(name, line)
+                    share = sum(service == routed[name] for service in routed.values())
+                    self._answer(name, line, (now - self._looked_at) / share)
             elif line.unrouted_at is None:
                 line.unrouted_at = now
         self._looked_at = now
@@ -134,11 +148,15 @@ class SimGateway:
             services=services,
         )
 
-    def _answer(self, name: str, line: Line) -> None:
+    def _answer(self, name: str, line: Line, seconds: float) -> None:
+        """Answer its share of the requests of a service: they change every half hour, until they are ``steady``."""
+        when = 0 if self.is_steady else int(self._now() / LOAD_CHANGES_SECONDS)
+        line.owed += self._dice.between(0.3, 2.0, "load", when) ** 2 * seconds
+        number, line.owed = int(line.owed), line.owed % 1.0
         if self._cloud.machines[name].serves_errors:
-            line.failed += 1
+            line.failed += number
         else:
-            line.ok += 1
+            line.ok += number
 
 
 class SimProbe:

@@ -105,7 +105,9 @@ class Setting:
     """One run, whole: the same value is the same history, byte for byte.
 
     ``lag_seconds``: until a new machine can be seen, at most. ``look_seconds``: between two looks while something
-    moves. ``hours``: how long things go wrong.
+    moves. ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a
+    quota is left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is
+    said to be at rest: longer than replicas have to stay.
     """
 
     seed: int
@@ -120,6 +122,8 @@ class Setting:
     drain_seconds: float = 60.0
     skew_seconds: float = 0.0
     database: str = "memory"
+    recovery_hours: float = 20.0
+    rest_hours: float = 3.0
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""

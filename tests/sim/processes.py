@@ -34,6 +34,7 @@ JOURNAL_WRITES = (
 )
 READS = (
     "deployment_uid",
+    "pauses",
     "services",
     "service",
     "replicas",
@@ -73,6 +74,10 @@ class Process:
     is_alive: bool = True
     is_looking: bool = False
     sleeps_until: float = 0.0
+    has_slept: bool = False
+    """Whether it has slept in the call that it is in: nobody can take back what has left the process."""
+
+    look_began_at: float = 0.0
     controller: Controller | None = None
     looks: int = 0
     failed_looks: int = 0

@@ -28,7 +28,7 @@ from orchestrator.control.usecases import (
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.orphans import SuspectKind
 from orchestrator.domain.price import Market
-from orchestrator.domain.records import ServiceState
+from orchestrator.domain.records import OperationState, ServiceState
 from orchestrator.domain.replica import ENDED, ReplicaState
 from orchestrator.domain.service import (
     Accelerators,
@@ -51,7 +51,7 @@ from tests.sim.checks import ALLOWED, Checks
 from tests.sim.cloud import SimCloud
 from tests.sim.database import Trouble
 from tests.sim.edge import SimGateway, SimGrid, SimProbe
-from tests.sim.faults import HOUR, Fault, Setting
+from tests.sim.faults import HOUR, QUIET_START, Fault, Setting
 from tests.sim.misfortunes import Misfortunes
 from tests.sim.processes import Call, Died, Door, Process
 from tests.sim.timeline import Dice, SimClock, Timeline
@@ -67,11 +67,6 @@ UID = "0123456789abcdef"
 RESTING_SECONDS = 300.0
 WAITING_SECONDS = 30.0
 OPERATOR_SECONDS = 600.0
-REST_HOURS = 3.0
-"""So long nothing may be open, before the world is said to be at rest: longer than replicas have to stay."""
-
-RECOVERY_HOURS = 20.0
-"""Within which everything must be in order again: a quota is left alone for up to twelve hours."""
 
 TUNING = Tuning(
     sample_every=timedelta(minutes=5),
@@ -234,6 +229,7 @@ class SimWorld:
 
     async def _look_with(self, process: Process, controller: Controller) -> None:
         process.is_looking = True
+        process.look_began_at = self.clock.elapsed
         self.looks += 1
         try:
             await controller.tick()
@@ -259,6 +255,7 @@ class SimWorld:
 
     async def leaving(self, call: Call) -> None:
         """Sleep here, perhaps, and perhaps for so long that somebody else takes over."""
+        call.process.has_slept = False
         for hook in self.hooks:
             await hook.leaving(call)
         if self.sleep_in is None or call.process is not self.claimant:
@@ -279,6 +276,7 @@ class SimWorld:
             self.start()
         await self._wait(seconds)
         self.sleepers -= 1
+        process.has_slept = True
         self.tell(f"process {process.number} wakes up")
 
     def before(self, call: Call) -> None:
@@ -355,8 +353,17 @@ class SimWorld:
         for fault in self.setting.faults:
             self.timeline.at(fault.at, self.misfortunes.beginning(fault))
         self.operator_comes()
+        self.timeline.at(QUIET_START - 1.0, self._check_first_deploy)
         await self.timeline.until(self.setting.hours * HOUR)
         await self.come_to_rest()
+
+    async def _check_first_deploy(self) -> None:
+        """Before anything went wrong, nothing may have failed: listings are late in any world."""
+        requests = self.truth.operations(open_only=False)
+        undone = [f"{o.service} {o.state.value} {o.error}" for o in requests if o.state is not OperationState.DONE]
+        if undone:
+            self.checks.broken("I17", f"not deployed although all is well: {undone}")
+            self.timeline.stopped = True
 
     async def come_to_order(self, seconds: float) -> None:
         """Wait until nothing is open, and check what must hold then; a shorter :meth:`come_to_rest`."""
@@ -374,18 +381,19 @@ class SimWorld:
         if self.checks.actions != before:
             self.checks.broken("I5", f"{self.checks.actions - before} launches and ends although all was in order")
 
-    async def come_to_rest(self, hours: float = RECOVERY_HOURS) -> None:
+    async def come_to_rest(self) -> None:
         """End everything bad, and see that all is in order again by itself, and stays so."""
         if self.timeline.stopped:
             return
         self.calm()
         calm_at = self.clock.elapsed
+        hours = self.setting.recovery_hours
         limit = calm_at + hours * HOUR
         settled_at: float | None = None
         while self.clock.elapsed < limit and not self.timeline.stopped:
             await self.timeline.until(self.clock.elapsed + 300.0)
             settled_at = (settled_at or self.clock.elapsed) if self.is_at_rest() else None
-            if settled_at is not None and self.clock.elapsed - settled_at >= REST_HOURS * HOUR:
+            if settled_at is not None and self.clock.elapsed - settled_at >= self.setting.rest_hours * HOUR:
                 break
         if self.timeline.stopped:
             return
@@ -421,6 +429,7 @@ class SimWorld:
             machine.is_frozen = machine.serves_errors = False
         self.database.__init__()  # type: ignore[misc]
         self.gateway.is_away = self.gateway.loses_replies = False
+        self.gateway.is_steady = True
         self.grid.dark.clear()
         self.grid.stale.clear()
         self.grid.is_away = False

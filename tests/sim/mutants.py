@@ -1,0 +1,575 @@
+"""Bugs that other systems have shipped, put into our own code one at a time: the simulation has to catch each.
+
+A mutant is a change of the text of one function. It is made in memory, for as long as the mutant is looked for; a
+function that no longer has that text is an error, so that mutants cannot quietly become harmless. The numbers are
+those of the published bugs:
+
+B1 skypilot #3470, B2 skypilot #4410, B3 skypilot #4443, B4 skypilot #8564, B5 skypilot #8563, B6 skypilot #3255,
+B8 karpenter-provider-hetzner #53, B9 karpenter #1448, B10 karpenter-provider-aws #549, B11 dstack #3453, B13 karpenter
+#1019, B14 karpenter #1293, B16 ray #43034, B17 ray #43030, B18 ray #41726, B21 keda #1850, B22 green-scheduler #306,
+B25 kubernetes #23731, B26 apscheduler #864, B27 skypilot #4044. R are mistakes that the design warns of.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.sim.crash import STORIES, Crash, tell
+from tests.sim.faults import Fault, Setting, setting_of
+from tests.sim.run import run
+
+
+class NoLongerThere(Exception):
+    """The text that a mutant changes is not in the function any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """``where``: module and name of a function or method, ``old`` and ``new``: text in it."""
+
+    where: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug. ``scenes`` are tried first, because they are about it; then random days are."""
+
+    name: str
+    bug: str
+    changes: tuple[Change, ...]
+    scenes: tuple[Setting, ...] = ()
+    stories: tuple[tuple[str, int, Crash | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a mutant was caught, by which promise and where."""
+
+    mutant: Mutant
+    killed_by: str = ""
+    where: str = ""
+    runs: int = 0
+
+
+def _day(seed: int, *faults: tuple[float, str, float, float], hours: float = 4.0, **changes: Any) -> Setting:
+    numbered = tuple(Fault(n, *fault) for n, fault in enumerate(faults))
+    return Setting(seed, numbered, hours=hours, **{"recovery_hours": 3.0, "rest_hours": 0.5} | changes)
+
+
+_NOISE = tuple((1900.0 + 150.0 * n, "kill_at_call", 10.0, n / 12) for n in range(12))
+_LOSSES = tuple((2000.0 + 900.0 * n, "preempt", 0.0, 0.3 * (n % 3)) for n in range(8))
+
+_APPLIER = "orchestrator.control.apply:Applier."
+_ROLLOUT = "orchestrator.planner.rollout:"
+_CONTROLLER = "orchestrator.control.controller:Controller."
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "the intent is said to be under way after the call",
+        "B8",
+        (
+            Change(
+                _APPLIER + "_issue",
+                "        self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)\n",
+                "",
+            ),
+        ),
+        (_day(1),),
+    ),
+    Mutant(
+        "the launch is not journaled at all",
+        "B1",
+        (Change(_APPLIER + "_start", "self._journal.start_replica(replica, planned, placement)", "pass"),),
+        (_day(1),),
+    ),
+    Mutant(
+        "a retry has another name",
+        "B9",
+        (
+            Change(
+                _APPLIER + "_issue",
+                "name=replica.name,",
+                'name=f"{replica.name}-{int(self._runtime.clock.monotonic())}",',
+            ),
+        ),
+        (_day(1, lag_seconds=60.0),),
+    ),
+    Mutant(
+        "a request that is begun again starts another launch",
+        "B9, B26",
+        (
+            Change(
+                _APPLIER + "_start",
+                "intent = intent_id(cause, action.slot)",
+                'intent = intent_id(f"{cause}{self._runtime.clock.monotonic()}", action.slot)',
+            ),
+            Change(_APPLIER + "actions", "if action.kind is ActionKind.LAUNCH and taken:", "if False:"),
+        ),
+        stories=tuple(("deploy", 0, Crash(point, "killed before")) for point in range(5, 20)),
+    ),
+    Mutant(
+        "what a provider does not show yet is taken for gone",
+        "B3",
+        (
+            Change(
+                _ROLLOUT + "_starting",
+                "elif seen.exists is False and replica.state is ReplicaState.STARTING:",
+                "elif seen.exists is False:",
+            ),
+        ),
+        (_day(2, lag_seconds=120.0),),
+    ),
+    Mutant(
+        "what is cancelled before it is up is forgotten",
+        "B2",
+        (
+            Change(
+                _ROLLOUT + "_draining",
+                'yield Step(StepKind.TERMINATE, replica.name, "it never served")',
+                "yield Step(StepKind.ENDED, replica.name, replica.reason)",
+            ),
+        ),
+        (_day(3, (1860.0, "scale", 0.0, 0.99), (1900.0, "down_and_up", 600.0, 0.0), replicas=1),),
+    ),
+    Mutant(
+        "what comes up after it was given up is nobody's",
+        "B11",
+        (
+            Change(
+                "orchestrator.control.sweep:Sweeper._compare", "for outlived in look.outlived:", "for outlived in ():"
+            ),
+        ),
+        (_day(7, (2000.0, "create_late", 2300.0, 0.5), (2100.0, "preempt", 0.0, 0.0)),),
+    ),
+    Mutant(
+        "an end is asked for once",
+        "B11",
+        (
+            Change(
+                _APPLIER + "_terminate",
+                "            self._journal.set_intent(ending, IntentState.ISSUED, now)\n",
+                "            self._journal.set_intent(ending, IntentState.ISSUED, now)\n"
+                "        else:\n            return\n",
+            ),
+        ),
+        (_day(4, (1900.0, "end_lies", 0.0, 0.0), (2000.0, "scale", 0.0, 0.0), replicas=3),),
+    ),
+    Mutant(
+        "an ended record is closed without asking its provider",
+        "B10",
+        (Change(_ROLLOUT + "_after_the_end", "if seen.exists is False:", "if True:"),),
+        (_day(5, (1900.0, "freeze", 900.0, 0.0)),),
+    ),
+    Mutant(
+        "older turns may write",
+        "B25",
+        (Change("orchestrator.store.memory_journal:MemoryJournal._at_turn", "if newest != self._epoch:", "if False:"),),
+        (_day(6, *((1900.0 + 700 * n, "sleep_at_call", 500.0, n / 20) for n in range(12)), *_LOSSES),),
+    ),
+    Mutant(
+        "the turn is not checked before a second try",
+        "B4",
+        (
+            Change(
+                _APPLIER + "_issue",
+                "        self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)\n        if ",
+                "        if replica.state is ReplicaState.PENDING:\n"
+                "            self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)\n        if ",
+            ),
+        ),
+        tuple(
+            _day(
+                seed,
+                *((1900.0 + 300 * n, "sleep_at_call", 250.0, n / 60) for n in range(24)),
+                *_LOSSES,
+                lag_seconds=120.0,
+            )
+            for seed in range(6)
+        ),
+    ),
+    Mutant(
+        "recovery fails on a record that is on its way out",
+        "B5",
+        (
+            Change(
+                _CONTROLLER + "reconcile",
+                "        sold = await self._sold(service)\n",
+                "        sold = await self._sold(service)\n"
+                "        if any(r.state.value == 'draining' and r.name not in self._watch.told for r in replicas):\n"
+                "            raise AssertionError('no such state')\n",
+            ),
+        ),
+        stories=tuple(("move", 0, Crash(point, "killed before")) for point in range(60, 190, 8)),
+    ),
+    Mutant(
+        "one more than the most",
+        "B6",
+        (
+            Change(
+                "orchestrator.planner.slots:standing_slots",
+                "return spec.scaling.min_replicas +",
+                "return 1 + spec.scaling.min_replicas +",
+            ),
+        ),
+        (_day(9),),
+    ),
+    Mutant(
+        "what serves dies before what starts",
+        "B16",
+        (
+            Change("orchestrator.planner.plan:_may_leave", "if enough or r.state is not ReplicaState.READY", "if True"),
+            Change("orchestrator.control.apply:_may_retire", "return ", "return True or "),
+        ),
+        (
+            _day(10, (2000.0, "preempt", 0.0, 0.0), (2004.0, "scale", 0.0, 0.5), replicas=3, look_seconds=1.0),
+            *(
+                _day(seed, *_LOSSES, *((2003.0 + 900 * n, "scale", 0.0, (n * 0.37) % 1) for n in range(8)), replicas=3)
+                for seed in range(4)
+            ),
+        ),
+    ),
+    Mutant(
+        "what drains counts as serving",
+        "B17",
+        (
+            Change(
+                _ROLLOUT + "_serves",
+                "replica.state is ReplicaState.READY and",
+                "replica.state in {ReplicaState.READY, ReplicaState.DRAINING, ReplicaState.STARTING} and",
+            ),
+        ),
+        (
+            _day(11, (2000.0, "new_workload", 0.0, 0.9), (2100.0, "preempt", 0.0, 0.9), replicas=2),
+            *(
+                _day(
+                    seed,
+                    *((2000.0 + 600 * n, "new_workload", 0.0, (n * 0.37) % 1) for n in range(10)),
+                    *((2090.0 + 600 * n, "preempt", 0.0, (n * 0.31) % 1) for n in range(10)),
+                    replicas=3,
+                )
+                for seed in range(4)
+            ),
+        ),
+    ),
+    Mutant(
+        "the old one leaves before the new one serves",
+        "R",
+        (
+            Change(_ROLLOUT + "_canary", ">= view.spec.scaling.min_replicas", ">= 0"),
+            Change(_ROLLOUT + "_canary", "if later:", "if False:"),
+        ),
+        (
+            _day(
+                12,
+                *((2000.0 + 600 * n, "new_workload", 0.0, (n * 0.37) % 1) for n in range(10)),
+                *((2090.0 + 600 * n, "preempt", 0.0, (n * 0.31) % 1) for n in range(10)),
+                replicas=3,
+            ),
+        ),
+    ),
+    Mutant(
+        "requests in flight are not waited for",
+        "B18",
+        (Change(_ROLLOUT + "_draining", "elif replica.ready_at is None:", "elif True:"),),
+        (_day(13, (2000.0, "move", 0.0, 0.1), (3000.0, "move", 0.0, 0.5)),),
+    ),
+    Mutant(
+        "the drain limit runs while the gateway still routes there",
+        "B18",
+        (
+            Change(
+                _ROLLOUT + "_waited_enough",
+                "if seen.routed_away:",
+                "if _physical(replica.state_since, now, view) > limit:\n        return True\n    if seen.routed_away:",
+            ),
+        ),
+        (
+            _day(
+                14,
+                (2000.0, "new_workload", 0.0, 0.9),
+                *((2010.0 + 60 * n, "gateway_away", 600.0, 0.0) for n in range(8)),
+            ),
+            *(
+                _day(
+                    seed,
+                    *((2000.0 + 900 * n, "scale", 0.0, (n * 0.37) % 1) for n in range(8)),
+                    *((2001.0 + 900 * n, "gateway_away", 600.0, 0.0) for n in range(8)),
+                    replicas=3,
+                )
+                for seed in range(3)
+            ),
+        ),
+    ),
+    Mutant(
+        "replicas move as soon as something looks better",
+        "B13",
+        (
+            Change("orchestrator.planner.moves:_verdicts", "made < rules.max_moves_per_day,", "True,"),
+            Change("orchestrator.planner.moves:_verdicts", "verdicts.append(_dwell_verdict", "(_dwell_verdict"),
+        ),
+        (_day(15, hours=24.0), _day(16, hours=24.0)),
+    ),
+    Mutant(
+        "what is sold out is asked for again at once",
+        "B14",
+        (Change("orchestrator.planner.capacity:avoided", "return found", "return {}"),),
+        (
+            _day(
+                17,
+                (1900.0, "full", 7200.0, 0.0),
+                (1900.0, "full", 7200.0, 0.4),
+                (1900.0, "full", 7200.0, 0.9),
+                *_LOSSES,
+            ),
+        ),
+    ),
+    Mutant(
+        "a load that nobody can read is no load",
+        "B21",
+        (
+            Change(
+                "orchestrator.control.load:LoadWatch.look",
+                "Need(now, None, None, ",
+                "Need(now, 0, 0, ",
+            ),
+        ),
+        tuple(
+            _day(
+                seed,
+                (6000.0, "gateway_away", 3000.0, 0.0),
+                (12000.0, "gateway_away", 3000.0, 0.0),
+                scaled=True,
+                hours=5.0,
+            )
+            for seed in range(4)
+        ),
+    ),
+    Mutant(
+        "a zone without a signal has a made-up one",
+        "B22",
+        (
+            Change(
+                "orchestrator.control.grid:GridReader.zone",
+                "        return ZoneView(zone, latest,",
+                "        from orchestrator.domain.carbon import Kind\n"
+                "        if isinstance(latest, Gap):\n"
+                "            hour = Window(now - HOUR, now)\n"
+                "            latest = CarbonIntensity(zone, 5.0, hour, Kind.MEASURED, 'bundled', now, now, basis)\n"
+                "        return ZoneView(zone, latest,",
+            ),
+        ),
+        tuple(
+            _day(
+                seed,
+                *((7200.0 + 3600.0 * n, "zone_dark", 3500.0, (0.1, 0.4, 0.9)[(n + seed) % 3]) for n in range(9)),
+                hours=12.0,
+            )
+            for seed in range(4)
+        ),
+    ),
+    Mutant(
+        "a start is waited for without end",
+        "B27",
+        (Change(_ROLLOUT + "_starting", "> view.spec.startup_deadline", "> 1000 * view.spec.startup_deadline"),),
+        (_day(18, (2000.0, "broken_workload", 0.0, 0.0)),),
+    ),
+    Mutant(
+        "a table is taken for known although its answer was lost",
+        "R",
+        (
+            Change(
+                "orchestrator.control.observe:_told",
+                "if status.applied_version < published.version:",
+                "if False:",
+            ),
+        ),
+        (
+            _day(
+                19,
+                *((2000.0 + 600 * n, "gateway_forgets", 0.0, 0.0) for n in range(8)),
+                *((2001.0 + 600 * n, "move", 0.0, (n * 0.37) % 1) for n in range(8)),
+            ),
+        ),
+    ),
+    Mutant(
+        "nobody notices that the database was set back",
+        "R",
+        (
+            Change(
+                "orchestrator.control.sweep:Sweeper._watch_for_a_backup",
+                "if sign is not None), default=0)",
+                "if False), default=0)",
+            ),
+        ),
+        (
+            _day(20, (2000.0, "db_restored", 0.0, 0.1), (2300.0, "new_workload", 0.0, 0.9), hours=6.0),
+            _day(
+                21,
+                (2000.0, "db_restored", 0.0, 0.1),
+                (2300.0, "new_workload", 0.0, 0.9),
+                (2900.0, "move", 0.0, 0.9),
+                hours=6.0,
+            ),
+        ),
+    ),
+    Mutant(
+        "somebody's word ends what serves",
+        "R",
+        (
+            Change("orchestrator.planner.reaping:_serving", "if suspect.work is Work.ENDED:", "if True:"),
+            Change("orchestrator.planner.reaping:_grace", "passed = ", "passed = True or "),
+        ),
+        tuple(
+            _day(
+                seed,
+                (2000.0, "db_restored", 0.0, 0.05),
+                (2300.0, "new_workload", 0.0, 0.9),
+                (3050.0, "gateway_away", 1500.0, 0.0),
+                hours=6.0,
+            )
+            for seed in range(20, 24)
+        ),
+    ),
+    Mutant(
+        "more than the hourly share is reaped",
+        "R",
+        (Change("orchestrator.planner.reaping:_share", "if named:", "if True:"),),
+        (_day(24, *((2000.0 + n, "stray_ours", 0.0, 0.5) for n in range(6)), hours=6.0),),
+    ),
+    Mutant(
+        "a price that has gone up is paid",
+        "R",
+        (
+            Change(
+                "orchestrator.control.apply:_as_shown",
+                "if limit is not None and offer.price is not None and offer.price.usd_per_hour > limit:",
+                "if False:",
+            ),
+        ),
+        tuple(
+            _day(
+                seed,
+                *((1795.0 + 900 * n, "price_moves", 0.0, n / 8) for n in range(8)),
+                *((1797.0 + 900 * n, "scale", 0.0, (n * 0.37) % 1) for n in range(8)),
+                *_LOSSES,
+                *((1799.0 + 900 * n, "away_refused", 60.0, 0.0) for n in range(8)),
+                replicas=2,
+            )
+            for seed in range(25, 28)
+        ),
+    ),
+    Mutant(
+        "the region that is forbidden is the greenest",
+        "R",
+        (
+            Change(
+                "orchestrator.policy.assess:_verdicts",
+                "passed = any(fnmatchcase(region.id, pattern) for pattern in rules.allow)",
+                "passed = True",
+            ),
+        ),
+        (_day(31),),
+    ),
+    Mutant(
+        "a second of a machine is counted twice after a restart",
+        "R",
+        (
+            Change(
+                "orchestrator.control.metering:Meter._read",
+                "account.add([s for s in before if s.replica == replica.name])",
+                "account.until = now - (now - replica.created_at) * 0.7",
+            ),
+        ),
+        (_day(28, (4000.0, "kill", 5.0, 0.0), (9000.0, "kill", 5.0, 0.0)),),
+    ),
+    Mutant(
+        "deadlines run by the machine's own clock",
+        "R",
+        (Change(_APPLIER + "_move", "self._runtime.clock.now()", "self._runtime.clock.wall()"),),
+        (_day(29, (2000.0, "broken_workload", 0.0, 0.0), skew_seconds=3600.0), _day(29, skew_seconds=-3600.0)),
+    ),
+    Mutant(
+        "a storm of losses is a storm of purchases",
+        "R",
+        (Change("orchestrator.planner.launches:launch_room", "return ", "return 1000 or "),),
+        (_day(30, (5000.0, "preempt_region", 0.0, 0.0), (5001.0, "preempt_region", 0.0, 0.0), replicas=14, hours=2.0),),
+    ),
+)
+"""Some are about the order of two lines, some about one condition; none of them is caught by types or by style."""
+
+
+@contextmanager
+def applied(changes: Sequence[Change]) -> Iterator[None]:
+    """Put the bug in, and take it out again. Raises ``NoLongerThere`` when a text is not found."""
+    undo: list[tuple[Any, str, Any]] = []
+    try:
+        for change in changes:
+            undo += _apply(change)
+        yield
+    finally:
+        for owner, name, old in reversed(undo):
+            setattr(owner, name, old)
+
+
+def _apply(change: Change) -> list[tuple[Any, str, Any]]:
+    module_name, _, path = change.where.partition(":")
+    module = importlib.import_module(module_name)
+    owner: Any = module
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    original = owner.__dict__[name]
+    text = getattr(original, "__source__", None) or inspect.getsource(original)
+    if not change.old or change.old not in text:
+        raise NoLongerThere(f"{change.where} has no {change.old!r}")
+    changed = text.replace(change.old, change.new, 1)
+    names: dict[str, Any] = {}
+    whole = f"from __future__ import annotations\nif True:\n{changed if parents else textwrap.indent(changed, '    ')}"
+    code = compile(whole, f"{change.where}, changed", "exec")
+    exec(code, module.__dict__, names)  # noqa: S102  # our own text, changed by our own list
+    made = names[name]
+    made.__source__ = changed
+    return [_put(place, name, made) for place in _holders(owner, original, name)]
+
+
+def _holders(owner: Any, original: Any, name: str) -> list[Any]:
+    """Return everybody who has the function under its name: its owner, and the modules that imported it."""
+    ours = [m for n, m in sorted(sys.modules.items()) if n.startswith("orchestrator.") and m is not owner]
+    return [owner, *(m for m in ours if getattr(m, name, None) is original)]
+
+
+def _put(place: Any, name: str, made: Any) -> tuple[Any, str, Any]:
+    before = place.__dict__[name]
+    setattr(place, name, made)
+    return place, name, before
+
+
+def hunt(mutant: Mutant, days: int = 12) -> Verdict:
+    """Look for a mutant until some promise is broken: where it is known to show, then on random days."""
+    runs = 0
+    chapters = {s.name: s for s in STORIES}
+    with applied(mutant.changes):
+        for scene in mutant.scenes:
+            runs += 1
+            found = run(scene)
+            if found.violations:
+                return Verdict(mutant, found.violations[0].invariant, f"scene {scene.seed}", runs)
+        for name, seed, crash in mutant.stories:
+            runs += 1
+            told = tell(chapters[name], seed, crash)
+            if told.violations:
+                return Verdict(mutant, told.violations[0].invariant, f"{name}, {crash}", runs)
+        for seed in range(days):
+            runs += 1
+            found = run(setting_of(seed))
+            if found.violations:
+                return Verdict(mutant, found.violations[0].invariant, f"seed {seed}", runs)
+    return Verdict(mutant, runs=runs)
