@@ -362,6 +362,13 @@ class Superseded(Conflict):
     default_hint = "greenctl rollout status SERVICE follows the take-down."
 
 
+class Paused(Conflict):
+    """Somebody has said that nothing voluntary may be done."""
+
+    code = "paused"
+    default_hint = "greenctl resume SERVICE, when you are sure."
+
+
 class LeaseHeld(Conflict):
     """Another controller owns this deployment."""
 

@@ -24,6 +24,8 @@ ENTRIES: Final = (
     Entry("deploy", RUN, "Put a service where its policy says: plan, ask, apply, watch."),
     Entry("status", RUN, "Show services and replicas: state, grid, money."),
     Entry("rollout", RUN, "Follow, pause and resume changes of a service."),
+    Entry("pause", RUN, "Hold whatever is voluntary, of one service or of all."),
+    Entry("resume", RUN, "Take back a pause, of one service or the one of everything."),
     Entry("migrate", RUN, "Move a replica to another region now."),
     Entry("logs", RUN, "Show the engine's own log lines of a replica."),
     Entry("down", RUN, "Take a service down; its history is kept."),

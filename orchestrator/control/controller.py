@@ -60,6 +60,7 @@ from orchestrator.errors import (
     PriceUnavailable,
     StalePlan,
 )
+from orchestrator.planner.pause import Held, hold_voluntary, needed_steps
 from orchestrator.planner.plan import plan
 from orchestrator.planner.rollout import RolloutView, StepKind, next_steps
 from orchestrator.planner.schedule import Timetable
@@ -194,8 +195,11 @@ class Controller:
             taking_down=service.state is not ServiceState.ACTIVE,
         )
         by_name = {r.name: r for r in replicas}
+        steps = next_steps(view, self._runtime.clock.now())
+        if _is_held(service):
+            steps = needed_steps(steps, replicas)
         try:
-            for step in next_steps(view, self._runtime.clock.now()):
+            for step in steps:
                 if step.kind is StepKind.ISSUE and (sold is None or self._sweeper.held):
                     continue
                 replica = by_name[step.replica]
@@ -213,7 +217,7 @@ class Controller:
         operation = next(iter(self._journal.operations(service.name)), None)
         quiet = False
         try:
-            if operation is not None and operation.state is OperationState.QUEUED:
+            if operation is not None and operation.state is OperationState.QUEUED and not _waits(operation, service):
                 await self._begin(operation, service)
                 operation = self._journal.operation(operation.id)
             quiet = await self._plan(self._journal.service(service.name) or service, operation)
@@ -255,7 +259,11 @@ class Controller:
 
     async def _plan(self, service: ServiceRecord, operation: Operation | None) -> bool:
         """Ask the planner, when it is time, and apply what it wants; return whether it was asked and wants nothing."""
-        if service.state is ServiceState.DOWN or (operation is not None and operation.state is OperationState.QUEUED):
+        if service.state is ServiceState.DOWN:
+            return False
+        queued = operation is not None and operation.state is OperationState.QUEUED
+        # What waits for the end of a pause keeps nobody from replacing what is lost meanwhile.
+        if queued and not (_is_held(service) and self._lives(service.name)):
             return False
         running = operation if operation is not None and operation.state is OperationState.RUNNING else None
         replicas = self._replicas_since(running) if running is not None else ()
@@ -279,6 +287,8 @@ class Controller:
         wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying)
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
             return True  # a voluntary move waits until the request is closed
+        held = hold_voluntary(wanted) if _is_held(service) else Held(wanted, ())
+        wanted = held.plan
         self._windows.keep_in_mind(service.name, timetable, wanted.decision)
         if self._worth_recording(wanted.decision, service, timetable):
             readings = tuple({c.offer.region.zone: c.now for c in snapshot.candidates}.values())
@@ -290,7 +300,10 @@ class Controller:
             self._planned[service.name] = Planned(
                 what, self._runtime.clock.monotonic(), min(again, LONGEST_REST_SECONDS), until
             )
-        return not wanted.actions
+        return not wanted.actions and not held.withheld
+
+    def _lives(self, service: str) -> bool:
+        return any(r.state in LIVE for r in self._open_replicas(service))
 
     def _should_plan(self, service: str, what: object) -> bool:
         """Whether something has changed since the last plan, or time has: grids and prices move by themselves."""
@@ -531,3 +544,13 @@ class Controller:
         now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
         views = await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
         return tuple(v.now for v in views.values())
+
+
+def _is_held(service: ServiceRecord) -> bool:
+    """Whether only what is needed may be done. Whoever takes it down has said so."""
+    return service.paused and service.state is ServiceState.ACTIVE
+
+
+def _waits(operation: Operation, service: ServiceRecord) -> bool:
+    """Whether a request waits for the end of a pause that came just after it."""
+    return _is_held(service) and operation.kind is not OperationKind.DOWN

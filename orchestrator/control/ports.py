@@ -26,6 +26,7 @@ from orchestrator.domain.records import (
     Operation,
     OperationKind,
     OperationState,
+    Pause,
     Placement,
     ServiceRecord,
     ServiceState,
@@ -289,6 +290,10 @@ class Records(Protocol):
         """Return the service with its newest revision."""
         ...
 
+    def pauses(self, *, in_force: bool = True) -> Sequence[Pause]:
+        """Return what is paused now, everything first and then by name; else every word about it, oldest first."""
+        ...
+
     def replicas(
         self, service: str | None = None, *, ended: bool = False, ended_since: Instant | None = None
     ) -> Sequence[Replica]:
@@ -386,8 +391,11 @@ class Requests(Records, Protocol):
         """
         ...
 
-    def set_paused(self, service: str, *, paused: bool, now: Instant) -> None:
-        """Hold or allow voluntary moves."""
+    def set_paused(self, service: str | None, *, paused: bool, now: Instant, actor: str = "", reason: str = "") -> bool:
+        """Hold or allow what is voluntary, of one service or of all (``None``); return whether that changed anything.
+
+        Raises ``UnknownService``.
+        """
         ...
 
     def submit_reap(self, request: ReapRequest) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 
 from orchestrator.control.operations import payload_of
+from orchestrator.control.pausing import refuse_while_paused
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.records import Event, Operation, OperationKind, OperationState, ServiceRecord
@@ -17,7 +18,11 @@ FOLLOW_EVERY_SECONDS = 0.3
 
 
 def submit_deploy(spec: ServiceSpec, spec_digest: str, plan: Plan, runtime: Runtime, *, actor: str) -> Operation:
-    """Store the revision and the request to apply exactly this plan. Raises ``Conflict`` while another is open."""
+    """Store the revision and the request to apply exactly this plan.
+
+    Raises ``Conflict`` while another is open, and ``Paused``.
+    """
+    refuse_while_paused(spec.name, runtime)
     if plan.spec_digest != spec_digest:
         message = f"the plan is for spec {plan.spec_digest}, not {spec_digest}"
         raise ValueError(message)
@@ -27,7 +32,11 @@ def submit_deploy(spec: ServiceSpec, spec_digest: str, plan: Plan, runtime: Runt
 
 
 def submit_migration(plan: Plan, runtime: Runtime, *, actor: str, reason: str) -> Operation:
-    """Store the request to apply exactly this move. Raises ``Conflict`` while another request is open."""
+    """Store the request to apply exactly this move.
+
+    Raises ``Conflict`` while another request is open, and ``Paused``.
+    """
+    refuse_while_paused(plan.service, runtime)
     operation = _operation(plan.service, OperationKind.MIGRATE, payload_of(plan, reason), runtime, actor)
     runtime.store.submit(operation)
     return operation

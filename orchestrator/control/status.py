@@ -8,6 +8,7 @@ from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.load import number_in_force
 from orchestrator.control.observe import gateway_status
 from orchestrator.control.past import last_size
+from orchestrator.control.pausing import pauses_of
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.views import ReplicaView, ServiceStatus
@@ -62,6 +63,7 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 last_event=runtime.store.last_event(record.name),
                 look=_look(record, replicas, operation, runtime, _wanted(record, size)),
                 sizing=size,
+                pauses=pauses_of(record.name, runtime),
             )
         )
     return tuple(found)

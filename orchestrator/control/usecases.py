@@ -6,6 +6,7 @@ Previews and views change nothing; submissions write one durable request, and th
 from __future__ import annotations
 
 from orchestrator.control.outlook import carbon_outlook
+from orchestrator.control.pausing import pause, pauses_of, refuse_while_paused, resume
 from orchestrator.control.preview import preview_deploy, preview_migration
 from orchestrator.control.reporting import service_report
 from orchestrator.control.requests import (
@@ -23,8 +24,12 @@ __all__ = [
     "error_of",
     "follow",
     "known_service",
+    "pause",
+    "pauses_of",
     "preview_deploy",
     "preview_migration",
+    "refuse_while_paused",
+    "resume",
     "service_report",
     "service_status",
     "submit_deploy",

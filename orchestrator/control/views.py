@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.carbon import CarbonSeries, Reading
-from orchestrator.domain.records import Event, Operation, ServiceRecord
+from orchestrator.domain.records import Event, Operation, Pause, ServiceRecord
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.scale import WantedReplicas
@@ -46,7 +46,8 @@ class ServiceStatus:
 
     ``grams_per_hour`` and ``usd_per_hour`` sum what is known of its paid replicas and are ``None`` when any part is
     unknown. ``sizing``: how many replicas load wanted by the last decision, and why; ``None`` where the spec alone
-    decides. ``look`` says in one sentence what the controller is doing or waiting for.
+    decides. ``look`` says in one sentence what the controller is doing or waiting for. ``pauses``: the words that
+    hold it, the one about everything first.
     """
 
     service: ServiceRecord
@@ -62,3 +63,4 @@ class ServiceStatus:
     last_event: Event | None
     look: str
     sizing: WantedReplicas | None = None
+    pauses: tuple[Pause, ...] = ()

@@ -22,7 +22,7 @@ class ServiceRecord:
     """A service and its newest spec.
 
     ``home_offer``: the cheapest allowed offer at first deploy, unless the spec names a home region; baselines are
-    reported against it. ``paused``: no voluntary moves.
+    reported against it. ``paused``: nothing voluntary is done, because it or everything is paused.
     """
 
     name: str
@@ -33,6 +33,20 @@ class ServiceRecord:
     created_at: Instant
     updated_at: Instant
     paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Somebody's word that nothing voluntary may be done from ``at`` on, or (``paused`` is false) that it may again.
+
+    ``service`` is empty where the word is about every service. ``at`` is grid time.
+    """
+
+    service: str
+    paused: bool
+    actor: str
+    reason: str
+    at: Instant
 
 
 class OperationKind(StrEnum):

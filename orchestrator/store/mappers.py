@@ -62,8 +62,9 @@ def event_from(row: Values) -> Event:
 
 
 def service_from(row: Values) -> ServiceRecord:
-    """Read a service joined with its newest revision."""
-    return ServiceRecord(**(row | {"spec": SPECS.decode(row["spec"])}))
+    """Read a service joined with its newest revision, and with whether everything is paused."""
+    paused = bool(row.pop("all_paused")) or row["paused"]
+    return ServiceRecord(**(row | {"spec": SPECS.decode(row["spec"]), "paused": paused}))
 
 
 def decision_row(decision: Decision) -> Values:

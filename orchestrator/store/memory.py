@@ -12,6 +12,7 @@ from orchestrator.domain.orphans import ReapRequest
 from orchestrator.domain.records import (
     Operation,
     OperationKind,
+    Pause,
     ServiceRecord,
     ServiceState,
 )
@@ -90,11 +91,26 @@ class MemoryStore(MemoryOrphanRecords):
             raise rules.used_operation(wish.id)
 
     @faultable
-    def set_paused(self, service: str, *, paused: bool, now: datetime) -> None:
-        """Hold or allow voluntary moves. Raises ``UnknownService``."""
-        at = tidy_instant(now)
-        old = require_service(self._state, service)
-        self._state.services[service] = replace(old, paused=paused, updated_at=at)
+    def set_paused(
+        self, service: str | None, *, paused: bool, now: datetime, actor: str = "", reason: str = ""
+    ) -> bool:
+        """Hold or allow what is voluntary, of one service or of all (``None``); return whether that changed anything.
+
+        Who was first keeps the word: pausing again what is paused changes neither actor nor reason. Raises
+        ``UnknownService``.
+        """
+        state = self._state
+        word = tidy(Pause(service or rules.EVERY_SERVICE, paused, actor, reason, now))
+        if service is None:
+            changes, state.all_paused = state.all_paused is not paused, paused
+        else:
+            old = require_service(state, service)
+            changes = old.paused is not paused
+            if changes:
+                state.services[service] = replace(old, paused=paused, updated_at=word.at)
+        if changes:
+            state.pauses.append(word)
+        return changes
 
     @faultable
     def submit_reap(self, request: ReapRequest) -> None:

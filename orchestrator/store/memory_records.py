@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 from orchestrator.domain.carbon import Reading
@@ -12,6 +13,7 @@ from orchestrator.domain.records import (
     Event,
     Intent,
     Operation,
+    Pause,
     Placement,
     ServiceRecord,
 )
@@ -33,12 +35,18 @@ class MemoryRecords(Remembering):
     @faultable
     def services(self) -> Sequence[ServiceRecord]:
         """Return all services by name, those that are down included."""
-        return [self._state.services[name] for name in sorted(self._state.services)]
+        return [self._as_paused(self._state.services[name]) for name in sorted(self._state.services)]
 
     @faultable
     def service(self, name: str) -> ServiceRecord | None:
         """Return the service with its newest revision."""
-        return self._state.services.get(name)
+        record = self._state.services.get(name)
+        return None if record is None else self._as_paused(record)
+
+    @faultable
+    def pauses(self, *, in_force: bool = True) -> Sequence[Pause]:
+        """Return what is paused now, everything first and then by name; else every word about it, oldest first."""
+        return rules.pauses_in_force(self._state.pauses) if in_force else list(self._state.pauses)
 
     @faultable
     def replicas(
@@ -114,3 +122,6 @@ class MemoryRecords(Remembering):
         samples = self._state.energy_of.get(service, [])
         found = [s for s in samples if window is None or s.window.start in window]
         return sorted(found, key=lambda s: (s.window.start, s.replica))
+
+    def _as_paused(self, record: ServiceRecord) -> ServiceRecord:
+        return replace(record, paused=True) if self._state.all_paused and not record.paused else record

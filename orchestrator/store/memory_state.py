@@ -18,6 +18,7 @@ from orchestrator.domain.records import (
     Event,
     Intent,
     Operation,
+    Pause,
     Placement,
     ServiceRecord,
 )
@@ -55,6 +56,8 @@ class State:
     replicas: Shelf[Replica] = field(default_factory=lambda: Shelf(_is_unfinished))
     intents: Shelf[Intent] = field(default_factory=lambda: Shelf(_is_open_intent))
     placements: dict[str, Placement] = field(default_factory=dict)
+    pauses: list[Pause] = field(default_factory=list)
+    all_paused: bool = False
     decisions: dict[str, Decision] = field(default_factory=dict)
     decisions_of: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     signals: dict[str, tuple[Reading, ...]] = field(default_factory=dict)

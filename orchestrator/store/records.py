@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Select, Table, and_, not_, or_, select
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.energy import EnergySample
-from orchestrator.domain.records import Event, Intent, Operation, Placement, ServiceRecord
+from orchestrator.domain.records import Event, Intent, Operation, Pause, Placement, ServiceRecord
 from orchestrator.domain.replica import ENDED, Replica
 from orchestrator.domain.time import Instant, Window
-from orchestrator.store import mappers, tables
+from orchestrator.store import mappers, rules, tables
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_new
-from orchestrator.store.rules import OPEN_INTENTS, OPEN_OPERATIONS
+from orchestrator.store.rules import EVERY_SERVICE, OPEN_INTENTS, OPEN_OPERATIONS
 from orchestrator.store.tidy import tidy_instant
 
 V = TypeVar("V")
@@ -48,6 +48,12 @@ class SqlRecords:
     def service(self, name: str) -> ServiceRecord | None:
         """Return the service with its newest revision."""
         return self._first(_SERVICES.where(tables.services.c.name == name), mappers.service_from)
+
+    def pauses(self, *, in_force: bool = True) -> Sequence[Pause]:
+        """Return what is paused now, everything first and then by name; else every word about it, oldest first."""
+        query = select(tables.pauses).order_by(tables.pauses.c.seq)
+        words = self._all(query, lambda row: Pause(**row))
+        return rules.pauses_in_force(words) if in_force else words
 
     def replicas(
         self, service: str | None = None, *, ended: bool = False, ended_since: Instant | None = None
@@ -159,8 +165,17 @@ def _of_service(table: Table, service: str | None) -> AnySelect:
     return query if service is None else query.where(table.c.service == service)
 
 
+EVERY_PAUSE = (
+    select(tables.pauses.c.paused)
+    .where(tables.pauses.c.service == EVERY_SERVICE)
+    .order_by(tables.pauses.c.seq.desc())
+    .limit(1)
+)
+"""The newest word about all services at once; no row before the first."""
+
 _SERVICES = select(
     tables.services,
+    EVERY_PAUSE.scalar_subquery().label("all_paused"),
     tables.spec_revisions.c.spec,
     tables.spec_revisions.c.digest.label("spec_digest"),
 ).join(

@@ -7,13 +7,15 @@ from datetime import datetime
 from sqlalchemy import Connection, Select, func, select, update
 
 from orchestrator.domain.orphans import ReapRequest
-from orchestrator.domain.records import Operation, OperationKind, ServiceState
+from orchestrator.domain.records import Operation, OperationKind, Pause, ServiceState
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.store import mappers, tables
 from orchestrator.store.codec import SPECS, spec_digest
 from orchestrator.store.inserts import insert_new
 from orchestrator.store.orphans import SqlOrphanRecords
+from orchestrator.store.records import EVERY_PAUSE
 from orchestrator.store.rules import (
+    EVERY_SERVICE,
     OPEN_OPERATIONS,
     check_deploy,
     conflicting,
@@ -21,7 +23,7 @@ from orchestrator.store.rules import (
     unknown_service,
     used_operation,
 )
-from orchestrator.store.tidy import tidy, tidy_instant
+from orchestrator.store.tidy import tidy
 
 
 class SqlRequests(SqlOrphanRecords):
@@ -69,17 +71,23 @@ class SqlRequests(SqlOrphanRecords):
 
         self._database.write(work)
 
-    def set_paused(self, service: str, *, paused: bool, now: datetime) -> None:
-        """Hold or allow voluntary moves. Raises ``UnknownService``."""
-        at = tidy_instant(now)
+    def set_paused(
+        self, service: str | None, *, paused: bool, now: datetime, actor: str = "", reason: str = ""
+    ) -> bool:
+        """Hold or allow what is voluntary, of one service or of all (``None``); return whether that changed anything.
 
-        def work(tx: Connection) -> None:
-            table = tables.services
-            change = update(table).where(table.c.name == service).values(paused=paused, updated_at=at)
-            if tx.execute(change).rowcount == 0:
-                raise unknown_service(service)
+        Who was first keeps the word: pausing again what is paused changes neither actor nor reason. Raises
+        ``UnknownService``.
+        """
+        word = tidy(Pause(service or EVERY_SERVICE, paused, actor, reason, now))
 
-        self._database.write(work)
+        def work(tx: Connection) -> bool:
+            changes = _change_flag(tx, word) if service is not None else _all_paused(tx) is not paused
+            if changes:
+                tx.execute(tables.pauses.insert().values(**mappers.row_of(word)))
+            return changes
+
+        return self._database.write(work)
 
     def submit_reap(self, request: ReapRequest) -> None:
         """Store somebody's word about orphans; the same id again changes nothing."""
@@ -91,6 +99,20 @@ def require_service(tx: Connection, name: str) -> None:
     """Raise ``UnknownService`` unless it is recorded."""
     if tx.execute(select(tables.services.c.name).where(tables.services.c.name == name)).first() is None:
         raise unknown_service(name)
+
+
+def _change_flag(tx: Connection, word: Pause) -> bool:
+    """Set a service's own flag; returns whether it was another before."""
+    table = tables.services
+    change = update(table).where(table.c.name == word.service, table.c.paused != word.paused)
+    if tx.execute(change.values(paused=word.paused, updated_at=word.at)).rowcount:
+        return True
+    require_service(tx, word.service)
+    return False
+
+
+def _all_paused(tx: Connection) -> bool:
+    return bool(tx.execute(EVERY_PAUSE).scalar_one_or_none())
 
 
 def _lock_service(tx: Connection, wish: Operation) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestrator.domain.decision import Decision, Verdict
-from orchestrator.domain.records import Intent, IntentState, Operation, OperationState, Placement
+from orchestrator.domain.records import Intent, IntentState, Operation, OperationState, Pause, Placement
 from orchestrator.domain.replica import ENDED, NEXT_STATES, Replica, ReplicaState
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.errors import Conflict, LeaseHeld, Superseded, UnknownService
@@ -15,11 +16,19 @@ OPEN_INTENTS = (IntentState.PLANNED, IntentState.ISSUED)
 ROUTING_VERSION = "routing_version"
 SEEN_EPOCH, ACCEPTED_EPOCH = "restored_seen_epoch", "restored_accepted_epoch"
 FULL_WEIGHT_PERCENT = 100
+EVERY_SERVICE = ""
+"""In the place of a service's name: the word is about all of them."""
 
 
 def is_finished_with(replica: Replica) -> bool:
     """Whether the replica needs no more attention: ended, and nothing of it is left."""
     return replica.state in ENDED and replica.cleaned_up
+
+
+def pauses_in_force(words: Iterable[Pause]) -> list[Pause]:
+    """Return the newest word about each service that says paused, by name; the one about everything comes first."""
+    newest = {word.service: word for word in words}
+    return [newest[name] for name in sorted(newest) if newest[name].paused]
 
 
 def check_arrow(name: str, now_in: ReplicaState, to: ReplicaState) -> None:

@@ -103,6 +103,19 @@ services = _table(
     _moment("updated_at"),
 )
 
+pauses = _table(
+    "pauses",
+    _seq(),
+    _text("service"),
+    Column("paused", Flag, nullable=False),
+    _text("actor"),
+    _text("reason"),
+    _moment("at"),
+    Index("ix_pauses_service", "service"),
+)
+"""Every word about pausing, in order; the newest about a service is in force. ``service`` is empty for all of them,
+hence no foreign key. ``services.paused`` repeats the word about that service alone."""
+
 operations = _table(
     "operations",
     _seq(),

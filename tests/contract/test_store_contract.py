@@ -20,6 +20,7 @@ from orchestrator.domain.records import (
     IntentState,
     OperationKind,
     OperationState,
+    Pause,
     ServiceState,
 )
 from orchestrator.domain.replica import ENDED, NEXT_STATES, ReplicaState
@@ -280,6 +281,34 @@ def test_a_deploy_is_about_its_own_service(store: Store) -> None:
         store.submit_deploy(a_spec("other"), an_operation())
 
     assert not store.services()
+
+
+def test_who_paused_what_and_why_is_on_record(store: Store, journal: Journal) -> None:
+    """The first word counts while it holds; every word that changed something is kept, in order."""
+    assert store.set_paused(SERVICE, paused=True, now=later(5), actor="ada", reason="incident 42")
+    assert not store.set_paused(SERVICE, paused=True, now=later(6), actor="grace", reason="me too")
+
+    assert journal.pauses() == [Pause(SERVICE, True, "ada", "incident 42", later(5))]
+
+    assert store.set_paused(SERVICE, paused=False, now=later(7), actor="grace")
+    assert not store.set_paused(SERVICE, paused=False, now=later(8), actor="ada")
+    assert store.pauses() == []
+    assert [(p.paused, p.actor) for p in store.pauses(in_force=False)] == [(True, "ada"), (False, "grace")]
+
+
+def test_everything_can_be_paused_at_once(store: Store, journal: Journal) -> None:
+    """Every service then reads as paused, also a later one; its own word is not touched by either."""
+    store.set_paused(SERVICE, paused=True, now=later(5), actor="ada")
+    assert store.set_paused(None, paused=True, now=later(6), actor="grace", reason="all")
+    assert not store.set_paused(None, paused=True, now=later(7))
+    store.submit_deploy(a_spec("later"), an_operation("op-later", "later"))
+
+    assert [(s.name, s.paused) for s in journal.services()] == [(SERVICE, True), ("later", True)]
+    assert [p.service for p in store.pauses()] == ["", SERVICE]
+
+    assert store.set_paused(None, paused=False, now=later(8))
+    assert [(s.name, s.paused) for s in store.services()] == [(SERVICE, True), ("later", False)]
+    assert [p.service for p in store.pauses()] == [SERVICE]
 
 
 def test_pausing_is_remembered(store: Store, journal: Journal) -> None:

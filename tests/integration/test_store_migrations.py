@@ -15,12 +15,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, select
 
+from orchestrator.domain.records import Pause, ServiceState
 from orchestrator.errors import StoreIncompatible
-from orchestrator.store import schema
+from orchestrator.store import schema, tables
 from orchestrator.store.address import parse_address
+from orchestrator.store.codec import SPECS
 from orchestrator.store.database import Database
+from orchestrator.store.mappers import row_of
 from orchestrator.store.sql import SqlStore
 from orchestrator.store.tables import METADATA
 from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
@@ -250,3 +253,34 @@ def test_a_database_of_the_first_schema_keeps_its_rows(empty: Database) -> None:
     empty.rebuild(one_back)
     assert empty.read(definitions) == first
     assert empty.read(lambda tx: tx.exec_driver_sql("SELECT uid, epoch FROM deployment").one()) == ("abc", 42)
+
+
+def test_what_was_paused_before_reasons_were_kept_stays_paused(empty: Database) -> None:
+    """Forward: the word is there, without a name to it. Back: a pause of everything is left with each service."""
+    schema.migrate(empty, "0002")
+    url = empty.address.url.render_as_string(hide_password=False)
+    spec = {"service": "chat", "revision": 1, "digest": "d", "spec": SPECS.encode(a_spec()), "operation_id": "op"}
+    row = {"name": "chat", "revision": 1, "state": ServiceState.ACTIVE, "paused": True}
+    moments = {"created_at": NOW, "updated_at": NOW}
+
+    def fill(tx: Connection) -> None:
+        tx.execute(tables.services.insert(), [row | moments, row | moments | {"name": "idle", "paused": False}])
+        tx.execute(tables.operations.insert().values(**row_of(an_operation("op"))))
+        tx.execute(tables.spec_revisions.insert().values(**spec, created_at=NOW))
+
+    empty.write(fill)
+    with SqlStore.open(url) as store:
+        assert store.pauses() == [Pause("chat", True, "unknown user", "", NOW)]
+        assert [s.paused for s in store.services()] == [True]
+        store.set_paused("chat", paused=False, now=NOW, actor="ada")
+        store.set_paused(None, paused=True, now=NOW, actor="ada")
+
+    config = schema.alembic_config()
+
+    def one_back(tx: Connection) -> None:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0002")
+
+    empty.rebuild(one_back)
+    flags = select(tables.services.c.paused)
+    assert empty.read(lambda tx: list(tx.execute(flags).scalars())) == [True, True]

@@ -113,9 +113,10 @@ class TwoStores(RuleBasedStateMachine):
     def submit(self, service, operation, kind, actor):  # noqa: ANN001, ANN201
         self.both(lambda s: s.submit(an_operation(operation, service, kind=kind, actor=actor)))
 
-    @rule(service=SERVICES, paused=st.booleans(), at=TIMES)
-    def pause(self, service, paused, at):  # noqa: ANN001, ANN201
-        self.both(lambda s: s.set_paused(service, paused=paused, now=at))
+    @rule(service=st.none() | SERVICES, paused=st.booleans(), at=TIMES, actor=WORDS)
+    def pause(self, service, paused, at, actor):  # noqa: ANN001, ANN201
+        self.both(lambda s: s.set_paused(service, paused=paused, now=at, actor=actor))
+        self.both(lambda s: (s.pauses(), s.pauses(in_force=False), s.services()))
 
     # ── what controllers do ──────────────────────────────────────────────────────────────────────────
 

@@ -89,6 +89,9 @@ class Storm:
         world.cloud._delays_seconds.clear()
         world.cloud._lies = 0
         world.store._state.faults.clear()
+        world.store.set_paused(None, paused=False, now=world.now)
+        if world.store.service("chat") is not None:
+            world.store.set_paused("chat", paused=False, now=world.now)
         if world.controller is None:
             world.start()
 

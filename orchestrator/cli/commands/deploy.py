@@ -14,7 +14,7 @@ from orchestrator.cli.render.numbers import usd
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.cli.watching import last_event_id, require_idle, watch
-from orchestrator.control.usecases import preview_deploy, submit_deploy
+from orchestrator.control.usecases import preview_deploy, refuse_while_paused, submit_deploy
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.records import Operation, ServiceState
 from orchestrator.errors import StalePlan
@@ -61,6 +61,7 @@ def deploy(
         session.say(line(f"Nothing to do: {plan.service} already runs as this file says."))
         _conclude(session, loaded, plan, None, "unchanged")
         return
+    refuse_while_paused(plan.service, session.runtime)
     tell = session.say if yes else session.complain
     tell(page.render(plan, loaded.spec, width=session.talk.width, offers=OFFERS_SHOWN))
     session.confirm(_question(plan), yes=yes)

@@ -44,9 +44,11 @@ def history(
     events = _all_events(runtime, service)
     decisions = runtime.store.decisions(service, limit=DECISIONS_READ)
     placements = runtime.store.placements(service)
-    session.emit(history={"service": service, "events": events, "decisions": decisions, "placements": placements})
+    pauses = [p for p in runtime.store.pauses(in_force=False) if p.service in {"", service}]
+    document = {"service": service, "events": events, "decisions": decisions, "placements": placements}
+    session.emit(history=document | {"pauses": pauses})
     names = labels(runtime.store.replicas(service, ended=True))
-    rows = page.timeline(events, decisions, placements, names)
+    rows = page.timeline(events, decisions, placements, names, pauses)
     session.show(page.render(service, rows, width=session.out.width, limit=limit, rate=runtime.clock.rate))
 
 

@@ -12,7 +12,7 @@ from orchestrator.cli.render.labels import find_replica
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.cli.watching import last_event_id, require_idle, watch
-from orchestrator.control.usecases import preview_migration, submit_migration
+from orchestrator.control.usecases import preview_migration, refuse_while_paused, submit_migration
 from orchestrator.errors import UnknownService
 
 app = new_app()
@@ -51,6 +51,7 @@ def migrate(
     if runtime.store.service(service) is None:
         raise UnknownService(f"no service {service!r}")
     require_idle(runtime, service)
+    refuse_while_paused(service, runtime)
     name = None if replica is None else find_replica(service, replica, runtime.store.replicas(service)).name
     why = reason or f"asked for by {actor}"
     plan = session.run(preview_migration(service, runtime, replica=name, to_region=to, reason=why, actor=actor))

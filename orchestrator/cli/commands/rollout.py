@@ -8,6 +8,7 @@ import typer
 
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import ServiceName, Timeout
+from orchestrator.cli.pausing import Reason, set_paused
 from orchestrator.cli.render import operations as page
 from orchestrator.cli.render import status as status_page
 from orchestrator.cli.render.numbers import duration
@@ -28,7 +29,7 @@ app = new_app(
     Examples:
       greenctl rollout status chat --watch               until the change under way is done
       greenctl rollout history chat                      what was asked for, by whom, and how it ended
-      greenctl rollout pause chat                        no voluntary moves until resumed
+      greenctl rollout pause chat                        nothing voluntary until resumed
     """
 )
 
@@ -79,31 +80,28 @@ def history(ctx: typer.Context, service: ServiceName) -> None:
 
 
 @app.command(cls=Command)
-def pause(ctx: typer.Context, service: ServiceName) -> None:
-    """Hold voluntary moves of a service; lost replicas are still replaced.
+def pause(ctx: typer.Context, service: ServiceName, *, reason: Reason = "") -> None:
+    """Hold what is voluntary of a service, as greenctl pause does.
 
     Examples:
       greenctl rollout pause chat
     """
-    _set_paused(Session.of(ctx), service, paused=True)
+    _set_paused(Session.of(ctx), service, paused=True, reason=reason)
 
 
 @app.command(cls=Command)
-def resume(ctx: typer.Context, service: ServiceName) -> None:
-    """Allow voluntary moves of a service again.
+def resume(ctx: typer.Context, service: ServiceName, *, reason: Reason = "") -> None:
+    """Allow it again, as greenctl resume does.
 
     Examples:
       greenctl rollout resume chat
     """
-    _set_paused(Session.of(ctx), service, paused=False)
+    _set_paused(Session.of(ctx), service, paused=False, reason=reason)
 
 
-def _set_paused(session: Session, service: str, *, paused: bool) -> None:
-    _require_known(session, service)
-    session.runtime.store.set_paused(service, paused=paused, now=session.runtime.clock.now())
-    session.emit(rollout={"service": service, "paused": paused})
-    words = "voluntary moves are held" if paused else "voluntary moves are allowed"
-    session.show(line(f"{service}: {words}."))
+def _set_paused(session: Session, service: str, *, paused: bool, reason: str) -> None:
+    answer = set_paused(session, service, paused=paused, reason=reason)
+    session.emit(rollout={"service": service, "paused": answer.paused})
 
 
 def _require_known(session: Session, service: str) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import MaybeServiceName
-from orchestrator.cli.render import orphans
+from orchestrator.cli.render import orphans, pauses
 from orchestrator.cli.render import status as page
 from orchestrator.cli.render.headline import grid_time
 from orchestrator.cli.render.text import Escaped, line
@@ -18,7 +18,7 @@ from orchestrator.cli.session import Session
 from orchestrator.control.usecases import service_status
 from orchestrator.control.views import ServiceStatus
 from orchestrator.domain.orphans import SuspectKind
-from orchestrator.domain.records import ServiceState
+from orchestrator.domain.records import Pause, ServiceState
 from orchestrator.errors import UsageError
 
 REDRAW_SECONDS = 2.0
@@ -65,10 +65,17 @@ def _page(session: Session, found: Sequence[ServiceStatus], *, detailed: bool) -
     if detailed:
         for one in found:
             parts += [Text(""), page.replicas(one, width=width, rate=rate)]
+    parts += pauses.in_force(_pauses(session, found))
     suspects = orphans.suspects_line(session.runtime.store.suspects(), session.runtime.store.restored())
     if suspects is not None:
         parts.append(suspects)
     return Group(*parts)
+
+
+def _pauses(session: Session, found: Sequence[ServiceStatus]) -> list[Pause]:
+    """Return the words about what is shown; the one about everything also where nothing is up."""
+    shown = {"", *(s.service.name for s in found)}
+    return [p for p in session.runtime.store.pauses() if p.service in shown]
 
 
 def _watch(session: Session, service: str | None, *, detailed: bool) -> None:

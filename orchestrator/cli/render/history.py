@@ -15,7 +15,7 @@ from orchestrator.cli.render.labels import shortened
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 from orchestrator.domain.decision import Decision
-from orchestrator.domain.records import Event, EventKind, Placement
+from orchestrator.domain.records import Event, EventKind, Pause, Placement
 from orchestrator.domain.time import Instant
 
 STYLES: Final = {
@@ -25,6 +25,8 @@ STYLES: Final = {
     "decision": "cyan",
     "placed": "green",
     "left": "dim",
+    "paused": "cyan",
+    "resumed": "cyan",
 }
 
 
@@ -45,13 +47,20 @@ def timeline(
     decisions: Sequence[Decision],
     placements: Sequence[Placement],
     labels: Mapping[str, str],
+    pauses: Sequence[Pause] = (),
 ) -> list[Row]:
-    """Merge all three, oldest first; what repeats itself becomes one row that says so. ``labels``: short names."""
+    """Merge all of them, oldest first; what repeats itself becomes one row that says so. ``labels``: short names."""
     rows = [Row(e.at, e.kind.value, labels.get(e.replica, e.replica), shortened(e.text, labels)) for e in events]
     rows += [Row(d.at, "decision", "", f"{shortened(_decided(d), labels)} ({d.id}, by {d.actor})") for d in decisions]
     rows += [row for p in placements for row in _stays(p, labels.get(p.replica, p.replica))]
+    rows += [Row(p.at, "paused" if p.paused else "resumed", "", _pause_words(p)) for p in pauses]
     order = {"decision": 0, "placed": 1}
     return list(_merged(sorted(rows, key=lambda r: (r.at, order.get(r.what, 2)))))
+
+
+def _pause_words(word: Pause) -> str:
+    who = word.actor or "an unknown user"
+    return f"{word.service or 'everything'} by {who}{f': {word.reason}' if word.reason else ''}"
 
 
 def _decided(decision: Decision) -> str:

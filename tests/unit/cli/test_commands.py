@@ -340,6 +340,65 @@ def test_voluntary_moves_can_be_held_and_allowed_again(world: World) -> None:
     assert "healthy" in world.run("status").stdout
 
 
+def test_a_pause_names_who_what_and_why_wherever_one_looks(world: World) -> None:
+    """In its answer, in status, in history, and in the refusal of what it holds."""
+    world.deploy()
+
+    answer = world.run("pause", "chat", "--reason", "incident 42")
+
+    assert "chat is paused by ada (incident 42)" in answer.stdout
+    assert "greenctl resume chat" in answer.stdout
+    assert "paused by ada (incident 42)" in world.run("status").stdout
+    assert "chat by ada: incident 42" in world.run("history", "chat").stdout
+    refusal = world.run("migrate", "chat", "--yes")
+    assert refusal.exit_code == ExitStatus.OUT_OF_DATE
+    assert "paused by ada" in refusal.stderr
+    more = SPEC + "resources: {}\nservice: {replicas: 2}\n"
+    assert world.document("deploy", world.spec_file(more), "--yes")["error"]["code"] == "paused"
+
+
+def test_pausing_twice_is_pausing_once(world: World) -> None:
+    """The older word stays, and so does its reason; what is not paused is resumed without complaint."""
+    world.deploy()
+    world.run("pause", "chat", "--reason", "first")
+
+    again = world.document("pause", "chat", "--reason", "second")["pause"]
+
+    assert (again["paused"], again["changed"]) == (True, False)
+    assert [p["reason"] for p in again["in_force"]] == ["first"]
+    assert world.document("resume", "chat")["pause"]["changed"] is True
+    assert world.document("resume", "chat")["pause"]["changed"] is False
+    assert "no pause of everything" in world.run("resume").stdout
+
+
+def test_everything_can_be_paused_before_there_is_anything(world: World) -> None:
+    """The word holds what is deployed later; resuming one service says what still holds it."""
+    assert "everything is paused by ada" in world.run("pause").stdout
+    assert world.document("deploy", world.spec_file(), "--yes")["error"]["code"] == "paused"
+    assert "everything is paused by ada" in world.run("status").stdout
+
+    world.run("resume")
+    world.deploy()
+    world.run("pause")
+    still = world.run("resume", "chat")
+
+    assert "Still held" in still.stdout
+    assert world.document("resume", "chat")["pause"]["paused"] is True
+    assert world.document("resume")["pause"] == {"service": None, "paused": False, "changed": True, "in_force": []}
+
+
+@pytest.mark.parametrize("word", ["pause", "resume"])
+def test_a_name_that_is_not_there_is_not_paused(world: World, word: str) -> None:
+    """The names that are there are in the answer."""
+    world.deploy()
+
+    result = world.run(word, "caht")
+
+    assert result.exit_code == ExitStatus.INVALID
+    assert "known: chat" in result.stderr
+    assert world.store.pauses(in_force=False) == []
+
+
 def test_a_rollout_can_be_watched_to_its_end(world: World) -> None:
     """Coming back to a detached deploy ends when every replica serves."""
     world.run("deploy", world.spec_file(), "--yes", "--detach")
