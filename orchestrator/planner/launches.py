@@ -11,13 +11,14 @@ from orchestrator.domain.decision import Assessment
 from orchestrator.domain.plan import Action, ActionKind
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.service import SpotPlacer
+from orchestrator.domain.service import Policy, SpotPlacer
 from orchestrator.errors import NoFeasiblePlacement, SignalsTooOld
+from orchestrator.planner.advice.least import Fits, in_words, least_change
 from orchestrator.planner.choose import rank
 from orchestrator.planner.fallback import Pool, best_of, earliest_try, moment, offer_waited_for, pools_for
 from orchestrator.planner.jointly import Joint, Room, costs, jointly
-from orchestrator.planner.judged import Judged, buy
-from orchestrator.planner.slots import standing_slots
+from orchestrator.planner.judged import Judged, buy, judge
+from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import FRESHNESS_RULE
 
@@ -65,7 +66,7 @@ def fill(
     how many launches there may be; the rest follows later and is no error. A refusal comes with what could be launched:
     it is the caller's to weigh them.
     """
-    missing = sorted((s for s in slots if s not in staying), key=lambda s: (slots[s] is Market.SPOT, s))
+    missing = _in_order(slots, staying)
     if not missing:
         return Filling()
     crew = _Crew(judged, slots, staying, keep_up=keep_up, most=most)
@@ -82,7 +83,8 @@ def fill(
     refusal = None
     if unplaced and serving < wanted:
         markets = {slots[slot] for slot in unplaced}
-        refusal = _refusal(judged, unplaced, wanted - len(staying), len(crew.launches), markets)
+        fits = _all_fit(judged, keep_up=keep_up)
+        refusal = _refusal(judged, unplaced, wanted - len(staying), len(crew.launches), markets, fits)
     chosen = tuple(a for a in joint.chosen if a is not None)
     objective = judged.policy.objective
     return Filling(
@@ -202,17 +204,25 @@ def lost_in(snapshot: Snapshot) -> dict[int, Replica]:
     return {slot: r for slot, r in newest.items() if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
 
 
-def refuse(judged: Judged, needed: int, found: int, markets: Collection[Market] = tuple(Market)) -> NoFeasiblePlacement:
+def refuse(
+    judged: Judged,
+    needed: int,
+    found: int,
+    markets: Collection[Market] = tuple(Market),
+    fits: Fits | None = None,
+) -> NoFeasiblePlacement:
     """Say that replicas cannot be placed: for want of signals where that alone is in the way, else by the rules.
 
-    ``markets``: those on which they are wanted.
+    ``markets``: those on which they are wanted. ``fits``: whether all could be placed in a world with other rules;
+    without it any offer is enough.
     """
     open_to_them = [a for a in judged.assessments if a.market in markets]
     message = _infeasible(judged, needed, found, open_to_them)
     failed = [{v.rule for v in a.verdicts if not v.passed} for a in open_to_them]
     if not any(a.allowed for a in open_to_them) and {FRESHNESS_RULE} in failed:
         return SignalsTooOld(message)
-    return NoFeasiblePlacement(message, hint=_relaxation(judged, found, open_to_them))
+    fits = fits or _any_is_allowed(judged, markets)
+    return NoFeasiblePlacement(message, hint=_relaxation(judged, found, open_to_them, fits))
 
 
 def _without_freshness(judged: Judged) -> list[Assessment]:
@@ -241,13 +251,13 @@ def _without_freshness(judged: Judged) -> list[Assessment]:
 
 
 def _refusal(
-    judged: Judged, unplaced: Sequence[int], needed: int, found: int, markets: Collection[Market]
+    judged: Judged, unplaced: Sequence[int], needed: int, found: int, markets: Collection[Market], fits: Fits
 ) -> NoFeasiblePlacement:
     waiting = [slot for slot in unplaced if offer_waited_for(judged, slot) is not None]
     if not waiting:
         # Whoever may not buy on a market sees its offers excluded for that.
         shut = frozenset(Market) - judged.snapshot.spec.markets
-        return refuse(judged, needed, found, shut | frozenset(markets))
+        return refuse(judged, needed, found, shut | frozenset(markets), fits)
     words = "; ".join(_waits(judged, slot, Market.SPOT) for slot in waiting)
     name, wanted = judged.snapshot.spec.name, judged.snapshot.wanted
     return NoFeasiblePlacement(
@@ -290,13 +300,38 @@ def _infeasible(judged: Judged, needed: int, found: int, open_to_them: Pool) -> 
     )
 
 
-def _relaxation(judged: Judged, found: int, open_to_them: Pool) -> str:
-    """Name the smallest change that would help: the region limit, or the one rule that alone keeps an offer out."""
-    limit = judged.snapshot.spec.placement.max_per_region
-    if limit is not None and any(a.allowed for a in open_to_them):
-        return f"Raise placement.max_per_region above {limit}, or allow more regions."
+def _relaxation(judged: Judged, found: int, open_to_them: Pool, fits: Fits) -> str:
+    """Name the smallest change that helps, else the one rule that alone keeps an offer out."""
+    changes = least_change(judged.snapshot, judged.policy, open_to_them, fits)
+    if changes:
+        return in_words(changes)
     near = [a for a in open_to_them if sum(not v.passed for v in a.verdicts) == 1]
     if near and not found:
         best = min(near, key=lambda a: rank(a, judged.policy.objective))
         return f"Closest: {best.offer_id}, excluded only because {best.excluded_because}."
     return "Allow more regions, or relax the rules named above."
+
+
+def _all_fit(judged: Judged, *, keep_up: bool) -> Fits:
+    """Return what says whether all wanted slots could be filled in a world with other rules."""
+
+    def fits(snapshot: Snapshot, policy: Policy) -> bool:
+        slots, occupants = wanted_slots(snapshot), snapshot.occupants()
+        staying = {slot: r for slot, r in occupants.items() if slot in slots}
+        missing = _in_order(slots, staying)
+        crew = _Crew(judge(snapshot, policy, judged.now), slots, staying, keep_up=keep_up, most=inf)
+        crew.launch_all(missing, unhurried)
+        return len(staying) + len(crew.launches) >= snapshot.least
+
+    return fits
+
+
+def _any_is_allowed(judged: Judged, markets: Collection[Market]) -> Fits:
+    return lambda snapshot, policy: any(
+        a.allowed and a.market in markets for a in judge(snapshot, policy, judged.now).assessments
+    )
+
+
+def _in_order(slots: Mapping[int, Market], staying: Collection[int]) -> list[int]:
+    """Return the empty slots, those on demand first."""
+    return sorted((s for s in slots if s not in staying), key=lambda s: (slots[s] is Market.SPOT, s))

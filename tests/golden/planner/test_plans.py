@@ -154,7 +154,7 @@ def test_an_infeasible_spec_is_told_what_to_do() -> None:
         "1 by provider, 1 by region.zone, 1 by region.pue, 1 by placement.residency; "
         "the earliest try is at 01 Jun 13:00 UTC, aws/eu-west-3:1xL4:on_demand"
     )
-    assert caught.value.hint() == "Closest: aws/eu-north-1:1xL4:spot, excluded only because on-demand was asked for."
+    assert caught.value.hint() == "Smallest change: set resources.use_spot: true (aws/eu-north-1:1xL4:spot)."
     assert caught.value.exit_status is ExitStatus.REFUSED
 
 

@@ -354,8 +354,8 @@ class TestInfeasible:
         )
         assert caught.value.code == "no_feasible_placement"
 
-    def test_the_closest_offer_is_the_hint(self) -> None:
-        """The best of those that fail a single rule, with that rule: the smallest change that helps."""
+    def test_the_smallest_change_is_the_hint(self) -> None:
+        """One rule moved as little as can be, although a greener offer is a little beyond it."""
         spec = service_spec(placement=PlacementRules(residency=("EU",)))
         offers = [
             candidate("aws/us", 10.0, usd=3.0, residency=("US",)),
@@ -365,21 +365,49 @@ class TestInfeasible:
         with pytest.raises(NoFeasiblePlacement) as caught:
             plan(snapshot(offers, spec=spec), replace(GREEN, price_cap_usd_per_hour=1.0), NOON)
         assert caught.value.hint() == (
-            "Closest: aws/se:1xL4:on_demand, excluded only because $2.0000/h > price cap $1.0000/h."
+            "Smallest change: raise policy.price_cap to $1.5000/h (+$0.5000/h, aws/fr:1xL4:on_demand)."
         )
+
+    def test_two_changes_are_named_where_one_is_not_enough(self) -> None:
+        """A region limit and a pattern together keep the second replica out."""
+        spec = service_spec(2, placement=PlacementRules(allow=("gcp/*",)))
+        with pytest.raises(NoFeasiblePlacement) as caught:
+            plan(
+                snapshot([candidate("aws/se", 30.0, usd=2.0)], spec=spec),
+                replace(GREEN, price_cap_usd_per_hour=1.0),
+                NOON,
+            )
+        assert caught.value.hint() == (
+            "Smallest change: add aws/se to placement.allow (aws/se:1xL4:on_demand), and "
+            "raise policy.price_cap to $2.0000/h (+$1.0000/h, aws/se:1xL4:on_demand)."
+        )
+
+    def test_where_data_may_be_is_given_up_last(self) -> None:
+        """A law is not the first thing to be bent."""
+        spec = service_spec(placement=PlacementRules(residency=("EU",), deny=("aws/se",)))
+        offers = [candidate("aws/us", 10.0, residency=("US",)), candidate("aws/se", 30.0)]
+        with pytest.raises(NoFeasiblePlacement) as caught:
+            plan(snapshot(offers, spec=spec), GREEN, NOON)
+        assert caught.value.hint() == "Smallest change: take aws/se out of placement.deny (aws/se:1xL4:on_demand)."
+
+    def test_what_nobody_chose_is_no_rule_to_give_up(self) -> None:
+        """An unknown price cannot be relaxed; it is named as what is nearest."""
+        with pytest.raises(NoFeasiblePlacement) as caught:
+            plan(snapshot([candidate("aws/se", 30.0, usd=None)]), GREEN, NOON)
+        assert caught.value.hint() == "Closest: aws/se:1xL4:on_demand, excluded only because price unknown."
 
     def test_that_change_really_helps(self) -> None:
         """Relaxing the named rule places the named offer."""
         offers = [candidate("aws/se", 30.0, usd=2.0), candidate("aws/fr", 60.0, usd=1.5)]
-        made = plan(snapshot(offers), replace(GREEN, price_cap_usd_per_hour=2.0), NOON)
-        assert made.actions[0].offer_id == "aws/se:1xL4:on_demand"
+        made = plan(snapshot(offers), replace(GREEN, price_cap_usd_per_hour=1.5), NOON)
+        assert made.actions[0].offer_id == "aws/fr:1xL4:on_demand"
 
     def test_a_lack_of_room_names_the_limit(self) -> None:
         """Where offers are allowed but full, max_per_region is what binds."""
         spec = service_spec(3, placement=PlacementRules(max_per_region=1))
         with pytest.raises(NoFeasiblePlacement) as caught:
             plan(snapshot([SE, FR], spec=spec), GREEN, NOON)
-        assert caught.value.hint() == "Raise placement.max_per_region above 1, or allow more regions."
+        assert caught.value.hint() == "Smallest change: raise placement.max_per_region to 2."
         assert "needs 3 more replicas, 2 can be placed" in caught.value.message
 
     def test_offers_that_fail_many_rules_get_no_false_hope(self) -> None:

@@ -1,0 +1,121 @@
+"""The smallest change of the rules that lets a service be placed. Pure.
+
+An elastic filter over what people have written (after Chinneck and Dravnieks 1991, Locating minimal infeasible
+constraint sets in linear programs): each change is tried alone, then in pairs, until one is enough. A change gives way
+just far enough for one offer, and every answer has been tried: the world with it was planned again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from orchestrator.domain.decision import Assessment, Verdict
+from orchestrator.domain.service import Policy
+from orchestrator.planner.advice.relax import relaxed
+from orchestrator.planner.choose import rank
+from orchestrator.planner.snapshot import Snapshot
+
+MOST_ALONE = 12
+MOST_PAIRED = 6
+"""Changes that are tried, the best offers first: each of them judges all offers anew."""
+
+LAST = ("placement.residency", "capacity")
+"""What is given up last: where data may be is mostly a law, and what is sold out is nobody's choice."""
+
+Fits = Callable[[Snapshot, Policy], bool]
+"""Whether everything that is wanted can be placed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a person would write; ``by``: how far the limit moves; ``offer_id``: which offer it lets in, if any."""
+
+    words: str
+    by: str = ""
+    offer_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    rule: str
+    change: Change
+    take: Callable[[Snapshot, Policy], tuple[Snapshot, Policy] | None]
+
+
+def least_change(snapshot: Snapshot, policy: Policy, offers: Sequence[Assessment], fits: Fits) -> tuple[Change, ...]:
+    """Return the fewest changes after which everything fits; nothing where no one or two of them are enough.
+
+    ``offers``: those on the markets that are wanted, as they are judged now. What nobody chose (an unknown price, a
+    provider that is not configured) is no rule to give up.
+    """
+    limits = list(_limits(snapshot, offers))
+    rules = list(_rules(snapshot, policy, offers))
+    alone = [*limits, *rules[:MOST_ALONE]]
+    pairs = combinations([*limits[-1:], *rules[:MOST_PAIRED]], 2)
+    for chosen in (*((step,) for step in alone), *((a, b) for a, b in pairs if a.rule != b.rule)):
+        world: tuple[Snapshot, Policy] | None = (snapshot, policy)
+        for step in chosen:
+            world = None if world is None else step.take(*world)
+        if world is not None and fits(*world):
+            return tuple(step.change for step in chosen)
+    return ()
+
+
+def in_words(changes: Sequence[Change]) -> str:
+    """Say what to change, in a sentence."""
+    parts = []
+    for change in changes:
+        details = ", ".join(d for d in (change.by, change.offer_id) if d)
+        parts.append(f"{change.words} ({details})" if details else change.words)
+    return f"Smallest change: {', and '.join(parts)}."
+
+
+def _limits(snapshot: Snapshot, offers: Sequence[Assessment]) -> Iterator[_Step]:
+    """Raise the region limit one by one, where there is any region to be in."""
+    limit = snapshot.spec.placement.max_per_region
+    if limit is not None and any(a.allowed for a in offers):
+        for most in range(limit + 1, min(max(limit + 1, snapshot.wanted), limit + MOST_ALONE) + 1):
+            yield _at_most(most)
+
+
+def _rules(snapshot: Snapshot, policy: Policy, offers: Sequence[Assessment]) -> Iterator[_Step]:
+    """Yield every other change once: those that move a limit least, of those the best offers; see ``LAST``."""
+    found: dict[str, _Step] = {}
+    for offer in sorted(offers, key=lambda a: (len(_failed(a)), _excess(a), rank(a, policy.objective))):
+        for verdict in _failed(offer):
+            step = _relax(snapshot, policy, offer, verdict)
+            if step is not None:
+                found.setdefault(step.change.words, step)
+    yield from sorted(found.values(), key=lambda step: LAST.index(step.rule) if step.rule in LAST else -1)
+
+
+def _excess(offer: Assessment) -> float:
+    """Return by what part of a limit the offer is beyond it at most; 0 for rules without numbers."""
+    parts = [abs(v.value - v.limit) / abs(v.limit) for v in _failed(offer) if v.value is not None and v.limit]
+    return max(parts, default=0.0)
+
+
+def _failed(offer: Assessment) -> list[Verdict]:
+    return [v for v in offer.verdicts if not v.passed]
+
+
+def _relax(snapshot: Snapshot, policy: Policy, offer: Assessment, verdict: Verdict) -> _Step | None:
+    first = relaxed(snapshot, policy, offer, verdict)
+    if first is None:
+        return None
+
+    def take(snapshot: Snapshot, policy: Policy) -> tuple[Snapshot, Policy] | None:
+        again = relaxed(snapshot, policy, offer, verdict)
+        return None if again is None else (again.snapshot, again.policy)
+
+    return _Step(verdict.rule, Change(first.change, first.by, offer.offer_id), take)
+
+
+def _at_most(most: int) -> _Step:
+    def take(snapshot: Snapshot, policy: Policy) -> tuple[Snapshot, Policy]:
+        rules = replace(snapshot.spec.placement, max_per_region=most)
+        return replace(snapshot, spec=replace(snapshot.spec, placement=rules)), policy
+
+    return _Step("placement.max_per_region", Change(f"raise placement.max_per_region to {most}"), take)
