@@ -5,7 +5,6 @@ from __future__ import annotations
 import calendar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -35,10 +34,13 @@ class Grid:
         """Hours of the year."""
         return len(self.grams_per_kwh)
 
-    @cached_property
-    def filled(self) -> Floats:
-        """The same without gaps, by the ledger's rule (it looks ahead). Raises ``SignalFormatError``."""
-        return filled_by_neighbours(self.grams_per_kwh, self.zones)
+    def filled(self, zone: str) -> Floats:
+        """Return a zone's hours without gaps, by the ledger's rule (it looks ahead).
+
+        Only a zone that is asked for has to have values. Raises ``SignalUnavailable`` and ``SignalFormatError``.
+        """
+        column = self.column(zone)
+        return filled_by_neighbours(self.grams_per_kwh[:, column : column + 1], (zone,))[:, 0]
 
     def column(self, zone: str) -> int:
         """Return a zone's column. Raises ``SignalUnavailable``."""
@@ -95,7 +97,7 @@ def filled_by_neighbours(values: Floats, names: tuple[str, ...]) -> Floats:
                 filled[t, z] = sum(known) / len(known)
                 break
         else:
-            raise SignalFormatError(f"column {names[z]!r} has no value at hour {t} of any day", hint=_HINT)
+            raise SignalFormatError(f"column {names[z]!r} has no value at hour {t % DAY} of any day", hint=_HINT)
     return filled
 
 

@@ -96,6 +96,8 @@ def _instance(document: Mapping[str, Any], year: int) -> Instance:
     if found != (BENCHMARK, VERSION, year):
         raise ValueError(f"benchmark, version and year are {found}, not {(BENCHMARK, VERSION, year)}")
     hours, first, scored = document["hours_in_year"], document["warmup_hours"], document["scored_hours"]
+    if not all(type(count) is int for count in (hours, first, scored)):
+        raise TypeError("hours_in_year, warmup_hours and scored_hours are not all whole numbers")
     if not 0 < first < hours or first + scored != hours:
         raise ValueError(f"{first} hours of warm-up and {scored} scored ones are not the {hours} of the year")
     places = {name: _place(name, entry) for name, entry in document["regions"].items()}
@@ -140,7 +142,7 @@ def _service(entry: Mapping[str, Any], places: Mapping[str, Place]) -> Service:
 def _as_written(entry: Mapping[str, Any], name: str) -> float:
     """Keep 50 apart from 50.0: files of placements are matched by what stands there."""
     value = entry[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError(f"services.{entry['id']}.{name} is {value!r}, not a number")
     return value
 

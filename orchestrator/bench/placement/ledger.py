@@ -24,17 +24,17 @@ class Bill:
 class Ledger:
     """Counts grams of 1 kW of IT power: PUE times the grid's intensity, and a fixed mass for each change of region.
 
-    Raises ``UsageError`` for a grid of other hours than the instance has, ``SignalUnavailable`` where it lacks a zone.
+    Raises ``UsageError`` for a grid of other hours than the instance has, ``SignalUnavailable`` where it lacks a zone,
+    ``SignalFormatError`` where a zone of the instance has gaps that no other day fills.
     """
 
     def __init__(self, instance: Instance, grid: Grid) -> None:
         if grid.hours != instance.hours:
             message = f"ci_lifecycle_{grid.year} has {grid.hours} hours, the instance {instance.hours}"
             raise UsageError(message, hint="Use the carbon file that the instance was made from.")
-        for place in instance.places.values():
-            grid.column(place.zone)
         self.instance = instance
         self.grid = grid
+        self._filled = {zone: grid.filled(zone) for zone in sorted({p.zone for p in instance.places.values()})}
         self.grams = cache(self._grams)
 
     def bill(self, service: Service, placements: Sequence[str]) -> Bill:
@@ -60,8 +60,7 @@ class Ledger:
     def _grams(self, region: str) -> Floats:
         """Grams of each scored hour in a region, (scored,); kept, because many services share a region."""
         place = self.instance.places[region]
-        column = self.grid.filled[self.instance.first :, self.grid.column(place.zone)]
-        return np.asarray(column * place.pue)
+        return np.asarray(self._filled[place.zone][self.instance.first :] * place.pue)
 
     def costs(self, regions: Sequence[str]) -> Floats:
         """Grams per hour, (scored, regions)."""

@@ -21,6 +21,14 @@ _HINT: Final = (
 )
 
 
+def refuse_no_place(path: Path) -> None:
+    """Raise ``UsageError`` for a file that cannot be written, before a minute of work is spent on it."""
+    if not path.parent.is_dir():
+        raise UsageError(f"--placements {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"--placements {path}: this is a folder, not a file")
+
+
 def write_placements(path: Path, instance: Instance, placements: Placements) -> None:
     """Write the file, run-length coded; packed when its name ends in ``.gz``. Raises ``UsageError``."""
     services = [

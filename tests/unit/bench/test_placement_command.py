@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.unit.bench.placement_folder import HOURS, YEAR, instance, intensities, service, write_folder
+from tests.unit.bench.placement_folder import HOURS, REGIONS, YEAR, instance, intensities, service, write_folder
+from tests.unit.bench.placement_scorer import scored, unpacked
 from tests.unit.cli.world import World
 
 LAST = 48
@@ -89,3 +91,65 @@ def test_a_grid_without_a_zone_of_the_instance_is_named(world: World, tmp_path: 
 
     assert status == 5
     assert "no column 'MARS'" in said
+
+
+def test_a_scorer_of_its_own_program_agrees_to_the_gram(world: World, tmp_path: Path) -> None:
+    """Ours, staying at home and the optimum, gaps in the grid included, as somebody else counts them from the file."""
+    values = intensities()
+    values[[HOURS - LAST + 5, HOURS - 3], 1] = np.nan
+    values[HOURS - LAST - 30 : HOURS - LAST + 10, 2] = np.nan
+    document = instance(SERVICES, warmup_hours=HOURS - LAST, scored_hours=LAST)
+    data, ours, rows = write_folder(tmp_path, values, document), tmp_path / "ours.json", tmp_path / "rows.json"
+    assert bench(world, data, "--placements", ours, "--json", rows)[0] == 0
+
+    counted = {s["id"]: s for s in json.loads(rows.read_text())["services"]}
+    theirs = scored(data, YEAR, ours)
+    assert list(theirs) == list(counted)
+    for name, bills in theirs.items():
+        assert bills["file"] == pytest.approx((counted[name]["grams"]["greenctl"], counted[name]["moves"]["greenctl"]))
+        assert bills["home"] == pytest.approx((counted[name]["grams"]["home"], 0))
+        assert bills["optimum"][0] == pytest.approx(counted[name]["grams"]["oracle"])
+
+
+def test_the_file_of_placements_is_what_others_read(world: World, data: Path, tmp_path: Path) -> None:
+    """Its keys, their order, runs that lose no hour and join no neighbours; packed, the same bytes and no clock."""
+    plain, packed = tmp_path / "ours.json", tmp_path / "ours.json.gz"
+    for path in (plain, packed):
+        assert bench(world, data, "--placements", path)[0] == 0
+
+    document = json.loads(plain.read_bytes().decode("ascii"))
+    assert list(document) == ["year", "services"]
+    assert document["year"] == YEAR
+    for entry, asked in zip(document["services"], SERVICES, strict=True):
+        assert list(entry) == ["track", "origin", "rtt_budget_ms", "switching_hours", "placements"]
+        assert {k: entry[k] for k in list(entry)[:4]} == {k: asked[k] for k in list(entry)[:4]}
+        regions, hours = zip(*entry["placements"], strict=True)
+        assert set(regions) <= set(asked["candidates"])
+        assert sum(hours) == LAST
+        assert all(a != b for a, b in pairwise(regions))
+    assert unpacked(packed) == plain.read_bytes()
+    assert packed.read_bytes()[4:8] == bytes(4)
+
+
+def test_a_zone_of_no_region_may_be_empty_and_one_of_a_region_may_not(world: World, tmp_path: Path) -> None:
+    """More columns than anybody needs are no matter; a candidate without any value is named before the work begins."""
+    values = intensities()
+    values[:, 0] = np.nan
+    used = {k: v for k, v in REGIONS.items() if v["zone"] != "CLEAN"}
+    few = instance([SERVICES[1]], warmup_hours=HOURS - LAST, scored_hours=LAST, regions=used)
+    ours = tmp_path / "ours.json"
+    assert bench(world, write_folder(tmp_path / "few", values, few), "--placements", ours)[0] == 0
+
+    ours.unlink()
+    status, _, said = bench(world, write_folder(tmp_path / "all", values), "--placements", ours)
+    assert status == 5
+    assert "column 'CLEAN' has no value at hour 0 of any day" in said
+    assert not ours.exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(world: World, data: Path, tmp_path: Path) -> None:
+    """A minute of placing is not thrown away for a folder that is not there."""
+    for path, words in ((tmp_path / "no" / "ours.json", "there is no folder"), (tmp_path, "this is a folder")):
+        status, _, said = bench(world, data, "--placements", path)
+        assert status == 2
+        assert words in " ".join(said.split())

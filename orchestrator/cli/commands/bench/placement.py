@@ -48,7 +48,7 @@ def placement(
     # numpy alone costs more than all of --help.
     from orchestrator.bench.placement.grid import read_grid, read_year_before  # noqa: PLC0415
     from orchestrator.bench.placement.measure import GIVEN, OURS, measure, place  # noqa: PLC0415
-    from orchestrator.bench.placement.placements import read_placements, write_placements  # noqa: PLC0415
+    from orchestrator.bench.placement.placements import read_placements, refuse_no_place, write_placements  # noqa: PLC0415
     from orchestrator.cli.render import bench_placement as page  # noqa: PLC0415
 
     session = Session.of(ctx)
@@ -58,6 +58,8 @@ def placement(
     services = instance.services if track is None else instance.of_track(track)
     if not services:
         raise UsageError(f"--track {track}: the instance of {year} has no service of that track")
+    if not score:
+        refuse_no_place(placements)
     grid = read_grid(data, year)
     with page.progress(session.talk, quiet=session.quiet) as steps:
         if score:
