@@ -47,7 +47,7 @@ class Stay:
 class Account:
     """Sums over the period. ``grams`` counts known intensities only; ``unknown_kwh`` is the energy without one.
 
-    ``by_month``: grams by ``YYYY-MM``. ``by_region``: replica-hours by region id.
+    ``by_day``: grams by ``YYYY-MM-DD``. ``by_region``: replica-hours by region id.
     """
 
     grams: float = 0.0
@@ -56,7 +56,7 @@ class Account:
     unknown_kwh: float = 0.0
     unpriced_hours: float = 0.0
     replica_hours: float = 0.0
-    by_month: dict[str, float] = field(default_factory=dict)
+    by_day: dict[str, float] = field(default_factory=dict)
     by_region: dict[str, float] = field(default_factory=dict)
 
     def add(self, samples: Iterable[EnergySample]) -> None:
@@ -75,8 +75,16 @@ class Account:
                 self.unknown_kwh += kwh
                 continue
             self.grams += sample.grams
-            month = f"{sample.window.start.year:04d}-{sample.window.start.month:02d}"
-            self.by_month[month] = self.by_month.get(month, 0.0) + sample.grams
+            day = sample.window.start.strftime("%Y-%m-%d")
+            self.by_day[day] = self.by_day.get(day, 0.0) + sample.grams
+
+    @property
+    def by_month(self) -> dict[str, float]:
+        """Grams by ``YYYY-MM``."""
+        found: dict[str, float] = {}
+        for day, grams in sorted(self.by_day.items()):
+            found[day[:7]] = found.get(day[:7], 0.0) + grams
+        return found
 
 
 @dataclass(frozen=True, slots=True)

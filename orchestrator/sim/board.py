@@ -15,7 +15,6 @@ from orchestrator.domain.hardware import PowerModel
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
-from orchestrator.sim.bill import price_of
 from orchestrator.sim.grid import Floats, RecordedGrid
 from orchestrator.sim.sizes import Sizes
 from orchestrator.sim.stock import Stock
@@ -33,7 +32,7 @@ class Board:
     ``sizes``: how many replicas there are in each hour, at most ``limit`` of them in one region. ``cold_seconds``:
     from asking to serving;
     ``overlap_seconds``: how long the old replica runs after the new one serves. ``longitudes``: degrees east, ``inf``
-    where unknown.
+    where unknown. ``prices``: dollars an hour, (hours, offers), ``inf`` while nothing is known to be offered.
     """
 
     offers: tuple[Offer, ...]
@@ -50,6 +49,7 @@ class Board:
     cold_seconds: float
     overlap_seconds: float
     longitudes: Floats
+    prices: Floats
     _kwh: dict[float, Floats] = field(default_factory=dict, repr=False)
 
     @property
@@ -105,9 +105,19 @@ class Board:
             known = self._kwh[batch] = np.array(each)
         return known
 
-    def usd(self) -> Floats:
+    def usd(self, hour: int) -> Floats:
         """Return dollars an hour; ``inf`` where unknown."""
-        return np.array([math.inf if (p := price_of(o)) is None else p for o in self.offers])
+        return np.asarray(self.prices[hour])
+
+    def sold(self, hour: int) -> Mask:
+        """Return which offers have a price in an hour."""
+        return np.asarray(np.isfinite(self.prices[hour]))
+
+    @cached_property
+    def price_lists(self) -> list[int]:
+        """For each hour, which price list is valid: two hours of one number have the same prices."""
+        differs = (self.prices[1:] != self.prices[:-1]).any(axis=1)
+        return [0, *np.cumsum(differs).tolist()]
 
     def leaving(self, hour: int, batch: float) -> Floats:
         """Grams that an old replica emits after it was told to go: loaded until the new one serves, then idle."""

@@ -15,11 +15,9 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from orchestrator.domain.price import Market
 from orchestrator.domain.units import SECONDS_PER_HOUR
-from orchestrator.sim.bill import Stay, price_of
+from orchestrator.sim.bill import Stay
 from orchestrator.sim.board import Board, Choose, Mask
 from orchestrator.sim.stock import STEP, STEPS_PER_HOUR
 
@@ -44,7 +42,6 @@ class Fleet:
         self._stays: list[Stay] = []
         self._slots = [_Slot() for _ in range(board.wanted)]
         self._limited = {i for i, o in enumerate(board.offers) if o.id in board.stock.counts}
-        self._anything = np.ones(len(board.offers), dtype=np.bool_)
 
     def play(self) -> tuple[Stay, ...]:
         """Return the stays of the whole period, by slot and time."""
@@ -107,9 +104,10 @@ class Fleet:
 
     def _start(self, index: int, offer: int, at: float) -> None:
         ready = at + self._board.cold_seconds
-        price = price_of(self._board.offers[offer])
+        price = float(self._board.usd(max(0, int(at // SECONDS_PER_HOUR)))[offer])
+        usd = price if math.isfinite(price) else None
         self._slots[index].stay = len(self._stays)
-        self._stays.append(Stay(index, offer, at, ready, math.inf, math.inf, price))
+        self._stays.append(Stay(index, offer, at, ready, math.inf, math.inf, usd))
 
     def _lose(self, step: int) -> None:
         """Take away what the market has no longer; the newest go first."""
@@ -132,12 +130,13 @@ class Fleet:
     def _free(self, index: int, step: int) -> Mask:
         """Return which offers this slot may take: not sold out, and not too many in one region already."""
         board = self._board
+        sold = board.sold(step // STEPS_PER_HOUR)
         if board.limit is None and not self._limited:
-            return self._anything
+            return sold
         others = [self._stays[s.stay].offer for i, s in enumerate(self._slots) if s.stay >= 0 and i != index]
         regions = Counter(board.offers[o].region.id for o in others)
         held = Counter(others)
-        free = self._anything.copy()
+        free = sold.copy()
         for i, offer in enumerate(board.offers):
             full = board.limit is not None and regions[offer.region.id] >= board.limit
             sold_out = (
@@ -145,5 +144,5 @@ class Fleet:
                 and i in self._limited
                 and (int(board.stock.counts[offer.id][step]) <= held[i])
             )
-            free[i] = not full and not sold_out
+            free[i] &= not full and not sold_out
         return free

@@ -86,8 +86,8 @@ def home(board: Board) -> Choose:
     values = _by_price(board)
 
     def choose(hour: int, slot: int, here: int | None, free: Mask) -> int | None:
-        del hour, slot
-        return here if here is not None else _first_of(pools, values, free)
+        del slot
+        return here if here is not None else _first_of(pools, values(hour), free)
 
     return choose
 
@@ -97,8 +97,8 @@ def cheapest_static(board: Board) -> Choose:
     pool, values = board.of_market(Market.ON_DEMAND), _by_price(board)
 
     def choose(hour: int, slot: int, here: int | None, free: Mask) -> int | None:
-        del hour, slot
-        return here if here is not None else _best(values, free, pool)
+        del slot
+        return here if here is not None else _best(values(hour), free, pool)
 
     return choose
 
@@ -108,8 +108,8 @@ def cheapest_spot(board: Board) -> Choose:
     pool, values = board.of_market(Market.SPOT), _by_price(board)
 
     def choose(hour: int, slot: int, here: int | None, free: Mask) -> int | None:
-        del hour, slot
-        return here if here is not None else _best(values, free, pool)
+        del slot
+        return here if here is not None else _best(values(hour), free, pool)
 
     return choose
 
@@ -213,11 +213,11 @@ def karpenter(board: Board) -> Choose:
     """B9: whatever is cheaper, at once; from spot to spot only where many alternatives are cheaper."""
     pools, values = _pools(board), _by_price(board)
     spot = np.array([o.market is Market.SPOT for o in board.offers])
-    dollars = board.usd()
 
     def choose(hour: int, slot: int, here: int | None, free: Mask) -> int | None:
-        del hour, slot
-        best = _first_of(pools, values, free)
+        del slot
+        dollars = board.usd(hour)
+        best = _first_of(pools, values(hour), free)
         if here is None or best is None or not dollars[best] < dollars[here]:
             return best if here is None else here
         alternatives = int((free & spot & (dollars < dollars[here])).sum())
@@ -275,13 +275,21 @@ def _at_home_first(board: Board, pools: list[Mask], free: Mask, hour: int) -> in
     return _first_of(pools, board.trailing(hour), free)
 
 
-def _by_price(board: Board) -> Floats:
-    """Order by price, then by the trailing mean, then by name, as one number each."""
-    usd, grams = board.usd(), board.trailing(0)
-    order = sorted(range(len(usd)), key=lambda i: (usd[i], grams[i], board.offers[i].id))
-    ranks = np.empty(len(usd))
-    ranks[order] = np.arange(len(usd))
-    return np.where(np.isfinite(usd), ranks, np.inf)
+def _by_price(board: Board) -> Callable[[int], Floats]:
+    """Order by the price of an hour, then by the trailing mean, then by name, as one number each."""
+    grams, lists = board.trailing(0), board.price_lists
+    known: dict[int, Floats] = {}
+
+    def values(hour: int) -> Floats:
+        if lists[hour] not in known:
+            usd = board.usd(hour)
+            order = sorted(range(len(usd)), key=lambda i: (usd[i], grams[i], board.offers[i].id))
+            ranks = np.empty(len(usd))
+            ranks[order] = np.arange(len(usd))
+            known[lists[hour]] = np.where(np.isfinite(usd), ranks, np.inf)
+        return known[lists[hour]]
+
+    return values
 
 
 def _known(values: Floats) -> Floats:

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -25,8 +25,9 @@ from orchestrator.policy.assess import assess
 from orchestrator.sim.bill import Account, Service, Stay, account_of, moves_in, service_of, serving
 from orchestrator.sim.board import Board, Choose
 from orchestrator.sim.fleet import Fleet
-from orchestrator.sim.grid import RecordedGrid, SharedGrid, read_grid
+from orchestrator.sim.grid import Floats, RecordedGrid, SharedGrid, read_grid
 from orchestrator.sim.oracle import as_rule, best, filled_in
+from orchestrator.sim.prices import PriceChanges, prices_of
 from orchestrator.sim.rules import RULES
 from orchestrator.sim.sizes import sizes_of
 from orchestrator.sim.stock import Stock, Trace, stock_of
@@ -45,6 +46,9 @@ _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 Progress = Callable[[str, float], None]
 """Told the policy at work and the fraction of it that is done."""
+
+Note = Callable[[str], None]
+"""Told what of the world had to be assumed."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Request:
     cold_start: timedelta
     carbon: CarbonSource
     longitudes: Mapping[str, float]
+    prices: PriceChanges = field(default_factory=PriceChanges)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Row:
     available_fraction: float
     served_fraction: float
     crowded_fraction: float
+    by_day: Mapping[str, float]
     by_month: Mapping[str, float]
     by_region: Mapping[str, float]
     places: tuple[tuple[float, tuple[str, ...]], ...]
@@ -102,7 +108,7 @@ def names_known(shipped: Sequence[str]) -> tuple[str, ...]:
     return (*RULES, SPOTHEDGE, *shipped, "ours", ORACLE)
 
 
-async def simulate(request: Request, progress: Progress) -> AsyncIterator[Row]:
+async def simulate(request: Request, progress: Progress, note: Note = lambda _words: None) -> AsyncIterator[Row]:
     """Yield a row for each policy as soon as it is done; the references home and B3 come first.
 
     Raises ``UsageError`` for a period or a service that cannot be simulated, ``SignalUnavailable`` when the recording
@@ -110,6 +116,8 @@ async def simulate(request: Request, progress: Progress) -> AsyncIterator[Row]:
     """
     _check(request)
     setting = await setting_of(request)
+    for words in (*setting.prices.notes, *setting.stock.notes):
+        note(words)
     own = await board_of(request, setting, request.spec)
     wanted = [*REFERENCES, *(r for r in request.rules if r not in REFERENCES)]
     for name in wanted:
@@ -148,7 +156,9 @@ async def setting_of(request: Request) -> Setting:
         raise NoFeasiblePlacement(message, hint="Relax placement.allow, deny or residency.")
     zones = [o.region.zone for o in here if o.region.zone is not None]
     grid = await read_grid(request.carbon, zones, request.spec.carbon.basis, request.period)
-    known = tuple(sorted((o for o in here if _is_counted(o, grid)), key=lambda o: o.id))
+    counted = sorted((o for o in here if _is_counted(o, grid)), key=lambda o: o.id)
+    prices = prices_of(counted, request.period, request.prices)
+    known = tuple(prices.priced(o, 0, request.period) for o in counted)
     return Setting(
         period=request.period,
         offers=known,
@@ -156,6 +166,7 @@ async def setting_of(request: Request) -> Setting:
         load=request.load,
         sizes=sizes_of(request.spec, request.load, _shapes(known, home)),
         stock=stock_of(known, request.period, request.traces, request.seed),
+        prices=prices,
         cold_start=request.cold_start,
         carbon=request.carbon,
         shared=SharedGrid(request.carbon, grid),
@@ -192,6 +203,7 @@ async def board_of(request: Request, setting: Setting, spec: ServiceSpec) -> Boa
         cold_seconds=setting.cold_start.total_seconds(),
         overlap_seconds=len(rules.canary_percent) * rules.canary_hold.total_seconds() + setting.load.request_seconds,
         longitudes=np.array(longitudes),
+        prices=_price_table(setting, offers),
     )
 
 
@@ -286,7 +298,8 @@ def _row(
         available_fraction=service.available_fraction,
         served_fraction=service.served_fraction,
         crowded_fraction=service.crowded_fraction,
-        by_month=dict(sorted(account.by_month.items())),
+        by_day=dict(sorted(account.by_day.items())),
+        by_month=account.by_month,
         by_region=dict(sorted(account.by_region.items())),
         places=places,
         looks=looks,
@@ -338,6 +351,13 @@ def _is_counted(offer: Offer, grid: RecordedGrid) -> bool:
     """Whether energy and grams of an offer can be counted at all."""
     known = offer.region.zone in grid.zones and offer.region.pue is not None
     return known and offer.shape.power is not None and offer.price is not None
+
+
+def _price_table(setting: Setting, offers: Sequence[Offer]) -> Floats:
+    """Return dollars an hour, (hours, offers), ``inf`` while something is not offered."""
+    hours = setting.grid.hours
+    table = [[math.inf if (p := setting.prices.at(o, h)) is None else p for o in offers] for h in range(hours)]
+    return np.array(table)
 
 
 def _shapes(offers: Sequence[Offer], home: str | None) -> tuple[Shape, ...]:

@@ -37,6 +37,7 @@ from orchestrator.planner.wanted import STEP_SECONDS, is_scaled
 from orchestrator.sim.bill import Account, Service
 from orchestrator.sim.cloud import SimulatedCloud
 from orchestrator.sim.grid import RecordedGrid, SharedGrid
+from orchestrator.sim.prices import Prices
 from orchestrator.sim.sizes import Sizes
 from orchestrator.sim.stock import STEP, Stock
 from orchestrator.sim.traffic import SimulatedGateway, SimulatedProbe
@@ -85,6 +86,7 @@ class Setting:
     load: Workload
     sizes: Sizes
     stock: Stock
+    prices: Prices
     cold_start: timedelta
     carbon: CarbonSource
     shared: SharedGrid
@@ -104,20 +106,29 @@ class Run:
 
 
 class ListedOffers:
-    """The ``OfferSource`` port over the setting's offers."""
+    """The ``OfferSource`` port over the setting's offers, at the prices of the hour."""
 
-    def __init__(self, offers: Sequence[Offer]) -> None:
+    def __init__(self, offers: Sequence[Offer], prices: Prices, period: Window) -> None:
         self._offers = tuple(sorted(offers, key=lambda o: o.id))
+        self._prices = prices
+        self._period = period
         self._asked: dict[ResourceRequest, tuple[Offer, ...]] = {}
+        self._priced: dict[ResourceRequest, tuple[int, tuple[Offer, ...]]] = {}
 
     async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
-        """Return what was asked for, by id."""
-        del now
+        """Return what was asked for, by id. What is not offered in this hour has no price."""
         if request not in self._asked:
             self._asked[request] = tuple(
                 o for o in self._offers if is_asked_for(o.shape, request) and is_inside(o.region.id, "", request.infra)
             )
-        return self._asked[request]
+        asked = self._asked[request]
+        if not self._prices.usd_per_hour:
+            return asked
+        hour = int((now - self._period.start) // HOUR)
+        known = self._priced.get(request)
+        if known is None or known[0] != hour:
+            known = self._priced[request] = (hour, tuple(self._prices.priced(o, hour, self._period) for o in asked))
+        return known[1]
 
     async def shelf(self) -> Shelf:
         """Return everything."""
@@ -177,7 +188,7 @@ class TwinWorld:
         self.runtime = Runtime(
             clock=self._clock,
             carbon=setting.carbon,
-            offers=ListedOffers(setting.offers),
+            offers=ListedOffers(setting.offers, setting.prices, setting.period),
             provisioners=dict.fromkeys(sorted(providers), self._cloud),
             probe=SimulatedProbe(self._cloud, self._gateway),
             gateway=self._gateway,

@@ -29,8 +29,9 @@ from orchestrator.prices.shapes import ShapeCatalogue
 from orchestrator.regions.catalogue import RegionCatalogue
 from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.sim import html
+from orchestrator.sim.prices import PriceChanges, read_prices
 from orchestrator.sim.rules import RULES
-from orchestrator.sim.simulate import NEEDS_SPOT, ORACLE, SPOTHEDGE, Request, Row, has_spot
+from orchestrator.sim.simulate import NEEDS_SPOT, ORACLE, SPOTHEDGE, Note, Request, Row, has_spot
 from orchestrator.sim.simulate import simulate as run
 from orchestrator.sim.stock import read_traces
 from orchestrator.sim.workload import Workload, constant, diurnal, recorded
@@ -115,19 +116,21 @@ def simulate(
         cold_start=cold_start,
         carbon=_carbon(session, data),
         longitudes=_longitudes(catalogue),
+        prices=PriceChanges() if data is None else read_prices(data, offers),
     )
     for note in skipped:
         session.say(line(("note: ", "yellow"), note))
     rows: list[Row] = []
+    notes: list[str] = []
     stopped = False
     try:
         with _rarely_collected(), _shown(session, request) as tell:
-            session.run(_collect(request, rows, tell))
+            session.run(_collect(request, rows, tell, notes.append))
     except KeyboardInterrupt:
         stopped = True
-    document = page.document(request, rows, stopped=stopped)
+    document = page.document(request, rows, notes, stopped=stopped)
     session.emit(**document)
-    session.show(page.render(request, rows, stopped=stopped, width=session.out.width))
+    session.show(page.render(request, rows, notes, stopped=stopped, width=session.out.width))
     if html_file is not None:
         _write(html_file, html.page(document))
     if stopped:
@@ -145,8 +148,8 @@ def _rarely_collected() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-async def _collect(request: Request, rows: list[Row], tell: "Tell") -> None:
-    async for row in run(request, tell):
+async def _collect(request: Request, rows: list[Row], tell: "Tell", note: Note) -> None:
+    async for row in run(request, tell, note):
         rows.append(row)  # noqa: PERF401  # what is done by an interrupt has to be there
 
 

@@ -16,8 +16,8 @@ _GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 _MOST_NOTES = 6
 
 
-def document(request: Request, rows: Sequence[Row], *, stopped: bool) -> dict[str, object]:
-    """Return everything that was found; nothing in it depends on how long it took."""
+def document(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopped: bool) -> dict[str, object]:
+    """Return everything that was found; nothing in it depends on how long it took. ``notes``: what was assumed."""
     return {
         "service": request.spec.name,
         "period": {
@@ -33,7 +33,9 @@ def document(request: Request, rows: Sequence[Row], *, stopped: bool) -> dict[st
         },
         "cold_start_seconds": request.cold_start.total_seconds(),
         "replicas": request.spec.scaling.min_replicas,
+        "max_replicas": request.spec.scaling.max_replicas,
         "complete": not stopped,
+        "notes": list(notes),
         "rows": [_row(row, rows) for row in rows],
     }
 
@@ -73,6 +75,7 @@ def _row(row: Row, rows: Sequence[Row]) -> dict[str, object]:
         "saving_percent_vs_home": saving_percent(row, _named(rows, "home")),
         "saving_percent_vs_b3": saving_percent(row, _named(rows, "B3")),
         "above_oracle_percent": above_percent(row, best),
+        "grams_by_day": dict(row.by_day),
         "grams_by_month": dict(row.by_month),
         "replica_hours_by_region": dict(row.by_region),
         "places": [{"second": second, "regions": list(regions)} for second, regions in row.places],
@@ -80,8 +83,8 @@ def _row(row: Row, rows: Sequence[Row]) -> dict[str, object]:
     }
 
 
-def render(request: Request, rows: Sequence[Row], *, stopped: bool, width: int) -> RenderableType:
-    """Return the table for people."""
+def render(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopped: bool, width: int) -> RenderableType:
+    """Return the table for people. ``notes``: what was assumed."""
     grid = Grid(
         columns(
             "POLICY",
@@ -119,7 +122,7 @@ def render(request: Request, rows: Sequence[Row], *, stopped: bool, width: int) 
     span = f"{format_instant(request.period.start)} to {format_instant(request.period.end)}"
     load = f"{request.load.name}, {request.load.mean_concurrency:.2f} requests at once on average"
     parts: list[RenderableType] = [
-        line((request.spec.name, "bold"), f"   {span}   {request.spec.scaling.min_replicas} replica(s)   {load}"),
+        line((request.spec.name, "bold"), f"   {span}   {replicas_in_words(request)}   {load}"),
         grid.laid_out(width, 2),
         line(
             "VS HOME and VS B3: less CO2e than those, minus is more. READY: time with all wanted replicas up. "
@@ -127,9 +130,25 @@ def render(request: Request, rows: Sequence[Row], *, stopped: bool, width: int) 
         ),
     ]
     parts += [line((f"{row.policy}: ", "yellow"), row.refusal) for row in rows if row.refusal]
+    parts += [line(("note: ", "yellow"), words) for words in notes[:_MOST_NOTES]]
+    if len(notes) > _MOST_NOTES:
+        parts.append(line(f"{len(notes) - _MOST_NOTES} more notes are in the document of --json."))
+    crowded = [row for row in rows if row.crowded_fraction > 0]
+    parts += [
+        line((f"{row.policy}: ", "yellow"), f"{100 * row.crowded_fraction:.2f} % of the requests found no free place")
+        for row in crowded
+    ]
     if stopped:
         parts.append(line(("Interrupted: these are the policies that were done.", "yellow")))
     return Group(*parts)
+
+
+def replicas_in_words(request: Request) -> str:
+    """Return how many replicas there are: ``2 replicas``, or ``1 to 4 replicas by load``."""
+    low, high = request.spec.scaling.min_replicas, request.spec.scaling.max_replicas
+    if low < high:
+        return f"{low} to {high} replicas by load"
+    return f"{low} replica{'' if low == 1 else 's'}"
 
 
 def _percent(value: float | None, is_itself: bool) -> str:  # noqa: FBT001  # a private word
