@@ -104,6 +104,14 @@ class InvalidProgram(GreenctlError):
     default_hint = "Mend the input named above; nothing was planned."
 
 
+class BackupUnusable(GreenctlError):
+    """A file that is no backup of ours, or not a whole one."""
+
+    code = "backup_unusable"
+    exit_status = ExitStatus.INVALID
+    default_hint = "Nothing was changed. Take another backup."
+
+
 class UnknownService(GreenctlError):
     """No service of that name is recorded."""
 

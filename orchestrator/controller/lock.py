@@ -52,6 +52,12 @@ class Lock:
             raise LeaseHeld(message)
         self._file = file
 
+    def release(self) -> None:
+        """Let go, if it is held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
     def sign(self, since: str, epoch: int) -> None:
         """Write who holds it, for ``status``; only valid while locked."""
         if self._file is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.store.sql import SqlStore
 from tests.unit.cli.world import World
 
 DOCUMENTS = Path(__file__).with_name("documents.json")
@@ -41,7 +42,9 @@ COMMANDS = (
     "doctor --orphans",
     "config show",
     "down chat --yes",
+    "backup FILE",
     "controller stop",
+    "restore FILE --yes",
     "completion bash",
     "version",
     "status nope",
@@ -90,10 +93,11 @@ def lost(pinned: Any, found: Any, path: str = "") -> list[str]:
 
 def test_documents_keep_their_keys(world: World) -> None:
     """One session of a service's life, each command with --json: every key is pinned."""
-    spec = world.spec_file()
+    names = {"SPEC": str(world.spec_file()), "FILE": str(world.folder / "backup.zip")}
+    SqlStore.open(world.settings().store_url).close()
     found = {}
     for command in COMMANDS:
-        words = [str(spec) if word == "SPEC" else word for word in command.split()]
+        words = [names.get(word, word) for word in command.split()]
         found[command] = shape(world.document(*words))
     if os.environ.get("GREENCTL_UPDATE_GOLDEN") == "1":
         DOCUMENTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
