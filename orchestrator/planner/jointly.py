@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from fractions import Fraction
 from math import inf, isfinite, lcm
 
 from orchestrator.domain.certificate import Budget
@@ -24,7 +23,7 @@ from orchestrator.planner.optimum.seats import Choice, Hall, Seated, bound, seat
 Pools = Sequence[Sequence[Assessment]]
 """Where a slot looks for an offer; the first pool that has one with room decides."""
 
-_Vector = tuple[Fraction, ...]
+_Vector = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +68,19 @@ def jointly(
     """
     if room.rules.max_per_region is None and not room.spread:
         return Joint(tuple(picked), is_better=False, least=costs(picked, objective))
-    table = _Table(wanted, objective)
-    parties, order = table.parties()
+    order, different = _parties(wanted)
+    if len(different) <= 1 and not room.spread:
+        # All look in the same pools: taking the best seat that is left is exact (a matroid, Edmonds 1971).
+        return Joint(tuple(picked), is_better=False, least=costs(picked, objective))
+    table = _Table(order, different, objective)
     hall = _hall(wanted, room, table.crowding)
-    seated = seat(parties, order, hall, budget, len(order) if most == inf else int(most))
+    seated = seat(table.parties, order, hall, budget, len(order) if most == inf else int(most))
     if seated.prices is None:
         return Joint(tuple(picked), is_better=False, least=_alone(wanted, picked, objective), in_time=False)
-    chosen = table.offers(seated, order)
-    taken = [table.choices[i][a.offer_id] for i, a in enumerate(picked) if a is not None]
-    here = tuple(a is not None for a in picked)
-    if here == seated.served and spent([taken], hall) <= seated.cost:
+    chosen = table.offers(seated)
+    if tuple(a is not None for a in picked) == seated.served and spent([table.choices(picked)], hall) <= seated.cost:
         chosen = tuple(picked)
-    is_proven = bound(parties, [len(t) for t in seated.taken], hall, seated.prices) >= seated.cost
+    is_proven = bound(table.parties, [len(t) for t in seated.taken], hall, seated.prices) >= seated.cost
     least = costs(chosen, objective) if is_proven else _alone(wanted, chosen, objective)
     return Joint(chosen, is_better=chosen != tuple(picked), least=least)
 
@@ -121,48 +121,58 @@ def _hall(wanted: Sequence[Pools], room: Room, crowding: int) -> Hall:
     return Hall(seats, crowding if room.spread else 0, frozenset(regions - set(room.spot_regions)))
 
 
+def _parties(wanted: Sequence[Pools]) -> tuple[list[int], list[Pools]]:
+    """Put slots that look in the same pools together: return the party of each slot, and the pools of each party."""
+    known: dict[tuple[tuple[int, ...], ...], int] = {}
+    order = [known.setdefault(tuple(tuple(map(id, pool)) for pool in pools), len(known)) for pools in wanted]
+    return order, [wanted[order.index(party)] for party in range(len(known))]
+
+
 class _Table:
     """The choices of each slot, with costs that hold what decides, from the first to the last, in one number.
 
     The market that is wanted comes before the fallback, an earlier pool before a later one, and then the offers' rank.
+    ``order`` names the party of each slot.
     """
 
-    def __init__(self, wanted: Sequence[Pools], objective: Objective) -> None:
-        rows = [_vectors(pools, objective) for pools in wanted]
-        vectors = [vector for row in rows for _, vector in row.values()]
+    def __init__(self, order: Sequence[int], parties: Sequence[Pools], objective: Objective) -> None:
+        self._order = order
+        self._rows = [_vectors(pools, objective) for pools in parties]
+        ratios = [[part.as_integer_ratio() for part in vector] for row in self._rows for _, vector in row.values()]
         # Exact integers: a sum of floats could make two ways equal that are not, or different that are.
-        scale = lcm(*{part.denominator for vector in vectors for part in vector})
+        scale = lcm(*{below for ratio in ratios for _, below in ratio})
+        whole = iter([[above * (scale // below) for above, below in ratio] for ratio in ratios])
+        scaled = [{offer: next(whole) for offer in row} for row in self._rows]
         weights = [1]
-        for column in list(zip(*vectors, strict=True))[:0:-1]:
-            weights.append(weights[-1] * (2 * (len(wanted) + 1) * max(1, *(abs(int(v * scale)) for v in column)) + 1))
+        columns = list(zip(*(vector for row in scaled for vector in row.values()), strict=True))
+        for column in columns[:0:-1]:
+            weights.append(weights[-1] * (2 * (len(order) + 1) * max(1, *map(abs, column)) + 1))
         weights.reverse()
         self.crowding = weights[min(1, len(weights) - 1)] * scale
-        self.choices = [
+        self._choices = [
             {
                 offer: Choice(
-                    sum(int(part * scale) * weight for part, weight in zip(vector, weights, strict=True)),
+                    sum(part * weight for part, weight in zip(vector, weights, strict=True)),
                     offer,
-                    assessment.region,
-                    crowds=assessment.market is Market.SPOT,
+                    row[offer][0].region,
+                    crowds=row[offer][0].market is Market.SPOT,
                 )
-                for offer, (assessment, vector) in row.items()
+                for offer, vector in vectors.items()
             }
-            for row in rows
+            for row, vectors in zip(self._rows, scaled, strict=True)
         ]
-        self._rows = rows
+        self.parties = [tuple(row.values()) for row in self._choices]
 
-    def parties(self) -> tuple[list[tuple[Choice, ...]], list[int]]:
-        """Put slots with the same choices together; return the choices of each party, and the party of each slot."""
-        known: dict[tuple[Choice, ...], int] = {}
-        order = [known.setdefault(tuple(sorted(row.values())), len(known)) for row in self.choices]
-        return list(known), order
+    def choices(self, picked: Sequence[Assessment | None]) -> list[Choice]:
+        """Return the choice of each slot that has one."""
+        return [self._choices[party][a.offer_id] for party, a in zip(self._order, picked, strict=True) if a is not None]
 
-    def offers(self, seated: Seated, order: Sequence[int]) -> tuple[Assessment | None, ...]:
+    def offers(self, seated: Seated) -> tuple[Assessment | None, ...]:
         """Deal out what each party took: the best to its first slot."""
         left = [list(taken) for taken in seated.taken]
         return tuple(
-            self._rows[slot][left[party].pop(0).offer][0] if is_served else None
-            for slot, (party, is_served) in enumerate(zip(order, seated.served, strict=True))
+            self._rows[party][left[party].pop(0).offer][0] if is_served else None
+            for party, is_served in zip(self._order, seated.served, strict=True)
         )
 
 
@@ -174,10 +184,10 @@ def _vectors(pools: Pools, objective: Objective) -> dict[str, tuple[Assessment, 
             if a.allowed and a.offer_id not in found:
                 *parts, _ = rank(a, objective)
                 numbers = [n for part in parts for n in _known(part)]
-                found[a.offer_id] = (a, (Fraction(markets.index(a.market)), Fraction(place), *numbers))
+                found[a.offer_id] = (a, (float(markets.index(a.market)), float(place), *numbers))
     return found
 
 
-def _known(part: float) -> tuple[Fraction, Fraction]:
+def _known(part: float) -> tuple[float, float]:
     """What is unknown comes last, however many known ones it stands beside."""
-    return (Fraction(0), Fraction(part)) if isfinite(part) else (Fraction(1), Fraction(0))
+    return (0.0, part) if isfinite(part) else (1.0, 0.0)
