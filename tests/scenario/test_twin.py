@@ -104,27 +104,71 @@ def test_the_same_seed_gives_the_same_bytes_under_every_hash_seed(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "said", "status"),
     [
-        (("--from", "2023-01-01", "--to", "2024-01-01"), "hours of the period are missing"),
-        (("--from", "2031-01-01", "--to", "2031-01-02"), "the recording has no value"),
-        (("--from", "2023-01-03", "--to", "2023-01-01"), "is not after"),
-        (("--from", "yesterday", "--to", "2023-01-01"), "is no date"),
-        (("--from", "2023-01-01T00:30", "--to", "2023-01-02"), "not of whole hours"),
-        ((*PERIOD, "--policies", "gready"), "Did you mean greedy"),
-        ((*PERIOD, "--policies", ","), "names none"),
-        ((*PERIOD, "--workload", "nothing.csv"), "--workload nothing.csv"),
-        ((*PERIOD, "--rate", "0"), "is no load"),
-        ((*PERIOD, "--cold-start", "2h"), "does not fit into an hour"),
-        ((*PERIOD, "--data", "nowhere"), "there is no such folder"),
+        (("--from", "2023-01-01", "--to", "2024-01-01"), "hours of the period are missing", 5),
+        (("--from", "2031-01-01", "--to", "2031-01-02"), "the recording has no value", 5),
+        (("--from", "2023-01-03", "--to", "2023-01-01"), "is not after", 2),
+        (("--from", "yesterday", "--to", "2023-01-01"), "is no date", 2),
+        (("--from", "2023-01-01T00:30", "--to", "2023-01-02"), "not of whole hours", 2),
+        ((*PERIOD, "--policies", "gready"), "Did you mean greedy", 2),
+        ((*PERIOD, "--policies", ","), "names none", 2),
+        ((*PERIOD, "--workload", "nothing.csv"), "--workload nothing.csv", 2),
+        ((*PERIOD, "--rate", "0"), "is no load", 2),
+        ((*PERIOD, "--cold-start", "2h"), "does not fit into an hour", 2),
+        ((*PERIOD, "--data", "nowhere"), "there is no such folder", 2),
     ],
 )
-def test_what_cannot_be_simulated_is_refused_in_words(folder: Path, words: tuple[str, ...], said: str) -> None:
-    """A named refusal with a hint, before anything long begins."""
+def test_what_cannot_be_simulated_is_refused_in_words(
+    folder: Path, words: tuple[str, ...], said: str, status: int
+) -> None:
+    """A named refusal with a hint and its exit status, before anything long begins."""
     result = simulated(folder, *words)
 
-    assert result.exit_code in {2, 5}
+    assert result.exit_code == status, result.stderr
     assert said in " ".join(result.stderr.split())
+    assert "hint:" in result.stderr
+    assert not result.stdout
+
+
+def test_a_hole_in_the_year_is_named_and_never_filled(folder: Path) -> None:
+    """One hour of one zone is empty: which zone, how many hours, the first of them, and what to do."""
+    data = data_folder(folder / "data")
+    file = data / "carbon" / "ci_lifecycle_2023.csv"
+    lines = file.read_text().splitlines()
+    lines[31] = lines[31].split(",")[0] + ",," + ",".join(lines[31].split(",")[2:])
+    file.write_text("\n".join(lines) + "\n")
+
+    result = simulated(folder, *PERIOD)
+
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 5
+    assert "DE: 1 hours of the period are missing in the recording, the first is 2023-01-02T06:00" in said
+    assert "placement.deny" in said
+
+
+def test_no_region_left_is_a_refusal_of_the_rules(folder: Path) -> None:
+    """A service that may stand nowhere: the rules' own exit status, not a failure in the middle."""
+    spec = folder / "service.yaml"
+    spec.write_text(DEMO.read_text().replace("allow: [local/*]", "allow: [local/atlantis, local/mu]"))
+    data = data_folder(folder / "data")
+
+    result = greenctl("simulate", spec, "--data", data, *PERIOD)
+
+    assert result.exit_code == 3, result.stderr
+    assert "leave it no region with an offer" in " ".join(result.stderr.split())
+
+
+def test_half_a_recording_of_spot_is_refused(folder: Path) -> None:
+    """An index without its traces is no market that never runs out."""
+    data = data_folder(folder / "data")
+    (data / "spot").mkdir()
+    (data / "spot" / "availability_index.csv").write_text("trace_id\n")
+
+    result = simulated(folder, *PERIOD)
+
+    assert result.exit_code == 5
+    assert "has only one of" in result.stderr
 
 
 @pytest.mark.usefixtures("folder")

@@ -181,7 +181,8 @@ def _chosen(
             words = [w for w in words if w not in NEEDS_SPOT]
             skipped.append(f"without {', '.join(sorted(NEEDS_SPOT))}: no spot offer has a price")
     elif not has_spot(offers) and (missing := [w for w in words if w in NEEDS_SPOT]):
-        raise UsageError(f"--policies: {missing[0]} needs spot offers with prices, and there are none")
+        hint = "Leave it out, or name a folder with a price list of spot with --data."
+        raise UsageError(f"--policies: {missing[0]} needs spot offers with prices, and there are none", hint=hint)
     rules = tuple(w for w in words if w in RULES or w == SPOTHEDGE)
     ours: dict[str, Policy] = {}
     for word in words:
