@@ -12,6 +12,9 @@ from tests.sim.faults import setting_of
 from tests.sim.mutants import MUTANTS, hunt
 from tests.sim.run import Outcome, minimised, run, story
 
+TELL_EVERY = 50
+"""Runs after which a line says how far it is."""
+
 
 def main(words: list[str] | None = None) -> int:
     """Run what is asked for; 1 when a promise was broken, or a mutant lives."""
@@ -51,6 +54,8 @@ def _sim(chosen: argparse.Namespace) -> int:
         if not outcome.is_good:
             bad.append(seed)
             _tell_of(outcome, chosen)
+        if (seed - chosen.seed0 + 1) % TELL_EVERY == 0:
+            _say(f"{seed - chosen.seed0 + 1} runs so far, {len(bad)} violations")
     spent = time.process_time() - began
     _say(f"{hours:.0f} service-hours, {looks} looks, {hours / spent:.1f} service-hours per second of one core")
     _say(f"{chosen.seeds} runs, {len(bad)} violations" + (f" (seeds {', '.join(map(str, bad))})" if bad else ""))

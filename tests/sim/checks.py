@@ -82,6 +82,7 @@ class Checks:
         self._world = world
         self.violations: list[Violation] = []
         self._orphaned: dict[str, float] = {}
+        self._unnoticed: dict[str, float] = {}
         self._late: dict[tuple[str, ReplicaState], float] = {}
         self._asked_for: list[float] = []
         self._sold_out: dict[str, float] = {}
@@ -299,11 +300,23 @@ class Checks:
                 self._orphaned.pop(name, None)
                 continue
             if world.truth.replica(name) is None:
-                continue  # nobody but a person may end it; at rest it is gone
+                # Nobody but a person may end it, and at rest it is gone; but somebody has to say so.
+                self._look_for_notice(name, machine, passed)
+                continue
             self._orphaned[name] = self._orphaned.get(name, 0.0) + passed
             if self._orphaned[name] > MOST_ORPHANED_SECONDS:
                 self.broken("I3", f"{name} has been nobody's for {self._orphaned[name]:.0f} s")
                 self._orphaned[name] = 0.0
+
+    def _look_for_notice(self, name: str, machine: Machine, passed: float) -> None:
+        restored = self._world.truth.restored()
+        if restored.holds or restored.accepted_epoch >= machine.request.epoch:
+            self._unnoticed.pop(name, None)
+            return
+        self._unnoticed[name] = self._unnoticed.get(name, 0.0) + passed
+        if self._unnoticed[name] > MOST_ORPHANED_SECONDS:
+            self.broken("I24", f"{name} is in no record, and nobody noticed that the database was set back")
+            self._unnoticed[name] = 0.0
 
     def _look_for_late(self, name: str, row: Replica, passed: float) -> None:
         if row.state not in {ReplicaState.PENDING, ReplicaState.PROVISIONING, ReplicaState.STARTING}:

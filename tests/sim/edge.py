@@ -44,6 +44,7 @@ class SimGateway:
         self._cloud = cloud
         self._dice = dice
         self.table: RoutingTable | None = None
+        self.older: RoutingTable | None = None
         self.away_since: float | None = None
         self.loses_replies = False
         self.is_steady = False
@@ -61,16 +62,15 @@ class SimGateway:
         if away is not self.is_away:
             self.away_since = self._now() if away else None
 
-    def restart(self, *, keeps_table: bool) -> None:
-        """Start anew: counters begin at zero, and streams that ran through it are gone."""
+    def restart(self, *, keeps: RoutingTable | None) -> None:
+        """Start anew, with the table that it still has: counters begin at zero, streams through it are gone."""
         self.look()
         self._boots += 1
         for line in self.lines.values():
             line.busy_until = self._now()
             line.ok = line.failed = 0
             line.seconds = 0.0
-        if not keeps_table:
-            self.table = None
+        self.table = keeps
         self.look()
 
     def routed(self) -> dict[str, str]:
@@ -110,6 +110,8 @@ class SimGateway:
         if self.table is not None and table.version < self.table.version:
             raise Conflict(f"version {self.table.version} is in use")
         self.look()
+        if self.table is not None and table.version > self.table.version:
+            self.older = self.table
         self.table = table
         self.look()
         if self.loses_replies:

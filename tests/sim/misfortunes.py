@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tests.sim.world import SimWorld
 
 
+HALF = 0.5
+
+
 class Misfortunes:
     """Lets faults begin and end."""
 
@@ -182,8 +185,10 @@ class Misfortunes:
                 self._later(fault, lambda: setattr(self._world.gateway, "is_away", False))
             case "gateway_answer_lost":
                 self._world.gateway.loses_replies = True
+            case "gateway_restarts":
+                self._world.gateway.restart(keeps=self._world.gateway.table)
             case _:
-                self._world.gateway.restart(keeps_table=fault.kind == "gateway_restarts")
+                self._world.gateway.restart(keeps=self._world.gateway.older if fault.pick > HALF else None)
 
     async def _do_signals(self, fault: Fault) -> None:
         zone = self._region(fault).partition("/")[2].upper()

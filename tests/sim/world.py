@@ -510,7 +510,7 @@ class SimWorld:
                 submit_acceptance(self.runtime, actor="ada", epoch=restored.seen_epoch)
             found = [s.name for s in self.truth.suspects() if s.kind is SuspectKind.STRANGER]
             if found:
-                named = tuple(found) if len(self.words) % 2 else ()
+                named = tuple(found) if len(self.words) % 4 == 3 else ()
                 self.words.append(named)
                 submit_reap(self.runtime, actor="ada", names=found, confirmed=named)
         self.operator_comes()

@@ -1,0 +1,62 @@
+"""Crash points: some of each story in every mode, and that a crash really happens where it is said to.
+
+``make crash`` enumerates all of them; ``PAIRS=1`` crashes a second time during the recovery.
+"""
+
+import pytest
+
+from tests.sim.crash import MODES, STORIES, Crash, Story, crashes, tell
+
+EVERY = 149
+"""So that every story has a few crashes; 149 is prime, so the modes take turns."""
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda s: s.name)
+def test_a_story_comes_to_its_end_wherever_the_controller_crashes(story: Story) -> None:
+    """Bought once, nothing left over, nothing unknown, everything wanted serves: all that the checks look for."""
+    whole = tell(story, seed=0)
+    assert not whole.violations
+    assert len(whole.points) > 80
+
+    for crash in list(crashes(len(whole.points), pairs=False))[::EVERY]:
+        told = tell(story, 0, crash)
+
+        assert told.crashed_at == whole.points[crash.point - 1]
+        assert not told.violations, f"{story.name}, {crash} ({told.crashed_at})\n" + "\n".join(told.history[-30:])
+
+
+@pytest.mark.parametrize("name", ["deploy", "move", "stranger"])
+def test_a_second_crash_during_the_recovery(name: str) -> None:
+    """One of the first two dozen points of the next process."""
+    story = next(s for s in STORIES if s.name == name)
+    whole = tell(story, seed=1)
+
+    for crash in list(crashes(len(whole.points), pairs=True))[::61]:
+        told = tell(story, 1, crash)
+
+        assert not told.violations, f"{story.name}, {crash} ({told.crashed_at})\n" + "\n".join(told.history[-30:])
+
+
+def test_every_point_comes_in_every_mode() -> None:
+    """Nothing is left out of the enumeration."""
+    whole = {(c.point, c.mode) for c in crashes(7, pairs=False)}
+
+    assert whole == {(point, mode) for point in range(1, 8) for mode in MODES}
+    assert {c.again_at for c in crashes(7, pairs=True)} >= {1, 2, 5}
+
+
+def test_the_points_are_commits_and_calls_to_the_outside() -> None:
+    """Launch, end, table, and every kind of row that a story writes."""
+    points = {p for story in STORIES[:2] for p in tell(story, 0).points}
+
+    assert {"cloud.launch", "cloud.terminate", "cloud.describe", "gateway.publish"} <= points
+    assert {"journal.start_replica", "journal.move_replica", "journal.set_intent", "journal.set_operation"} <= points
+
+
+def test_an_answer_that_is_lost_kills_nobody() -> None:
+    """The same process goes on, and another one starts only where it was killed."""
+    story = STORIES[0]
+    lost, killed = (tell(story, 0, Crash(5, mode)) for mode in ("answer lost", "killed after"))
+
+    assert not any("is killed" in line for line in lost.history)
+    assert any("is killed" in line for line in killed.history)
