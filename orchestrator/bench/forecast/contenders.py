@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from orchestrator.bench.forecast.recording import Provider, Recording
+from orchestrator.forecasting.bands import WINDOW
 from orchestrator.forecasting.pattern import (
     DAY,
     LOOK_BACK_HOURS,
@@ -28,8 +29,23 @@ YESTERDAY: Final = "yesterday"
 LEVEL: Final = "yesterday+level"
 WEEK: Final = "week"
 
+TAUGHT_HOURS: Final = DAY * (WINDOW + 5)
+"""A band looks back on the issues of so many hours: its window, and the four days until an issue is over."""
+
 LEVEL_FADES_HOURS: Final = 6.0
 """Of yesterday+level: what ``greenctl`` had for its planner before the blend."""
+
+
+@dataclass(frozen=True)
+class Hourly:
+    """Our forecast issued at every hour of the scored year and of the weeks that teach its bands.
+
+    ``issues``: rows; ``ours``: (issues, hours ahead, zones); ``scored_from``: the row from which on they are scored.
+    """
+
+    issues: Rows
+    ours: Floats
+    scored_from: int
 
 
 @dataclass(frozen=True)
@@ -38,13 +54,17 @@ class Forecasts:
 
     ``issues``: rows of the recording at which they are issued, those before ``scored`` (a position in it) only to learn
     from. ``actual``: what came of them, ``nan`` in gaps and after the year. ``filled``: the recording as one could know
-    it, gaps filled from before. ``provider``: the name among them that a provider issued, if any.
+    it, gaps filled from before, and ``recorded`` as it is. ``provider``: the name among them that a provider issued, if
+    any; ``stored``: its forecasts at the midnights of ``hourly``, unknown where it forecast another quantity.
     """
 
     issues: Rows
     scored: int
     actual: Floats
     filled: Floats
+    recorded: Floats
+    hourly: Hourly
+    stored: Floats
     by_name: Mapping[str, Floats]
     provider: str | None
 
@@ -83,7 +103,13 @@ def issue_all(
     add(LEVEL, _with_level(filled, issues, by_name[YESTERDAY]))
     add(WEEK, _week(filled, issues, horizon))
     add(BLEND, blended(filled, issues, horizon))
-    ours = add(OURS, foresee(filled, issues, recording.first_weekday, habits))
+    every_hour = np.arange(max(LOOK_BACK_HOURS, recording.scored_from - TAUGHT_HOURS), len(filled))
+    both = np.union1d(issues, every_hour)
+    foreseen = foresee(filled, both, recording.first_weekday, habits)
+    ours = add(OURS, foreseen[np.searchsorted(both, issues)])
+    hourly = Hourly(every_hour, foreseen[np.searchsorted(both, every_hour)], recording.scored_from)
+    midnights = every_hour[every_hour % DAY == 0]
+    stored = np.full((len(midnights), horizon, len(recording.zones)), np.nan)
     if provider is not None and direct is not None:
         theirs = newest(provider, recording, issues, horizon)
         reference = ours
@@ -91,9 +117,11 @@ def issue_all(
             reference = foresee(filled_from_before(direct.values), issues, recording.first_weekday, habits)
         else:
             by_name[provider.name] = theirs
+            stored = newest(provider, recording, midnights, horizon)
         add(f"{OURS}+{provider.name}", with_provider(ours, theirs, reference, actual, issues, Trust()))
     scored = int(np.searchsorted(issues, recording.scored_from))
-    return Forecasts(issues, scored, actual, filled, by_name, None if provider is None else provider.name)
+    name = None if provider is None else provider.name
+    return Forecasts(issues, scored, actual, filled, recording.values, hourly, stored, by_name, name)
 
 
 def newest(provider: Provider, recording: Recording, issues: Rows, horizon: int) -> Floats:

@@ -12,6 +12,7 @@ import numpy as np
 from orchestrator.bench.forecast.choices import Worth, when_to_run
 from orchestrator.bench.forecast.contenders import Forecasts, issue_all
 from orchestrator.bench.forecast.freshness import Freshness, freshness
+from orchestrator.bench.forecast.ranking import Ranking, rank
 from orchestrator.bench.forecast.recording import Recording, read_provider, read_recording
 from orchestrator.bench.forecast.scores import BLOCKS, Calibration, Errors, Mask, calibration, errors, rank_loss
 from orchestrator.domain.carbon import Factors
@@ -20,7 +21,7 @@ from orchestrator.forecasting.bands import bands
 from orchestrator.forecasting.pattern import DAY, Floats
 
 LEVELS: Final = (0.8, 0.95)
-STEPS: Final = 9
+STEPS: Final = 14
 """How often ``done`` is called, at most."""
 
 ENOUGH: Final = 0.5
@@ -56,7 +57,7 @@ class Outcome:
     """What a run found.
 
     ``compared``: the zones (of ``zones``) that all forecasts cover and that emit anything. ``worth``: of choosing when
-    to run, by hours of issue and name.
+    to run, by hours of issue and name. ``ranking``: all methods by zone, over zones and hours of its own.
     """
 
     year: int
@@ -72,6 +73,7 @@ class Outcome:
     bands: tuple[BandScore, ...]
     worth: Mapping[tuple[str, str], Worth]
     freshness: Freshness
+    ranking: Ranking
 
 
 def measure(
@@ -107,6 +109,7 @@ def measure(
         bands=found,
         worth=dict(_worth(forecasts, counted)),
         freshness=freshness(forecasts, counted, compared),
+        ranking=rank(forecasts, recording.zones, done),
     )
 
 

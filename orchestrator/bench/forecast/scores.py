@@ -20,6 +20,9 @@ BLOCKS: Final[Mapping[str, tuple[int, int]]] = {"0-5": (0, 6), "0-23": (0, 24), 
 
 Mask = NDArray[np.bool_]
 
+_ROUNDING: Final = 1e-9
+"""g/kWh: ends of bands are squares of square roots, and one without any width still holds what it is made of."""
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -61,7 +64,7 @@ def calibration(band: Band, actual: Floats, counted: Mask) -> Calibration:
     counted = counted & np.isfinite(band.low)
     number = counted.sum(axis=(0, 1))
     mean = ratio(np.where(counted, actual, 0.0).sum(axis=(0, 1)), number)
-    inside = counted & (actual >= band.low) & (actual <= band.high)
+    inside = counted & (actual >= band.low - _ROUNDING) & (actual <= band.high + _ROUNDING)
     width = np.where(counted, band.high - band.low, 0.0)
     outside = np.where(counted, np.maximum(band.low - actual, 0.0) + np.maximum(actual - band.high, 0.0), 0.0)
     penalised = width + 2.0 / (1.0 - band.level) * outside

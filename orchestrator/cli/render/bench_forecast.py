@@ -13,13 +13,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestrator.bench.forecast.freshness import AGES_HOURS
 from orchestrator.bench.forecast.measure import AT_ISSUE, BandScore, Outcome, Score
-from orchestrator.bench.forecast.scores import Mask
+from orchestrator.bench.forecast.ranking import METHODS
+from orchestrator.bench.forecast.scores import BLOCKS, Mask
 from orchestrator.cli.render.numbers import UNKNOWN
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 from orchestrator.forecasting.pattern import Floats
 
 _INDENT: Final = 2
+
+FIGURES: Final = ("wape", "rank_loss", "coverage90")
 _DAY_AHEAD: Final = "0-23"
 
 
@@ -40,8 +43,19 @@ def progress(console: Console, steps: int, *, silent: bool) -> Iterator[Callable
 
 
 def document(found: Outcome) -> dict[str, object]:
-    """Return everything that was found; ``null`` is unknown. Figures over zones are of the compared ones."""
+    """Return everything that was found; ``null`` is unknown. Figures over zones are of the compared ones.
+
+    ``rows`` and ``median`` are of :mod:`orchestrator.bench.forecast.ranking`: percent, by zone, and the median zone.
+    """
     return {
+        "rows": found.ranking.rows,
+        "median": {
+            method: {
+                block: {figure: found.ranking.median(method, block, figure) for figure in FIGURES} for block in BLOCKS
+            }
+            for method in METHODS
+        },
+        "zones_ranked": found.ranking.zones,
         "year": found.year,
         "factors": found.factors.value,
         "provider": found.provider,
@@ -124,6 +138,8 @@ def render(found: Outcome, *, by_zone: bool, width: int) -> RenderableType:
     left_out = [z for z, kept in zip(found.zones, found.compared, strict=True) if not kept]
     if left_out:
         parts.append(line(f"Not compared (nothing emitted, or too few hours that all forecast): {', '.join(left_out)}"))
+    parts += [line(""), line(("Median zone: error (WAPE) · wrong order · hours inside the 90 % band, %", "bold"))]
+    parts.append(_ranked(found).laid_out(width, _INDENT))
     for when in dict.fromkeys(s.when for s in found.scores):
         hour = "00:00 UTC, when providers issue" if when == AT_ISSUE else "other hours, newest known issue"
         parts += [line(""), line((f"Error, % of what is emitted (WAPE), mean over zones, issued at {hour}", "bold"))]
@@ -141,6 +157,14 @@ def render(found: Outcome, *, by_zone: bool, width: int) -> RenderableType:
     parts.append(line("RANK: pairs of hours in the wrong order, % (50 is guessing), 0-23 h. BIAS: g/kWh, 0-23 h."))
     parts.append(line("WHEN: % of the saving of the cleanest four hours of the coming day that the forecast finds."))
     return Group(*parts)
+
+
+def _ranked(found: Outcome) -> Grid:
+    grid = Grid(columns("METHOD", *[Column(f"{block} h", right=True) for block in BLOCKS]))
+    for method in METHODS:
+        cells = [[_text(found.ranking.median(method, block, figure)) for figure in FIGURES] for block in BLOCKS]
+        grid.add(method, *[" · ".join(cell) for cell in cells])
+    return grid
 
 
 def _errors(found: Outcome, scores: list[Score]) -> Grid:

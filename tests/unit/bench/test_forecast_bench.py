@@ -14,8 +14,9 @@ from typer.testing import CliRunner, Result
 from orchestrator.bench.forecast.choices import like_zones, when_to_run, where_to_run
 from orchestrator.bench.forecast.contenders import OURS, YESTERDAY, issue_all, newest
 from orchestrator.bench.forecast.measure import measure
+from orchestrator.bench.forecast.ranking import METHODS
 from orchestrator.bench.forecast.recording import Provider, Recording, read_provider, read_recording
-from orchestrator.bench.forecast.scores import calibration, errors, rank_loss
+from orchestrator.bench.forecast.scores import BLOCKS, calibration, errors, rank_loss
 from orchestrator.cli.app import app
 from orchestrator.cli.session import Session
 from orchestrator.domain.carbon import Factors
@@ -194,6 +195,11 @@ def test_no_contender_knows_the_future(tmp_path: Path) -> None:
     for name, forecast in issued[0].by_name.items():
         assert forecast[before].tobytes() == issued[1].by_name[name][before].tobytes(), name
     assert issued[0].by_name[OURS][~before].tobytes() != issued[1].by_name[OURS][~before].tobytes()
+    hourly = [forecasts.hourly for forecasts in issued]
+    till = hourly[0].issues <= autumn
+    assert till.any()
+    assert hourly[0].ours[till].tobytes() == hourly[1].ours[till].tobytes()
+    assert hourly[0].ours[~till].tobytes() != hourly[1].ours[~till].tobytes()
 
 
 # ── how it is scored ──────────────────────────────────────────────────────────────────────────────────
@@ -320,6 +326,45 @@ def test_the_command_prints_tables_and_writes_the_document(recorded: Path, tmp_p
     beyond = [s for s in document["scores"] if s["forecast"] == "oracle" and s["hours_ahead"] == "48-95"]
     assert [s["wape_percent_mean"] for s in beyond] == [None]  # it forecasts two days
     assert document["age_limits"] == []  # there is no earlier year to learn them from
+
+
+def test_the_document_ranks_five_methods_by_zone(recorded: Path, tmp_path: Path) -> None:
+    """A row for each zone, block and method; null where there is no data; medians are those of the ranked zones."""
+    file = tmp_path / "found.json"
+    assert bench("--data", recorded, "--year", YEAR, "--every", 24, "--json", file).exit_code == 0
+    document = json.loads(file.read_text(encoding="ascii"))
+    rows = {(r["zone"], r["block"], r["method"]): r for r in document["rows"]}
+
+    assert list(rows) == [(z, b, m) for z in ZONES for b in BLOCKS for m in METHODS]
+    assert all(set(r) == {"zone", "block", "method", "wape", "rank_loss", "coverage90"} for r in document["rows"])
+    unknown = {key for key, row in rows.items() if None in (row["wape"], row["rank_loss"], row["coverage90"])}
+    beyond = {(z, "48-95", "stored") for z in ZONES}  # it forecasts two days, and nothing of the last zone
+    assert unknown == beyond | {("CC", block, "stored") for block in BLOCKS}
+    assert all(rows[key][figure] is None for key in unknown for figure in ("wape", "rank_loss", "coverage90"))
+    assert document["zones_ranked"] == ["AA", "BB"]
+    for method in METHODS:
+        for block in BLOCKS:
+            for figure in ("wape", "rank_loss", "coverage90"):
+                own = [rows[zone, block, method][figure] for zone in ("AA", "BB")]
+                median = None if own[0] is None else pytest.approx(sum(own) / 2)
+                assert document["median"][method][block][figure] == median
+    assert all(85 < row["coverage90"] < 96 for key, row in rows.items() if key not in unknown)
+    day = {method: document["median"][method]["0-5"]["wape"] for method in METHODS}
+    assert day["stored"] < day["ours_daily"] < day["yesterday"] < day["last_week"]
+    assert day["ours_rolling"] < 1.1 * day["ours_daily"]
+
+
+def test_last_week_is_the_same_weekday(tmp_path: Path) -> None:
+    """Where every week is the same, last week errs by nothing, and yesterday does on Saturdays and Mondays."""
+    weekend = (np.arange(HOURS) // DAY) % 7 >= 5
+    write_hours(tmp_path, np.where(weekend, 200.0, 400.0)[:, None])
+    found = measure(tmp_path, YEAR, Factors.DIRECT, zones=(), every_hours=24, done=lambda: None).ranking
+
+    assert found.median("last_week", "0-23", "wape") == 0
+    assert found.median("last_week", "0-23", "coverage90") == 100
+    # Of seven days two are a step of 200 g away from yesterday, on a mean of 2,400 g a week.
+    assert found.median("yesterday", "0-23", "wape") == pytest.approx(100 * 400 / 2400, rel=0.02)
+    assert found.median("stored", "0-23", "wape") is None
 
 
 def test_two_runs_print_the_same(recorded: Path) -> None:

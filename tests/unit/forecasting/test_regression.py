@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,33 @@ def test_weekends_are_learnt() -> None:
     found = foresee(values, friday_night, MONDAY, HABITS)[0, :, 0]
     plain = blended(values, friday_night, 24)[0, :, 0]
     assert (np.abs(found - 200.0) < 0.5 * np.abs(plain - 200.0)).all()
+
+
+def test_a_broken_meter_now_and_then_teaches_little() -> None:
+    """Where one hour in forty is nonsense, learning from all hours alike errs more."""
+    values = weather(200 * DAY, 3)
+    broken = np.random.default_rng(3).uniform(size=values.shape) < 0.025
+    spoilt = np.where(broken, 1900.0, values)
+    issues = np.arange(120 * DAY, 195 * DAY, 12)
+    alike = replace(HABITS, calm=1e9)
+
+    wary, plain = (foresee(spoilt, issues, MONDAY, habits) for habits in (HABITS, alike))
+    assert mean_error(wary, values, issues) < 0.97 * mean_error(plain, values, issues)
+
+
+def test_each_hour_of_issue_learns_of_its_own() -> None:
+    """Weather that turns around at midnight: what is above usual at noon goes on, what is so at midnight ends."""
+    days = 260
+    sign = np.random.default_rng(4).choice([-1.0, 1.0], size=(days, 2))
+    values = 300.0 + 50.0 * sign.repeat(DAY, axis=0)
+    noon = np.arange(200, 255) * DAY + 12
+    found = foresee(values, noon, MONDAY, HABITS)[:, :6]
+    midnight = foresee(values, noon + 12, MONDAY, HABITS)[:, :6]
+
+    assert mean_error(found, values, noon) < 15
+    assert mean_error(midnight, values, noon + 12) > 40  # a coin is tossed there
+    swing = np.abs(midnight - 300).mean()
+    assert swing < 0.6 * np.abs(found - 300).mean()
 
 
 def test_a_zone_without_four_known_weeks_is_not_forecast() -> None:

@@ -47,6 +47,9 @@ def forecast(
     Scored are errors, bands, the order of hours, two decisions, and guesses from data that is old. Each forecast rests
     on the hours before its issue alone, and all are scored on the same hours: those that everybody forecast, in zones
     that everybody covers. A provider's forecast is the newest that was issued by then.
+    The document's rows have error (wape), wrong order (rank_loss) and hours inside the 90 % band (coverage90), all in
+    percent, by zone, hours ahead and method; median has the median zone. Methods are issued once a day, ours_rolling
+    every hour; ours knows the recorded hours alone, and no provider. Null is no data.
     """
     session = Session.of(ctx)
     if every < 1 or DAY_HOURS % every:
