@@ -120,8 +120,8 @@ def _replay(traces: TraceGroup, group: Group, offsets: Sequence[int], done: Done
     for number, offset in enumerate(offsets):
         room: Ints = traces.window(offset, WINDOW_TICKS)
         enter(ON_DEMAND, rivals.on_demand(room), mean)
-        enter(NAIVE_SPREAD, rivals.naive_spread(room), mean)
-        enter(ROUND_ROBIN, rivals.round_robin(room), mean)
+        enter(NAIVE_SPREAD, rivals.in_ring_order(rivals.naive_spread, room), mean)
+        enter(ROUND_ROBIN, rivals.in_ring_order(rivals.round_robin, room), mean)
         enter(SPOT_HEDGE, spot_hedge(room), mean)
         enter(OURS, hedged(room, group.zones), cleanest)
         if number < OPTIMUM_WINDOWS:

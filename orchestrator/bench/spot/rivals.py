@@ -6,14 +6,14 @@ replicas by tick. A launch without room fails at once, costs nothing, and is see
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 import numpy as np
 
-from orchestrator.bench.spot.settings import COLD_START_TICKS, OVER_PROVISION, TARGET
+from orchestrator.bench.spot.settings import COLD_START_TICKS, OVER_PROVISION, SEED, TARGET
 from orchestrator.bench.spot.traces import Ints
 
 _READY_SPAN: Final = COLD_START_TICKS + 1
@@ -35,40 +35,48 @@ def on_demand(room: Ints) -> Held:
     return Held(np.zeros_like(room), np.full(len(room), TARGET, dtype=np.int64))
 
 
+def in_ring_order(policy: Rival, room: Ints) -> Held:
+    """Replay a policy that takes the zones in the order that the artefact's generator gives them, with its seed.
+
+    The artefact shuffles its list of zones before each repeat; published figures are of one order that all windows
+    share. Its first shuffle gives what was published for AWS3 and for GCP1, where it puts the zone that never had room
+    first; the order of the names does not.
+    """
+    order = list(range(room.shape[1]))
+    Random(SEED).shuffle(order)  # noqa: S311  # repeatable, as in the artefact
+    held = policy(room[:, order])
+    spot = np.empty_like(held.spot)
+    spot[:, order] = held.spot
+    return Held(spot, held.on_demand)
+
+
 def naive_spread(room: Ints) -> Held:
     """Hold the target on spot, even over the zones in their order; what is missing is asked for where there is least.
 
-    It never learns: a zone without room is asked again for ever.
+    It never learns: a zone without room is asked again for ever, so each zone has what it is asked for, or its room.
     """
-    zones = range(room.shape[1])
-    held = [0] * len(zones)
-    plan = []
-    for limits in room.tolist():
-        missing, level = TARGET - sum(held), 0
-        while missing > 0:
-            for z in zones:
-                if missing and held[z] == level:
-                    held[z] += 1
-                    missing -= 1
-            level += 1
-        held = [min(h, limit) for h, limit in zip(held, limits, strict=True)]
-        plan.append(held.copy())
-    return _spot_only(plan)
+    ticks, zones = room.shape
+    share, rest = divmod(TARGET, zones)
+    asked = np.full(zones, share, dtype=np.int64)
+    asked[:rest] += 1
+    return Held(np.minimum(room, asked), np.zeros(ticks, dtype=np.int64))
 
 
 def round_robin(room: Ints) -> Held:
     """Hold the target on spot; each launch goes to the next zone of the ring."""
-    zones = room.shape[1]
+    ticks, zones = room.shape
+    spot = np.zeros_like(room)
     held = [0] * zones
-    at = 0
-    plan = []
-    for limits in room.tolist():
+    at = tick = 0
+    while tick < ticks:
         for _ in range(TARGET - sum(held)):
             held[at] += 1
             at = (at + 1) % zones
-        held = [min(h, limit) for h, limit in zip(held, limits, strict=True)]
-        plan.append(held.copy())
-    return _spot_only(plan)
+        held = [min(h, limit) for h, limit in zip(held, room[tick].tolist(), strict=True)]
+        until = _next_loss(room, held, tick + 1) if sum(held) == TARGET else tick + 1
+        spot[tick:until] = held
+        tick = until
+    return Held(spot, np.zeros(ticks, dtype=np.int64))
 
 
 class SpotHedge:
@@ -82,17 +90,16 @@ class SpotHedge:
 
     def __call__(self, room: Ints) -> Held:
         """Replay one window."""
-        zones = room.shape[1]
+        ticks, zones = room.shape
         wanted_spot = TARGET + OVER_PROVISION
         active, lost = list(range(zones)), list[int]()
         held, asked = [0] * zones, [0] * zones
-        plan: list[list[int]] = []
-        stand_ins: list[int] = []
-        for limits in room.tolist():
-            ready = 0
-            if len(plan) >= _READY_SPAN:
-                ready = sum(min(column) for column in zip(*plan[-_READY_SPAN:], strict=True))
-            stand_ins.append(min(TARGET, wanted_spot - ready))
+        spot = np.zeros_like(room)
+        stand_ins = np.zeros(ticks, dtype=np.int64)
+        tick = 0
+        while tick < ticks:
+            ready = int(spot[tick - _READY_SPAN : tick].min(axis=0).sum()) if tick >= _READY_SPAN else 0
+            stand_ins[tick] = min(TARGET, wanted_spot - ready)
             for z in range(zones):
                 if asked[z] > held[z]:
                     if z in active:
@@ -107,10 +114,18 @@ class SpotHedge:
             for _ in range(wanted_spot - sum(held)):
                 unused = [z for z in active if not asked[z]]
                 asked[self._random.choice(unused or active or range(zones))] += 1
-            held = [min(a, limit) for a, limit in zip(asked, limits, strict=True)]
-            plan.append(held)
-        return Held(np.array(plan, dtype=np.int64), np.array(stand_ins, dtype=np.int64))
+            held = [min(a, limit) for a, limit in zip(asked, room[tick].tolist(), strict=True)]
+            spot[tick] = held
+            tick += 1
+            if ready == wanted_spot and held == asked:
+                # All are ready and nobody is asked for: nothing happens until the next loss.
+                until = _next_loss(room, held, tick)
+                spot[tick:until] = held
+                tick = until
+        return Held(spot, stand_ins)
 
 
-def _spot_only(plan: list[list[int]]) -> Held:
-    return Held(np.array(plan, dtype=np.int64), np.zeros(len(plan), dtype=np.int64))
+def _next_loss(room: Ints, held: Sequence[int], first: int) -> int:
+    """Return the first tick, from ``first`` on, at which a zone has less room than is held there; the end if none."""
+    found = np.flatnonzero((room[first:] < np.array(held)).any(axis=1))
+    return first + int(found[0]) if found.size else len(room)

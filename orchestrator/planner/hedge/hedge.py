@@ -34,6 +34,8 @@ an hour with an unfinished layout."""
 
 _CLEARLY: Final = 1e-9
 
+_SEVERAL: Final = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Orders:
@@ -65,6 +67,7 @@ class Hedge:
         self._past: list[list[int]] = [none] * (self._cold + self._settle + 1)
         self._past_on_demand = [0] * (self._cold + 1)
         self._wanted, self._on_demand = none, 0
+        self._asked: list[int] = []
         self._orders = Orders(tuple(none), 0)
         self._next_look = 0
         self._tick = -1
@@ -82,6 +85,7 @@ class Hedge:
         if tick >= self._next_look:
             self._next_look = tick + self._look_again
             self._weigh(tick)
+        self._orders = self._look_for_headroom(tick)
         return self._orders
 
     def observe(self, tick: int, held: Sequence[int]) -> None:
@@ -89,16 +93,40 @@ class Hedge:
         if tick != self._tick + 1:
             raise InvalidProgram(f"the hedge was told of tick {self._tick} last, and cannot be told of tick {tick}")
         wanted = self._orders.spot
-        if len(held) != len(wanted) or any(not 0 <= h <= w for h, w in zip(held, wanted, strict=True)):
+        if tuple(held) != wanted and not _is_part(held, wanted):
             raise InvalidProgram(f"tick {tick}: {list(held)} spot replicas stand where {list(wanted)} were wanted")
         self._tick = tick
         stands = [held[i] for i in self._given]
-        news = self._memory.observe(tick, self._past[-1], self._wanted, stands)
+        news = self._learn_headroom(tick, stands)
+        news |= self._memory.observe(tick, self._past[-1], self._wanted, stands)
+        oldest = self._past[0]
         self._past = [*self._past[1:], stands]
         self._past_on_demand = [*self._past_on_demand[1:], self._on_demand]
-        # News is also that something became ready: what it stood in for may leave.
-        if news or self._on_demand or self._past[-1 - self._cold] != stands or self._past_on_demand[0]:
+        # News is also that something became ready, or has settled: what stood in for it may leave.
+        is_news = news or self._past[-1 - self._cold] != stands or self._past[0] != oldest
+        if is_news or len(set(self._past_on_demand)) > 1:
             self._next_look = tick + 1
+
+    def _look_for_headroom(self, tick: int) -> Orders:
+        """Return the orders: what is wanted, and for this tick a few more where several stand, to see what there is."""
+        before, wanted, headroom = self._past[-1], self._wanted, self._rules.headroom
+        self._asked = []
+        for z, count in enumerate(wanted) if headroom else ():
+            if count >= _SEVERAL and before[z] == count and self._memory.wants_a_look(z, tick):
+                self._asked.append(z)
+        spot = [0] * len(before)
+        for z, i in enumerate(self._given):
+            spot[i] = wanted[z] + (headroom if z in self._asked else 0)
+        return Orders(tuple(spot), self._on_demand)
+
+    def _learn_headroom(self, tick: int, stands: list[int]) -> bool:
+        """Learn what was to be had beyond what is wanted, which is let go again. Say whether that was news."""
+        news = False
+        for z in self._asked:
+            if stands[z] >= self._wanted[z]:
+                news |= self._memory.looked(z, tick, self._wanted[z], stands[z])
+                stands[z] = self._wanted[z]
+        return news
 
     # ── weighing ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -108,10 +136,6 @@ class Hedge:
         self._wanted = self._towards(self._target(tick, held, lost), held)
         kept = [min(w, h) for w, h in zip(self._wanted, held, strict=True)]
         self._on_demand = self._stand_ins(kept, lost)
-        spot = [0] * len(held)
-        for count, i in zip(self._wanted, self._given, strict=True):
-            spot[i] = count
-        self._orders = Orders(tuple(spot), self._on_demand)
 
     def _target(self, tick: int, held: list[int], lost: Sequence[float]) -> Layout:
         """Return the layout that weighs least over the horizon, the way there included; staying is one of them."""
@@ -132,8 +156,11 @@ class Hedge:
             return self._cold + 1 + _REFUSAL_TICKS * (1 - odds)
 
         for layout in layouts(self._spreads, self._field(tick, held, lost, moving)):
-            launches = sum(moving(z, d) for z, n in enumerate(layout) for d in range(held[z] + 1, n + 1))
-            weight = self._weight(layout, lost) + launches / horizon
+            launches = sum(moving(z, d) for z, n in enumerate(layout) if n > held[z] for d in range(held[z] + 1, n + 1))
+            way = launches / horizon
+            if best is not None and self._price(layout) + way >= least:
+                continue  # No risk is below zero.
+            weight = self._weight(layout, lost) + way
             if best is None or weight < least - _CLEARLY:
                 best, least = layout, weight
         return held if best is None else best
@@ -194,8 +221,11 @@ class Hedge:
         return best
 
     def _weight(self, layout: Sequence[int], lost: Sequence[float]) -> float:
-        price = sum(n * w for n, w in zip(layout, self._weights, strict=True))
-        return price + self._rules.shortage_price * sum(self._survivors(layout, lost)[: self._rules.replicas])
+        risk = sum(self._survivors(layout, lost)[: self._rules.replicas])
+        return self._price(layout) + self._rules.shortage_price * risk
+
+    def _price(self, layout: Sequence[int]) -> float:
+        return sum([n * w for n, w in zip(layout, self._weights, strict=True)])
 
     def _survivors(self, layout: Sequence[int], lost: Sequence[float]) -> list[float]:
         regions: dict[str, list[tuple[int, float]]] = {}
@@ -213,3 +243,7 @@ class Hedge:
             count += min([*self._past_on_demand[1 + ahead :], on_demand])
             ready.append(min(count, self._rules.replicas))
         return ready
+
+
+def _is_part(held: Sequence[int], wanted: Sequence[int]) -> bool:
+    return len(held) == len(wanted) and all(0 <= h <= w for h, w in zip(held, wanted, strict=True))

@@ -16,12 +16,20 @@ from orchestrator.planner.hedge.shortfall import events_of
 
 _DAY_SECONDS = 86_400.0
 
+_FEW_LOOKS = 3
+"""So many looks are believed to have found little, before it is taken for all that is ever sold."""
+
+_LONGEST_REST = 8
+"""Where no zone was ever found to have little headroom, it is looked for ever more rarely, up to eight times so."""
+
 
 class ZoneRecord:
     """One zone's past, in ticks. ``born``: since when it counts as up; ``None`` while it is down or was never tried.
 
     ``down_since`` and ``refused_at``: the first and the last sign that there was no room, ``None`` while it is up.
-    ``refused_depth``: how many replicas were too many, where fewer were held.
+    ``refused_depth``: how many replicas were too many, where fewer were held. ``look_at``: when it is asked for more
+    than is needed there, and ``rest``: the time from one such look to the next; ``shallow_at``: when it was found to
+    have little headroom, ``None`` if it had enough at the last look.
     """
 
     __slots__ = (
@@ -29,15 +37,18 @@ class ZoneRecord:
         "down_since",
         "expected",
         "held_at",
+        "look_at",
         "losses",
         "reached_depth",
         "refused_at",
         "refused_depth",
         "refused_depth_at",
         "refused_depth_for",
+        "rest",
+        "shallow_at",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, rest: int) -> None:
         self.born: float | None = None
         self.held_at: float | None = None
         self.down_since: float | None = None
@@ -48,6 +59,9 @@ class ZoneRecord:
         self.refused_depth: int | None = None
         self.refused_depth_at = 0.0
         self.refused_depth_for = 0.0
+        self.look_at = 0
+        self.rest = rest
+        self.shallow_at: int | None = None
 
 
 class Memory:
@@ -56,7 +70,10 @@ class Memory:
     def __init__(self, zones: Sequence[SpotZone], rules: HedgeRules) -> None:
         self._rules = rules
         self._regions = [z.region for z in zones]
-        self.zones = [ZoneRecord() for _ in zones]
+        self._rest = max(1, rules.ticks(rules.look_deeper))
+        self.zones = [ZoneRecord(self._rest) for _ in zones]
+        self._looks = self._deepest = 0
+        self._has_edges = False
         self._losses = self._expected = 0.0
         self._whole, self._partial = rules.whole_losses, rules.partial_losses
         self._joint, self._single = rules.joint_losses, rules.single_losses
@@ -64,6 +81,7 @@ class Memory:
         self._unknown = max(1, rules.ticks(rules.unknown_age))
         self._fresh = max(1, rules.ticks(rules.fresh_age))
         self._stressed = max(1, rules.ticks(rules.stressed_age))
+        self._shallow = max(1, rules.ticks(rules.shallow_age))
 
     @property
     def whole_share(self) -> float:
@@ -102,18 +120,20 @@ class Memory:
 
     def observe(self, tick: int, before: Sequence[int], wanted: Sequence[int], held: Sequence[int]) -> bool:
         """Learn from one tick: what stood before it, what was wanted, what stands after. Say whether it was news."""
-        if any(h < min(b, w) for b, w, h in zip(before, wanted, held, strict=True)):
-            self._learn_of_regions(before, wanted, held)
-        news = False
         whole_share = self.whole_share
+        for record, stood, stands in zip(self.zones, before, held, strict=True):
+            if stood:
+                self._held_on(record, tick, stood, whole_share)
+            if stands:
+                record.held_at = tick
+        if before == wanted == held:
+            return False
+        self._learn_of_regions(before, wanted, held)
+        news = False
         for z, record in enumerate(self.zones):
             stood, asked, stands = before[z], wanted[z], held[z]
             if stood == 0 and asked == 0:
                 continue
-            if stood > 0:
-                expected = self._hazard(record, tick) * events_of(stood, whole_share)
-                record.expected += expected
-                self._expected += expected
             stay = min(stood, asked)
             if stands < stay:
                 news = True
@@ -124,14 +144,54 @@ class Memory:
                     self._refused(record, tick)
                 else:
                     self._accepted(record, tick, stood, asked, stands)
-            if stands > 0:
-                record.held_at = tick
         return news
+
+    def looked(self, zone: int, tick: int, wanted: int, found: int) -> bool:
+        """Learn how deep a zone is that was asked for more than is wanted there. Say whether it is shallow.
+
+        It is shallow where it had less than was asked for; after some looks, less than the most that any of them found:
+        what is asked for may be more than anybody sells at once.
+        """
+        record, asked = self.zones[zone], wanted + self._rules.headroom
+        self._deepest = max(self._deepest, found)
+        self._looks += 1
+        is_shallow = found < (asked if self._looks <= _FEW_LOOKS else min(asked, self._deepest))
+        record.shallow_at = tick if is_shallow else None
+        self._has_edges |= is_shallow
+        record.rest = self._rest if self._has_edges else min(2 * record.rest, _LONGEST_REST * self._rest)
+        record.look_at = tick + record.rest
+        return is_shallow
+
+    def wants_a_look(self, zone: int, tick: int) -> bool:
+        """Whether it is time to ask a zone for more than is needed there."""
+        return tick >= self.zones[zone].look_at
+
+    def hold(self, first: int, end: int, held: Sequence[int]) -> None:
+        """Learn from ticks ``first`` to ``end - 1``, in which nothing happened, at once: the integral of the hazard."""
+        ticks = end - first
+        if ticks <= 0:
+            return
+        for record, stood in zip(self.zones, held, strict=True):
+            if stood == 0:
+                continue
+            age = self._unknown if record.born is None else max(1.0, first - record.born)
+            hazard = self._rules.lindy_shape * math.log1p(ticks / age) + self._floor_per_tick * ticks
+            expected = hazard * events_of(stood, self.whole_share)
+            record.expected += expected
+            self._expected += expected
+            record.held_at = end - 1
+
+    def _held_on(self, record: ZoneRecord, tick: int, stood: int, whole_share: float) -> None:
+        expected = self._hazard(record, tick) * events_of(stood, whole_share)
+        record.expected += expected
+        self._expected += expected
 
     def _hazard(self, record: ZoneRecord, tick: int) -> float:
         """Loss hazard per tick by the law alone."""
         if record.born is not None:
             age = max(1.0, tick - record.born)
+            if record.shallow_at is not None:
+                age = min(age, float(self._shallow + tick - record.shallow_at))
         else:
             age = self._unknown if record.down_since is None else self._fresh
         return self._rules.lindy_shape / age + self._floor_per_tick

@@ -22,13 +22,16 @@ def survivors(regions: Mapping[str, Sequence[Held]], region_share: float, whole_
     """
     total = [1.0]
     for zones in regions.values():
-        shock = region_share * min(p for _, p in zones) if len(zones) > 1 else 0.0
+        if len(zones) == 1:
+            ((count, lost),) = zones
+            total = _with_zone(total, count, lost, whole_share)
+            continue
+        shock = region_share * min(p for _, p in zones)
         region = [1.0]
         for count, lost in zones:
             region = _with_zone(region, count, (lost - shock) / (1.0 - shock), whole_share)
-        if shock > 0:
-            region = [p * (1.0 - shock) for p in region]
-            region[0] += shock
+        region = [p * (1.0 - shock) for p in region]
+        region[0] += shock
         total = _convolved(total, region)
     return total
 

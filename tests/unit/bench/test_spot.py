@@ -245,6 +245,32 @@ class TestRivals:
 
         assert held.spot.tolist() == [[1, 0, 1, 0], [1, 0, 1, 1], [1, 0, 1, 1]]
 
+    def test_zones_are_asked_in_the_order_that_the_artefact_draws(self) -> None:
+        """Its first shuffle with seed 0: with six zones the fifth by name comes first; each keeps what it holds."""
+        names = list("abcdef")
+        Random(0).shuffle(names)
+        room = np.full((10, 6), 9)
+        room[:, 4] = 0
+        held = rivals.in_ring_order(rivals.naive_spread, room)
+
+        assert names[:3] == ["e", "c", "b"]
+        assert held.spot.tolist() == [[0, 1, 1, 0, 0, 0]] * 10
+
+    def test_the_same_room_as_the_policies_tick_by_tick(self) -> None:
+        """Ticks in which nothing can happen are skipped, and what is held is that of looking at each of them."""
+        for seed in range(20):
+            random = Random(seed)
+            room = np.repeat(np.array(random.choices([0, 1, 2, 9], k=40 * 4)).reshape(40, 4), 7, axis=0)
+            held, at, plan = [0] * 4, 0, []
+            for limits in room.tolist():
+                for _ in range(3 - sum(held)):
+                    held[at] += 1
+                    at = (at + 1) % 4
+                held = [min(pair) for pair in zip(held, limits, strict=True)]
+                plan.append(held.copy())
+
+            assert rivals.round_robin(room).spot.tolist() == plan
+
     def test_spothedge_holds_one_spare_and_falls_back(self) -> None:
         """Four spot replicas in four zones; on demand for all until they are ready, then for none."""
         held = rivals.SpotHedge(Random(0))(np.full((20, 5), 9))

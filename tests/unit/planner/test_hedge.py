@@ -170,6 +170,41 @@ class TestMemory:
         assert together.region_share > self.memory().region_share > apart.region_share
         assert together.whole_share > self.memory().whole_share > apart.whole_share
 
+    def test_a_zone_with_little_headroom_is_trusted_less(self) -> None:
+        """What is found beyond what is held counts from the look on, until a look finds enough, or it is long ago."""
+        memory = self.memory()
+        memory.observe(0, [0, 0], [3, 3], [3, 3])
+        calm = memory.loss_probabilities(1)[0]
+        assert memory.looked(0, 0, wanted=3, found=3)
+        shallow = [memory.loss_probabilities(tick)[0] for tick in (1, 100)]
+        assert not memory.looked(0, 0, wanted=3, found=7)
+
+        assert shallow[0] > shallow[1] > calm
+        assert memory.loss_probabilities(1)[0] == calm
+
+    def test_what_is_never_sold_is_not_missed(self) -> None:
+        """Where nobody ever gets more than four, a zone that gives four is deep, after three looks found no more."""
+        memory = self.memory()
+        found = [memory.looked(zone, 0, wanted=3, found=4) for zone in (0, 1, 0, 1, 0)]
+
+        assert found == [True, True, True, False, False]
+        assert memory.looked(0, 0, wanted=3, found=3)
+
+    def test_without_edges_looks_become_rare(self) -> None:
+        """Where there was always enough, the time to the next look doubles; once there was not, it is short."""
+        memory = self.memory()
+        rest = HedgeRules().ticks(HedgeRules().look_deeper)
+        waits = []
+        for _ in range(6):
+            memory.looked(0, 0, wanted=3, found=7)
+            waits.append(memory.zones[0].look_at // rest)
+        memory.looked(0, 0, wanted=3, found=4)
+
+        assert waits == [2, 4, 8, 8, 8, 8]
+        assert memory.zones[0].look_at == rest
+        assert memory.wants_a_look(0, rest)
+        assert not memory.wants_a_look(0, rest - 1)
+
     def test_letting_go_is_no_loss(self) -> None:
         """A replica that was not wanted any more says nothing against its zone."""
         memory = self.memory()
@@ -258,6 +293,19 @@ class TestHedge:
             spot = sum(min(column) for column in zip(*(stands for _, stands in window), strict=True))
             assert spot + min(orders.on_demand for orders, _ in window) >= 3
 
+    def test_a_zone_is_left_before_its_room_runs_out(self) -> None:
+        """Three stand in the cleanest zone until a look finds no more than them; then the zone is left, or hedged."""
+        zones = [replace(z, grams_per_kwh=50.0 if z.name == "west-b" else 400.0) for z in ZONES]
+
+        def room(tick: int) -> list[int]:
+            return [PLENTY, PLENTY, PLENTY, PLENTY if tick < 2000 else 3]
+
+        story = replay(room, 2400, zones)
+
+        assert story[1990][1][3] >= 3
+        assert any(sum(stands) >= 7 for _, stands in story[1000:2000])
+        assert story[2399][1][3] < 3
+
     def test_on_demand_belongs_to_the_cleanest_grid(self) -> None:
         """The cleanest known grid; where none is known, the first zone by name; never a guess that unknown is clean."""
         mixed = [SpotZone("a", "r", None), SpotZone("b", "r", 400.0), SpotZone("c", "r", 20.0)]
@@ -290,6 +338,8 @@ class TestRules:
             ("first_odds", 0.0),
             ("carbon_weight", 1.5),
             ("tick", timedelta(0)),
+            ("headroom", -1),
+            ("look_deeper", timedelta(seconds=-1)),
             ("settle", timedelta(seconds=-1)),
         ],
     )
