@@ -79,12 +79,20 @@ def recorded(period: Window, path: Path, requests_per_second: float | None = Non
     """Read a request trace (or a table of rates), repeat it over the period, and scale it to a mean where asked.
 
     A trace with an hour begun is cut at its last whole hour; one shorter than an hour counts at its mean rate.
+    A table of rates of several workloads is read as ``FILE:WORKLOAD``; its tokens are means by rate, where it has them.
     Raises ``UsageError`` with the file and the line.
     """
+    path, chosen = _named(path)
     rows = _rows(path)
+    name = path.name
     if "requests_per_s" in rows[0]:
+        for i, row in enumerate(rows):  # all of them, while their lines are known
+            for column in ("offset_s", "requests_per_s"):
+                _number(path, i, row, column)
+        rows, workload = _of_workload(path, rows, chosen)
+        name = f"{name}:{workload}" if workload else name
         rates = _of_rates(path, rows)
-        prompt, output = 500.0, 200.0
+        prompt, output = (_mean_tokens(path, rows, n, d) for n, d in (("input", 500.0), ("output", 200.0)))
     else:
         rates = _of_requests(path, rows)
         prompt = sum(_number(path, i, r, "input_tokens") for i, r in enumerate(rows)) / len(rows)
@@ -94,7 +102,7 @@ def recorded(period: Window, path: Path, requests_per_second: float | None = Non
         raise UsageError(f"{path}: the trace has no requests", hint=_NEEDED)
     scale = 1.0 if requests_per_second is None else _checked(requests_per_second, "requests per second") / mean
     hours = round(period.hours)
-    return _made(path.name, [rates[h % len(rates)] * scale for h in range(hours)], prompt, output)
+    return _made(name, [rates[h % len(rates)] * scale for h in range(hours)], prompt, output)
 
 
 def _made(name: str, rates: Sequence[float], prompt: float, output: float) -> Workload:
@@ -102,15 +110,41 @@ def _made(name: str, rates: Sequence[float], prompt: float, output: float) -> Wo
     return Workload(name, tuple(rates), seconds, prompt, output)
 
 
-def _of_rates(path: Path, rows: Sequence[dict[str, str]]) -> list[float]:
+def _named(path: Path) -> tuple[Path, str]:
+    """Split ``FILE:WORKLOAD``."""
+    name, colon, workload = path.name.rpartition(":")
+    return (path.with_name(name), workload) if colon and name and not path.exists() else (path, "")
+
+
+def _of_workload(path: Path, rows: Sequence[dict[str, str]], chosen: str) -> tuple[list[dict[str, str]], str]:
+    """Return the rows of one workload and its name. Raises ``UsageError`` when it is not said which, or not there."""
     names = sorted({r.get("workload", "") for r in rows})
-    wanted = names[0]
+    if chosen not in names and (chosen or len(names) > 1):
+        said = f"has no workload {chosen!r}" if chosen else "has several workloads"
+        hint = f"Name one of {', '.join(names)}: {path}:{names[0]}."
+        raise UsageError(f"--workload {path}: it {said}", hint=hint)
+    wanted = chosen or names[0]
+    return [r for r in rows if r.get("workload", "") == wanted], wanted
+
+
+def _of_rates(path: Path, rows: Sequence[dict[str, str]]) -> list[float]:
     sums: dict[int, list[float]] = {}
     for i, row in enumerate(rows):
-        if row.get("workload", "") == wanted:
-            hour = int(_number(path, i, row, "offset_s") // SECONDS_PER_HOUR)
-            sums.setdefault(hour, []).append(_number(path, i, row, "requests_per_s"))
+        hour = int(_number(path, i, row, "offset_s") // SECONDS_PER_HOUR)
+        sums.setdefault(hour, []).append(_number(path, i, row, "requests_per_s"))
     return [sum(v) / len(v) for _, v in sorted(sums.items())]
+
+
+def _mean_tokens(path: Path, rows: Sequence[dict[str, str]], which: str, otherwise: float) -> float:
+    """Return the mean tokens of a request, by rate over the steps that have them."""
+    column = f"mean_{which}_tokens"
+    known = [
+        (_number(path, i, r, "requests_per_s"), _number(path, i, r, column))
+        for i, r in enumerate(rows)
+        if r.get(column)
+    ]
+    requests = sum(rate for rate, _ in known)
+    return sum(rate * tokens for rate, tokens in known) / requests if requests > 0 else otherwise
 
 
 def _of_requests(path: Path, rows: Sequence[dict[str, str]]) -> list[float]:

@@ -43,12 +43,22 @@ def test_a_trace_repeats_with_its_own_tokens(tmp_path: Path) -> None:
     assert sum(scaled.requests_per_second) / 24 == pytest.approx(2.0)
 
 
-def test_a_table_of_rates_counts_its_first_workload(tmp_path: Path) -> None:
-    """Rates per ten minutes become rates per hour."""
+def test_a_table_of_rates_says_which_workload(tmp_path: Path) -> None:
+    """Rates per ten minutes become rates per hour, tokens means by rate; nobody chooses among several by himself."""
     file = tmp_path / "rates.csv"
-    file.write_text("workload,offset_s,requests_per_s\na,0,1\na,600,3\na,3600,4\nb,0,100\n")
+    lines = ["a,0,1,100", "a,600,3,300", "a,3600,4,", "b,0,100,7"]
+    file.write_text("\n".join(["workload,offset_s,requests_per_s,mean_input_tokens", *lines]) + "\n")
 
-    assert recorded(period(1), file).requests_per_second[:3] == (2.0, 4.0, 2.0)
+    load = recorded(period(1), tmp_path / "rates.csv:a")
+
+    assert load.requests_per_second[:3] == (2.0, 4.0, 2.0)
+    assert load.prompt_tokens == 250
+    assert load.output_tokens == 200
+    assert load.name == "rates.csv:a"
+    for name, said in (("rates.csv", "has several workloads"), ("rates.csv:c", "has no workload 'c'")):
+        with pytest.raises(UsageError, match=said) as refused:
+            recorded(period(1), tmp_path / name)
+        assert "a, b" in refused.value.hint()
 
 
 @pytest.mark.parametrize(
