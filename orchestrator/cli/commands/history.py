@@ -5,13 +5,15 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.frame import Command, new_app
-from orchestrator.cli.parameters import ServiceName
+from orchestrator.cli.parameters import MaybeServiceName
+from orchestrator.cli.render import audit
 from orchestrator.cli.render import history as page
 from orchestrator.cli.render.labels import labels
 from orchestrator.cli.session import Session
+from orchestrator.control.audit import audit_trail
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.records import Event
-from orchestrator.errors import UnknownService
+from orchestrator.errors import UnknownService, UsageError
 
 ROWS_SHOWN = 40
 DECISIONS_READ = 1000
@@ -23,8 +25,11 @@ app = new_app()
 @app.command(cls=Command)
 def history(
     ctx: typer.Context,
-    service: ServiceName,
+    service: MaybeServiceName = None,
     *,
+    actors: Annotated[
+        bool, typer.Option("--actors", help="Every action with who is behind it and why; of all services without one.")
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=0, help="Rows; 0 for all.")] = ROWS_SHOWN,
 ) -> None:
     """List what happened to a service and what was decided.
@@ -32,12 +37,19 @@ def history(
     Examples:
       greenctl history chat
       greenctl history chat --limit 0                    from the beginning
-      greenctl history chat --json
+      greenctl history chat --actors                     who did what, and why
+      greenctl history --actors --json                   everybody's actions on everything
 
     Events, decisions and placements in one line of time (the grid's, where a recorded one is replayed). Each decision
-    has an id for greenctl explain.
+    has an id for greenctl explain. With --actors: requests, pauses, reaps, restores and turns of controllers, and each
+    launch and end of an instance, traced back to the request or decision that it follows from.
     """
     session = Session.of(ctx)
+    if actors:
+        _show_actors(session, service, limit)
+        return
+    if service is None:
+        raise UsageError("history needs the name of a service", hint="greenctl history --actors shows all of them.")
     runtime = session.runtime
     if runtime.store.service(service) is None:
         raise UnknownService(f"no service {service!r}")
@@ -50,6 +62,13 @@ def history(
     names = labels(runtime.store.replicas(service, ended=True))
     rows = page.timeline(events, decisions, placements, names, pauses)
     session.show(page.render(service, rows, width=session.out.width, limit=limit, rate=runtime.clock.rate))
+
+
+def _show_actors(session: Session, service: str | None, limit: int) -> None:
+    found = audit_trail(session.runtime, service)
+    session.emit(actions=found)
+    names = labels(session.runtime.store.replicas(service, ended=True)) if service else {}
+    session.show(audit.render(service, found, names, width=session.out.width, limit=limit))
 
 
 def _all_events(runtime: Runtime, service: str) -> list[Event]:

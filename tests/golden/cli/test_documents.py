@@ -23,6 +23,7 @@ COMMANDS = (
     "status chat",
     "explain chat",
     "history chat",
+    "history --actors",
     "report chat",
     "carbon",
     "rollout status chat",

@@ -357,6 +357,21 @@ def test_a_pause_names_who_what_and_why_wherever_one_looks(world: World) -> None
     assert world.document("deploy", world.spec_file(more), "--yes")["error"]["code"] == "paused"
 
 
+def test_the_history_of_actors_says_who_did_what_and_why(world: World) -> None:
+    """Of one service or of all; without a name the plain history asks for one."""
+    world.deploy()
+    world.run("pause", "--reason", "incident 42")
+
+    page = world.run("history", "chat", "--actors").stdout
+    found = world.document("history", "--actors")["actions"]
+
+    assert "incident 42" in page
+    assert [(a["actor"], a["action"]) for a in found] == [("ada", "deploy"), ("ada", "launch"), ("ada", "pause")]
+    assert found[1]["cause"] == f"deploy {found[0]['ref']}"
+    assert "last 1 of 3" in world.run("history", "--actors", "--limit", "1").stdout
+    assert world.run("history").exit_code == ExitStatus.INVALID
+
+
 def test_pausing_twice_is_pausing_once(world: World) -> None:
     """The older word stays, and so does its reason; what is not paused is resumed without complaint."""
     world.deploy()
