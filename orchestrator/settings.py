@@ -19,6 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from orchestrator.domain.carbon import Accounting, Factors
 from orchestrator.domain.time import as_utc
 from orchestrator.errors import InvalidSettings
 
@@ -42,11 +43,15 @@ class GatewaySettings(_Section):
     replicas: int = Field(default=1, ge=1, le=8)
 
 
-LiveSource = Literal["electricity-maps", "national-grid", "watttime", "eia", "entsoe"]
+LiveSource = Literal["electricity-maps", "national-grid", "watttime", "eia", "entsoe", "carbon-aware-sdk"]
 
 
 class KeySettings(_Section):
-    """An API that wants a key. ``key``: better set in the environment than in a file. ``url``: a mirror of your own."""
+    """An API that wants a key. ``url``: a mirror of your own.
+
+    ``key``: the key itself, better set in the environment than in a file; or ``file:PATH``, or
+    ``keyring:SERVICE/USER``, where it is kept.
+    """
 
     key: SecretStr | None = None
     url: str | None = None
@@ -67,12 +72,30 @@ class WattTimeSettings(_Section):
     regions: dict[str, str] = {"US-CAL-CISO": "CAISO_NORTH"}
 
 
+class CarbonAwareSettings(_Section):
+    """A Carbon Aware SDK of your own. ``url``: its web API. ``locations``: its name for each grid zone.
+
+    ``accounting`` and ``factors``: what the provider behind it counts, which it does not say itself: marginal and
+    direct for WattTime, average and lifecycle for Electricity Maps.
+    """
+
+    url: str | None = None
+    locations: dict[str, str] = {}
+    accounting: Accounting | None = None
+    factors: Factors | None = None
+
+
 class SignalSettings(_Section):
     """Carbon sources. ``recorded``: a folder of recorded hourly files; zones it lacks fall through to the next source.
 
     ``live``: the APIs that are asked, the preferred one first, after the recording and before the profile; what they
     said is remembered in the state directory. ``fresh_minutes``: how old a value of an API may be before a later one
     that has a younger is preferred. ``private``: sources may be in a network of your own, and without TLS.
+
+    ``order``: for a zone, the sources to ask and in which order (``recorded`` and ``profile`` are sources, too).
+    ``cross_check``: of two sources that know a zone neither counts while they contradict one another.
+    ``requests_per_day``: how many requests of UTC's day a source may be asked. ``static``: yearly means as the last
+    resort, after or in place of the profile.
     """
 
     recorded: Path | None = None
@@ -80,11 +103,16 @@ class SignalSettings(_Section):
     live: tuple[LiveSource, ...] = ()
     fresh_minutes: float = Field(default=90.0, gt=0, le=1440)
     private: bool = False
+    order: dict[str, tuple[str, ...]] = {}
+    cross_check: bool = True
+    requests_per_day: dict[LiveSource, int] = {}
+    static: bool = False
     electricity_maps: KeySettings = KeySettings()
     national_grid: NationalGridSettings = NationalGridSettings()
     watttime: WattTimeSettings = WattTimeSettings()
     eia: KeySettings = KeySettings()
     entsoe: KeySettings = KeySettings()
+    carbon_aware: CarbonAwareSettings = CarbonAwareSettings()
 
 
 class WorldSettings(_Section):
@@ -156,10 +184,20 @@ class SkyPilotSettings(_Section):
     refresh_seconds: float = Field(default=30.0, gt=0, le=300)
 
 
+PriceSource = Literal["aws-spot", "azure-retail"]
+
+
 class PriceSettings(_Section):
-    """Price lists. ``catalogue``: a CSV of offers used instead of the packaged one."""
+    """Price lists. ``catalogue``: a CSV of offers used instead of the packaged one.
+
+    ``live``: who is asked for prices of the moment, laid over the lists; ``aws-spot`` needs the extra ``aws``.
+    ``recorded``: a folder of recorded price changes, replayed with the grid. ``azure_url``: a mirror of your own.
+    """
 
     catalogue: Path | None = None
+    live: tuple[PriceSource, ...] = ()
+    recorded: Path | None = None
+    azure_url: str | None = None
 
 
 class ControllerSettings(_Section):

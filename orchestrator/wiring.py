@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,12 +18,19 @@ from pydantic import SecretStr
 from orchestrator.clocks import anchored
 from orchestrator.control.ports import CarbonSource, OfferSource, Provisioner
 from orchestrator.control.runtime import Runtime, Tuning
+from orchestrator.domain.carbon import Basis
 from orchestrator.domain.places import Region
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, InvalidSettings
 from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.options import Options as GatewayOptions
+from orchestrator.prices import aws_spot, azure_retail
+from orchestrator.prices.aws_spot import AwsSpot
+from orchestrator.prices.azure_retail import AzureRetail
 from orchestrator.prices.catalogue import LOCAL_OFFERS, CatalogueOffers, CompositeOffers, SkyPilotOffers
+from orchestrator.prices.changes import RecordedQuotes
+from orchestrator.prices.held import HeldQuotes
+from orchestrator.prices.quotes import QuotedOffers, QuoteSource
 from orchestrator.prices.shapes import ShapeCatalogue
 from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
 from orchestrator.provisioners.local.engines.vllm_cpu import VllmCpuLauncher
@@ -36,10 +43,12 @@ from orchestrator.provisioners.skypilot.slurm import PROVIDER as SLURM
 from orchestrator.provisioners.skypilot.slurm import SlurmQueues
 from orchestrator.regions.catalogue import RegionCatalogue
 from orchestrator.regions.local import LocalRegion
-from orchestrator.settings import LiveSource, Settings, SignalSettings
+from orchestrator.settings import CarbonAwareSettings, LiveSource, Settings, SignalSettings
 from orchestrator.signals.archive import Archive
+from orchestrator.signals.budget import Budget
 from orchestrator.signals.composite import CompositeCarbon
 from orchestrator.signals.feeds import eia, electricity_maps, entsoe, great_britain, watttime
+from orchestrator.signals.feeds.carbon_aware import CarbonAware
 from orchestrator.signals.feeds.eia import Eia
 from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
 from orchestrator.signals.feeds.entsoe import Entsoe
@@ -49,7 +58,9 @@ from orchestrator.signals.http import Fetch
 from orchestrator.signals.live import LiveCarbon
 from orchestrator.signals.profile import ProfileCarbon, packaged_facts
 from orchestrator.signals.recorded import RecordedCarbon
+from orchestrator.signals.secret import resolved
 from orchestrator.signals.statement import Feed
+from orchestrator.signals.static import StaticCarbon
 from orchestrator.spec import grammar
 from orchestrator.spec.templates import load_template
 from orchestrator.store.sql import SqlStore
@@ -166,11 +177,38 @@ def offers(settings: Settings, catalogue: RegionCatalogue) -> OfferSource:
     regions_by_id, shapes = catalogue.by_id, ShapeCatalogue.packaged()
     own = CatalogueOffers(settings.prices.catalogue or LOCAL_OFFERS, regions_by_id, shapes)
     clouds = [cloud for cloud in settings.skypilot.clouds if cloud not in WITHOUT_PRICES]
-    if not clouds:
-        return own
-    home = settings.skypilot.home or Path.home()
-    folder = settings.skypilot.catalogs or home / ".sky" / "catalogs"
-    return CompositeOffers([own, SkyPilotOffers(folder, clouds, regions_by_id, shapes)])
+    listed: OfferSource = own
+    if clouds:
+        home = settings.skypilot.home or Path.home()
+        folder = settings.skypilot.catalogs or home / ".sky" / "catalogs"
+        listed = CompositeOffers([own, SkyPilotOffers(folder, clouds, regions_by_id, shapes)])
+    quotes = quote_sources(settings)
+    return QuotedOffers(listed, quotes) if quotes else listed
+
+
+def quote_sources(settings: Settings) -> list[QuoteSource]:
+    """Return who knows prices of the moment, the recorded ones first. Contacts nobody yet.
+
+    Raises ``InvalidSettings`` for a folder that is not there, an address that may not be used, or live prices on a
+    replayed grid: what is asked is about today.
+    """
+    prices = settings.prices
+    found: list[QuoteSource] = []
+    if prices.recorded is not None:
+        if not prices.recorded.is_dir():
+            message = f"prices.recorded: there is no folder {prices.recorded}"
+            raise InvalidSettings(message, hint="Name a folder with files of price changes, or leave it unset.")
+        found.append(RecordedQuotes(prices.recorded))
+    if prices.live and settings.world.start is not None:
+        message = f"prices.live ({', '.join(prices.live)}) tells of today, and world.start replays another day"
+        raise InvalidSettings(message, hint="Leave GREENCTL_PRICES__LIVE or GREENCTL_WORLD__START unset.")
+    for name in dict.fromkeys(prices.live):
+        if name == "aws-spot":
+            found.append(HeldQuotes(AwsSpot(), aws_spot.EVERY))
+        else:
+            fetch = Fetch(private=settings.signals.private)
+            found.append(HeldQuotes(AzureRetail(fetch, prices.azure_url or azure_retail.URL), azure_retail.EVERY))
+    return found
 
 
 def provisioners(settings: Settings) -> dict[str, Provisioner]:
@@ -193,6 +231,8 @@ def carbon(settings: Settings) -> CarbonSource:
     sources += live_sources(settings)
     if settings.signals.profile:
         sources.append(ProfileCarbon())
+    if settings.signals.static:
+        sources.append(StaticCarbon())
     if not sources:
         message = "no carbon source is configured"
         raise InvalidSettings(message, hint="Set GREENCTL_SIGNALS__RECORDED=DIR or GREENCTL_SIGNALS__PROFILE=true.")
@@ -200,7 +240,13 @@ def carbon(settings: Settings) -> CarbonSource:
         return sources[0]
     # A recording is as old as it is, on purpose; only APIs can fail to keep up.
     fresh_for = timedelta(minutes=settings.signals.fresh_minutes) if settings.signals.live else None
-    return CompositeCarbon(sources, fresh_for=fresh_for)
+    try:
+        return CompositeCarbon(
+            sources, fresh_for=fresh_for, cross_check=settings.signals.cross_check, order=settings.signals.order
+        )
+    except ValueError as error:
+        message = f"signals.order: {error}"
+        raise InvalidSettings(message, hint="Name sources that are set, the preferred one first.") from error
 
 
 def live_sources(settings: Settings) -> list[LiveCarbon]:
@@ -213,16 +259,20 @@ def live_sources(settings: Settings) -> list[LiveCarbon]:
     if signals.live and settings.world.start is not None:
         message = f"signals.live ({', '.join(signals.live)}) tells of today, and world.start replays another day"
         raise InvalidSettings(message, hint="Leave GREENCTL_SIGNALS__LIVE or GREENCTL_WORLD__START unset.")
-    fetch = Fetch(private=signals.private)
     yearly = {zone: facts.mean_grams_per_kwh for zone, facts in packaged_facts().items()} if signals.live else {}
-    return [
-        LiveCarbon(
-            _feed(name, signals, fetch),
-            Archive(name, settings.state_dir / SIGNALS_FILE),
-            yearly_grams_per_kwh=yearly,
-        )
-        for name in dict.fromkeys(signals.live)
-    ]
+    return [_live(name, settings, yearly) for name in dict.fromkeys(signals.live)]
+
+
+def _live(name: LiveSource, settings: Settings, yearly_grams_per_kwh: Mapping[str, float]) -> LiveCarbon:
+    signals, file = settings.signals, settings.state_dir / SIGNALS_FILE
+    fetch = Fetch(private=signals.private)
+    return LiveCarbon(
+        _feed(name, signals, fetch),
+        Archive(name, file),
+        yearly_grams_per_kwh=yearly_grams_per_kwh,
+        budget=Budget(name, signals.requests_per_day.get(name), file),
+        requests=lambda: fetch.requests,
+    )
 
 
 def _feed(name: LiveSource, signals: SignalSettings, fetch: Fetch) -> Feed:
@@ -238,16 +288,26 @@ def _feed(name: LiveSource, signals: SignalSettings, fetch: Fetch) -> Feed:
             raise InvalidSettings(message, hint="Set GREENCTL_SIGNALS__WATTTIME__USER.")
         password = _secret(mine.password, "watttime.password")
         return WattTime(fetch, mine.user, password, mine.regions, mine.url or watttime.URL)
+    if name == "carbon-aware-sdk":
+        return _carbon_aware(signals.carbon_aware, fetch)
     if name == "entsoe":
         return Entsoe(fetch, _secret(signals.entsoe.key, "entsoe.key"), signals.entsoe.url or entsoe.URL)
     return Eia(fetch, _secret(signals.eia.key, "eia.key"), packaged_facts(), signals.eia.url or eia.URL)
+
+
+def _carbon_aware(own: CarbonAwareSettings, fetch: Fetch) -> CarbonAware:
+    if own.url is None or own.accounting is None or own.factors is None:
+        missing = next(name for name in ("url", "accounting", "factors") if getattr(own, name) is None)
+        message = f"signals.carbon_aware.{missing} is not set, and signals.live names its source"
+        raise InvalidSettings(message, hint=f"Set GREENCTL_SIGNALS__CARBON_AWARE__{missing.upper()}.")
+    return CarbonAware(fetch, own.url, own.locations, Basis(own.accounting, own.factors))
 
 
 def _secret(value: SecretStr | None, name: str) -> str:
     if value is None or not value.get_secret_value():
         message = f"signals.{name} is not set, and signals.live names its source"
         raise InvalidSettings(message, hint=f"Set GREENCTL_SIGNALS__{name.upper().replace('.', '__')}.")
-    return value.get_secret_value()
+    return resolved(value.get_secret_value(), name)
 
 
 def vllm_launcher(settings: Settings) -> VllmCpuLauncher:

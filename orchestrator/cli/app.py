@@ -35,6 +35,7 @@ ENTRIES: Final = (
     Entry("report", UNDERSTAND, "Total the energy, emissions and cost of a service."),
     Entry("carbon", UNDERSTAND, "Show grid carbon intensity now and in the coming hours."),
     Entry("signals", UNDERSTAND, "Look at the live carbon sources, and record what they say."),
+    Entry("prices", UNDERSTAND, "Show what capacity costs: each offer's price with its source, age and kind."),
     Entry("policy", UNDERSTAND, "Show policies, and try them against the decisions that are expected of them."),
     Entry("simulate", UNDERSTAND, "Let a service live through a recorded year under several policies."),
     Entry("bench", UNDERSTAND, "Measure greenctl against its rivals, on data that anyone can check."),

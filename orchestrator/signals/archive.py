@@ -96,6 +96,12 @@ class _Memory:
         after = bisect_left(self.order, Window(window.end, window.end))
         return [interval for interval in self.order[first:after] if interval.end > window.start]
 
+    def newest(self, interval: Window, now: Instant, *, believed: bool = False) -> Kept | None:
+        for one in reversed(self.versions[interval]):
+            if one.issued_at <= now and not (believed and one.doubt):
+                return one
+        return None
+
     def forget(self, now: Instant) -> None:
         kept = [i for i in self.order if i.start >= now - LOADED and (i.length == HOUR or i.start >= now - PARTS_KEPT)]
         if len(kept) != len(self.order):
@@ -142,12 +148,17 @@ class Archive:
     def known(self, zone: str, basis: Basis, window: Window, now: Instant) -> list[Kept]:
         """Return the newest version, as of ``now``, of each interval that touches the window; doubted ones, too."""
         memory = self._of(zone, basis, now)
-        found = []
-        for interval in memory.touching(window):
-            at = [v for v in memory.versions[interval] if v.issued_at <= now]
-            if at:
-                found.append(at[-1])
-        return found
+        newest = (memory.newest(interval, now) for interval in memory.touching(window))
+        return [one for one in newest if one is not None]
+
+    def believed(self, zone: str, basis: Basis, window: Window, now: Instant) -> list[Kept]:
+        """Return the newest believed version, as of ``now``, of each interval that touches the window.
+
+        A correction that is not believed takes nothing away from what was.
+        """
+        memory = self._of(zone, basis, now)
+        newest = (memory.newest(interval, now, believed=True) for interval in memory.touching(window))
+        return [one for one in newest if one is not None]
 
     def _is_new(self, one: Kept, now: Instant) -> bool:
         versions = self._of(one.zone, one.basis, now).versions.get(one.interval, [])

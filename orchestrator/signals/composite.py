@@ -2,7 +2,8 @@
 
 Values are passed on as they are. Nothing is averaged, and a series never mixes two sources, because two vintages of the
 same grid can lie further apart than the difference that a decision turns on. An answer that is not what was asked for
-(another zone, another basis, dated later than ``now``) counts as none.
+(another zone, another basis, dated later than ``now``) counts as none. With ``cross_check`` a value counts only if no
+later source contradicts it (:mod:`orchestrator.signals.agreement`): then there is a gap that names both.
 
 A source that has gone stale may be passed over for one that has not: of two real sources the one that knows the present
 counts. A likeness is never fresher than a measurement, however old that is, for then nothing would ever be stale, and
@@ -11,29 +12,45 @@ what policies say about stale numbers would not be heard.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
 from orchestrator.domain.time import Instant, Window
 from orchestrator.errors import SignalUnavailable
+from orchestrator.signals.agreement import apart
 
 
 class CompositeCarbon:
     """A :class:`~orchestrator.control.ports.CarbonSource` made of others, the preferred one first.
 
     ``fresh_for``: how old a value may be before a later source with a younger one is preferred; without it the first
-    source that has any value counts.
+    source that has any value counts. ``order``: for a zone, the names of the sources to ask, in this order and no
+    others; other zones are asked of all.
     """
 
-    def __init__(self, sources: Sequence[CarbonSource], *, fresh_for: timedelta | None = None) -> None:
-        """Raise ``ValueError`` without any source."""
+    def __init__(
+        self,
+        sources: Sequence[CarbonSource],
+        *,
+        fresh_for: timedelta | None = None,
+        cross_check: bool = False,
+        order: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Raise ``ValueError`` without any source, or for an order of sources that are not here."""
         if not sources:
             message = "a composite needs at least one source"
             raise ValueError(message)
         self._sources = tuple(sources)
         self._fresh_for = fresh_for
+        self._cross_check = cross_check
+        by_name = {source.name: source for source in self._sources}
+        unknown = sorted({name for names in (order or {}).values() for name in names} - by_name.keys())
+        if unknown:
+            message = f"there is no source {unknown[0]!r}; there are: {', '.join(by_name)}"
+            raise ValueError(message)
+        self._order = {zone: tuple(by_name[n] for n in names) for zone, names in (order or {}).items()}
         self._passed_over: dict[tuple[str, Basis], tuple[Gap, ...]] = {}
 
     @property
@@ -59,13 +76,15 @@ class CompositeCarbon:
 
         Raises ``SignalUnavailable`` when no source can be read at all.
         """
-        _, reading = await self._choose(zone, basis, now)
-        return reading
+        source, reading = await self._choose(zone, basis, now)
+        if not self._cross_check or source is None or not isinstance(reading, CarbonIntensity):
+            return reading
+        return await self._contradicted(source, reading, now) or reading
 
     async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
         """Return the first series that has a point. Raises ``SignalUnavailable`` when no source can be read."""
         failed: list[Gap] = []
-        for source in self._sources:
+        for source in self._of(zone):
             try:
                 series = await source.history(zone, basis, window, now)
             except SignalUnavailable as error:
@@ -73,7 +92,7 @@ class CompositeCarbon:
                 continue
             if series.points and not _mismatch(series.points, zone, basis, now):
                 return series
-        if len(failed) == len(self._sources):
+        if len(failed) == len(self._of(zone)):
             raise SignalUnavailable(_sentence(failed))
         return CarbonSeries(zone, ())
 
@@ -93,12 +112,29 @@ class CompositeCarbon:
         """Say why earlier sources were passed over when the zone's latest value was last asked for, in order."""
         return self._passed_over.get((zone, basis), ())
 
+    def _of(self, zone: str) -> tuple[CarbonSource, ...]:
+        return self._order.get(zone, self._sources)
+
+    async def _contradicted(self, source: CarbonSource, reading: CarbonIntensity, now: Instant) -> Gap | None:
+        """Ask the sources that come after the one that counts whether they say otherwise of the same time."""
+        sources = self._of(reading.zone)
+        for other in sources[sources.index(source) + 1 :]:
+            try:
+                said = await other.latest(reading.zone, reading.basis, now)
+            except SignalUnavailable:
+                continue
+            if isinstance(said, CarbonIntensity) and not _mismatch([said], reading.zone, reading.basis, now):
+                reason = apart(reading, said)
+                if reason:
+                    return Gap(reading.zone, reason, self.name)
+        return None
+
     async def _choose(self, zone: str, basis: Basis, now: Instant) -> tuple[CarbonSource | None, Reading]:
         """Return the source that counts and its value; no source and the reasons when none has one."""
         passed: list[Gap] = []
         stale: tuple[CarbonSource, CarbonIntensity, int] | None = None
         failures = 0
-        for source in self._sources:
+        for source in self._of(zone):
             try:
                 reading = await source.latest(zone, basis, now)
             except SignalUnavailable as error:
@@ -119,7 +155,7 @@ class CompositeCarbon:
             self._passed_over[zone, basis] = tuple(passed[: stale[2]])
             return stale[0], stale[1]
         self._passed_over[zone, basis] = tuple(passed)
-        if failures == len(self._sources):
+        if failures == len(self._of(zone)):
             raise SignalUnavailable(_sentence(passed))
         return None, Gap(zone, _sentence(passed), self.name)
 

@@ -29,7 +29,11 @@ MAX_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
 MAX_WORDS: Final = 160
 USER_AGENT: Final = "greenctl (carbon-aware orchestrator)"
 
-_OK, _REDIRECTS, _THROTTLED, _SERVER_ERRORS = 200, range(300, 400), 429, range(500, 600)
+_OK, _REDIRECTS, _THROTTLED = 200, range(300, 400), 429
+_NOT_IMPLEMENTED: Final = 501
+"""Said of one question, not of the whole server."""
+
+_SERVER_ERRORS: Final = frozenset(range(500, 600)) - {_NOT_IMPLEMENTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Fetch:
     """GETs within bounds. ``private``: plain http and addresses that are not public may be used, too.
 
     That is for a mirror of your own and for tests; the other bounds hold as well then. ``seconds`` bounds a whole
-    exchange, from the name look-up to the last byte.
+    exchange, from the name look-up to the last byte. ``requests``: how many were made.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Fetch:
         self._private = private
         self._seconds = seconds
         self._max_body_bytes = max_body_bytes
+        self.requests = 0
 
     def check(self, url: str) -> str:
         """Return the base address without a slash at its end. Raises ``InvalidSettings`` when it may not be used."""
@@ -114,6 +119,7 @@ class Fetch:
     async def _once(self, url: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
         import aiohttp  # noqa: PLC0415 - half a second that commands without a signal should not wait for
 
+        self.requests += 1
         parts = urlsplit(url)
         where = f"{parts.hostname}{parts.path}"
         timeout = aiohttp.ClientTimeout(total=self._seconds)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.carbon import Basis, CarbonIntensity, Kind
-from orchestrator.domain.time import HOUR, Instant, Window
+from orchestrator.domain.time import Instant, Window
 from orchestrator.signals import gate
 from orchestrator.signals.archive import Archive, Kept
+from orchestrator.signals.past import Past
 from orchestrator.signals.statement import Statement
 
 Doubt = tuple[str, Window, float, str]
@@ -27,7 +27,7 @@ class Judge:
 
         One that was said before in the same words keeps its verdict.
         """
-        doubts, past = [], _Past(self._archive, zone, basis, statements, now)
+        doubts, past = [], Past(self._archive, zone, basis, statements, now)
         for statement in sorted(statements, key=lambda s: (s.interval.start, s.interval.end)):
             reason = (
                 gate.misdirected(statement, zone, basis)
@@ -39,10 +39,14 @@ class Judge:
                 continue
             if past.was_said(statement):
                 continue
-            values, recent = past.before(statement)
-            reason = self._beside(
-                statement.grams_per_kwh, zone, basis, values, past.watched(statement, now)
-            ) or gate.stands_still(statement.grams_per_kwh, recent)
+            start = statement.interval.start
+            values, recent = past.until(start)
+            watched = past.watched(start, now)
+            reason = (
+                self._beside(statement.grams_per_kwh, zone, basis, values, watched)
+                or past.jump(start, statement.grams_per_kwh, watched)
+                or gate.stands_still(statement.grams_per_kwh, recent)
+            )
             if reason:
                 doubts.append((zone, statement.interval, statement.grams_per_kwh, reason))
             past.add(_kept(statement, now, reason))
@@ -52,10 +56,16 @@ class Judge:
     def forecast(
         self, statements: Sequence[Statement], zone: str, basis: Basis, now: Instant
     ) -> tuple[tuple[CarbonIntensity, ...], list[Doubt]]:
-        """Return the believed points of a forecast in order, and the others. Forecasts are not remembered here."""
+        """Return the believed points of a forecast in order, and the others. Forecasts are not remembered here.
+
+        A forecast that jumps, from the present or inside, is not believed from there on: where its own numbers do not
+        hang together, nothing says which of them to take.
+        """
         points: list[CarbonIntensity] = []
         doubts: list[Doubt] = []
-        values, _ = _Past(self._archive, zone, basis, statements, now).until(now)
+        past = Past(self._archive, zone, basis, statements, now)
+        values, _ = past.until(now)
+        jumped = ""
         for statement in sorted(statements, key=lambda s: (s.interval.start, s.interval.end)):
             reason = (
                 gate.misdirected(statement, zone, basis)
@@ -64,6 +74,8 @@ class Judge:
                 or ("" if statement.kind is Kind.FORECAST else f"is {statement.kind}, not a forecast")
                 or self._beside(statement.grams_per_kwh, zone, basis, values, ())
             )
+            if not reason:
+                reason = jumped = jumped or past.jump_ahead(points[-1] if points else None, statement)
             if reason:
                 doubts.append((zone, statement.interval, statement.grams_per_kwh, reason))
             elif not points or points[-1].interval.end <= statement.interval.start:
@@ -76,57 +88,6 @@ class Judge:
         if len(values) < gate.MIN_PAST:
             return gate.far_from_year(grams_per_kwh, basis, self._yearly.get(zone))
         return gate.out_of_range(grams_per_kwh, values, watched)
-
-
-class _Past:
-    """The hours before a batch of statements, growing as the batch is judged."""
-
-    def __init__(
-        self, archive: Archive, zone: str, basis: Basis, statements: Sequence[Statement], now: Instant
-    ) -> None:
-        self.added: list[Kept] = []
-        first = min((s.interval.start for s in statements), default=now)
-        kept = archive.known(zone, basis, Window(min(first, now) - gate.PAST, now + gate.CLOCKS_DIFFER), now)
-        self._said = {k.interval: k for k in kept}
-        self._hours = [k for k in kept if k.interval.length == HOUR]
-        self._starts = [k.interval.start for k in self._hours]
-
-    def was_said(self, statement: Statement) -> bool:
-        """Whether the interval's newest version is this very number, of this kind."""
-        last = self._said.get(statement.interval)
-        return last is not None and (last.grams_per_kwh, last.kind) == (statement.grams_per_kwh, statement.kind)
-
-    def before(self, statement: Statement) -> tuple[list[float], list[float]]:
-        """Return what :meth:`until` does for the start of the statement's interval."""
-        return self.until(statement.interval.start)
-
-    def until(self, moment: Instant) -> tuple[list[float], list[float]]:
-        """Return the believed values of the 28 days before, and all that was said of them, oldest first, g/kWh."""
-        low, high = bisect_left(self._starts, moment - gate.PAST), bisect_left(self._starts, moment)
-        hours = self._hours[low:high]
-        return [k.grams_per_kwh for k in hours if not k.doubt], [k.grams_per_kwh for k in hours]
-
-    def watched(self, statement: Statement, now: Instant) -> list[float]:
-        """Return what was said of the day before the statement, if it was heard over a day, g/kWh.
-
-        A liar can tell a whole day at once; to go on for a day is harder, and is what a new level does.
-        """
-        high = bisect_left(self._starts, statement.interval.start)
-        day = self._hours[max(0, high - gate.MIN_PAST) : high]
-        heard_for = now - min((k.fetched_at for k in day), default=now)
-        return [k.grams_per_kwh for k in day] if heard_for >= gate.WATCHED else []
-
-    def add(self, kept: Kept) -> None:
-        """Take the judged statement in."""
-        self.added.append(kept)
-        if kept.interval.length != HOUR:
-            return
-        place = bisect_left(self._starts, kept.interval.start)
-        if place < len(self._starts) and self._starts[place] == kept.interval.start:
-            self._hours[place] = kept
-        else:
-            self._starts.insert(place, kept.interval.start)
-            self._hours.insert(place, kept)
 
 
 def _kept(statement: Statement, now: Instant, doubt: str) -> Kept:

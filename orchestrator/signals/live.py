@@ -19,6 +19,7 @@ from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import SignalFormatError, SignalRefused, SignalThrottled, SignalUnavailable
 from orchestrator.signals import gate
 from orchestrator.signals.archive import Archive, Kept
+from orchestrator.signals.budget import Budget
 from orchestrator.signals.judging import Judge
 from orchestrator.signals.statement import Feed, Said
 
@@ -34,6 +35,7 @@ BACK_OFF, LONGEST_BACK_OFF = timedelta(seconds=30), timedelta(minutes=15)
 REFUSED_FOR: Final = timedelta(hours=1)
 """A key or a plan changes by hand, so asking sooner is noise."""
 
+RECENT: Final = timedelta(hours=6)
 LOOK_BACK: Final = timedelta(days=35)
 MIN_FORECAST_HOURS: Final = 24
 MAX_AT_ONCE: Final = 4
@@ -70,6 +72,21 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """Where the API as a whole stands. ``problem``: why nobody is asked until ``rests_until``, "" if it is asked.
+
+    ``failures``: in a row. ``requests``: on this day of UTC, by all processes; ``limit``: as many as there may be.
+    """
+
+    source: str
+    rests_until: Instant | None
+    problem: str
+    failures: int
+    requests: int
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
     at: Instant
     until: Instant
@@ -89,8 +106,9 @@ class _Turns:
 class LiveCarbon:
     """A :class:`~orchestrator.control.ports.CarbonSource` over a feed.
 
-    ``yearly_grams_per_kwh``: packaged yearly means by zone, the only yardstick before there is a past. History and
-    forecast are of whole clock hours, whatever the API's step.
+    ``yearly_grams_per_kwh``: packaged yearly means by zone, the only yardstick before there is a past. ``budget``: how
+    many requests there may be; ``requests``: how many the feed has made so far, where one question may be several.
+    History and forecast are of whole clock hours, whatever the API's step.
     """
 
     def __init__(
@@ -100,8 +118,13 @@ class LiveCarbon:
         *,
         every: timedelta = CURRENT_EVERY,
         yearly_grams_per_kwh: Mapping[str, float] | None = None,
+        budget: Budget | None = None,
+        requests: Callable[[], int] | None = None,
     ) -> None:
         self._feed = feed
+        self._budget = budget or Budget(feed.name)
+        self._requests = requests
+        self._counted = 0
         self._archive = archive
         self._every = max(every, CURRENT_EVERY)
         self._judge = Judge(archive, yearly_grams_per_kwh or {})
@@ -161,7 +184,7 @@ class LiveCarbon:
             await self._fill(zone, basis, Window(*span), now)
         except SignalUnavailable as error:
             problem = error
-        points = [k.reading() for k in self._hours(zone, basis, Window(*span), now) if not k.doubt]
+        points = [k.reading() for k in self._hours(self._archive.believed(zone, basis, Window(*span), now), now)]
         if not points and problem is not None and not isinstance(problem, SignalFormatError):
             raise problem
         return CarbonSeries(zone, tuple(points))
@@ -204,10 +227,17 @@ class LiveCarbon:
             found.append(State(zone, basis, newest, until, words, self._doubts_of(zone, basis, now)))
         return tuple(found)
 
+    def health(self, now: Instant) -> Health:
+        """Say whether the API is asked at all now, and what it was asked today. Asks nobody."""
+        spent, rest = self._budget.spent(now), self._rest
+        if rest is None or not rest.at <= now < rest.until or not isinstance(rest.problem, SignalUnavailable):
+            return Health(self.name, None, "", 0, spent.requests, spent.limit)
+        return Health(self.name, rest.until, rest.problem.message, rest.failures, spent.requests, spent.limit)
+
     @property
     def problem(self) -> str:
         """What is wrong with the memory's file, "" if nothing."""
-        return self._archive.problem
+        return self._archive.problem or self._budget.problem
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -226,13 +256,22 @@ class LiveCarbon:
                 if self._rest is not None and self._rest.at <= now < self._rest.until and self._rest.problem:
                     raise _again(self._rest.problem)
                 try:
+                    self._budget.check(now)
                     said = await question()
                 except SignalUnavailable as error:
                     self._failed(key, error, now)
                     raise
+                finally:
+                    self._count(now)
             self._rest = None
             self._asked[key] = _Asked(now, now + every, problem=said if isinstance(said, Gap) else None)
             return said
+
+    def _count(self, now: Instant) -> None:
+        """Count what the feed has asked since the last count; questions, where it does not say."""
+        made = self._counted + 1 if self._requests is None else self._requests()
+        self._budget.add(made - self._counted, now)
+        self._counted = made
 
     def _failed(self, key: tuple[str, str, Basis], error: SignalUnavailable, now: Instant) -> None:
         """Note when to ask again. What concerns the API as a whole lets all its zones rest."""
@@ -256,7 +295,7 @@ class LiveCarbon:
         recent = max(span.start, span.end - REVISED_FOR)
         start = recent
         if reached is None or span.start < reached:
-            known = {k.interval.start for k in self._hours(zone, basis, span, now)}
+            known = {k.interval.start for k in self._hours(self._archive.known(zone, basis, span, now), now)}
             start = next((h for h in _hours(span) if h >= recent or h not in known), recent)
             if start < recent and reached is not None and not self._failing(key):
                 self._asked.pop(key, None)
@@ -286,16 +325,19 @@ class LiveCarbon:
         return None
 
     def _newest(self, zone: str, basis: Basis, now: Instant) -> CarbonIntensity | None:
-        window = Window(now - LOOK_BACK, now + gate.CLOCKS_DIFFER)
-        believed = [k for k in self._archive.known(zone, basis, window, now) if not k.doubt]
-        begun = [k for k in believed if k.interval.start <= now]
-        return begun[-1].reading() if begun else None
+        # Mostly there is one in the last hours; only after a long silence is the rest looked through.
+        for back in (RECENT, LOOK_BACK):
+            window = Window(now - back, now + gate.CLOCKS_DIFFER)
+            begun = [k for k in self._archive.believed(zone, basis, window, now) if k.interval.start <= now]
+            if begun:
+                return begun[-1].reading()
+        return None
 
-    def _hours(self, zone: str, basis: Basis, span: Window, now: Instant) -> list[Kept]:
-        """Return what is kept of whole clock hours that are over; shorter intervals are for the present only."""
+    def _hours(self, kept: Sequence[Kept], now: Instant) -> list[Kept]:
+        """Return the whole clock hours that are over; shorter intervals are for the present only."""
         return [
             k
-            for k in self._archive.known(zone, basis, span, now)
+            for k in kept
             if k.interval.end <= now and k.interval.length == HOUR and k.interval.start == floor_hour(k.interval.start)
         ]
 

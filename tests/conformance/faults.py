@@ -15,8 +15,19 @@ from orchestrator.domain.time import format_instant, parse_instant
 Change = Callable[[Any], Any]
 Behave = Callable[[web.Request], Any]
 
-VALUES = {"carbonIntensity", "actual", "forecast", "value", "quantity"}
-TIMES = {"datetime", "from", "to", "point_time", "period", "updatedAt", "generated_at"}
+VALUES = {"carbonIntensity", "actual", "forecast", "value", "quantity", "rating"}
+TIMES = {
+    "datetime",
+    "from",
+    "to",
+    "point_time",
+    "period",
+    "updatedAt",
+    "generated_at",
+    "time",
+    "timestamp",
+    "generatedAt",
+}
 
 
 def each_value(change: Change) -> Change:
@@ -54,7 +65,10 @@ def each_zone(name: str) -> Change:
 
     def walk(node: Any) -> Any:
         if isinstance(node, dict):
-            return {k: name if k in {"zone", "region"} and isinstance(v, str) else walk(v) for k, v in node.items()}
+            return {
+                k: name if k in {"zone", "region", "location"} and isinstance(v, str) else walk(v)
+                for k, v in node.items()
+            }
         return [walk(v) for v in node] if isinstance(node, list) else node
 
     return walk

@@ -32,6 +32,9 @@ class NationalGridApi:
             web.get("/intensity", self.current),
             web.get("/intensity/{start}/fw48h", self.forward),
             web.get("/intensity/{start}/{end}", self.between),
+            web.get("/regional/regionid/{region}", self.region_now),
+            web.get("/regional/intensity/{start}/fw48h/regionid/{region}", self.region_forward),
+            web.get("/regional/intensity/{start}/{end}/regionid/{region}", self.region_between),
         ]
 
     async def current(self, request: web.Request) -> web.Response:
@@ -53,6 +56,41 @@ class NationalGridApi:
         if end - start > MAX_RANGE:
             return self._bad("The date range must not exceed 14 days")
         return self._answer(start - HALF, end)
+
+    async def region_now(self, request: web.Request) -> web.Response:
+        """Serve a region's half-hour that runs: a list of one region."""
+        half = floor_hour(self.grid.now) + (HALF if self.grid.now.minute >= 30 else timedelta(0))
+        return self._region(request, half, half + HALF, as_list=True)
+
+    async def region_forward(self, request: web.Request) -> web.Response:
+        """Serve a region's 48 hours ahead: an object."""
+        start = self._moment(request.match_info["start"])
+        if start is None:
+            return self._bad("Please enter a valid date")
+        return self._region(request, start, start + 96 * HALF, as_list=False)
+
+    async def region_between(self, request: web.Request) -> web.Response:
+        """Serve a region's range: an object."""
+        start, end = self._moment(request.match_info["start"]), self._moment(request.match_info["end"])
+        if start is None or end is None or end - start > MAX_RANGE:
+            return self._bad("Please enter a valid date range")
+        return self._region(request, start - HALF, end, as_list=False)
+
+    def _region(self, request: web.Request, start: Instant, end: Instant, *, as_list: bool) -> web.Response:
+        """Regions have a forecast and no actual; here it is the truth of the whole, or the mean of what is known."""
+        number = int(request.match_info["region"])
+        if not 1 <= number <= 17:
+            return self._bad("Please enter a valid region ID i.e. from 1 - 17.")
+        truth = self.grid.hours.get((ZONE, Factors.DIRECT), {})
+        rows = []
+        at = start
+        while at < end:
+            grams = truth.get(floor_hour(at))
+            intensity = {"forecast": None if grams is None else grams + (1 if at.minute else -1), "index": "moderate"}
+            rows.append({"from": f"{at:%Y-%m-%dT%H:%MZ}", "to": f"{at + HALF:%Y-%m-%dT%H:%MZ}", "intensity": intensity})
+            at += HALF
+        region = {"regionid": number, "shortname": f"region {number}", "data": rows}
+        return web.json_response(self.lie({"data": [region] if as_list else region}))
 
     def _answer(self, start: Instant, end: Instant) -> web.Response:
         truth = self.grid.hours.get((ZONE, Factors.DIRECT), {})

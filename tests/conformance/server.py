@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.conformance import faults
+from tests.conformance.carbon_aware import CarbonAwareApi
 from tests.conformance.eia import EiaApi
 from tests.conformance.electricity_maps import ElectricityMapsApi
 from tests.conformance.entsoe import EntsoeApi
@@ -28,6 +29,7 @@ APIS = {
     "watttime": WattTimeApi,
     "eia": EiaApi,
     "entsoe": EntsoeApi,
+    "carbon-aware-sdk": CarbonAwareApi,
 }
 
 

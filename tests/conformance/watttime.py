@@ -36,6 +36,7 @@ class WattTimeApi:
             web.get("/login", self.login),
             web.get("/v3/historical", self.historical),
             web.get("/v3/forecast", self.forecast),
+            web.get("/v3/forecast/historical", self.past_forecasts),
         ]
 
     async def login(self, request: web.Request) -> web.Response:
@@ -75,6 +76,24 @@ class WattTimeApi:
             for n in range(12)
         ]
         return self._answer(request, points, {"generated_at": f"{self.grid.now:%Y-%m-%dT%H:%M:00Z}"})
+
+    async def past_forecasts(self, request: web.Request) -> web.Response:
+        """Serve what was foretold: here once an hour, a day of the hour's truth."""
+        refusal = self._refuse(request)
+        if refusal is not None:
+            return refusal
+        start, end = parse_instant(request.query["start"]), parse_instant(request.query["end"])
+        data = [
+            {
+                "generated_at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+                "forecast": [
+                    {"point_time": f"{at + n * STEP:%Y-%m-%dT%H:%M:%SZ}", "value": grams / POUNDS}
+                    for n in range(12 * 24)
+                ],
+            }
+            for at, grams in self.grid.known("CAISO_NORTH", Factors.DIRECT, start, min(end, self.grid.now))
+        ]
+        return self._answer(request, data, {})
 
     def _points(self, start: Instant, end: Instant) -> list[dict[str, Any]]:
         return [

@@ -18,6 +18,7 @@ from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.signals.archive import Archive
 from orchestrator.signals.composite import CompositeCarbon
 from orchestrator.signals.fake import FakeCarbon
+from orchestrator.signals.feeds.carbon_aware import CarbonAware
 from orchestrator.signals.feeds.eia import Eia
 from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
 from orchestrator.signals.feeds.entsoe import Entsoe
@@ -29,6 +30,7 @@ from orchestrator.signals.profile import ProfileCarbon
 from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.signals.shape import ZoneFacts
 from orchestrator.signals.statement import Feed
+from orchestrator.signals.static import StaticCarbon
 from tests.conformance.grid import Grid
 from tests.conformance.server import Conformance, conformance
 
@@ -80,6 +82,11 @@ def filled_fake(name: str = "fake") -> FakeCarbon:
 def profile() -> ProfileCarbon:
     """Make a profile of one invented zone."""
     return ProfileCarbon({ZONE: ZoneFacts(ZONE, 2030, 400.0, 0.5, 0.1, 50.0, 10.0, "invented")})
+
+
+def static() -> StaticCarbon:
+    """Make the yearly mean of one invented zone."""
+    return StaticCarbon({ZONE: ZoneFacts(ZONE, 2030, 400.0, 0.5, 0.1, 50.0, 10.0, "invented")})
 
 
 def composite() -> CompositeCarbon:
@@ -156,6 +163,12 @@ def entsoe(server: Conformance) -> Feed:
     return Entsoe(Fetch(private=True), "entsoe-secret", f"{server.address('entsoe')}/api")
 
 
+def carbon_aware(server: Conformance) -> Feed:
+    """Ask the pretended Carbon Aware SDK, which stands in front of the pretended WattTime."""
+    url = server.address("carbon-aware-sdk")
+    return CarbonAware(Fetch(private=True), url, {"US-CAL-CISO": "westus"}, Basis(Accounting.MARGINAL, Factors.DIRECT))
+
+
 @dataclass(frozen=True)
 class Live:
     """How a live source is made, and a zone and a basis that it has."""
@@ -172,6 +185,8 @@ LIVE = {
     "entsoe": Live(entsoe, "FR"),
     "watttime": Live(watttime, "US-CAL-CISO", Basis(Accounting.MARGINAL, Factors.DIRECT)),
     "national-grid": Live(great_britain, "GB", DIRECT, foretells_now=True),
+    "national-grid-region": Live(great_britain, "GB-R13", DIRECT, foretells_now=True),
+    "carbon-aware-sdk": Live(carbon_aware, "US-CAL-CISO", Basis(Accounting.MARGINAL, Factors.DIRECT)),
 }
 
 
@@ -210,6 +225,7 @@ async def live(name: str, folder: Path) -> AsyncIterator[Subject]:
 MAKERS: dict[str, Callable[[Path], Subject]] = {
     "recorded": lambda path: Subject(RecordedCarbon(write_recording(path / "carbon")), has_hole=True),
     "profile": lambda _: Subject(profile(), has_hole=False),
+    "static": lambda _: Subject(static(), has_hole=False),
     "composite": lambda _: Subject(composite(), has_hole=True),
     "fake": lambda _: Subject(filled_fake(), has_hole=True),
 }

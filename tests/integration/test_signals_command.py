@@ -96,6 +96,35 @@ async def test_a_source_that_cannot_be_asked_says_why(server: Conformance, tmp_p
     assert "503" in out
 
 
+async def test_each_source_says_how_it_stands(server: Conformance, tmp_path: Path) -> None:
+    """One that fails is left alone until a time that is said; requests of the day are counted over processes."""
+    words = ("signals", "status", "--zone", "GB", "--factors", "direct")
+    first = document((await greenctl(server, tmp_path, *words, "--json", live=GB))[1])
+    server.behave = faults.status(429, **{"Retry-After": "3600"})
+    second = document((await greenctl(server, tmp_path, *words, "--json", live=BOTH))[1])
+    _, out, _ = await greenctl(server, tmp_path, *words, live=BOTH)
+
+    assert [h["requests"] for h in first["health"]] == [1]
+    assert {h["source"]: h["requests"] for h in second["health"]} == {"national-grid": 2, "electricity-maps": 1}
+    assert all("429" in h["problem"] and h["rests_until"] for h in second["health"])
+    assert "not asked until" in out
+
+
+async def test_sources_that_contradict_one_another_are_shown(server: Conformance, tmp_path: Path) -> None:
+    """Of two numbers that cannot both be right neither counts, and the page says so."""
+
+    def twice_as_much(document: Any) -> Any:
+        own = "carbonIntensity"
+        return {**document, own: 2 * document[own]} if own in document else document
+
+    server.lie = twice_as_much
+    words = ("signals", "status", "--zone", "GB", "--factors", "direct")
+    _, out, _ = await greenctl(server, tmp_path, *words, live=BOTH)
+
+    assert "Neither counts" in out
+    assert "contradict one another" in " ".join(out.split())
+
+
 async def test_what_was_not_believed_is_shown(server: Conformance, tmp_path: Path) -> None:
     """A unit error is a doubt with its number, never a value."""
     server.lie = faults.LIES["a thousand times"]

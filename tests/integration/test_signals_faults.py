@@ -14,6 +14,8 @@ from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, Facto
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.errors import SignalRefused, SignalThrottled, SignalUnavailable
 from orchestrator.signals.archive import Archive
+from orchestrator.signals.budget import Budget
+from orchestrator.signals.feeds.carbon_aware import CarbonAware
 from orchestrator.signals.feeds.eia import Eia
 from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
 from orchestrator.signals.feeds.entsoe import Entsoe
@@ -43,6 +45,7 @@ APIS: dict[str, tuple[str, Basis]] = {
     "watttime": ("US-CAL-CISO", MOER),
     "eia": ("US-MIDA-PJM", LIFECYCLE),
     "entsoe": ("FR", LIFECYCLE),
+    "carbon-aware-sdk": ("US-CAL-CISO", MOER),
 }
 
 
@@ -56,6 +59,7 @@ def feed(name: str, server: Conformance) -> Feed:
             fetch, "me", "wt-secret", {"US-CAL-CISO": "CAISO_NORTH", "US-NE-ISNE": "ISONE_VT"}, url
         ),
         "entsoe": lambda: Entsoe(fetch, "entsoe-secret", f"{url}/api"),
+        "carbon-aware-sdk": lambda: CarbonAware(fetch, url, {"US-CAL-CISO": "westus"}, MOER),
         "eia": lambda: Eia(fetch, "eia-secret", ["US-MIDA-PJM"], url),
     }
     return makers[name]()
@@ -233,21 +237,57 @@ async def test_a_feed_that_repeats_itself_is_found_out(maps: Scene) -> None:
     await maps.history(frozen, 240)
     values = await maps.history(frozen + 90 * HOUR, 90)
 
-    assert 23 <= len(values) <= 30
+    assert values == [350.0] * 3
     assert any("longer than ever" in d.reason for d in maps.source.quarantined())
 
 
-async def test_a_new_level_is_believed_after_a_day(maps: Scene) -> None:
-    """A grid that really changes is out of its range for a day of consistent values, not for ever."""
+async def test_a_new_level_is_believed_after_two_days(maps: Scene) -> None:
+    """A grid that really changes is out of its range for two days of consistent values, not for ever."""
     changed = START + 96 * HOUR
     maps.server.grid.put("DE", Factors.LIFECYCLE, changed, [1600.0 + n % 24 for n in range(72)])
     values = await maps.history(changed, 96)
     for hour in range(1, 73):
         values = await maps.history(changed + hour * HOUR, hour)
-        assert values == [] or hour >= 23
+        assert values == [] or hour >= 47
 
-    assert len(values) >= 72 - 24
+    assert len(values) >= 72 - 49
     assert min(values) >= 1600
+
+
+@pytest.mark.parametrize("factor", [1 / 2.2046, 2.2046], ids=["pounds for kilograms", "kilograms for pounds"])
+async def test_a_wrong_unit_inside_the_range_is_a_jump(maps: Scene, factor: float) -> None:
+    """What a grid can have is not had from one hour to the next; the way back is free."""
+    lied = START + 80 * HOUR
+    assert len(await maps.history(lied, 80)) == 80
+    maps.server.grid.put("DE", Factors.LIFECYCLE, lied, [grams * factor for grams in TRUTH[80:86]])
+    during = [await maps.latest(lied + n * HOUR) for n in range(6)]
+    after = await maps.latest(lied + 6 * HOUR)
+
+    assert all(isinstance(r, CarbonIntensity) and is_true(r.grams_per_kwh) for r in during)
+    assert isinstance(after, CarbonIntensity)
+    assert after.interval.start == lied + 6 * HOUR
+    assert {d.reason.partition(" ")[0] for d in maps.source.quarantined()} <= {"jumps", "goes"}
+    assert maps.source.quarantined()
+
+
+async def test_a_correction_that_is_not_believed_takes_nothing_away(maps: Scene) -> None:
+    """An API that rewrites yesterday into nonsense leaves us the yesterday that we knew."""
+    before = await maps.history(NOW, 48)
+    maps.server.lie = faults.each_value(lambda v: float(v) / 50)
+    after = await maps.history(NOW + HOUR, 49)
+
+    assert after[: len(before)] == before
+    assert all(is_true(grams) for grams in after)
+
+
+async def test_a_forecast_that_jumps_is_not_believed(maps: Scene) -> None:
+    """A forecast has to begin where the present is."""
+    await maps.history(NOW, 72)
+    maps.server.lie = faults.each_value(lambda v: float(v) / 2.2046)
+    ahead = await maps.source.forecast("DE", LIFECYCLE, Window(NOW, NOW + 24 * HOUR), NOW)
+
+    assert ahead is None
+    assert any("jumps" in d.reason for d in maps.source.quarantined())
 
 
 # ── outages ──────────────────────────────────────────────────────────────────────────────────────────
@@ -580,3 +620,50 @@ async def test_a_damaged_memory_is_a_problem_not_an_error(scene: Scene, tmp_path
 
     assert isinstance(await scene.latest(NOW), CarbonIntensity)
     assert "damaged.db" in scene.source.problem
+
+
+async def test_a_spent_budget_lets_the_source_rest_until_midnight(tmp_path: Path) -> None:
+    """Every request counts, logins too; what is known is served on, and the next day asking goes on."""
+    async with conformance(world()) as server:
+        fetch = Fetch(private=True, seconds=PATIENCE)
+        watt = WattTime(fetch, "me", "wt-secret", {"US-CAL-CISO": "CAISO_NORTH"}, server.address("watttime"))
+        budget = Budget("watttime", 4, tmp_path / "signals.db")
+        source = LiveCarbon(watt, Archive("watttime"), budget=budget, requests=lambda: fetch.requests)
+        for minutes in (0, 10, 20, 40, 60, 90):
+            server.grid.now = NOW + minutes * MINUTE
+            assert isinstance(await source.latest("US-CAL-CISO", MOER, server.grid.now), CarbonIntensity)
+        health = source.health(NOW + 90 * MINUTE)
+        assert len(server.asked) == health.requests == 4
+        assert health.limit == 4
+        assert "all 4 requests" in health.problem
+        assert health.rests_until == (NOW + 24 * HOUR).replace(hour=0, minute=0)
+        server.grid.now = NOW + 24 * HOUR
+        await source.latest("US-CAL-CISO", MOER, server.grid.now)
+        assert source.health(server.grid.now).problem == ""
+        assert len(server.asked) > 4
+
+
+async def test_watttime_tells_the_forecasts_of_the_past(watts: Scene) -> None:
+    """Each by the hour, in grams, with the time at which it was issued: what a back-test may know."""
+    url = watts.server.address("watttime")
+    feed = WattTime(Fetch(private=True, seconds=20), "me", "wt-secret", {"US-CAL-CISO": "CAISO_NORTH"}, url)
+    watts.server.grid.now = NOW
+    found = await feed.past_forecasts("US-CAL-CISO", MOER, Window(NOW - 3 * HOUR, NOW), NOW)
+
+    assert not isinstance(found, Gap)
+    assert [one[0].issued_at for one in found] == [START + n * HOUR for n in (70, 71, 72)]
+    for one in found:
+        assert len(one) == 24
+        assert all(s.kind is Kind.FORECAST and is_true(s.grams_per_kwh) for s in one)
+        assert one[0].issued_at is not None
+        assert one[0].interval.start == one[0].issued_at
+
+
+async def test_a_sdk_without_forecasts_makes_none(tmp_path: Path) -> None:
+    """501 is said of one question; the source is asked on about everything else."""
+    async with alone("carbon-aware-sdk", tmp_path) as scene:
+        scene.server.apis["carbon-aware-sdk"].makes_forecasts = False
+        window = Window(NOW, NOW + 24 * HOUR)
+        assert await scene.source.forecast(scene.zone, scene.basis, window, NOW) is None
+        assert isinstance(await scene.latest(NOW), CarbonIntensity)
+        assert scene.source.health(NOW).problem == ""

@@ -48,7 +48,7 @@ def status(
     accounting: CountedAs = Accounting.AVERAGE,
     factors: WithFactors = Factors.LIFECYCLE,
 ) -> None:
-    """Show each source's zones: value, kind, age, and what was not believed.
+    """Show each source's zones and its health: value, age, doubts, contradictions, requests.
 
     Examples:
       greenctl signals status
@@ -56,17 +56,25 @@ def status(
       greenctl signals status --zone GB --factors direct --json
 
     Without --zone nobody is asked: it shows what is remembered, by this and other processes. A source that was asked a
-    moment ago is not asked again; one that cannot be asked says why.
+    moment ago is not asked again; one that cannot be asked says why, and until when it is left alone. Where two sources
+    contradict one another about a zone, neither counts.
     """
     session = Session.of(ctx)
     sources = _sources(session)
     now = session.runtime.clock.now()
     basis = Basis(accounting, factors)
     lines = [found for source in sources for found in _lines(session, source, zone or [], basis, now)]
-    session.emit(sources=lines, owners={s.name: s.credit for s in sources}, at=now)
+    health = [source.health(now) for source in sources]
+    session.emit(
+        sources=lines,
+        health=health,
+        contradictions=page.contradictions(lines),
+        owners={s.name: s.credit for s in sources},
+        at=now,
+    )
     owners = [(s.name, s.credit) for s in sources]
     rate = session.runtime.clock.rate
-    session.show(page.render(lines, owners=owners, at=now, rate=rate, width=session.out.width))
+    session.show(page.render(lines, health=health, owners=owners, at=now, rate=rate, width=session.out.width))
     for source in sources:
         if source.problem:
             session.complain(line(("What is remembered cannot be used: ", "bold"), source.problem))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -16,6 +17,8 @@ from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
 from orchestrator.domain.carbon import Basis, CarbonIntensity
 from orchestrator.domain.time import Instant
+from orchestrator.signals.agreement import apart
+from orchestrator.signals.live import Health
 
 DOUBTS_SHOWN: Final = 3
 
@@ -34,10 +37,28 @@ class SourceLine:
     doubts: tuple[str, ...]
 
 
+def contradictions(lines: Sequence[SourceLine]) -> tuple[str, ...]:
+    """Say which sources contradict one another about a zone, in the order given."""
+    return tuple(
+        f"{one.zone}: {reason}"
+        for one, other in combinations(lines, 2)
+        if one.newest is not None and other.newest is not None and (reason := apart(one.newest, other.newest))
+    )
+
+
 def render(
-    lines: Sequence[SourceLine], *, owners: Sequence[tuple[str, str]], at: Instant, rate: float, width: int
+    lines: Sequence[SourceLine],
+    *,
+    health: Sequence[Health],
+    owners: Sequence[tuple[str, str]],
+    at: Instant,
+    rate: float,
+    width: int,
 ) -> RenderableType:
-    """Return the table in the order given, then problems, doubts, and whose data it is (``owners``, by source)."""
+    """Return the table in the order given, then problems, doubts and contradictions, and how each source stands.
+
+    ``owners``: whose data it is, by source.
+    """
     marks = Marks()
     grid = Grid(
         columns(
@@ -69,5 +90,17 @@ def render(
         if one.problem:
             parts.append(line((f"{one.source} {one.zone}: ", "bold"), one.problem))
         parts += [line((f"{one.source} {one.zone} not believed: ", "bold"), d) for d in one.doubts[:DOUBTS_SHOWN]]
+    parts += [line(("Neither counts: ", "bold"), words) for words in contradictions(lines)]
+    parts += [_standing(one) for one in health]
     parts += [indented(0, (f"{source}: ", "dim"), (words, "dim")) for source, words in owners]
     return Group(*parts)
+
+
+def _standing(one: Health) -> RenderableType:
+    """Say whether a source is asked, and what of its budget is spent."""
+    spent = f"{one.requests} requests today" + ("" if one.limit is None else f" of {one.limit}")
+    if one.rests_until is None:
+        return line((f"{one.source}: ", "bold"), f"asked when it is time to; {spent}")
+    times = "" if one.failures <= 1 else f" after {one.failures} failures in a row"
+    words = f"not asked until {one.rests_until:%H:%M:%S} UTC{times} ({one.problem}); {spent}"
+    return line((f"{one.source}: ", "bold"), words)

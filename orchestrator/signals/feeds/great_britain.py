@@ -5,7 +5,9 @@ Paths and fields: carbonintensity.org.uk, "Carbon Intensity API" (v2). Its traps
 * what it counts is burnt in the power stations (nuclear, wind and sun are 0), so it is *direct* intensity;
 * ``actual`` is itself an estimate, and ``null`` until the half-hour is over; only the forecast is there then;
 * times are to the minute and without seconds, and a range also returns the half-hour that ends where it begins;
-* a range is at most 14 days long.
+* a range is at most 14 days long;
+* of the 14 distribution regions and of England, Scotland and Wales (zones ``GB-R1`` to ``GB-R17``) there is a forecast
+  alone, also of what is past: that counts as an estimate here once its time is over.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from orchestrator.signals.statement import Said, Statement, mapping, moment, num
 
 URL: Final = "https://api.carbonintensity.org.uk"
 ZONE: Final = "GB"
+REGIONS: Final = {f"{ZONE}-R{number}": number for number in range(1, 18)}
+"""Our zones of the API's own region numbers."""
+
 BASIS: Final = Basis(Accounting.AVERAGE, Factors.DIRECT)
 LONGEST_RANGE: Final = timedelta(days=13)
 FORECAST: Final = timedelta(hours=48)
@@ -32,7 +37,7 @@ _FORBIDDEN: Final = (401, 403)
 
 
 class GreatBritain:
-    """A :class:`~orchestrator.signals.statement.Feed` of one zone, ``GB``, which leaves Northern Ireland out."""
+    """A :class:`~orchestrator.signals.statement.Feed` of ``GB``, which leaves Northern Ireland out, and its regions."""
 
     def __init__(self, fetch: Fetch, url: str = URL) -> None:
         """Raise ``InvalidSettings`` for an address that may not be used."""
@@ -50,14 +55,17 @@ class GreatBritain:
         return "Carbon Intensity API, National Energy System Operator, CC BY 4.0"
 
     async def zones(self) -> frozenset[str]:
-        """Return ``GB``; asks nobody."""
-        return frozenset({ZONE})
+        """Return ``GB`` and its regions; asks nobody."""
+        return frozenset({ZONE, *REGIONS})
 
     async def current(self, zone: str, basis: Basis, now: Instant) -> Said:
         """Return the present half-hour, by its estimate or, before there is one, by its forecast."""
-        return self._lacks(zone, basis) or [
-            s for row in await self._rows("/intensity") for s in [_actual(row, now) or _forecast(row)] if s is not None
-        ]
+        gap = self._lacks(zone, basis)
+        if gap is not None:
+            return gap
+        path = f"/regional/regionid/{REGIONS[zone]}" if zone in REGIONS else "/intensity"
+        found = [_actual(row, zone, now) or _forecast(row, zone) for row in await self._rows(path, zone)]
+        return [s for s in found if s is not None]
 
     async def past(self, zone: str, basis: Basis, window: Window, now: Instant) -> Said:
         """Return the window's hours by the estimates of their halves."""
@@ -68,8 +76,8 @@ class GreatBritain:
         start = window.start
         while start < window.end:
             end = min(start + LONGEST_RANGE, window.end)
-            found = await self._rows(f"/intensity/{_stamp(start)}/{_stamp(end)}")
-            halves = [s for s in (_actual(row, now) for row in found) if s is not None]
+            found = await self._rows(_path(zone, f"{_stamp(start)}/{_stamp(end)}"), zone)
+            halves = [s for s in (_actual(row, zone, now) for row in found) if s is not None]
             said += [s for s in halves if start <= s.interval.start < end]
             start = end
         return by_hour(said)
@@ -80,24 +88,36 @@ class GreatBritain:
         gap = self._lacks(zone, basis)
         if gap is not None:
             return gap
-        found = await self._rows(f"/intensity/{_stamp(floor_hour(now) + HALF_HOUR)}/fw48h")
-        return by_hour([s for s in (_forecast(row) for row in found) if s is not None])
+        found = await self._rows(_path(zone, f"{_stamp(floor_hour(now) + HALF_HOUR)}/fw48h"), zone)
+        return by_hour([s for s in (_forecast(row, zone) for row in found) if s is not None])
 
     def _lacks(self, zone: str, basis: Basis) -> Gap | None:
-        if zone != ZONE:
+        if zone != ZONE and zone not in REGIONS:
             return Gap(zone, f"it is about {ZONE} only, not about {zone}", self.name)
         if basis != BASIS:
             asked = f"{basis.accounting} {basis.factors}"
             return Gap(zone, f"it counts average direct emissions, {asked} was asked for", self.name)
         return None
 
-    async def _rows(self, path: str) -> list[Mapping[str, object]]:
+    async def _rows(self, path: str, zone: str) -> list[Mapping[str, object]]:
         answer = await self._fetch.get(f"{self._url}{path}", headers={"Accept": "application/json"})
         _refuse(answer)
         body = mapping(answer.json(), answer.where)
         if "data" not in body:
             raise SignalFormatError(f"{answer.where}: no 'data' in {', '.join(sorted(body)) or 'an empty object'}")
-        return rows(body["data"], answer.where)
+        return _of_region(body["data"], zone, answer.where) if zone in REGIONS else rows(body["data"], answer.where)
+
+
+def _of_region(data: object, zone: str, where: str) -> list[Mapping[str, object]]:
+    """Unpack what is said of one region: an object, or a list of one, with its number."""
+    regions = rows(data if isinstance(data, list) else [data], where)
+    if len(regions) != 1 or regions[0].get("regionid") != REGIONS[zone]:
+        raise SignalFormatError(f"{where}: asked about region {REGIONS[zone]}, answered about another one")
+    return rows(regions[0].get("data"), where)
+
+
+def _path(zone: str, times: str) -> str:
+    return f"/regional/intensity/{times}/regionid/{REGIONS[zone]}" if zone in REGIONS else f"/intensity/{times}"
 
 
 def _refuse(answer: Answer) -> None:
@@ -107,19 +127,20 @@ def _refuse(answer: Answer) -> None:
         raise SignalUnavailable(f"{answer.where} answers {answer.status}: {answer.words()}")
 
 
-def _actual(row: Mapping[str, object], now: Instant) -> Statement | None:
-    grams = number(mapping(row.get("intensity"), "intensity").get("actual"))
-    interval = _interval(row)
-    if grams is None or interval.start > now:
+def _actual(row: Mapping[str, object], zone: str, now: Instant) -> Statement | None:
+    intensity, interval = mapping(row.get("intensity"), "intensity"), _interval(row)
+    # Of regions nothing but the forecast is ever said.
+    grams = number(intensity.get("actual" if zone == ZONE else "forecast"))
+    if grams is None or interval.start > now or (zone != ZONE and interval.end > now):
         return None
-    return Statement(ZONE, BASIS, interval, grams, Kind.ESTIMATED, "national-grid estimate")
+    return Statement(zone, BASIS, interval, grams, Kind.ESTIMATED, "national-grid estimate")
 
 
-def _forecast(row: Mapping[str, object]) -> Statement | None:
+def _forecast(row: Mapping[str, object], zone: str) -> Statement | None:
     grams = number(mapping(row.get("intensity"), "intensity").get("forecast"))
     if grams is None:
         return None
-    return Statement(ZONE, BASIS, _interval(row), grams, Kind.FORECAST, "national-grid forecast")
+    return Statement(zone, BASIS, _interval(row), grams, Kind.FORECAST, "national-grid forecast")
 
 
 def _interval(row: Mapping[str, object]) -> Window:

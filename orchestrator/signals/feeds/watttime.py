@@ -13,7 +13,8 @@ Paths and fields are those of WattTime's own client (``watttime-python-client``)
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -36,6 +37,9 @@ TOKEN_LASTS: Final = timedelta(minutes=25)
 
 LONGEST_RANGE: Final = timedelta(days=30)
 LONGEST_HORIZON_HOURS: Final = 72
+LONGEST_FORECAST_RANGE: Final = timedelta(days=1)
+"""A forecast is issued every five minutes, and each holds a day: more would be a very long answer."""
+
 RECENT: Final = timedelta(hours=2)
 
 _UNAUTHORIZED, _FORBIDDEN, _UNKNOWN = 401, 403, (400, 404)
@@ -92,9 +96,41 @@ class WattTime:
         said = await self._said("forecast", zone, basis, query, now, kind=Kind.FORECAST)
         return said if isinstance(said, Gap) else by_hour(said)
 
+    async def past_forecasts(
+        self, zone: str, basis: Basis, window: Window, now: Instant
+    ) -> Sequence[Sequence[Statement]] | Gap:
+        """Return the forecasts that were issued inside the window, each by the hour: for honest back-tests."""
+        found: list[list[Statement]] = []
+        start = window.start
+        while start < window.end:
+            end = min(start + LONGEST_FORECAST_RANGE, window.end)
+            checked = await self._checked("forecast/historical", zone, basis, _range(start, end), now)
+            if isinstance(checked, Gap):
+                return checked
+            for issue in rows(checked.body.get("data"), checked.where):
+                issued = moment(issue.get("generated_at"), checked.where)
+                if start <= issued < end:
+                    points = rows(issue.get("forecast"), checked.where)
+                    found.append(by_hour([s for p in points if (s := checked.forecast_point(p, issued)) is not None]))
+            start = end
+        return found
+
     async def _said(
         self, path: str, zone: str, basis: Basis, query: Mapping[str, str], now: Instant, kind: Kind = Kind.ESTIMATED
     ) -> Said:
+        checked = await self._checked(path, zone, basis, query, now)
+        if isinstance(checked, Gap):
+            return checked
+        generated = mapping(checked.body.get("meta"), checked.where).get("generated_at")
+        is_dated = generated is not None and kind is Kind.FORECAST
+        issued = moment(generated, checked.where) if is_dated else None
+        points = (checked.point(row, kind, issued) for row in rows(checked.body.get("data"), checked.where))
+        return [point for point in points if point is not None]
+
+    async def _checked(
+        self, path: str, zone: str, basis: Basis, query: Mapping[str, str], now: Instant
+    ) -> _Checked | Gap:
+        """Ask, and compare what the answer says it is about with what was asked."""
         region, signal = self._regions.get(zone), SIGNALS.get(basis)
         if region is None:
             return Gap(zone, f"no region of WattTime is set for zone {zone!r} (signals.watttime.regions)", self.name)
@@ -112,20 +148,7 @@ class WattTime:
         seconds = number(meta.get("data_point_period_seconds"))
         if seconds is None or not 0 < seconds <= timedelta(hours=1).total_seconds():
             raise SignalFormatError(f"{answer.where}: data_point_period_seconds is {seconds}")
-        issued = meta.get("generated_at")
-        return [
-            Statement(
-                zone,
-                basis,
-                Window.starting(moment(row.get("point_time"), answer.where), timedelta(seconds=seconds)),
-                pounds_per_mwh_to_grams_per_kwh(pounds),
-                kind,
-                f"watttime {signal}",
-                moment(issued, answer.where) if issued is not None and kind is Kind.FORECAST else None,
-            )
-            for row in rows(body.get("data"), answer.where)
-            if (pounds := number(row.get("value"))) is not None
-        ]
+        return _Checked(zone, basis, signal, body, timedelta(seconds=seconds), answer.where)
 
     async def _asked(self, url: str, query: Mapping[str, str], now: Instant) -> Answer:
         """Ask with a token, once more with a new one if that is refused."""
@@ -154,6 +177,29 @@ class WattTime:
                 raise SignalFormatError(f"{answer.where} answers without a token")
             self._token = (token, now)
         return self._token[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """An answer that is about what was asked."""
+
+    zone: str
+    basis: Basis
+    signal: str
+    body: Mapping[str, object]
+    step: timedelta
+    where: str
+
+    def point(self, row: Mapping[str, object], kind: Kind, issued: Instant | None) -> Statement | None:
+        pounds = number(row.get("value"))
+        if pounds is None:
+            return None
+        interval = Window.starting(moment(row.get("point_time"), self.where), self.step)
+        grams = pounds_per_mwh_to_grams_per_kwh(pounds)
+        return Statement(self.zone, self.basis, interval, grams, kind, f"watttime {self.signal}", issued)
+
+    def forecast_point(self, row: Mapping[str, object], issued: Instant) -> Statement | None:
+        return self.point(row, Kind.FORECAST, issued)
 
 
 def _range(start: Instant, end: Instant) -> Mapping[str, str]:

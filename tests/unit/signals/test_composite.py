@@ -218,3 +218,56 @@ async def test_where_all_are_stale_the_first_counts() -> None:
 
     assert isinstance(latest, CarbonIntensity)
     assert latest.grams_per_kwh == 10.0
+
+
+# ── sources that contradict one another ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("other", "counts"), [(210.0, True), (300.0, True), (310.0, False), (90.0, False)])
+async def test_a_value_that_another_source_contradicts_is_none(other: float, counts: bool) -> None:
+    """Nobody can say which of the two lies, so there is a gap that names both and their numbers."""
+    source = CompositeCarbon([holding("one", AA=200), holding("two", AA=other)], cross_check=True)
+
+    reading = await source.latest("AA", LIFECYCLE, NOW)
+    if counts:
+        assert isinstance(reading, CarbonIntensity)
+        assert reading.source == "one"
+    else:
+        assert isinstance(reading, Gap)
+        assert "one says 200 g/kWh" in reading.reason
+        assert f"two {other:g}" in reading.reason
+
+
+@pytest.mark.parametrize("kind", [Kind.DERIVED, Kind.SYNTHETIC])
+async def test_what_is_made_by_another_method_contradicts_nobody(kind: Kind) -> None:
+    """A mix without imports and a likeness differ by nature."""
+    likeness = FakeCarbon("likeness", kind=kind)
+    likeness.hold("AA", 900)
+    source = CompositeCarbon([holding("one", AA=200), likeness], cross_check=True)
+
+    assert isinstance(await source.latest("AA", LIFECYCLE, NOW), CarbonIntensity)
+
+
+async def test_a_source_that_is_down_late_or_elsewhere_contradicts_nobody() -> None:
+    """Only a value of the same time counts against another one."""
+    late, down = FakeCarbon("late"), FakeCarbon("down")
+    late.put("AA", NOW - 9 * HOUR, [900])
+    down.fail("connection refused")
+    source = CompositeCarbon([holding("one", AA=200), late, down], cross_check=True)
+
+    assert isinstance(await source.latest("AA", LIFECYCLE, NOW), CarbonIntensity)
+
+
+async def test_a_zone_may_have_an_order_of_its_own() -> None:
+    """The sources that are named for it are asked in that order, and no others."""
+    one, two = holding("one", AA=100, BB=100), holding("two", AA=120, BB=120)
+    source = CompositeCarbon([one, two], order={"AA": ["two"]})
+
+    for zone, said_by in (("AA", "two"), ("BB", "one")):
+        reading = await source.latest(zone, LIFECYCLE, NOW)
+        assert isinstance(reading, CarbonIntensity)
+        assert reading.source == said_by
+        assert {p.source for p in (await source.history(zone, LIFECYCLE, WINDOW, NOW)).points} == {said_by}
+    assert not [c for c in one.calls if c.zone == "AA"]
+    with pytest.raises(ValueError, match="no source 'three'; there are: one, two"):
+        CompositeCarbon([one, two], order={"AA": ["three"]})

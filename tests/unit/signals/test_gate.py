@@ -85,12 +85,29 @@ def test_a_unit_error_is_out_of_range(factor: float) -> None:
     assert gate.out_of_range(DAY[0] * factor, DAY, ())
 
 
-def test_a_watched_day_of_a_new_level_is_believed() -> None:
-    """A day of statements that agree makes the next one believable; one statement fewer does not."""
-    new = [1800.0] * 24
+def test_two_watched_days_of_a_new_level_are_believed() -> None:
+    """Two days of statements that agree make the next one believable; one statement fewer does not."""
+    new = [1800.0] * 48
     assert gate.out_of_range(1800.0, DAY, new) == ""
     assert gate.out_of_range(1800.0, DAY, new[1:])
     assert gate.out_of_range(20.0, DAY, new)
+
+
+@given(levels, levels)
+def test_a_step_is_the_same_both_ways(one: float, other: float) -> None:
+    """Up or down is as far, and nowhere is no way."""
+    assert gate.step(one, other) == pytest.approx(gate.step(other, one))
+    assert gate.step(one, one) == 0
+
+
+@given(levels, levels, st.floats(0, 3))
+def test_a_zone_that_moves_more_jumps_less(one: float, other: float, largest: float) -> None:
+    """What is no jump for a calm zone is none for a livelier one, and small changes are none for anybody."""
+    size = gate.step(one, other)
+    if not gate.is_jump(size, largest):
+        assert not gate.is_jump(size, largest + 1)
+    assert not gate.is_jump(0.2, 0.0)
+    assert gate.is_jump(gate.step(300, 300 / 2.2046), 0.3)
 
 
 def test_without_a_past_the_year_is_the_yardstick() -> None:
@@ -103,14 +120,23 @@ def test_without_a_past_the_year_is_the_yardstick() -> None:
 
 
 def test_a_standstill_is_noticed_where_the_grid_moves() -> None:
-    """A day of the same number on a grid that never did that is a frozen feed."""
+    """Four hours of the same number on a grid that never did that are a frozen feed."""
     moving = DAY * 14
-    assert gate.stands_still(350.0, [*moving, *[350.0] * 22]) == ""
-    assert "24 h" in gate.stands_still(350.0, [*moving, *[350.0] * 23])
+    assert gate.stands_still(350.0, [*moving, *[350.0] * 2]) == ""
+    assert "4 h" in gate.stands_still(350.0, [*moving, *[350.0] * 3])
+
+
+def test_a_standstill_has_to_be_twice_as_long_as_ever() -> None:
+    """A grid that was the same for five hours once may be so for nine."""
+    before = [*DAY * 7, *[350.0] * 5, *DAY * 7]
+    assert gate.stands_still(350.0, [*before, *[350.0] * 8]) == ""
+    assert "10 h" in gate.stands_still(350.0, [*before, *[350.0] * 9])
 
 
 def test_grids_that_stand_still_by_nature_are_let_be() -> None:
-    """Little below 20 g/kWh, or a grid that hardly ever moves, or too short a past, is no reason to doubt."""
+    """Clean grids for a day, very clean ones for ever; a grid that hardly ever moves, or too short a past, also."""
     assert gate.stands_still(16.0, [16.0 + n % 12 for n in range(300)] + [16.0] * 40) == ""
+    assert gate.stands_still(40.0, [40.0 + n % 12 for n in range(300)] + [40.0] * 22) == ""
+    assert "24 h" in gate.stands_still(40.0, [40.0 + n % 12 for n in range(300)] + [40.0] * 23)
     assert gate.stands_still(28.0, [28.0] * 400) == ""
     assert gate.stands_still(350.0, [*DAY * 6, *[350.0] * 40]) == ""

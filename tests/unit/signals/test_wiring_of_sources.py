@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.domain.carbon import Basis, CarbonIntensity, Kind
+from orchestrator.domain.time import HOUR, parse_instant
 from orchestrator.errors import InvalidSettings
 from orchestrator.settings import Settings
 from orchestrator.signals.composite import CompositeCarbon
@@ -81,3 +83,33 @@ def test_keys_are_never_shown() -> None:
     made = Settings(signals={"electricity_maps": {"key": "very-secret"}})
 
     assert "very-secret" not in f"{made!r} {made.model_dump(mode='json')}"
+
+
+def test_a_zone_may_have_an_order_of_its_own(tmp_path: Path) -> None:
+    """Of sources that are set; another name is refused with those that there are."""
+    own = {"live": ["national-grid"], "order": {"GB": ["profile", "national-grid"]}}
+    assert isinstance(carbon(settings(tmp_path, signals=own)), CompositeCarbon)
+    with pytest.raises(InvalidSettings, match="no source 'eia'; there are: national-grid, profile"):
+        carbon(settings(tmp_path, signals=own | {"order": {"GB": ["eia"]}}))
+
+
+@pytest.mark.parametrize("missing", ["url", "accounting", "factors"])
+def test_a_carbon_aware_sdk_has_to_say_where_it_is_and_what_it_counts(tmp_path: Path, missing: str) -> None:
+    """Its own API tells neither, and a guess would mix what must not be mixed."""
+    own = {"url": "https://sdk.example.org", "accounting": "marginal", "factors": "direct", "locations": {"SE": "eu"}}
+    signals = {"live": ["carbon-aware-sdk"], "carbon_aware": own}
+    assert [s.name for s in live_sources(settings(tmp_path, signals=signals))] == ["carbon-aware-sdk"]
+
+    del own[missing]
+    with pytest.raises(InvalidSettings, match=f"carbon_aware.{missing}"):
+        live_sources(settings(tmp_path, signals=signals))
+
+
+async def test_yearly_means_are_the_last_resort(tmp_path: Path) -> None:
+    """Without the profile they are all there is, and say that they are synthetic."""
+    made = carbon(settings(tmp_path, signals={"profile": False, "static": True}))
+    now = parse_instant("2031-03-01T12:00Z")
+    readings = [await made.latest("SE", Basis(), now + n * HOUR) for n in (0, 9)]
+
+    assert all(isinstance(r, CarbonIntensity) and r.kind is Kind.SYNTHETIC for r in readings)
+    assert len({r.grams_per_kwh for r in readings if isinstance(r, CarbonIntensity)}) == 1

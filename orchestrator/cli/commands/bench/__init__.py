@@ -13,6 +13,7 @@ ENTRIES: Final = (
     Entry("placement", _DECISIONS, "Place a replica hour by hour for a year, beside rivals and the optimum.", __name__),
     Entry("planner", _DECISIONS, "Plan random worlds: how fast, and how far from the optimum at most.", __name__),
     Entry("spot", _DECISIONS, "Keep three replicas ready on spot, beside SpotHedge and the optimum.", __name__),
+    Entry("signals", _DECISIONS, "Poison carbon feeds, and count the moves to where nobody should go.", __name__),
     Entry("forecast", _DECISIONS, "Forecast a recorded year four days ahead, and score it honestly.", __name__),
 )
 

@@ -1,0 +1,130 @@
+"""What is known of a zone before a moment, as the gate wants it; it grows while a batch of statements is judged."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+
+from orchestrator.domain.carbon import Basis, CarbonIntensity
+from orchestrator.domain.time import HOUR, Instant, Window, format_instant
+from orchestrator.signals import gate
+from orchestrator.signals.archive import Archive, Kept
+from orchestrator.signals.statement import Statement
+
+
+class Past:
+    """The hours before a batch of statements: what was believed of each, and what was said last."""
+
+    def __init__(
+        self, archive: Archive, zone: str, basis: Basis, statements: Sequence[Statement], now: Instant
+    ) -> None:
+        self.added: list[Kept] = []
+        first = min((s.interval.start for s in statements), default=now)
+        window = Window(min(first, now) - gate.PAST, now + gate.CLOCKS_DIFFER)
+        kept = archive.known(zone, basis, window, now)
+        self._said = {k.interval: k for k in kept}
+        self._hours = [k for k in kept if k.interval.length == HOUR]
+        self._starts = [k.interval.start for k in self._hours]
+        believed = archive.believed(zone, basis, window, now) if any(k.doubt for k in kept) else kept
+        self._values = {k.interval.start: k.grams_per_kwh for k in believed if k.interval.length == HOUR}
+
+    def was_said(self, statement: Statement) -> bool:
+        """Whether the interval's newest version is this very number, of this kind."""
+        last = self._said.get(statement.interval)
+        return last is not None and (last.grams_per_kwh, last.kind) == (statement.grams_per_kwh, statement.kind)
+
+    def until(self, moment: Instant) -> tuple[list[float], list[float]]:
+        """Return the believed values of the 28 days before, and all that was said of them, oldest first, g/kWh."""
+        low, high = bisect_left(self._starts, moment - gate.PAST), bisect_left(self._starts, moment)
+        values = [self._values[start] for start in self._starts[low:high] if start in self._values]
+        return values, [k.grams_per_kwh for k in self._hours[low:high]]
+
+    def watched(self, moment: Instant, now: Instant) -> list[float]:
+        """Return what was said of the two days before the moment, none of it believed, if heard over two days, g/kWh.
+
+        A liar can tell two days at once; to go on for two days is harder, and is what a new level does.
+        """
+        high = bisect_left(self._starts, moment)
+        days = self._hours[max(0, high - gate.WATCHED_HOURS) : high]
+        if len(days) < gate.WATCHED_HOURS or any(not k.doubt for k in days):
+            return []
+        heard_for = now - min(k.fetched_at for k in days)
+        return [k.grams_per_kwh for k in days] if heard_for >= gate.WATCHED else []
+
+    def jump(self, moment: Instant, grams_per_kwh: float, watched: Sequence[float]) -> str:
+        """Say that a value is not to be had from the last believed one, or goes on from such a value; "" if neither.
+
+        What was ``watched`` for long enough, without another jump, is a new level.
+        """
+        high = bisect_left(self._starts, moment)
+        believed = next((n for n in range(high - 1, -1, -1) if self._starts[n] in self._values), None)
+        if believed is None or moment - self._starts[high - 1] > gate.JUMP_OVER:
+            return ""
+        before = self._values[self._starts[believed]]
+        over = moment - self._starts[believed]
+        doubtful = [k for k in self._hours[believed + 1 : high] if k.doubt]
+        reason = ""
+        if self._is_jump(before, grams_per_kwh, moment, self._starts[believed], moment):
+            reason = f"jumps from {before:g} to {grams_per_kwh:g} g/kWh in {over / HOUR:.3g} h, as it never did"
+        elif doubtful:
+            first, last = doubtful[0], doubtful[-1]
+            began = self._is_jump(before, first.grams_per_kwh, moment, self._starts[believed], first.interval.start)
+            if began and not self._is_jump(last.grams_per_kwh, grams_per_kwh, moment, last.interval.start, moment):
+                since = format_instant(first.interval.start)
+                reason = f"goes on from the jump of {since}: {grams_per_kwh:g} g/kWh"
+        if reason and watched:
+            largest = self._largest(moment, 1)
+            settled = not any(
+                gate.is_jump(gate.step(a, b), largest or 0.0) for a, b in pairwise((*watched, grams_per_kwh))
+            )
+            return "" if settled else reason
+        return reason
+
+    def jump_ahead(self, last: CarbonIntensity | None, statement: Statement) -> str:
+        """Say that a forecast jumps from the point before it, or from the present where it begins; "" if not."""
+        if last is not None:
+            grams, start = last.grams_per_kwh, last.interval.start
+        else:
+            known = [s for s in self._starts if s <= statement.interval.start and s in self._values]
+            if not known:
+                return ""
+            grams, start = self._values[known[-1]], known[-1]
+        begin = statement.interval.start
+        if begin - start > gate.JUMP_OVER or not self._is_jump(grams, statement.grams_per_kwh, begin, start, begin):
+            return ""
+        return f"jumps from {grams:g} to {statement.grams_per_kwh:g} g/kWh at {format_instant(begin)}, as it never did"
+
+    def add(self, kept: Kept) -> None:
+        """Take the judged statement in."""
+        self.added.append(kept)
+        if kept.interval.length != HOUR:
+            return
+        start = kept.interval.start
+        if not kept.doubt:
+            self._values[start] = kept.grams_per_kwh
+        place = bisect_left(self._starts, start)
+        if place < len(self._starts) and self._starts[place] == start:
+            self._hours[place] = kept
+        else:
+            self._starts.insert(place, start)
+            self._hours.insert(place, kept)
+
+    def _is_jump(self, before: float, after: float, moment: Instant, start: Instant, end: Instant) -> bool:
+        """Whether it changed by more from one time to the other than it did in the 28 days before the moment."""
+        size = gate.step(before, after)
+        if not gate.is_jump(size, 0.0):
+            return False
+        largest = self._largest(moment, max(1, -((start - end) // HOUR)))
+        return largest is not None and gate.is_jump(size, largest)
+
+    def _largest(self, moment: Instant, hours: int) -> float | None:
+        """Return the zone's largest change over so many hours in the 28 days before; ``None`` if too few are known."""
+        low, high = bisect_left(self._starts, moment - gate.PAST), bisect_left(self._starts, moment)
+        over = hours * HOUR
+        changes = [
+            gate.step(self._values[start], self._values[start + over])
+            for start in self._starts[low:high]
+            if start + over < moment and start in self._values and start + over in self._values
+        ]
+        return max(changes) if len(changes) >= gate.JUMP_PAST else None

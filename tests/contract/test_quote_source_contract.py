@@ -1,0 +1,300 @@
+"""What everybody promises who knows prices of the moment."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from orchestrator.domain.carbon import Kind
+from orchestrator.domain.price import Market
+from orchestrator.domain.time import format_instant, parse_instant
+from orchestrator.errors import PriceUnavailable
+from orchestrator.prices.aws_spot import AwsSpot
+from orchestrator.prices.azure_retail import AzureRetail
+from orchestrator.prices.changes import RecordedQuotes
+from orchestrator.prices.held import HeldQuotes
+from orchestrator.prices.quotes import QuoteSource, Wanted
+from orchestrator.signals.http import Fetch
+from tests.conformance import faults
+from tests.conformance.azure_retail import A100, H100, AzureRetailApi
+
+NOW = parse_instant("2031-03-01T12:00Z")
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class Subject:
+    """A source, a region and a machine that it knows, and the prices that it has to tell by market and zone."""
+
+    source: QuoteSource
+    region: str
+    machine: str
+    expected: dict[tuple[Market, str], float | None]
+
+    @property
+    def wanted(self) -> Wanted:
+        """The machine, and one that nobody has."""
+        return Wanted({self.region: frozenset({self.machine, "imaginary.large"})})
+
+
+# ── AWS, as boto3 hands it over ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Ec2:
+    """A client of one region: pages of one row, the first of them empty. ``fails``: what every call raises."""
+
+    rows: list[dict[str, Any]]
+    fails: Exception | None = None
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def describe_spot_price_history(self, **words: Any) -> dict[str, Any]:
+        """Answer a page; names of parameters are boto3's."""
+        self.asked.append(words)
+        if self.fails is not None:
+            raise self.fails
+        page = int(words.get("NextToken") or 0)
+        rows = [r for r in self.rows if r["InstanceType"] in words["InstanceTypes"]]
+        answer: dict[str, Any] = {"SpotPriceHistory": rows[page - 1 : page] if page else []}
+        return answer | ({"NextToken": str(page + 1)} if page < len(rows) else {"NextToken": ""})
+
+
+def spot_row(zone: str, usd: str, hours_ago: float, product: str = "Linux/UNIX") -> dict[str, Any]:
+    """Make a row as EC2 tells it."""
+    return {
+        "AvailabilityZone": f"eu-north-1{zone}",
+        "AvailabilityZoneId": f"eun1-az{ord(zone) - 96}",
+        "InstanceType": "p4d.24xlarge",
+        "ProductDescription": product,
+        "SpotPrice": usd,
+        "Timestamp": NOW - hours_ago * HOUR,
+    }
+
+
+ROWS = [
+    spot_row("a", "9.830000", 3),
+    spot_row("a", "9.120000", 30),
+    spot_row("b", "10.400000", 1),
+    spot_row("b", "1.000000", 2, product="Windows"),
+    spot_row("a", "0.500000", -1),
+]
+
+
+def aws(ec2: Ec2) -> AwsSpot:
+    """Ask the pretended EC2, whatever the region."""
+    return AwsSpot(lambda _: ec2)
+
+
+# ── recorded ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def recorded(folder: Path) -> RecordedQuotes:
+    """Write files of the layout, out of order, one of them packed."""
+    rows = ["observed_at_utc,instance_type,az_id,region,spot_price_usd_per_hour"]
+    for zone, changes in {
+        "eun1-az1": ((40, "9.1"), (3, "9.8"), (-2, "1.0")),
+        "eun1-az2": ((50, "10"), (5, "")),
+    }.items():
+        rows += [f"{format_instant(NOW - h * HOUR)},p4d.24xlarge,{zone},eu-north-1,{usd}" for h, usd in changes[::-1]]
+    with gzip.open(folder / "aws_spot_price_changes_2031.csv.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(rows) + "\n")
+    (folder / "aws_ondemand_price_changes_2031.csv").write_text(
+        f"observed_at_utc,instance_type,region,price_usd_per_hour\n{format_instant(NOW - 90 * HOUR)},p4d.24xlarge,"
+        "eu-north-1,32.7\n",
+        encoding="utf-8",
+    )
+    (folder / "gcp_price_changes_2031.csv").write_text(
+        "observed_date,machine_type,region,ondemand_usd_per_hour,spot_usd_per_hour\n"
+        "2031-01-01,a2-highgpu-1g,europe-west4,4.04,\n2031-02-01,a2-highgpu-1g,europe-west4,4.04,1.2\n",
+        encoding="utf-8",
+    )
+    return RecordedQuotes(folder)
+
+
+# ── Azure, over HTTP ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Azure:
+    """The running API. ``behave``: what it does in place of answering."""
+
+    api: AzureRetailApi
+    url: str = ""
+    behave: faults.Behave | None = None
+
+    def source(self) -> AzureRetail:
+        """Ask it."""
+        return AzureRetail(Fetch(private=True, seconds=2), self.url)
+
+
+@asynccontextmanager
+async def running_azure() -> AsyncIterator[Azure]:
+    """Run it on a free port of this machine."""
+    state = Azure(AzureRetailApi())
+    state.api.put("westeurope", A100, 3.67, 1.1)
+    state.api.put("westeurope", H100, 98.3)
+
+    @web.middleware
+    async def misbehave(request: web.Request, handler: Any) -> web.StreamResponse:
+        if state.behave is not None:
+            answer = state.behave(request)
+            return answer if isinstance(answer, web.StreamResponse) else await answer
+        return await handler(request)
+
+    app = web.Application(middlewares=[misbehave])
+    app.add_routes(state.api.routes())
+    server = TestServer(app, host="127.0.0.1")
+    await server.start_server()
+    state.url = str(server.make_url("/api/retail/prices"))
+    try:
+        yield state
+    finally:
+        await server.close()
+
+
+AWS_EXPECTED = {(Market.SPOT, "eun1-az1"): 9.83, (Market.SPOT, "eun1-az2"): 10.4}
+RECORDED_EXPECTED = {
+    (Market.ON_DEMAND, ""): 32.7,
+    (Market.SPOT, "eun1-az1"): 9.8,
+    (Market.SPOT, "eun1-az2"): None,
+}
+MAKERS: dict[str, Callable[[Path], Subject]] = {
+    "aws-spot": lambda _: Subject(aws(Ec2(list(ROWS))), "aws/eu-north-1", "p4d.24xlarge", dict(AWS_EXPECTED)),
+    "held": lambda _: Subject(
+        HeldQuotes(aws(Ec2(list(ROWS))), HOUR), "aws/eu-north-1", "p4d.24xlarge", dict(AWS_EXPECTED)
+    ),
+    "recorded": lambda path: Subject(recorded(path), "aws/eu-north-1", "p4d.24xlarge", dict(RECORDED_EXPECTED)),
+}
+
+
+@pytest.fixture(params=[*sorted(MAKERS), "azure-retail"])
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    """Make each source in turn."""
+    if request.param in MAKERS:
+        yield MAKERS[request.param](tmp_path)
+        return
+    async with running_azure() as azure:
+        yield Subject(azure.source(), "azure/westeurope", A100, {(Market.ON_DEMAND, ""): 3.67, (Market.SPOT, ""): 1.1})
+
+
+async def test_it_tells_the_prices_in_force(subject: Subject) -> None:
+    """Those of the machine alone, each once per market and zone, and none of later."""
+    found = await subject.source.quotes(subject.wanted, NOW)
+
+    assert {(q.market, q.zone): q.usd_per_hour for q in found} == subject.expected
+    assert len(found) == len(subject.expected)
+
+
+async def test_each_price_says_where_it_comes_from_and_since_when(subject: Subject) -> None:
+    """Place, machine, source, kind, and a time that is not to come."""
+    for one in await subject.source.quotes(subject.wanted, NOW):
+        assert (one.region, one.instance_type) == (subject.region, subject.machine)
+        assert one.as_of <= NOW
+        assert one.source
+        assert one.kind in {Kind.MEASURED, Kind.RECORDED}
+
+
+async def test_places_and_machines_that_it_does_not_know_are_none(subject: Subject) -> None:
+    """Not knowing is no error and no number."""
+    for machines in (
+        {"mars/valley": frozenset({subject.machine})},
+        {subject.region: frozenset({"imaginary.large"})},
+        {},
+    ):
+        assert list(await subject.source.quotes(Wanted(machines), NOW)) == []
+
+
+async def test_asking_twice_gives_the_same_answer(subject: Subject) -> None:
+    """In the same order."""
+    assert list(await subject.source.quotes(subject.wanted, NOW)) == list(
+        await subject.source.quotes(subject.wanted, NOW)
+    )
+
+
+# ── what goes wrong ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_aws_failures_are_one_error_that_says_what_to_do() -> None:
+    """Whatever botocore raises."""
+    ec2 = Ec2(list(ROWS), fails=RuntimeError("RequestLimitExceeded"))
+    with pytest.raises(PriceUnavailable, match="eu-north-1: RuntimeError: RequestLimitExceeded") as caught:
+        await aws(ec2).quotes(Wanted({"aws/eu-north-1": frozenset({"p4d.24xlarge"})}), NOW)
+
+    assert "aws sts get-caller-identity" in caught.value.hint()
+
+
+async def test_rows_that_cannot_be_read_are_left_out() -> None:
+    """Words, infinities, no time: the other zone is still told."""
+    broken = [spot_row("a", "cheap", 1), spot_row("a", "inf", 1), {**spot_row("a", "5", 1), "Timestamp": "now"}]
+    ec2 = Ec2([*broken, spot_row("b", "10.4", 1)])
+    found = await aws(ec2).quotes(Wanted({"aws/eu-north-1": frozenset({"p4d.24xlarge"})}), NOW)
+
+    assert [(q.zone, q.usd_per_hour) for q in found] == [("eun1-az2", 10.4)]
+
+
+@pytest.mark.parametrize(("day", "spot"), [("2031-01-15", None), ("2031-02-15", 1.2)])
+async def test_google_changes_are_replayed(tmp_path: Path, day: str, spot: float | None) -> None:
+    """A price counts from its day on; before, it was not sold so."""
+    wanted = Wanted({"gcp/europe-west4": frozenset({"a2-highgpu-1g"})})
+    found = await recorded(tmp_path).quotes(wanted, parse_instant(f"{day}T00:00Z"))
+
+    assert {q.market: q.usd_per_hour for q in found} == {Market.ON_DEMAND: 4.04, Market.SPOT: spot}
+    assert await recorded(tmp_path).quotes(wanted, parse_instant("2030-12-31T00:00Z")) == []
+
+
+@pytest.mark.parametrize("outage", sorted({**faults.OUTAGES, **faults.NONSENSE}))
+async def test_azure_failures_are_one_error(outage: str) -> None:
+    """However the API fails or lies about its form, there is a reason and no price."""
+    async with running_azure() as azure:
+        azure.behave = {**faults.OUTAGES, **faults.NONSENSE}[outage]
+        source = AzureRetail(Fetch(private=True, seconds=0.4, max_body_bytes=1_000_000), azure.url)
+        with pytest.raises(PriceUnavailable):
+            await source.quotes(Wanted({"azure/westeurope": frozenset({A100})}), NOW)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"currencyCode": "EUR"}, {"armRegionName": "eastus"}, {"armSkuName": "Other"}, {"effectiveStartDate": "soon"}],
+    ids=lambda c: next(iter(c)),
+)
+async def test_azure_answers_about_something_else_are_an_error(changes: dict[str, Any]) -> None:
+    """Another currency, place or machine is not the price that was asked for."""
+    async with running_azure() as azure:
+        azure.api.changes = changes
+        with pytest.raises(PriceUnavailable):
+            await azure.source().quotes(Wanted({"azure/westeurope": frozenset({A100})}), NOW)
+
+
+async def test_azure_links_that_lead_elsewhere_are_not_followed() -> None:
+    """A page that names another address as the next one cannot send us there."""
+    async with running_azure() as azure:
+        azure.api.link = "http://169.254.169.254/latest/meta-data/"
+        with pytest.raises(PriceUnavailable, match="another address"):
+            await azure.source().quotes(Wanted({"azure/westeurope": frozenset({A100})}), NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("observed_at_utc,instance_type\n", "no column"),
+        ("observed_at_utc,instance_type,region,price_usd_per_hour\nyesterday,p4d,eu,3\n", ":2: "),
+        ("observed_at_utc,instance_type,region,price_usd_per_hour\n2031-01-01T00:00:00Z,p4d,eu,nan\n", ":2: 'nan'"),
+        ("observed_at_utc,instance_type,region,price_usd_per_hour\n2031-01-01T00:00:00Z,p4d\n", ":2: "),
+    ],
+)
+async def test_a_recording_that_cannot_be_read_says_where(tmp_path: Path, text: str, named: str) -> None:
+    """File and line, or the column that is missing; a folder without files says what is expected."""
+    with pytest.raises(PriceUnavailable, match="has no files"):
+        await RecordedQuotes(tmp_path).quotes(Wanted({"aws/eu": frozenset({"p4d"})}), NOW)
+    (tmp_path / "aws_ondemand_price_changes_x.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(PriceUnavailable, match=f"aws_ondemand_price_changes_x.csv:.*{named}|{named}"):
+        await RecordedQuotes(tmp_path).quotes(Wanted({"aws/eu": frozenset({"p4d"})}), NOW)

@@ -1,0 +1,175 @@
+"""Prices of the moment laid over a list, and who is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.domain.carbon import Kind
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.places import Region
+from orchestrator.domain.price import Market, Price
+from orchestrator.domain.service import Accelerators, ResourceRequest
+from orchestrator.domain.time import Instant, parse_instant
+from orchestrator.errors import PriceUnavailable
+from orchestrator.prices.fake import FakeOffers
+from orchestrator.prices.held import REST, HeldQuotes
+from orchestrator.prices.quotes import Quote, QuotedOffers, Wanted
+from orchestrator.prices.shapes import ShapeCatalogue
+
+NOW = parse_instant("2031-03-01T12:00Z")
+NORTH, SOUTH = Region("aws/north", "SE", 1.1, "test"), Region("aws/south", "PL", 1.1, "test")
+L4 = ResourceRequest(accelerators=(Accelerators("L4", 1),))
+SHAPE = ShapeCatalogue.packaged().accelerated("L4", 1, 4, 16)
+
+
+class Saying:
+    """A source that says what it was told; ``asked`` has each question."""
+
+    def __init__(self, *quotes: Quote, name: str = "said") -> None:
+        self.name = name
+        self.said = list(quotes)
+        self.asked: list[Wanted] = []
+        self.down = ""
+
+    async def quotes(self, wanted: Wanted, now: Instant) -> Sequence[Quote]:
+        """Return everything about the machines."""
+        del now
+        self.asked.append(wanted)
+        if self.down:
+            raise PriceUnavailable(self.down)
+        return [q for q in self.said if q.instance_type in wanted.machines.get(q.region, ())]
+
+
+def quote(usd: float | None, region: str = "aws/north", zone: str = "a", **changes: object) -> Quote:
+    """Make a spot quote of an hour ago."""
+    values = {
+        "region": region,
+        "zone": zone,
+        "instance_type": "g6.xlarge",
+        "market": Market.SPOT,
+        "usd_per_hour": usd,
+        "as_of": NOW - timedelta(hours=1),
+        "source": "said",
+        "kind": Kind.MEASURED,
+    } | changes
+    return Quote(**values)  # type: ignore[arg-type]
+
+
+def listed() -> FakeOffers:
+    """Sell one machine in two regions on both markets."""
+    fake = FakeOffers()
+    for region in (NORTH, SOUTH):
+        for market, usd in ((Market.ON_DEMAND, 0.80), (Market.SPOT, 0.30)):
+            fake.put(Offer(region, SHAPE, market, Price(usd, "list", Kind.RECORDED, NOW), "g6.xlarge"))
+    return fake
+
+
+async def spot_of(source: QuotedOffers, region: Region = NORTH, now: Instant = NOW) -> Offer:
+    """Return the spot offer of a region."""
+    return next(o for o in await source.offers(L4, now) if o.region is region and o.market is Market.SPOT)
+
+
+async def test_a_quote_takes_the_place_of_the_lists_price() -> None:
+    """With its own source, kind and time; where nobody quotes the list stands."""
+    source = QuotedOffers(listed(), [Saying(quote(0.25))])
+    offer = await spot_of(source)
+
+    assert offer.price == Price(0.25, "said: g6.xlarge in a", Kind.MEASURED, NOW - timedelta(hours=1))
+    assert (await spot_of(source, SOUTH)).price == Price(0.30, "list", Kind.RECORDED, NOW)
+
+
+async def test_of_several_zones_the_cheapest_counts_and_of_several_sources_the_first() -> None:
+    """A later source is heard only about what earlier ones do not know."""
+    first = Saying(quote(0.28, zone="a"), quote(0.26, zone="b"), name="one")
+    second = Saying(quote(0.10), quote(0.22, region="aws/south"), name="two")
+    source = QuotedOffers(listed(), [first, second])
+    north, south = await spot_of(source), await spot_of(source, SOUTH)
+
+    assert north.price is not None
+    assert (north.price.usd_per_hour, north.price.source) == (0.26, "said: g6.xlarge in b")
+    assert south.price is not None
+    assert south.price.usd_per_hour == 0.22
+
+
+@pytest.mark.parametrize("usd", [0.001, 0.0, -1.0, 0.0299, 3.01, 1e6, float("nan"), float("inf")])
+async def test_a_price_that_nobody_charges_is_not_believed(usd: float) -> None:
+    """It would win every comparison; the offer stays, without a price, and says why."""
+    offer = await spot_of(QuotedOffers(listed(), [Saying(quote(usd))]))
+
+    assert offer.price is None
+    assert offer.price_note.startswith("said: ")
+
+
+async def test_a_poisoned_zone_does_not_hide_the_others() -> None:
+    """The cheapest believed zone counts."""
+    offer = await spot_of(QuotedOffers(listed(), [Saying(quote(0.001, zone="a"), quote(0.27, zone="b"))]))
+
+    assert offer.price is not None
+    assert offer.price.usd_per_hour == 0.27
+
+
+async def test_what_is_not_sold_any_longer_has_no_price() -> None:
+    """Gone in one zone is not gone in all."""
+    gone = await spot_of(QuotedOffers(listed(), [Saying(quote(None))]))
+    assert (gone.price, gone.price_note) == (None, "said: not sold in a since 2031-03-01")
+
+    still = await spot_of(QuotedOffers(listed(), [Saying(quote(None, zone="a"), quote(0.3, zone="b"))]))
+    assert still.price is not None
+
+
+async def test_a_price_of_the_future_is_not_believed() -> None:
+    """Nobody can know it yet."""
+    offer = await spot_of(QuotedOffers(listed(), [Saying(quote(0.25, as_of=NOW + timedelta(hours=1)))]))
+
+    assert (offer.price, offer.price_note) == (None, "said: dated in the future")
+
+
+async def test_a_source_that_is_down_hides_nothing() -> None:
+    """The list's prices stand, and the shelf tells of it until it is back."""
+    saying = Saying(quote(0.25))
+    source = QuotedOffers(listed(), [saying])
+    saying.down = "connection refused"
+    offer = await spot_of(source)
+    assert offer.price is not None
+    assert offer.price.source == "list"
+    assert (await source.shelf()).troubles == ("said: connection refused",)
+
+    saying.down = ""
+    await spot_of(source)
+    assert (await source.shelf()).troubles == ()
+
+
+async def test_an_api_is_asked_about_each_machine_once_in_a_while() -> None:
+    """What was quoted is served on in between, and is asked for again when it is time to."""
+    saying = Saying(quote(0.25))
+    held = HeldQuotes(saying, timedelta(minutes=10))
+    wanted = Wanted({"aws/north": frozenset({"g6.xlarge"})})
+    for minutes in (0, 1, 9):
+        assert await held.quotes(wanted, NOW + timedelta(minutes=minutes)) == [quote(0.25)]
+    assert len(saying.asked) == 1
+    more = Wanted({"aws/north": frozenset({"g6.xlarge", "p4d.24xlarge"})})
+    await held.quotes(more, NOW + timedelta(minutes=9))
+    assert saying.asked[-1] == Wanted({"aws/north": frozenset({"p4d.24xlarge"})})
+
+    await held.quotes(wanted, NOW + timedelta(minutes=10))
+    assert len(saying.asked) == 3
+
+
+async def test_an_api_that_is_down_is_left_alone_and_what_it_said_stands() -> None:
+    """Old quotes say how old they are; without any, there is the reason."""
+    saying = Saying(quote(0.25))
+    held = HeldQuotes(saying, timedelta(minutes=10))
+    wanted = Wanted({"aws/north": frozenset({"g6.xlarge"})})
+    saying.down = "connection refused"
+    for seconds in (0, 1, 60):
+        with pytest.raises(PriceUnavailable, match="connection refused"):
+            await held.quotes(wanted, NOW + timedelta(seconds=seconds))
+    assert len(saying.asked) == 1
+
+    saying.down = ""
+    assert await held.quotes(wanted, NOW + REST) == [quote(0.25)]
+    saying.down = "gone again"
+    assert await held.quotes(wanted, NOW + timedelta(hours=5)) == [quote(0.25)]
