@@ -16,6 +16,7 @@ import io
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -116,15 +117,15 @@ def read_prices(folder: Path, offers: Sequence[Offer]) -> PriceChanges:
     Raises ``SignalFormatError`` with file and line.
     """
     wanted = {(o.region.id, o.instance_type, o.market) for o in offers if o.instance_type}
+    providers = {region.partition("/")[0] for region, _, _ in wanted}
     found: dict[Key, list[Change]] = {}
     ends: dict[tuple[str, Market], float] = {}
-    paths = sorted((folder / "spot").glob(PATTERN)) if wanted else []
-    for path in paths:
+    for path in sorted((folder / "spot").glob(PATTERN)):
         provider = path.name.partition("_")[0]
-        for key, change in _changes(path, provider):
-            ends[provider, key[2]] = max(ends.get((provider, key[2]), change.at), change.at)
-            if key in wanted:
-                found.setdefault(key, []).append(change)
+        if provider not in providers:
+            continue
+        for key, change in _changes(path, provider, wanted, ends):
+            found.setdefault(key, []).append(change)
     ordered = {key: tuple(sorted(each, key=lambda c: (c.at, c.zone))) for key, each in sorted(found.items())}
     return PriceChanges(ordered, ends)
 
@@ -144,13 +145,11 @@ def _hourly(changes: Sequence[Change], period: Window, hours: int, listed: float
     return usd
 
 
-def _changes(path: Path, provider: str) -> Iterator[tuple[Key, Change]]:
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise SignalFormatError(f"{path.name} is damaged: {error}") from error
-    reader = csv.reader(io.StringIO(text))
+def _changes(
+    path: Path, provider: str, wanted: AbstractSet[Key], ends: dict[tuple[str, Market], float]
+) -> Iterator[tuple[Key, Change]]:
+    """Yield the wanted changes of a file, and note when each of its markets ends. Rows are read only where wanted."""
+    reader = csv.reader(io.StringIO(_text(path)))
     head = next(reader, [])
     moment, machine, region = (_column(path, head, names) for names in (_MOMENTS, _MACHINES, ("region",)))
     prices = [(m, head.index(name)) for m, names in _PRICES.items() for name in names if name in head]
@@ -158,16 +157,38 @@ def _changes(path: Path, provider: str) -> Iterator[tuple[Key, Change]]:
         names = ", ".join(name for names in _PRICES.values() for name in names)
         raise SignalFormatError(f"{path.name}:1: it has no column of prices; known are {names}")
     zone = head.index("az_id") if "az_id" in head else None
+    last, end = "", 1
     for line, row in enumerate(reader, start=2):
         try:
-            at = datetime.fromisoformat(row[moment])
-            seconds = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+            if row[moment] > last:
+                last, end = row[moment], line
             for market, column in prices:
-                usd = _usd(row[column])
                 key = (f"{provider}/{row[region]}", row[machine], market)
-                yield key, Change(seconds, "" if zone is None else row[zone], usd)
+                if key in wanted:
+                    yield key, Change(_seconds(row[moment]), "" if zone is None else row[zone], _usd(row[column]))
         except (ValueError, IndexError) as error:
             raise SignalFormatError(f"{path.name}:{line}: {error}") from error
+    if last:
+        try:
+            ended = _seconds(last)
+        except ValueError as error:
+            raise SignalFormatError(f"{path.name}:{end}: {error}") from error
+        for market, _ in prices:
+            ends[provider, market] = max(ends.get((provider, market), ended), ended)
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise SignalFormatError(f"{path.name} is damaged: {error}") from error
+
+
+def _seconds(text: str) -> float:
+    """Read an instant as seconds since 1970; without a zone it is UTC. Raises ``ValueError``."""
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _usd(cell: str) -> float:
