@@ -52,6 +52,15 @@ class _Found:
     whole_steps: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Force:
+    """The plan that is in force, in the problem's order, judged by what everything costs now."""
+
+    solution: Solution
+    verdict: Verdict
+    whole_steps: int
+
+
 def solve(problem: Problem, budget: Budget, previous: Plan | None = None, *, wanted_gap: float = WANTED_GAP) -> Answer:
     """Return the best plan found while ``budget()`` (seconds left) is above zero, and at once when it is not.
 
@@ -61,9 +70,11 @@ def solve(problem: Problem, budget: Budget, previous: Plan | None = None, *, wan
     """
     whole, order = canonical(problem)
     arranged, weighed = _within_reach(whole), weigh(whole)
-    found = _best(without_beaten(arranged, weighed), weighed, budget, wanted_gap, _used(arranged, previous))
-    if previous is not None:
-        found = _kept(arranged, weighed, previous, found, wanted_gap) or found
+    force = None if previous is None else _in_force(arranged, weighed, previous)
+    likely = _used(arranged, previous)
+    found = _best(without_beaten(arranged, weighed), weighed, budget, wanted_gap, likely, force)
+    if force is not None and found is not None:
+        found = _kept(force, found, wanted_gap) or found
     if found is None or found.rung is Rung.BOUNDED:
         last = _last_resorts(arranged, weighed, budget, previous, found)
         found = last if found is None or last.verdict.objective < found.verdict.objective else found
@@ -76,10 +87,12 @@ def _within_reach(p: Problem) -> Problem:
     return replace(p, quota=np.where(useless, 0.0, p.quota)) if useless.any() else p
 
 
-def _best(p: Problem, w: Weighed, budget: Budget, wanted_gap: float, likely: Integers | None) -> _Found | None:
+def _best(
+    p: Problem, w: Weighed, budget: Budget, wanted_gap: float, likely: Integers | None, force: _Force | None
+) -> _Found | None:
     if budget() <= 0:
         return None
-    return _small(p, w, budget, wanted_gap) if is_small(p) else _large(p, w, budget, wanted_gap, likely)
+    return _small(p, w, budget, wanted_gap) if is_small(p) else _large(p, w, budget, wanted_gap, likely, force)
 
 
 def _used(p: Problem, plan: Plan | None) -> Integers | None:
@@ -107,12 +120,19 @@ def _small(p: Problem, w: Weighed, budget: Budget, wanted_gap: float) -> _Found:
     return _Found(rung, solution, verdict, bound, None, p.steps)
 
 
-def _large(p: Problem, w: Weighed, budget: Budget, wanted_gap: float, likely: Integers | None) -> _Found | None:
+def _large(
+    p: Problem, w: Weighed, budget: Budget, wanted_gap: float, likely: Integers | None, force: _Force | None
+) -> _Found | None:
     relaxed = certify(p, w, budget, wanted_gap, likely)
     if relaxed is None:
         return None
     rung = Rung.CERTIFIED if relaxed.gap <= wanted_gap else Rung.BOUNDED
-    solution = made_whole(p, w, relaxed, budget, wanted_gap)
+    if force is not None and force.verdict.objective - relaxed.bound <= wanted_gap * abs(force.verdict.objective):
+        # Whatever whole replicas were found, what is in force would be kept: why look for them?
+        steps = force.whole_steps
+        return _Found(Rung.KEPT, force.solution, force.verdict, relaxed.bound, relaxed.objective, steps)
+    in_hand = None if force is None or force.whole_steps != 1 else (force.verdict.objective, force.solution)
+    solution = made_whole(p, w, relaxed, budget, wanted_gap, in_hand)
     if solution is None:
         solution, rung = _rounded_up(p, w, relaxed, budget), Rung.BOUNDED
     verdict = judge(p, w, solution.replicas, solution.traffic)
@@ -125,19 +145,22 @@ def _rounded_up(p: Problem, w: Weighed, relaxed: Relaxed, budget: Budget) -> Sol
     return Solution(replicas, routed(p, w, replicas, budget()))
 
 
-def _kept(p: Problem, w: Weighed, previous: Plan, found: _Found | None, wanted_gap: float) -> _Found | None:
-    """Return the previous plan, if it is for the same steps and offers and nothing much better was found."""
+def _in_force(p: Problem, w: Weighed, previous: Plan) -> _Force | None:
+    """Return the previous plan with what it costs now, if it is for the same steps and offers and breaks no rule."""
     same = previous.start == p.start and np.array_equal(previous.step_hours, p.step_hours)
-    if found is None or not same or set(previous.offers) != set(p.offers):
-        return None
-    solution = _arranged(p, previous)
+    solution = _arranged(p, previous) if same and set(previous.offers) == set(p.offers) else None
     if solution is None:
         return None
     verdict = judge(p, w, solution.replicas, solution.traffic)
+    return None if verdict.broken else _Force(solution, verdict, previous.whole_steps)
+
+
+def _kept(force: _Force, found: _Found, wanted_gap: float) -> _Found | None:
+    """Return what is in force, if nothing much better was found."""
     margin = EXACTLY if found.rung is Rung.EXACT else wanted_gap
-    if verdict.broken or verdict.objective > found.verdict.objective + margin * abs(found.verdict.objective):
+    if force.verdict.objective > found.verdict.objective + margin * abs(found.verdict.objective):
         return None
-    return _Found(Rung.KEPT, solution, verdict, found.bound, found.linear, previous.whole_steps)
+    return _Found(Rung.KEPT, force.solution, force.verdict, found.bound, found.linear, force.whole_steps)
 
 
 def _arranged(p: Problem, plan: Plan) -> Solution | None:

@@ -21,6 +21,9 @@ from orchestrator.planner.optimum.program import Program, Solution
 WHOLE_SLACK = 5e-4
 """Part of the whole plan's cost by which its first step may be dearer than the best one: a tenth of the wanted gap."""
 
+KEPT_SLACK = 2.5e-3
+"""The same where a plan is in force, which only what is better by twice as much replaces."""
+
 _PART = 1e-6
 
 _DEARER = 100.0
@@ -28,13 +31,22 @@ _DEARER = 100.0
 
 
 def made_whole(
-    problem: Problem, weighed: Weighed, relaxed: Relaxed, budget: Budget, wanted_gap: float
+    problem: Problem,
+    weighed: Weighed,
+    relaxed: Relaxed,
+    budget: Budget,
+    wanted_gap: float,
+    in_hand: tuple[float, Solution] | None = None,
 ) -> Solution | None:
-    """Return the plan with a whole first step that breaks no rule; ``None`` when there was no time for one."""
-    best: tuple[float, Solution] | None = None
+    """Return the plan with a whole first step that breaks no rule; ``None`` when there was no time for one.
+
+    ``in_hand``: one that is there already, with its cost.
+    """
+    best = in_hand
     after = relaxed.program.worth_of_running()
+    slack = (WHOLE_SLACK if in_hand is None else KEPT_SLACK) * abs(relaxed.objective)
     for spare in (0, 1):
-        first = _first_step(problem, weighed, relaxed, after, spare, budget)
+        first = _first_step(problem, weighed, relaxed, after, spare, budget, slack)
         for plan in () if first is None else _plans(relaxed, first, budget):
             verdict = judge(problem, weighed, plan.replicas, plan.traffic)
             if not verdict.broken and (best is None or verdict.objective < best[0]):
@@ -60,7 +72,7 @@ def _plans(relaxed: Relaxed, first: Solution, budget: Budget) -> Iterator[Soluti
 
 
 def _first_step(
-    problem: Problem, weighed: Weighed, relaxed: Relaxed, after: Floats, spare: int, budget: Budget
+    problem: Problem, weighed: Weighed, relaxed: Relaxed, after: Floats, spare: int, budget: Budget, slack: float
 ) -> Solution | None:
     """Solve the first step in whole replicas: those of the linear plan, rounded up, and ``spare`` more of each offer.
 
@@ -75,7 +87,7 @@ def _first_step(
     step, costs = _alone(problem, weighed, after, relaxed.prices.budget, np.ceil(now - _PART) + spare)
     program = Program(step, costs)
     program.add(sorted(used))
-    if not program.solve_whole(budget(), slack=WHOLE_SLACK * abs(relaxed.objective)):
+    if not program.solve_whole(budget(), slack=slack):
         return None
     solved = program.solution()
     return Solution(np.rint(solved.replicas), solved.traffic)
