@@ -34,6 +34,7 @@ from orchestrator.control.past import Past, waits_for_window
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.sweep import Sweeper
+from orchestrator.control.thinking import thinking_time
 from orchestrator.control.traffic import routes_for, same_routes, table_of
 from orchestrator.control.windows import WindowBook
 from orchestrator.domain.carbon import Reading
@@ -284,7 +285,8 @@ class Controller:
             service.spec, service.spec_digest, self._runtime, self._grid, now, moves=moves, sizing=size
         )
         deploying = running is not None and running.kind is OperationKind.DEPLOY
-        wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying)
+        budget = thinking_time(self._runtime.clock)
+        wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying, budget=budget)
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
             return True  # a voluntary move waits until the request is closed
         held = hold_voluntary(wanted) if _is_held(service) else Held(wanted, ())
