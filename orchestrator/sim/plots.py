@@ -56,7 +56,8 @@ def over_time(rows: Sequence[Document], period: Document) -> str:
     steps = max(1, len(days) - window)
     names = []
     styles = _line_styles(rows)
-    for row in sorted(rows, key=lambda r: r["policy"] in styles):
+    order = list(styles)
+    for row in sorted(rows, key=lambda r: order.index(r["policy"]) if r["policy"] in styles else -1):  # ours on top
         values, name = lines[row["policy"]], row["policy"]
         points = " ".join(
             f"{LEFT + span * i / steps:.1f},{_height_of(v / most, height):.1f}" for i, v in enumerate(values)
