@@ -34,7 +34,7 @@ class GridReader:
     """Reads zones through a source. History and forecast change once an hour and are kept for that long.
 
     The last history that was read is remembered: while the source cannot be read, tomorrow is still expected to be
-    as yesterday was, for as long as there is a yesterday.
+    as the days before were, for as long as there are such days.
     """
 
     def __init__(self, source: CarbonSource) -> None:

@@ -20,3 +20,6 @@ RECENCY: Final = 0.85
 HOUR_FADES_HOURS: Final = 12.0
 DAY_FADES_HOURS: Final = 36.0
 """Time constants: of what is special about the last hour, and about the last day."""
+
+OLDEST_DAYS: Final = 7
+"""An hour of the day that was not seen for longer is not forecast: that old a pattern says nothing of today."""

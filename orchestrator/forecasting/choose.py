@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from orchestrator.domain.carbon import Basis, CarbonSeries
 from orchestrator.domain.time import Instant, Window
-from orchestrator.forecasting.persistence import day_ahead
+from orchestrator.forecasting.coming import coming_hours
 
 RECENT = timedelta(hours=24)
-"""Providers issue at least daily; an older forecast was made without the day that persistence knows."""
+"""Providers issue at least daily; an older forecast was made without the day that ours knows."""
 
 
 def expected(
@@ -38,7 +38,7 @@ def expected(
         and p.interval.start < window.end
         and p.interval.end > window.start
     ]
-    ours = day_ahead(history, window, now).points if not history.points or history.points[0].basis == basis else ()
+    ours = coming_hours(history, window, now).points if not history.points or history.points[0].basis == basis else ()
     free = [
         p
         for p in ours

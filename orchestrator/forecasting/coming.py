@@ -2,7 +2,7 @@
 
 The blend of :mod:`orchestrator.forecasting.blend` for a series as sources give it: points of any length, with holes,
 and only as far as they were known. On complete hours it is :func:`orchestrator.forecasting.pattern.blended`, number by
-number. It takes the arguments of :func:`orchestrator.forecasting.persistence.day_ahead`, and errs less.
+number.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from typing import Final
 
 from orchestrator.domain.carbon import PLAUSIBLE_GRAMS_PER_KWH, CarbonIntensity, CarbonSeries, Kind, weakest
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
-from orchestrator.forecasting.blend import DAY_FADES_HOURS, HOUR_FADES_HOURS, PATTERN_DAYS, RECENCY
+from orchestrator.forecasting.blend import DAY_FADES_HOURS, HOUR_FADES_HOURS, OLDEST_DAYS, PATTERN_DAYS, RECENCY
 from orchestrator.forecasting.hourly import Hour, by_hour, clock_hours
 
 SOURCE: Final = "greenctl blend-28"
-
-OLDEST_DAYS: Final = 7
-"""An hour of the day that was not seen for longer is not forecast: that old a pattern says nothing of today."""
 
 _DAY: Final = timedelta(days=1)
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.forecasting.blend import DAY_FADES_HOURS, HOUR_FADES_HOURS, PATTERN_DAYS, RECENCY
+from orchestrator.forecasting.blend import DAY_FADES_HOURS, HOUR_FADES_HOURS, OLDEST_DAYS, PATTERN_DAYS, RECENCY
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -83,6 +83,31 @@ def pattern(values: Floats, issues: Rows) -> Pattern:
 def blended(values: Floats, issues: Rows, horizon_hours: int) -> Floats:
     """Return the blend issued at each row, (issues, hours ahead, zones), never below zero."""
     return np.maximum(0.0, pattern(values, issues).carried_on(horizon_hours))
+
+
+def blended_with_holes(past: Floats, horizon_hours: int) -> Floats:
+    """Return the blend after the last row, (hours ahead, zones), of exactly 28 days (hours, zones) with holes.
+
+    As :func:`orchestrator.forecasting.coming.coming_hours`, for zones whose last hour is known: a day that lacks an
+    hour does not count for it, and an hour that the last seven days lack is ``nan``. Other zones are ``nan``
+    throughout. Raises ``ValueError`` for another number of rows.
+    """
+    if len(past) != LOOK_BACK_HOURS:
+        raise ValueError(f"{len(past)} rows are not {LOOK_BACK_HOURS}")
+    days = past.reshape(PATTERN_DAYS, DAY, past.shape[1])
+    known = np.isfinite(days)
+    weights = np.where(known, (RECENCY ** np.arange(PATTERN_DAYS - 1, -1, -1.0))[:, None, None], 0.0)
+    held = weights.sum(axis=0)
+    seen = known[-OLDEST_DAYS:].any(axis=0)
+    usual = np.where(known, days, 0.0)
+    hours = np.where(seen, (weights * usual).sum(axis=0) / np.where(seen, held, 1.0), np.nan)
+    departures = days[-1] - hours
+    told = np.isfinite(departures)
+    day = np.where(told, departures, 0.0).sum(axis=0) / np.maximum(1, told.sum(axis=0))
+    ahead = np.arange(horizon_hours)
+    fading = np.exp(-ahead / HOUR_FADES_HOURS)[:, None] * (departures[-1] - day)
+    fading += np.exp(-ahead / DAY_FADES_HOURS)[:, None] * day
+    return np.asarray(hours[ahead % DAY] + fading)
 
 
 def yesterday(values: Floats, issues: Rows, horizon_hours: int) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -20,7 +20,9 @@ from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import PLAUSIBLE_GRAMS_PER_KWH, Basis, CarbonIntensity, CarbonSeries, Gap, Kind
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour, format_instant
 from orchestrator.errors import SignalUnavailable
-from orchestrator.forecasting.persistence import LEVEL_FADES_HOURS, MIN_COVERAGE, SOURCE
+from orchestrator.forecasting.coming import SOURCE
+from orchestrator.forecasting.pattern import LOOK_BACK_HOURS, blended_with_holes
+from orchestrator.forecasting.persistence import MIN_COVERAGE
 
 Floats = NDArray[np.float64]
 
@@ -105,15 +107,15 @@ class SharedGrid(GridReader):
     """The controller's reader of the grid over a recorded period; what it says of an hour is worked out once for all.
 
     It says what :class:`~orchestrator.control.grid.GridReader` says (a test compares them): the newest hour that is
-    over, yesterday's curve with a fading level, and the trailing mean.
+    over, the blend of four weeks, and the trailing mean.
     """
 
     def __init__(self, source: CarbonSource, grid: RecordedGrid) -> None:
         super().__init__(source)
         self._grid = grid
         self._column = {zone: i for i, zone in enumerate(grid.zones)}
-        self._values = {zone: grid.grams_per_kwh[:, i].tolist() for zone, i in self._column.items()}
         self._complete = {zone: None not in grid.points[zone] for zone in grid.zones}
+        self._blended: tuple[tuple[int, int], Floats] | None = None
         self._intervals: dict[int, Window] = {}
         self._views: dict[tuple[str, int, int], ZoneView] = {}
 
@@ -145,11 +147,13 @@ class SharedGrid(GridReader):
         last = min(self._grid.row(now), self._grid.row(window.end) + (floor_hour(window.end) < window.end))
         return trusted(zone, self._known(zone, first, max(first, last)))
 
-    @staticmethod
-    @cache
-    def _fading(ahead: int) -> float:
-        """Return what is left of the level that many hours ahead, as the forecast's own formula has it."""
-        return math.exp(-(ahead + 1) / LEVEL_FADES_HOURS)
+    def _blend(self, row: int, hours: int) -> Floats:
+        """Return the forecast issued at a row, (hours ahead, zones), of all zones at once; the last one is kept."""
+        if self._blended is None or self._blended[0] != (row, hours):
+            missing = np.full((max(0, LOOK_BACK_HOURS - row), len(self._grid.zones)), math.nan)
+            past = np.concatenate([missing, self._grid.grams_per_kwh[max(0, row - LOOK_BACK_HOURS) : row]])
+            self._blended = ((row, hours), blended_with_holes(past, hours))
+        return self._blended[1]
 
     def _interval(self, row: int) -> Window:
         """Return the hour of a row: one value for all zones and forecasts."""
@@ -172,22 +176,13 @@ class SharedGrid(GridReader):
         newest = self._grid.points[zone][row - 1] if column is not None and row > 0 else None
         if column is None or newest is None:
             return None
-        values = self._values[zone]
         start, low, high = floor_hour(now), *PLAUSIBLE_GRAMS_PER_KWH
         forecast: list[CarbonIntensity] = []
-        for back in range(DAY_HOURS, hours + DAY_HOURS + 1, DAY_HOURS):
-            if row - 1 - back < 0:
-                return None
-            ahead = back - DAY_HOURS
-            bases = values[row - DAY_HOURS : row - DAY_HOURS + min(DAY_HOURS, hours + 1 - ahead)]
-            level = newest.grams_per_kwh - values[row - 1 - back]
-            for number, base in enumerate(bases, start=ahead):
-                grams = base + level * self._fading(number)
-                if math.isnan(grams):
-                    return None
-                grams = min(high, max(low, grams))
+        for number, grams in enumerate(self._blend(row, hours + 1)[:, column].tolist()):
+            if not math.isnan(grams):  # an hour of the day that the last week never saw stays a hole
                 hour = self._interval(row + number)
-                forecast.append(CarbonIntensity(zone, grams, hour, Kind.FORECAST, SOURCE, start, start, newest.basis))
+                value = min(high, max(low, grams))
+                forecast.append(CarbonIntensity(zone, value, hour, Kind.FORECAST, SOURCE, start, start, newest.basis))
         first = max(0, row - TRAILING_HOURS)
         past = self._grid.grams_per_kwh[first:row, column]
         seen = past[~np.isnan(past)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -13,7 +12,7 @@ from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Kind
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.forecasting.choose import expected
 from orchestrator.forecasting.coming import coming_hours
-from orchestrator.forecasting.persistence import day_ahead, trailing_mean
+from orchestrator.forecasting.persistence import trailing_mean
 from orchestrator.forecasting.windows import cleanest_window
 
 NOW = parse_instant("2031-03-08T12:00Z")
@@ -36,28 +35,21 @@ def point(start: Instant, grams: float) -> CarbonIntensity:
     return CarbonIntensity("AA", grams, interval, Kind.MEASURED, "meter", interval.end, interval.end)
 
 
-Forecaster = Callable[[CarbonSeries, Window, Instant], CarbonSeries]
 histories = st.dictionaries(st.integers(1, LONGEST), values, max_size=80)
 
 
-@pytest.mark.parametrize("issue", [day_ahead, coming_hours])
 @given(level=values, known=st.sets(st.integers(1, LONGEST), max_size=80), window=windows)
-def test_a_constant_past_gives_a_constant_future(
-    issue: Forecaster, level: float, known: set[int], window: Window
-) -> None:
+def test_a_constant_past_gives_a_constant_future(level: float, known: set[int], window: Window) -> None:
     """Whatever hours are known, if all are equal, so is every forecast hour."""
-    forecast = issue(series(dict.fromkeys(known, level)), window, NOW)
+    forecast = coming_hours(series(dict.fromkeys(known, level)), window, NOW)
     assert all(p.grams_per_kwh == pytest.approx(level) for p in forecast.points)
 
 
-@pytest.mark.parametrize("issue", [day_ahead, coming_hours])
 @given(past=histories, shift=st.floats(min_value=-150, max_value=800), window=windows)
-def test_shifting_the_past_shifts_the_future(
-    issue: Forecaster, past: dict[int, float], shift: float, window: Window
-) -> None:
+def test_shifting_the_past_shifts_the_future(past: dict[int, float], shift: float, window: Window) -> None:
     """The forecast follows the level by exactly as much, until it meets the limits of what a grid can have."""
-    before = issue(series(past), window, NOW)
-    after = issue(series({hour: grams + shift for hour, grams in past.items()}), window, NOW)
+    before = coming_hours(series(past), window, NOW)
+    after = coming_hours(series({hour: grams + shift for hour, grams in past.items()}), window, NOW)
 
     assert [p.interval for p in before.points] == [p.interval for p in after.points]
     for old, new in zip(before.points, after.points, strict=True):
@@ -65,25 +57,19 @@ def test_shifting_the_past_shifts_the_future(
             assert new.grams_per_kwh == pytest.approx(old.grams_per_kwh + shift, abs=1e-6)
 
 
-@pytest.mark.parametrize("issue", [day_ahead, coming_hours])
 @given(past=histories, future=st.dictionaries(st.integers(-LONGEST, 0), values, max_size=80), window=windows)
-def test_nothing_after_now_matters(
-    issue: Forecaster, past: dict[int, float], future: dict[int, float], window: Window
-) -> None:
+def test_nothing_after_now_matters(past: dict[int, float], future: dict[int, float], window: Window) -> None:
     """Adding any values that become known later changes neither the forecast nor the mean."""
     known, all_of_it = series(past), series({**past, **future})
 
-    assert issue(all_of_it, window, NOW) == issue(known, window, NOW)
+    assert coming_hours(all_of_it, window, NOW) == coming_hours(known, window, NOW)
     assert trailing_mean(all_of_it, NOW, days=2) == trailing_mean(known, NOW, days=2)
 
 
-@pytest.mark.parametrize("issue", [day_ahead, coming_hours])
 @given(past=histories, window=windows)
-def test_a_forecast_is_plausible_ordered_and_within_the_window(
-    issue: Forecaster, past: dict[int, float], window: Window
-) -> None:
+def test_a_forecast_is_plausible_ordered_and_within_the_window(past: dict[int, float], window: Window) -> None:
     """Each hour of the window occurs at most once, and never with a number that no grid has."""
-    forecast = issue(series(past), window, NOW)
+    forecast = coming_hours(series(past), window, NOW)
 
     starts = [p.interval.start for p in forecast.points]
     assert starts == sorted(set(starts))
@@ -92,15 +78,12 @@ def test_a_forecast_is_plausible_ordered_and_within_the_window(
     assert all(p.issued_at == NOW for p in forecast.points)
 
 
-@pytest.mark.parametrize("issue", [day_ahead, coming_hours])
 @given(past=histories, drop=st.sets(st.integers(1, LONGEST)), window=windows)
-def test_knowing_less_never_forecasts_more(
-    issue: Forecaster, past: dict[int, float], drop: set[int], window: Window
-) -> None:
+def test_knowing_less_never_forecasts_more(past: dict[int, float], drop: set[int], window: Window) -> None:
     """Removing hours from the past can only make holes."""
     fewer = {hour: grams for hour, grams in past.items() if hour not in drop}
-    hours_before = {p.interval.start for p in issue(series(past), window, NOW).points}
-    hours_after = {p.interval.start for p in issue(series(fewer), window, NOW).points}
+    hours_before = {p.interval.start for p in coming_hours(series(past), window, NOW).points}
+    hours_after = {p.interval.start for p in coming_hours(series(fewer), window, NOW).points}
 
     assert hours_after <= hours_before
 
@@ -131,7 +114,7 @@ def test_the_providers_hours_are_never_ours(past: dict[int, float], given_hours:
 
     offered = {p.interval.start for p in theirs.points if p.interval.start in window}
     assert {p.interval.start for p in chosen.points if p.source == "provider"} == offered
-    ours = {p.interval.start for p in day_ahead(series(past), window, NOW).points}
+    ours = {p.interval.start for p in coming_hours(series(past), window, NOW).points}
     assert {p.interval.start for p in chosen.points} == offered | ours
 
 

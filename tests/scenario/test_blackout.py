@@ -156,7 +156,7 @@ async def test_forecasts_are_made_from_what_was_known_while_the_source_is_away()
     await world.settle()
     placed = next(d for d in world.store.decisions("chat") if d.kind is DecisionKind.REPLACE)
 
-    assert {a.intensity_source for a in placed.assessments if a.allowed} == {"greenctl persistence-24"}
+    assert {a.intensity_source for a in placed.assessments if a.allowed} == {"greenctl blend-28"}
     assert world.regions() == ["fr"]
 
 

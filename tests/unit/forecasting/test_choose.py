@@ -7,7 +7,7 @@ from datetime import timedelta
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Factors, Kind
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.forecasting.choose import expected
-from orchestrator.forecasting.persistence import SOURCE
+from orchestrator.forecasting.coming import SOURCE
 
 NOW = parse_instant("2031-03-08T12:00Z")
 AHEAD = Window(NOW, NOW + 24 * HOUR)

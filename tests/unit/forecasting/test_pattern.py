@@ -13,6 +13,7 @@ from orchestrator.forecasting.pattern import (
     LOOK_BACK_HOURS,
     Floats,
     blended,
+    blended_with_holes,
     filled_from_before,
     pattern,
     same_hours,
@@ -96,3 +97,27 @@ def test_a_zone_that_was_never_seen_stays_unknown() -> None:
     assert np.isnan(filled[:100, 0]).all()
     assert (filled[:368, 1] == 7.0).all()
     assert np.isnan(filled[368:, 1]).all()
+
+
+def test_without_holes_the_blend_with_holes_is_the_blend() -> None:
+    """The same numbers, below zero included; a zone of nothing but holes has none, and 27 days are refused."""
+    values = np.random.default_rng(8).uniform(100, 900, size=(LOOK_BACK_HOURS, 3))
+    whole = blended_with_holes(values, 60)
+    assert whole == pytest.approx(blended(values, NOW, 60)[0])
+
+    values[:, 1] = np.nan
+    holed = blended_with_holes(values, 60)
+    assert np.isnan(holed[:, 1]).all()
+    assert (holed[:, [0, 2]] == whole[:, [0, 2]]).all()
+    with pytest.raises(ValueError, match="648 rows are not 672"):
+        blended_with_holes(values[DAY:], 60)
+
+
+def test_an_hour_that_a_week_has_not_seen_stays_a_hole() -> None:
+    """Six days without it are bridged by the days before, seven are not; the other hours do not mind."""
+    for missing, is_hole in ((6, False), (7, True)):
+        values = days(28)
+        values[LOOK_BACK_HOURS - DAY * missing + 5 :: DAY] = np.nan
+        found = blended_with_holes(values, DAY)[:, 0]
+        assert np.isnan(found[5]) == is_hole
+        assert np.delete(found, 5) == pytest.approx(np.delete(300.0 + 10.0 * np.arange(DAY), 5))

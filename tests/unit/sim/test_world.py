@@ -59,7 +59,7 @@ def lived(asked: Request) -> tuple[Run, list[Stay]]:
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_meters_ledger_is_what_a_recount_of_its_records_gives(replicas: int) -> None:
     """Dollars to a thousandth, grams to a few: the recount halves a load that a move shifts in steps."""
-    source = carbon(swinging((PAST_DAYS + 7) * 24, 2))
+    source = carbon(swinging((PAST_DAYS + 7) * 24, 5))
     asked = request(spec=spec(replicas, placement=PlacementRules(home="sky/de", max_per_region=1)), carbon=source)
     run, stays = lived(asked)
     setting = wait(setting_of(asked))
