@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from orchestrator.cli import soundness
 from orchestrator.cli.origins import hide_password
 from orchestrator.cli.render.checks import Check, Outcome
 from orchestrator.cli.render.headline import grid_time
@@ -31,7 +32,7 @@ SUPPORTED: Final = {"linux": "Linux", "darwin": "macOS"}
 
 def diagnose(session: Session) -> list[Check]:
     """Look at everything, the world that depends on nothing first."""
-    checks = [_platform(), *_guarded("disk", lambda: _disk(session))]
+    checks = [_platform(), *_guarded("packages", soundness.packages), *_guarded("disk", lambda: _disk(session))]
     database = _guarded("database", lambda: _database(session))
     checks += database
     checks += _guarded("engine vllm", lambda: _vllm(session))
@@ -40,7 +41,10 @@ def diagnose(session: Session) -> list[Check]:
         return [*checks, Check("the rest", Outcome.WARNING, "not looked at: it needs the database")]
     for name, look in (
         ("clock", _clock),
+        ("clock skew", soundness.clocks),
         ("controller", _controller),
+        ("turns", soundness.turns),
+        ("paused", soundness.pauses),
         ("gateway", _gateway),
         ("signals", _signals),
         ("recording", _recording),

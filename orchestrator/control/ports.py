@@ -349,6 +349,10 @@ class Records(Protocol):
         """Return energy samples whose window starts inside, oldest first."""
         ...
 
+    def database_time(self) -> Instant | None:
+        """Return what the database's own clock says, UTC; ``None`` where it has none but this machine's."""
+        ...
+
     def newest_epoch(self) -> int:
         """Return the number of the newest turn, 0 before the first."""
         ...

@@ -30,6 +30,11 @@ class MemoryOrphanRecords(MemoryRecords):
         return self._state.intents.get(intent_id)
 
     @faultable
+    def database_time(self) -> Instant | None:
+        """Return nothing: the memory of a process has no clock."""
+        return None
+
+    @faultable
     def newest_epoch(self) -> int:
         """Return the number of the newest turn, 0 before the first."""
         return self._state.epoch

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
 from orchestrator.domain.records import Intent, IntentState, OperationState
 from orchestrator.domain.replica import Replica
-from orchestrator.domain.time import Instant
+from orchestrator.domain.time import Instant, as_utc
 from orchestrator.store import mappers, tables
 from orchestrator.store.inserts import insert_all_new, insert_new
 from orchestrator.store.records import SqlRecords
@@ -29,6 +29,12 @@ class SqlOrphanRecords(SqlRecords):
     def intent(self, intent_id: str) -> Intent | None:
         """Return one intent."""
         return self._first(select(tables.intents).where(tables.intents.c.id == intent_id), mappers.intent_from)
+
+    def database_time(self) -> Instant | None:
+        """Return what the server's clock says; ``None`` for a file, which lives by ours."""
+        if self._database.is_sqlite:
+            return None
+        return self._database.read(lambda tx: as_utc(tx.execute(select(func.clock_timestamp())).scalar_one()))
 
     def newest_epoch(self) -> int:
         """Return the number of the newest turn, 0 before the first."""

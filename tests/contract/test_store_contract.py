@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.clocks import SystemClock
 from orchestrator.control.ports import Journal, Records, Store
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import (
@@ -281,6 +282,13 @@ def test_a_deploy_is_about_its_own_service(store: Store) -> None:
         store.submit_deploy(a_spec("other"), an_operation())
 
     assert not store.services()
+
+
+def test_a_server_has_a_clock_of_its_own(store: Store) -> None:
+    """A file and a memory have none but ours; a server's is UTC, and here it is this machine's, too."""
+    theirs = store.database_time()
+
+    assert theirs is None or abs(theirs - SystemClock().wall()) < timedelta(minutes=1)
 
 
 def test_who_paused_what_and_why_is_on_record(store: Store, journal: Journal) -> None:

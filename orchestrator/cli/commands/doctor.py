@@ -48,9 +48,10 @@ def doctor(
       greenctl doctor --orphans --reap --confirm gc-0f3a9c12-chat-5d41402abc
       greenctl doctor --json
 
-    Without --reap and --accept-restored nothing is changed. The exit status is 4 when a check failed or a listing
-    cannot be used, and each says what to do. With --orphans it is 10 when there are any, 0 when all is accounted for;
-    with --reap 10 when some were held back, and 3 when the database looks restored from a backup.
+    Packages, clocks, turns of controllers and pauses are looked at, too. Without --reap and --accept-restored nothing is
+    changed. The exit status is 4 when a check failed or a listing cannot be used, and each says what to do. With
+    --orphans it is 10 when there are any, 0 when all is accounted for; with --reap 10 when some were held back, and 3
+    when the database looks restored from a backup.
 
     An orphan is ended only if it was suspected for 10 minutes, is known to have served nobody for 15, and carries our
     mark; at most a tenth of the fleet an hour, unless each is named.

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from orchestrator import __version__
 from orchestrator.control.ports import LaunchRequest
-from orchestrator.domain.records import ServiceState
+from orchestrator.domain.records import EventKind, ServiceState
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec, ResourceRequest
 from orchestrator.domain.time import HOUR
@@ -550,6 +550,67 @@ def test_doctor_is_content_with_a_world_that_works(world: World) -> None:
     assert result.exit_code == 0, result.stdout
     assert "All is well." in result.stdout
     assert {c["outcome"] for c in world.document("doctor")["checks"]} <= {"ok", "note"}
+
+
+def test_doctor_finds_a_controller_whose_turn_is_over(world: World) -> None:
+    """Another one has claimed the database since; and one whose turn the database has never heard of."""
+    world.deploy()
+    world.store.claim("somebody else", world.clock.now())
+
+    turns = next(c for c in world.document("doctor")["checks"] if c["name"] == "turns")
+
+    assert turns["outcome"] == "failed"
+    assert "turn 2 has begun" in turns["found"]
+    assert "controller stop" in turns["hint"]
+
+
+def test_doctor_finds_a_clock_that_was_set_back(world: World) -> None:
+    """The history is ahead of the machine; where it is not, nothing is said."""
+    world.deploy()
+    assert not [c for c in world.document("doctor")["checks"] if c["name"] == "clock steps"]
+    late = world.clock.wall() + HOUR
+    journal = world.store.claim("one", world.clock.now())
+    journal.record_event(EventKind.WARNING, "from the future", service="chat", at=world.clock.now(), wall_at=late)
+
+    steps = next(c for c in world.document("doctor")["checks"] if c["name"] == "clock steps")
+
+    assert steps["outcome"] == "warning"
+    assert "set back" in steps["found"]
+
+
+def test_doctor_compares_the_databases_clock_with_ours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few seconds are nothing; minutes are told, with the direction."""
+    for ahead, outcome, words in ((HOUR / 3600, "ok", "1.0 s ahead"), (-HOUR / 30, "warning", "120.0 s behind")):
+        monkeypatch.setattr(world.store, "database_time", lambda a=ahead: world.clock.wall() + a)
+
+        skew = next(c for c in world.document("doctor")["checks"] if c["name"] == "clock skew")
+
+        assert (skew["outcome"], words in skew["found"]) == (outcome, True)
+
+
+def test_doctor_names_packages_of_a_wrong_version(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is too old, one that is not there; what an extra needs does not count."""
+    needs = ["typer>=9999", "no-such-package>=1", "rich>=1", "another-one>=1; extra == 'dev'"]
+    monkeypatch.setattr("orchestrator.cli.soundness.metadata.requires", lambda _name: needs)
+
+    packages = next(c for c in world.document("doctor")["checks"] if c["name"] == "packages")
+
+    assert packages["outcome"] == "warning"
+    assert "typer is" in packages["found"]
+    assert "no-such-package is not installed" in packages["found"]
+    assert "rich" not in packages["found"]
+    assert "another-one" not in packages["found"]
+
+
+def test_doctor_says_what_is_paused(world: World) -> None:
+    """As a note, with the way out: it is on purpose."""
+    world.deploy()
+    world.run("pause", "--reason", "incident 42")
+
+    paused = next(c for c in world.document("doctor")["checks"] if c["name"] == "paused")
+
+    assert (paused["outcome"], paused["hint"]) == ("note", "greenctl resume")
+    assert "incident 42" in paused["found"]
 
 
 def test_doctor_finds_what_nobody_owns(world: World) -> None:
