@@ -1,7 +1,8 @@
 """The promises, as predicates over the true world and the journal; each names the invariant that it is about.
 
-Numbers are those of the list of invariants in the table of :data:`INVARIANTS`. Some are checked at the very call that
-would break them, some after every look, some once nothing is open any more.
+Some are checked at the very call that would break them, some after every look, some once nothing is open any more. Two
+more are promises about whole runs: that the machine's own clock decides nothing (I20: it is wrong by up to an hour in
+three of four runs), and that the same run is the same history (I21: runs are compared by their digests).
 """
 
 from __future__ import annotations
@@ -40,8 +41,6 @@ INVARIANTS = {
     "I17": "whatever went wrong: once it is over, everything wanted serves again, by itself",
     "I18": "without a database nothing is launched",
     "I19": "nothing dearer is bought than was confirmed",
-    "I20": "the machine's own clock decides nothing",
-    "I21": "the same run is the same history, byte for byte",
     "I22": "a storm of losses is no storm of purchases",
     "I23": "nothing stands or is routed outside the regions that are allowed",
     "I24": "nothing is ended that is not ours, that a record wants, or beyond the hourly share",

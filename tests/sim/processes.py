@@ -12,50 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.control.controller import Controller
+from orchestrator.control.ports import Records
 
-JOURNAL_WRITES = (
-    "start_replica",
-    "move_replica",
-    "update_replica",
-    "add_intent",
-    "set_intent",
-    "set_operation",
-    "set_service_state",
-    "restore_revision",
-    "record_decision",
-    "record_energy",
-    "record_event",
-    "next_routing_version",
-    "set_suspects",
-    "set_restored",
-    "close_reap_request",
-    "set_reap_request",
-    "set_reap",
-)
-READS = (
-    "deployment_uid",
-    "pauses",
-    "services",
-    "service",
-    "replicas",
-    "replica",
-    "operations",
-    "operation",
-    "decisions",
-    "decision",
-    "placements",
-    "intents",
-    "intent",
-    "events",
-    "last_event",
-    "energy",
-    "newest_epoch",
-    "suspects",
-    "restored",
-    "reap_requests",
-    "reap_request",
-    "reaps",
-)
+READS = frozenset(name for name in vars(Records) if not name.startswith("_"))
+"""What only looks at the database. Everything else that a journal can do is a write."""
+
 OUTSIDE = {
     "cloud": ("launch", "describe", "inventory", "terminate"),
     "gateway": ("publish", "status"),
@@ -101,7 +62,7 @@ class Call:
     @property
     def is_write(self) -> bool:
         """Whether it changes the journal."""
-        return self.port == "journal" and self.method in JOURNAL_WRITES
+        return self.port == "journal" and self.method not in READS
 
 
 class Listener(Protocol):
@@ -128,8 +89,7 @@ class Door:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._real, name)
-        watched = OUTSIDE.get(self._port, JOURNAL_WRITES + READS)
-        if name not in watched:
+        if not callable(found) or name not in OUTSIDE.get(self._port, (name,)):
             return found
         made = self._later(name, found) if inspect.iscoroutinefunction(found) else self._now(name, found)
         self.__dict__[name] = made

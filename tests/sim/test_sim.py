@@ -23,26 +23,28 @@ SHORT = 6.0
 @pytest.mark.parametrize("seed", range(4))
 def test_a_quarter_of_a_bad_day_breaks_no_promise(seed: int) -> None:
     """Everything of the fault model at once, then calm: safe at every call, and in order again by itself."""
-    outcome = run(setting_of(seed, hours=SHORT))
+    outcome = run(replace(setting_of(seed, hours=SHORT), rest_hours=1.0))
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
     assert outcome.launches > 0
     assert outcome.looks > 100
 
 
-def test_the_same_on_a_database_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite in the place of the memory: the same promises."""
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    outcome = run(setting_of(5, hours=2.0, database="sqlite"))
+def test_the_same_on_a_database_on_a_disk() -> None:
+    """SQLite in the place of the memory: the same promises, and the same machines bought."""
+    setting = replace(setting_of(5, hours=1.0, database="sqlite"), rest_hours=0.2)
 
-    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    on_disk, in_memory = run(setting), run(replace(setting, database="memory"))
+
+    assert on_disk.is_good, "\n".join(map(str, on_disk.violations))
+    assert on_disk.history == in_memory.history
 
 
 def test_the_same_seed_is_the_same_history_under_every_hash_seed() -> None:
     """Two processes that order sets and hashes differently live through the same day, byte for byte (I21)."""
     program = (
         "from tests.sim.faults import setting_of; from tests.sim.run import run;"
-        f"print(run(setting_of(11, hours={SHORT})).fingerprint)"
+        "print(run(setting_of(11, hours=2.0)).fingerprint)"
     )
     digests = [
         subprocess.run(
@@ -94,7 +96,8 @@ def test_a_run_that_fails_is_made_as_small_as_it_can_be(monkeypatch: pytest.Monk
             Fault(2, 2100.0, "preempt", 0.0, 0.0),
             Fault(3, 2500.0, "gateway_answer_lost", 0.0, 0.0),
         ),
-        hours=2.0,
+        hours=1.5,
+        rest_hours=0.2,
     )
     tried: list[Setting] = []
 

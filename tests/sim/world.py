@@ -14,6 +14,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import update
+
 from orchestrator.control.controller import Controller
 from orchestrator.control.ports import Store
 from orchestrator.control.reap_requests import submit_acceptance, submit_reap
@@ -44,6 +46,7 @@ from orchestrator.domain.workload import workload_digest
 from orchestrator.errors import GreenctlError, LeaseHeld
 from orchestrator.prices.fake import FakeOffers
 from orchestrator.spec.codec import spec_digest
+from orchestrator.store import tables
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
 from tests.builders import offer
@@ -87,7 +90,7 @@ class SimWorld:
         self.clock.skew_seconds = setting.skew_seconds
         self.timeline = Timeline(self.clock)
         self.history: list[str] = []
-        self.truth: Store = MemoryStore(UID) if folder is None else SqlStore.open(f"sqlite:///{folder / 'store.db'}")
+        self.truth: Store = MemoryStore(UID) if folder is None else on_disk(folder)
         self.uid = self.truth.deployment_uid()
         self.database = Trouble()
         self.cloud = SimCloud(self.clock.monotonic, self.dice, self._wait, self.tell)
@@ -514,6 +517,14 @@ class SimWorld:
                 self.words.append(named)
                 submit_reap(self.runtime, actor="ada", names=found, confirmed=named)
         self.operator_comes()
+
+
+def on_disk(folder: Path) -> SqlStore:
+    """Open a database of the world's own deployment: its id is part of every name, and would be drawn otherwise."""
+    store = SqlStore.open(f"sqlite:///{folder / 'store.db'}")
+    store.deployment_uid()
+    store._database.write(lambda tx: tx.execute(update(tables.deployment).values(uid=UID)))
+    return store
 
 
 def _words(call: Call) -> str:

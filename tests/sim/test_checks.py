@@ -1,0 +1,124 @@
+"""Each check can fail: it is shown a world in which its promise is broken, or a mutant is caught by it."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.control.ports import Journal, LaunchRequest
+from orchestrator.domain.replica import ReplicaState
+from tests.sim.checks import INVARIANTS
+from tests.sim.faults import Setting
+from tests.sim.processes import OUTSIDE, READS, Door
+from tests.sim.world import SimWorld
+
+
+def lived(seconds: float = 1500.0, **changes: int) -> SimWorld:
+    """Have a world in which two replicas serve."""
+    world = SimWorld(Setting(1, hours=seconds / 3600, rest_hours=0.1, **changes))
+    asyncio.run(world.live())
+    assert not world.checks.violations
+    return world
+
+
+@pytest.fixture
+def world() -> SimWorld:
+    """Have it."""
+    return lived()
+
+
+def broken(world: SimWorld) -> set[str]:
+    """Return which promises were broken."""
+    return {v.invariant for v in world.checks.violations}
+
+
+def request_like(world: SimWorld, **changes: object) -> LaunchRequest:
+    """Make the launch of one that is there, a little different."""
+    return replace(world.cloud.created[0], **changes)
+
+
+def test_two_machines_of_one_intent_are_seen(world: SimWorld) -> None:
+    """I2, at the call and at rest."""
+    twin = request_like(world, name=f"{world.cloud.created[0].name}-again")
+    world.cloud.plant(twin, mine=True)
+    world.cloud.machines[twin.name].is_stray = False
+    world.checks.on_launch(world.cloud.created[0])
+    assert broken(world) == {"I2"}
+
+    world.checks.violations.clear()
+    world.checks.at_rest()
+    assert {"I2", "I3"} <= broken(world)
+
+
+def test_a_launch_without_a_database_is_seen(world: SimWorld) -> None:
+    """I18."""
+    world.database.is_down = True
+    world.checks.on_launch(world.cloud.created[0])
+
+    assert "I18" in broken(world)
+
+
+def test_a_launch_that_no_row_knows_is_seen(world: SimWorld) -> None:
+    """I1."""
+    world.checks.on_launch(request_like(world, intent_id="nobody's"))
+
+    assert broken(world) == {"I1"}
+
+
+def test_an_end_of_what_is_wanted_or_not_ours_is_seen(world: SimWorld) -> None:
+    """I24."""
+    name = world.cloud.created[0].name
+    world.checks._before_end(name)
+    assert "I24" in broken(world)
+
+    world.checks.violations.clear()
+    world.cloud.plant(request_like(world, name="theirs", deployment_uid="somebody-else"), mine=False)
+    world.checks._before_end("theirs")
+    assert broken(world) == {"I24"}
+
+
+def test_taking_away_one_that_is_needed_is_seen(world: SimWorld) -> None:
+    """I7."""
+    world.checks._before_move(world.cloud.created[0].name, ReplicaState.DRAINING, world.clock.now(), "a whim")
+
+    assert broken(world) == {"I7"}
+
+
+def test_a_machine_that_nobody_owns_at_rest_is_seen(world: SimWorld) -> None:
+    """I3."""
+    world.cloud.plant(request_like(world, name="left-over", intent_id="other"), mine=True)
+    world.cloud.machines["left-over"].is_stray = False
+    world.checks.at_rest()
+
+    assert broken(world) == {"I3"}
+
+
+def test_routes_that_lack_a_replica_are_seen(world: SimWorld) -> None:
+    """I17."""
+    world.gateway.table = None
+    world.checks.at_rest()
+
+    assert broken(world) == {"I17"}
+
+
+def test_only_named_promises_can_be_broken(world: SimWorld) -> None:
+    """A typing mistake in a check is an error, not a promise of its own."""
+    with pytest.raises(ValueError, match="I99"):
+        world.checks.broken("I99", "?")
+    assert all(name[0] == "I" for name in INVARIANTS)
+
+
+def test_everything_that_leaves_a_process_passes_its_door(world: SimWorld) -> None:
+    """A method that a port has and a door lets through would be a way around every fault and every check."""
+    process = world.claimant
+    assert process is not None
+    journal = world.truth.claim("somebody", world.clock.now())
+    door = Door(process, "journal", journal, world)
+    writes = {n for n in vars(Journal) if not n.startswith("_") and n != "epoch"}
+
+    assert door.epoch == journal.epoch
+    assert len(writes) > 10
+    assert all(getattr(door, name).__name__ == "guarded" for name in writes | READS)
+    assert not writes & READS
+    for port, real in (("cloud", world.cloud), ("gateway", world.gateway)):
+        assert all(getattr(Door(process, port, real, world), n).__name__ == "guarded" for n in OUTSIDE[port])
