@@ -11,6 +11,7 @@ backwards. One step costs O(places), because the cheapest place to go to is the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,15 @@ def cost_to_go(costs: Floats, switching: float, terminal: Floats) -> Floats:
     ended there; all in the unit of ``switching``, the cost of a change, which is also possible before ``terminal``.
     The result is (places, problems), in the type of ``terminal``.
     """
-    to_go: Floats = np.minimum(terminal, terminal.min(axis=0) + switching)
-    for hour in range(len(costs) - 1, 0, -1):
-        to_go += costs[hour]
+    return cost_to_go_backwards(costs[::-1], switching, terminal)
+
+
+def cost_to_go_backwards(last_first: Iterable[Floats], switching: float, terminal: Floats) -> Floats:
+    """Do the same for the costs of each hour, (places, problems), the last hour first: they need not exist at once."""
+    to_go: Floats = terminal.copy()
+    for costs in last_first:
         np.minimum(to_go, to_go.min(axis=0) + switching, out=to_go)
-    to_go += costs[0]
+        to_go += costs
     return to_go
 
 

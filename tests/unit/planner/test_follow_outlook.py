@@ -1,5 +1,7 @@
 """What a decision may know of the past, and what it expects."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,14 +100,39 @@ def test_the_expectation_is_better_than_the_same_hour_of_yesterday() -> None:
         assert np.sqrt((error**2).mean()) < 0.8 * np.sqrt((naive**2).mean())
 
 
-def test_scenarios_are_past_errors_without_their_mean() -> None:
+def test_the_scenarios_have_the_expectation_as_their_mean() -> None:
     """They are as many as asked for, of the shape of the expectation, and none of them is certain."""
     ahead = outlook(grid(24 * 40), FIRST, HABITS)
     errors = np.stack(ahead.errors)
 
     assert errors.shape == (3, *ahead.expected.shape)
-    assert np.abs(errors.mean(axis=0)).max() < 1e-3
+    assert ahead.centre + errors.mean(axis=0) == pytest.approx(ahead.expected, abs=1e-3)
     assert errors.std() > 1
+
+
+def test_each_scenario_is_what_an_expectation_of_its_age_lacked() -> None:
+    """Found less expected hour, of the decision that many hours before; the youngest is known to its last hour."""
+    truth = grid(24 * 40)
+    ahead = outlook(truth, FIRST, HABITS)
+    for number, errors in enumerate(ahead.errors):
+        age = HABITS.youngest_hours + 24 * number
+        assert age >= HABITS.horizon_hours
+        for decision in (age, age + 77):
+            for hour in range(HABITS.horizon_hours):
+                lacked = truth[FIRST + decision - age + hour] - ahead.expected[hour, :, decision - age]
+                assert errors[hour, :, decision] == pytest.approx(lacked, abs=1e-3)
+
+
+def test_a_horizon_of_days_has_no_younger_scenarios_than_itself() -> None:
+    """What has not passed yet is no error."""
+    values = grid(24 * 40)
+    other = values.copy()
+    other[-1] += 100.0
+    habits = replace(HABITS, horizon_hours=30, youngest_hours=6)
+    one, two = (outlook(v, FIRST, habits) for v in (values, other))
+
+    assert all(np.array_equal(a, b) for a, b in zip(one.errors, two.errors, strict=True))
+    assert np.array_equal(one.centre, two.centre)
 
 
 @pytest.mark.parametrize("after", [FIRST, FIRST + 1, FIRST + 100])
@@ -118,6 +145,7 @@ def test_the_outlook_of_an_hour_knows_nothing_of_that_hour_or_later(after: int) 
     known = after - FIRST + 1
 
     assert np.array_equal(first.expected[:, :, :known], second.expected[:, :, :known])
+    assert np.array_equal(first.centre[:, :, :known], second.centre[:, :, :known])
     assert np.array_equal(first.beyond[:, :known], second.beyond[:, :known])
     for a, b in zip(first.errors, second.errors, strict=True):
         assert np.array_equal(a[:, :, :known], b[:, :, :known])

@@ -12,7 +12,7 @@ TWO = Arms((0, 1), (1.0, 1.0))
 def certain(expected: list[list[float]], beyond: list[float], hours: int = 1) -> Outlook:
     """An outlook of one decision: intensities by zone and hour, and the mean beyond."""
     rows = np.array(expected, dtype=np.float32).T[:, :, None]
-    return Outlook(rows, (), np.array(beyond, dtype=np.float32)[:, None], hours)
+    return Outlook(rows, rows, (), np.array(beyond, dtype=np.float32)[:, None], hours)
 
 
 @pytest.mark.parametrize(("switching_grams", "place"), [(199.0, 1), (200.0, 0), (500.0, 0)])
@@ -58,7 +58,7 @@ def test_scenarios_make_the_rule_wait_for_what_it_will_know() -> None:
     later = certain([[100.0, 100.0, 100.0], [99.0, 95.0, 95.0]], [100.0, 95.0], hours=10)
     swing = np.zeros((3, 2, 1), dtype=np.float32)
     swing[1:, 1] = 60.0
-    unsure = Outlook(later.expected, (swing, -swing), later.beyond, later.beyond_hours)
+    unsure = Outlook(later.expected, later.expected, (swing, -swing), later.beyond, later.beyond_hours)
     eager, patient = (grams_to_go(unsure, TWO, 20.0, Temper(foresight=w))[:, 0] for w in (0.0, 1.0))
 
     assert eager[0] - eager[1] > patient[0] - patient[1]
@@ -69,6 +69,6 @@ def test_scenarios_make_the_rule_wait_for_what_it_will_know() -> None:
 def test_a_scenario_never_goes_below_zero() -> None:
     """No grid takes carbon out of the air, whatever an error of the past would say."""
     clean = certain([[5.0], [10.0]], [5.0, 10.0], hours=0)
-    deep = Outlook(clean.expected, (np.full((1, 2, 1), -500.0, dtype=np.float32),), clean.beyond, 0)
+    deep = Outlook(clean.expected, clean.expected, (np.full((1, 2, 1), -500.0, dtype=np.float32),), clean.beyond, 0)
 
     assert grams_to_go(deep, TWO, 1.0, Temper(foresight=1.0)).tolist() == [[0.0], [0.0]]
