@@ -18,7 +18,7 @@ import math
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -121,17 +121,17 @@ def _read(path: Path, prefix: str) -> Iterator[tuple[_Key, _Change]]:
 
 def _aws_spot(cells: Sequence[str], file: str) -> Iterator[tuple[_Key, _Change]]:
     at, machine, zone, region, usd = cells
-    yield (f"aws/{region}", machine, Market.SPOT, zone), (parse_instant(at), _amount(usd), file)
+    yield (f"aws/{region}", machine, Market.SPOT, zone), (_moment(at), _amount(usd), file)
 
 
 def _aws_on_demand(cells: Sequence[str], file: str) -> Iterator[tuple[_Key, _Change]]:
     at, machine, region, usd = cells
-    yield (f"aws/{region}", machine, Market.ON_DEMAND, ""), (parse_instant(at), _amount(usd), file)
+    yield (f"aws/{region}", machine, Market.ON_DEMAND, ""), (_moment(at), _amount(usd), file)
 
 
 def _gcp(cells: Sequence[str], file: str) -> Iterator[tuple[_Key, _Change]]:
     day, machine, region, on_demand, spot = cells
-    since = parse_instant(f"{day}T00:00Z")
+    since = _moment(f"{day}T00:00Z")
     yield (f"gcp/{region}", machine, Market.ON_DEMAND, ""), (since, _amount(on_demand), file)
     yield (f"gcp/{region}", machine, Market.SPOT, ""), (since, _amount(spot), file)
 
@@ -141,6 +141,12 @@ _ROWS: Final[Mapping[str, Callable[[Sequence[str], str], Iterator[tuple[_Key, _C
     "aws_ondemand_price_changes_": _aws_on_demand,
     "gcp_price_changes_": _gcp,
 }
+
+
+@lru_cache(maxsize=8192)
+def _moment(text: str) -> Instant:
+    """Read a time. A list is sampled at a few thousand moments, and each has a hundred rows."""
+    return parse_instant(text)
 
 
 def _amount(text: str) -> float | None:

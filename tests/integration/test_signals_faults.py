@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -667,3 +668,22 @@ async def test_a_sdk_without_forecasts_makes_none(tmp_path: Path) -> None:
         assert await scene.source.forecast(scene.zone, scene.basis, window, NOW) is None
         assert isinstance(await scene.latest(NOW), CarbonIntensity)
         assert scene.source.health(NOW).problem == ""
+
+
+async def test_a_poll_of_many_zones_asks_each_once_and_none_again_in_time(tmp_path: Path) -> None:
+    """A hundred and fifty zones are as many requests, and for five minutes there are no others."""
+    zones = [f"Z{number:03d}" for number in range(150)]
+    grid = Grid(NOW, running=True)
+    for number, zone in enumerate(zones):
+        grid.put(zone, Factors.LIFECYCLE, START, [grams + number for grams in TRUTH])
+    async with conformance(grid) as server:
+        fetch = Fetch(private=True, seconds=20)
+        maps = ElectricityMaps(fetch, "em-secret", server.address("electricity-maps"))
+        source = LiveCarbon(maps, Archive(maps.name, tmp_path / "signals.db"), requests=lambda: fetch.requests)
+        for seconds in (0, 1, 60, 299):
+            now = NOW + timedelta(seconds=seconds)
+            readings = await asyncio.gather(*(source.latest(zone, LIFECYCLE, now) for zone in zones))
+            assert [r.zone for r in readings if isinstance(r, CarbonIntensity)] == zones
+
+        assert len(server.asked) == source.health(NOW).requests == 150
+        assert len({query["zone"] for _, query, _ in server.asked}) == 150

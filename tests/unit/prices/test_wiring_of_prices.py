@@ -1,0 +1,67 @@
+"""Which sources of prices the settings make."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.time import parse_instant
+from orchestrator.errors import InvalidSettings, PriceUnavailable
+from orchestrator.prices.catalogue import CatalogueOffers
+from orchestrator.prices.quotes import QuotedOffers, Wanted
+from orchestrator.settings import Settings
+from orchestrator.wiring import offers, quote_sources, regions
+
+
+def settings(folder: Path, **own: Any) -> Settings:
+    """Make settings with these, whatever the environment says."""
+    return Settings(state_dir=folder, **own)
+
+
+def test_without_a_word_the_list_stands_alone(tmp_path: Path) -> None:
+    """Nobody is asked."""
+    own = settings(tmp_path)
+    assert quote_sources(own) == []
+    assert isinstance(offers(own, regions(own)), CatalogueOffers)
+
+
+def test_recorded_prices_come_first_and_each_source_once(tmp_path: Path) -> None:
+    """The order is the one that is set."""
+    own = settings(tmp_path, prices={"recorded": tmp_path, "live": ["azure-retail", "aws-spot", "azure-retail"]})
+    assert [source.name for source in quote_sources(own)] == ["recorded", "azure-retail", "aws-spot"]
+    assert isinstance(offers(own, regions(own)), QuotedOffers)
+
+
+def test_a_replayed_grid_has_no_live_prices(tmp_path: Path) -> None:
+    """What is asked is about today; recorded prices are replayed with the grid."""
+    world = {"start": "2023-06-01T00:00Z", "rate": 60}
+    with pytest.raises(InvalidSettings, match="replays another day"):
+        quote_sources(settings(tmp_path, prices={"live": ["aws-spot"]}, world=world))
+
+    assert len(quote_sources(settings(tmp_path, prices={"recorded": tmp_path}, world=world))) == 1
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Before anything is planned."""
+    with pytest.raises(InvalidSettings, match="no folder"):
+        quote_sources(settings(tmp_path, prices={"recorded": tmp_path / "nowhere"}))
+
+
+@pytest.mark.parametrize("url", ["http://prices.example.org/x", "https://10.0.0.1/x", "https://a:b@prices.example.org"])
+def test_an_address_that_may_not_be_used_is_refused(tmp_path: Path, url: str) -> None:
+    """As for carbon: https to a public host, and nothing else in it."""
+    with pytest.raises(InvalidSettings):
+        quote_sources(settings(tmp_path, prices={"live": ["azure-retail"], "azure_url": url}))
+
+
+async def test_aws_without_boto3_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra is optional, and the list's prices stand without it."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    (source,) = quote_sources(settings(tmp_path, prices={"live": ["aws-spot"]}))
+    with pytest.raises(PriceUnavailable, match="boto3") as caught:
+        await source.quotes(Wanted({"aws/eu-north-1": frozenset({"p4d.24xlarge"})}), parse_instant("2031-03-01T00:00Z"))
+
+    assert 'pip install "greenctl[aws]"' in caught.value.hint()
