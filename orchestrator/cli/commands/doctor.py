@@ -48,8 +48,8 @@ def doctor(
       greenctl doctor --orphans --reap --confirm gc-0f3a9c12-chat-5d41402abc
       greenctl doctor --json
 
-    Packages, clocks, turns of controllers and pauses are looked at, too. Without --reap and --accept-restored nothing is
-    changed. The exit status is 4 when a check failed or a listing cannot be used, and each says what to do. With
+    Packages, clocks, turns of controllers and pauses are looked at, too. Without --reap and --accept-restored nothing
+    is changed. The exit status is 4 when a check failed or a listing cannot be used, and each says what to do. With
     --orphans it is 10 when there are any, 0 when all is accounted for; with --reap 10 when some were held back, and 3
     when the database looks restored from a backup.
 
