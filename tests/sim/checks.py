@@ -336,7 +336,7 @@ class Checks:
         """Look once nothing is open any more."""
         world = self._world
         store = world.truth
-        existing = {n for n in world.cloud.existing() if not world.cloud.machines[n].is_stray}
+        existing = {n for n in world.cloud.existing() if world.can_be_found(n)}
         journal = {r.name for r in store.replicas() if r.state not in ENDED}
         if existing != journal:
             self.broken("I3", f"only there: {sorted(existing - journal)}; only recorded: {sorted(journal - existing)}")

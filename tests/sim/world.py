@@ -468,9 +468,18 @@ class SimWorld:
         machines = {
             n
             for n, m in self.cloud.machines.items()
-            if not m.is_stray and not m.failure and (m.ends_at is None or m.ends_at > self.clock.elapsed)
+            if self.can_be_found(n) and not m.failure and (m.ends_at is None or m.ends_at > self.clock.elapsed)
         }
         return self.is_settled() and machines == names
+
+    def can_be_found(self, name: str) -> bool:
+        """Whether a machine is ours to look after.
+
+        One whose mark was taken off by hand is known by its name alone: once no record has that name, by nobody.
+        """
+        machine, row = self.cloud.machines[name], self.truth.replica(name)
+        is_recorded = row is not None and not (row.state in ENDED and row.cleaned_up)
+        return not machine.is_stray and (machine.has_mark or is_recorded)
 
     def why_not(self) -> str:
         """Say what is not in order."""
