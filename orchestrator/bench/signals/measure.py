@@ -7,8 +7,8 @@ cleaner one (:mod:`orchestrator.bench.signals.scenes`), every move to it is wron
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from orchestrator.bench.signals.service import moves_to, snapshot_of
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap
+from orchestrator.domain.service import CarbonRules
 from orchestrator.domain.time import Instant, Window
 from orchestrator.signals.archive import Archive
 from orchestrator.signals.composite import CompositeCarbon
@@ -33,7 +34,9 @@ FIRST_LOOK: Final = timedelta(minutes=10)
 """After the full hour, when an estimate of it is out."""
 
 HORIZON_HOURS: Final = 24
-FRESH_FOR: Final = timedelta(minutes=90)
+FRESH_FOR: Final = CarbonRules().max_age
+ASKED_AGAIN: Final = timedelta(days=1)
+"""Of the past, each look asks for the last day anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ async def run_scene(scene: Scene) -> Run:
     """Play a scene behind the gate, and without it."""
     honest = PretendedFeed(scene.basis, scene.grams_per_kwh)
     lying = PretendedFeed(scene.basis, scene.grams_per_kwh, scene.attack, name="liar")
-    homes = await _homes(scene, honest)
+    homes = _Homes(scene, GridReader(_Naive(honest)))
     guarded = _live(lying)
     sources: list[CarbonSource] = [guarded]
     if scene.kind == CONTRADICTED:
@@ -113,24 +116,40 @@ def _live(feed: PretendedFeed) -> LiveCarbon:
     return LiveCarbon(feed, Archive(feed.name), yearly_grams_per_kwh=yearly)
 
 
-async def _homes(scene: Scene, honest: PretendedFeed) -> dict[Instant, ZoneView]:
-    """Return what is seen of home at each look: always the truth, and always fresh, so nothing holds the replica."""
-    reader = GridReader(_Naive(honest))
-    return {now: await reader.zone(scene.home, scene.basis, now, HORIZON_HOURS) for now in _looks(scene)}
-
-
 def _looks(scene: Scene) -> list[Instant]:
     window = scene.attack.window
     first = window.start - BEFORE + FIRST_LOOK
     return [first + n * LOOK_EVERY for n in range(int((window.end + AFTER - first) / LOOK_EVERY) + 1)]
 
 
-async def _misled_at(source: CarbonSource, scene: Scene, homes: Mapping[Instant, ZoneView]) -> Instant | None:
-    """Look as a controller does until a replica is to move to the zone; ``None`` if none ever is."""
-    reader = GridReader(source)
-    for now, home in homes.items():
-        there = await reader.zone(scene.attack.zone, scene.basis, now, HORIZON_HOURS)
-        if moves_to(there, snapshot_of(home, there, scene.basis, now), now):
+@dataclass
+class _Homes:
+    """What is seen of home: always the truth, and always fresh, so that nothing holds the replica there."""
+
+    scene: Scene
+    reader: GridReader
+    seen: dict[Instant, ZoneView] = field(default_factory=dict)
+
+    async def at(self, now: Instant) -> ZoneView:
+        if now not in self.seen:
+            self.seen[now] = await self.reader.zone(self.scene.home, self.scene.basis, now, HORIZON_HOURS)
+        return self.seen[now]
+
+
+async def _misled_at(source: CarbonSource, scene: Scene, homes: _Homes) -> Instant | None:
+    """Look as a controller does until a replica is to move to the zone; ``None`` if none ever is.
+
+    The planner is asked where it could say yes: a zone without a fresh number attracts nobody (``carbon.fresh``). What
+    a look asks the source for is asked for in either case.
+    """
+    reader, zone, basis = GridReader(source), scene.attack.zone, scene.basis
+    for now in _looks(scene):
+        seen = await source.latest(zone, basis, now)
+        if not isinstance(seen, CarbonIntensity) or not seen.is_fresh(now, FRESH_FOR):
+            await source.history(zone, basis, Window(now - ASKED_AGAIN, now), now)
+            continue
+        there = await reader.zone(zone, basis, now, HORIZON_HOURS)
+        if moves_to(there, snapshot_of(await homes.at(now), there, basis, now), now):
             return now
     return None
 

@@ -88,15 +88,15 @@ class Draw:
         older, rewrites = int(draw.integers(3, 21)), bool(draw.random() < 0.5)  # noqa: PLR2004 - a coin
         span = Window(start - KNOWN_BEFORE - BEFORE, start + length + AROUND)
         around = Window(start - BEFORE, start + length + AROUND)
-        own = await self._hours(victim.zone, victim.basis, span)
+        own = await self._hours(victim.zone, victim.basis, around)
         if any(start not in own for start in _hours_of(around)):
             return None
-        found: dict[str, dict[Instant, float]] = {}
+        found: list[str] = []
         for place in places:
             zone = alike[int(place)].zone
-            hours_there = await self._hours(zone, victim.basis, span)
+            hours_there = await self._hours(zone, victim.basis, around)
             if all(hours_there.get(start, math.inf) <= CLEANER * own[start] for start in _hours_of(around)):
-                found[zone] = hours_there
+                found.append(zone)
             if len(found) == 2:  # noqa: PLR2004 - home, and another clean one
                 break
         if len(found) < 2:  # noqa: PLR2004 - as above
@@ -111,7 +111,8 @@ class Draw:
             share=float(shares),
             rewrites=rewrites,
         )
-        return Scene(kind, victim.basis, home, attack, {victim.zone: own, **found})
+        known = {zone: await self._hours(zone, victim.basis, span) for zone in (victim.zone, home, other)}
+        return Scene(kind, victim.basis, home, attack, known)
 
     async def _hours(self, zone: str, basis: Basis, span: Window) -> dict[Instant, float]:
         series = await self.source.history(zone, basis, span, span.end)
