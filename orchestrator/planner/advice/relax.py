@@ -109,7 +109,8 @@ def _capacity(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict)
 def _own_rule(snapshot: Snapshot, policy: Policy, verdict: Verdict) -> Relaxed:
     name = verdict.rule.removeprefix(f"{RULES}.")
     left = tuple(rule for rule in policy.rules if rule.name != name)
-    return Relaxed(snapshot, replace(policy, rules=left), f"drop the policy's rule {name}")
+    because = next((f', "{rule.because}"' for rule in policy.rules if rule.name == name and rule.because), "")
+    return Relaxed(snapshot, replace(policy, rules=left), f"drop the policy's rule {name}{because}")
 
 
 _RELAX: Mapping[str, Relax] = {

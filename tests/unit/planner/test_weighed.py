@@ -92,7 +92,7 @@ def test_what_no_offer_satisfies_is_refused_by_the_rule_s_name() -> None:
     policy = replace(GREEN, rules=(OfferRule("clean", "grams_per_kwh <= 400", because="no coal"),))
     with pytest.raises(NoFeasiblePlacement, match=r"1 by policy\.rules\.clean") as caught:
         plan(snapshot([candidate("aws/pl", 700.0)]), policy, NOON)
-    assert "aws/pl:1xL4:on_demand, excluded only because no coal" in caught.value.hint()
+    assert 'drop the policy\'s rule clean, "no coal" (aws/pl:1xL4:on_demand)' in caught.value.hint()
 
 
 def test_a_lost_replica_is_replaced_in_the_dark_where_the_score_may_be_unknown() -> None:
