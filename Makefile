@@ -4,6 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Extra words for pytest: make test PYTEST_ARGS="-k drain -x"
 PYTEST_ARGS ?=
+# Tests that only compute share the cores. The others start processes, listen and take time: one after the other.
+PURE := tests/unit tests/property tests/golden tests/security tests/scenario tests/sim
+# With words of your own either part may have nothing to do, pytest's status 5.
+MAYBE_NONE := $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
 # What `make demo` writes and reads, and extra words for it: make demo DEMO_JSON=out.json DEMO_ARGS=--short
 DEMO_JSON ?=
 CARBON_DATA ?=
@@ -54,7 +58,8 @@ imports: env-core ## check the arrows between packages
 	@$(BIN)/lint-imports
 
 test: env lint types imports ## all checks and all tests, with coverage; skips are said aloud
-	$(BIN)/pytest --cov --cov-report=term -m "not slurm" $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --cov --cov-report= $(PURE) $(PYTEST_ARGS) $(MAYBE_NONE)
+	$(BIN)/pytest --cov --cov-append --cov-report=term -m "not slurm" $(PURE:%=--ignore=%) $(PYTEST_ARGS) $(MAYBE_NONE)
 
 test-fast: env-core ## the tests that need nothing but Python, in parallel
 	$(BIN)/pytest -n auto -m "not engine and not postgres and not ray and not slurm" \
