@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import tempfile
 import zipfile
@@ -48,6 +49,9 @@ MANIFEST, DATABASE = "manifest.json", "greenctl.db"
 CHUNK_BYTES = 1 << 20
 LARGEST_MANIFEST_BYTES = 1 << 16
 KEPT = "before-restore"
+WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""What a file system without hard links answers (link(2))."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 PRIMARY_CODE = 0xFF
@@ -102,7 +106,7 @@ def write_backup(url: str, target: Path, *, made_at: datetime) -> Backup:
             backup = _facts(copy, made_at)
             archive = Path(folder) / "archive"
             _pack(archive, copy, backup)
-            os.link(archive, target)  # never over something that came meanwhile
+            _place(archive, target)
     except FileExistsError as error:
         raise WouldOverwrite(f"{target} is there already", hint="Choose another name.") from error
     except sqlite3.Error as error:
@@ -215,6 +219,31 @@ def _pack(archive: Path, copy: Path, backup: Backup) -> None:
             packed.write(copy, DATABASE)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _place(archive: Path, target: Path) -> None:
+    """Give the finished archive its name, never over something that came meanwhile."""
+    try:
+        os.link(archive, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        _write_out(archive, target)
+
+
+def _write_out(archive: Path, target: Path) -> None:
+    """Copy where there are no links: FAT, and many network mounts. What cannot be finished is taken away again."""
+    descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE)
+    try:
+        with os.fdopen(descriptor, "wb") as file, archive.open("rb") as source:
+            shutil.copyfileobj(source, file, CHUNK_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def _digest(path: Path) -> str:

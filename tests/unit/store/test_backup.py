@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -140,6 +141,21 @@ def test_only_its_owner_may_read_it_and_nothing_else_is_left(backup: Path) -> No
     """One file of mode 0600: the working copy is gone."""
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     assert not [p for p in backup.parent.iterdir() if p.name.startswith(".greenctl")]
+
+
+def test_it_can_go_where_files_have_one_name_only(filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stick or a network mount without hard links takes it, too, and still nothing is overwritten."""
+
+    def no_links(_source: object, _target: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("orchestrator.store.backup.os.link", no_links)
+    made = write_backup(filled, tmp_path / "backup.zip", made_at=NOW)
+
+    assert read_backup(tmp_path / "backup.zip") == made
+    assert stat.S_IMODE((tmp_path / "backup.zip").stat().st_mode) == 0o600
+    with pytest.raises(WouldOverwrite):
+        write_backup(filled, tmp_path / "backup.zip", made_at=NOW)
 
 
 def test_no_file_is_overwritten(filled: str, backup: Path) -> None:
