@@ -188,7 +188,8 @@ class SharedGrid(GridReader):
         seen = past[~np.isnan(past)]
         mean = float(seen.mean()) if len(seen) >= MIN_COVERAGE * TRAILING_HOURS else None
         history = _Stretch.of(zone, partial(self._known, zone, first, row))
-        return ZoneView(zone, newest, history, trusted(zone, tuple(forecast)), mean)
+        kind = _Hourly if len(forecast) == hours + 1 else CarbonSeries
+        return ZoneView(zone, newest, history, trusted(zone, tuple(forecast), kind), mean)
 
 
 class _Stretch(CarbonSeries):
@@ -211,9 +212,20 @@ class _Stretch(CarbonSeries):
         return self._points()
 
 
-def trusted(zone: str, points: tuple[CarbonIntensity, ...]) -> CarbonSeries:
+class _Hourly(CarbonSeries):
+    """A series of hours without a hole: the place of an hour follows from its number, and nobody has to search."""
+
+    __slots__ = ()
+
+    def at(self, moment: Instant) -> CarbonIntensity | None:
+        """Return the point whose hour holds the instant, if any."""
+        place = (moment - self.points[0].interval.start) // HOUR
+        return self.points[place] if 0 <= place < len(self.points) else None
+
+
+def trusted(zone: str, points: tuple[CarbonIntensity, ...], kind: type[CarbonSeries] = CarbonSeries) -> CarbonSeries:
     """Make a series of points that are known to be in order and of one zone: each was checked when it was read."""
-    series = object.__new__(CarbonSeries)
+    series = object.__new__(kind)
     object.__setattr__(series, "zone", zone)
     object.__setattr__(series, "points", points)
     return series

@@ -40,6 +40,9 @@ def test_the_shared_reader_says_what_the_controllers_own_says(seed: int, hours: 
                 [p.grams_per_kwh for p in reference.forecast.points], rel=1e-12
             )
             assert [p.interval for p in mine.forecast.points] == [p.interval for p in reference.forecast.points]
+            for moment in (now - HOUR, now, now + 2.5 * HOUR, now + hours * HOUR, now + (hours + 1) * HOUR):
+                same, other = mine.forecast.at(moment), reference.forecast.at(moment)
+                assert (same and same.interval) == (other and other.interval)
             assert mine.trailing_mean_grams_per_kwh == pytest.approx(reference.trailing_mean_grams_per_kwh, rel=1e-12)
             assert mine.history.points == reference.history.points
 
