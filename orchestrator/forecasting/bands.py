@@ -49,29 +49,36 @@ def bands(
     errors = np.ascontiguousarray((np.sqrt(actual) - roots).transpose(1, 2, 0))
     shape = (len(issues) - kept, *forecast.shape[1:])
     found = tuple(Band(level, np.full(shape, np.nan), np.full(shape, np.nan)) for level in levels)
+    together = max(1, _MOST_SORTED // max(1, window * forecast[0].size)) if len(forecast) else 1
     for hour in np.unique(issues % DAY).tolist():
         mine = np.flatnonzero(issues % DAY == hour)
         over = np.searchsorted(issues[mine], issues[mine] - forecast.shape[1], side="right")
-        for issue, until in zip(mine.tolist(), over.tolist(), strict=True):
-            if issue < kept or until == 0:
-                continue
-            in_order = np.sort(errors[:, :, mine[max(0, until - window) : until]], axis=2)  # unknown ones last
-            known = np.isfinite(in_order).sum(axis=2)
+        late = np.flatnonzero((mine >= kept) & (over > 0))
+        for start in range(0, len(late), together):
+            some = late[start : start + together]
+            places = over[some][:, None] + np.arange(-window, 0)
+            taught = np.where(places >= 0, errors[:, :, mine[np.maximum(0, places)]], np.nan)
+            in_order = np.sort(taught.transpose(2, 0, 1, 3), axis=3)  # unknown ones last
+            known = np.isfinite(in_order).sum(axis=3)
+            issued = mine[some]
             for band in found:
                 below, above = _ends(in_order, known, band.level)
-                band.low[issue - kept] = np.maximum(0.0, roots[issue] + below) ** 2
-                band.high[issue - kept] = np.maximum(0.0, roots[issue] + above) ** 2
+                band.low[issued - kept] = np.maximum(0.0, roots[issued] + below) ** 2
+                band.high[issued - kept] = np.maximum(0.0, roots[issued] + above) ** 2
     return found
 
 
 def _ends(in_order: Floats, known: Rows, level: float) -> tuple[Floats, Floats]:
     """Return the two order statistics along the last axis; ``nan`` where there are too few errors."""
     first = np.floor((known + 1) * (1.0 - level) / 2.0 + _ROUNDING).astype(np.int64)
-    last = np.clip(known - first, 0, in_order.shape[2] - 1)
-    below = np.take_along_axis(in_order, np.maximum(first - 1, 0)[:, :, None], axis=2)[:, :, 0]
-    above = np.take_along_axis(in_order, last[:, :, None], axis=2)[:, :, 0]
+    last = np.clip(known - first, 0, in_order.shape[-1] - 1)
+    below = np.take_along_axis(in_order, np.maximum(first - 1, 0)[..., None], axis=-1)[..., 0]
+    above = np.take_along_axis(in_order, last[..., None], axis=-1)[..., 0]
     return np.where(first >= 1, below, np.nan), np.where(first >= 1, above, np.nan)
 
+
+_MOST_SORTED: Final = 500_000
+"""Errors that are put in order at once: many small windows cost more in calls than in sorting."""
 
 _ROUNDING: Final = 1e-9
 """``60 * (1 - 0.8) / 2`` is meant to be six."""

@@ -6,6 +6,7 @@ import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from orchestrator.bench.forecast.choices import like_zones, when_to_run, where_to_run
 from orchestrator.bench.forecast.contenders import OURS, YESTERDAY, issue_all, newest
-from orchestrator.bench.forecast.measure import measure
+from orchestrator.bench.forecast.measure import Outcome, measure
 from orchestrator.bench.forecast.ranking import METHODS
 from orchestrator.bench.forecast.recording import Provider, Recording, read_provider, read_recording
 from orchestrator.bench.forecast.scores import BLOCKS, calibration, errors, rank_loss
@@ -75,6 +76,21 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_hours(folder / "carbon", values)
     write_forecasts(folder / "carbon", values)
     return folder
+
+
+@pytest.fixture(scope="module")
+def measured(recorded: Path) -> Outcome:
+    """What is found there with an issue every twelve hours."""
+    return measure(recorded, YEAR, Factors.DIRECT, zones=(), every_hours=12, done=lambda: None)
+
+
+@pytest.fixture(scope="module")
+def printed(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """What the command prints, and the document beside it."""
+    file = tmp_path_factory.mktemp("found") / "found.json"
+    done = bench("--data", recorded, "--year", YEAR, "--every", 24, "--by-zone", "--json", file)
+    assert done.exit_code == 0, done.output
+    return done.stdout, json.loads(file.read_text(encoding="ascii"))
 
 
 def bench(*words: object) -> Result:
@@ -284,41 +300,35 @@ def test_calibration_by_hand() -> None:
 # ── the whole of it ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_ours_beats_yesterday_and_a_good_provider_beats_ours(recorded: Path) -> None:
+def test_ours_beats_yesterday_and_a_good_provider_beats_ours(measured: Outcome) -> None:
     """On grids with weather, by a wide margin; and whoever knows the future is believed and named the best."""
-    found = measure(recorded, YEAR, Factors.DIRECT, zones=(), every_hours=12, done=lambda: None)
     wape = {
-        s.name: float(np.mean(s.errors.wape_percent[found.compared]))
-        for s in found.scores
+        s.name: float(np.mean(s.errors.wape_percent[measured.compared]))
+        for s in measured.scores
         if (s.when, s.hours_ahead) == ("at issue", "0-23")
     }
 
-    assert found.provider == "oracle"
-    assert found.zones == ZONES
-    assert found.compared.tolist() == [True, True, False]  # the provider has none of the last one
+    assert measured.provider == "oracle"
+    assert measured.zones == ZONES
+    assert measured.compared.tolist() == [True, True, False]  # the provider has none of the last one
     assert wape[OURS] < 0.9 * wape[YESTERDAY]
     assert wape["oracle"] < 0.5 * wape[OURS]
     assert wape["greenctl+oracle"] < 0.6 * wape[OURS]
 
 
-def test_bands_cover_what_they_promise_through_the_year(recorded: Path) -> None:
+def test_bands_cover_what_they_promise_through_the_year(measured: Outcome) -> None:
     """80 % and 95 %, hardly less; more where a forecast that is still learning was worse when its errors were taken."""
-    found = measure(recorded, YEAR, Factors.DIRECT, zones=(), every_hours=12, done=lambda: None)
-    for band in found.bands:
-        inside = float(np.mean(band.calibration.coverage_percent[found.compared]))
+    for band in measured.bands:
+        inside = float(np.mean(band.calibration.coverage_percent[measured.compared]))
         assert -3 < inside - 100 * band.level < 7, (band.name, band.hours_ahead)
 
 
-def test_the_command_prints_tables_and_writes_the_document(recorded: Path, tmp_path: Path) -> None:
+def test_the_command_prints_tables_and_writes_the_document(printed: tuple[str, dict[str, Any]]) -> None:
     """Tables on standard output, the document beside them; every figure is a number or null."""
-    file = tmp_path / "found.json"
-    done = bench("--data", recorded, "--year", YEAR, "--every", 24, "--by-zone", "--json", file)
-
-    assert done.exit_code == 0, done.output
-    said = " ".join(done.stdout.split())  # however wide the terminal is
+    text, document = printed
+    said = " ".join(text.split())  # however wide the terminal is
     assert "direct intensity 2031: 337 issues, one every 24 h, 96 h ahead, 2 of 3 zones; learnt from itself" in said
-    assert "greenctl+oracle" in done.stdout
-    document = json.loads(file.read_text(encoding="ascii"))
+    assert "greenctl+oracle" in text
     assert document["zones_compared"] == ["AA", "BB"]
     assert document["zones_left_out"] == ["CC"]
     assert {s["issued"] for s in document["scores"]} == {"at issue"}
@@ -328,11 +338,9 @@ def test_the_command_prints_tables_and_writes_the_document(recorded: Path, tmp_p
     assert document["age_limits"] == []  # there is no earlier year to learn them from
 
 
-def test_the_document_ranks_five_methods_by_zone(recorded: Path, tmp_path: Path) -> None:
+def test_the_document_ranks_five_methods_by_zone(printed: tuple[str, dict[str, Any]]) -> None:
     """A row for each zone, block and method; null where there is no data; medians are those of the ranked zones."""
-    file = tmp_path / "found.json"
-    assert bench("--data", recorded, "--year", YEAR, "--every", 24, "--json", file).exit_code == 0
-    document = json.loads(file.read_text(encoding="ascii"))
+    _, document = printed
     rows = {(r["zone"], r["block"], r["method"]): r for r in document["rows"]}
 
     assert list(rows) == [(z, b, m) for z in ZONES for b in BLOCKS for m in METHODS]
