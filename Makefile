@@ -21,12 +21,14 @@ HOURS ?=
 DATABASE ?=
 EVERY ?=
 PAIRS ?=
+SECONDS ?=
+ONLY ?=
 # Extra words for the lab: make lab-up LAB_ARGS="--nodes 2"
 LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-fast test-sky demo lab-up lab-down lab-status
-.PHONY: clean distclean sim crash
+.PHONY: clean distclean sim crash mutants
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,11 +69,14 @@ test-fast: env-core ## the tests that need nothing but Python, in parallel
 
 sim: env-core ## random bad days of the controller: make sim SEEDS=100 SEED0=0, or SEED=7 to see one again
 	@$(BIN)/python -m tests.sim sim $(if $(SEED),--seed $(SEED) --drop "$(DROP)",--seeds $(or $(SEEDS),20) --seed0 $(or $(SEED0),0)) \
-	  --hours $(or $(HOURS),24) --database $(or $(DATABASE),memory)
+	  --hours $(or $(HOURS),24) --database $(or $(DATABASE),memory) --seconds $(or $(SECONDS),inf)
 
 crash: env-core ## crash points of the controller, each in each mode: make crash SEEDS=1 EVERY=1 PAIRS=1
 	@$(BIN)/python -m tests.sim crash --seeds $(or $(SEEDS),1) --seed0 $(or $(SEED0),0) --every $(or $(EVERY),1) \
-	  $(if $(PAIRS),--pairs)
+	  --seconds $(or $(SECONDS),inf) $(if $(PAIRS),--pairs)
+
+mutants: env-core ## known bugs put into our own code, one at a time: is each caught? (ONLY=B3 for one)
+	@$(BIN)/python -m tests.sim mutants $(if $(ONLY),--only "$(ONLY)")
 
 demo: env ## a real fleet on this machine: deploy, balance, migrate, replace
 	$(BIN)/python -m orchestrator.demo \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ def main(words: list[str] | None = None) -> int:
     sim.add_argument("--seeds", type=int, default=20, help="how many runs")
     sim.add_argument("--seed0", type=int, default=0, help="the first of them")
     sim.add_argument("--seed", type=int, help="this one alone, with its history")
+    sim.add_argument("--seconds", type=float, default=math.inf, help="begin no further run after so long")
     sim.add_argument("--hours", type=float, default=24.0, help="simulated hours of faults in each")
     sim.add_argument("--database", choices=("memory", "sqlite"), default="memory")
     sim.add_argument("--drop", default="", help="numbers of faults to leave out, with --seed")
@@ -34,6 +36,7 @@ def main(words: list[str] | None = None) -> int:
     crash.add_argument("--seeds", type=int, default=1, help="how many worlds for each point")
     crash.add_argument("--seed0", type=int, default=0, help="the first of them")
     crash.add_argument("--every", type=int, default=1, help="only each n-th point, another one for each seed")
+    crash.add_argument("--seconds", type=float, default=math.inf, help="begin no further run after so long")
     crash.add_argument("--pairs", action="store_true", help="two crashes, the second during the recovery")
     crash.set_defaults(work=_crash)
     mutants = commands.add_parser("mutants", help="known bugs, put into our own code: all must be caught")
@@ -47,23 +50,28 @@ def main(words: list[str] | None = None) -> int:
 def _sim(chosen: argparse.Namespace) -> int:
     if chosen.seed is not None:
         return _replay(chosen)
-    began, hours, looks, bad = time.process_time(), 0.0, 0, []
+    began, hours, looks, runs, bad = time.process_time(), 0.0, 0, 0, []
+    until = time.monotonic() + chosen.seconds
     for seed in range(chosen.seed0, chosen.seed0 + chosen.seeds):
+        if time.monotonic() > until:
+            break
+        runs += 1
         outcome = run(setting_of(seed, hours=chosen.hours, database=chosen.database))
         hours, looks = hours + outcome.hours, looks + outcome.looks
         if not outcome.is_good:
             bad.append(seed)
             _tell_of(outcome, chosen)
-        if (seed - chosen.seed0 + 1) % TELL_EVERY == 0:
-            _say(f"{seed - chosen.seed0 + 1} runs so far, {len(bad)} violations")
+        if runs % TELL_EVERY == 0:
+            _say(f"{runs} runs so far, {len(bad)} violations")
     spent = time.process_time() - began
     _say(f"{hours:.0f} service-hours, {looks} looks, {hours / spent:.1f} service-hours per second of one core")
-    _say(f"{chosen.seeds} runs, {len(bad)} violations" + (f" (seeds {', '.join(map(str, bad))})" if bad else ""))
-    return int(bool(bad))
+    _say(f"{runs} runs, {len(bad)} violations" + (f" (seeds {', '.join(map(str, bad))})" if bad else ""))
+    return int(bool(bad) or not runs)
 
 
 def _crash(chosen: argparse.Namespace) -> int:
     began, points, hit, runs, bad = time.process_time(), 0, set(), 0, 0
+    until = time.monotonic() + chosen.seconds
     for chapter in STORIES:
         for seed in range(chosen.seed0, chosen.seed0 + chosen.seeds):
             undisturbed = tell(chapter, seed)
@@ -73,7 +81,7 @@ def _crash(chosen: argparse.Namespace) -> int:
                 _say(f"{chapter.name}, seed {seed}, undisturbed: {undisturbed.violations[0]}")
                 continue
             for number, crash in enumerate(crashes(len(undisturbed.points), pairs=chosen.pairs)):
-                if (number + seed) % chosen.every:
+                if (number + seed) % chosen.every or time.monotonic() > until:
                     continue
                 told = tell(chapter, seed, crash)
                 runs += 1
