@@ -21,6 +21,7 @@ from orchestrator.domain.time import Instant, floor_hour
 from orchestrator.domain.workload import workload_digest
 from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.capacity import MEMORY, avoidance_of, avoided
+from orchestrator.planner.hedge.spares import MOST_SPARES, hedged
 from orchestrator.planner.launches import MOST_LAUNCHES_PER_MINUTE
 from orchestrator.planner.plan import plan
 from orchestrator.planner.slots import most_replicas
@@ -66,7 +67,8 @@ class SpotWorld:
             self._happen()
             self._hand_over()
             self._decide()
-            assert len(self.living()) <= most_replicas(self.spec), self.picture()
+            spares = MOST_SPARES if self.spec.availability_fraction is not None else 0
+            assert len(self.living()) <= most_replicas(self.spec) + spares, self.picture()
 
     def picture(self) -> str:
         """Everything that helps to understand a failure."""
@@ -118,7 +120,7 @@ class SpotWorld:
                 one if avoidance is None else replace(one, avoid_until=avoidance.until, avoid_reason=avoidance.reason)
             )
         asked = sum(m > self.minute - 1 for m in self.asked_at)
-        return snapshot(sold, recent, self.spec, recent_launches=asked)
+        return hedged(snapshot(sold, recent, self.spec, recent_launches=asked), self.now)
 
     # ── small parts ──────────────────────────────────────────────────────────────────────────────────
 

@@ -22,6 +22,7 @@ from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.workload import workload_digest
 from orchestrator.planner.capacity import MEMORY, Avoidance, avoidance_of, avoided
+from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.moves import REST_AFTER_FAILURE
 from orchestrator.planner.snapshot import (
     DEFAULT_COLD_START,
@@ -88,7 +89,7 @@ async def gather_snapshot(
     replicas = tuple(r for r in everybody if r.service == spec.name)
     candidates = await gather_candidates(spec, runtime, grid, avoided(everybody, now, rate, digest), now)
     size = sizing or _last_size(spec, record, runtime)
-    return Snapshot(
+    found = Snapshot(
         spec=in_force(spec, size),
         spec_digest=spec_digest,
         workload_digest=digest,
@@ -107,6 +108,7 @@ async def gather_snapshot(
         timetable=timetable_of(spec.migration.schedule, now),
         sizing=size,
     )
+    return hedged(found, now)
 
 
 def _last_size(spec: ServiceSpec, record: ServiceRecord | None, runtime: Runtime) -> WantedReplicas | None:

@@ -52,13 +52,25 @@ def pools_for(
         lost = lost_regions(judged.snapshot, judged.now)
         found = [[a for a in spot if a.region not in lost], spot]
     if spec.scaling.spot_placer is SpotPlacer.DYNAMIC_FALLBACK:
-        found = [p for pool in found for p in ([a for a in pool if a.region not in spot_regions], pool)]
+        found = [p for pool in found for p in (*_apart(judged, pool, spot_regions), pool)]
     if rule is SpotLoss.ON_DEMAND and not spec.scaling.dynamic_ondemand_fallback:
         if on_demand_until(judged.snapshot, slot, judged.now) is not None:
             return [on_demand, *found]
         if keep_up:
             return [*found, on_demand]
     return found
+
+
+def _apart(judged: Judged, pool: Pool, spot_regions: Collection[str]) -> list[Pool]:
+    """Return the offers in regions that hold no spot replica.
+
+    Where availability is promised, those come first that do not fall together with a region that holds one.
+    """
+    elsewhere = [a for a in pool if a.region not in spot_regions]
+    hedging = judged.snapshot.hedging
+    if hedging is None:
+        return [elsewhere]
+    return [[a for a in elsewhere if not hedging.falls_with(a.region, spot_regions)], elsewhere]
 
 
 def best_of(judged: Judged, candidates: Sequence[Pool], occupied: Sequence[str]) -> Assessment | None:
@@ -113,6 +125,9 @@ def crowds(snapshot: Snapshot, replica: Replica, target: Assessment) -> bool:
     if snapshot.spec.scaling.spot_placer is None or replica.market is not Market.SPOT:
         return False
     regions = [r.region for r in snapshot.living() if r.market is Market.SPOT and r.name != replica.name]
+    hedging = snapshot.hedging
+    if hedging is not None and hedging.falls_with(target.region, regions):
+        return not hedging.falls_with(replica.region, regions)
     return regions.count(target.region) > regions.count(replica.region)
 
 

@@ -193,8 +193,10 @@ class _Crew:
 
 
 def wanted_by(snapshot: Snapshot, slot: int) -> str:
-    """Say who wants the slot filled: the spec, or load above that."""
-    size = snapshot.sizing
+    """Say who wants the slot filled: the spec, load above that, or the availability that it promises."""
+    size, hedging = snapshot.sizing, snapshot.hedging
+    if hedging is not None and slot >= snapshot.wanted:
+        return f"a spare: {hedging.words}"
     return "wanted by the spec" if size is None or slot < size.least else f"wanted by load: {size.words}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -29,6 +29,25 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class Hedging:
+    """How many spares the promised availability takes. Probabilities are of the wanted number being ready.
+
+    ``groups``: the label that regions which fall together share, as far as the journal says; others have their own.
+    """
+
+    spares: int
+    ready_probability: float
+    promised: float
+    words: str
+    groups: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def falls_with(self, region: str, others: Iterable[str]) -> bool:
+        """Whether a region falls together with any of the others."""
+        label = self.groups.get(region, region)
+        return any(other != region and self.groups.get(other, other) == label for other in others)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a plan may depend on, besides the policy and the present.
 
@@ -39,6 +58,7 @@ class Snapshot:
     cannot buy spot. ``recent_launches``: how many replicas of all services were asked for in the last physical minute.
     ``sizing``: how many replicas load wants; then ``min_replicas`` of ``spec`` is that number, and not the one written.
     ``timetable``: what ``migration.schedule`` says of now, ``None`` without one.
+    ``hedging``: how many spares ``slo.availability`` takes; then ``num_overprovision`` of ``spec`` is that number.
     ``rtt_ms``: measured round trips between the clients and regions; others are estimated from distance.
     """
 
@@ -60,6 +80,7 @@ class Snapshot:
     timetable: Timetable | None = None
     rtt_ms: Mapping[str, float] = field(default_factory=dict, hash=False)
     sizing: WantedReplicas | None = None
+    hedging: Hedging | None = None
 
     @property
     def wanted(self) -> int:

@@ -95,7 +95,8 @@ class SloBlock(Block):
         None, description="Time to first token, 95th percentile."
     )
     availability: Annotated[float | None, forms.percent(0, 100, above=True, below=True)] = Field(
-        None, description="Share of requests that are answered."
+        None,
+        description="Share of the time in which all wanted replicas are ready; with use_spot, spares follow from it.",
     )
     clients: list[ClientsBlock] | None = Field(None, min_length=1, max_length=64, description="Where the clients are.")
 

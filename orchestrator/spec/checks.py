@@ -279,7 +279,6 @@ NOT_YET: dict[Path, str] = {
     ("carbon", "sources"): "kept, but sources are set for the whole installation so far",
     ("gateway", "host"): "kept, but the gateway answers on its own address so far",
     ("migration", "abort_if", "ttft_p95"): "kept, but only error_rate ends a move so far",
-    ("slo", "availability"): "kept, but placement does not look at it yet",
     ("slo", "clients"): "kept, but only policies that speak of rtt_ms look at it so far",
     ("slo", "ttft_p95"): "kept, but placement does not look at it yet",
 }
@@ -292,6 +291,8 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
         yield Finding(("run",), "starts the server as it is; greenctl neither reads nor changes it", at_key=True)
     elif file.setup:
         yield Finding(("setup",), "runs on cloud machines only, not for replicas on this machine", at_key=True)
+    if _value_at(data, ("slo", "availability")) is not None and not (file.resources and file.resources.use_spot):
+        yield Finding(("slo", "availability"), "kept, but only services on spot get spares for it", at_key=True)
     for path, message in NOT_YET.items():
         if _value_at(data, path) is not None:
             yield Finding(path, message, at_key=True)
