@@ -132,12 +132,34 @@ class _Crew:
         wanted = [self._pools(slot, self._judged.assessments) for slot in slots]
         picked = [self._picked(slot) for slot in slots]
         joint = jointly(wanted, picked, room, self._judged.policy.objective, budget, self._most)
-        if joint.is_better:
-            self.launches, self._taken, self._spot_regions = [], list(room.occupied), set(room.spot_regions)
-            for slot, target in zip(slots, joint.chosen, strict=True):
-                if target is not None:
-                    self._take(slot, target)
+        self.launches, self._taken, self._spot_regions = [], list(room.occupied), set(room.spot_regions)
+        if joint.is_better and self._is_spread_better(slots, picked, joint.chosen):
+            joint = replace(joint, chosen=tuple(picked), is_better=False)
+        for slot, target in zip(slots, joint.chosen, strict=True):
+            if target is not None:
+                self._take(slot, target)
         return joint, [a for a in picked if a is not None]
+
+    def _is_spread_better(
+        self, slots: Sequence[int], picked: Sequence[Assessment | None], chosen: Sequence[Assessment | None]
+    ) -> bool:
+        """Whether as many slots come from earlier pools when each of them sees where those before it went.
+
+        The optimiser knows of regions that are taken, not of those that fall together.
+        """
+        as_many = sum(a is not None for a in picked) == sum(a is not None for a in chosen)
+        return as_many and self._lateness(slots, picked) < self._lateness(slots, chosen)
+
+    def _lateness(self, slots: Sequence[int], chosen: Sequence[Assessment | None]) -> int:
+        before, late = set(self._spot_regions), 0
+        for slot, target in zip(slots, chosen, strict=True):
+            if target is not None:
+                pools = self._pools(slot, self._judged.assessments)
+                late += next((i for i, pool in enumerate(pools) if target in pool), len(pools))
+                if target.market is Market.SPOT:
+                    self._spot_regions.add(target.region)
+        self._spot_regions = before
+        return late
 
     def _picked(self, slot: int) -> Assessment | None:
         launched = self.launch(slot, self._judged.assessments)
