@@ -88,16 +88,16 @@ class Fetch:
         schemes = {"https", "http"} if self._private else {"https"}
         if parts.scheme not in schemes or not parts.hostname or parts.query or parts.fragment:
             raise InvalidSettings(
-                f"signals: {url!r} is not an {' or '.join(sorted(schemes))} address of a server",
+                f"{url!r} is not an {' or '.join(sorted(schemes))} address of a server",
                 hint="Write https://HOST/PATH; addresses of private networks need GREENCTL_SIGNALS__PRIVATE=true.",
             )
         if parts.username is not None or parts.password is not None:
             raise InvalidSettings(
-                "signals: an address must not hold a user or a password", hint="Use the key settings."
+                "an address of a source must not hold a user or a password", hint="Use the key settings."
             )
         if not self._private and is_private(parts.hostname):
             raise InvalidSettings(
-                f"signals: {parts.hostname} is not a public address",
+                f"{parts.hostname} is not a public address",
                 hint="Set GREENCTL_SIGNALS__PRIVATE=true if the source is in a network of your own.",
             )
         return url.rstrip("/")

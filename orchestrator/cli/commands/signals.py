@@ -48,7 +48,7 @@ def status(
     accounting: CountedAs = Accounting.AVERAGE,
     factors: WithFactors = Factors.LIFECYCLE,
 ) -> None:
-    """Show each source's zones and its health: value, age, doubts, contradictions, requests.
+    """Show each source's zones and health: value, age, doubts, requests.
 
     Examples:
       greenctl signals status
