@@ -4,7 +4,8 @@ Everything is weighed in one currency, spot replicas: a layout costs what its re
 ``shortage_price`` x P[fewer than k are left before what replaces them could be ready]. Over-provision is what comes out
 of that, not a number that somebody chose: none while the replicas stand in zones that have held for long, one or two
 while they are young, spread over regions that do not fail together. It decides on what a controller sees (which
-launches were accepted, which replicas are gone) and never on what is to come.
+launches were accepted, which replicas are gone) and never on what is to come. Where several replicas stand it asks, now
+and then, for a few more than it wants, for one tick, which it pays for: room that runs out is seen before it is gone.
 
 Reference: SpotHedge (Z. Mao et al., "SkyServe: Serving AI Models across Regions and Clouds with Spot Instances",
 EuroSys 2025) holds one spare always, in random zones that were not lost lately.

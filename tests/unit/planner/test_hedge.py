@@ -205,6 +205,19 @@ class TestMemory:
         assert memory.wants_a_look(0, rest)
         assert not memory.wants_a_look(0, rest - 1)
 
+    def test_quiet_time_can_be_told_at_once(self) -> None:
+        """A stretch in which nothing happens teaches what its ticks teach, one by one."""
+        each, at_once = self.memory(), self.memory()
+        for memory in (each, at_once):
+            memory.observe(0, [0, 0], [2, 0], [2, 0])
+        for tick in range(1, 500):
+            each.observe(tick, [2, 0], [2, 0], [2, 0])
+        at_once.hold(1, 500, [2, 0])
+        at_once.hold(500, 500, [2, 0])
+
+        assert at_once.loss_probabilities(500) == pytest.approx(each.loss_probabilities(500), rel=1e-3)
+        assert at_once.odds(0, 500, 0, 1) == each.odds(0, 500, 0, 1)
+
     def test_letting_go_is_no_loss(self) -> None:
         """A replica that was not wanted any more says nothing against its zone."""
         memory = self.memory()
