@@ -22,6 +22,7 @@ from orchestrator.domain.service import (
 )
 from orchestrator.domain.time import HOUR
 from orchestrator.planner.plan import plan, plan_migration
+from orchestrator.planner.snapshot import Hedging
 from tests.builders import GREEN, NOON, candidate, replica, service_spec, snapshot, stale
 
 SPOT = Market.SPOT
@@ -84,6 +85,14 @@ class TestTogether:
         spec = mixed(spot_placer=SpotPlacer.DYNAMIC_FALLBACK, min_replicas=3, max_replicas=3)
         made = plan(snapshot((SE, SE_SPOT, FI, FR_SPOT), spec=spec), GREEN, NOON)
         assert bought(made) == ["gcp/fi:1xL4:on_demand", "aws/se:1xL4:spot", "aws/fr:1xL4:spot"]
+
+    def test_regions_that_fall_together_are_not_taken_for_a_few_grams(self) -> None:
+        """France is cleaner than Poland, and falls together with Sweden: what spreads further stays."""
+        spec = mixed(most=None, base_ondemand_fallback_replicas=0, spot_placer=SpotPlacer.DYNAMIC_FALLBACK)
+        falls = Hedging(0, 0.99, 0.9, "enough", {"aws/se": "north", "aws/fr": "north"})
+        world = snapshot((SE_SPOT, FR_SPOT, PL_SPOT), spec=spec)
+        assert bought(plan(world, GREEN, NOON)) == ["aws/se:1xL4:spot", "aws/fr:1xL4:spot"]
+        assert bought(plan(replace(world, hedging=falls), GREEN, NOON)) == ["aws/se:1xL4:spot", "aws/pl:1xL4:spot"]
 
     def test_the_frontier_is_seated_together_too(self) -> None:
         """No plan is greener than the greenest end."""
