@@ -6,6 +6,12 @@ The coefficients are drawn towards those of all zones together, which stands for
 in a year, and the more so the farther the hour; they are fitted again each week on everything up to then. Deviations of
 solar grids fade differently at noon and at night, so the chief ones also enter times harmonics of the hour of the day;
 harmonics of the week stand for working days. What lies beyond the horizon is expected as one mean, in the same way.
+
+What is lost against the optimum is lost to weather that this does not foresee: of 0.91 points (72 services without
+the cleanest grids, 2022, 12 scenarios) 0.80 would be left if the next hour were known, 0.58 with six hours, 0.25 with
+a day, 0.63 with nothing but the mean of the three days after it, and 0.07 with both. Tried over two years and left
+out, because following became no better: the deviations of other zones, direct intensities, carbon-free shares, a
+provider's day-ahead forecasts, single days beyond the horizon, means of months, and last year's season.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The dynamic program over places and hours, held to every possible sequence."""
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
 import pytest
 
-from orchestrator.planner.follow.trajectory import best_trajectory, cost_to_go
+from orchestrator.planner.follow.trajectory import best_trajectory, cost_to_go, cost_to_go_backwards
 
 
 def price(costs: np.ndarray, path: tuple[int, ...], switching: float, start: int) -> float:
@@ -49,6 +50,21 @@ def test_many_problems_at_once_are_as_many_problems() -> None:
         assert np.array_equal(alone[:, 0], together[:, i])
     assert np.array_equal(costs, kept[0])
     assert np.array_equal(terminal, kept[1])
+
+
+def test_the_hours_need_not_exist_at_once() -> None:
+    """From the last to the first, each written over the one before: the same numbers, and the end is not changed."""
+    rng = np.random.default_rng(4)
+    costs, terminal = rng.random((5, 3, 2)), rng.random((3, 2))
+    kept, memory = terminal.copy(), np.empty((3, 2))
+
+    def hours() -> Iterator[np.ndarray]:
+        for hour in reversed(costs):
+            memory[:] = hour
+            yield memory
+
+    assert np.array_equal(cost_to_go_backwards(hours(), 0.3, terminal), cost_to_go(costs, 0.3, terminal))
+    assert np.array_equal(terminal, kept)
 
 
 def test_a_tie_stays_where_it_is() -> None:
