@@ -115,6 +115,24 @@ async def up_on_spot(world: SpotWorld, spec: ServiceSpec) -> None:
     await world.until(lambda: world.all_on_spot(number) and world.operation(operation).state is done)
 
 
+class TestPromise:
+    async def test_a_promised_availability_brings_a_spare_that_stands_apart(self) -> None:
+        """One is wanted and two stand, in different regions; the decision says why, and a storm leaves one serving."""
+        world = SpotWorld()
+        world.start()
+        await world.deploy(replace(spot(1), availability_fraction=0.999))
+        await world.until(lambda: world.all_on_spot(2))
+        assert world.markets() == [("spot", "fr"), ("spot", "se")]
+        summaries = " ".join(d.summary for d in world.store.decisions("chat"))
+        assert "a spare: slo.availability 99.9%: 1 of 2 are ready" in summaries
+        await world.storm("se")
+
+        assert len(world.ready()) == 1
+        await world.until(lambda: len(world.ready()) == 2, limit=60)
+        (status,) = await service_status(world.runtime, "chat")
+        assert status.wanted == 1
+
+
 class TestStorms:
     @pytest.mark.parametrize("knobs", [{}, {"dynamic_ondemand_fallback": True}], ids=["on-spot-loss", "stand-ins"])
     async def test_a_region_that_takes_all_away_is_made_good_on_demand_after_one_start(
