@@ -23,7 +23,7 @@ def restore_file(session: Session, file: Path, *, yes: bool) -> Replaced:
         raise LeaseHeld(f"a controller runs (pid {running.pid}) and would act on what changes under it", hint=_STOP)
     found = read_backup(file)
     services = f"{found.services} service{'' if found.services == 1 else 's'}"
-    session.say(line(f"{file}: deployment {found.deployment_uid}, {services}, as of {found.made_at}."))
+    session.say(line(f"{file}: deployment {found.deployment_uid or 'none yet'}, {services}, as of {found.made_at}."))
     session.say(line("It takes the place of what is recorded now; that is kept beside it."))
     session.confirm("Type restore to continue:", yes=yes, answer="restore")
     lock = Lock(settings.state_dir)
