@@ -70,7 +70,8 @@ def simulate(
         ),
     ] = None,
     workload: Annotated[
-        str, typer.Option("--workload", metavar="KIND", help="diurnal, constant, or a request trace (CSV).")
+        str,
+        typer.Option("--workload", metavar="KIND", help="diurnal, constant, or a request trace: FILE or FILE:NAME."),
     ] = "diurnal",
     rate: Annotated[
         float | None,
