@@ -184,20 +184,23 @@ class SkyPilotSettings(_Section):
     refresh_seconds: float = Field(default=30.0, gt=0, le=300)
 
 
-PriceSource = Literal["aws-spot", "azure-retail"]
+PriceSource = Literal["aws-spot", "aws-spot-advisor", "azure-retail"]
 
 
 class PriceSettings(_Section):
     """Price lists. ``catalogue``: a CSV of offers used instead of the packaged one.
 
     ``live``: who is asked for prices of the moment, laid over the lists; ``aws-spot`` needs the extra ``aws``.
-    ``recorded``: a folder of recorded price changes, replayed with the grid. ``azure_url``: a mirror of your own.
+    ``aws-spot-advisor`` has no prices: it tells how often spot machines were taken back, which is shown beside them.
+    ``recorded``: a folder of recorded price changes, replayed with the grid. ``azure_url``, ``advisor_url``: mirrors of
+    your own.
     """
 
     catalogue: Path | None = None
     live: tuple[PriceSource, ...] = ()
     recorded: Path | None = None
     azure_url: str | None = None
+    advisor_url: str | None = None
 
 
 class ControllerSettings(_Section):

@@ -24,7 +24,7 @@ from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, InvalidSettings
 from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.options import Options as GatewayOptions
-from orchestrator.prices import aws_spot, azure_retail
+from orchestrator.prices import aws_spot, azure_retail, spot_advisor
 from orchestrator.prices.aws_spot import AwsSpot
 from orchestrator.prices.azure_retail import AzureRetail
 from orchestrator.prices.catalogue import LOCAL_OFFERS, CatalogueOffers, CompositeOffers, SkyPilotOffers
@@ -32,6 +32,7 @@ from orchestrator.prices.changes import RecordedQuotes
 from orchestrator.prices.held import HeldQuotes
 from orchestrator.prices.quotes import QuotedOffers, QuoteSource
 from orchestrator.prices.shapes import ShapeCatalogue
+from orchestrator.prices.spot_advisor import InterruptionSource, SpotAdvisor
 from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
 from orchestrator.provisioners.local.engines.vllm_cpu import VllmCpuLauncher
 from orchestrator.provisioners.local.provisioner import LocalProvisioner
@@ -205,10 +206,21 @@ def quote_sources(settings: Settings) -> list[QuoteSource]:
     for name in dict.fromkeys(prices.live):
         if name == "aws-spot":
             found.append(HeldQuotes(AwsSpot(), aws_spot.EVERY))
-        else:
+        elif name == "azure-retail":
             fetch = Fetch(private=settings.signals.private)
             found.append(HeldQuotes(AzureRetail(fetch, prices.azure_url or azure_retail.URL), azure_retail.EVERY))
     return found
+
+
+def interruption_source(settings: Settings) -> InterruptionSource | None:
+    """Return who knows how often spot machines were taken back, ``None`` if nobody is to be asked. Contacts nobody yet.
+
+    Raises ``InvalidSettings`` for an address that may not be used. A replayed grid is refused with the live prices.
+    """
+    if spot_advisor.SOURCE not in settings.prices.live:
+        return None
+    fetch = Fetch(private=settings.signals.private, seconds=spot_advisor.SECONDS)
+    return SpotAdvisor(fetch, settings.prices.advisor_url or spot_advisor.URL)
 
 
 def provisioners(settings: Settings) -> dict[str, Provisioner]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.controller.daemon import ControllerInfo
     from orchestrator.gateway.daemon import GatewayInfo
     from orchestrator.gateway.options import Options
+    from orchestrator.prices.spot_advisor import InterruptionSource
     from orchestrator.regions.catalogue import RegionCatalogue
     from orchestrator.settings import Settings
     from orchestrator.signals.recorded import Coverage
@@ -86,6 +87,12 @@ class Outside:
         from orchestrator.wiring import regions
 
         return regions(settings)
+
+    def interruptions(self, settings: Settings) -> InterruptionSource | None:
+        """Return who knows how often spot machines were taken back. Raises ``InvalidSettings``; contacts nobody."""
+        from orchestrator.wiring import interruption_source
+
+        return interruption_source(settings)
 
     def plain(self, value: object) -> object:
         """Turn one of our values into what JSON can say."""

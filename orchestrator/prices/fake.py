@@ -1,4 +1,4 @@
-"""An offer source for tests and simulations: it sells what it was told to sell."""
+"""Sources for tests and simulations: they sell and tell what they were told to."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from orchestrator.domain.service import ResourceRequest
 from orchestrator.domain.shelf import Shelf
 from orchestrator.domain.time import Instant
 from orchestrator.errors import PriceUnavailable
+from orchestrator.prices.quotes import Wanted
+from orchestrator.prices.spot_advisor import Bands
 
 
 class FakeOffers:
@@ -62,3 +64,18 @@ class FakeOffers:
         if self._failure is not None:
             return Shelf(troubles=(self._failure.message,))
         return Shelf(tuple((offer.region.id, offer.shape) for _, offer in sorted(self._offers.items())))
+
+
+class FakeInterruptions:
+    """An :class:`~orchestrator.prices.spot_advisor.InterruptionSource` of bands set by hand. ``fails``: why not now."""
+
+    def __init__(self, bands: Bands, fails: str = "") -> None:
+        self._bands = bands
+        self._fails = fails
+
+    async def interruptions(self, wanted: Wanted, now: Instant) -> Bands:
+        """Return the bands of what was asked about. Raises ``PriceUnavailable`` if it was told to."""
+        del now
+        if self._fails:
+            raise PriceUnavailable(self._fails)
+        return {key: band for key, band in self._bands.items() if key[1] in wanted.machines.get(key[0], ())}

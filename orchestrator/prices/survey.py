@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from orchestrator.control.ports import OfferSource
@@ -13,13 +13,16 @@ from orchestrator.domain.price import Market
 from orchestrator.domain.service import Accelerators, ResourceRequest
 from orchestrator.domain.shelf import Shelf
 from orchestrator.domain.time import Instant
+from orchestrator.prices.quotes import Wanted
+from orchestrator.prices.spot_advisor import InterruptionBand, InterruptionSource
 
 
 @dataclass(frozen=True, slots=True)
 class PriceLine:
     """One offer's price; as a document, the same names. ``doubt``: why a price that a list has is not believed.
 
-    ``age_seconds``: how long ago the price was valid for sure; ``None`` without a price.
+    ``age_seconds``: how long ago the price was valid for sure; ``None`` without a price. ``interruptions``: how often
+    such spot machines were taken back, ``None`` where that is not known, and on demand.
     """
 
     offer_id: str
@@ -36,6 +39,7 @@ class PriceLine:
     as_of: Instant | None
     age_seconds: float | None
     doubt: str
+    interruptions: InterruptionBand | None = None
 
 
 def everything(shelf: Shelf) -> tuple[ResourceRequest, ...]:
@@ -69,6 +73,22 @@ async def survey(
         and market in {None, offer.market}
     ]
     return tuple(sorted(lines, key=_order))
+
+
+async def with_interruptions(
+    lines: Sequence[PriceLine], source: InterruptionSource, now: Instant
+) -> tuple[PriceLine, ...]:
+    """Return the lines, the spot machines with how often they were taken back. Raises ``PriceUnavailable``."""
+    spot = [one for one in lines if one.market is Market.SPOT and one.instance_type]
+    regions = sorted({one.region for one in spot})
+    wanted = Wanted(
+        {region: frozenset(one.instance_type for one in spot if one.region == region) for region in regions}
+    )
+    bands = await source.interruptions(wanted, now)
+    return tuple(
+        replace(one, interruptions=bands.get((one.region, one.instance_type)) if one.market is Market.SPOT else None)
+        for one in lines
+    )
 
 
 def _line(offer: Offer, now: Instant) -> PriceLine:

@@ -44,9 +44,10 @@ def prices(
 
     The cheapest accelerator comes first. A price that a list has and nobody charges is not shown as one: the offer has
     none then, and says why. Without --accelerators everything that is listed is shown, the smallest CPU machine too.
+    With aws-spot-advisor in prices.live, spot machines of AWS say how often they were taken back in the month before.
     """
     from orchestrator.cli.render import prices as page  # noqa: PLC0415 - --help needs no tables
-    from orchestrator.prices.survey import everything, survey  # noqa: PLC0415 - as above
+    from orchestrator.prices.survey import everything, survey, with_interruptions  # noqa: PLC0415 - as above
 
     session = Session.of(ctx)
     runtime = session.runtime
@@ -54,10 +55,24 @@ def prices(
     wanted = _wanted(accelerators or []) or everything(shelf)
     now = runtime.clock.now()
     lines = session.run(survey(runtime.offers, wanted, now, regions=region or [], market=market))
-    session.emit(prices=lines, at=now, troubles=list(shelf.troubles))
+    troubles = list(shelf.troubles)
+    source = session.outside.interruptions(session.settings)
+    if source is not None:
+        try:
+            lines = session.run(with_interruptions(lines, source, now))
+        except PriceUnavailable as error:
+            troubles.append(f"how often spot machines were taken back: {error.message}")
+            source = None
+    session.emit(prices=lines, at=now, troubles=troubles)
     session.show(
         page.render(
-            lines, at=now, rate=runtime.clock.rate, troubles=shelf.troubles, limit=limit, width=session.out.width
+            lines,
+            at=now,
+            rate=runtime.clock.rate,
+            troubles=troubles,
+            limit=limit,
+            width=session.out.width,
+            with_interruptions=source is not None,
         )
     )
     if not lines:

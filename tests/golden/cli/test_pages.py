@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from orchestrator.cli.render import (
     move,
     operations,
     plan,
+    prices,
     progress,
     report,
     settings,
@@ -34,18 +36,47 @@ from orchestrator.cli.render.checks import Check, Outcome
 from orchestrator.cli.render.labels import labels
 from orchestrator.cli.render.settings import SettingLine
 from orchestrator.cli.render.text import Escaped
-from orchestrator.domain.carbon import Basis
+from orchestrator.domain.carbon import Basis, Kind
+from orchestrator.domain.price import Market
 from orchestrator.errors import InvalidSpec, NoFeasiblePlacement, Problem
 from orchestrator.gateway.instance import GatewayInfo
+from orchestrator.prices.spot_advisor import InterruptionBand
+from orchestrator.prices.survey import PriceLine
 from tests.unit.cli import samples
 
 HERE = Path(__file__).parent
 WIDTHS = {"wide": 150, "narrow": 80}
 NAMES = labels(samples.REPLICAS)
 
+SPOT = PriceLine(
+    offer_id="aws/eu-north-1:8xH100:spot",
+    region="aws/eu-north-1",
+    zone="SE-SE3",
+    instance_type="p5.48xlarge",
+    shape="8xH100",
+    accelerators=8,
+    market=Market.SPOT,
+    usd_per_hour=19.2,
+    usd_per_accelerator_hour=2.4,
+    source="aws-spot: p5.48xlarge in eun1-az1",
+    kind=Kind.MEASURED,
+    as_of=samples.NOW - timedelta(minutes=5),
+    age_seconds=300.0,
+    doubt="",
+    interruptions=InterruptionBand("5-10%", 0.05, 0.1, 0.6, "aws-spot-advisor", samples.NOW - timedelta(hours=9)),
+)
+PRICES = (
+    SPOT,
+    replace(SPOT, offer_id="gcp/us-east4:8xH100:spot", region="gcp/us-east4", zone=None, interruptions=None),
+    replace(SPOT, offer_id="aws/eu-north-1:8xH100:on_demand", market=Market.ON_DEMAND, interruptions=None),
+)
+
 Page = Callable[[int], RenderableType]
 
 PAGES: dict[str, Page] = {
+    "prices": lambda w: prices.render(
+        PRICES, at=samples.NOW, rate=1.0, troubles=(), limit=0, width=w, with_interruptions=True
+    ),
     "plan": lambda w: Group(
         plan.render(samples.PLAN, samples.SPEC, width=w, offers=4),
         plan.apply_line(samples.PLAN, "my files/service.yaml"),

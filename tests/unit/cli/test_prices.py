@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.carbon import Kind
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.places import Region
-from orchestrator.domain.price import Market
+from orchestrator.domain.price import Market, Price
+from orchestrator.prices.fake import FakeInterruptions
+from orchestrator.prices.spot_advisor import InterruptionBand
+from orchestrator.settings import Settings
+from tests.unit.cli.samples import NOW
 from tests.unit.cli.world import CPU, World
 
 
@@ -63,3 +70,68 @@ def test_rows_can_be_limited(world: World) -> None:
 
     assert "Shown 1 of 2" in shown
     assert "local/se" not in shown
+
+
+# ── how often spot machines were taken back ──────────────────────────────────────────────────────────
+
+BAND = InterruptionBand("10-15%", 0.1, 0.15, 0.62, "aws-spot-advisor", NOW - timedelta(hours=3))
+
+
+@dataclass
+class Spotty(World):
+    """A world with spot machines, and somebody who knows how often one of them was taken back."""
+
+    fails: str = ""
+
+    def __post_init__(self) -> None:
+        """Sell two kinds of them in one region of AWS."""
+        super().__post_init__()
+        region = Region("aws/north", "SE", 1.1, "test")
+        for market, machine, usd in ((Market.ON_DEMAND, "c6i.large", 0.08), (Market.SPOT, "c6i.large", 0.03)):
+            self.offers.put(Offer(region, CPU, market, Price(usd, "test list", Kind.SYNTHETIC, NOW), machine))
+        other = Region("aws/south", "ES", 1.1, "test")
+        self.offers.put(Offer(other, CPU, Market.SPOT, Price(0.04, "test list", Kind.SYNTHETIC, NOW), "c6i.large"))
+
+    def interruptions(self, settings: Settings) -> FakeInterruptions:
+        """Know one of them."""
+        del settings
+        return FakeInterruptions({("aws/north", "c6i.large"): BAND}, self.fails)
+
+
+def test_spot_machines_say_how_often_they_were_taken_back(tmp_path: Path) -> None:
+    """With source and age; unknown is a question mark, and on demand there is nothing to say."""
+    world = Spotty(tmp_path)
+    page = world.run("prices").stdout.splitlines()
+    cells = {(row[0], row[2]): row for row in (text.split() for text in page[2:7])}
+
+    assert "TAKEN BACK" in page[1]
+    assert "10-15%" in cells["aws/north", "spot"]
+    assert "?" in cells["aws/south", "spot"]
+    assert not {"?", "10-15%"} & set(cells["aws/north", "on-demand"][:7])
+    assert any("within the month before; aws-spot-advisor, 3h 00m old." in text for text in page)
+
+    found = {one["offer_id"]: one["interruptions"] for one in world.document("prices")["prices"]}
+    assert found["aws/north:2vCPU-4GB:spot"] == {
+        "label": "10-15%",
+        "low_fraction": 0.1,
+        "high_fraction": 0.15,
+        "saving_fraction": 0.62,
+        "source": "aws-spot-advisor",
+        "as_of": found["aws/north:2vCPU-4GB:spot"]["as_of"],
+    }
+    assert (found["aws/south:2vCPU-4GB:spot"], found["aws/north:2vCPU-4GB:on_demand"]) == (None, None)
+
+
+def test_prices_are_shown_when_nobody_tells_how_often(tmp_path: Path) -> None:
+    """The reason is there in place of the column, and nothing is taken for seldom."""
+    result = Spotty(tmp_path, fails="advisor.example answers to come back later (429)").run("prices")
+
+    assert result.exit_code == 0
+    assert "TAKEN BACK" not in result.stdout
+    assert "advisor.example answers to come back later (429)" in " ".join(result.stdout.split())
+
+
+def test_nobody_is_asked_how_often_without_a_word(world: World) -> None:
+    """Neither on the page nor in the document."""
+    assert "TAKEN BACK" not in world.run("prices").stdout
+    assert {one["interruptions"] for one in world.document("prices")["prices"]} == {None}

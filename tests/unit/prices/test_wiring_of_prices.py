@@ -12,8 +12,9 @@ from orchestrator.domain.time import parse_instant
 from orchestrator.errors import InvalidSettings, PriceUnavailable
 from orchestrator.prices.catalogue import CatalogueOffers
 from orchestrator.prices.quotes import QuotedOffers, Wanted
+from orchestrator.prices.spot_advisor import SpotAdvisor
 from orchestrator.settings import Settings
-from orchestrator.wiring import offers, quote_sources, regions
+from orchestrator.wiring import interruption_source, offers, quote_sources, regions
 
 
 def settings(folder: Path, **own: Any) -> Settings:
@@ -55,6 +56,19 @@ def test_an_address_that_may_not_be_used_is_refused(tmp_path: Path, url: str) ->
     """As for carbon: https to a public host, and nothing else in it."""
     with pytest.raises(InvalidSettings):
         quote_sources(settings(tmp_path, prices={"live": ["azure-retail"], "azure_url": url}))
+
+
+def test_the_spot_advisor_is_asked_when_it_is_named_and_lays_no_price_over_the_list(tmp_path: Path) -> None:
+    """It has none."""
+    own = settings(tmp_path, prices={"live": ["aws-spot-advisor"]})
+
+    assert isinstance(interruption_source(own), SpotAdvisor)
+    assert isinstance(offers(own, regions(own)), CatalogueOffers)
+    assert interruption_source(settings(tmp_path, prices={"live": ["aws-spot"]})) is None
+    with pytest.raises(InvalidSettings):
+        interruption_source(
+            settings(tmp_path, prices={"live": ["aws-spot-advisor"], "advisor_url": "http://a.example"})
+        )
 
 
 async def test_aws_without_boto3_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
