@@ -8,18 +8,28 @@ later source contradicts it (:mod:`orchestrator.signals.agreement`): then there 
 A source that has gone stale may be passed over for one that has not: of two real sources the one that knows the present
 counts. A likeness is never fresher than a measurement, however old that is, for then nothing would ever be stale, and
 what policies say about stale numbers would not be heard.
+
+Contradicted hours are left out of a history, too: otherwise whoever lied for long enough would go on steering by what
+is remembered of it, after it has told the truth again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
 from orchestrator.domain.time import Instant, Window
 from orchestrator.errors import SignalUnavailable
-from orchestrator.signals.agreement import apart
+from orchestrator.signals.agreement import OWN_METHOD, apart
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    source: CarbonSource
+    latest: CarbonIntensity
 
 
 class CompositeCarbon:
@@ -77,12 +87,15 @@ class CompositeCarbon:
         Raises ``SignalUnavailable`` when no source can be read at all.
         """
         source, reading = await self._choose(zone, basis, now)
-        if not self._cross_check or source is None or not isinstance(reading, CarbonIntensity):
+        if source is None or not isinstance(reading, CarbonIntensity):
             return reading
         return await self._contradicted(source, reading, now) or reading
 
     async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
-        """Return the first series that has a point. Raises ``SignalUnavailable`` when no source can be read."""
+        """Return the first series that has a point, without the hours that a later source contradicts.
+
+        Raises ``SignalUnavailable`` when no source can be read.
+        """
         failed: list[Gap] = []
         for source in self._of(zone):
             try:
@@ -91,7 +104,7 @@ class CompositeCarbon:
                 failed.append(Gap(zone, error.message, source.name))
                 continue
             if series.points and not _mismatch(series.points, zone, basis, now):
-                return series
+                return await self._uncontradicted(source, series, basis, window, now)
         if len(failed) == len(self._of(zone)):
             raise SignalUnavailable(_sentence(failed))
         return CarbonSeries(zone, ())
@@ -117,17 +130,40 @@ class CompositeCarbon:
 
     async def _contradicted(self, source: CarbonSource, reading: CarbonIntensity, now: Instant) -> Gap | None:
         """Ask the sources that come after the one that counts whether they say otherwise of the same time."""
-        sources = self._of(reading.zone)
-        for other in sources[sources.index(source) + 1 :]:
+        for said in await self._others(source, reading.zone, reading.basis, now):
+            told: tuple[CarbonIntensity, ...] = (said.latest,)
+            if said.latest.interval.start >= reading.interval.end:
+                told += await _hours_of(said.source, reading.zone, reading.basis, reading.interval, now)
+            reason = next(filter(None, (apart(reading, other) for other in told)), "")
+            if reason:
+                return Gap(reading.zone, reason, self.name)
+        return None
+
+    async def _uncontradicted(
+        self, source: CarbonSource, series: CarbonSeries, basis: Basis, window: Window, now: Instant
+    ) -> CarbonSeries:
+        points = series.points
+        for said in await self._others(source, series.zone, basis, now):
+            if said.latest.kind in OWN_METHOD or points[-1].kind in OWN_METHOD:
+                continue
+            theirs = await _hours_of(said.source, series.zone, basis, window, now)
+            by_hour = {point.interval: point for point in theirs}
+            points = tuple(p for p in points if p.interval not in by_hour or not apart(p, by_hour[p.interval]))
+            if not points:
+                break
+        return CarbonSeries(series.zone, points)
+
+    async def _others(self, source: CarbonSource, zone: str, basis: Basis, now: Instant) -> list[_Said]:
+        """Return the sources after the one that counts with what they say now; none unless they are to be heard."""
+        sources, found = self._of(zone), []
+        for other in sources[sources.index(source) + 1 :] if self._cross_check else ():
             try:
-                said = await other.latest(reading.zone, reading.basis, now)
+                said = await other.latest(zone, basis, now)
             except SignalUnavailable:
                 continue
-            if isinstance(said, CarbonIntensity) and not _mismatch([said], reading.zone, reading.basis, now):
-                reason = apart(reading, said)
-                if reason:
-                    return Gap(reading.zone, reason, self.name)
-        return None
+            if isinstance(said, CarbonIntensity) and not _mismatch([said], zone, basis, now):
+                found.append(_Said(other, said))
+        return found
 
     async def _choose(self, zone: str, basis: Basis, now: Instant) -> tuple[CarbonSource | None, Reading]:
         """Return the source that counts and its value; no source and the reasons when none has one."""
@@ -161,6 +197,17 @@ class CompositeCarbon:
 
     def _is_to_do(self, reading: CarbonIntensity, now: Instant) -> bool:
         return self._fresh_for is None or reading.is_fresh(now, self._fresh_for)
+
+
+async def _hours_of(
+    source: CarbonSource, zone: str, basis: Basis, window: Window, now: Instant
+) -> tuple[CarbonIntensity, ...]:
+    """Return what a source knows of the window; nothing if it cannot be asked."""
+    try:
+        series = await source.history(zone, basis, window, now)
+    except SignalUnavailable:
+        return ()
+    return series.points
 
 
 def _hours(age: timedelta) -> str:

@@ -16,7 +16,10 @@ either factors:
   (0.026 % of right numbers begin that, and 0.65 % are held by it, most of them in US-NW-BPAT, US-NW-PACW, US-CAR-SC);
 * not the same for four hours and longer, and twice longer than ever in those 28 days, where the zone moves by more than
   10 g/kWh (refused 45). Grids below 50 g/kWh do stand still, and are given a day and three times longer than ever;
-  those below 20 g/kWh are let pass.
+  those below 20 g/kWh are let pass;
+* no taking back of most of what was said of the last hours: corrections come one by one, or when an estimate becomes a
+  measurement. A source that rewrites a day at once is not believed about that zone for a day. (How often right numbers
+  are refused by this was not counted: the recording has no revisions.)
 
 Two whole days of statements that agree with one another, heard over two days, are a new level, not an error, and are
 believed from then on: whoever lies longer than that, steadily and alone, is believed. Two sources find that out
@@ -58,6 +61,11 @@ JUMP_OVER: Final = timedelta(hours=24)
 """Beyond a day of silence a zone may have gone anywhere."""
 
 YEARLY_LOW, YEARLY_HIGH = 1 / 40, 12.0
+
+TAKES_BACK: Final = "takes back"
+TAKEN_BACK_HOURS: Final = 6
+TAKEN_BACK_FACTOR: Final = 1.3
+TAKEN_BACK_FOR: Final = timedelta(days=1)
 
 STANDSTILL: Final = 4
 STANDSTILL_FACTOR: Final = 2
@@ -152,6 +160,17 @@ def stands_still(grams_per_kwh: float, past: Sequence[float]) -> str:
     if run < factor * longest or max(before) - min(before) <= STANDSTILL_SPAN_GRAMS_PER_KWH:
         return ""
     return f"has been {own} g/kWh for {run} h, longer than ever"
+
+
+def takes_back(corrections: Sequence[tuple[float, float]]) -> str:
+    """Say that a source takes back most of what it said, "" if it does not.
+
+    ``corrections``: what was believed of an hour and what is said of it now, g/kWh, also where both are the same.
+    """
+    far = sum(step(before, after) > math.log(TAKEN_BACK_FACTOR) for before, after in corrections)
+    if len(corrections) < TAKEN_BACK_HOURS or 2 * far <= len(corrections):
+        return ""
+    return f"{TAKES_BACK} what it said of {far} of {len(corrections)} hours"
 
 
 def _beside(grams_per_kwh: float, past: Sequence[float], since: str) -> str:

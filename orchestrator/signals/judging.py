@@ -28,12 +28,10 @@ class Judge:
         One that was said before in the same words keeps its verdict.
         """
         doubts, past = [], Past(self._archive, zone, basis, statements, now)
+        sound = [s for s in statements if not self._wrong(s, zone, basis, now)]
+        taken_back = past.taken_back(sound, now)
         for statement in sorted(statements, key=lambda s: (s.interval.start, s.interval.end)):
-            reason = (
-                gate.misdirected(statement, zone, basis)
-                or gate.misdated(statement, now)
-                or gate.impossible(statement.grams_per_kwh, basis)
-            )
+            reason = self._wrong(statement, zone, basis, now)
             if reason:
                 doubts.append((zone, statement.interval, statement.grams_per_kwh, reason))
                 continue
@@ -43,7 +41,8 @@ class Judge:
             values, recent = past.until(start)
             watched = past.watched(start, now)
             reason = (
-                self._beside(statement.grams_per_kwh, zone, basis, values, watched)
+                taken_back
+                or self._beside(statement.grams_per_kwh, zone, basis, values, watched)
                 or past.jump(start, statement.grams_per_kwh, watched)
                 or gate.stands_still(statement.grams_per_kwh, recent)
             )
@@ -81,6 +80,14 @@ class Judge:
             elif not points or points[-1].interval.end <= statement.interval.start:
                 points.append(_kept(statement, now, "").reading())
         return tuple(points), doubts
+
+    def _wrong(self, statement: Statement, zone: str, basis: Basis, now: Instant) -> str:
+        """Say what is wrong with a statement whatever is known of its zone, "" if nothing is."""
+        return (
+            gate.misdirected(statement, zone, basis)
+            or gate.misdated(statement, now)
+            or gate.impossible(statement.grams_per_kwh, basis)
+        )
 
     def _beside(
         self, grams_per_kwh: float, zone: str, basis: Basis, values: Sequence[float], watched: Sequence[float]

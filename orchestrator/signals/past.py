@@ -52,6 +52,22 @@ class Past:
         heard_for = now - min(k.fetched_at for k in days)
         return [k.grams_per_kwh for k in days] if heard_for >= gate.WATCHED else []
 
+    def taken_back(self, statements: Sequence[Statement], now: Instant) -> str:
+        """Say that the statements, or others of the last day, take back what was believed; "" if none do."""
+        corrections = [
+            (self._values[s.interval.start], s.grams_per_kwh)
+            for s in statements
+            if s.interval.length == HOUR and s.interval.start in self._values and self._is_of_the_same_kind(s)
+        ]
+        reason = gate.takes_back(corrections)
+        if reason:
+            return reason
+        lately = [k for k in self._hours if k.doubt.startswith(gate.TAKES_BACK)]
+        heard = max((k.fetched_at for k in lately), default=None)
+        if heard is None or now - heard > gate.TAKEN_BACK_FOR:
+            return ""
+        return f"comes from a source that took back what it said, {format_instant(heard)}"
+
     def jump(self, moment: Instant, grams_per_kwh: float, watched: Sequence[float]) -> str:
         """Say that a value is not to be had from the last believed one, or goes on from such a value; "" if neither.
 
@@ -109,6 +125,11 @@ class Past:
         else:
             self._starts.insert(place, start)
             self._hours.insert(place, kept)
+
+    def _is_of_the_same_kind(self, statement: Statement) -> bool:
+        """Whether it corrects the like of it: that a measurement differs from an estimate takes nothing back."""
+        last = self._said.get(statement.interval)
+        return last is not None and last.kind is statement.kind
 
     def _is_jump(self, before: float, after: float, moment: Instant, start: Instant, end: Instant) -> bool:
         """Whether it changed by more from one time to the other than it did in the 28 days before the moment."""

@@ -258,6 +258,59 @@ async def test_a_source_that_is_down_late_or_elsewhere_contradicts_nobody() -> N
     assert isinstance(await source.latest("AA", LIFECYCLE, NOW), CarbonIntensity)
 
 
+async def test_hours_that_another_source_contradicts_are_left_out_of_a_history() -> None:
+    """Of the liar's day the hours of the lie are missing; where the other one knows nothing, its word stands."""
+    liar, other = FakeCarbon("liar"), FakeCarbon("other")
+    liar.put("AA", NOW - 24 * HOUR, [*[200.0] * 12, *[90.0] * 6, *[200.0] * 6])
+    other.put("AA", NOW - 20 * HOUR, [210.0] * 20)
+    source = CompositeCarbon([liar, other], cross_check=True)
+
+    points = (await source.history("AA", LIFECYCLE, WINDOW, NOW)).points
+    assert [p.grams_per_kwh for p in points] == [200.0] * 18
+    assert {p.source for p in points} == {"liar"}
+    believing = CompositeCarbon([liar, other])
+    assert len((await believing.history("AA", LIFECYCLE, WINDOW, NOW)).points) == 24
+
+
+@pytest.mark.parametrize("kind", [Kind.DERIVED, Kind.SYNTHETIC])
+async def test_a_history_is_not_held_against_a_likeness(kind: Kind) -> None:
+    """As the present is not; nor does it ask for the likeness's whole past."""
+    likeness = FakeCarbon("likeness", kind=kind)
+    likeness.hold("AA", 900)
+    source = CompositeCarbon([holding("one", AA=200), likeness], cross_check=True)
+
+    assert len((await source.history("AA", LIFECYCLE, WINDOW, NOW)).points) == 24
+    assert [c.method for c in likeness.calls] == ["latest"]
+
+
+async def test_an_old_lie_is_held_against_what_the_other_one_said_then() -> None:
+    """The liar's newest value is three hours old, the other source knows the present: it is asked about that hour."""
+    liar, other = FakeCarbon("liar"), FakeCarbon("other")
+    liar.put("AA", NOW - 3 * HOUR, [90.0])
+    other.put("AA", NOW - 4 * HOUR, [300.0] * 4)
+    reading = await CompositeCarbon([liar, other], cross_check=True).latest("AA", LIFECYCLE, NOW)
+
+    assert isinstance(reading, Gap)
+    assert "liar says 90 g/kWh, other 300" in reading.reason
+
+
+async def test_a_source_whose_past_cannot_be_asked_contradicts_nobody() -> None:
+    """It said something of the present, and nothing of the hours that it would have to contradict."""
+
+    class Forgetful(FakeCarbon):
+        async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+            raise SignalUnavailable(f"{zone} {basis} {window} {now}: 503")
+
+    other = Forgetful("other")
+    other.hold("AA", 300)
+    first = FakeCarbon("first")
+    first.put("AA", NOW - 3 * HOUR, [90.0])
+    source = CompositeCarbon([first, other], cross_check=True)
+
+    assert isinstance(await source.latest("AA", LIFECYCLE, NOW), CarbonIntensity)
+    assert len((await source.history("AA", LIFECYCLE, WINDOW, NOW)).points) == 1
+
+
 async def test_a_zone_may_have_an_order_of_its_own() -> None:
     """The sources that are named for it are asked in that order, and no others."""
     one, two = holding("one", AA=100, BB=100), holding("two", AA=120, BB=120)
