@@ -31,7 +31,7 @@ EVERY: Final = timedelta(hours=6)
 """The bands are of a whole month."""
 
 SECONDS: Final = 20.0
-"""The file has some megabytes."""
+"""The file of June 2025 has 0.9 MB, uncompressed as it is asked for."""
 
 _LABEL: Final = re.compile(
     r"(?:<(?P<below>[0-9]{1,3})|(?P<low>[0-9]{1,3})-(?P<high>[0-9]{1,3})|>(?P<above>[0-9]{1,3}))%"
@@ -43,7 +43,8 @@ class InterruptionBand:
     """The part of a machine type's spot instances that were interrupted in the month before, within bounds.
 
     Both are fractions in 0..1; ``saving_fraction``: below the on-demand price, as the source reckons it, ``None`` where
-    it does not say. ``as_of``: when the source changed its file, ``None`` where it does not say.
+    it does not say, or says less than nothing (one of 14,962 machines in June 2025). ``as_of``: when the source
+    changed its file, ``None`` where it does not say.
     """
 
     label: str
