@@ -9,10 +9,10 @@ source) never appears in a message.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
-import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -117,29 +117,30 @@ class Fetch:
             return await self._once(url, query or {}, headers or {})
 
     async def _once(self, url: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
-        import aiohttp  # noqa: PLC0415 - half a second that commands without a signal should not wait for
+        from orchestrator.signals import wire  # noqa: PLC0415 - commands without a signal should not wait for it
 
         self.requests += 1
         parts = urlsplit(url)
         where = f"{parts.hostname}{parts.path}"
-        timeout = aiohttp.ClientTimeout(total=self._seconds)
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        line = wire.Line(lambda host: self._private or not is_private(host), self._seconds)
+
+        def take(status: int, told: Mapping[str, str], chunks: Iterable[bytes]) -> Answer:
+            self._refuse(where, status, told)
+            return Answer(where, status, self._read(where, chunks), dict(told))
+
         try:
-            connector = aiohttp.TCPConnector(socket_factory=self._socket)
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
-                session.get(url, params=dict(query), headers=sent, allow_redirects=False) as response,
-            ):
-                self._refuse(where, response.status, response.headers)
-                body = await self._read(where, response.content)
-                return Answer(where, response.status, body, dict(response.headers))
+            return await asyncio.wait_for(asyncio.to_thread(wire.get, line, url, query, sent, take), self._seconds)
         except TimeoutError as error:
             raise SignalUnavailable(f"{where} does not answer within {self._seconds:g} s") from error
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            kind = SignalUnavailable if isinstance(error, aiohttp.ClientConnectorError) else _ConnectionLost
-            raise kind(f"{where} cannot be reached: {_reason(error)}") from error
-        except aiohttp.ClientError as error:
-            raise SignalUnavailable(f"{where} broke off its answer: {type(error).__name__}") from error
+        except wire.ConnectionLost as error:
+            raise _ConnectionLost(f"{where} {error.message}") from error
+        except SignalUnavailable as error:
+            if error.message.startswith(where):
+                raise
+            raise SignalUnavailable(f"{where} {error.message}") from error
+        finally:
+            line.shut()
 
     def _refuse(self, where: str, status: int, headers: Mapping[str, str]) -> None:
         if status == _THROTTLED:
@@ -152,22 +153,13 @@ class Fetch:
         if headers.get("Content-Encoding", "identity") != "identity":
             raise SignalFormatError(f"{where} compresses its answer though it was asked not to")
 
-    async def _read(self, where: str, content: object) -> bytes:
+    def _read(self, where: str, chunks: Iterable[bytes]) -> bytes:
         body = bytearray()
-        async for chunk in content.iter_chunked(65536):  # type: ignore[attr-defined]  # aiohttp's StreamReader
+        for chunk in chunks:
             body += chunk
             if len(body) > self._max_body_bytes:
                 raise SignalFormatError(f"{where} answers with more than {self._max_body_bytes} bytes")
         return bytes(body)
-
-    def _socket(self, info: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
-        """Make the socket to an address, if it may be connected to. Called by aiohttp for each connection."""
-        family, kind, protocol, _, address = info
-        host = str(address[0])
-        if not self._private and is_private(host):
-            # An OSError is what a connection that cannot be made raises everywhere below.
-            raise PermissionError(f"{host} is not a public address")
-        return socket.socket(family=family, type=kind, proto=protocol)
 
 
 class _ConnectionLost(SignalUnavailable):
@@ -206,8 +198,3 @@ def _retry_after(text: str) -> float | None:
     except ValueError:
         return None
     return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
-
-
-def _reason(error: OSError | Exception) -> str:
-    cause = getattr(error, "os_error", error)
-    return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)

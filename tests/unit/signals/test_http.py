@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.errors import InvalidSettings, SignalUnavailable
 from orchestrator.signals.http import Answer, Fetch, is_private
+from orchestrator.signals.wire import Line
 
 NOT_PUBLIC = [
     "127.0.0.1",
@@ -82,12 +83,20 @@ def test_an_address_of_your_own_network_needs_a_word() -> None:
         Fetch(private=True).check("http://me:word@10.0.0.1")
 
 
-@pytest.mark.parametrize("host", NOT_PUBLIC)
+@pytest.mark.parametrize("host", [h for h in NOT_PUBLIC if "%" not in h])
 def test_a_name_that_resolves_to_us_is_caught_when_the_socket_is_made(host: str) -> None:
     """What is looked at is the very address that is about to be connected to, so no later answer can differ."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with pytest.raises(OSError, match="not a public address"):
-        Fetch()._socket((family, socket.SOCK_STREAM, 0, "", (host, 443)))
+    with pytest.raises(PermissionError, match="not a public address"):
+        Line(lambda address: not is_private(address), 1.0).connect(host, 443)
+
+
+def test_a_line_that_is_over_connects_to_nobody() -> None:
+    """Its thread may have been looking up a name when the time ended."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        line = Line(lambda _: True, 1.0)
+        line.shut()
+        with pytest.raises(TimeoutError):
+            line.connect("127.0.0.1", server.getsockname()[1])
 
 
 async def test_numbers_that_are_addresses_reach_nothing() -> None:
