@@ -5,6 +5,7 @@ An ``Instant`` is an aware ``datetime`` in UTC. Functions that need the present 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -63,6 +64,14 @@ class Window:
     def hours(self) -> float:
         """How long it is, in hours."""
         return self.length / HOUR
+
+    def pieces(self, longest: timedelta) -> Iterator[Window]:
+        """Yield consecutive windows, none longer, that make up this one; none of an empty one."""
+        start = self.start
+        while start < self.end:
+            end = min(start + longest, self.end)
+            yield Window(start, end)
+            start = end
 
     def __contains__(self, moment: object) -> bool:
         """Whether the instant lies inside; the end does not."""

@@ -62,14 +62,11 @@ class CarbonAware:
         """Return the window's whole hours."""
         del now
         said: list[Statement] = []
-        start = window.start
-        while start < window.end:
-            end = min(start + LONGEST_RANGE, window.end)
-            part = await self._observed(zone, basis, Window(start, end))
+        for piece in window.pieces(LONGEST_RANGE):
+            part = await self._observed(zone, basis, piece)
             if isinstance(part, Gap):
                 return part
-            said += [s for s in part if start <= s.interval.start < end]
-            start = end
+            said += [s for s in part if s.interval.start in piece]
         return by_hour(said)
 
     async def forecast(self, zone: str, basis: Basis, hours: int, now: Instant) -> Said:

@@ -95,11 +95,8 @@ class Eia:
             asked = f"{basis.accounting} {basis.factors}"
             return Gap(zone, f"its mix is weighed with life-cycle factors, {asked} was asked for", self.name)
         said: list[Statement] = []
-        start = window.start
-        while start < window.end:
-            end = min(start + LONGEST_RANGE, window.end)
-            said += _statements(zone, await self._generation(found["authority"], start, end))
-            start = end
+        for piece in window.pieces(LONGEST_RANGE):
+            said += _statements(zone, await self._generation(found["authority"], piece.start, piece.end))
         return said
 
     async def forecast(self, zone: str, basis: Basis, hours: int, now: Instant) -> Said:

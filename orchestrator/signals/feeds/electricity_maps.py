@@ -74,18 +74,16 @@ class ElectricityMaps:
         if window.start >= now - HISTORY or not self._has_ranges:
             return await self._said("history", zone, basis, {})
         said: list[Statement] = []
-        start = window.start
-        while start < window.end:
-            end = min(start + LONGEST_RANGE, window.end)
+        for piece in window.pieces(LONGEST_RANGE):
+            query = {"start": _stamp(piece.start), "end": _stamp(piece.end)}
             try:
-                part = await self._said("past-range", zone, basis, {"start": _stamp(start), "end": _stamp(end)})
+                part = await self._said("past-range", zone, basis, query)
             except SignalRefused:
                 self._has_ranges = False
                 return await self._said("history", zone, basis, {})
             if isinstance(part, Gap):
                 return part
-            said += [s for s in part if start <= s.interval.start < end]
-            start = end
+            said += [s for s in part if s.interval.start in piece]
         return said
 
     async def forecast(self, zone: str, basis: Basis, hours: int, now: Instant) -> Said:

@@ -130,11 +130,8 @@ class Entsoe:
             asked = f"{basis.accounting} {basis.factors}"
             return Gap(zone, f"its mix is weighed with life-cycle factors, {asked} was asked for", self.name)
         said: list[Statement] = []
-        start = window.start
-        while start < window.end:
-            end = min(start + LONGEST_RANGE, window.end)
-            said += await self._statements(zone, start, end)
-            start = end
+        for piece in window.pieces(LONGEST_RANGE):
+            said += await self._statements(zone, piece.start, piece.end)
         return said
 
     async def forecast(self, zone: str, basis: Basis, hours: int, now: Instant) -> Said:

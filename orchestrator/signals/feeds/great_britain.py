@@ -73,13 +73,10 @@ class GreatBritain:
         if gap is not None:
             return gap
         said: list[Statement] = []
-        start = window.start
-        while start < window.end:
-            end = min(start + LONGEST_RANGE, window.end)
-            found = await self._rows(_path(zone, f"{_stamp(start)}/{_stamp(end)}"), zone)
+        for piece in window.pieces(LONGEST_RANGE):
+            found = await self._rows(_path(zone, f"{_stamp(piece.start)}/{_stamp(piece.end)}"), zone)
             halves = [s for s in (_actual(row, zone, now) for row in found) if s is not None]
-            said += [s for s in halves if start <= s.interval.start < end]
-            start = end
+            said += [s for s in halves if s.interval.start in piece]
         return by_hour(said)
 
     async def forecast(self, zone: str, basis: Basis, hours: int, now: Instant) -> Said:

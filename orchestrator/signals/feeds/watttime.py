@@ -80,14 +80,11 @@ class WattTime:
     async def past(self, zone: str, basis: Basis, window: Window, now: Instant) -> Said:
         """Return the window's hours, by the mean of their five-minute values."""
         said: list[Statement] = []
-        start = window.start
-        while start < window.end:
-            end = min(start + LONGEST_RANGE, window.end)
-            part = await self._said("historical", zone, basis, _range(start, end), now)
+        for piece in window.pieces(LONGEST_RANGE):
+            part = await self._said("historical", zone, basis, _range(piece.start, piece.end), now)
             if isinstance(part, Gap):
                 return part
-            said += [s for s in part if start <= s.interval.start < end]
-            start = end
+            said += [s for s in part if s.interval.start in piece]
         return by_hour(said)
 
     async def forecast(self, zone: str, basis: Basis, hours: int, now: Instant) -> Said:

@@ -1,6 +1,7 @@
 """Instants and windows: always UTC, always half-open."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 
@@ -53,3 +54,12 @@ class TestWindows:
         """In hours, as the energy formulas want it."""
         assert Window.starting(NOON, 90 * MINUTE).hours == 1.5
         assert Window(NOON, NOON).hours == 0.0
+
+    def test_its_pieces_make_it_up(self) -> None:
+        """Side by side, none too long, the last one as long as what is left; nothing is in nothing."""
+        window = Window.starting(NOON, 150 * MINUTE)
+        pieces = list(window.pieces(HOUR))
+        assert [p.hours for p in pieces] == [1.0, 1.0, 0.5]
+        assert (pieces[0].start, pieces[-1].end) == (window.start, window.end)
+        assert all(one.end == other.start for one, other in pairwise(pieces))
+        assert list(Window(NOON, NOON).pieces(HOUR)) == []
