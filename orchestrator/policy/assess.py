@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 from orchestrator.domain.carbon import CarbonIntensity, Kind
 from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.offer import Candidate
+from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market
-from orchestrator.domain.service import Policy, ServiceSpec, WhenStale
+from orchestrator.domain.service import PlacementRules, Policy, ServiceSpec, WhenStale
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.domain.units import watts_to_kw
 from orchestrator.policy.apply import has_expressions, with_own_rules
@@ -177,16 +178,7 @@ def _verdicts(
     offer, region, rules = candidate.offer, candidate.offer.region, spec.placement
     if region.provider not in providers:
         yield Verdict("provider", passed=False, text=f"no provisioner is configured for {region.provider}")
-    if rules.residency:
-        inside = bool(region.residency & set(rules.residency))
-        named = "/".join(rules.residency)
-        yield Verdict("placement.residency", inside, f"{region.id} is {'in' if inside else 'not in'} {named}")
-    if rules.allow:
-        passed = any(fnmatchcase(region.id, pattern) for pattern in rules.allow)
-        yield Verdict("placement.allow", passed, f"{region.id} {'is' if passed else 'is not'} in placement.allow")
-    if rules.deny:
-        hit = next((p for p in rules.deny if fnmatchcase(region.id, p)), None)
-        yield Verdict("placement.deny", hit is None, f"denied by {hit}" if hit else f"{region.id} is not denied")
+    yield from placement_verdicts(region, rules)
     if offer.market not in spec.markets:
         asked = "spot" if spec.resources.use_spot else "on-demand"
         yield Verdict("resources.use_spot", passed=False, text=f"{asked} was asked for")
@@ -201,6 +193,20 @@ def _verdicts(
     if candidate.avoid_until is not None and candidate.avoid_until > now:
         until = candidate.avoid_until.strftime("%d %b %H:%M UTC")
         yield Verdict("capacity", passed=False, text=f"{candidate.avoid_reason}; not tried before {until}")
+
+
+def placement_verdicts(region: Region, rules: PlacementRules) -> Iterator[Verdict]:
+    """Yield what the rules on places say of a region, whatever its grid and its prices; rules not set say nothing."""
+    if rules.residency:
+        inside = bool(region.residency & set(rules.residency))
+        named = "/".join(rules.residency)
+        yield Verdict("placement.residency", inside, f"{region.id} is {'in' if inside else 'not in'} {named}")
+    if rules.allow:
+        passed = any(fnmatchcase(region.id, pattern) for pattern in rules.allow)
+        yield Verdict("placement.allow", passed, f"{region.id} {'is' if passed else 'is not'} in placement.allow")
+    if rules.deny:
+        hit = next((p for p in rules.deny if fnmatchcase(region.id, p)), None)
+        yield Verdict("placement.deny", hit is None, f"denied by {hit}" if hit else f"{region.id} is not denied")
 
 
 def _known_verdicts(candidate: Candidate) -> Iterator[Verdict]:

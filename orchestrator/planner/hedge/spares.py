@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from fnmatch import fnmatchcase
 
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import SpotPlacer
@@ -21,6 +20,7 @@ from orchestrator.planner.hedge.past import Past, remembered
 from orchestrator.planner.hedge.rules import HedgeRules
 from orchestrator.planner.hedge.shortfall import Held, survivors
 from orchestrator.planner.snapshot import Hedging, Snapshot
+from orchestrator.policy.assess import placement_verdicts
 
 MOST_SPARES = 3
 """More than that never helped on published traces: what takes three away takes the fourth, too."""
@@ -119,10 +119,8 @@ def _open_places(snapshot: Snapshot) -> list[str]:
         region = candidate.offer.region
         if candidate.offer.market is not Market.SPOT or region.id in snapshot.without_spot:
             continue
-        is_allowed = not rules.allow or any(fnmatchcase(region.id, pattern) for pattern in rules.allow)
-        is_denied = any(fnmatchcase(region.id, pattern) for pattern in rules.deny)
-        is_inside = not rules.residency or bool(region.residency & set(rules.residency))
-        if is_allowed and not is_denied and is_inside and region.provider in snapshot.providers:
+        may_stand = all(verdict.passed for verdict in placement_verdicts(region, rules))
+        if may_stand and region.provider in snapshot.providers:
             found.add(region.id)
     return sorted(found)
 
