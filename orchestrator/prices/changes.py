@@ -13,9 +13,7 @@ need not be in order. A row that cannot be read makes every price of the file do
 from __future__ import annotations
 
 import csv
-import gzip
 import math
-import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -26,6 +24,7 @@ from orchestrator.domain.carbon import Kind
 from orchestrator.domain.price import Market
 from orchestrator.domain.time import Instant, parse_instant
 from orchestrator.errors import PriceUnavailable
+from orchestrator.prices.files import text_of
 from orchestrator.prices.quotes import Quote, Wanted
 
 FILES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -105,7 +104,7 @@ def _files(folder: Path) -> list[tuple[Path, str]]:
 
 def _read(path: Path, prefix: str) -> Iterator[tuple[_Key, _Change]]:
     columns = FILES[prefix]
-    reader = csv.reader(_text(path).splitlines())
+    reader = csv.reader(text_of(path, path.name).splitlines())
     header = next(reader, [])
     missing = [c for c in columns if c not in header]
     if missing:
@@ -157,14 +156,3 @@ def _amount(text: str) -> float | None:
         message = f"{text!r} is no amount"
         raise ValueError(message)
     return usd
-
-
-def _text(path: Path) -> str:
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
-            return file.read()
-    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise PriceUnavailable(f"{path.name} is damaged: {error}") from error
-    except OSError as error:
-        raise PriceUnavailable(f"{path.name} cannot be read: {error.strerror or error}") from error

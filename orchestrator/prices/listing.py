@@ -8,10 +8,8 @@ ondemand_usd_per_hour, spot_usd_per_hour, as_of, note`` and optionally ``kind`` 
 from __future__ import annotations
 
 import csv
-import gzip
 import math
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from orchestrator.domain.carbon import Kind
 from orchestrator.domain.price import Market
 from orchestrator.domain.time import Instant, parse_instant
 from orchestrator.errors import PriceUnavailable
+from orchestrator.prices.files import text_of
 
 COLUMNS = (
     "cloud",
@@ -89,7 +88,7 @@ class Listed:
 
 def read_listing(path: Path) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
     """Read a list. Raises ``PriceUnavailable`` when it cannot be read or has not the columns; odd rows are rejected."""
-    text = _text(path)
+    text = text_of(path, f"price list {path.name}")
     lines = text.splitlines()
     comments = next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
     reader = csv.DictReader(lines[comments:], restval="")
@@ -170,14 +169,3 @@ def number(row: Mapping[str, str], column: str) -> float | None:
         message = f"{column}: {text!r} is no amount"
         raise ValueError(message)
     return number
-
-
-def _text(path: Path) -> str:
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
-            return file.read()
-    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise PriceUnavailable(f"price list {path.name} is damaged: {error}") from error
-    except OSError as error:
-        raise PriceUnavailable(f"price list {path.name} cannot be read: {error.strerror or error}") from error
