@@ -12,7 +12,11 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from orchestrator.domain.carbon import Basis, Gap
 from orchestrator.domain.time import Instant
+
+BASIS: Final = Basis()
+"""Average mix, life-cycle factors."""
 
 GRAMS_PER_KWH: Final[Mapping[str, float]] = {
     "coal": 820.0,
@@ -31,6 +35,14 @@ STORAGE: Final = "storage"
 
 SMALL_SHARE: Final = 0.01
 """A fuel below this share of the whole period's generation may be unknown in an hour without spoiling it."""
+
+
+def of_another_basis(zone: str, basis: Basis, source: str) -> Gap | None:
+    """Say that what is asked for does not follow from a mix and these factors, ``None`` if it does."""
+    if basis == BASIS:
+        return None
+    asked = f"{basis.accounting} {basis.factors}"
+    return Gap(zone, f"its mix is weighed with life-cycle factors, {asked} was asked for", source)
 
 
 def intensity(generation_mw: Mapping[str, float | None], fuel_of: Mapping[str, str]) -> float | None:

@@ -27,7 +27,6 @@ from orchestrator.signals.statement import Said, Statement, mapping, moment, num
 
 URL: Final = "https://api.eia.gov/v2"
 PATH: Final = "/electricity/rto/fuel-type-data/data/"
-BASIS: Final = Basis()
 LONGEST_RANGE: Final = timedelta(days=10)
 MOST_ROWS: Final = 5000
 MOST_PAGES: Final = 8
@@ -91,9 +90,9 @@ class Eia:
         found = _ZONE.fullmatch(zone)
         if found is None:
             return Gap(zone, f"zone {zone!r} is not one of the United States (US-AREA-AUTHORITY)", self.name)
-        if basis != BASIS:
-            asked = f"{basis.accounting} {basis.factors}"
-            return Gap(zone, f"its mix is weighed with life-cycle factors, {asked} was asked for", self.name)
+        gap = mix.of_another_basis(zone, basis, self.name)
+        if gap is not None:
+            return gap
         said: list[Statement] = []
         for piece in window.pieces(LONGEST_RANGE):
             said += _statements(zone, await self._generation(found["authority"], piece.start, piece.end))
@@ -157,7 +156,7 @@ def _statements(zone: str, hours: Mapping[Instant, Mapping[str, float | None]]) 
         grams = mix.intensity(mix.complete(hours[start], needed), FUELS)
         if grams is not None:
             interval = Window.starting(start, HOUR)
-            found.append(Statement(zone, BASIS, interval, grams, Kind.DERIVED, "eia mix, without imports"))
+            found.append(Statement(zone, mix.BASIS, interval, grams, Kind.DERIVED, "eia mix, without imports"))
     return found
 
 

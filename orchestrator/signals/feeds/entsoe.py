@@ -26,7 +26,6 @@ from orchestrator.signals.http import Answer, Fetch
 from orchestrator.signals.statement import Said, Statement, moment, number
 
 URL: Final = "https://web-api.tp.entsoe.eu/api"
-BASIS: Final = Basis()
 LONGEST_RANGE: Final = timedelta(days=7)
 """A year is allowed; a week of quarter-hours and twenty types is about 2 MiB."""
 
@@ -126,9 +125,9 @@ class Entsoe:
         del now
         if zone not in AREAS:
             return Gap(zone, f"no area of ENTSO-E is known for zone {zone!r}", self.name)
-        if basis != BASIS:
-            asked = f"{basis.accounting} {basis.factors}"
-            return Gap(zone, f"its mix is weighed with life-cycle factors, {asked} was asked for", self.name)
+        gap = mix.of_another_basis(zone, basis, self.name)
+        if gap is not None:
+            return gap
         said: list[Statement] = []
         for piece in window.pieces(LONGEST_RANGE):
             said += await self._statements(zone, piece.start, piece.end)
@@ -167,7 +166,7 @@ class Entsoe:
             grams = mix.intensity(mix.complete(hours[begin], needed), TYPES)
             if grams is not None:
                 interval = Window.starting(begin, HOUR)
-                found.append(Statement(zone, BASIS, interval, grams, Kind.DERIVED, "entsoe mix, without imports"))
+                found.append(Statement(zone, mix.BASIS, interval, grams, Kind.DERIVED, "entsoe mix, without imports"))
         return found
 
 
