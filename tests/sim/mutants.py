@@ -483,7 +483,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "R",
         (
             Change(
-                "orchestrator.policy.assess:_verdicts",
+                "orchestrator.policy.assess:placement_verdicts",
                 "passed = any(fnmatchcase(region.id, pattern) for pattern in rules.allow)",
                 "passed = True",
             ),
