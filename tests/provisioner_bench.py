@@ -51,11 +51,14 @@ class Bench:
         """Make a name that no other instance has, as the controller makes them."""
         return f"gc-{self.uid[:8]}-{unique('chat')}"
 
-    def request(self, name: str = "", region: str = "local/se", **args: JsonScalar) -> LaunchRequest:
+    def request(
+        self, name: str = "", region: str = "local/se", lease: timedelta | None = None, **args: JsonScalar
+    ) -> LaunchRequest:
         """Make a request under a name of its own."""
         region = f"{self.provider}/{region.partition('/')[2]}"
         model = ModelSpec(self.model.id, self.model.engine, args=(*self.model.args, *args.items()))
-        return LaunchRequest(name or self.name(), self.uid, "chat", unique("intent"), offer(region), model)
+        asked = name or self.name(), self.uid, "chat", unique("intent"), offer(region), model
+        return LaunchRequest(*asked, lease=lease)
 
     async def until(self, name: str, *phases: Phase) -> Instance:
         """Wait for one of the phases."""

@@ -139,7 +139,8 @@ class LaunchRequest:
     ``replica``: the slot as people see it (``r0``). ``epoch``: the controller's turn that asks; it travels with the
     instance, so that a database which was set back can be told from a stranger's machine. ``max_usd_per_hour``: the
     confirmed price with its tolerance; nothing dearer is bought. ``secrets``: names whose values the provisioner looks
-    up itself. ``task_json``: SkyPilot's own keys of the service file.
+    up itself. ``task_json``: SkyPilot's own keys of the service file. ``lease``: for how long it goes on when nobody
+    is heard of, physical time; ``None`` for ever.
     """
 
     name: str
@@ -155,6 +156,7 @@ class LaunchRequest:
     secrets: tuple[str, ...] = ()
     task_json: str = "{}"
 
+    lease: timedelta | None = None
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -221,6 +223,14 @@ class Provisioner(Protocol):
         ...
 
     def log_path(self, name: str) -> Path | None:
+    async def renew(self, name: str, lease: timedelta) -> bool:
+        """Begin the replica's lease anew, of that length; whether it has one.
+
+        A lease ends what nobody renews and nobody uses: see ``domain/lease.py``. What has begun to end is not held up.
+        Raises ``ProviderUnavailable`` or ``ProviderError`` when the replica could not be reached: nothing is known.
+        """
+        ...
+
         """Where the engine's own log is on this machine, if it is."""
         ...
 

@@ -18,6 +18,8 @@ from orchestrator.domain.offer import Offer
 from orchestrator.domain.service import ModelSpec
 from orchestrator.errors import GreenctlError, NoCapacity
 
+LAPSED = "its lease was over: nobody renewed it and nobody was served"
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -36,6 +38,8 @@ class _Machine:
     failure: str = ""
     error_code: str = ""
     endpoint: str = ""
+    lease_ends_at: float | None = None
+    lease_seconds: float = 0.0
 
 
 @dataclass
@@ -67,7 +71,7 @@ class FakeProvisioner:
     # ── what a test may script ──
 
     def fail_next(self, method: str, error: GreenctlError) -> None:
-        """Let the next call of ``launch``, ``describe``, ``inventory``, ``terminate`` or ``preflight`` raise."""
+        """Let the next call of a method of the port raise: ``launch``, ``describe``, ``terminate``, ``renew``..."""
         self._failures.setdefault(method, deque()).append(error)
 
     def lose_next_reply(self, error: GreenctlError) -> None:
@@ -90,6 +94,12 @@ class FakeProvisioner:
     def vanish(self, name: str) -> None:
         """Let an instance disappear without a trace, as preempted capacity does."""
         del self._machines[name]
+
+    def serve(self, name: str) -> None:
+        """Let an instance answer a request of the gateway, which renews its lease."""
+        machine = self._machines[name]
+        if machine.lease_ends_at is not None:
+            machine.lease_ends_at = self.now() + machine.lease_seconds
 
     def existing(self) -> frozenset[str]:
         """Return what really exists now and costs money, whatever the listings say."""
@@ -122,6 +132,8 @@ class FakeProvisioner:
             visible_at=born + self.listing_lag_seconds,
             running_at=born + self.start_seconds,
             endpoint=self.endpoint_of(request.name),
+            lease_ends_at=None if request.lease is None else born + request.lease.total_seconds(),
+            lease_seconds=0.0 if request.lease is None else request.lease.total_seconds(),
         )
         if self._lost_replies:
             raise self._lost_replies.popleft()
@@ -155,6 +167,16 @@ class FakeProvisioner:
         end = self.now() + (0.0 if self.stop_at_once or machine.failure else grace.total_seconds())
         machine.gone_at = end if machine.gone_at is None else min(machine.gone_at, end)
 
+    async def renew(self, name: str, lease: timedelta) -> bool:
+        """Begin the lease anew, unless it is over or there never was one."""
+        self._note("renew", name)
+        machine = self._machines.get(name)
+        if machine is None or machine.lease_ends_at is None or not self._exists(machine):
+            return False
+        machine.lease_seconds = lease.total_seconds()
+        machine.lease_ends_at = self.now() + machine.lease_seconds
+        return True
+
     def log_path(self, name: str) -> Path | None:  # noqa: ARG002 - the port's signature
         """There are no logs in memory."""
         return None
@@ -166,9 +188,12 @@ class FakeProvisioner:
             raise queue.popleft()
 
     def _exists(self, machine: _Machine) -> bool:
+        if not machine.failure and machine.lease_ends_at is not None and self.now() >= machine.lease_ends_at:
+            machine.failure = LAPSED
         return not machine.failure and (machine.gone_at is None or self.now() < machine.gone_at)
 
     def _visible(self, machine: _Machine) -> bool:
+        self._exists(machine)  # whose lease is over is seen to have failed
         gone = machine.gone_at is not None and self.now() >= machine.gone_at
         return not gone and self.now() >= machine.visible_at
 

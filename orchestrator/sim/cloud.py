@@ -83,6 +83,10 @@ class SimulatedCloud:
         """End it."""
         self.machines.pop(name, None)
 
+    async def renew(self, name: str, lease: timedelta) -> bool:  # noqa: ARG002  # as above
+        """Say that there is no lease: the twin's controller never dies."""
+        return False
+
     def log_path(self, name: str) -> Path | None:  # noqa: ARG002  # as above
         """Machines that do not exist write no logs."""
         return None

@@ -51,7 +51,9 @@ def builtin_bench(state_dir: Path) -> Bench:
 
 
 def nobody_answers(request: httpx.Request) -> httpx.Response:
-    """There are no engines on a fake cloud."""
+    """There are no engines on a fake cloud, but for the word that a lease is renewed."""
+    if request.url.path == "/greenctl/renew":
+        return httpx.Response(202)
     raise httpx.ConnectError(f"nobody at {request.url.host}")
 
 
@@ -199,6 +201,16 @@ async def test_an_instance_says_whose_it_is_and_in_which_turn_it_was_asked_for(b
 
     assert (shown.epoch, shown.intent_id) == (17, request.intent_id)
     assert (shown.region, shown.deployment_uid) == (request.offer.region.id, request.deployment_uid)
+
+
+async def test_a_lease_is_renewed_where_there_is_one(bench: Bench) -> None:
+    """Who runs with a lease takes a new one; what never was, and what has ended, has none to renew."""
+    request = bench.request(lease=timedelta(hours=6))
+    await bench.provisioner.launch(request)
+    await bench.until(request.name, Phase.RUNNING)
+
+    assert await bench.provisioner.renew(request.name, timedelta(hours=24)) is True
+    assert await bench.provisioner.renew(bench.name(), timedelta(hours=24)) is False
 
 
 async def test_deployments_do_not_see_each_other(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 
 from orchestrator.control.ports import Ability, Instance, LaunchRequest, Phase
@@ -39,6 +40,7 @@ class Machine:
     has_mark: bool = True
     is_stray: bool = False
     """Somebody else started it."""
+    lease_ends_at: float = inf
 
 
 @dataclass
@@ -204,6 +206,15 @@ class SimCloud:
         if fault.kind == "error":
             raise ProviderError("404: there is no such machine")
 
+    async def renew(self, name: str, lease: timedelta) -> bool:
+        """Begin its lease anew."""
+        self._answer_badly("renew")
+        machine = self.machines.get(name)
+        if machine is None or not self._lives(machine) or machine.lease_ends_at == inf:
+            return False
+        machine.lease_ends_at = self._now() + lease.total_seconds()
+        return True
+
     def log_path(self, name: str) -> Path | None:
         """There are no logs."""
         del name
@@ -225,6 +236,8 @@ class SimCloud:
         )
         if request.offer.region.id in self.weather.full_later:
             machine.failure, machine.error_code = "sold out after all", "no_capacity"
+        if request.lease is not None:
+            machine.lease_ends_at = born + request.lease.total_seconds()
         self.machines[name] = machine
         self._tell(f"created {name} in {request.offer.region.id}")
 
@@ -240,10 +253,13 @@ class SimCloud:
 
     def _lives(self, machine: Machine) -> bool:
         now = self._now()
+        if now >= machine.lease_ends_at and not machine.failure:
+            machine.failure = "its lease was over"
         return not machine.failure and machine.born_at <= now and (machine.ends_at is None or now < machine.ends_at)
 
     def _visible(self, machine: Machine) -> bool:
         now = self._now()
+        self._lives(machine)
         return machine.visible_at <= now and (machine.ends_at is None or now < machine.ends_at)
 
     def _instance(self, machine: Machine) -> Instance:

@@ -6,6 +6,7 @@
         api-key                     0600, the engine's own key, removed when the replica has ended
         engine.log                  the engine's output
         exit.json                   by the keeper: how the engine ended
+        lease                       for how many seconds it goes on by itself; written again, it begins anew
         stop.json                   the wish to end and its deadline; it stays as the mark that the name is used up
 
 Every file has one writer and is replaced in one step, so a reader never sees half of one. They are hints: losing them
@@ -92,6 +93,7 @@ class ReplicaDirectory:
         self.path = path
         self.log = path / "engine.log"
         self.api_key = path / "api-key"
+        self.lease = path / "lease"
 
     def create(self) -> None:
         """Make the directory, readable by us alone; an existing one is kept. Raises ``DiskFull``, ``ProviderError``."""
@@ -104,6 +106,10 @@ class ReplicaDirectory:
         if not self.api_key.exists():
             self._write("api-key", secrets.token_hex(KEY_BYTES))
         return self.api_key
+
+    def write_lease(self, seconds: float) -> None:
+        """Begin the lease, or begin it anew: the keeper sees that the file is another one."""
+        self._write("lease", f"{seconds:g}")
 
     def read_instance(self) -> InstanceRecord | None:
         """Return what was started; ``None`` when there is no record that can be used."""

@@ -56,6 +56,7 @@ class LocalProvisioner:
     ``engines``: how each engine is started. ``max_replicas``: by region id (``local/se``), for regions that can be
     full; one that is not named has no limit. Below ``min_free_disk_mib`` nothing is started. ``keep_ended``: how many
     ended replicas keep their log. ``lock_patience_seconds``: how long another process may take to launch.
+    ``keeper_words``: further arguments of every keeper, for tests that cannot wait for hours.
     """
 
     providers = frozenset({"local"})
@@ -71,7 +72,9 @@ class LocalProvisioner:
         lock_patience_seconds: float = 15.0,
         processes: ProcessTable | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        keeper_words: tuple[str, ...] = (),
     ) -> None:
+        self._keeper_words = keeper_words
         self._state = StateDirectory(state_dir)
         self._engines = dict(engines)
         self._max_replicas = {} if max_replicas is None else max_replicas
@@ -106,6 +109,10 @@ class LocalProvisioner:
     async def terminate(self, name: str, grace: timedelta) -> None:
         """Ask for the end. A second call can bring the deadline forward, never push it back."""
         await asyncio.to_thread(self._terminate, name, grace)
+
+    async def renew(self, name: str, lease: timedelta) -> bool:
+        """Write the lease again, which its keeper sees; without a keeper, or a lease from the start, nobody would."""
+        return await asyncio.to_thread(self._renew, name, lease)
 
     def log_path(self, name: str) -> Path | None:
         """Return the engine's log; it stays after the end until ``keep_ended`` others have ended."""
@@ -164,6 +171,8 @@ class LocalProvisioner:
         if command.api_key_variable is not None:
             directory.ensure_api_key()
         directory.write_instance(record)
+        if request.lease is not None:
+            directory.write_lease(request.lease.total_seconds())
         marks = Marks(
             deployment=request.deployment_uid,
             replica=request.name,
@@ -174,7 +183,7 @@ class LocalProvisioner:
             intent=request.intent_id,
             epoch=request.epoch,
         )
-        keeper_pid = _start_keeper(directory, {**command.environment, **marks.as_environment()})
+        keeper_pid = _start_keeper(directory, {**command.environment, **marks.as_environment()}, self._keeper_words)
         directory.write_instance(replace(record, keeper_pid=keeper_pid))
 
     def _prune(self, processes: Sequence[OsProcess]) -> None:
@@ -222,6 +231,16 @@ class LocalProvisioner:
             epoch=marks.epoch if marks is not None else None,
             deployment_uid=marks.deployment if marks is not None else "",
         )
+
+    # ── going on ──
+
+    def _renew(self, name: str, lease: timedelta) -> bool:
+        directory = self._state.replica(name)
+        processes = members(self._processes.snapshot(), name)
+        if _part(processes, Part.KEEPER) is None or not directory.lease.exists():
+            return False
+        directory.write_lease(lease.total_seconds())
+        return True
 
     # ── ending ──
 
@@ -326,11 +345,11 @@ def _record_of(request: LaunchRequest, command: EngineCommand, port: int) -> Ins
     )
 
 
-def _start_keeper(directory: ReplicaDirectory, environment: Mapping[str, str]) -> int | None:
+def _start_keeper(directory: ReplicaDirectory, environment: Mapping[str, str], words: tuple[str, ...]) -> int | None:
     """Start the keeper and wait until it has detached. Returns its pid, ``None`` if another keeper was there first."""
     try:
         finished = subprocess.run(  # noqa: S603 - our own script and a checked path
-            (sys.executable, "-I", "-S", str(KEEPER_SCRIPT), str(directory.path)),
+            (sys.executable, "-I", "-S", str(KEEPER_SCRIPT), str(directory.path), *words),
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -10,6 +10,9 @@ WITHOUT_PRICES = frozenset({"slurm", "kubernetes", "ssh"})
 WITHOUT_PORTS = frozenset({"slurm"})
 """Machines that are reached on their own address: nobody opens a port for us."""
 
+WITHOUT_AUTODOWN = frozenset({"hyperbolic", "primeintellect", "verda", "yotta"})
+"""Clouds whose machines cannot end themselves (``AUTODOWN`` unsupported). Slurm's can: only ``AUTOSTOP`` is not."""
+
 GROUND_TRUTH = frozenset({"slurm"})
 """Clouds whose own listing we can read past SkyPilot; for the others a sweep has SkyPilot's word alone."""
 

@@ -31,6 +31,8 @@ class _Machine:
     up_at: float
     job: str = "RUNNING"
     log: str = ""
+    idle_since: float | None = None
+    autodown_seconds: float | None = None
 
 
 @dataclass
@@ -68,7 +70,11 @@ class FakeSky:
     def die(self, cluster: str, words: str = "killed by SIGKILL") -> None:
         """End the job by itself; the cluster stays."""
         machine = self._machines[cluster]
-        machine.job, machine.log = "FAILED", f"Error: {words}\n"
+        self._end_job(machine, "FAILED", f"Error: {words}\n")
+
+    def lapse(self, cluster: str) -> None:
+        """End the job in good order, as a lease that is over does; a machine that ends itself when idle goes later."""
+        self._end_job(self._machines[cluster], "SUCCEEDED", "greenctl: the lease is over\n")
 
     def vanish(self, cluster: str) -> None:
         """Take the machine away, as a preemption does."""
@@ -80,6 +86,7 @@ class FakeSky:
 
     def existing(self) -> frozenset[str]:
         """Return what costs money now."""
+        self._end_idle()
         return frozenset(self._machines)
 
     # ── the interface ──
@@ -106,7 +113,10 @@ class FakeSky:
             return call.id
         self.jobs_submitted[cluster] += 1
         address = f"10.0.0.{len(self._machines) + 1}"
-        self._machines.setdefault(cluster, _Machine(Cluster(cluster, "UP", cloud, region, address), call.ends_at))
+        autostop = task["resources"].get("autostop") or {}
+        autodown_seconds = 60.0 * autostop["idle_minutes"] if autostop.get("down") else None
+        made = _Machine(Cluster(cluster, "UP", cloud, region, address), call.ends_at, autodown_seconds=autodown_seconds)
+        self._machines.setdefault(cluster, made)
         return call.id
 
     async def launches(self, cluster: str) -> Sequence[LaunchCall]:
@@ -136,6 +146,7 @@ class FakeSky:
     async def clusters(self, prefix: str) -> Sequence[Cluster]:
         """List what is there."""
         self._note("clusters", prefix)
+        self._end_idle()
         return [m.cluster for name, m in sorted(self._machines.items()) if name.startswith(prefix)]
 
     async def job_state(self, cluster: str) -> str:
@@ -157,6 +168,16 @@ class FakeSky:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+    def _end_job(self, machine: _Machine, state: str, log: str) -> None:
+        machine.job, machine.log, machine.idle_since = state, log, self.now()
+
+    def _end_idle(self) -> None:
+        """Take away machines that have had no job for as long as they were told to wait."""
+        for name, machine in list(self._machines.items()):
+            idle, limit = machine.idle_since, machine.autodown_seconds
+            if idle is not None and limit is not None and self.now() >= idle + limit:
+                del self._machines[name]
 
     def _note(self, method: str, subject: str) -> None:
         self.calls.append((method, subject))

@@ -47,6 +47,8 @@ PREFIX = "gc-"
 UID_LENGTH = 8
 STOP_POLL_SECONDS = 0.5
 STOP_REQUEST_SECONDS = 5.0
+RENEW_SECONDS = 5.0
+"""How long a replica may take to take its lease: it is asked again in a minute."""
 
 
 class SkyPilotProvisioner:
@@ -161,6 +163,31 @@ class SkyPilotProvisioner:
         if running is not None and not running.cancelled() and running.exception() is not None:
             error = running.exception()
             raise error if isinstance(error, ProviderError) else ProviderError(f"{name} could not be ended: {error}")
+
+    async def renew(self, name: str, lease: timedelta) -> bool:
+        """Tell the replica itself: nothing but the way to it is needed, and nothing of SkyPilot's.
+
+        Where the owner's own command runs there is nobody to tell, and no lease.
+        """
+        record = self._folders.of(name).read()
+        if record is None or not record.has_key:
+            return False
+        picture = await self._view.newest(_prefix_of(name))
+        cluster = picture.clusters.get(name)
+        if cluster is None or cluster.address is None:
+            raise ProviderUnavailable(f"{name} cannot be reached: it has no address")
+        key = self._folders.of(name).make_key().read_text(encoding="ascii").strip()
+        url = f"http://{cluster.address}:{record.port}/greenctl/renew?seconds={int(lease.total_seconds())}"
+        try:
+            async with httpx.AsyncClient(timeout=RENEW_SECONDS, trust_env=False, transport=self._transport) as client:
+                answer = await client.post(url, headers={"authorization": f"Bearer {key}"})
+        except httpx.HTTPError as error:
+            raise ProviderUnavailable(f"{name} could not be told to go on: {type(error).__name__}") from error
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return False
+        if answer.status_code != httpx.codes.ACCEPTED:
+            raise ProviderError(f"{name} did not take its lease: status {answer.status_code}")
+        return True
 
     def log_path(self, name: str) -> Path | None:
         """Return SkyPilot's progress and the engine's last words."""

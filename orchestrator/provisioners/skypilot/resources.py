@@ -10,6 +10,7 @@ from orchestrator.control.ports import LaunchRequest
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
 from orchestrator.errors import UnsupportedByProvider
+from orchestrator.provisioners.skypilot.clouds import WITHOUT_AUTODOWN
 
 SLURM = "slurm"
 
@@ -29,6 +30,10 @@ WITHOUT_IMAGES = frozenset(
 
 WITH_LABELS = frozenset({"aws", "azure", "gcp", "kubernetes", "ssh"})
 """Clouds where SkyPilot 0.14.1 writes labels onto the machine (``sky/templates``); elsewhere our own record is all."""
+
+IDLE_MINUTES = 10
+"""How long a machine stays when its job has ended: long enough for us to read why, at the fault model's own bound for
+what nobody owns (lease and ten minutes)."""
 
 KEPT = ("accelerator_args", "disk_tier", "ephemeral_storage", "image_id", "local_disk", "network_tier", "volumes")
 """What a service file's own ``resources`` add to the offer. Where, on what and at which price is the offer's word."""
@@ -57,6 +62,9 @@ def one_offer(
     found: dict[str, Any] = {"infra": offer.region.id, **_machine(offer)}
     if offer.market is Market.SPOT:
         found["use_spot"] = True
+    if provider not in WITHOUT_AUTODOWN:
+        # The job ends with its engine, whatever ended that; then the machine ends without anybody's help.
+        found["autostop"] = {"idle_minutes": IDLE_MINUTES, "down": True, "wait_for": "jobs"}
     if port is not None:
         found["ports"] = [port]
     disk = theirs.get("disk_size") or disk_gib

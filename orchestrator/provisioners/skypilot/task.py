@@ -139,6 +139,7 @@ def _vllm(request: LaunchRequest, node: NodeOptions, theirs: Mapping[str, Any]) 
         "packages": [] if node.engine or image else list(defaults.packages),
         "power_limit_watts": args.get("power_limit_watts"),
         "guarded": True,
+        "lease_seconds": None if request.lease is None else request.lease.total_seconds(),
     }
     offer = one_offer(
         request, resources, port=port if node.opens_ports else None, image=image, disk_gib=defaults.disk_gib

@@ -8,9 +8,11 @@ this file says what is started (lists of words, no shell), ``key`` is the replic
 values of the service's secrets. Nobody's text is ever part of a command line that a shell reads, and no secret is a
 word of any command line.
 
-The engine ends when this program is told to: by SIGTERM, or by the file ``stop`` that the guard writes for an
-authenticated request. It gets the time that ``launch.json`` allows to finish what it is saying. When it ends, for
-whatever reason, nothing of it is left, and this program ends too: SkyPilot's job ends with its engine.
+The engine ends when this program is told to: by SIGTERM, by the file ``stop`` that the guard writes for an
+authenticated request, or when its lease is over: when for ``lease_seconds`` nobody has written the file ``lease`` again
+and nobody was served (the guard touches it for requests). Only this machine's own clock counts. The engine gets the
+time that ``launch.json`` allows to finish what it is saying. When it ends, for whatever reason, nothing of it is left,
+and this program ends too: SkyPilot's job ends with its engine.
 """
 
 import contextlib
@@ -107,6 +109,7 @@ class Supervisor:
         self.launch = launch
         self.stop_file = HERE / "stop"
         self.told = False
+        self.lease = Lease(HERE / "lease", launch.get("lease_seconds"))
         # A signal, the engine's end among them, ends a pause at once: it is written into this pipe.
         self.wake, written = os.pipe()
         os.set_blocking(self.wake, False)
@@ -160,8 +163,9 @@ class Supervisor:
         """Wait for its end; whether it was told to."""
         asked_at = None
         while engine.poll() is None:
-            if asked_at is None and (self.told or self.stop_file.exists()):
-                say("told to end: the engine finishes what it is saying")
+            why = "" if asked_at is not None else self._why_end()
+            if why:
+                say(why + ": the engine finishes what it is saying")
                 asked_at = time.monotonic()
                 engine.terminate()
             if asked_at is not None and time.monotonic() > asked_at + float(self.launch["grace_seconds"]):
@@ -169,6 +173,47 @@ class Supervisor:
                 break
             self._pause()
         return asked_at is not None
+
+    def _why_end(self):
+        """Why it is to end now, in words; empty while it is not."""
+        if self.told or self.stop_file.exists():
+            return "told to end"
+        return "the lease is over, nobody renewed it and nobody was served" if self.lease.is_over() else ""
+
+
+class Lease:
+    """For how long the replica goes on by itself; without ``seconds`` for ever."""
+
+    def __init__(self, path, seconds):
+        self.path = path
+        self.seconds = seconds
+        self.stamp = None
+        self.ends_at = 0.0
+        if seconds is None:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        else:
+            path.write_text(str(seconds), encoding="ascii")
+
+    def is_over(self):
+        """Whether it is. It begins anew whenever the file was written or touched; what it says is for how long."""
+        if self.seconds is None:
+            return False
+        with contextlib.suppress(OSError):
+            found = self.path.stat()
+            stamp = (found.st_mtime_ns, found.st_ino)
+            if stamp != self.stamp:
+                self.stamp = stamp
+                self.seconds = self._read()
+                self.ends_at = time.monotonic() + self.seconds
+        return time.monotonic() >= self.ends_at
+
+    def _read(self):
+        with contextlib.suppress(OSError, ValueError):
+            seconds = float(self.path.read_text(encoding="ascii"))
+            if 0 < seconds < float("inf"):
+                return seconds
+        return self.seconds
 
 
 def placed(word):
@@ -211,6 +256,7 @@ def environment(launch):
     if guarded:
         found["PYTHONPATH"] = str(HERE)
     found["GREENCTL_STOP_FILE"] = str(HERE / "stop")
+    found["GREENCTL_LEASE_FILE"] = str(HERE / "lease")
     found["VLLM_HOST_IP"] = address()
     key = HERE / "key"
     if key.exists():

@@ -207,6 +207,48 @@ def test_the_engine_finishes_what_it_is_saying(machine: Machine, way: str) -> No
     assert (machine.home / "finished").exists()
 
 
+def test_whom_nobody_renews_ends_in_order(machine: Machine) -> None:
+    """Its lease over, the engine finishes what it is saying and the job has succeeded: the machine is idle then."""
+    machine.launch(SERVES, lease_seconds=0.8)
+    log, _ = machine.start().communicate(timeout=PATIENCE_SECONDS)
+
+    assert machine.started[0].returncode == 0, log
+    assert (machine.home / "finished").exists()
+    assert "the lease is over" in log
+
+
+def test_who_is_renewed_goes_on_and_a_new_length_counts(machine: Machine) -> None:
+    """Touching the file renews the lease, writing it changes its length, nonsense in it does neither harm nor good."""
+    machine.launch(SERVES, lease_seconds=1)
+    process = machine.start()
+    until((machine.home / "ready").exists)
+    lease = machine.folder / "lease"
+    for text in (None, "soon", None, "nan", None, "1"):
+        if text is None:
+            lease.touch()
+        else:
+            lease.write_text(text)
+        time.sleep(0.5)
+        assert process.poll() is None
+        assert not (machine.home / "told").exists()
+    lease.write_text("0.1")
+    process.communicate(timeout=PATIENCE_SECONDS)
+
+    assert (machine.home / "finished").exists()
+
+
+def test_without_a_lease_it_runs_on(machine: Machine) -> None:
+    """Launched without one, a file of an earlier launch on the same machine ends nothing."""
+    (machine.folder / "lease").write_text("0.1")
+    machine.launch(SERVES, lease_seconds=None)
+    process = machine.start()
+    until((machine.home / "ready").exists)
+    time.sleep(0.8)
+
+    assert process.poll() is None
+    assert not (machine.folder / "lease").exists()
+
+
 def test_a_stop_of_before_is_not_a_stop_of_now(machine: Machine) -> None:
     """A job that is run again on the same machine is not told to end by what its predecessor was told."""
     (machine.folder / "stop").touch()

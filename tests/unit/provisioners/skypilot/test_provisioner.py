@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -57,6 +58,7 @@ class World:
     moment: list[float] = field(default_factory=lambda: [0.0])
     ground: Ground = field(default_factory=Ground)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    renewing: Callable[[httpx.Request], httpx.Response] = lambda _: httpx.Response(202)
 
     def __post_init__(self) -> None:
         self.sky = FakeSky(lambda: self.moment[0])
@@ -65,6 +67,8 @@ class World:
     def engine(self, request: httpx.Request) -> httpx.Response:
         """Answer as an engine that stops when it is told to with its key."""
         self.asked.append((request.method, request.url.path, request.headers.get("authorization", "")))
+        if request.url.path == "/greenctl/renew":
+            return self.renewing(request)
         if request.url.path == "/greenctl/stop":
             return httpx.Response(202)
         raise httpx.ConnectError("it has stopped")
@@ -180,6 +184,64 @@ async def test_the_engine_is_told_to_finish_before_its_machine_goes(world: World
     key = private_text(world.sky.mounts[NAME]["~/.greenctl/key"])
     assert world.asked == [("POST", "/greenctl/stop", f"Bearer {key}"), ("GET", "/health", "")]
     assert world.sky.calls[-1][0] != "launch"
+
+
+LEASE = timedelta(hours=24)
+
+
+async def test_a_replica_is_told_itself_to_go_on(world: World) -> None:
+    """With its own key, over nothing but the way to it; the task carries the lease from the start."""
+    await world.provisioner.launch(world.request(lease=LEASE))
+    await world.until(Phase.RUNNING)
+
+    assert json.loads(private_text(world.sky.mounts[NAME]["~/.greenctl/launch.json"]))["lease_seconds"] == 86400
+    assert await world.provisioner.renew(NAME, LEASE)
+    key = private_text(world.sky.mounts[NAME]["~/.greenctl/key"])
+    assert world.asked == [("POST", "/greenctl/renew", f"Bearer {key}")]
+
+
+async def test_an_older_replica_has_no_lease(world: World) -> None:
+    """Its guard does not know the question; nobody takes that for a lease that was renewed."""
+    world.renewing = lambda _: httpx.Response(404)
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+
+    assert not await world.provisioner.renew(NAME, LEASE)
+    assert not await world.provisioner.renew("gc-01234567-chat-unknown", LEASE)
+
+
+async def test_a_renewal_that_did_not_arrive_is_no_renewal(world: World) -> None:
+    """An unreachable replica, one without an address and one that refuses are told apart from one without a lease."""
+    await world.provisioner.launch(world.request(lease=LEASE))
+    await world.until(Phase.RUNNING)
+    world.renewing = lambda _: httpx.Response(500)
+    with pytest.raises(ProviderError, match="did not take its lease"):
+        await world.provisioner.renew(NAME, LEASE)
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no way")
+
+    world.renewing = refuse
+    with pytest.raises(ProviderUnavailable, match="could not be told"):
+        await world.provisioner.renew(NAME, LEASE)
+    world.sky.vanish(NAME)
+    await world.until(Phase.GONE)
+    with pytest.raises(ProviderUnavailable, match="no address"):
+        await world.provisioner.renew(NAME, LEASE)
+
+
+async def test_a_machine_whose_job_has_ended_ends_itself(world: World) -> None:
+    """Nobody is there to take it down: SkyPilot's own autodown does, ten minutes after the lease has ended the job."""
+    await world.provisioner.launch(world.request(lease=LEASE))
+    await world.until(Phase.RUNNING)
+    world.sky.lapse(NAME)
+    failed = await world.until(Phase.FAILED)
+    assert "the lease is over" in failed.exit_detail
+    left = world.sky.existing()
+    world.moment[0] += 600.0
+
+    assert left == {NAME}
+    assert world.sky.existing() == frozenset()
 
 
 async def test_a_down_that_lies_is_repeated(world: World) -> None:
