@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 
 from orchestrator.domain.service import ServiceSpec
 
@@ -28,6 +29,7 @@ def workload_digest(spec: ServiceSpec) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_LENGTH]
 
 
+@lru_cache(maxsize=256)
 def _task(passthrough_json: str) -> str:
     """Reduce the SkyPilot task to what it runs: scripts, environment, files, image."""
     task = json.loads(passthrough_json)

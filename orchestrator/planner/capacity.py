@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
@@ -106,15 +107,21 @@ def avoided(
     """
     failures: dict[str, list[_Failure]] = {}
     good: dict[tuple[str, bool], Instant] = {}
+    served: list[tuple[Replica, bool]] = []
+    oldest = now - MEMORY * clock_rate
     for replica in replicas:
         lesson, is_own = _lesson_of(replica), workload is None or replica.workload_digest == workload
         if lesson is None:
             if replica.ready_at is not None:
-                for key in ((place, shared) for place in _places(replica) for shared in (True, not is_own)):
-                    good[key] = max(good.get(key, replica.created_at), replica.created_at)
-        elif replica.state_since >= now - MEMORY * clock_rate and (lesson.shared or is_own):
+                served.append((replica, is_own))
+        elif replica.state_since >= oldest and (lesson.shared or is_own):
             place = _places(replica)[2 if lesson.widest else 1 if lesson.wide else 0]
             failures.setdefault(place, []).append(_Failure(replica, lesson))
+    if not failures:
+        return {}
+    for replica, is_own in served:
+        for key in ((place, shared) for place in _places(replica) for shared in (True, not is_own)):
+            good[key] = max(good.get(key, replica.created_at), replica.created_at)
     found = {}
     for place, all_of_it in failures.items():
         recent = [f for f in all_of_it if (at := good.get((place, f.lesson.shared))) is None or f.at > at]
@@ -165,6 +172,7 @@ def _places(replica: Replica) -> tuple[str, str, str]:
     return replica.offer_id, _family(replica.offer_id), f"{replica.region.partition('/')[0]}/*"
 
 
+@lru_cache(maxsize=4096)
 def _family(offer_id: str) -> str:
     """Name all sizes of an offer's accelerator in its region and market, as quotas are counted.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.domain.decision import Assessment
+from orchestrator.domain.offer import Candidate
 from orchestrator.domain.plan import Action, ActionKind
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Policy
@@ -27,16 +29,22 @@ class Judged:
     policy: Policy
     now: Instant
     assessments: tuple[Assessment, ...]
+    _assessed: Mapping[str, Assessment] = field(init=False, repr=False, compare=False)
+    _candidates: Mapping[str, Candidate] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index what is looked up for every replica and every place; of two of one id the first counts."""
+        object.__setattr__(self, "_assessed", {a.offer_id: a for a in reversed(self.assessments)})
+        object.__setattr__(self, "_candidates", {c.offer.id: c for c in reversed(self.snapshot.candidates)})
 
     def side(self, offer_id: str) -> Side | None:
         """The offer with its candidate; ``None`` when it is no longer sold."""
-        assessment = self.by_id(offer_id)
-        candidate = next((c for c in self.snapshot.candidates if c.offer.id == offer_id), None)
+        assessment, candidate = self._assessed.get(offer_id), self._candidates.get(offer_id)
         return None if assessment is None or candidate is None else Side(assessment, candidate)
 
     def by_id(self, offer_id: str) -> Assessment | None:
         """The judged offer."""
-        return next((a for a in self.assessments if a.offer_id == offer_id), None)
+        return self._assessed.get(offer_id)
 
 
 def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:

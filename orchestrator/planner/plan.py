@@ -8,6 +8,7 @@ decision too, and is recorded with its reasons.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -50,7 +51,8 @@ def plan(
     """Return what to do now; an empty list of actions means that all is as it should be.
 
     ``keep_up``: the service has been deployed, so serving comes first. What is missing is replaced as far as there is
-    room, and where only fresh signals are wanting, without them.
+    room, and where only fresh signals are wanting, without them. Nobody is shown such a plan: it has no ``frontier``
+    and no ``spares``.
     ``budget``: the seconds left for thinking. When they are gone, slots are filled one by one, which is as safe, and
     mostly as good; the certificate says so.
     Raises ``NoFeasiblePlacement`` when a wanted replica can stand nowhere, or one that has to leave has nowhere to go.
@@ -81,7 +83,7 @@ def plan(
     certificate = timed(_proof(judged, filling, moves, weighed), seconds, budget)
     kind = _kind(snapshot, filling.launches, moves, actions)
     notes = (*filling.notes, *_fallback_notes(judged, slots, staying, actions))
-    return _finish(judged, kind, actor, actions, weighed.shown, slots, notes, certificate)
+    return _finish(judged, kind, actor, actions, weighed.shown, slots, notes, certificate, to_show=not keep_up)
 
 
 def plan_migration(
@@ -300,8 +302,13 @@ def _finish(
     slots: Mapping[int, Market],
     notes: Sequence[str] = (),
     certificate: Certificate | None = None,
+    *,
+    to_show: bool = True,
 ) -> Plan:
-    """Assemble the plan: the placement that will hold once it is applied, its totals and its explanation."""
+    """Assemble the plan: the placement that will hold once it is applied, its totals and its explanation.
+
+    ``to_show``: a person will see it, so both ends of the trade-off and the spares are worked out as well.
+    """
     snapshot = judged.snapshot
     staying = {slot: r for slot, r in sorted(snapshot.occupants().items()) if slot in slots}
     leaving = {a.replica for a in actions if a.replica}
@@ -310,7 +317,8 @@ def _finish(
     offer_ids = [r.offer_id for r in kept] + [a.offer_id for a in actions if a.offer_id]
     placed = [a for a in (judged.by_id(i) for i in offer_ids) if a is not None]
     all_known = len(placed) == len(offer_ids)
-    counted = tuple(replace(a, chosen=offer_ids.count(a.offer_id)) for a in judged.assessments)
+    chosen = Counter(offer_ids)
+    counted = tuple(replace(a, chosen=n) if (n := chosen[a.offer_id]) != a.chosen else a for a in judged.assessments)
     decision = Decision(
         id=_decision_id(snapshot, judged.now, kind, actions),
         service=snapshot.spec.name,
@@ -332,8 +340,10 @@ def _finish(
         keep=tuple(r.name for r in kept),
         decision=decision,
         totals=total(placed) if all_known else Totals(len(offer_ids), None, None, None),
-        frontier=frontier(judged.assessments, standing, snapshot.spec.placement) if standing else (),
-        spares=spares(judged, {r.slot: r.offer_id for r in kept} | {a.slot: a.offer_id for a in actions if a.offer_id}),
+        frontier=frontier(judged.assessments, standing, snapshot.spec.placement) if standing and to_show else (),
+        spares=spares(judged, {r.slot: r.offer_id for r in kept} | {a.slot: a.offer_id for a in actions if a.offer_id})
+        if to_show
+        else (),
     )
     return replace(draft, decision=replace(decision, plan_digest=draft.digest))
 

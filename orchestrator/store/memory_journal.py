@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -180,7 +181,7 @@ class MemoryJournal(MemoryOrphanRecords):
             key = (sample.replica, sample.window.start)
             if key not in state.energy:
                 state.energy[key] = sample
-                state.energy_of[sample.service].append(sample)
+                insort(state.energy_of[sample.service], sample, key=_by_start)
 
     @faultable
     def record_event(
@@ -255,3 +256,7 @@ class MemoryJournal(MemoryOrphanRecords):
         if newest != self._epoch:
             raise rules.superseded(self._epoch, newest, self._state.holders[-1])
         return self._state
+
+
+def _by_start(sample: EnergySample) -> tuple[datetime, str]:
+    return sample.window.start, sample.replica

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -120,8 +121,10 @@ class MemoryRecords(Remembering):
     def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
         """Return energy samples whose window starts inside, oldest first."""
         samples = self._state.energy_of.get(service, [])
-        found = [s for s in samples if window is None or s.window.start in window]
-        return sorted(found, key=lambda s: (s.window.start, s.replica))
+        if window is None:
+            return list(samples)
+        first, end = (bisect_left(samples, at, key=lambda s: s.window.start) for at in (window.start, window.end))
+        return samples[first:end]
 
     def _as_paused(self, record: ServiceRecord) -> ServiceRecord:
         return replace(record, paused=True) if self._state.all_paused and not record.paused else record

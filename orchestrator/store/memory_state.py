@@ -63,6 +63,8 @@ class State:
     signals: dict[str, tuple[Reading, ...]] = field(default_factory=dict)
     energy: dict[tuple[str, datetime], EnergySample] = field(default_factory=dict)
     energy_of: defaultdict[str, list[EnergySample]] = field(default_factory=lambda: defaultdict(list))
+    """By start and replica: what is read of them is a window."""
+
     events: list[Event] = field(default_factory=list)
     routing_version: int = 0
     suspects: dict[tuple[str, SuspectKind], Suspect] = field(default_factory=dict)

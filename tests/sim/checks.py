@@ -8,6 +8,7 @@ three of four runs), and that the same run is the same history (I21: runs are co
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -88,6 +89,13 @@ class Checks:
         self._moves: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
         self._reaped: list[tuple[float, str]] = []
         self._looked_at = 0.0
+        self._at_the_call: dict[str, Callable[[Call], None]] = {
+            "journal.move_replica": lambda call: self._before_move(*call.args, **call.kwargs),
+            "journal.start_replica": lambda call: self._before_start(call.args[0]),
+            "journal.update_replica": self._before_change,
+            "cloud.terminate": lambda call: self._before_end(call.args[0]),
+            "cloud.launch": self._before_launch,
+        }
         self.actions = 0
         """Calls that launched or ended something."""
 
@@ -102,20 +110,13 @@ class Checks:
 
     def before(self, call: Call) -> None:
         """Look at what is about to leave."""
-        match call.point:
-            case "journal.move_replica":
-                self._before_move(*call.args, **call.kwargs)
-            case "journal.start_replica":
-                self._before_start(call.args[0])
-            case "cloud.terminate":
-                self._before_end(call.args[0])
-            case "cloud.launch":
-                if call.process is not self._world.claimant and not call.process.has_slept:
-                    self.broken("I4", f"process {call.process.number} launches in the turn of another one")
-            case "journal.update_replica":
-                self._before_change(call)
-            case _:
-                pass
+        look = self._at_the_call.get(call.point)
+        if look is not None:
+            look(call)
+
+    def _before_launch(self, call: Call) -> None:
+        if call.process is not self._world.claimant and not call.process.has_slept:
+            self.broken("I4", f"process {call.process.number} launches in the turn of another one")
 
     def after(self, call: Call, answer: Any) -> None:
         """Look at what was done."""

@@ -42,6 +42,11 @@ class Machine:
     """Somebody else started it."""
     lease_ends_at: float = inf
 
+    def moments(self) -> tuple[float, ...]:
+        """When something about it changes by itself."""
+        ends = () if self.ends_at is None else (self.ends_at,)
+        return (self.born_at, self.visible_at, self.running_at, *ends)
+
 
 @dataclass
 class LaunchFault:
@@ -112,6 +117,10 @@ class SimCloud:
             and not machine.is_frozen
             and machine.request.model.id != BROKEN_MODEL
         )
+
+    def changes_after(self, now: float) -> float | None:
+        """When the next machine is born, seen, up or gone, as far as that is settled."""
+        return min((at for m in self.machines.values() for at in m.moments() if at > now), default=None)
 
     def vanish(self, name: str) -> None:
         """Take a machine away without a trace."""

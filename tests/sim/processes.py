@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.control.controller import Controller
@@ -44,25 +44,17 @@ class Process:
     failed_looks: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """Something leaves a process. ``number``: the how-manieth call of all processes."""
+    """Something leaves a process. ``is_write``: it changes the journal; ``point``: its name among the crash points."""
 
     process: Process
     port: str
     method: str
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def point(self) -> str:
-        """Its name among the crash points."""
-        return f"{self.port}.{self.method}"
-
-    @property
-    def is_write(self) -> bool:
-        """Whether it changes the journal."""
-        return self.port == "journal" and self.method not in READS
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    is_write: bool
+    point: str
 
 
 class Listener(Protocol):
@@ -97,11 +89,12 @@ class Door:
 
     def _now(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         process, listener, port = self._process, self._listener, self._port
+        is_write, point = port == "journal" and name not in READS, f"{port}.{name}"
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if not process.is_alive:
                 raise Died(name)
-            call = Call(process, port, name, args, kwargs)
+            call = Call(process, port, name, args, kwargs, is_write, point)
             listener.before(call)
             answer = work(*args, **kwargs)
             listener.after(call, answer)
@@ -111,11 +104,12 @@ class Door:
 
     def _later(self, name: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         process, listener, port = self._process, self._listener, self._port
+        point = f"{port}.{name}"
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
             if not process.is_alive:
                 raise Died(name)
-            call = Call(process, port, name, args, kwargs)
+            call = Call(process, port, name, args, kwargs, is_write=False, point=point)
             await listener.leaving(call)
             if not process.is_alive:
                 raise Died(name)

@@ -69,7 +69,13 @@ DOLLARS = {"se": 1.0, "fr": 1.05, "de": 0.9, "us": 0.5}
 UID = "0123456789abcdef"
 RESTING_SECONDS = 300.0
 WAITING_SECONDS = 30.0
+SLOWER = 3.0
+"""By how much looks are farther apart after one that changed nothing."""
+
 OPERATOR_SECONDS = 600.0
+RECORDS = frozenset({"journal", "store"})
+DEEDS = frozenset({"cloud.launch", "cloud.terminate", "gateway.publish"})
+"""What is told of besides writes."""
 
 TUNING = Tuning(
     sample_every=timedelta(minutes=5),
@@ -215,9 +221,11 @@ class SimWorld:
         if changes != self._changes:
             self._pace = self.setting.look_seconds
         else:
-            self._pace = min(self._pace * 1.6, RESTING_SECONDS if self.is_settled() else WAITING_SECONDS)
+            self._pace = min(self._pace * SLOWER, RESTING_SECONDS if self.is_settled() else WAITING_SECONDS)
         self._changes = changes
-        self._next_look = round(self.clock.elapsed + self._pace, 3)
+        now, soon = self.clock.elapsed, self.clock.elapsed + self.setting.look_seconds
+        coming = self.cloud.changes_after(now)
+        self._next_look = round(min(now + self._pace, inf if coming is None else max(soon, coming)), 3)
         self.timeline.at(self._next_look, self._look)
 
     async def look(self) -> None:
@@ -284,9 +292,10 @@ class SimWorld:
 
     def before(self, call: Call) -> None:
         """Let the database refuse, the process die, and the checks look."""
-        if call.port in {"journal", "store"}:
+        port = call.port
+        if port in RECORDS:
             self.database.before(call)
-        if call.process is self.claimant and (call.is_write or call.port in {"cloud", "gateway"}) and self.kill_in:
+        if self.kill_in and call.process is self.claimant and (call.is_write or port not in RECORDS):
             self.kill_in -= 1
             if not self.kill_in:
                 self.tell(f"process {call.process.number} is killed before {call.point}")
@@ -298,7 +307,7 @@ class SimWorld:
 
     def after(self, call: Call, answer: Any) -> None:
         """Write down what was done; let the answer be lost."""
-        if call.process.number and (call.is_write or call.method in {"launch", "terminate", "publish"}):
+        if call.process.number and (call.is_write or call.point in DEEDS):
             if call.method not in {"record_energy", "set_suspects"}:
                 self.tell(f"{call.process.number} {call.method} {_words(call)}")
                 self.doings += call.method not in {"record_event", "record_decision"}

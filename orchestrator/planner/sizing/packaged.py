@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +57,7 @@ class Rules:
     source: str
 
 
+@lru_cache(maxsize=1024)
 def replica_model(model: ModelSpec, shape: Shape) -> ReplicaModel | None:
     """Return the model of one replica: fitted if this setup was measured, else modelled, else ``None``.
 
