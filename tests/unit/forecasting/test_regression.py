@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from orchestrator.forecasting.pattern import DAY, LOOK_BACK_HOURS, Floats, blended, filled_from_before, same_hours
-from orchestrator.forecasting.regression import Habits, foresee
+from orchestrator.forecasting.regression import Habits, Shrinkage, foresee
 
 HABITS = Habits(horizon_hours=24, learn_every_hours=12)
 MONDAY = 0
@@ -87,6 +87,31 @@ def test_each_hour_of_issue_learns_of_its_own() -> None:
     assert mean_error(midnight, values, noon + 12) > 40  # a coin is tossed there
     swing = np.abs(midnight - 300).mean()
     assert swing < 0.6 * np.abs(found - 300).mean()
+
+
+def test_a_climb_that_goes_on_is_soon_foreseen() -> None:
+    """Weather with momentum: what the last hours changed by halves the error, and more, after two months already."""
+    random = np.random.default_rng(7)
+    noise, swing = random.normal(size=(100 * DAY, 3)), np.zeros((100 * DAY, 3))
+    for t in range(2, len(swing)):
+        swing[t] = 1.9 * swing[t - 1] - 0.91 * swing[t - 2] + noise[t]
+    values = np.maximum(20.0, 300.0 + 6.0 * swing)
+    issues = np.arange(60 * DAY, 95 * DAY, 5)
+
+    learnt = foresee(values, issues, MONDAY, Habits(horizon_hours=2))
+    assert mean_error(learnt, values, issues) < 0.4 * mean_error(blended(values, issues, 2), values, issues)
+
+
+def test_the_first_hours_are_learnt_apart_from_the_later_ones() -> None:
+    """How far is forecast does not matter to the first hours, nor the first hours' share to what is beyond them."""
+    values = weather(60 * DAY, 2)
+    issues = np.arange(50 * DAY, 60 * DAY, 7)
+    long, short = (foresee(values, issues, MONDAY, replace(HABITS, horizon_hours=h)) for h in (24, 6))
+    assert short == pytest.approx(long[:, :6], rel=1e-9)
+    tight = replace(HABITS, near=Shrinkage(1e9, 1e9, 1e9))
+    drawn = foresee(values, issues, MONDAY, tight)
+    assert drawn[:, 6:] == pytest.approx(long[:, 6:], rel=1e-9)
+    assert np.abs(drawn[:, :6] - long[:, :6]).max() > 1.0
 
 
 def test_a_zone_without_four_known_weeks_is_not_forecast() -> None:
