@@ -222,7 +222,6 @@ class Provisioner(Protocol):
         """Ask it to stop, by force after ``grace``; returns early, idempotent, no error when it is already gone."""
         ...
 
-    def log_path(self, name: str) -> Path | None:
     async def renew(self, name: str, lease: timedelta) -> bool:
         """Begin the replica's lease anew, of that length; whether it has one.
 
@@ -231,6 +230,7 @@ class Provisioner(Protocol):
         """
         ...
 
+    def log_path(self, name: str) -> Path | None:
         """Where the engine's own log is on this machine, if it is."""
         ...
 
