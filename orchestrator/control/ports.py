@@ -158,6 +158,7 @@ class LaunchRequest:
 
     lease: timedelta | None = None
 
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """A provider's view of one instance. ``phase`` says whether it exists; whether it *serves* is the probe's business.
