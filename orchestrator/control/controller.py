@@ -33,6 +33,7 @@ from orchestrator.control.operations import (
 from orchestrator.control.past import Past, waits_for_window
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
+from orchestrator.control.shares import Shares
 from orchestrator.control.sweep import Sweeper
 from orchestrator.control.thinking import thinking_time
 from orchestrator.control.traffic import routes_for, same_routes, table_of
@@ -63,7 +64,7 @@ from orchestrator.errors import (
 )
 from orchestrator.planner.pause import Held, hold_voluntary, needed_steps
 from orchestrator.planner.plan import plan
-from orchestrator.planner.rollout import RolloutView, StepKind, next_steps
+from orchestrator.planner.rollout import RolloutView, StepKind, next_steps, weight_of
 from orchestrator.planner.schedule import Timetable
 from orchestrator.planner.wanted import is_scaled
 
@@ -116,11 +117,14 @@ class Controller:
         self._past = Past(journal)
         self._windows = WindowBook(journal, self._past)
         self._loads = LoadWatch(runtime)
+        self._shares = Shares()
         self._sweeper = Sweeper(runtime, journal, self._applier)
         self._watch = Watch()
         self._published: RoutingTable | None = None
         self._least_version = 0
         self._routes: dict[str, ServiceRoutes] = {}
+        self._steps: dict[str, dict[str, int]] = {}
+        self._published_steps: dict[str, int] = {}
         self._known_offers: dict[str, dict[str, Offer]] = {}
         self._pauses: dict[str, Pause] = {}
         self._revisions: dict[str, int] = {}
@@ -146,6 +150,7 @@ class Controller:
             self._sampled_at = self._runtime.clock.monotonic()
         self._watch.forget_all_but(there)
         self._meter.forget_all_but(there.keys())
+        self._shares.forget_all_but(there.values())
         await self._publish(status, {s.name for s in services})
         for error in looks:
             if error is not None:
@@ -183,7 +188,9 @@ class Controller:
         replicas = self._open_replicas(name)
         sold = await self._sold(service)
         offers = self._known_offers.get(name, {})
-        seen = await observe(service, replicas, self._runtime, self._watch, status, self._published)
+        seen = await observe(
+            service, replicas, self._runtime, self._watch, status, self._published, self._published_steps
+        )
         await self._meter.look(service, replicas, seen, offers, status, self._watch, due=sample)
         self._loads.look(service, replicas, offers, status, self._watch)
         view = RolloutView(
@@ -463,13 +470,23 @@ class Controller:
         service = self._journal.service(name)
         if service is None or service.state is ServiceState.DOWN:
             self._routes.pop(name, None)
+            self._steps.pop(name, None)
             return
         replicas = self._open_replicas(name)
         if self._unseen(replicas):
             return
         grid = await self._readings(service, replicas)
-        keys = self._runtime.client_keys_sha256
-        self._routes[name] = routes_for(service, replicas, self._watch.instances, grid, keys)
+        keys, clock = self._runtime.client_keys_sha256, self._runtime.clock
+        offers, load = self._known_offers.get(name, {}), self._loads.seen(name)
+        news = self._shares.look(
+            service.spec, replicas, offers, grid, load, self._watch, clock.now(), clock.monotonic()
+        )
+        shares = self._shares.weights(name, replicas)
+        self._routes[name] = routes_for(service, replicas, self._watch.instances, grid, keys, shares)
+        self._steps[name] = {r.name: weight_of(r, replicas) for r in replicas}
+        if news:
+            with suppress(GreenctlError):
+                self._applier.event(EventKind.GATEWAY, news, name)
 
     def _unseen(self, replicas: Sequence[Replica]) -> bool:
         """Whether a replica that serves was not seen yet since we started, although its provider can be asked.
@@ -493,7 +510,9 @@ class Controller:
             return  # replicas that we do not know may serve by the table that it has
         routes = tuple(self._routes[n] for n in sorted(self._routes))
         lags = self._published is not None and status.applied_version < self._published.version
+        steps = {r: step for own in self._steps.values() for r, step in own.items()}
         if same_routes(self._published, routes) and not lags:
+            self._published_steps = steps  # small shares round to the same weight at more than one canary step
             return
         # A gateway that kept its table while our database was set back refuses anything that looks older.
         version = max(self._journal.next_routing_version(), status.applied_version + 1, self._least_version)
@@ -507,6 +526,7 @@ class Controller:
             self._least_version = 2 * version
             return
         self._published = table
+        self._published_steps = steps
 
     def _down(self, services: AbstractSet[str]) -> set[str]:
         return {s.name for s in self._journal.services() if s.name in services and s.state is ServiceState.DOWN}

@@ -65,18 +65,24 @@ class Memory:
     output_tokens: int = 0
     number: int | None = None
     changed_at: float = 0.0
+    seen: LoadSeen | None = None
 
 
 class LoadWatch:
-    """Remembers the load of every service whose number follows it."""
+    """Remembers the load of every service that is up: its traffic follows it, and its number where it may."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._memories: dict[str, Memory] = {}
 
     def forget(self, service: str) -> None:
-        """Drop what is remembered of a service: it is not scaled, or no longer there."""
+        """Drop what is remembered of a service: it is no longer there."""
         self._memories.pop(service, None)
+
+    def seen(self, service: str) -> LoadSeen | None:
+        """Return the load at the last look; ``None`` while that is not known."""
+        memory = self._memories.get(service)
+        return None if memory is None else memory.seen
 
     def look(
         self,
@@ -88,7 +94,7 @@ class LoadWatch:
     ) -> None:
         """Take in what the gateway and the engines say now, and what they need by it."""
         scaling = service.spec.scaling
-        if service.state is not ServiceState.ACTIVE or not is_scaled(scaling):
+        if service.state is not ServiceState.ACTIVE:
             self.forget(service.name)
             return
         now = self._runtime.clock.monotonic()
@@ -100,7 +106,9 @@ class LoadWatch:
         _add_tokens(memory, replicas, watch)
         # What was counted before says nothing about now: a gateway that cannot be asked may have more to do than ever.
         is_counted = self._count(memory, service.name, status, now)
-        seen = _load_seen(memory, ready, watch) if is_counted else None
+        seen = memory.seen = _load_seen(memory, ready, watch) if is_counted else None
+        if not is_scaled(scaling):
+            return
         if seen is None:
             memory.needs.append(Need(now, None, None, "the gateway's counts are not known"))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -19,7 +19,10 @@ from orchestrator.planner.rollout import Observation
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What every gateway has confirmed about one replica, and since when (``Clock.monotonic``)."""
+    """What every gateway has confirmed about one replica, and since when (``Clock.monotonic``).
+
+    ``weight``: its canary step in per cent, whatever part of the traffic that is a step of.
+    """
 
     weight: int | None
     since: float
@@ -60,13 +63,17 @@ async def observe(
     watch: Watch,
     status: GatewayStatus | None,
     published: RoutingTable | None,
+    steps: Mapping[str, int],
 ) -> dict[str, Observation]:
-    """Look at every replica that is not finally done with, all at once."""
+    """Look at every replica that is not finally done with, all at once.
+
+    ``steps``: the canary step in per cent (of its slot's traffic) that the published table was made of, by replica.
+    """
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
     seen = await asyncio.gather(*(_one(service, r, runtime, watch) for r in open_ones))
     found = {}
     for replica, look in zip(open_ones, seen, strict=True):
-        told = _told(replica.name, runtime, watch, status, published)
+        told = _told(replica.name, runtime, watch, status, published, steps)
         found[replica.name] = replace(
             look,
             told_weight=None if told is None else told.weight,
@@ -78,7 +85,12 @@ async def observe(
 
 
 def _told(
-    name: str, runtime: Runtime, watch: Watch, status: GatewayStatus | None, published: RoutingTable | None
+    name: str,
+    runtime: Runtime,
+    watch: Watch,
+    status: GatewayStatus | None,
+    published: RoutingTable | None,
+    steps: Mapping[str, int],
 ) -> Told | None:
     """Return what the gateway is known to do with a replica; ``None`` while it is not known to have our last table."""
     if status is None or published is None:
@@ -86,7 +98,7 @@ def _told(
     if status.applied_version < published.version:
         watch.told.pop(name, None)
         return None
-    weight = weight_in(published, name)
+    weight = None if weight_in(published, name) is None else steps[name]
     before = watch.told.get(name)
     if before is None or before.weight != weight:
         watch.told[name] = Told(weight, runtime.clock.monotonic())

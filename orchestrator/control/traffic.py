@@ -8,7 +8,7 @@ from orchestrator.control.ports import Instance
 from orchestrator.domain.carbon import CarbonIntensity, Reading
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.routing import MAX_WEIGHT, RoutingTable, ServiceRoutes, Upstream
 from orchestrator.domain.time import Instant
 from orchestrator.planner.rollout import weight_of
 
@@ -19,8 +19,13 @@ def routes_for(
     instances: Mapping[str, Instance],
     grid: Mapping[str, Reading],
     keys_sha256: tuple[str, ...],
+    shares: Mapping[str, int] | None = None,
 ) -> ServiceRoutes:
-    """Return the service's upstreams: ready replicas by weight, draining ones so that their counters live on."""
+    """Return the service's upstreams: ready replicas by weight, draining ones so that their counters live on.
+
+    ``shares``: the weight of each ready replica's slot (1..100), of which a canary step is a part; without them all
+    slots weigh the same.
+    """
     rules = service.spec.gateway
     upstreams = []
     for replica in sorted(replicas, key=lambda r: (r.slot, r.created_at, r.name)):
@@ -35,7 +40,7 @@ def routes_for(
             Upstream(
                 replica=replica.name,
                 url=replica.endpoint,
-                weight=weight_of(replica, replicas),
+                weight=_weight(weight_of(replica, replicas), (shares or {}).get(replica.name, MAX_WEIGHT)),
                 draining=replica.state is ReplicaState.DRAINING,
                 region=replica.region,
                 zone=replica.zone,
@@ -53,6 +58,11 @@ def routes_for(
         allowed_keys_sha256=keys_sha256,
         cooldown_seconds=rules.cooldown.total_seconds(),
     )
+
+
+def _weight(step_percent: int, share: int) -> int:
+    """Return a canary step of a slot's weight: none of nothing, and at least the least of anything."""
+    return 0 if step_percent == 0 else max(1, round(step_percent * share / MAX_WEIGHT))
 
 
 def same_routes(table: RoutingTable | None, services: tuple[ServiceRoutes, ...]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from orchestrator.clocks import VirtualClock
@@ -21,6 +21,7 @@ from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.load import WINDOW_SECONDS, number_in_force
 from orchestrator.control.ports import CarbonSource
 from orchestrator.control.runtime import Runtime, Tuning
+from orchestrator.control.shares import EVENLY
 from orchestrator.control.usecases import preview_deploy, submit_deploy
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.matching import is_asked_for, is_inside
@@ -175,6 +176,8 @@ class TwinWorld:
 
     def __init__(self, setting: Setting, spec: ServiceSpec) -> None:
         self._setting = setting
+        # Traffic is even in all policies: they are compared by where replicas stand, and the oracle knows no other.
+        spec = replace(spec, gateway=replace(spec.gateway, routing=EVENLY))
         self._spec = spec
         begin = setting.period.start - WARM_UP
         self._clock = VirtualClock(begin)

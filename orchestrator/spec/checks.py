@@ -296,7 +296,7 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
     for path, message in NOT_YET.items():
         if _value_at(data, path) is not None:
             yield Finding(path, message, at_key=True)
-    if file.gateway and file.gateway.routing not in {None, "weighted"}:
+    if file.gateway and file.gateway.routing not in {None, "weighted", "greenest", "round_robin"}:
         yield Finding(("gateway", "routing"), "kept, but the gateway balances by weight so far", at_key=True)
     if file.report and file.report.functional_unit not in {None, 1000}:
         message = "kept, but reports count per 1000 output tokens so far"

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.service import GatewayRules
 from orchestrator.errors import StoreUnavailable
 from tests.builders import HOUR
 from tests.scenario.test_migration import BY_HAND
@@ -67,10 +68,14 @@ taken at the load of the one before, which costs a thousandth per restart in thi
 
 @pytest.mark.parametrize("disturbance", DISTURBANCES)
 async def test_joules_and_tokens_add_up_over_a_whole_life(disturbance: str) -> None:
-    """An hour of service with a move in the middle, disturbed again and again, then taken down."""
+    """An hour of service with a move in the middle, disturbed again and again, then taken down.
+
+    Traffic is even: power saturates, so a replica with a request now and then draws less than its mean batch would, and
+    samples of ten seconds tell the mean (1.2 % too much at 0.3 requests).
+    """
     every, disturb = DISTURBANCES[disturbance]
     world = World()
-    await world.up(chat(2, migration=BY_HAND))
+    await world.up(chat(2, migration=BY_HAND, gateway=GatewayRules(routing="round_robin")))
     world.traffic["chat"] = Traffic(1.0, 6.0)
     for minute in range(60):
         if minute == 30:

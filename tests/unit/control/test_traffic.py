@@ -71,6 +71,16 @@ class TestWhoIsInIt:
         new = replica(SE, 0, name="new", replaces="old", weight_percent=10, up_for=MINUTE)
         assert [(u.replica, u.weight) for u in routes([new, old]).upstreams] == [("old", 90), ("new", 10)]
 
+    def test_a_canary_step_is_a_part_of_its_slots_share(self) -> None:
+        """Where a slot has a tenth of the weight, a canary of a tenth gets a hundredth, and never nothing."""
+        old = replica(PL, 0, name="old")
+        new = replica(SE, 0, name="new", replaces="old", weight_percent=10, up_for=MINUTE)
+        instances: dict[str, Instance] = {}
+        found = routes_for(record(), [old, new, replica(SE, 1)], instances, GRID, (), {"old": 10, "new": 10})
+        assert [u.weight for u in found.upstreams] == [9, 1, 100]
+        tiny = routes_for(record(), [old, replace(new, weight_percent=1)], instances, GRID, (), {"old": 1, "new": 1})
+        assert [u.weight for u in tiny.upstreams] == [1, 1]
+
     def test_the_order_is_that_of_slots_and_age(self) -> None:
         """The same table whatever order the records are read in, so that nothing is published for nothing."""
         three = [replica(SE, 2), replica(PL, 0), replica(SE, 1)]

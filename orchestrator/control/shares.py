@@ -1,0 +1,157 @@
+"""Traffic follows the grid: once a minute a part of it moves to where the same answers emit less.
+
+What holds is remembered by this process alone. After a restart traffic is even, which is always safe, and moves again
+from there. Canary steps come first: while a replica and its replacement share a slot, no other traffic moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.control.load import capacity_of
+from orchestrator.control.observe import Watch
+from orchestrator.domain.carbon import CarbonIntensity, Reading
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.routing import MAX_WEIGHT
+from orchestrator.domain.scale import LoadSeen
+from orchestrator.domain.service import ClientArea, Objective, ServiceSpec
+from orchestrator.domain.split import Split
+from orchestrator.domain.time import Instant
+from orchestrator.planner.split import Place, next_parts
+from orchestrator.policy.apply import usd_per_gram
+from orchestrator.policy.latency import estimated_rtt_ms
+
+SHIFT_EVERY_SECONDS = 60.0
+EVENLY = "round_robin"
+"""The value of ``gateway.routing`` by which all replicas get the same, whatever they emit."""
+
+_SAME = 1e-6
+
+
+@dataclass(slots=True)
+class Memory:
+    """Of one service: the part of all traffic of each replica, when it last moved, and whether it comes to rest."""
+
+    parts: dict[str, float] = field(default_factory=dict)
+    moved_at: float | None = None
+    is_shifting: bool = False
+
+
+class Shares:
+    """Remembers how the traffic of every service is shared among its replicas."""
+
+    def __init__(self) -> None:
+        self._memories: dict[str, Memory] = {}
+
+    def forget_all_but(self, services: Iterable[str]) -> None:
+        """Drop what is remembered of services that are down."""
+        for name in self._memories.keys() - set(services):
+            del self._memories[name]
+
+    def look(
+        self,
+        spec: ServiceSpec,
+        replicas: Sequence[Replica],
+        offers: Mapping[str, Offer],
+        grid: Mapping[str, Reading],
+        load: LoadSeen | None,
+        watch: Watch,
+        now: Instant,
+        seconds: float,
+    ) -> str:
+        """Move a part of the traffic when it is time; return what to tell people of it, empty when that is no news.
+
+        ``seconds``: of ``Clock.monotonic``.
+        """
+        memory = self._memories.setdefault(spec.name, Memory())
+        ready = {r.name: r for r in replicas if r.state is ReplicaState.READY}
+        slots = [r for r in ready.values() if r.replaces not in ready]
+        memory.parts = _inherited(memory.parts, slots)
+        if len(slots) < len(ready) or not slots:
+            return ""
+        if memory.moved_at is not None and seconds - memory.moved_at < SHIFT_EVERY_SECONDS:
+            return ""
+        memory.moved_at = seconds
+        places = [_place(spec, own, offers, grid, watch, now) for own in _by_offer(slots).values()]
+        if not _counts_grams(spec):
+            load = None
+        current = {p.offer_id: sum(memory.parts[r.name] for r in slots if r.offer_id == p.offer_id) for p in places}
+        parts, target = next_parts(current, places, load)
+        numbers = {p.offer_id: p.replicas for p in places}
+        memory.parts = {r.name: parts[r.offer_id] / numbers[r.offer_id] for r in slots}
+        moved = max(abs(parts[i] - current[i]) for i in parts) > _SAME
+        began, memory.is_shifting = moved and not memory.is_shifting, moved
+        return _told(target) if began else ""
+
+    def weights(self, service: str, replicas: Sequence[Replica]) -> dict[str, int]:
+        """Return the weight (1..100, relative to each other) of each ready replica's slot."""
+        memory = self._memories.get(service)
+        parts = {} if memory is None else memory.parts
+        ready = {r.name: r for r in replicas if r.state is ReplicaState.READY}
+        # A replacement has its slot's weight, of which the canary gives it a part.
+        owners = {r.name: r.replaces if r.replaces in ready else r.name for r in ready.values()}
+        known = {name: parts.get(owner or "") for name, owner in owners.items()}
+        most = max((p for p in known.values() if p), default=None)
+        if most is None:
+            return dict.fromkeys(ready, MAX_WEIGHT)
+        return {name: MAX_WEIGHT if p is None else max(1, round(MAX_WEIGHT * p / most)) for name, p in known.items()}
+
+
+def _inherited(parts: Mapping[str, float], slots: Sequence[Replica]) -> dict[str, float]:
+    """Return the parts of those that serve now: a replacement has its predecessor's, a new one an average one."""
+    found = {r.name: parts.get(r.name, parts.get(r.replaces or "")) for r in slots}
+    known = [p for p in found.values() if p is not None]
+    mean = sum(known) / len(known) if known else 1.0
+    filled = {name: mean if p is None else p for name, p in found.items()}
+    whole = sum(filled.values())
+    return {name: p / whole for name, p in filled.items()}
+
+
+def _by_offer(slots: Sequence[Replica]) -> dict[str, list[Replica]]:
+    found: dict[str, list[Replica]] = {}
+    for replica in sorted(slots, key=lambda r: (r.offer_id, r.name)):
+        found.setdefault(replica.offer_id, []).append(replica)
+    return found
+
+
+def _place(
+    spec: ServiceSpec,
+    own: Sequence[Replica],
+    offers: Mapping[str, Offer],
+    grid: Mapping[str, Reading],
+    watch: Watch,
+    now: Instant,
+) -> Place:
+    first = own[0]
+    offer, reading = offers.get(first.offer_id), grid.get(first.zone or "")
+    fresh = isinstance(reading, CarbonIntensity) and reading.is_fresh(now, spec.carbon.max_age)
+    return Place(
+        offer_id=first.offer_id,
+        replicas=len(own),
+        power=None if offer is None else offer.shape.power,
+        pue=None if offer is None else offer.region.pue,
+        grams_per_kwh=reading.grams_per_kwh if fresh and isinstance(reading, CarbonIntensity) else None,
+        capacity=capacity_of(spec, [None if offer is None else offer.shape], [watch.loads.get(r.name) for r in own]),
+        rtt_ms=farthest_rtt_ms(spec.clients, offer),
+    )
+
+
+def farthest_rtt_ms(clients: Sequence[ClientArea], offer: Offer | None) -> float | None:
+    """Return the round trip of the farthest clients (ms): any of them may be sent anywhere; 0 where none are named."""
+    if not clients:
+        return 0.0
+    trips = [None if offer is None else estimated_rtt_ms((c,), offer.region) for c in clients]
+    known = [t for t in trips if t is not None]
+    return max(known) if len(known) == len(trips) else None
+
+
+def _counts_grams(spec: ServiceSpec) -> bool:
+    """Whether grams decide where traffic goes: rent is the same however it is shared, so grams break the tie."""
+    scored = spec.policy.objective is Objective.LOWEST_SCORE
+    return spec.gateway.routing != EVENLY and (not scored or usd_per_gram(spec.policy) > 0)
+
+
+def _told(target: Split) -> str:
+    return f"traffic moves by steps to {target.words}"
