@@ -112,6 +112,14 @@ class BackupUnusable(GreenctlError):
     default_hint = "Nothing was changed. Take another backup."
 
 
+class PromiseBroken(GreenctlError):
+    """A simulated day in which the controller did what it must never do, or left undone what it has to do."""
+
+    code = "promise_broken"
+    exit_status = ExitStatus.UNEXPECTED
+    default_hint = "Report the seed with the version and the options of the command: the same day follows from them."
+
+
 class UnknownService(GreenctlError):
     """No service of that name is recorded."""
 

@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+from orchestrator.bench.sim.faults import setting_of
+from orchestrator.bench.sim.run import Outcome, minimised, run, story
 from tests.sim.crash import STORIES, crashes, tell
-from tests.sim.faults import setting_of
 from tests.sim.mutants import MUTANTS, hunt
-from tests.sim.run import Outcome, minimised, run, story
 
 TELL_EVERY = 50
 """Runs after which a line says how far it is."""

@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.bench.sim.checks import Violation
+from orchestrator.bench.sim.cloud import BROKEN_MODEL
+from orchestrator.bench.sim.faults import HOUR, Fault, Setting
+from orchestrator.bench.sim.processes import Call, Died
+from orchestrator.bench.sim.timeline import Dice
+from orchestrator.bench.sim.world import SimWorld
 from orchestrator.domain.service import ModelSpec
 from orchestrator.errors import GatewayUnavailable, ProviderError, StoreUnavailable
-from tests.sim.checks import Violation
-from tests.sim.cloud import BROKEN_MODEL
-from tests.sim.faults import HOUR, Fault, Setting
-from tests.sim.processes import Call, Died
-from tests.sim.timeline import Dice
-from tests.sim.world import SimWorld
 
 MODES = ("killed before", "killed after", "answer lost")
 SECOND_CRASHES = (1, 2, 5, 11, 23)

@@ -24,9 +24,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.bench.sim.faults import Fault, Setting, setting_of
+from orchestrator.bench.sim.run import run
 from tests.sim.crash import STORIES, Crash, tell
-from tests.sim.faults import Fault, Setting, setting_of
-from tests.sim.run import run
 
 
 class NoLongerThere(Exception):

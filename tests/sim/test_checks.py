@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.bench.sim.checks import INVARIANTS
+from orchestrator.bench.sim.faults import Setting
+from orchestrator.bench.sim.processes import OUTSIDE, READS, Door
+from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
 from orchestrator.domain.replica import ReplicaState
-from tests.sim.checks import INVARIANTS
-from tests.sim.faults import Setting
-from tests.sim.processes import OUTSIDE, READS, Door
-from tests.sim.world import SimWorld
 
 
 def lived(seconds: float = 1500.0, **changes: int) -> SimWorld:

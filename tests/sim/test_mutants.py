@@ -5,9 +5,9 @@
 
 import pytest
 
+from orchestrator.bench.sim.world import SimWorld
 from orchestrator.planner import rollout
 from tests.sim.mutants import MUTANTS, Change, Mutant, NoLongerThere, applied, hunt
-from tests.sim.world import SimWorld
 
 QUICK = {"B2", "B3", "B6", "B8", "B18", "B22", "B27"}
 BY_NUMBER = {m.bug: m for m in reversed(MUTANTS)}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.sim.faults import Fault, Setting
-from tests.sim.run import run
+from orchestrator.bench.sim.faults import Fault, Setting
+from orchestrator.bench.sim.run import run
 
 
 @pytest.mark.parametrize("seed", [1, 2])

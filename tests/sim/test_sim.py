@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.bench.sim.faults import KINDS, Fault, Setting, setting_of
+from orchestrator.bench.sim.misfortunes import family_of
+from orchestrator.bench.sim.run import Outcome, minimised, run
+from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.sweep import Sweeper
-from tests.sim.faults import KINDS, Fault, Setting, setting_of
-from tests.sim.misfortunes import family_of
-from tests.sim.run import Outcome, minimised, run
-from tests.sim.world import SimWorld
 
 SHORT = 6.0
 """Hours of faults: a quarter of what the recipe takes."""
@@ -43,7 +43,7 @@ def test_the_same_on_a_database_on_a_disk() -> None:
 def test_the_same_seed_is_the_same_history_under_every_hash_seed() -> None:
     """Two processes that order sets and hashes differently live through the same day, byte for byte (I21)."""
     program = (
-        "from tests.sim.faults import setting_of; from tests.sim.run import run;"
+        "from orchestrator.bench.sim.faults import setting_of; from orchestrator.bench.sim.run import run;"
         "print(run(setting_of(11, hours=2.0)).fingerprint)"
     )
     digests = [

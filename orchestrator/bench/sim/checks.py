@@ -15,16 +15,16 @@ from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bench.sim.processes import Call
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.records import IntentKind, IntentState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.planner.rollout import ABORTED
-from tests.sim.processes import Call
 
 if TYPE_CHECKING:
+    from orchestrator.bench.sim.cloud import Machine
+    from orchestrator.bench.sim.world import SimWorld
     from orchestrator.control.ports import LaunchRequest
-    from tests.sim.cloud import Machine
-    from tests.sim.world import SimWorld
 
 INVARIANTS = {
     "I1": "every create was preceded by a durable intent of the same name, said to be under way",

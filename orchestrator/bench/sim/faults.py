@@ -26,6 +26,9 @@ DAY = 24 * HOUR
 QUIET_START = 1800.0
 """Seconds before the first misfortune: a service that never came up has nothing to lose."""
 
+ON_SPOT, SCALED = 0.3, 0.2
+"""Parts of the runs on spot machines, and of those whose number follows the load."""
+
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
     "create_lost": (3, 0.0),
@@ -141,13 +144,13 @@ class Climate:
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
     """Draw a run."""
     climate = climate or Climate()
-    random = Random(f"greenctl/{seed}")
+    random = Random(f"greenctl/{seed}")  # noqa: S311  # a day that can be lived again, no secret
     made = Setting(
         seed=seed,
         hours=hours,
         replicas=random.choice((1, 2, 2, 3)),
-        spot=random.random() < 0.3,
-        scaled=random.random() < 0.2,
+        spot=random.random() < ON_SPOT,
+        scaled=random.random() < SCALED,
         services=random.choice((1, 1, 1, 2)),
         lag_seconds=random.choice((0.0, 5.0, 30.0, 120.0)),
         look_seconds=random.choice((1.0, 2.0, 5.0)),

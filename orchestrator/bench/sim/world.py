@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import update
 
+from orchestrator.bench.sim.checks import ALLOWED, Checks
+from orchestrator.bench.sim.cloud import SimCloud
+from orchestrator.bench.sim.database import Trouble
+from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe
+from orchestrator.bench.sim.faults import HOUR, QUIET_START, Fault, Setting
+from orchestrator.bench.sim.misfortunes import Misfortunes
+from orchestrator.bench.sim.processes import Call, Died, Door, Process
+from orchestrator.bench.sim.shop import for_sale
+from orchestrator.bench.sim.timeline import BEGIN, Dice, SimClock, Timeline
 from orchestrator.control.controller import Controller
 from orchestrator.control.ports import Store
 from orchestrator.control.reap_requests import submit_acceptance, submit_reap
@@ -49,24 +58,18 @@ from orchestrator.spec.codec import spec_digest
 from orchestrator.store import tables
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
-from tests.builders import offer
-from tests.sim.checks import ALLOWED, Checks
-from tests.sim.cloud import SimCloud
-from tests.sim.database import Trouble
-from tests.sim.edge import SimGateway, SimGrid, SimProbe
-from tests.sim.faults import HOUR, QUIET_START, Fault, Setting
-from tests.sim.misfortunes import Misfortunes
-from tests.sim.processes import Call, Died, Door, Process
-from tests.sim.timeline import Dice, SimClock, Timeline
-
-BEGIN = datetime(2026, 3, 28, 12, tzinfo=UTC)
-"""A day in which clocks change in Europe: nothing may depend on it."""
 
 LEVELS = {"SE": 90.0, "FR": 110.0, "DE": 200.0, "US": 5.0}
 """Grams per kWh. The greenest place is one that nobody may stand in."""
 
 DOLLARS = {"se": 1.0, "fr": 1.05, "de": 0.9, "us": 0.5}
 UID = "0123456789abcdef"
+TAKEN_OVER = 0.6
+"""In which part of the sleeps another controller starts meanwhile."""
+
+EVERY_FOURTH = 3
+"""Of the operator's words names what is to be ended, and is not held to the hourly share."""
+
 RESTING_SECONDS = 300.0
 WAITING_SECONDS = 30.0
 SLOWER = 3.0
@@ -106,11 +109,9 @@ class SimWorld:
         self.grid = SimGrid(self.dice, LEVELS)
         self.offers = FakeOffers()
         markets = (Market.ON_DEMAND, Market.SPOT) if setting.spot else (Market.ON_DEMAND,)
-        for place, usd in DOLLARS.items():
-            for market in markets:
-                self.offers.put(
-                    offer(f"sky/{place}", usd=usd * (1.0 if market is Market.ON_DEMAND else 0.4), market=market)
-                )
+        self.on_sale = {offer.id: offer for offer in for_sale(DOLLARS, markets, BEGIN)}
+        for offer in self.on_sale.values():
+            self.offers.put(offer)
         self.checks = Checks(self)
         self.cloud.on_launch = self.checks.on_launch
         self.hooks: list[Any] = []
@@ -120,6 +121,7 @@ class SimWorld:
         self.claimant: Process | None = None
         self.processes: list[Process] = []
         self.sleepers = 0
+        self.prices_away = False
         self.lost_rows = False
         """Whether the database has ever lost what was committed."""
         self.foreign: list[str] = []
@@ -146,7 +148,7 @@ class SimWorld:
             provisioners={"sky": Door(process, "cloud", self.cloud, self)},
             probe=self.probe,
             gateway=Door(process, "gateway", self.gateway, self),
-            store=Door(process, "store", self.truth, self),  # type: ignore[arg-type]
+            store=Door(process, "store", self.truth, self),
             tuning=TUNING,
         )
 
@@ -195,7 +197,7 @@ class SimWorld:
             and self.database.is_well
             and not weather.away
             and not weather.listing
-            and self.offers._failure is None
+            and not self.prices_away
             and not self.truth.restored().holds
         )
 
@@ -276,7 +278,7 @@ class SimWorld:
             self.sleep_in = (left - 1, fault)
             return
         self.sleep_in = None
-        await self.sleep(call.process, fault.seconds, takeover=fault.pick < 0.6)
+        await self.sleep(call.process, fault.seconds, takeover=fault.pick < TAKEN_OVER)
 
     async def sleep(self, process: Process, seconds: float, *, takeover: bool) -> None:
         """Let a process stand still, as SIGSTOP does; ``takeover``: another one starts meanwhile."""
@@ -407,7 +409,7 @@ class SimWorld:
             settled_at = (settled_at or self.clock.elapsed) if self.is_at_rest() else None
             if settled_at is not None and self.clock.elapsed - settled_at >= self.setting.rest_hours * HOUR:
                 break
-        if self.timeline.stopped:
+        if self.checks.violations:
             return
         if settled_at is None:
             self.checks.broken("I17", f"not in order {hours:.0f} hours after everything was well: {self.why_not()}")
@@ -447,6 +449,7 @@ class SimWorld:
         self.grid.is_away = False
         self.grid.freeze(self.clock.now())
         self.offers.heal()
+        self.prices_away = False
         self.kill_in, self.sleep_in = 0, None
         self.tell("calm")
         self.supervise_in(1.0)
@@ -531,7 +534,7 @@ class SimWorld:
                 submit_acceptance(self.runtime, actor="ada", epoch=restored.seen_epoch)
             found = [s.name for s in self.truth.suspects() if s.kind is SuspectKind.STRANGER]
             if found:
-                named = tuple(found) if len(self.words) % 4 == 3 else ()
+                named = tuple(found) if len(self.words) % 4 == EVERY_FOURTH else ()
                 self.words.append(named)
                 submit_reap(self.runtime, actor="ada", names=found, confirmed=named)
         self.operator_comes()

@@ -13,15 +13,19 @@ from datetime import timedelta
 from math import inf
 from pathlib import Path
 
+from orchestrator.bench.sim.timeline import Dice
 from orchestrator.control.ports import Ability, Instance, LaunchRequest, Phase
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import ModelSpec
 from orchestrator.errors import NoCapacity, ProviderError, ProviderUnavailable, QuotaExceeded
-from tests.sim.timeline import Dice
 
 BROKEN_MODEL = "org/broken"
 """A workload whose engine never comes up."""
+
+
+OVERLOOKED = 0.2
+"""Part of the looks that miss what is there, while looks are stale."""
 
 
 @dataclass
@@ -177,7 +181,7 @@ class SimCloud:
         machine = self.machines.get(name)
         if machine is None or not self._visible(machine):
             return Instance(name, "", Phase.GONE, None)
-        if self.weather.stale_describe and self._dice.fraction("stale", name, int(self._now())) < 0.2:
+        if self.weather.stale_describe and self._dice.fraction("stale", name, int(self._now())) < OVERLOOKED:
             return Instance(name, "", Phase.GONE, None)
         return self._instance(machine)
 

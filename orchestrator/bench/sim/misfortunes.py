@@ -7,18 +7,19 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bench.sim.checks import ALLOWED
+from orchestrator.bench.sim.cloud import BROKEN_MODEL, LaunchFault
+from orchestrator.bench.sim.database import copied, set_back
+from orchestrator.bench.sim.faults import HOUR, Fault
+from orchestrator.bench.sim.shop import list_price
+from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.control.ports import LaunchRequest
 from orchestrator.domain.service import ModelSpec
 from orchestrator.errors import GreenctlError
 from orchestrator.store.memory import MemoryStore
-from tests.builders import price
-from tests.sim.checks import ALLOWED
-from tests.sim.cloud import BROKEN_MODEL, LaunchFault
-from tests.sim.database import copied, set_back
-from tests.sim.faults import HOUR, Fault
 
 if TYPE_CHECKING:
-    from tests.sim.world import SimWorld
+    from orchestrator.bench.sim.world import SimWorld
 
 
 HALF = 0.5
@@ -121,7 +122,7 @@ class Misfortunes:
             deployment_uid=self._world.uid if mine else "somebody-else",
             service="chat",
             intent_id=f"stray{fault.number:05d}",
-            offer=next(o for o in self._world.offers._offers.values() if o.region.id == self._region(fault)),
+            offer=next(o for o in self._world.on_sale.values() if o.region.id == self._region(fault)),
             model=ModelSpec("org/model", served_name="chat"),
         )
         self._world.cloud.plant(request, mine=mine)
@@ -149,7 +150,8 @@ class Misfortunes:
     async def _lose_transactions(self, until: float) -> None:
         """Keep a copy, and set the database back to it then; whoever has it open is cut off."""
         store = self._world.truth
-        assert isinstance(store, MemoryStore)
+        if not isinstance(store, MemoryStore):
+            return  # a database on a disk is not set back: such faults are not drawn for it
         backup = copied(store._state)
 
         async def back() -> None:
@@ -203,11 +205,16 @@ class Misfortunes:
     async def _do_prices(self, fault: Fault) -> None:
         if fault.kind == "prices_away":
             self._world.offers.fail("the list cannot be read")
-            self._later(fault, self._world.offers.heal)
+            self._world.prices_away = True
+            self._later(fault, self._heal_prices)
             return
-        ids = sorted(self._world.offers._offers)
+        ids = sorted(self._world.on_sale)
         chosen = ids[int(fault.pick * len(ids))]
-        self._world.offers.reprice(chosen, price(self._world.dice.between(0.3, 3.0, "price", fault.number)))
+        self._world.offers.reprice(chosen, list_price(self._world.dice.between(0.3, 3.0, "price", fault.number), BEGIN))
+
+    def _heal_prices(self) -> None:
+        self._world.offers.heal()
+        self._world.prices_away = False
 
     async def _do_people(self, fault: Fault) -> None:
         service = "chat"

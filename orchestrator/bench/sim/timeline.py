@@ -10,13 +10,16 @@ import hashlib
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from orchestrator.clocks import VirtualClock
 from orchestrator.domain.time import Instant
 
 V = TypeVar("V")
+
+BEGIN = datetime(2026, 3, 28, 12, tzinfo=UTC)
+"""A day in which clocks change in Europe: nothing may depend on it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ import copy
 from collections import defaultdict
 from typing import Any
 
+from orchestrator.bench.sim.processes import Call
 from orchestrator.errors import StoreUnavailable
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.memory_state import State
-from tests.sim.processes import Call
 
 GONE = "the database does not answer"
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.sim.checks import Violation
-from tests.sim.faults import Setting
-from tests.sim.world import SimWorld
+from orchestrator.bench.sim.checks import Violation
+from orchestrator.bench.sim.faults import Setting
+from orchestrator.bench.sim.world import SimWorld
 
 MOST_TRIES = 60
 """Runs that are spent on making a failing one smaller."""
