@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.control.load import capacity_of
 from orchestrator.control.observe import Watch
+from orchestrator.control.ports import EngineLoad
 from orchestrator.domain.carbon import CarbonIntensity, Reading
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.replica import Replica, ReplicaState
@@ -74,8 +75,8 @@ class Shares:
         if memory.moved_at is not None and seconds - memory.moved_at < SHIFT_EVERY_SECONDS:
             return ""
         memory.moved_at = seconds
-        places = [_place(spec, own, offers, grid, watch, now) for own in _by_offer(slots).values()]
-        if not _counts_grams(spec):
+        places = places_of(spec, slots, offers, grid, watch.loads, now)
+        if not counts_grams(spec):
             load = None
         current = {p.offer_id: sum(memory.parts[r.name] for r in slots if r.offer_id == p.offer_id) for p in places}
         parts, target = next_parts(current, places, load)
@@ -109,6 +110,18 @@ def _inherited(parts: Mapping[str, float], slots: Sequence[Replica]) -> dict[str
     return {name: p / whole for name, p in filled.items()}
 
 
+def places_of(
+    spec: ServiceSpec,
+    ready: Sequence[Replica],
+    offers: Mapping[str, Offer],
+    grid: Mapping[str, Reading],
+    loads: Mapping[str, EngineLoad],
+    now: Instant,
+) -> list[Place]:
+    """Return where the ready replicas stand, by offer, with what is known of it; ``loads``: what engines say."""
+    return [_place(spec, own, offers, grid, loads, now) for own in _by_offer(ready).values()]
+
+
 def _by_offer(slots: Sequence[Replica]) -> dict[str, list[Replica]]:
     found: dict[str, list[Replica]] = {}
     for replica in sorted(slots, key=lambda r: (r.offer_id, r.name)):
@@ -121,7 +134,7 @@ def _place(
     own: Sequence[Replica],
     offers: Mapping[str, Offer],
     grid: Mapping[str, Reading],
-    watch: Watch,
+    loads: Mapping[str, EngineLoad],
     now: Instant,
 ) -> Place:
     first = own[0]
@@ -133,7 +146,7 @@ def _place(
         power=None if offer is None else offer.shape.power,
         pue=None if offer is None else offer.region.pue,
         grams_per_kwh=reading.grams_per_kwh if fresh and isinstance(reading, CarbonIntensity) else None,
-        capacity=capacity_of(spec, [None if offer is None else offer.shape], [watch.loads.get(r.name) for r in own]),
+        capacity=capacity_of(spec, [None if offer is None else offer.shape], [loads.get(r.name) for r in own]),
         rtt_ms=farthest_rtt_ms(spec.clients, offer),
     )
 
@@ -147,7 +160,7 @@ def farthest_rtt_ms(clients: Sequence[ClientArea], offer: Offer | None) -> float
     return max(known) if len(known) == len(trips) else None
 
 
-def _counts_grams(spec: ServiceSpec) -> bool:
+def counts_grams(spec: ServiceSpec) -> bool:
     """Whether grams decide where traffic goes: rent is the same however it is shared, so grams break the tie."""
     scored = spec.policy.objective is Objective.LOWEST_SCORE
     return spec.gateway.routing != EVENLY and (not scored or usd_per_gram(spec.policy) > 0)

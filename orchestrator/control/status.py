@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.load import number_in_force
@@ -11,6 +11,7 @@ from orchestrator.control.past import last_size
 from orchestrator.control.pausing import pauses_of
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
+from orchestrator.control.shares import counts_grams, places_of
 from orchestrator.control.views import ReplicaView, ServiceStatus
 from orchestrator.domain.carbon import CarbonIntensity
 from orchestrator.domain.decision import DecisionKind
@@ -18,10 +19,12 @@ from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import Operation, ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, PAID, Replica, ReplicaState
-from orchestrator.domain.scale import WantedReplicas
+from orchestrator.domain.scale import LoadSeen, WantedReplicas
+from orchestrator.domain.split import Split
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.units import watts_to_kw
 from orchestrator.planner.rollout import FULL_WEIGHT
+from orchestrator.planner.split import best_split
 from orchestrator.planner.wanted import is_scaled
 
 RECENT_SECONDS = 120.0
@@ -64,6 +67,7 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 look=_look(record, replicas, operation, runtime, _wanted(record, size)),
                 sizing=size,
                 pauses=pauses_of(record.name, runtime),
+                split=_split(record, views, offers, now),
             )
         )
     return tuple(found)
@@ -100,6 +104,19 @@ def _replica_view(
     if watts is not None and pue is not None and isinstance(reading, CarbonIntensity):
         grams = watts_to_kw(watts) * pue * reading.grams_per_kwh
     return ReplicaView(replica, reading, pue, batch, watts, grams, in_flight)
+
+
+def _split(
+    record: ServiceRecord, views: Sequence[ReplicaView], offers: Mapping[str, Offer], now: Instant
+) -> Split | None:
+    """Return where traffic goes to, by the load of the last samples; ``None`` where there is nothing to choose."""
+    ready = [v for v in views if v.replica.state is ReplicaState.READY]
+    if len({v.replica.offer_id for v in ready}) <= 1 or not counts_grams(record.spec):
+        return None
+    known = [v.mean_batch for v in ready if v.mean_batch is not None]
+    load = LoadSeen(RECENT_SECONDS, 0.0, sum(known), len(ready)) if len(known) == len(ready) else None
+    grid = {v.replica.zone or "": v.grid for v in ready if v.grid is not None}
+    return best_split(places_of(record.spec, [v.replica for v in ready], offers, grid, {}, now), load)
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

@@ -9,6 +9,7 @@ from orchestrator.domain.records import Event, Operation, Pause, ServiceRecord
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.scale import WantedReplicas
+from orchestrator.domain.split import Split
 from orchestrator.domain.time import Instant, Window
 
 
@@ -46,7 +47,9 @@ class ServiceStatus:
 
     ``grams_per_hour`` and ``usd_per_hour`` sum what is known of its paid replicas and are ``None`` when any part is
     unknown. ``sizing``: how many replicas load wanted by the last decision, and why; ``None`` where the spec alone
-    decides. ``look`` says in one sentence what the controller is doing or waiting for. ``pauses``: the words that
+    decides. ``split``: the sharing of traffic that weights go towards, by the load of the last minutes; ``None`` where
+    there is nothing to choose.
+    ``look`` says in one sentence what the controller is doing or waiting for. ``pauses``: the words that
     hold it, the one about everything first.
     """
 
@@ -64,3 +67,4 @@ class ServiceStatus:
     look: str
     sizing: WantedReplicas | None = None
     pauses: tuple[Pause, ...] = ()
+    split: Split | None = None

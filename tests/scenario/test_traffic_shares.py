@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.control.shares import SHIFT_EVERY_SECONDS
+from orchestrator.control.status import service_status
 from orchestrator.domain.records import EventKind
 from orchestrator.domain.service import GatewayRules, PlacementRules, Scaling
 from orchestrator.planner.split import LEAST_OF_EVEN, MOST_SHIFTED
@@ -49,6 +50,10 @@ async def test_traffic_moves_to_the_clean_grid_step_by_step() -> None:
     assert seen[-1] == pytest.approx(1 - LEAST_OF_EVEN / 2, abs=0.01)
     (event,) = [e for e in world.events(EventKind.GATEWAY) if "traffic moves" in e.text]
     assert "gCO2e/h less than evenly" in event.text
+    (status,) = await service_status(world.runtime, "chat")
+    assert status.split is not None
+    assert status.split.words.startswith("sky/")
+    assert "less than evenly" in status.split.words
     assert world.refused == 0
 
 

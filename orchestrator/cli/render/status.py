@@ -84,6 +84,8 @@ def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float, down
         parts.append(line((f"{s.service.name}: ", "bold"), _short(s, s.look) or NOTHING))
         if s.sizing is not None:
             parts.append(indented(INDENT, f"Wanted: {_size_words(s)}"))
+        if s.split is not None:
+            parts.append(indented(INDENT, f"Traffic: {s.split.words}"))
         parts += [indented(INDENT, (reason, "dim")) for reason in _unknowns(s)]
     if url := next((s.gateway_url for s in statuses if s.gateway_url), ""):
         answers = any(s.gateway is not None for s in statuses)
