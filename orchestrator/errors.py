@@ -385,6 +385,13 @@ class Paused(Conflict):
     default_hint = "greenctl resume SERVICE, when you are sure."
 
 
+class JournalEdited(Conflict):
+    """The journal was changed past its chain, and nobody has accepted that yet."""
+
+    code = "journal_edited"
+    default_hint = "greenctl journal check shows what; greenctl journal accept goes on from it."
+
+
 class LeaseHeld(Conflict):
     """Another controller owns this deployment."""
 

@@ -85,6 +85,12 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE if migrated else 'template1'}")
         return self.url(name)
 
+    def copied_database(self, url: str) -> str:
+        """Make a copy of a database of this server that nobody is connected to, and return its URL."""
+        name, old = f"test_{next(self._numbers)}", url.partition("@/")[2].partition("?")[0]
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {old}")
+        return self.url(name)
+
     def execute(self, statement: str, *values: object, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement as the owner."""
         import psycopg  # noqa: PLC0415  # an optional dependency

@@ -42,6 +42,7 @@ ENTRIES: Final = (
     Entry("doctor", OPERATE, "Check engine, gateway, controller, database, signals and orphans."),
     Entry("controller", OPERATE, "Start, stop and inspect the process that keeps services up."),
     Entry("gateway", OPERATE, "Start, stop and inspect the endpoint that clients talk to."),
+    Entry("journal", OPERATE, "Check that the journal is as it was written, and go on from one that is not."),
     Entry("backup", OPERATE, "Copy the memory to a file, while everything runs."),
     Entry("restore", OPERATE, "Put a backup in the place of the memory; nothing acts on it until you say so."),
     Entry("config", OPERATE, "Show the settings and where each comes from."),

@@ -44,6 +44,7 @@ def diagnose(session: Session) -> list[Check]:
         ("clock skew", soundness.clocks),
         ("controller", _controller),
         ("turns", soundness.turns),
+        ("journal", soundness.journal),
         ("paused", soundness.pauses),
         ("gateway", _gateway),
         ("signals", _signals),

@@ -12,6 +12,7 @@ from orchestrator.cli.frame import APP
 from orchestrator.cli.render.checks import Check, Outcome
 from orchestrator.cli.render.numbers import age
 from orchestrator.cli.session import Session
+from orchestrator.control.edits import words as in_short
 from orchestrator.control.pausing import in_words
 
 if TYPE_CHECKING:
@@ -91,6 +92,18 @@ def turns(session: Session) -> Iterator[Check]:
         words = f"the controller here has turn {info.epoch}, and the database knows of none after {newest}"
         hint = "The database was set back, or another one is configured: greenctl config show --origin."
     yield Check("turns", Outcome.FAILED, words, hint)
+
+
+def journal(session: Session) -> Iterator[Check]:
+    """Compare the journal with its chain: rows that were changed by hand."""
+    report = session.runtime.store.check_journal()
+    if report.is_whole:
+        words = f"{report.rows:,} rows are as they were written, by {report.links:,} links; head {report.head[:16]}"
+        yield Check("journal", Outcome.OK, words if report.links else "nothing is written yet")
+        return
+    first, more = report.findings[0], len(report.findings) - 1
+    words = f"not as it was written: {in_short(first)}{f', and {more:,} more' if more else ''}"
+    yield Check("journal", Outcome.FAILED, words, "greenctl journal check")
 
 
 def pauses(session: Session) -> Iterator[Check]:

@@ -15,6 +15,7 @@ from orchestrator.control.naming import intent_id
 from orchestrator.control.reap_requests import wish_of
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
+from orchestrator.domain.chain import Acceptance
 from orchestrator.domain.orphans import Reap, ReapRequest
 from orchestrator.domain.records import Event, EventKind, Intent, IntentKind, Operation, OperationKind, Pause
 from orchestrator.domain.replica import Replica
@@ -67,6 +68,7 @@ def audit_trail(runtime: Runtime, service: str | None = None) -> tuple[Action, .
         requests = {r.id: r for r in store.reap_requests(open_only=False)}
         found += [_reap_request(r) for r in requests.values()]
         found += [_reap(r, requests.get(r.request_id)) for r in store.reaps()]
+        found += [_acceptance(a) for a in store.journal_acceptances()]
         found += [a for e in _events(runtime) if (a := _of_everything(e)) is not None]
     return tuple(sorted(found, key=lambda a: (a.at, a.ref, a.action)))
 
@@ -112,6 +114,11 @@ def _reap_request(request: ReapRequest) -> Action:
         action = "accept restored" if accepts else "reap"
         subject = f"turn {wish.accept_epoch}" if accepts else ", ".join(wish.names)
     return Action(request.created_at, request.actor, action, "", subject, "", request.state.value, request.id)
+
+
+def _acceptance(word: Acceptance) -> Action:
+    subject = f"{word.findings} findings {word.digest}"
+    return Action(word.at, word.actor, "accept journal", "", subject, word.reason, "", f"link {word.link}")
 
 
 def _reap(reap: Reap, request: ReapRequest | None) -> Action:

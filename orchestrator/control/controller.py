@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.calendar import timetable_of
+from orchestrator.control.edits import EditWatch
 from orchestrator.control.gather import gather_snapshot, history
 from orchestrator.control.grid import GridReader
 from orchestrator.control.load import LoadWatch, in_force, number_in_force
@@ -118,7 +119,8 @@ class Controller:
         self._windows = WindowBook(journal, self._past)
         self._loads = LoadWatch(runtime)
         self._shares = Shares()
-        self._sweeper = Sweeper(runtime, journal, self._applier)
+        self._edits = EditWatch(journal, self._applier)
+        self._sweeper = Sweeper(runtime, journal, self._applier, self._edits)
         self._watch = Watch()
         self._published: RoutingTable | None = None
         self._least_version = 0
@@ -204,10 +206,10 @@ class Controller:
         )
         by_name = {r.name: r for r in replicas}
         steps = next_steps(view, self._runtime.clock.now())
-        if _is_held(service):
+        if self._is_held(service):
             steps = needed_steps(steps, replicas)
         try:
-            for step in steps:
+            for step in self._edits.allowed(steps):
                 if step.kind is StepKind.ISSUE and (sold is None or self._sweeper.held):
                     continue
                 replica = by_name[step.replica]
@@ -225,7 +227,8 @@ class Controller:
         operation = next(iter(self._journal.operations(service.name)), None)
         quiet = False
         try:
-            if operation is not None and operation.state is OperationState.QUEUED and not _waits(operation, service):
+            queued = operation is not None and operation.state is OperationState.QUEUED
+            if operation is not None and queued and not self._waits(operation, service):
                 await self._begin(operation, service)
                 operation = self._journal.operation(operation.id)
             quiet = await self._plan(self._journal.service(service.name) or service, operation)
@@ -271,7 +274,7 @@ class Controller:
             return False
         queued = operation is not None and operation.state is OperationState.QUEUED
         # What waits for the end of a pause keeps nobody from replacing what is lost meanwhile.
-        if queued and not (_is_held(service) and self._lives(service.name)):
+        if queued and not (self._is_held(service) and self._lives(service.name)):
             return False
         running = operation if operation is not None and operation.state is OperationState.RUNNING else None
         replicas = self._replicas_since(running) if running is not None else ()
@@ -296,7 +299,7 @@ class Controller:
         wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying, budget=budget)
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
             return True  # a voluntary move waits until the request is closed
-        held = hold_voluntary(wanted) if _is_held(service) else Held(wanted, ())
+        held = hold_voluntary(wanted) if self._is_held(service) else Held(wanted, ())
         wanted = held.plan
         self._windows.keep_in_mind(service.name, timetable, wanted.decision)
         if self._worth_recording(wanted.decision, service, timetable):
@@ -533,6 +536,14 @@ class Controller:
 
     # ── small parts ──────────────────────────────────────────────────────────────────────────────────
 
+    def _is_held(self, service: ServiceRecord) -> bool:
+        """Whether only what is needed may be done. Whoever takes it down has said so."""
+        return (service.paused or self._edits.holds) and service.state is ServiceState.ACTIVE
+
+    def _waits(self, operation: Operation, service: ServiceRecord) -> bool:
+        """Whether a request waits for the end of a pause that came just after it."""
+        return self._is_held(service) and operation.kind is not OperationKind.DOWN
+
     def _due(self, last: float | None, every: float) -> bool:
         return last is None or self._runtime.clock.monotonic() - last >= every
 
@@ -566,13 +577,3 @@ class Controller:
         now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
         views = await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
         return tuple(v.now for v in views.values())
-
-
-def _is_held(service: ServiceRecord) -> bool:
-    """Whether only what is needed may be done. Whoever takes it down has said so."""
-    return service.paused and service.state is ServiceState.ACTIVE
-
-
-def _waits(operation: Operation, service: ServiceRecord) -> bool:
-    """Whether a request waits for the end of a pause that came just after it."""
-    return _is_held(service) and operation.kind is not OperationKind.DOWN

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.records import Pause
-from orchestrator.errors import Paused, UnknownService
+from orchestrator.errors import JournalEdited, Paused, UnknownService
 
 
 def pause(service: str | None, runtime: Runtime, *, actor: str, reason: str) -> bool:
@@ -34,7 +34,12 @@ def pauses_of(service: str, runtime: Runtime) -> tuple[Pause, ...]:
 
 
 def refuse_while_paused(service: str, runtime: Runtime) -> None:
-    """Raise ``Paused`` when nothing may be changed about the service, saying who holds it and why."""
+    """Raise ``Paused`` when nothing may be changed about the service, saying who holds it and why.
+
+    Raises ``JournalEdited`` while somebody has to say what is to be made of a journal that was changed by hand.
+    """
+    if runtime.store.journal_marks().holds:
+        raise JournalEdited(f"{service} does not change: the journal is not as it was written")
     held = pauses_of(service, runtime)
     if held:
         lift = " && ".join(f"greenctl resume {p.service}".rstrip() for p in held)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.domain.carbon import Basis, CarbonSeries, Reading
+from orchestrator.domain.chain import Acceptance, JournalMarks, JournalReport
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
@@ -376,6 +377,18 @@ class Records(Protocol):
         """Return the signs that this database was set back, and up to which turn somebody has accepted that."""
         ...
 
+    def check_journal(self, *, history: bool = True) -> JournalReport:
+        """Compare the journal with its chain; without ``history``, only those rows that something is decided by."""
+        ...
+
+    def journal_marks(self) -> JournalMarks:
+        """Return whether something is known to be wrong with the journal, without looking through it."""
+        ...
+
+    def journal_acceptances(self) -> Sequence[Acceptance]:
+        """Return who has accepted a journal that was not as it was written, oldest first."""
+        ...
+
     def reap_requests(self, *, open_only: bool = True) -> Sequence[ReapRequest]:
         """Return what people asked to be done about orphans, oldest first."""
         ...
@@ -415,6 +428,13 @@ class Requests(Records, Protocol):
 
     def submit_reap(self, request: ReapRequest) -> None:
         """Store somebody's word about orphans; the same id again changes nothing."""
+        ...
+
+    def accept_edits(self, digest: str, *, actor: str, reason: str, now: Instant) -> None:
+        """Go on from the journal as it was found; ``digest`` names the findings, see ``JournalReport``.
+
+        Raises ``Conflict`` when other things are found by now.
+        """
         ...
 
 
@@ -524,6 +544,10 @@ class Journal(Records, Protocol):
 
     def set_reap(self, reap_id: str, state: IntentState, now: Instant, detail: str = "") -> None:
         """Record how far the end of an orphan has come. An empty detail keeps the one before."""
+        ...
+
+    def notice_edits(self, digest: str) -> None:
+        """Put on record that a check of the journal found something; once for the same findings."""
         ...
 
 

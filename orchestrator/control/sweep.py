@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from orchestrator.control.apply import Applier
+from orchestrator.control.edits import EditWatch
 from orchestrator.control.inventory import Listing, read_source, sources
 from orchestrator.control.ports import Journal
 from orchestrator.control.reaper import Reaper
@@ -32,10 +33,11 @@ TELL_AFTER = 2
 class Sweeper:
     """Compares listings with records. What it must not forget is in the journal."""
 
-    def __init__(self, runtime: Runtime, journal: Journal, applier: Applier) -> None:
+    def __init__(self, runtime: Runtime, journal: Journal, applier: Applier, edits: EditWatch) -> None:
         self._runtime = runtime
         self._journal = journal
         self._applier = applier
+        self._edits = edits
         self._reaper = Reaper(runtime, journal, applier)
         self._reopened: set[str] = set()
         self._troubles: dict[str, int] = {}
@@ -43,11 +45,11 @@ class Sweeper:
 
     @property
     def held(self) -> bool:
-        """Whether this database looks set back: nothing is launched, moved, routed anew or reaped meanwhile.
+        """Whether this database looks set back, or lacks replicas: nothing is launched, moved, routed anew or reaped.
 
         It would replace replicas that serve elsewhere, take them out of the traffic, and call them strangers.
         """
-        return self._held
+        return self._held or self._edits.lacks_replicas
 
     def is_asked(self) -> bool:
         """Whether somebody waits for a sweep."""
@@ -56,6 +58,7 @@ class Sweeper:
     async def sweep(self, status: GatewayStatus | None) -> None:
         """Look at every source's listing once. ``status``: the gateway's counters, ``None`` without an answer."""
         self._reaper.accept()
+        self._edits.look()
         before = self._journal.suspects()
         named = sources(self._runtime)
         listings = [await read_source(s, self._runtime, self._journal, before, status) for s in named]
@@ -65,7 +68,7 @@ class Sweeper:
             old = [s for s in before if s.source == listing.source.name]
             suspects += self._compare(listing, old)
         self._forget_sources({s.name for s in named}, before)
-        await self._reaper.act(listings, suspects, held=self._held)
+        await self._reaper.act(listings, suspects, held=self._held or self._edits.holds)
 
     # ── one listing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -76,7 +79,7 @@ class Sweeper:
             self._trouble(listing)
             return before
         self._troubles.pop(name, None)
-        if not self._held:
+        if not self._held and not self._edits.holds:
             for outlived in look.outlived:
                 self._reopen(outlived)
         found = self._told(suspects_of(look, listing.read_at))

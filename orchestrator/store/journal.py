@@ -22,6 +22,8 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
 from orchestrator.store import mappers, orphans, tables
+from orchestrator.store.chain import Born, Rows, linked
+from orchestrator.store.chain_check import notice
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_all_new, insert_new
 from orchestrator.store.requests import require_service
@@ -70,7 +72,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
                 raise ValueError(f"intent {plan.id} already belongs to another replica")
             tx.execute(tables.placements.insert().values(**mappers.row_of(place)))
 
-        self._write(work)
+        self._write(work, [("replicas", new.name), ("intents", plan.id), ("placements", new.name)])
 
     def move_replica(self, name: str, to: ReplicaState, now: datetime, reason: str = "") -> Replica:
         """Change the state along ``NEXT_STATES``; raises ``ValueError`` for any other arrow.
@@ -92,7 +94,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
                 tx.execute(ending.values(ended_at=at, end_reason=why or to.value))
             return _change_replica(tx, name, change)
 
-        return self._write(work)
+        return self._write(work, [("replicas", name), ("placements", name)])
 
     def update_replica(
         self,
@@ -120,7 +122,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
                 change["weight_since"] = at
             return _change_replica(tx, name, change) if change else old
 
-        return self._write(work)
+        return self._write(work, [("replicas", name)])
 
     def add_intent(self, intent: Intent) -> None:
         """Commit a further intent (a termination). Idempotent by id."""
@@ -131,7 +133,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
             require_service(tx, plan.service)
             insert_new(tx, tables.intents, mappers.row_of(plan))
 
-        self._write(work)
+        self._write(work, [("intents", plan.id)])
 
     def set_intent(self, intent_id: str, state: IntentState, now: datetime, detail: str = "") -> None:
         """Record how far an intent has come. An empty detail keeps the one before."""
@@ -144,7 +146,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
             if tx.execute(update(table).where(table.c.id == intent_id).values(**change)).rowcount == 0:
                 raise unknown("intent", intent_id)
 
-        self._write(work)
+        self._write(work, [("intents", intent_id)])
 
     def set_operation(
         self, operation_id: str, state: OperationState, now: datetime, *, error_code: str = "", error: str = ""
@@ -164,7 +166,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
             if operation_changes(operation_id, old, state):
                 tx.execute(update(table).where(table.c.id == operation_id).values(**change, **words))
 
-        self._write(work)
+        self._write(work, [("operations", operation_id)])
 
     def set_service_state(self, service: str, state: ServiceState, now: datetime) -> None:
         """Record that a service is going down, or is down. Raises ``UnknownService``."""
@@ -175,7 +177,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
             if tx.execute(update(table).where(table.c.name == service).values(**change)).rowcount == 0:
                 raise unknown_service(service)
 
-        self._write(work)
+        self._write(work, [("services", service)])
 
     def restore_revision(self, service: str, revision: int, now: datetime) -> None:
         """Make an older revision the current one again, after a deploy that failed.
@@ -192,7 +194,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
                 raise unknown("revision", f"{service}@{revision}")
             tx.execute(update(tables.services).where(tables.services.c.name == service).values(**change))
 
-        self._write(work)
+        self._write(work, [("services", service)])
 
     def record_decision(self, decision: Decision, signals: Sequence[Reading]) -> None:
         """Keep a decision and the signals it used. Idempotent by id."""
@@ -207,7 +209,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
                 insert_all_new(tx, tables.verdicts, verdicts)
                 insert_all_new(tx, tables.signals_used, readings)
 
-        self._write(work)
+        self._write(work, [("decisions", why.id)])
 
     def record_energy(self, samples: Sequence[EnergySample]) -> None:
         """Keep samples, all or none; a sample of the same replica and window start is kept once."""
@@ -221,7 +223,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
                 require_service(tx, name)
             insert_all_new(tx, tables.energy_samples, rows)
 
-        self._write(work)
+        self._write(work, [("energy_samples", row["replica"], row["window_start"]) for row in rows])
 
     def record_event(
         self,
@@ -244,7 +246,11 @@ class SqlJournal(orphans.SqlOrphanRecords):
             "wall_at": tidy_instant(wall_at),
             "detail_json": tidy_text(detail_json),
         }
-        self._write(lambda tx: tx.execute(tables.events.insert().values(**row)))
+
+        def work(tx: Connection) -> int:
+            return int(tx.execute(tables.events.insert().values(**row).returning(tables.events.c.id)).scalar_one())
+
+        self._write(work, born=lambda _tx, number: [("events", number)])
 
     def next_routing_version(self) -> int:
         """Return a number larger than any before, over restarts."""
@@ -255,7 +261,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
             tx.execute(update(table).where(table.c.name == ROUTING_VERSION).values(value=table.c.value + 1))
             return int(tx.execute(select(table.c.value).where(table.c.name == ROUTING_VERSION)).scalar_one())
 
-        return self._write(work)
+        return self._write(work, [("counters", ROUTING_VERSION)])
 
     def set_suspects(self, source: str, suspects: Sequence[Suspect]) -> None:
         """Keep these as the suspects of one source, in the place of those before."""
@@ -269,7 +275,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
             orphans.raise_counter(tx, SEEN_EPOCH, seen_epoch)
             orphans.raise_counter(tx, ACCEPTED_EPOCH, accepted_epoch)
 
-        self._write(work)
+        self._write(work, [("counters", SEEN_EPOCH), ("counters", ACCEPTED_EPOCH)])
 
     def close_reap_request(
         self, request_id: str, state: OperationState, now: datetime, *, outcome_json: str, reaps: Sequence[Reap] = ()
@@ -279,22 +285,29 @@ class SqlJournal(orphans.SqlOrphanRecords):
         A request that is closed already is left as it is, and then nothing is committed.
         """
         at, answer, plans = tidy_instant(now), tidy_text(outcome_json), [tidy(reap) for reap in reaps]
-        self._write(lambda tx: orphans.close_request(tx, request_id, state, at, answer, plans))
+        rows = [("reap_requests", request_id), *(("reaps", plan.id) for plan in plans)]
+        self._write(lambda tx: orphans.close_request(tx, request_id, state, at, answer, plans), rows)
 
     def set_reap_request(self, request_id: str, state: OperationState, now: datetime) -> None:
         """Record that an open request has been looked at."""
         at = tidy_instant(now)
-        self._write(lambda tx: orphans.change_request(tx, request_id, state, at))
+        self._write(lambda tx: orphans.change_request(tx, request_id, state, at), [("reap_requests", request_id)])
 
     def set_reap(self, reap_id: str, state: IntentState, now: datetime, detail: str = "") -> None:
         """Record how far the end of an orphan has come. An empty detail keeps the one before."""
         at, words = tidy_instant(now), tidy_text(detail)
-        self._write(lambda tx: orphans.change_reap(tx, reap_id, state, at, words))
+        self._write(lambda tx: orphans.change_reap(tx, reap_id, state, at, words), [("reaps", reap_id)])
 
-    def _write(self, work: Callable[[Connection], V]) -> V:
+    def notice_edits(self, digest: str) -> None:
+        """Put on record that a check of the journal found something; once for the same findings."""
+        self._write(lambda tx: notice(tx, digest))
+
+    def _write(self, work: Callable[[Connection], V], rows: Rows = (), born: Born[V] | None = None) -> V:
+        """Do the work in our turn. ``rows``: those that it may change; ``born``: those that the database numbers."""
+
         def fenced(tx: Connection) -> V:
             self._check_turn(tx)
-            return work(tx)
+            return linked(tx, work, rows, born) if rows or born else work(tx)
 
         return self._database.write(fenced)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from orchestrator.domain.chain import Acceptance, Finding, JournalReport
 from orchestrator.domain.orphans import ReapRequest
 from orchestrator.domain.records import (
     Operation,
@@ -118,6 +119,25 @@ class MemoryStore(MemoryOrphanRecords):
         self._state.reap_requests.setdefault(request.id, tidy(request))
 
     @faultable
+    def accept_edits(self, digest: str, *, actor: str, reason: str, now: datetime) -> None:
+        """Go on from the journal as it was found; ``digest`` names the findings, see ``JournalReport``.
+
+        Raises ``Conflict`` when other things are found by now.
+        """
+        state = self._state
+        found = JournalReport(0, 0, "", state.findings)
+        rules.check_findings(found, digest)
+        link = state.marks.noticed + 1
+        who, why = tidy_text(actor), tidy_text(reason)
+        state.acceptances.append(Acceptance(link, who, why, tidy_instant(now), digest, len(found.findings)))
+        state.findings, state.marks = (), replace(state.marks, accepted=link)
+
+    def edit_by_hand(self, *findings: Finding) -> None:
+        """Let a check of the journal find this from now on, until somebody accepts it."""
+        with self._state.lock:
+            self._state.findings = findings
+
+    @faultable
     def claim(self, holder: str, now: datetime) -> MemoryJournal:
         """Take the controller's turn: the epoch grows by one and older journals can write no more."""
         tidy_instant(now)
@@ -144,5 +164,5 @@ _METHODS = frozenset(
     name
     for kind in (MemoryStore, MemoryJournal)
     for name in dir(kind)
-    if not name.startswith("_") and name not in {"epoch", "fail_next"}
+    if not name.startswith("_") and name not in {"epoch", "fail_next", "edit_by_hand"}
 )

@@ -250,6 +250,14 @@ class MemoryJournal(MemoryOrphanRecords):
             raise rules.unknown("reap", reap_id)
         memory.reaps[reap_id] = replace(old, state=state, updated_at=at, detail=words or old.detail)
 
+    @faultable
+    def notice_edits(self, digest: str) -> None:
+        """Put on record that a check of the journal found something."""
+        del digest
+        state = self._at_turn()
+        if not state.marks.holds:
+            state.marks = replace(state.marks, noticed=state.marks.accepted + 1)
+
     def _at_turn(self) -> State:
         """Return what may be changed, if it is still our turn."""
         newest = self._state.epoch

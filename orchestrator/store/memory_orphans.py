@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from orchestrator.domain.chain import Acceptance, JournalMarks, JournalReport
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
 from orchestrator.domain.records import Intent, OperationState
 from orchestrator.domain.replica import Replica
@@ -48,6 +49,22 @@ class MemoryOrphanRecords(MemoryRecords):
     def restored(self) -> Restored:
         """Return the signs that this database was set back, and up to which turn somebody has accepted that."""
         return self._state.restored
+
+    @faultable
+    def check_journal(self, *, history: bool = True) -> JournalReport:
+        """Return what :meth:`MemoryStore.edit_by_hand` has put there: nobody else can change a process's memory."""
+        del history
+        return JournalReport(links=0, rows=0, head="", findings=self._state.findings)
+
+    @faultable
+    def journal_marks(self) -> JournalMarks:
+        """Return whether something is known to be wrong with the journal."""
+        return self._state.marks
+
+    @faultable
+    def journal_acceptances(self) -> Sequence[Acceptance]:
+        """Return who has accepted a journal that was not as it was written, oldest first."""
+        return list(self._state.acceptances)
 
     @faultable
     def reap_requests(self, *, open_only: bool = True) -> Sequence[ReapRequest]:

@@ -11,6 +11,7 @@ from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
 
 from orchestrator.domain.carbon import Reading
+from orchestrator.domain.chain import Acceptance, Finding, JournalMarks
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect, SuspectKind
@@ -71,6 +72,9 @@ class State:
     restored: Restored = field(default_factory=Restored)
     reap_requests: dict[str, ReapRequest] = field(default_factory=dict)
     reaps: dict[str, Reap] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    acceptances: list[Acceptance] = field(default_factory=list)
+    marks: JournalMarks = field(default_factory=JournalMarks)
 
     @property
     def epoch(self) -> int:

@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from orchestrator.domain.chain import Acceptance, JournalMarks, JournalReport
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
 from orchestrator.domain.records import Intent, IntentState, OperationState
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.time import Instant, as_utc
 from orchestrator.store import mappers, tables
+from orchestrator.store.chain_check import acceptances, check, marks, one_moment
 from orchestrator.store.inserts import insert_all_new, insert_new
 from orchestrator.store.records import SqlRecords
 from orchestrator.store.rules import ACCEPTED_EPOCH, OPEN_INTENTS, OPEN_OPERATIONS, SEEN_EPOCH, unknown
@@ -56,6 +58,23 @@ class SqlOrphanRecords(SqlRecords):
             return Restored(kept.get(SEEN_EPOCH, 0), kept.get(ACCEPTED_EPOCH, 0))
 
         return self._database.read(work)
+
+    def check_journal(self, *, history: bool = True) -> JournalReport:
+        """Compare the journal with its chain; without ``history``, only those rows that something is decided by."""
+
+        def work(tx: Connection) -> JournalReport:
+            one_moment(tx)
+            return check(tx, history=history)
+
+        return self._database.read(work)
+
+    def journal_marks(self) -> JournalMarks:
+        """Return whether something is known to be wrong with the journal, without looking through it."""
+        return self._database.read(marks)
+
+    def journal_acceptances(self) -> Sequence[Acceptance]:
+        """Return who has accepted a journal that was not as it was written, oldest first."""
+        return self._database.read(acceptances)
 
     def reap_requests(self, *, open_only: bool = True) -> Sequence[ReapRequest]:
         """Return what people asked to be done about orphans, in order of arrival."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy import Connection, Select, func, select, update
 
@@ -10,10 +12,12 @@ from orchestrator.domain.orphans import ReapRequest
 from orchestrator.domain.records import Operation, OperationKind, Pause, ServiceState
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.store import mappers, tables
+from orchestrator.store.chain import Born, Rows, linked
+from orchestrator.store.chain_check import accept
 from orchestrator.store.codec import SPECS, spec_digest
 from orchestrator.store.inserts import insert_new
 from orchestrator.store.orphans import SqlOrphanRecords
-from orchestrator.store.records import EVERY_PAUSE
+from orchestrator.store.records import EVERY_PAUSE, ensure_deployment
 from orchestrator.store.rules import (
     EVERY_SERVICE,
     OPEN_OPERATIONS,
@@ -23,7 +27,9 @@ from orchestrator.store.rules import (
     unknown_service,
     used_operation,
 )
-from orchestrator.store.tidy import tidy
+from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
+
+V = TypeVar("V")
 
 
 class SqlRequests(SqlOrphanRecords):
@@ -53,7 +59,11 @@ class SqlRequests(SqlOrphanRecords):
             tx.execute(tables.spec_revisions.insert().values(**row, operation_id=wish.id, created_at=wish.created_at))
             return revision
 
-        return self._database.write(work)
+        return self._write(
+            work,
+            [("services", wish.service), ("operations", wish.id)],
+            born=lambda _tx, revision: [("spec_revisions", wish.service, revision)],
+        )
 
     def submit(self, operation: Operation) -> None:
         """Store a request; the same id again changes nothing.
@@ -69,7 +79,9 @@ class SqlRequests(SqlOrphanRecords):
                 _supersede(tx, wish)
             _insert_operation(tx, wish)
 
-        self._database.write(work)
+        self._write(
+            work, lambda tx: [("operations", wish.id), *(("operations", o.id) for o in _open_ones(tx, wish.service))]
+        )
 
     def set_paused(
         self, service: str | None, *, paused: bool, now: datetime, actor: str = "", reason: str = ""
@@ -87,12 +99,35 @@ class SqlRequests(SqlOrphanRecords):
                 tx.execute(tables.pauses.insert().values(**mappers.row_of(word)))
             return changes
 
-        return self._database.write(work)
+        newest = select(func.max(tables.pauses.c.seq))
+        return self._write(
+            work,
+            [] if service is None else [("services", service)],
+            born=lambda tx, changed: [("pauses", tx.execute(newest).scalar_one())] if changed else [],
+        )
 
     def submit_reap(self, request: ReapRequest) -> None:
         """Store somebody's word about orphans; the same id again changes nothing."""
         row = mappers.row_of(tidy(request))
-        self._database.write(lambda tx: insert_new(tx, tables.reap_requests, row))
+        self._write(lambda tx: insert_new(tx, tables.reap_requests, row), [("reap_requests", request.id)])
+
+    def accept_edits(self, digest: str, *, actor: str, reason: str, now: datetime) -> None:
+        """Go on from the journal as it was found; ``digest`` names the findings, see ``JournalReport``.
+
+        Raises ``Conflict`` when other things are found by now.
+        """
+        who, why, at = tidy_text(actor), tidy_text(reason), tidy_instant(now)
+        self._write(lambda tx: accept(tx, digest, who, why, at))
+
+    def _write(self, work: Callable[[Connection], V], rows: Rows = (), born: Born[V] | None = None) -> V:
+        """Do the work while nobody else writes to the chain: the lock comes first, as it does in a journal."""
+
+        def locked(tx: Connection) -> V:
+            ensure_deployment(tx)
+            tx.execute(select(tables.deployment.c.epoch).with_for_update())
+            return linked(tx, work, rows, born) if rows or born else work(tx)
+
+        return self._database.write(locked)
 
 
 def require_service(tx: Connection, name: str) -> None:

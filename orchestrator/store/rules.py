@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from orchestrator.domain.chain import JournalReport
 from orchestrator.domain.decision import Decision, Verdict
 from orchestrator.domain.records import Intent, IntentState, Operation, OperationState, Pause, Placement
 from orchestrator.domain.replica import ENDED, NEXT_STATES, Replica, ReplicaState
@@ -81,6 +82,13 @@ def deciding_verdicts(decision: Decision) -> list[tuple[str, Verdict]]:
     offers = [(a.offer_id, v) for a in decision.assessments for v in a.verdicts if a.chosen or not v.passed]
     moves = [(c.replica, v) for c in decision.comparisons for v in c.verdicts]
     return offers + moves
+
+
+def check_findings(report: JournalReport, digest: str) -> None:
+    """Allow somebody to accept exactly what was shown; raises ``Conflict`` when other things are found by now."""
+    if report.digest != digest or report.is_whole:
+        now = "nothing is wrong with the journal" if report.is_whole else f"the findings are {report.digest} now"
+        raise Conflict(f"{now}, not {digest}", hint="Look again: greenctl journal check.")
 
 
 def used_operation(operation_id: str) -> ValueError:

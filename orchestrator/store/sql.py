@@ -13,7 +13,6 @@ from orchestrator.store.address import Address, parse_address
 from orchestrator.store.database import PATIENCE_SECONDS, Database
 from orchestrator.store.files import prepare_file
 from orchestrator.store.journal import SqlJournal
-from orchestrator.store.records import ensure_deployment
 from orchestrator.store.requests import SqlRequests
 from orchestrator.store.schema import bring_up_to_date
 from orchestrator.store.tidy import tidy_instant, tidy_text
@@ -57,13 +56,12 @@ class SqlStore(SqlRequests):
         table = tables.deployment
 
         def work(tx: Connection) -> int:
-            ensure_deployment(tx)
             tx.execute(update(table).values(epoch=table.c.epoch + 1))
             epoch = int(tx.execute(select(table.c.epoch)).scalar_one())
             tx.execute(tables.controllers.insert().values(epoch=epoch, **row))
             return epoch
 
-        return SqlJournal(self._database, self._database.write(work))
+        return SqlJournal(self._database, self._write(work, born=lambda _tx, epoch: [("controllers", epoch)]))
 
     def close(self) -> None:
         """Let go of the connections. Journals of this store share them."""

@@ -91,6 +91,37 @@ controllers = _table(
 
 counters = _table("counters", Column("name", Text, primary_key=True), Column("value", WHOLE, nullable=False))
 
+journal_links = _table(
+    "journal_links",
+    Column("seq", WHOLE, primary_key=True, autoincrement=False),
+    _text("kind"),
+    _text("entity"),
+    _text("row_key"),
+    _text("content_sha256"),
+    _text("before_sha256"),
+    _text("sha256"),
+    _text("detail"),
+)
+"""One link per change of a row, see :mod:`orchestrator.store.chain`. Numbered by us, without a gap."""
+
+Index("ix_journal_links_entity_row_key", journal_links.c.entity, journal_links.c.row_key, journal_links.c.seq)
+Index(
+    "ix_journal_links_told",
+    journal_links.c.kind,
+    journal_links.c.seq,
+    sqlite_where=text("kind IN ('noticed', 'accepted')"),
+    postgresql_where=text("kind IN ('noticed', 'accepted')"),
+)
+
+journal_head = _table(
+    "journal_head",
+    Column("singleton", Integer, primary_key=True, autoincrement=False),
+    Column("seq", WHOLE, nullable=False),
+    _text("sha256"),
+    CheckConstraint("singleton = 1", name="singleton"),
+)
+"""One row, the last link once more: links cannot be cut off at the end without a trace."""
+
 # ── what is wanted ───────────────────────────────────────────────────────────────────────────────────
 
 services = _table(

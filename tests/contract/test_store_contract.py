@@ -801,6 +801,7 @@ WRITES: dict[str, Callable[[Journal], object]] = {
     "close_reap_request": lambda j: j.close_reap_request("reap-2", OperationState.DONE, later(5), outcome_json="[]"),
     "set_reap_request": lambda j: j.set_reap_request("reap-2", OperationState.RUNNING, later(5)),
     "set_reap": lambda j: j.set_reap("reap-1-gc-1", IntentState.ISSUED, later(5)),
+    "notice_edits": lambda j: j.notice_edits("abc"),
 }
 
 
@@ -810,6 +811,7 @@ def everything(store: Records) -> list[object]:
         *(store.services(), store.replicas(ended=True), store.operations(open_only=False), store.decisions(SERVICE)),
         *(store.placements(SERVICE), store.intents(), store.events(), store.energy(SERVICE)),
         *(store.suspects(), store.restored(), store.reap_requests(open_only=False), store.reaps()),
+        store.journal_marks(),
     ]
 
 
