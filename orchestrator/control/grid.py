@@ -45,15 +45,16 @@ class GridReader:
 
     async def zone(self, zone: str, basis: Basis, now: Instant, hours: int) -> ZoneView:
         """Return what is known; a source that cannot be read becomes a gap with its reason, never an exception."""
-        try:
-            latest = await self._source.latest(zone, basis, now)
-        except SignalUnavailable as error:
-            latest = Gap(zone, error.message, self._source.name)
+        # The past comes first: a source that rewrites it is found out before its newest value is taken.
         try:
             history, forecast, mean = await self._slow_parts(zone, basis, now, hours)
         except SignalUnavailable:
             history = self._last.get((zone, basis), CarbonSeries(zone, ()))
             forecast, mean = expected(None, history, _ahead(now, hours), now), trailing_mean(history, now)
+        try:
+            latest = await self._source.latest(zone, basis, now)
+        except SignalUnavailable as error:
+            latest = Gap(zone, error.message, self._source.name)
         return ZoneView(zone, latest, history, forecast, mean)
 
     async def zones(self, zones: Sequence[str], basis: Basis, now: Instant, hours: int) -> dict[str, ZoneView]:

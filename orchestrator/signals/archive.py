@@ -134,16 +134,14 @@ class Archive:
             self._of(one.zone, one.basis, now).add(one)
         for zone in {(one.zone, one.basis) for one in fresh}:
             self._known[zone].forget(now)
-        rows = [(self._source, *_row(one)) for one in fresh]
+        self._write(fresh, now)
 
-        def write(db: sqlite3.Connection) -> list[_Row]:
-            db.executemany(f"insert or replace into said (source, {_COLUMNS}) values ({', '.join('?' * 12)})", rows)  # noqa: S608 - constants
-            db.execute("delete from said where source = ? and start_s < ?", (self._source, _seconds(now - KEPT)))
-            parts = "delete from said where source = ? and start_s < ? and end_s - start_s < ?"
-            db.execute(parts, (self._source, _seconds(now - PARTS_KEPT), HOUR.total_seconds()))
-            return []
-
-        self._in_file(write)
+    def retract(self, kept: Sequence[Kept], now: Instant) -> None:
+        """Let statements that were believed count no longer. Each carries the reason, and replaces its own version."""
+        for one in kept:
+            versions = self._of(one.zone, one.basis, now).versions.get(one.interval, [])
+            versions[:] = [one if v.issued_at == one.issued_at else v for v in versions]
+        self._write(kept, now)
 
     def known(self, zone: str, basis: Basis, window: Window, now: Instant) -> list[Kept]:
         """Return the newest version, as of ``now``, of each interval that touches the window; doubted ones, too."""
@@ -159,6 +157,18 @@ class Archive:
         memory = self._of(zone, basis, now)
         newest = (memory.newest(interval, now, believed=True) for interval in memory.touching(window))
         return [one for one in newest if one is not None]
+
+    def _write(self, kept: Sequence[Kept], now: Instant) -> None:
+        rows = [(self._source, *_row(one)) for one in kept]
+
+        def write(db: sqlite3.Connection) -> list[_Row]:
+            db.executemany(f"insert or replace into said (source, {_COLUMNS}) values ({', '.join('?' * 12)})", rows)  # noqa: S608 - constants
+            db.execute("delete from said where source = ? and start_s < ?", (self._source, _seconds(now - KEPT)))
+            parts = "delete from said where source = ? and start_s < ? and end_s - start_s < ?"
+            db.execute(parts, (self._source, _seconds(now - PARTS_KEPT), HOUR.total_seconds()))
+            return []
+
+        self._in_file(write)
 
     def _is_new(self, one: Kept, now: Instant) -> bool:
         versions = self._of(one.zone, one.basis, now).versions.get(one.interval, [])

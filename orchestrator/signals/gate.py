@@ -8,18 +8,22 @@ either factors:
 
 * about the zone, the basis and a time that were asked for, and not dated in the future;
 * inside what any grid can have (:data:`~orchestrator.domain.carbon.PLAUSIBLE_GRAMS_PER_KWH`); life-cycle is above zero;
-* at least a quarter of the zone's least value of the last 28 days, less 2 g/kWh, and at most four times its greatest
-  and 2 g/kWh more (refused 2); before a day of values is known, between a fortieth and twelve times the zone's packaged
-  yearly mean, if there is one, for life-cycle average intensity;
+* at least four fifths of the zone's least value of the last 28 days, less 1 g/kWh, and at most four times its greatest
+  and 2 g/kWh more. The band is narrow below, for a zone attracts by what is low, and a new low does not widen it before
+  two days have gone by: step by step a liar could go anywhere. Before a day of values is known: between a fortieth and
+  twelve times the zone's packaged yearly mean, if there is one, for life-cycle average intensity;
 * no jump from the last believed hour: at most a quarter more than the zone ever changed over as many hours in those 28
   days, by the logarithm of intensity and 3 g/kWh. What follows a jump without another is as doubtful as the jump
   (0.026 % of right numbers begin that, and 0.65 % are held by it, most of them in US-NW-BPAT, US-NW-PACW, US-CAR-SC);
+* no jumping to and fro: three jumps within a day, from one statement to the next, believed or not, are a source that
+  does not know where the zone is, and neither of its levels counts for as long as that;
 * not the same for four hours and longer, and twice longer than ever in those 28 days, where the zone moves by more than
   10 g/kWh (refused 45). Grids below 50 g/kWh do stand still, and are given a day and three times longer than ever;
   those below 20 g/kWh are let pass;
 * no taking back of most of what was said of the last hours: corrections come one by one, or when an estimate becomes a
-  measurement. A source that rewrites a day at once is not believed about that zone for a day. (How often right numbers
-  are refused by this was not counted: the recording has no revisions.)
+  measurement. A source that rewrites a day at once is not believed about that zone for a day, nor what it said of the
+  present within the hour before. (How often right numbers are refused by this was not counted: the recording has no
+  revisions.)
 
 Two whole days of statements that agree with one another, heard over two days, are a new level, not an error, and are
 believed from then on: whoever lies longer than that, steadily and alone, is believed. Two sources find that out
@@ -42,8 +46,8 @@ PAST: Final = timedelta(days=28)
 CLOCKS_DIFFER: Final = timedelta(minutes=5)
 """How far another machine's clock may be ahead of ours."""
 
-RANGE_FACTOR: Final = 4.0
-RANGE_SLACK_GRAMS_PER_KWH: Final = 2.0
+ABOVE_FACTOR, ABOVE_SLACK_GRAMS_PER_KWH = 4.0, 2.0
+BELOW_FACTOR, BELOW_SLACK_GRAMS_PER_KWH = 1.25, 1.0
 MIN_PAST: Final = 24
 WATCHED_HOURS: Final = 48
 WATCHED: Final = timedelta(hours=WATCHED_HOURS - 1)
@@ -60,12 +64,19 @@ JUMP_PAST: Final = 48
 JUMP_OVER: Final = timedelta(hours=24)
 """Beyond a day of silence a zone may have gone anywhere."""
 
+TO_AND_FRO: Final = 3
+"""A spike is two jumps, up and down. Whoever jumps a third time has no level to come back to."""
+
+TO_AND_FRO_WITHIN: Final = timedelta(hours=24)
+
 YEARLY_LOW, YEARLY_HIGH = 1 / 40, 12.0
 
 TAKES_BACK: Final = "takes back"
 TAKEN_BACK_HOURS: Final = 6
 TAKEN_BACK_FACTOR: Final = 1.3
 TAKEN_BACK_FOR: Final = timedelta(days=1)
+JUST: Final = HOUR
+"""What was said so shortly before a source is found to rewrite its past counts as little."""
 
 STANDSTILL: Final = 4
 STANDSTILL_FACTOR: Final = 2
@@ -112,8 +123,8 @@ def impossible(grams_per_kwh: float, basis: Basis) -> str:
 def out_of_range(grams_per_kwh: float, past: Sequence[float], watched: Sequence[float]) -> str:
     """Say why a value does not fit the zone, "" if it does.
 
-    ``past``: believed values of the last 28 days, one per hour; ``watched``: the last two days' statements before this
-    one, if none was believed and they were heard one after another. Without a day of the past nothing is said.
+    ``past``: believed values of the last 28 days, one per hour, oldest first; ``watched``: the two days before this
+    value, if none of them was believed and they were heard hour by hour. Without a day of the past nothing is said.
     """
     if len(past) < MIN_PAST:
         return ""
@@ -123,10 +134,14 @@ def out_of_range(grams_per_kwh: float, past: Sequence[float], watched: Sequence[
     return problem
 
 
+def level(grams_per_kwh: float) -> float:
+    """Return where an intensity stands on the scale on which steps are measured."""
+    return math.log(grams_per_kwh + JUMP_SLACK_GRAMS_PER_KWH)
+
+
 def step(from_grams_per_kwh: float, to_grams_per_kwh: float) -> float:
     """Return the size of a change, the same up and down: 0 for none, 0.7 for twice or half."""
-    slack = JUMP_SLACK_GRAMS_PER_KWH
-    return abs(math.log((to_grams_per_kwh + slack) / (from_grams_per_kwh + slack)))
+    return abs(level(to_grams_per_kwh) - level(from_grams_per_kwh))
 
 
 def is_jump(size: float, largest: float) -> bool:
@@ -174,8 +189,9 @@ def takes_back(corrections: Sequence[tuple[float, float]]) -> str:
 
 
 def _beside(grams_per_kwh: float, past: Sequence[float], since: str) -> str:
-    low = min(past) / RANGE_FACTOR - RANGE_SLACK_GRAMS_PER_KWH
-    high = max(past) * RANGE_FACTOR + RANGE_SLACK_GRAMS_PER_KWH
+    settled = past[:-WATCHED_HOURS] if len(past) >= MIN_PAST + WATCHED_HOURS else past
+    low = min(settled) / BELOW_FACTOR - BELOW_SLACK_GRAMS_PER_KWH
+    high = max(past) * ABOVE_FACTOR + ABOVE_SLACK_GRAMS_PER_KWH
     if low <= grams_per_kwh <= high:
         return ""
-    return f"{grams_per_kwh:g} g/kWh where {since} lay in {min(past):g}..{max(past):g}"
+    return f"{grams_per_kwh:g} g/kWh where {since} lay in {min(settled):g}..{max(past):g}"

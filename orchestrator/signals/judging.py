@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator.domain.carbon import Basis, CarbonIntensity, Kind
 from orchestrator.domain.time import Instant, Window
@@ -27,9 +28,14 @@ class Judge:
 
         One that was said before in the same words keeps its verdict.
         """
-        doubts, past = [], Past(self._archive, zone, basis, statements, now)
+        doubts: list[Doubt] = []
+        past = Past(self._archive, zone, basis, statements, now)
         sound = [s for s in statements if not self._wrong(s, zone, basis, now)]
         taken_back = past.taken_back(sound, now)
+        if taken_back.startswith(gate.TAKES_BACK):
+            just_said = [replace(k, doubt=taken_back) for k in past.just_said(now)]
+            self._archive.retract(just_said, now)
+            doubts += [(zone, k.interval, k.grams_per_kwh, taken_back) for k in just_said]
         for statement in sorted(statements, key=lambda s: (s.interval.start, s.interval.end)):
             reason = self._wrong(statement, zone, basis, now)
             if reason:
@@ -44,6 +50,7 @@ class Judge:
                 taken_back
                 or self._beside(statement.grams_per_kwh, zone, basis, values, watched)
                 or past.jump(start, statement.grams_per_kwh, watched)
+                or past.to_and_fro(start, statement.grams_per_kwh)
                 or gate.stands_still(statement.grams_per_kwh, recent)
             )
             if reason:

@@ -28,6 +28,9 @@ class Past:
         self._starts = [k.interval.start for k in self._hours]
         believed = archive.believed(zone, basis, window, now) if any(k.doubt for k in kept) else kept
         self._values = {k.interval.start: k.grams_per_kwh for k in believed if k.interval.length == HOUR}
+        self._levels = {start: gate.level(grams) for start, grams in self._values.items()}
+        self._jumps: dict[Instant, bool] = {}
+        self._is_first = all(now - k.fetched_at < HOUR for k in kept)
 
     def was_said(self, statement: Statement) -> bool:
         """Whether the interval's newest version is this very number, of this kind."""
@@ -43,14 +46,15 @@ class Past:
     def watched(self, moment: Instant, now: Instant) -> list[float]:
         """Return what was said of the two days before the moment, none of it believed, if heard over two days, g/kWh.
 
-        A liar can tell two days at once; to go on for two days is harder, and is what a new level does.
+        A liar can tell two days at once; to go on for two days is harder, and is what a new level does. When a source
+        is heard for the first time, all that it says of the zone's past is as good: there its own two days count.
         """
         high = bisect_left(self._starts, moment)
         days = self._hours[max(0, high - gate.WATCHED_HOURS) : high]
         if len(days) < gate.WATCHED_HOURS or any(not k.doubt for k in days):
             return []
         heard_for = now - min(k.fetched_at for k in days)
-        return [k.grams_per_kwh for k in days] if heard_for >= gate.WATCHED else []
+        return [k.grams_per_kwh for k in days] if self._is_first or heard_for >= gate.WATCHED else []
 
     def taken_back(self, statements: Sequence[Statement], now: Instant) -> str:
         """Say that the statements, or others of the last day, take back what was believed; "" if none do."""
@@ -68,6 +72,14 @@ class Past:
             return ""
         return f"comes from a source that took back what it said, {format_instant(heard)}"
 
+    def just_said(self, now: Instant) -> list[Kept]:
+        """Return what was heard and believed within the hour, about the present or nearly so."""
+        return [
+            k
+            for k in self._said.values()
+            if not k.doubt and now - k.fetched_at < gate.JUST and now - k.interval.end < gate.JUST
+        ]
+
     def jump(self, moment: Instant, grams_per_kwh: float, watched: Sequence[float]) -> str:
         """Say that a value is not to be had from the last believed one, or goes on from such a value; "" if neither.
 
@@ -79,14 +91,15 @@ class Past:
             return ""
         before = self._values[self._starts[believed]]
         over = moment - self._starts[believed]
-        doubtful = [k for k in self._hours[believed + 1 : high] if k.doubt]
         reason = ""
-        if self._is_jump(before, grams_per_kwh, moment, self._starts[believed], moment):
+        if self._is_jump(before, grams_per_kwh, self._starts[believed], moment):
             reason = f"jumps from {before:g} to {grams_per_kwh:g} g/kWh in {over / HOUR:.3g} h, as it never did"
-        elif doubtful:
-            first, last = doubtful[0], doubtful[-1]
-            began = self._is_jump(before, first.grams_per_kwh, moment, self._starts[believed], first.interval.start)
-            if began and not self._is_jump(last.grams_per_kwh, grams_per_kwh, moment, last.interval.start, moment):
+        elif believed + 1 < high:
+            first = self._hours[believed + 1]
+            began = self._is_jump(before, first.grams_per_kwh, self._starts[believed], first.interval.start)
+            jumps = sum(self._jumped(place) for place in range(believed + 2, high))
+            # After one jump it is away, after another one back.
+            if began and (jumps + self._jumps_to(moment, grams_per_kwh)) % 2 == 0:
                 since = format_instant(first.interval.start)
                 reason = f"goes on from the jump of {since}: {grams_per_kwh:g} g/kWh"
         if reason and watched:
@@ -96,6 +109,15 @@ class Past:
             )
             return "" if settled else reason
         return reason
+
+    def to_and_fro(self, moment: Instant, grams_per_kwh: float) -> str:
+        """Say that the source has jumped too often within a day, to this value included; "" if it has not."""
+        low = bisect_left(self._starts, moment - gate.TO_AND_FRO_WITHIN)
+        high = bisect_left(self._starts, moment)
+        jumps = sum(self._jumped(place) for place in range(low, high)) + self._jumps_to(moment, grams_per_kwh)
+        if jumps < gate.TO_AND_FRO:
+            return ""
+        return f"jumps to and fro: {jumps} times in {gate.TO_AND_FRO_WITHIN / HOUR:g} h"
 
     def jump_ahead(self, last: CarbonIntensity | None, statement: Statement) -> str:
         """Say that a forecast jumps from the point before it, or from the present where it begins; "" if not."""
@@ -107,7 +129,7 @@ class Past:
                 return ""
             grams, start = self._values[known[-1]], known[-1]
         begin = statement.interval.start
-        if begin - start > gate.JUMP_OVER or not self._is_jump(grams, statement.grams_per_kwh, begin, start, begin):
+        if begin - start > gate.JUMP_OVER or not self._is_jump(grams, statement.grams_per_kwh, start, begin):
             return ""
         return f"jumps from {grams:g} to {statement.grams_per_kwh:g} g/kWh at {format_instant(begin)}, as it never did"
 
@@ -119,7 +141,10 @@ class Past:
         start = kept.interval.start
         if not kept.doubt:
             self._values[start] = kept.grams_per_kwh
+            self._levels[start] = gate.level(kept.grams_per_kwh)
         place = bisect_left(self._starts, start)
+        for changed in self._starts[place : place + 2]:
+            self._jumps.pop(changed, None)
         if place < len(self._starts) and self._starts[place] == start:
             self._hours[place] = kept
         else:
@@ -131,21 +156,41 @@ class Past:
         last = self._said.get(statement.interval)
         return last is not None and last.kind is statement.kind
 
-    def _is_jump(self, before: float, after: float, moment: Instant, start: Instant, end: Instant) -> bool:
-        """Whether it changed by more from one time to the other than it did in the 28 days before the moment."""
+    def _jumped(self, place: int) -> bool:
+        """Whether what was said at that place is a jump from what was said before it, believed or not."""
+        start = self._starts[place]
+        if start not in self._jumps:
+            before = self._hours[place - 1] if place else None
+            near = before is not None and start - before.interval.start <= gate.JUMP_OVER
+            after = self._hours[place].grams_per_kwh
+            self._jumps[start] = (
+                before is not None and near and self._is_jump(before.grams_per_kwh, after, before.interval.start, start)
+            )
+        return self._jumps[start]
+
+    def _jumps_to(self, moment: Instant, grams_per_kwh: float) -> bool:
+        """Whether the value is a jump from what was said last before the moment."""
+        high = bisect_left(self._starts, moment)
+        if not high or moment - self._starts[high - 1] > gate.JUMP_OVER:
+            return False
+        return self._is_jump(self._hours[high - 1].grams_per_kwh, grams_per_kwh, self._starts[high - 1], moment)
+
+    def _is_jump(self, before: float, after: float, start: Instant, end: Instant) -> bool:
+        """Whether it changed by more from one time to the other than it did in the 28 days before the later one."""
         size = gate.step(before, after)
         if not gate.is_jump(size, 0.0):
             return False
-        largest = self._largest(moment, max(1, -((start - end) // HOUR)))
+        largest = self._largest(end, max(1, -((start - end) // HOUR)))
         return largest is not None and gate.is_jump(size, largest)
 
     def _largest(self, moment: Instant, hours: int) -> float | None:
         """Return the zone's largest change over so many hours in the 28 days before; ``None`` if too few are known."""
         low, high = bisect_left(self._starts, moment - gate.PAST), bisect_left(self._starts, moment)
         over = hours * HOUR
+        levels = self._levels
         changes = [
-            gate.step(self._values[start], self._values[start + over])
+            abs(levels[start + over] - levels[start])
             for start in self._starts[low:high]
-            if start + over < moment and start in self._values and start + over in self._values
+            if start in levels and start + over in levels and start + over < moment
         ]
         return max(changes) if len(changes) >= gate.JUMP_PAST else None

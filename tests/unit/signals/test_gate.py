@@ -85,6 +85,19 @@ def test_a_unit_error_is_out_of_range(factor: float) -> None:
     assert gate.out_of_range(DAY[0] * factor, DAY, ())
 
 
+def test_a_record_low_has_to_be_near_the_last_one() -> None:
+    """A fifth below all of the past may be; further below it is not believed, however plausible for a grid."""
+    assert gate.out_of_range(300.0 / 1.25, DAY * 3, ()) == ""
+    assert "300..415" in gate.out_of_range(300.0 / 1.3, DAY * 3, ())
+
+
+def test_a_zone_does_not_get_low_step_by_step() -> None:
+    """Lows of the last two days do not widen the band: each of these is near the one before."""
+    past = [*DAY * 3, 260.0, 220.0]
+    assert gate.out_of_range(190.0, past, ())
+    assert gate.out_of_range(190.0, [*past, *DAY * 2], ()) == ""
+
+
 def test_two_watched_days_of_a_new_level_are_believed() -> None:
     """Two days of statements that agree make the next one believable; one statement fewer does not."""
     new = [1800.0] * 48

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
 
 from orchestrator.domain.carbon import Basis, Kind
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
@@ -32,8 +34,8 @@ def at(hour: int) -> Instant:
 class Listener:
     """A judge with its memory, that has heard three days of truth."""
 
-    def __init__(self) -> None:
-        self.archive = Archive("test")
+    def __init__(self, file: Path | None = None) -> None:
+        self.archive = Archive("test", file)
         self.judge = Judge(self.archive, {})
         assert self.hear(said(0, TRUTH[:72]), at(71)) == []
 
@@ -62,9 +64,9 @@ def test_who_rewrites_a_day_is_not_believed_about_it_nor_for_a_day() -> None:
 
 
 def test_measurements_replace_estimates() -> None:
-    """A day of them at once, a third away from what was estimated, is how feeds are."""
+    """A day of them at once, a fifth away from what was estimated, is how feeds are."""
     listener = Listener()
-    measured = [grams * 0.7 for grams in TRUTH[48:72]]
+    measured = [grams * 0.8 for grams in TRUTH[48:72]]
 
     assert listener.hear(said(48, measured, Kind.MEASURED), at(72)) == []
     assert listener.believed(48, 72, at(72)) == measured
@@ -77,3 +79,43 @@ def test_corrections_of_a_few_hours_are_believed() -> None:
 
     assert listener.hear(said(48, corrected), at(72)) == []
     assert listener.believed(48, 72, at(72)) == corrected
+
+
+def test_who_jumps_to_and_fro_is_not_believed_about_either_level() -> None:
+    """A spike and its end are two jumps; at the third nobody knows where the zone is, and a calm day mends that."""
+    listener = Listener()
+    flips = [TRUTH[72], TRUTH[73] / 5, TRUTH[74], TRUTH[75] / 5, TRUTH[76]]
+    reasons = [listener.hear(said(72 + n, [grams]), at(72 + n)) for n, grams in enumerate(flips)]
+
+    assert [bool(r) for r in reasons] == [False, True, False, True, True]
+    assert "to and fro" in reasons[4][0]
+    calm = [300.0 + 60 * (n % 6) for n in range(77, 110)]
+    later = [listener.hear(said(77 + n, [grams]), at(77 + n)) for n, grams in enumerate(calm)]
+    assert all(later[:12])
+    assert later[24:] == [[]] * (len(calm) - 24)
+
+
+def test_what_was_said_just_before_the_past_was_rewritten_counts_no_longer(tmp_path: Path) -> None:
+    """The first word of a liar was believed for minutes; then it is taken out, of the file as well."""
+    listener = Listener(tmp_path / "signals.db")
+    soon = at(72) + timedelta(minutes=10)
+    assert listener.hear(said(72, [TRUTH[72] * 0.85]), soon) == []
+    assert listener.believed(72, 73, soon) == [TRUTH[72] * 0.85]
+    reasons = listener.hear(said(48, [grams * 0.7 for grams in TRUTH[48:72]]), soon + timedelta(minutes=5))
+
+    assert len(reasons) == 25
+    again = Listener.__new__(Listener)
+    again.archive = Archive("test", tmp_path / "signals.db")
+    for one in (listener, again):
+        assert one.believed(72, 73, at(73)) == []
+        assert one.believed(48, 72, at(73)) == TRUTH[48:72]
+
+
+def test_a_jump_in_a_past_that_is_heard_at_once_is_a_new_level_after_two_days_of_it() -> None:
+    """A source that is heard for the first time has its own word alone; later, two days have to be heard as such."""
+    grams = [*TRUTH, *(1990.0 - 5 * (n % 6) for n in range(96))]
+    archive = Archive("test")
+    Judge(archive, {}).observed(said(0, grams), ZONE, BASIS, at(191))
+
+    believed = archive.believed(ZONE, BASIS, Window(START, START + 192 * HOUR), at(191))
+    assert [k.interval.start for k in believed] == [START + n * HOUR for n in (*range(96), *range(144, 192))]
