@@ -67,7 +67,7 @@ from orchestrator.planner.pause import Held, hold_voluntary, needed_steps
 from orchestrator.planner.plan import plan
 from orchestrator.planner.rollout import RolloutView, StepKind, next_steps, weight_of
 from orchestrator.planner.schedule import Timetable
-from orchestrator.planner.wanted import is_scaled
+from orchestrator.planner.wanted import is_scaled, may_sleep
 
 STAY_EVERY = HOUR
 """A repeated "stay" is recorded once per grid hour: it is a decision, not a heartbeat."""
@@ -194,7 +194,10 @@ class Controller:
             service, replicas, self._runtime, self._watch, status, self._published, self._published_steps
         )
         await self._meter.look(service, replicas, seen, offers, status, self._watch, due=sample)
-        self._loads.look(service, replicas, offers, status, self._watch)
+        sleeps = may_sleep(service.spec.scaling)
+        self._loads.look(
+            service, replicas, offers, status, self._watch, await self._readings(service, replicas) if sleeps else {}
+        )
         view = RolloutView(
             spec=in_force(service.spec, number_in_force(service.spec, self._last_size(service))),
             replicas=replicas,
@@ -279,9 +282,11 @@ class Controller:
         running = operation if operation is not None and operation.state is OperationState.RUNNING else None
         replicas = self._replicas_since(running) if running is not None else ()
         looks_done = running is not None and is_done(running, service, replicas)
-        size = self._loads.wanted(service.spec, self._last_size(service), fixed=running is not None)
+        before = self._last_size(service)
+        size = self._loads.wanted(service.spec, before, fixed=running is not None)
         what = self._what_there_is(service, operation, size)
-        if not looks_done and not self._should_plan(service.name, what):
+        wakes = size is not None and before is not None and size.replicas > before.replicas == 0
+        if not looks_done and not self._should_plan(service.name, what, at_once=wakes):
             return False
         now = self._runtime.clock.now()
         timetable = timetable_of(service.spec.migration.schedule, now)
@@ -317,10 +322,13 @@ class Controller:
     def _lives(self, service: str) -> bool:
         return any(r.state in LIVE for r in self._open_replicas(service))
 
-    def _should_plan(self, service: str, what: object) -> bool:
-        """Whether something has changed since the last plan, or time has: grids and prices move by themselves."""
+    def _should_plan(self, service: str, what: object, *, at_once: bool = False) -> bool:
+        """Whether something has changed since the last plan, or time has: grids and prices move by themselves.
+
+        ``at_once``: what has changed does not wait for anything, because somebody waits for it.
+        """
         last = self._planned.get(service)
-        if last is None or (last.what != what and self._somebody_ended(service, last.at)):
+        if last is None or (last.what != what and (at_once or self._somebody_ended(service, last.at))):
             return True
         if last.until is not None and self._runtime.clock.now() >= last.until:
             return True  # all that the schedule's timer does: it asks for a look

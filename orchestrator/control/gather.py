@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from statistics import median
 
 from orchestrator.control.calendar import timetable_of
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.load import in_force, number_in_force
-from orchestrator.control.past import last_size, recent_moves
+from orchestrator.control.past import expected_cold_start, last_size, recent_moves
 from orchestrator.control.ports import Ability
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonSeries, Gap
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
 from orchestrator.domain.records import ServiceRecord, ServiceState
-from orchestrator.domain.replica import Replica
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, Window
@@ -25,8 +23,8 @@ from orchestrator.planner.capacity import MEMORY, Avoidance, avoidance_of, avoid
 from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.moves import REST_AFTER_FAILURE
 from orchestrator.planner.snapshot import (
-    DEFAULT_COLD_START,
     DEFAULT_MEAN_BATCH,
+    TYPICAL_DRAIN_SECONDS,
     Expectation,
     Snapshot,
 )
@@ -36,9 +34,7 @@ LONGEST_HISTORY = timedelta(days=3650)
 """Longer than any recorded grid is replayed."""
 
 A_MINUTE = timedelta(minutes=1)
-RECENT_STARTS = 5
 RECENT_LOAD_SECONDS = 600.0
-TYPICAL_DRAIN_SECONDS = 10.0
 
 
 async def gather_candidates(
@@ -97,7 +93,7 @@ async def gather_snapshot(
         replicas=replicas,
         moves=recent_moves(records, spec.name, now) if moves is None else moves,
         mean_batch=_expected_batch(spec.name, runtime, now),
-        cold_start_seconds=_expected_cold_start(replicas, digest, rate),
+        cold_start_seconds=expected_cold_start(replicas, digest, rate),
         overlap_seconds=_expected_overlap(spec),
         providers=frozenset(runtime.provisioners),
         clock_rate=rate,
@@ -146,19 +142,6 @@ def _expected_batch(service: str, runtime: Runtime, now: Instant) -> Expectation
         return Expectation(DEFAULT_MEAN_BATCH, "assumed: no load has been seen yet")
     mean = sum(s.mean_batch * s.engine_seconds for s in samples) / seconds
     return Expectation(mean, f"mean of the last {seconds / 60:.0f} replica-minutes")
-
-
-def _expected_cold_start(replicas: tuple[Replica, ...], digest: str, rate: float) -> Expectation:
-    """Median physical seconds from request to ready of the last starts of this workload."""
-    starts = sorted(
-        (r for r in replicas if r.ready_at is not None and r.workload_digest == digest), key=lambda r: r.created_at
-    )
-    seconds = [(r.ready_at - r.created_at).total_seconds() / rate for r in starts if r.ready_at is not None]
-    if not seconds:
-        return Expectation(DEFAULT_COLD_START.total_seconds(), "assumed: no start has been seen yet")
-    recent = seconds[-RECENT_STARTS:]
-    seen = "the one start seen" if len(recent) == 1 else f"median of the last {len(recent)} starts"
-    return Expectation(median(recent), seen)
 
 
 def _expected_overlap(spec: ServiceSpec) -> Expectation:

@@ -9,21 +9,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from orchestrator.control.observe import Watch
+from orchestrator.control.past import expected_cold_start
 from orchestrator.control.ports import EngineLoad
 from orchestrator.control.runtime import Runtime
+from orchestrator.domain.carbon import CarbonIntensity, Reading
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.routing import GatewayStatus
+from orchestrator.domain.routing import GatewayStatus, ServiceCounts
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import Engine, Scaling, ServiceSpec
+from orchestrator.domain.workload import workload_digest
 from orchestrator.planner.sizing.capacity import DEFAULT_PLACES, Capacity
+from orchestrator.planner.sizing.idle import Idle, Standing, break_even, judge_idle
 from orchestrator.planner.sizing.packaged import replica_model
 from orchestrator.planner.sizing.replica_model import ReplicaModel
-from orchestrator.planner.wanted import Need, is_scaled, need, wanted
+from orchestrator.planner.snapshot import TYPICAL_DRAIN_SECONDS
+from orchestrator.planner.wanted import Need, is_scaled, may_sleep, need, wanted
+
+A_DAY = timedelta(days=1)
 
 WINDOW_SECONDS = 30.0
 """Rates are means over this stretch: long beside the pauses between requests, short beside the start of a replica.
@@ -34,6 +42,9 @@ LEAST_SECONDS = 5.0
 
 LEAST_ANSWERS = 5
 """Fewer answered requests say nothing about the mean number of their tokens."""
+
+REMEMBERED_GAPS = 64
+"""So many of the last stretches without requests say how long the next one may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +64,33 @@ class Counted:
 
 
 @dataclass(slots=True)
+class Quiet:
+    """When a service that may sleep was asked for something, in seconds of ``Clock.monotonic``.
+
+    ``since``: the last request, or the moment from which on it was watched. ``asked_at``: the last request that we have
+    seen come. ``serving_since``: until then nobody served. ``gaps``: stretches without requests, those longer than the
+    delay of scaling down. ``in_flight``: at this look, ``None`` while the gateway does not say. ``standing``: of the
+    one replica that is left. ``cold_start``: of whom it was worked out, and the seconds.
+    """
+
+    since: float
+    serving_since: float
+    asked_at: float | None = None
+    accepted: int | None = None
+    boot_id: str = ""
+    in_flight: int | None = None
+    gaps: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED_GAPS))
+    standing: Standing | None = None
+    cold_start: tuple[str, float] = ("", 0.0)
+
+
+@dataclass(slots=True)
 class Memory:
     """What has been seen of one service. ``scaling``: the rules that its needs were worked out by."""
 
     began_at: float
     scaling: Scaling
+    quiet: Quiet
     counts: deque[Counted] = field(default_factory=deque)
     needs: list[Need] = field(default_factory=list)
     tokens: dict[str, EngineLoad] = field(default_factory=dict)
@@ -91,8 +124,12 @@ class LoadWatch:
         offers: Mapping[str, Offer],
         status: GatewayStatus | None,
         watch: Watch,
+        grid: Mapping[str, Reading] | None = None,
     ) -> None:
-        """Take in what the gateway and the engines say now, and what they need by it."""
+        """Take in what the gateway and the engines say now, and what they need by it.
+
+        ``grid``: the present of the zones that replicas stand in, for services that may sleep.
+        """
         scaling = service.spec.scaling
         if service.state is not ServiceState.ACTIVE:
             self.forget(service.name)
@@ -101,8 +138,14 @@ class LoadWatch:
         memory = self._memories.get(service.name)
         if memory is None or memory.scaling != scaling:
             # By other rules the needs would have been others.
-            memory = self._memories[service.name] = Memory(now, scaling, changed_at=now)
+            memory = self._memories[service.name] = Memory(now, scaling, Quiet(now, now), changed_at=now)
         ready = [r for r in replicas if r.state is ReplicaState.READY]
+        if may_sleep(scaling):
+            counts = None if status is None else status.of_service(service.name)
+            _listen(memory.quiet, counts, "" if status is None else status.boot_id, scaling, now)
+            if not ready:
+                memory.quiet.serving_since = now
+            memory.quiet.standing = self._standing(service.spec, memory.quiet, ready, offers, grid or {})
         _add_tokens(memory, replicas, watch)
         # What was counted before says nothing about now: a gateway that cannot be asked may have more to do than ever.
         is_counted = self._count(memory, service.name, status, now)
@@ -134,7 +177,37 @@ class LoadWatch:
         if memory.number is not None and memory.number != number:
             memory.changed_at = now
         memory.number = number
-        return wanted(number, memory.needs, spec.scaling, now, memory.changed_at)
+        idle = _idle(memory.quiet, spec, number, now) if may_sleep(spec.scaling) else None
+        return wanted(number, memory.needs, spec.scaling, now, memory.changed_at, idle)
+
+    def _standing(
+        self,
+        spec: ServiceSpec,
+        quiet: Quiet,
+        ready: Sequence[Replica],
+        offers: Mapping[str, Offer],
+        grid: Mapping[str, Reading],
+    ) -> Standing | None:
+        """Return what the only replica that serves draws and costs; ``None`` while that is not one."""
+        if len(ready) != 1:
+            return None
+        (last,) = ready
+        if quiet.cold_start[0] != last.name:
+            clock, digest = self._runtime.clock, workload_digest(spec)
+            past = self._runtime.store.replicas(spec.name, ended=True, ended_since=clock.now() - A_DAY * clock.rate)
+            quiet.cold_start = (last.name, expected_cold_start(past, digest, clock.rate).value)
+        offer = offers.get(last.offer_id)
+        power = None if offer is None else offer.shape.power
+        reading = grid.get(last.zone or "")
+        return Standing(
+            idle_watts=None if power is None else power.idle_watts,
+            full_watts=None if power is None else power.full_watts,
+            pue=None if offer is None else offer.region.pue,
+            grams_per_kwh=reading.grams_per_kwh if isinstance(reading, CarbonIntensity) else None,
+            usd_per_hour=last.usd_per_hour,
+            cold_start_seconds=quiet.cold_start[1],
+            drain_seconds=TYPICAL_DRAIN_SECONDS,
+        )
 
     def _count(self, memory: Memory, service: str, status: GatewayStatus | None, now: float) -> bool:
         """Take in the gateway's counters of the service; return whether it told them."""
@@ -159,25 +232,68 @@ class LoadWatch:
         return True
 
 
+def _listen(quiet: Quiet, counts: ServiceCounts | None, boot_id: str, scaling: Scaling, now: float) -> None:
+    """Take in whether the service was asked for something since the last look.
+
+    Counters are integrals: a gateway that could not be asked for a while tells by them what came meanwhile. One that
+    began again does not, so that its silence counts from now on.
+    """
+    quiet.in_flight = None if counts is None else counts.in_flight
+    if counts is None:
+        return
+    is_new = quiet.accepted is None or quiet.boot_id != boot_id
+    came = counts.accepted > (0 if is_new else quiet.accepted or 0)
+    if came and not is_new and now - quiet.since > max(WINDOW_SECONDS, scaling.downscale_delay.total_seconds()):
+        quiet.gaps.append(now - quiet.since)
+    if came and quiet.accepted is not None:
+        quiet.asked_at = now
+    if came or is_new or counts.in_flight > 0:
+        quiet.since = now
+    quiet.accepted, quiet.boot_id = counts.accepted, boot_id
+
+
+def _idle(quiet: Quiet, spec: ServiceSpec, number: int, now: float) -> Idle:
+    """Return whether the first replica has to come, or the last one may go."""
+    if number == 0:
+        if quiet.in_flight:
+            words = "1 request waits" if quiet.in_flight == 1 else f"{quiet.in_flight} requests wait"
+            return Idle(wakes=True, because=f"{words} while nobody serves")
+        came = quiet.asked_at is not None and now - quiet.asked_at < WINDOW_SECONDS
+        return Idle(wakes=came, because="a request came while nobody served" if came else "")
+    if quiet.in_flight is None:
+        return Idle(because="not to zero: the gateway's counts are not known")
+    if quiet.in_flight or quiet.standing is None:
+        return Idle()
+    least = max(WINDOW_SECONDS, spec.scaling.downscale_delay.total_seconds())
+    seconds = now - max(quiet.since, quiet.serving_since)
+    return judge_idle(seconds, tuple(quiet.gaps), break_even(quiet.standing, spec.policy), least)
+
+
 def number_in_force(spec: ServiceSpec, last: WantedReplicas | None) -> WantedReplicas | None:
     """Return the last number within the spec's present bounds; ``None`` when load does not decide on it.
 
-    ``last``: of the decision that last had one; ``None`` before the first.
+    ``last``: of the decision that last had one; ``None`` before the first: then one replica shows at least that the
+    service can serve at all.
     """
     scaling = spec.scaling
     if not is_scaled(scaling):
         return None
     low, high = scaling.min_replicas, scaling.max_replicas
     if last is None:
-        return WantedReplicas(low, low, high, None, "min_replicas, until load has been seen")
+        because = "min_replicas" if low else "one to begin with"
+        return WantedReplicas(max(1, low), low, high, None, f"{because}, until load has been seen")
     return replace(last, replicas=min(max(last.replicas, low), high), least=low, most=high)
 
 
 def in_force(spec: ServiceSpec, size: WantedReplicas | None) -> ServiceSpec:
-    """Return the spec as it holds now: where load decides, its number stands for ``min_replicas``."""
+    """Return the spec as it holds now: where load decides, its number stands for ``min_replicas``.
+
+    Beside no replica at all there is no spare either.
+    """
     if size is None:
         return spec
-    return replace(spec, scaling=replace(spec.scaling, min_replicas=size.replicas))
+    scaling = replace(spec.scaling, min_replicas=size.replicas)
+    return replace(spec, scaling=scaling if size.replicas else replace(scaling, num_overprovision=0))
 
 
 def capacity_of(spec: ServiceSpec, shapes: Sequence[Shape | None], loads: Sequence[EngineLoad | None]) -> Capacity:

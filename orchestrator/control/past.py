@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from orchestrator.control.ports import Journal, Records
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.replica import Replica
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.errors import GreenctlError
 from orchestrator.planner.schedule import SCHEDULE_RULE
+from orchestrator.planner.snapshot import DEFAULT_COLD_START, Expectation
 
 MOVES_WINDOW = 24 * HOUR
 DECISIONS_READ = 50
@@ -23,6 +26,8 @@ DECISIONS_READ = 50
 
 MOVES_READ = 1000
 """More voluntary moves than any policy allows within the window."""
+
+RECENT_STARTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,19 @@ def last_size(records: Records, service: str) -> WantedReplicas | None:
         if decision.sizing is not None or decision.kind is DecisionKind.TAKE_DOWN:
             return _size_in(decision)
     return None
+
+
+def expected_cold_start(replicas: Sequence[Replica], digest: str, rate: float) -> Expectation:
+    """Median physical seconds from request to ready of the last starts of this workload."""
+    starts = sorted(
+        (r for r in replicas if r.ready_at is not None and r.workload_digest == digest), key=lambda r: r.created_at
+    )
+    seconds = [(r.ready_at - r.created_at).total_seconds() / rate for r in starts if r.ready_at is not None]
+    if not seconds:
+        return Expectation(DEFAULT_COLD_START.total_seconds(), "assumed: no start has been seen yet")
+    recent = seconds[-RECENT_STARTS:]
+    seen = "the one start seen" if len(recent) == 1 else f"median of the last {len(recent)} starts"
+    return Expectation(median(recent), seen)
 
 
 def _size_in(decision: Decision) -> WantedReplicas | None:

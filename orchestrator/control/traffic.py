@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.control.ports import Instance
 from orchestrator.domain.carbon import CarbonIntensity, Reading
-from orchestrator.domain.records import ServiceRecord
+from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import MAX_WEIGHT, RoutingTable, ServiceRoutes, Upstream
 from orchestrator.domain.time import Instant
 from orchestrator.planner.rollout import weight_of
+from orchestrator.planner.wanted import may_sleep
 
 
 def routes_for(
@@ -49,6 +50,7 @@ def routes_for(
                 api_key_file=key_file,
             )
         )
+    holds = may_sleep(service.spec.scaling) and service.state is ServiceState.ACTIVE
     return ServiceRoutes(
         service=service.name,
         model=service.spec.model.name,
@@ -57,6 +59,8 @@ def routes_for(
         retries=rules.retries,
         allowed_keys_sha256=keys_sha256,
         cooldown_seconds=rules.cooldown.total_seconds(),
+        hold_seconds=rules.hold.total_seconds() if holds else 0.0,
+        max_held=rules.max_held if holds else 0,
     )
 
 

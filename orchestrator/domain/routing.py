@@ -79,7 +79,9 @@ class ServiceRoutes:
     Clients name it by ``service`` or by ``model`` (what the engines serve). ``retries``: how many further upstreams
     one request may try, resuming included. ``cooldown_seconds``: how long an upstream that failed gets no traffic.
     ``allowed_keys_sha256``: hex digests of client keys; none at all means that no key is asked for, which the gateway
-    only accepts on a loopback address.
+    only accepts on a loopback address. ``hold_seconds``: how long a request is held that comes while the service has no
+    upstream at all, because it may be scaled to zero; 0 refuses it at once. ``max_held``: how many one gateway process
+    holds at a time.
     """
 
     service: str
@@ -89,6 +91,8 @@ class ServiceRoutes:
     retries: int = 2
     allowed_keys_sha256: tuple[str, ...] = ()
     cooldown_seconds: float = 30.0
+    hold_seconds: float = 0.0
+    max_held: int = 0
 
     def __post_init__(self) -> None:
         """Refuse routes that cannot be told apart or counted."""
@@ -98,6 +102,10 @@ class ServiceRoutes:
             raise InvalidRouting(f"retries: {self.retries!r} is not a whole number of at least 0")
         if not (math.isfinite(self.cooldown_seconds) and self.cooldown_seconds >= 0):
             raise InvalidRouting(f"cooldown_seconds: {self.cooldown_seconds!r} is not a finite number of at least 0")
+        if not (math.isfinite(self.hold_seconds) and self.hold_seconds >= 0):
+            raise InvalidRouting(f"hold_seconds: {self.hold_seconds!r} is not a finite number of at least 0")
+        if isinstance(self.max_held, bool) or self.max_held < 0:
+            raise InvalidRouting(f"max_held: {self.max_held!r} is not a whole number of at least 0")
         for digest in self.allowed_keys_sha256:
             if not _SHA256_HEX.fullmatch(digest):
                 raise InvalidRouting("allowed_keys_sha256: each entry must be 64 lower-case hex digits")
@@ -132,6 +140,8 @@ class RoutingTable:
                     "retries": s.retries,
                     "cooldown_seconds": s.cooldown_seconds,
                     "allowed_keys_sha256": list(s.allowed_keys_sha256),
+                    # A gateway outlives controllers: an older one reads a table in which nobody is held.
+                    **({"hold_seconds": s.hold_seconds, "max_held": s.max_held} if s.hold_seconds else {}),
                     "upstreams": [
                         {
                             "replica": u.replica,
@@ -190,7 +200,8 @@ class ServiceCounts:
     """Requests of one service since the gateway started, each counted once, however many replicas were tried.
 
     ``accepted`` and ``failed`` only grow; ``failed`` ended without an answer, those that no replica took included.
-    ``request_seconds`` is the integral of ``in_flight`` over time.
+    ``request_seconds`` is the integral of ``in_flight`` over time. ``held``: those in flight that wait in the gateway
+    for a first replica.
     """
 
     service: str
@@ -198,6 +209,7 @@ class ServiceCounts:
     in_flight: int = 0
     failed: int = 0
     request_seconds: float = 0.0
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +308,7 @@ def _sum_service(parts: list[ServiceCounts]) -> ServiceCounts:
         in_flight=sum(p.in_flight for p in parts),
         failed=sum(p.failed for p in parts),
         request_seconds=sum(p.request_seconds for p in parts),
+        held=sum(p.held for p in parts),
     )
 
 
@@ -347,9 +360,13 @@ def _read_service(fields: _Fields) -> ServiceRoutes:
     retries = fields.whole("retries")
     cooldown_seconds = fields.number("cooldown_seconds")
     keys = fields.texts("allowed_keys_sha256")
+    hold_seconds = fields.number("hold_seconds") if fields.has("hold_seconds") else 0.0
+    max_held = fields.whole("max_held") if fields.has("max_held") else 0
     fields.finish()
     return fields.build(
-        lambda: ServiceRoutes(service, model, upstreams, resume_streams, retries, keys, cooldown_seconds)
+        lambda: ServiceRoutes(
+            service, model, upstreams, resume_streams, retries, keys, cooldown_seconds, hold_seconds, max_held
+        )
     )
 
 
@@ -389,6 +406,7 @@ def _read_service_counts(fields: _Fields) -> ServiceCounts:
         in_flight=fields.whole("in_flight"),
         failed=fields.whole("failed"),
         request_seconds=fields.number("request_seconds"),
+        held=fields.whole("held") if fields.has("held") else 0,
     )
     fields.finish()
     return counts
@@ -418,6 +436,9 @@ class _Fields:
         found = self.whole("format")
         if found != FORMAT:
             raise InvalidRouting(f"format: {found}, but this version reads {FORMAT}")
+
+    def has(self, key: str) -> bool:
+        return key in self._values
 
     def text(self, key: str) -> str:
         return self._typed(key, "text", lambda v: v if isinstance(v, str) else None)

@@ -75,6 +75,9 @@ class SpotPlacer(StrEnum):
 class Scaling:
     """How many replicas. Autoscaling between the two is decided by the planner.
 
+    ``min_replicas`` may be 0 where ``max_replicas`` is more: without requests for ``downscale_delay`` the last replica
+    goes when idling on costs more than a start, and the next request waits for one (``GatewayRules.hold``).
+
     The last four fields are SkyServe's, under its names and with its meaning (SkyPilot 0.14.1, ``sky.serve``).
     ``num_overprovision``: that many more than wanted, on the service's own market. ``base_ondemand_fallback_replicas``:
     so many of the wanted ones are always on demand. ``dynamic_ondemand_fallback``: on-demand replicas stand in as long
@@ -209,13 +212,19 @@ class MigrationRules:
 
 @dataclass(frozen=True, slots=True)
 class GatewayRules:
-    """How traffic reaches the replicas. ``resume_streams`` replays a broken stream elsewhere; disclosed, opt-in."""
+    """How traffic reaches the replicas. ``resume_streams`` replays a broken stream elsewhere; disclosed, opt-in.
+
+    ``hold``: how long a request waits at most for the first replica of a service that was scaled to zero; OpenAI's own
+    clients wait ten minutes. ``max_held``: how many may wait in one gateway process.
+    """
 
     host: str | None = None
     routing: str = "weighted"
     retries: int = 2
     cooldown: timedelta = timedelta(seconds=30)
     resume_streams: bool = False
+    hold: timedelta = timedelta(minutes=5)
+    max_held: int = 100
 
 
 class Objective(StrEnum):

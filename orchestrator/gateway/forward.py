@@ -4,6 +4,7 @@ What a client can rely on:
 
 - An answer that is not streamed is sent only when it is complete, so a replica that dies half-way is retried elsewhere
   and nobody notices.
+- A request that comes while its service is scaled to zero waits for the first replica, as long as its service lets it.
 - A stream that has not begun is retried the same way. One that has begun is resumed on another replica if its service
   allows it and the request permits it; else it ends with an error event and without ``[DONE]``. It never just stops.
 """
@@ -54,6 +55,7 @@ async def forward(node: GatewayNode, call: Call, reply: Reply) -> None:
     counted = node.tally.request(call.service)
     try:
         with counted:
+            await node.waiting.until_served(call.service)
             relay = _relay_stream if call.request.stream else _relay_answer
             counted.settle(await relay(node, call, reply, hunt))
     finally:

@@ -20,6 +20,8 @@ CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 # OpenTelemetry's GenAI buckets: gen_ai.server.request.duration and gen_ai.server.time_to_first_token.
 DURATION_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
 FIRST_CHUNK_BUCKETS: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+HELD_BUCKETS: Final = (1, 5, 15, 30, 60, 120, 300, 600, 1200)
+"""Starts take from half a minute to twenty."""
 
 NO_REGION: Final = "none"
 """Label of requests that no replica took."""
@@ -82,6 +84,19 @@ class Metrics:
             buckets=FIRST_CHUNK_BUCKETS,
             registry=self.registry,
         )
+        self._held = Gauge(
+            "greenctl_gateway_held_requests",
+            "Accepted requests that wait for the first replica of a service scaled to zero. Labels: worker, service.",
+            ["worker", "service"],
+            registry=self.registry,
+        )
+        self._held_seconds = Histogram(
+            "greenctl_gateway_held_seconds",
+            "How long requests waited for a first replica, served in the end or not. Labels: worker, service.",
+            ["worker", "service"],
+            buckets=HELD_BUCKETS,
+            registry=self.registry,
+        )
         self._version = Gauge(
             "greenctl_gateway_routing_table_version",
             "Version of the routing table in use, 0 without one. Labels: worker.",
@@ -105,6 +120,7 @@ class Metrics:
         self._version.labels(self._worker).set(version)
         for service in services:
             self._in_flight.labels(self._worker, service)
+            self._held.labels(self._worker, service)
 
     def began(self, service: str) -> None:
         """Record an accepted request."""
@@ -120,6 +136,14 @@ class Metrics:
     def first_chunk(self, service: str, region: str, seconds: float) -> None:
         """Record when a stream began to flow."""
         self._first_chunk.labels(self._worker, service, region).observe(seconds)
+
+    def holds(self, service: str, number: int) -> None:
+        """Record how many requests wait for a first replica."""
+        self._held.labels(self._worker, service).set(number)
+
+    def was_held(self, service: str, seconds: float) -> None:
+        """Record that one of them waits no longer."""
+        self._held_seconds.labels(self._worker, service).observe(seconds)
 
     def refused(self, code: str) -> None:
         """Record a refusal."""

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ from orchestrator.gateway.routing import choose
 from orchestrator.gateway.table import TableFile
 from orchestrator.gateway.tally import Tally
 from orchestrator.gateway.upstreams import Patience, UpstreamClient, UpstreamFailure
+from orchestrator.gateway.waiting import WaitingRoom
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class GatewayNode:
         self.client = UpstreamClient(patience or Patience())
         self.metrics = Metrics(worker)
         self.tally = Tally(clock)
+        self.waiting = WaitingRoom(self.routes, self.metrics, clock)
         self.table: RoutingTable | None = None
         self.table_error = ""
         self.is_draining = False  # set once, on the way to the end
@@ -106,8 +109,9 @@ class GatewayNode:
             self._use(table)
 
     async def drain(self) -> None:
-        """Refuse new requests from now on; return once those that run have ended."""
+        """Refuse new requests and those that wait for a replica from now on; return once those that run have ended."""
         self.is_draining = True
+        self.waiting.close()
         await self.tally.until_idle()
 
     def routes(self, service: str) -> ServiceRoutes | None:
@@ -139,13 +143,15 @@ class GatewayNode:
     def status(self) -> GatewayStatus:
         """Return the counts as of now; every replica of the table is among them."""
         services = self.table.services if self.table is not None else ()
-        return self.tally.status(
+        counted = self.tally.status(
             applied_version=self.applied_version,
             boot_id=self.boot_id,
             mode=self.mode,
             replicas=[u.replica for s in services for u in s.upstreams],
             services=[s.service for s in services],
         )
+        held = tuple(replace(c, held=self.waiting.held(c.service)) for c in counted.services)
+        return replace(counted, services=held)
 
     def _use(self, table: RoutingTable) -> None:
         """Switch over; between two steps of the event loop, so that no request sees half of it."""
@@ -157,3 +163,4 @@ class GatewayNode:
         replicas = {u.replica for u in upstreams} | {u.replica for s in leaving for u in s.upstreams}
         self.tally.prune(replicas, {s.service for s in (*table.services, *leaving)})
         self.metrics.applied(table.version, [s.service for s in table.services])
+        self.waiting.look_again()

@@ -13,6 +13,9 @@ UNAVAILABLE: Final = "service_unavailable"
 RETRY_AFTER_SECONDS: Final = 5
 """How long clients are asked to wait when nothing can serve them: about one step of the controller."""
 
+WAKING_SECONDS: Final = 30
+"""How long clients are asked to wait when they were not served while a replica starts, which takes a minute or more."""
+
 
 @dataclass(eq=False)
 class Refusal(Exception):
@@ -47,6 +50,24 @@ def no_upstream(service: str) -> Refusal:
     """Refuse because no replica may take the request now."""
     message = f"No replica of {service!r} is ready. The request was not started; try again shortly."
     return Refusal(503, "no_ready_replica", message, UNAVAILABLE, retry_after=RETRY_AFTER_SECONDS)
+
+
+def no_replica_in_time(service: str, seconds: float) -> Refusal:
+    """Refuse because the request has waited for the first replica of a sleeping service as long as it may."""
+    message = (
+        f"{service!r} was scaled to zero, and no replica was ready within the {seconds:g} s for which requests wait. "
+        "The request was not started; try again shortly."
+    )
+    return Refusal(503, "no_replica_in_time", message, UNAVAILABLE, retry_after=WAKING_SECONDS)
+
+
+def waiting_room_full(service: str, most: int) -> Refusal:
+    """Refuse because as many requests wait for the first replica of a sleeping service as may."""
+    message = (
+        f"{service!r} was scaled to zero, and {most} requests wait already for its first replica. "
+        "The request was not started; try again shortly."
+    )
+    return Refusal(503, "waiting_room_full", message, UNAVAILABLE, retry_after=WAKING_SECONDS)
 
 
 def upstreams_failed(service: str, attempts: int, *, timed_out: bool) -> Refusal:

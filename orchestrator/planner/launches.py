@@ -190,13 +190,15 @@ class _Crew:
     def launch_blindly(self, slots: Sequence[int]) -> Iterator[int]:
         """Replace what was lost although no fresh signal says where; yield the slots for which that does not help.
 
-        Where it stood, else by the last weeks, else by price. Every other rule holds, the bound on extra cost among
-        these offers included.
+        The first replica of a service that was scaled to zero comes as well: somebody waits for it. Where it stood,
+        else by the last weeks, else by price. Every other rule holds, the bound on extra cost among these offers
+        included.
         """
         dark, lost = _without_freshness(self._judged), self._lost
+        wakes = _wakes(self._judged.snapshot)
         for slot in slots:
             is_stand_in = slot >= standing_slots(self._judged.snapshot.spec)
-            if slot not in lost and not (is_stand_in and lost):
+            if slot not in lost and not wakes and not (is_stand_in and lost):
                 yield slot
                 continue
             where_it_stood = lost[slot].offer_id if slot in lost else ""
@@ -219,7 +221,14 @@ def wanted_by(snapshot: Snapshot, slot: int) -> str:
     size, hedging = snapshot.sizing, snapshot.hedging
     if hedging is not None and slot >= snapshot.wanted:
         return f"a spare: {hedging.words}"
-    return "wanted by the spec" if size is None or slot < size.least else f"wanted by load: {size.words}"
+    least = 0 if size is None else max(size.least, 1 if size.needed is None else 0)
+    return "wanted by the spec" if size is None or slot < least else f"wanted by load: {size.words}"
+
+
+def _wakes(snapshot: Snapshot) -> bool:
+    """Whether nobody is there although load wants somebody, of a service that may have none."""
+    size = snapshot.sizing
+    return size is not None and size.least == 0 and bool(size.needed) and not snapshot.living()
 
 
 def lost_in(snapshot: Snapshot) -> dict[int, Replica]:

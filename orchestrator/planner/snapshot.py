@@ -16,6 +16,8 @@ from orchestrator.planner.schedule import Timetable
 DEFAULT_COLD_START = timedelta(seconds=90)
 """Until a start has been seen: a small model on two CPU cores took 40 s (idle) to 103 s (loaded) when measured."""
 
+TYPICAL_DRAIN_SECONDS = 10.0
+
 DEFAULT_MEAN_BATCH = 1.0
 """Until load has been seen: one running sequence per replica."""
 
@@ -89,8 +91,11 @@ class Snapshot:
 
     @property
     def least(self) -> int:
-        """How many of the wanted ones the owner insists on; what load wants above that waits where there is no room."""
-        return self.wanted if self.sizing is None else min(self.wanted, self.sizing.least)
+        """How many of the wanted ones the owner insists on; what load wants above that waits where there is no room.
+
+        A service that may have none insists on the first one when it is wanted: somebody waits for it.
+        """
+        return self.wanted if self.sizing is None else min(self.wanted, max(1, self.sizing.least))
 
     def living(self) -> tuple[Replica, ...]:
         """Everything that serves or is about to, by slot and age: both sides of a move."""

@@ -7,18 +7,22 @@ for that long at least, whatever the load does (the stabilisation window of Kube
 delays are SkyServe's, ``sky.serve.autoscalers`` of SkyPilot 0.14.1, under its names).
 
 A look that told nothing is not a look at no load: while one lies in that stretch, or a hole, nothing goes down.
+
+Load alone never takes the last replica away. With ``min_replicas: 0`` that is a matter of what idling costs beside a
+start (``planner.sizing.idle``), and the first request after it brings one back without any delay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
 
 from orchestrator.domain.scale import Figure, LoadSeen, WantedReplicas
 from orchestrator.domain.service import Scaling
 from orchestrator.planner.sizing.capacity import Capacity
+from orchestrator.planner.sizing.idle import Idle
 
 DEAD_BAND = 0.1
 """Fewer replicas must be able to carry a tenth more than the load: the tolerance of Kubernetes'
@@ -57,6 +61,11 @@ def is_scaled(scaling: Scaling) -> bool:
     return scaling.max_replicas > scaling.min_replicas
 
 
+def may_sleep(scaling: Scaling) -> bool:
+    """Whether the service may have no replica at all while nobody asks for anything."""
+    return is_scaled(scaling) and scaling.min_replicas == 0
+
+
 def need(at_seconds: float, load: LoadSeen, scaling: Scaling, capacity: Capacity) -> Need:
     """Return how many replicas the load needs: by ``target_qps_per_replica`` where it is given, else by sizing."""
     target = scaling.target_qps_per_replica
@@ -65,14 +74,47 @@ def need(at_seconds: float, load: LoadSeen, scaling: Scaling, capacity: Capacity
     return _by_size(at_seconds, load, capacity)
 
 
-def wanted(current: int, trail: Sequence[Need], scaling: Scaling, now: float, changed_at: float) -> WantedReplicas:
+def wanted(
+    current: int,
+    trail: Sequence[Need],
+    scaling: Scaling,
+    now: float,
+    changed_at: float,
+    idle: Idle | None = None,
+) -> WantedReplicas:
     """Return the number that should serve from now on.
 
     ``current``: the number in force. ``trail``: needs by time, as far back as they were watched. ``now`` and
     ``changed_at`` (when the number last changed, or nothing was known before): seconds of ``Clock.monotonic``.
+    ``idle``: whether the last replica may go, or the first has to come; without it neither happens.
     """
     low, high = scaling.min_replicas, scaling.max_replicas
     start = min(max(current, low), high)
+    if start == 0:
+        return _asleep(trail, scaling, idle)
+    found = _by_load(start, trail, scaling, now, changed_at)
+    if idle is None or low > 0 or start > 1 or found.replicas > 1:
+        return found
+    if idle.may_sleep:
+        return WantedReplicas(0, low, high, 0, idle.because, idle.figures)
+    because = "; ".join(words for words in (found.because, idle.because) if words)
+    return replace(found, because=because, figures=(*found.figures, *idle.figures))
+
+
+def _asleep(trail: Sequence[Need], scaling: Scaling, idle: Idle | None) -> WantedReplicas:
+    """Stay at zero, or wake: for a request that waits no delay is too short."""
+    low, high = scaling.min_replicas, scaling.max_replicas
+    if idle is None or not idle.wakes:
+        because = "no requests; the next one starts a replica"
+        return WantedReplicas(0, low, high, None if idle is None else 0, because)
+    up = max(1, (trail[-1].up or 0) if trail else 0)
+    return WantedReplicas(min(up, high), low, high, up, idle.because, idle.figures)
+
+
+def _by_load(start: int, trail: Sequence[Need], scaling: Scaling, now: float, changed_at: float) -> WantedReplicas:
+    """Return the number that load asks for; of the one that may be the last it has no say."""
+    low, high = scaling.min_replicas, scaling.max_replicas
+    floor = max(1, low)
     if not trail:
         return WantedReplicas(start, low, high, None, "no load has been seen yet")
     last = trail[-1]
@@ -85,11 +127,11 @@ def wanted(current: int, trail: Sequence[Need], scaling: Scaling, now: float, ch
     delay = scaling.downscale_delay.total_seconds()
     fall = _over(trail, now, delay)
     downs = _known([n.down for n in fall])
-    below = max(low, *downs) if downs else start
+    below = max(floor, *downs) if downs else start
     if below < start and now - changed_at >= min(STEP_SECONDS, delay):
         least = start - max(1, int(start * STEP_FRACTION))
         return WantedReplicas(max(below, least), low, high, last.up, because, last.figures)
-    if last.down is not None and max(low, last.down) < start:
+    if last.down is not None and max(floor, last.down) < start:
         because += f"; fewer only after {delay:g} s without need of more"
     return WantedReplicas(start, low, high, last.up, because, last.figures)
 

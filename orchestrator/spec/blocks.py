@@ -227,6 +227,14 @@ class GatewayBlock(Block):
     resume_streams: Flag = Field(
         None, description="Whether a broken stream goes on at another replica; the answer says so. Default false."
     )
+    hold: Annotated[timedelta | None, forms.duration("1s", "1h")] = Field(
+        None,
+        description="How long a request waits for a first replica while a service with min_replicas 0 has none; then "
+        "503 with Retry-After. Default 5m.",
+    )
+    max_held: Annotated[int | None, forms.whole(1, 10_000)] = Field(
+        None, description="How many requests may wait so in one gateway process; the next gets a 503. Default 100."
+    )
 
 
 class ReportBlock(Block):

@@ -138,8 +138,9 @@ def _scaling(service: sky_task.ServiceBlock) -> Iterator[Finding]:
     low, high = policy.min_replicas, policy.max_replicas
     if low is None:
         yield Finding(("service", "replica_policy", "min_replicas"), "missing", at_key=True)
-    elif low == 0:
-        yield Finding(("service", "replica_policy", "min_replicas"), "scaling to zero is not supported yet. Write 1")
+    elif low == 0 and not high:
+        message = "0 serves nobody. Write max_replicas: 1 beside it to scale to zero while nobody asks"
+        yield Finding(("service", "replica_policy", "min_replicas"), message)
     if low is not None and high is not None and low > high:
         message = f"min_replicas {low} is above max_replicas {high}"
         yield Finding(("service", "replica_policy", "min_replicas"), message)
@@ -302,12 +303,22 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
         message = "kept, but reports count per 1000 output tokens so far"
         yield Finding(("report", "functional_unit"), message, at_key=True)
     yield from _spot_notes(file)
-    yield from _scaling_notes(file.service.replica_policy if file.service else None)
+    yield from _scaling_notes(file)
 
 
-def _scaling_notes(policy: sky_task.ReplicaPolicyBlock | None) -> Iterator[Finding]:
-    """What speaks of the size of a service says nothing where that is fixed."""
-    if policy is None or (policy.max_replicas or 0) > (policy.min_replicas or 0):
+def _scaling_notes(file: ServiceFile) -> Iterator[Finding]:
+    """What speaks of the size of a service says nothing where that is fixed; what comes with none at all."""
+    policy = file.service.replica_policy if file.service else None
+    sleeps = policy is not None and policy.min_replicas == 0
+    for key in ("hold", "max_held"):
+        if file.gateway and getattr(file.gateway, key) is not None and not sleeps:
+            yield Finding(("gateway", key), "has no effect without min_replicas: 0", at_key=True)
+    if policy is None:
+        return
+    if sleeps:
+        message = "while nobody asks no replica may run; the first request after that waits for a start"
+        yield Finding(("service", "replica_policy", "min_replicas"), message, at_key=True)
+    if (policy.max_replicas or 0) > (policy.min_replicas or 0):
         return
     for key in ("target_qps_per_replica", "upscale_delay_seconds", "downscale_delay_seconds"):
         if getattr(policy, key) is not None:

@@ -170,7 +170,11 @@ _PLACER_SCHEMA = {"enum": [p.value for p in SpotPlacer]}
 class ReplicaPolicyBlock(Block):
     """How many replicas."""
 
-    min_replicas: Replicas = Field(None, description="How many serve at least.")
+    min_replicas: Replicas = Field(
+        None,
+        description="How many serve at least. With 0 the last one goes while nobody asks for anything, as soon as "
+        "idling on costs more than a start by the policy's objective; the next request waits for one (gateway.hold).",
+    )
     max_replicas: Replicas = Field(
         None, description="How many serve at most: between the two, load decides. Default min_replicas."
     )

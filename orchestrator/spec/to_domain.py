@@ -194,6 +194,8 @@ def _gateway(block: blocks.GatewayBlock) -> GatewayRules:
         retries=block.retries,
         cooldown=block.cooldown,
         resume_streams=block.resume_streams,
+        hold=block.hold,
+        max_held=block.max_held,
     )
 
 

@@ -95,6 +95,16 @@ class Stream:
 
 
 @dataclass
+class Held:
+    """One request that waits in the gateway for a first replica of a service that sleeps."""
+
+    service: str
+    seconds: float
+    came_at: float
+    until: float
+
+
+@dataclass
 class Traffic:
     """Requests to one service: so many per physical second, each so many seconds long."""
 
@@ -165,6 +175,9 @@ class World:
         """Replicas that the controller ended with requests in flight: name, how many, how long it had drained."""
         self.traffic: dict[str, Traffic] = {}
         self.streams: list[Stream] = []
+        self.held: list[Held] = []
+        self.waited: list[float] = []
+        """How long those requests waited that were held and then served."""
         self.counts: dict[str, Counts] = {}
         self.demand: dict[str, Asked] = {}
         self.mute = False
@@ -552,6 +565,7 @@ class World:
                 self.tokens[stream.replica][1] += OUTPUT_TOKENS
         self.streams = going
         self._draw(busy, seconds)
+        self._let_in(now)
         for service, traffic in self.traffic.items():
             traffic.owed += traffic.per_second * seconds
             while traffic.owed >= 1:
@@ -570,7 +584,7 @@ class World:
 
     def _count_by_service(self, seconds: float) -> None:
         for service in dict.fromkeys([*self.traffic, *self.demand]):
-            own = [s for s in self.streams if s.service == service]
+            own = [s for s in (*self.streams, *self.held) if s.service == service]
             asked = self.demand.setdefault(service, Asked())
             asked.request_seconds += len(own) * seconds
             self.gateway.set_service(
@@ -579,6 +593,7 @@ class World:
                 in_flight=len(own),
                 failed=asked.failed,
                 request_seconds=asked.request_seconds,
+                held=sum(h.service == service for h in self.held),
             )
 
     def _draw(self, busy: Mapping[str, float], seconds: float) -> None:
@@ -600,7 +615,14 @@ class World:
     def _arrive(self, service: str, traffic: Traffic, now: float) -> None:
         """Send one request where the gateway's table says, and elsewhere if nobody answers there."""
         self.demand.setdefault(service, Asked()).accepted += 1
-        routed = self.routed(service)
+        routed, routes = self.routed(service), self.routes(service)
+        if not routed and routes is not None and routes.hold_seconds:
+            if sum(h.service == service for h in self.held) < routes.max_held:
+                self.held.append(Held(service, traffic.seconds, now, now + routes.hold_seconds))
+            else:
+                self.refused += 1
+                self.demand[service].failed += 1
+            return
         weights = {name: weight for name, weight in routed.items() if weight > 0} or dict.fromkeys(routed, 1)
         for name, weight in weights.items():
             traffic.credit[name] += weight
@@ -616,6 +638,23 @@ class World:
             self._counts(name).failed += 1
         self.refused += 1
         self.demand[service].failed += 1
+
+    def _let_in(self, now: float) -> None:
+        """Let those in that wait in the gateway and have somebody now; refuse those whose time is over."""
+        staying = []
+        for held in self.held:
+            name = next((n for n in self.routed(held.service) if self._answers(n)), None)
+            if name is not None:
+                self.waited.append(now - held.came_at)
+                self._counts(name)
+                self.tokens.setdefault(name, [0, 0])[0] += PROMPT_TOKENS
+                self.streams.append(Stream(held.service, name, now + held.seconds))
+            elif now >= held.until:
+                self.refused += 1
+                self.demand[held.service].failed += 1
+            else:
+                staying.append(held)
+        self.held = staying
 
     def _counts(self, replica: str) -> Counts:
         return self.counts.setdefault(replica, Counts())

@@ -529,7 +529,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "load that falls for a moment takes replicas away at once",
         "B15",
-        (Change("orchestrator.planner.wanted:wanted", "fall = _over(trail, now, delay)", "fall = trail[-1:]"),),
+        (Change("orchestrator.planner.wanted:_by_load", "fall = _over(trail, now, delay)", "fall = trail[-1:]"),),
         tests=("tests/unit/planner/test_wanted.py",),
     ),
     Mutant(

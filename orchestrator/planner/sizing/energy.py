@@ -68,19 +68,3 @@ def spare(slot: int, offer: Offer, replicas: int, in_flight: float, grams_per_kw
     kwh = None if watts is None or pue is None else watts_to_kw(watts) * pue
     grams = None if kwh is None or grams_per_kwh is None else kwh * grams_per_kwh
     return Spare(slot, offer.id, watts, kwh, grams, None if offer.price is None else offer.price.usd_per_hour)
-
-
-def break_even_seconds(
-    power: PowerModel, start_seconds: float, start_fraction: float = 0.7, usd_per_hour: float | None = None
-) -> float:
-    """Return from which gap on it is better to stop a replica than to let it idle: scaling to zero.
-
-    Energy: a start draws ``start_fraction`` of full power (0.7: loading and compiling, between idle and full) for
-    ``start_seconds``, and idling draws idle power: ``t* = f P_full t_start / P_idle``. Where the machine is paid by the
-    hour, idling costs its rent and a start the rent of its own seconds, whatever it draws: ``t* = t_start``.
-    """
-    if usd_per_hour:
-        return start_seconds
-    if power.idle_watts <= 0:
-        return float("inf")
-    return start_fraction * power.full_watts * start_seconds / power.idle_watts

@@ -39,6 +39,7 @@ class Bench:
         self.spec = spec
         self.state = ServiceState.ACTIVE
         self.accepted = 0
+        self.in_flight = 0
         self.boot = "one"
         self.number = WantedReplicas(1, 1, 6)
         self.replicas: list[Replica] = [replace(replica(OFFER), state=ReplicaState.READY)]
@@ -47,7 +48,7 @@ class Bench:
         """Let time pass under a load, look, and return what is wanted then."""
         self.clock.advance(timedelta(seconds=seconds))
         self.accepted += round(seconds * per_second)
-        counts = ServiceCounts("chat", self.accepted, 0, 0, float(self.accepted))
+        counts = ServiceCounts("chat", self.accepted, self.in_flight, 0, float(self.accepted))
         status = None if silent else GatewayStatus(1, self.boot, (), services=(counts,))
         record = ServiceRecord("chat", 1, self.spec, "digest", self.state, NOON, NOON)
         self.loads.look(record, self.replicas, {OFFER.id: OFFER}, status, self.watch)
@@ -154,3 +155,105 @@ class TestCapacity:
         """The builtin engine answers at once, whatever the name that it goes by."""
         spec = replace(SPEC, model=ModelSpec("Qwen/Qwen3-8B", Engine.BUILTIN))
         assert capacity_of(spec, [self.H100], []).models == ()
+
+
+class TestSleep:
+    """What the controller takes for idle: counted by the gateway, never on silence, never while anything runs."""
+
+    RULES = Scaling(0, 2, 2.0, downscale_delay=timedelta(seconds=60))
+
+    def bench(self) -> Bench:
+        bench = Bench(replace(SPEC, scaling=self.RULES))
+        bench.number = WantedReplicas(1, 0, 2)
+        return bench
+
+    def test_it_goes_after_the_delay_and_the_break_even(self) -> None:
+        """The start of 90 s that is assumed draws what several minutes of idling do."""
+        bench = self.bench()
+        waited = 0
+        while bench.look(5.0, 0.0).replicas == 1:
+            waited += 5
+            assert waited < 3600
+        assert waited > 60
+        assert bench.number.because.startswith("no request for")
+
+    def test_requests_in_flight_keep_it(self) -> None:
+        """However long ago they came."""
+        bench = self.bench()
+        bench.in_flight = 1
+        for _ in range(300):
+            assert bench.look(10.0, 0.0).replicas == 1
+
+    def test_what_a_silent_gateway_may_have_keeps_it(self) -> None:
+        """Not while it is silent; afterwards its integral says that nothing came."""
+        bench = self.bench()
+        bench.look(5.0, 0.0)
+        for _ in range(300):
+            assert bench.look(10.0, 0.0, silent=True).replicas == 1
+        assert bench.look(10.0, 0.0).replicas == 0
+
+    def test_a_gateway_that_began_again_is_watched_anew(self) -> None:
+        """Its counters tell nothing of the time before."""
+        bench = self.bench()
+        for _ in range(10):
+            bench.look(5.0, 0.0)
+        bench.boot = "two"
+        for _ in range(12):
+            assert bench.look(5.0, 0.0).replicas == 1
+
+    def test_a_replica_that_has_just_come_is_given_its_time(self) -> None:
+        """While it starts the service is not idle: whoever woke it may have given up, and will come again."""
+        bench = self.bench()
+        ready, bench.replicas = bench.replicas, []
+        for _ in range(200):
+            assert bench.look(10.0, 0.0).replicas == 1
+        bench.replicas = ready
+        assert bench.look(10.0, 0.0).replicas == 1
+
+    def test_gaps_that_were_long_are_remembered(self) -> None:
+        """After some long nights it goes as soon as the delay is over."""
+        bench = self.bench()
+        for _ in range(3):
+            bench.look(5.0, 1.0)
+            bench.look(20_000.0, 0.0)
+            bench.number = WantedReplicas(1, 0, 2)
+        bench.look(5.0, 1.0)
+        bench.number = WantedReplicas(1, 0, 2)
+        waited = 0
+        while bench.look(5.0, 0.0).replicas == 1:
+            waited += 5
+        assert waited <= 65
+        assert "by past gaps" in bench.number.because
+
+    def test_who_waits_wakes_it(self) -> None:
+        """One request in flight while nobody serves, at the first look of a controller."""
+        bench = self.bench()
+        bench.number, bench.replicas, bench.in_flight, bench.accepted = WantedReplicas(0, 0, 2), [], 1, 1
+        assert bench.look(1.0, 0.0).replicas == 1
+        assert bench.number.because == "1 request waits while nobody serves"
+
+    def test_who_was_refused_wakes_it_too(self) -> None:
+        """It came and went between two looks: it will come again."""
+        bench = self.bench()
+        bench.number, bench.replicas = WantedReplicas(0, 0, 2), []
+        assert bench.look(5.0, 0.0).replicas == 0
+        assert bench.look(5.0, 0.2).replicas == 1
+
+    def test_old_counts_wake_nobody(self) -> None:
+        """A controller that starts anew reads counters of requests that were answered long ago."""
+        bench = self.bench()
+        bench.number, bench.replicas, bench.accepted = WantedReplicas(0, 0, 2), [], 1000
+        for _ in range(20):
+            assert bench.look(5.0, 0.0).replicas == 0
+
+    def test_beside_none_there_is_no_spare(self) -> None:
+        """Spares of a service that sleeps would keep it awake."""
+        spec = replace(SPEC, scaling=replace(self.RULES, num_overprovision=2))
+        assert in_force(spec, WantedReplicas(0, 0, 2)).scaling.num_overprovision == 0
+        assert in_force(spec, WantedReplicas(1, 0, 2)).scaling.num_overprovision == 2
+
+    def test_the_first_deploy_starts_one(self) -> None:
+        """A service shows that it can serve before it sleeps."""
+        first = number_in_force(replace(SPEC, scaling=self.RULES), None)
+        assert first is not None
+        assert (first.replicas, first.least) == (1, 0)

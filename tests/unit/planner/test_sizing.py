@@ -15,7 +15,6 @@ from orchestrator.planner.sizing.capacity import Capacity
 from orchestrator.planner.sizing.energy import (
     added_watts,
     batch_energy_curve,
-    break_even_seconds,
     fleet_watts,
     joules_per_token,
     spare,
@@ -229,9 +228,3 @@ class TestEnergy:
         assert spare(2, offer("sky/se", on=on, pue=None), 3, 1.0, 30.0).kwh_per_hour is None
         assert spare(2, offer("sky/se", on=on), 3, 1.0, None).grams_per_hour is None
         assert spare(2, offer("sky/se", on=on, usd=None), 3, 1.0, 30.0).usd_per_hour is None
-
-    def test_stopping_pays_when_idling_has_drawn_a_start(self) -> None:
-        """By energy after several starts' time, by rent after one."""
-        assert break_even_seconds(POWER, 90.0) == pytest.approx(0.7 * 600 * 90 / 100)
-        assert break_even_seconds(POWER, 90.0, usd_per_hour=3.0) == 90.0
-        assert break_even_seconds(replace(POWER, idle_watts=0.0), 90.0) == float("inf")
