@@ -28,7 +28,7 @@ LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-fast test-sky demo lab-up lab-down lab-status
-.PHONY: clean distclean sim crash mutants
+.PHONY: clean distclean sim crash mutants model
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,10 @@ crash: env-core ## crash points of the controller, each in each mode: make crash
 
 mutants: env-core ## known bugs put into our own code, one at a time: is each caught? (ONLY=B3 for one)
 	@$(BIN)/python -m tests.sim mutants $(if $(ONLY),--only "$(ONLY)")
+
+model: env-core ## every order of events of turns, intents, machines and the reaper: make model NAMES=2 TURNS=2 BACKUPS=1
+	@$(BIN)/python -m tests.sim model --names $(or $(NAMES),2) --turns $(or $(TURNS),2) $(if $(BACKUPS),--backups) \
+	  --most $(or $(MOST),10000000)
 
 demo: env ## a real fleet on this machine: deploy, balance, migrate, replace
 	$(BIN)/python -m orchestrator.demo \

@@ -6,12 +6,18 @@ import argparse
 import math
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 from orchestrator.bench.sim.faults import setting_of
 from orchestrator.bench.sim.run import Outcome, minimised, run, story
 from tests.sim.crash import STORIES, crashes, tell
+from tests.sim.model import Bounds, Mistakes, Model
 from tests.sim.mutants import MUTANTS, hunt
+from tests.sim.search import search
+
+MISTAKES_IN = (Bounds(1, 2), Bounds(1, 2, backups=True))
+"""The worlds in which deliberate mistakes are looked for, the smaller one first."""
 
 TELL_EVERY = 50
 """Runs after which a line says how far it is."""
@@ -43,6 +49,12 @@ def main(words: list[str] | None = None) -> int:
     mutants.add_argument("--only", default="", help="those whose name or number has this in it")
     mutants.add_argument("--days", type=int, default=12, help="random days to look for each, beyond its own scenes")
     mutants.set_defaults(work=_mutants)
+    model = commands.add_parser("model", help="every order of events of a small model, and of its deliberate mistakes")
+    model.add_argument("--names", type=int, default=2, help="intents")
+    model.add_argument("--turns", type=int, default=2, help="controllers that may start after one another")
+    model.add_argument("--backups", action="store_true", help="let the database be set back once")
+    model.add_argument("--most", type=int, default=10**7, help="worlds to look at")
+    model.set_defaults(work=_model)
     chosen = parser.parse_args(words)
     return int(chosen.work(chosen))
 
@@ -108,6 +120,25 @@ def _mutants(chosen: argparse.Namespace) -> int:
         _say(f"{mutant.bug:>3} {mutant.name}: {how} ({found.runs} runs)")
     _say(f"{len(wanted)} mutants, {killed} killed")
     return int(killed < len(wanted) or not wanted)
+
+
+def _model(chosen: argparse.Namespace) -> int:
+    began = time.process_time()
+    bounds = Bounds(chosen.names, chosen.turns, backups=chosen.backups)
+    found = search(Model(bounds), chosen.most)
+    how_far = "all of them" if found.is_whole else "not all of them"
+    _say(f"{bounds}: {found.states} worlds, {how_far}, {found.transitions} events, {found.depth} deep")
+    for line in found.story:
+        _say(f"  {line}")
+    missed = 0
+    for mistake in fields(Mistakes):
+        made = Mistakes(**{mistake.name: True})
+        shown = next((f for b in MISTAKES_IN if (f := search(Model(b, made), chosen.most)).broken), None)
+        missed += shown is None
+        how = "NOT FOUND" if shown is None else f"{shown.broken}, after {shown.states} worlds"
+        _say(f"{mistake.name}: {how}")
+    _say(f"{len(fields(Mistakes))} mistakes, {missed} not found; {time.process_time() - began:.0f} s of a core")
+    return int(found.broken is not None or not found.is_whole or missed > 0)
 
 
 def _replay(chosen: argparse.Namespace) -> int:
