@@ -28,7 +28,7 @@ LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-fast test-sky demo lab-up lab-down lab-status
-.PHONY: clean distclean sim crash mutants model
+.PHONY: clean distclean sim crash mutants schedules model
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ sim: env-core ## random bad days of the controller: make sim SEEDS=100 SEED0=0, 
 crash: env-core ## crash points of the controller, each in each mode: make crash SEEDS=1 EVERY=1 PAIRS=1
 	@$(BIN)/python -m tests.sim crash --seeds $(or $(SEEDS),1) --seed0 $(or $(SEED0),0) --every $(or $(EVERY),1) \
 	  --seconds $(or $(SECONDS),inf) $(if $(PAIRS),--pairs)
+
+schedules: env-core ## real processes and a real PostgreSQL under random faults: make schedules N=300 SEED0=0
+	@GREENCTL_TEST_SCHEDULES=$(or $(N),20) GREENCTL_TEST_SCHEDULE0=$(or $(SEED0),0) $(BIN)/pytest -q tests/processes
 
 mutants: env-core ## known bugs put into our own code, one at a time: is each caught? (ONLY=B3 for one)
 	@$(BIN)/python -m tests.sim mutants $(if $(ONLY),--only "$(ONLY)")

@@ -20,7 +20,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, Table, select, type_coerce, update
+from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, select, type_coerce, update
 from sqlalchemy.types import NULLTYPE
 
 from orchestrator.domain.time import as_utc
@@ -62,12 +62,13 @@ class Linked:
 
     @property
     def query(self) -> AnySelect:
-        """Every column as the driver has it: a word that no version knows must not stop a check."""
-        return select(*(type_coerce(c, NULLTYPE).label(c.name) for c in self.table.columns))
+        """Every row, by name."""
+        return _raw(self.table).order_by(*(self.table.c[name] for name in self.key))
 
-    def one(self, key: Sequence[Any]) -> AnySelect:
-        """The row with that key."""
-        return self.query.where(*(self.table.c[name] == part for name, part in zip(self.key, key, strict=True)))
+
+def _raw(table: Table) -> AnySelect:
+    """Every column as the driver has it: a word that no version knows must not stop a check."""
+    return select(*(type_coerce(c, NULLTYPE).label(c.name) for c in table.columns))
 
 
 LINKED: Mapping[str, Linked] = {
@@ -175,9 +176,7 @@ class Pen:
         found = next(waiting, None)
         if found is not None:
             return str(found)
-        links = tables.journal_links.c
-        query = select(links.content_sha256).where(links.entity == table, links.row_key == row)
-        return str(self._tx.execute(query.order_by(links.seq.desc()).limit(1)).scalar_one_or_none() or "")
+        return str(self._tx.execute(_KNOWN, {"entity": table, "row_key": row}).scalar_one_or_none() or "")
 
     def _flush(self) -> None:
         if self._fresh:
@@ -193,13 +192,13 @@ def link_sha256(*values: object) -> str:
 def content_of(tx: Connection, table: str, key: Sequence[Any]) -> str:
     """Return the SHA-256 of a row as it is now, with what belongs to it; nothing where there is no such row."""
     kind = LINKED[table]
-    found = tx.execute(kind.one(key)).mappings().first()
+    found = tx.execute(_ONE[table], dict(zip(kind.key, key, strict=True))).mappings().first()
     return "" if found is None else _digest(tx, kind, found)
 
 
 def contents(tx: Connection, kind: Linked) -> Iterator[tuple[str, str]]:
     """Return name and SHA-256 of every row of a table."""
-    rows = tx.execute(kind.query.order_by(*(kind.table.c[name] for name in kind.key)), execution_options=_STREAMED)
+    rows = tx.execute(kind.query, execution_options=_STREAMED)
     for row in rows.mappings():
         yield row_text([row[name] for name in kind.key]), _digest(tx, kind, row)
 
@@ -213,8 +212,7 @@ def _digest(tx: Connection, kind: Linked, row: RowMapping) -> str:
     """Hash the row by its columns' names, so that it may be read in any order."""
     value: list[Any] = [_columns(row)]
     for part in kind.parts:
-        of_row = select(*(type_coerce(c, NULLTYPE).label(c.name) for c in part.columns))
-        found = tx.execute(of_row.where(part.c.decision_id == row["id"]).order_by(part.c.ordinal))
+        found = tx.execute(_PARTS[part.name], {"id": row["id"]})
         value.append([_columns(r) for r in found.mappings()])
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
@@ -238,3 +236,20 @@ _LAST = (
     .limit(1)
 )
 _HEAD = select(tables.journal_head.c.seq, tables.journal_head.c.sha256)
+_LINKS = tables.journal_links.c
+_KNOWN = (
+    select(_LINKS.content_sha256)
+    .where(_LINKS.entity == bindparam("entity"), _LINKS.row_key == bindparam("row_key"))
+    .order_by(_LINKS.seq.desc())
+    .limit(1)
+)
+_ONE = {
+    name: _raw(kind.table).where(*(kind.table.c[part] == bindparam(part) for part in kind.key))
+    for name, kind in LINKED.items()
+}
+_PARTS = {
+    part.name: _raw(part).where(part.c.decision_id == bindparam("id")).order_by(part.c.ordinal)
+    for kind in LINKED.values()
+    for part in kind.parts
+}
+"""Built once: making a statement costs several times what running it does."""
