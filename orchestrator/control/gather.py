@@ -57,6 +57,7 @@ async def gather_candidates(
                 trailing_mean_grams_per_kwh=view.trailing_mean_grams_per_kwh,
                 avoid_until=None if avoidance is None else avoidance.until,
                 avoid_reason="" if avoidance is None else avoidance.reason,
+                misses=view.misses,
             )
         )
     return tuple(candidates)

@@ -9,9 +9,12 @@ from datetime import timedelta
 
 from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Reading
+from orchestrator.domain.misses import Misses
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import SignalUnavailable
 from orchestrator.forecasting.choose import expected
+from orchestrator.forecasting.coming import SOURCE
+from orchestrator.forecasting.missed import READ, misses
 from orchestrator.forecasting.persistence import trailing_mean
 
 TRAILING = timedelta(days=28)
@@ -21,13 +24,28 @@ _KEPT = 512
 
 @dataclass(frozen=True, slots=True)
 class ZoneView:
-    """One zone: its newest value, its recent past and the coming hours as they can be known now."""
+    """One zone: its newest value, its recent past and the coming hours as they can be known now.
+
+    ``misses``: by how much such a forecast was wrong lately; ``None`` where any of it is a provider's, whose earlier
+    forecasts are not on record.
+    """
 
     zone: str
     now: Reading
     history: CarbonSeries
     forecast: CarbonSeries
     trailing_mean_grams_per_kwh: float | None
+    misses: Misses | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Hourly:
+    """What changes once an hour."""
+
+    history: CarbonSeries
+    forecast: CarbonSeries
+    trailing_mean_grams_per_kwh: float | None
+    misses: Misses | None
 
 
 class GridReader:
@@ -39,7 +57,7 @@ class GridReader:
 
     def __init__(self, source: CarbonSource) -> None:
         self._source = source
-        self._kept: dict[tuple[str, Basis, Instant, int], tuple[CarbonSeries, CarbonSeries, float | None]] = {}
+        self._kept: dict[tuple[str, Basis, Instant, int], _Hourly] = {}
         self._ask_again: dict[tuple[str, Basis, Instant, int], Instant] = {}
         self._last: dict[tuple[str, Basis], CarbonSeries] = {}
 
@@ -47,15 +65,14 @@ class GridReader:
         """Return what is known; a source that cannot be read becomes a gap with its reason, never an exception."""
         # The past comes first: a source that rewrites it is found out before its newest value is taken.
         try:
-            history, forecast, mean = await self._slow_parts(zone, basis, now, hours)
+            slow = await self._slow_parts(zone, basis, now, hours)
         except SignalUnavailable:
-            history = self._last.get((zone, basis), CarbonSeries(zone, ()))
-            forecast, mean = expected(None, history, _ahead(now, hours), now), trailing_mean(history, now)
+            slow = _worked_out(None, self._last.get((zone, basis), CarbonSeries(zone, ())), now, hours)
         try:
             latest = await self._source.latest(zone, basis, now)
         except SignalUnavailable as error:
             latest = Gap(zone, error.message, self._source.name)
-        return ZoneView(zone, latest, history, forecast, mean)
+        return ZoneView(zone, latest, slow.history, slow.forecast, slow.trailing_mean_grams_per_kwh, slow.misses)
 
     async def zones(self, zones: Sequence[str], basis: Basis, now: Instant, hours: int) -> dict[str, ZoneView]:
         """Read several zones at once."""
@@ -69,26 +86,30 @@ class GridReader:
         except SignalUnavailable:
             return CarbonSeries(zone, ())
 
-    async def _slow_parts(
-        self, zone: str, basis: Basis, now: Instant, hours: int
-    ) -> tuple[CarbonSeries, CarbonSeries, float | None]:
+    async def _slow_parts(self, zone: str, basis: Basis, now: Instant, hours: int) -> _Hourly:
         key = (zone, basis, floor_hour(now), hours)
         if key not in self._kept or now >= self._ask_again.get(key, now + HOUR):
             self._ask_again.pop(key, None)
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
                 self._ask_again.clear()
-            history = await self._source.history(zone, basis, Window(now - TRAILING, now), now)
-            ahead = _ahead(now, hours)
-            own = await self._source.forecast(zone, basis, ahead, now)
+            history = await self._source.history(zone, basis, Window(now - READ, now), now)
+            own = await self._source.forecast(zone, basis, _ahead(now, hours), now)
             if history.points:
                 self._last[zone, basis] = history
             else:
                 # A hole is no knowledge: what was known before it counts, and it is asked for again before the hour.
                 history = self._last.get((zone, basis), history)
                 self._ask_again[key] = now + HOLE_KEPT_FOR
-            self._kept[key] = (history, expected(own, history, ahead, now), trailing_mean(history, now))
+            self._kept[key] = _worked_out(own, history, now, hours)
         return self._kept[key]
+
+
+def _worked_out(own: CarbonSeries | None, history: CarbonSeries, now: Instant, hours: int) -> _Hourly:
+    forecast = expected(own, history, _ahead(now, hours), now)
+    ours = bool(forecast.points) and all(p.source == SOURCE for p in forecast.points)
+    missed = misses(history, now, hours + 1) if ours else None
+    return _Hourly(history, forecast, trailing_mean(history, now), missed)
 
 
 def _ahead(now: Instant, hours: int) -> Window:

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.runtime import Runtime
-from orchestrator.control.views import ZoneOutlook
+from orchestrator.control.views import Band, ZoneOutlook
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries
-from orchestrator.domain.time import HOUR, Instant, floor_hour
+from orchestrator.domain.misses import Misses
+from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.forecasting.windows import cleanest_window
+
+BAND_LEVEL = 0.8
+"""Of days: as sure as a move has to be to count as sure (rule 1 of the policy)."""
 
 
 async def carbon_outlook(
@@ -24,11 +28,13 @@ async def carbon_outlook(
     """Return each zone's present, coming hours and cleanest window, cleanest zone first, unknown ones last."""
     now = runtime.clock.now()
     views = await GridReader(runtime.carbon).zones(sorted(set(zones)), basis, now, hours)
-    outlooks = [_outlook(view, regions_by_zone.get(zone, ()), now, hours, window_hours) for zone, view in views.items()]
+    regions = {zone: regions_by_zone.get(zone, ()) for zone in views}
+    outlooks = [outlook_of(view, regions[zone], now, hours, window_hours) for zone, view in views.items()]
     return tuple(sorted(outlooks, key=lambda o: (o.mean_grams_per_kwh is None, o.mean_grams_per_kwh or 0.0, o.zone)))
 
 
-def _outlook(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: int, window_hours: int) -> ZoneOutlook:
+def outlook_of(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: int, window_hours: int) -> ZoneOutlook:
+    """Return a zone's present, the coming hours and their bands, and the cleanest window of them."""
     end = floor_hour(now) + hours * HOUR
     ahead = CarbonSeries(view.zone, tuple(p for p in view.forecast.points if p.interval.start < end))
     window = cleanest_window(ahead, window_hours * HOUR)
@@ -44,4 +50,27 @@ def _outlook(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: int,
         cleanest=window,
         cleanest_grams_per_kwh=inside.mean_grams_per_kwh(),
         trailing_mean_grams_per_kwh=view.trailing_mean_grams_per_kwh,
+        band_level=BAND_LEVEL,
+        bands=_bands(view.misses, ahead),
+        mean_band=_mean_band(view.misses, ahead),
     )
+
+
+def _bands(misses: Misses | None, ahead: CarbonSeries) -> tuple[Band, ...]:
+    """Return the bands of the hours that have one."""
+    if misses is None:
+        return ()
+    found = [(p.interval, misses.band(p.grams_per_kwh, p.interval.start, BAND_LEVEL)) for p in ahead.points]
+    return tuple(Band(window, *ends) for window, ends in found if ends is not None)
+
+
+def _mean_band(misses: Misses | None, ahead: CarbonSeries) -> Band | None:
+    """Return the band of the mean; ``None`` where the forecast has a hole, whose hour would be missing in it."""
+    points = ahead.points
+    if misses is None or not points:
+        return None
+    window = Window(points[0].interval.start, points[-1].interval.end)
+    if window.length != len(points) * HOUR:
+        return None
+    ends = misses.mean_band([p.grams_per_kwh for p in points], window.start, BAND_LEVEL)
+    return None if ends is None else Band(window, *ends)

@@ -14,8 +14,22 @@ from orchestrator.domain.time import Instant, Window
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """Two ends between which what comes falls in that part of the days, g/kWh."""
+
+    window: Window
+    low_grams_per_kwh: float
+    high_grams_per_kwh: float
+
+
+@dataclass(frozen=True, slots=True)
 class ZoneOutlook:
-    """A grid zone now and in the coming hours. ``cleanest`` is the window of the asked length with the lowest mean."""
+    """A grid zone now and in the coming hours. ``cleanest`` is the window of the asked length with the lowest mean.
+
+    ``bands``: of each hour of the forecast, for ``band_level`` of the days; made of how the same forecast, issued at
+    this hour, was wrong on each of the last weeks' days. ``mean_band``: that of the mean over all of its hours. Empty
+    and ``None`` where too few days are known, and for a provider's forecast, whose earlier ones are not on record.
+    """
 
     zone: str
     regions: tuple[str, ...]
@@ -26,6 +40,9 @@ class ZoneOutlook:
     cleanest: Window | None
     cleanest_grams_per_kwh: float | None
     trailing_mean_grams_per_kwh: float | None
+    band_level: float = 0.8
+    bands: tuple[Band, ...] = ()
+    mean_band: Band | None = None
 
 
 @dataclass(frozen=True, slots=True)

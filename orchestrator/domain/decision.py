@@ -92,12 +92,29 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Likelihood:
+    """In ``pays`` of ``scenarios`` ways in which the forecast may be wrong, a move saves more carbon than it costs.
+
+    Each is a day of the last weeks: both grids miss their forecasts as they did then.
+    """
+
+    pays: int
+    scenarios: int
+
+    @property
+    def share(self) -> float:
+        """The part of the scenarios in which it pays, 0..1."""
+        return self.pays / self.scenarios
+
+
+@dataclass(frozen=True, slots=True)
 class MoveComparison:
     """Stay against move for one replica.
 
     ``saved_grams`` over ``horizon_hours`` (grid time) less ``cost_grams`` is ``net_grams``; ``terms`` add up to it.
     ``payback_hours`` is the grid time after which the move has repaid its own carbon, ``None`` if it never does.
     ``net_usd``: dollars saved over the policy's whole horizon less ``move_usd``, ``None`` when a price is unknown.
+    ``likelihood``: how sure the saving of carbon is, ``None`` where a forecast's past errors are not known.
     """
 
     replica: str
@@ -115,6 +132,7 @@ class MoveComparison:
     intensity_from: tuple[float, ...] = ()
     intensity_to: tuple[float, ...] = ()
     net_usd: float | None = None
+    likelihood: Likelihood | None = None
 
     @property
     def approved(self) -> bool:

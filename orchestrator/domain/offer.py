@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.carbon import CarbonSeries, Reading
 from orchestrator.domain.hardware import Shape
+from orchestrator.domain.misses import Misses
 from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market, Price
 from orchestrator.domain.time import Instant
@@ -38,7 +39,7 @@ class Candidate:
 
     ``forecast`` holds the coming hours as they could be known now. ``trailing_mean_grams_per_kwh`` is the mean of the
     zone's last 28 days (the honest static rival), ``None`` when there is not enough history. ``avoid_until``: the offer
-    failed lately and is not tried before then.
+    failed lately and is not tried before then. ``misses``: by how much such a forecast was wrong lately, if known.
     """
 
     offer: Offer
@@ -47,3 +48,4 @@ class Candidate:
     trailing_mean_grams_per_kwh: float | None
     avoid_until: Instant | None = None
     avoid_reason: str = ""
+    misses: Misses | None = None

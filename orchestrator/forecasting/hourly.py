@@ -21,16 +21,21 @@ def by_hour(points: Iterable[CarbonIntensity]) -> dict[Instant, Hour]:
     """Average points of any length by clock hour."""
     parts: dict[Instant, list[tuple[float, CarbonIntensity]]] = {}
     for point in points:
-        for start in clock_hours(point.interval):
-            overlap = min(point.interval.end, start + HOUR) - max(point.interval.start, start)
-            parts.setdefault(start, []).append((overlap / HOUR, point))
-    return {
-        start: Hour(
-            sum(weight * p.grams_per_kwh for weight, p in held) / sum(weight for weight, _ in held),
-            weakest([p.kind for _, p in held]),
-        )
-        for start, held in parts.items()
-    }
+        start = point.interval.start
+        if point.interval.end - start == HOUR and floor_hour(start) == start:  # nearly all of them
+            parts.setdefault(start, []).append((1.0, point))
+            continue
+        for hour in clock_hours(point.interval):
+            overlap = min(point.interval.end, hour + HOUR) - max(point.interval.start, hour)
+            parts.setdefault(hour, []).append((overlap / HOUR, point))
+    return {start: _mean(held) for start, held in parts.items()}
+
+
+def _mean(held: list[tuple[float, CarbonIntensity]]) -> Hour:
+    if len(held) == 1:
+        return Hour(held[0][1].grams_per_kwh, held[0][1].kind)
+    total = sum(weight for weight, _ in held)
+    return Hour(sum(weight * p.grams_per_kwh for weight, p in held) / total, weakest([p.kind for _, p in held]))
 
 
 def clock_hours(window: Window) -> Iterator[Instant]:

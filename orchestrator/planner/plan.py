@@ -26,6 +26,7 @@ from orchestrator.planner.fallback import best_of, is_fallback, pools_for, spot_
 from orchestrator.planner.frontier import frontier
 from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
 from orchestrator.planner.launches import Filling, fill, launch_room, refuse
+from orchestrator.planner.likely import with_likelihood
 from orchestrator.planner.moves import compare, weighable
 from orchestrator.planner.proof import of_launches, of_moves, of_target, timed
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
@@ -129,7 +130,8 @@ def plan_migration(
     here, there = judged.side(mover.offer_id), judged.side(target.offer_id)
     comparisons: tuple[MoveComparison, ...] = ()
     if here is not None and there is not None and weighable(here, now):
-        comparisons = (compare(mover, here, there, snapshot, policy, now),)
+        comparison = compare(mover, here, there, snapshot, policy, now)
+        comparisons = (with_likelihood(comparison, here, there, now, snapshot.clock_rate),)
     action = buy(ActionKind.MOVE, mover.slot, target, reason, mover)
     slots = wanted_slots(snapshot)
     return _finish(

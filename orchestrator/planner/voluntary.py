@@ -16,6 +16,7 @@ from orchestrator.domain.service import Objective
 from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.fallback import crowds
 from orchestrator.planner.judged import Judged, buy
+from orchestrator.planner.likely import with_likelihood
 from orchestrator.planner.moves import NET_SCORE, Side, compare, weighable
 from orchestrator.planner.slots import standing_slots
 
@@ -66,7 +67,16 @@ def weigh_moves(judged: Judged, staying: Mapping[int, Replica]) -> Weighed:
             comparison = compare(replica, here, there, snapshot, judged.policy, judged.now)
             (open_to if has_room else crowded).append(comparison)
     open_to.sort(key=lambda c: _preference(c, judged.policy.objective))
+    open_to[:MOST_COMPARISONS] = [_made_sure(c, judged) for c in open_to[:MOST_COMPARISONS]]
     return Weighed(tuple(open_to), tuple(crowded), settled)
+
+
+def _made_sure(comparison: MoveComparison, judged: Judged) -> MoveComparison:
+    """Say how sure the saving is, of a move that is shown: thousands of sums, too many for moves that nobody sees."""
+    here, there = judged.side(comparison.from_offer), judged.side(comparison.to_offer)
+    if here is None or there is None:
+        return comparison
+    return with_likelihood(comparison, here, there, judged.now, judged.snapshot.clock_rate)
 
 
 def net_of(comparison: MoveComparison, objective: Objective) -> float | None:

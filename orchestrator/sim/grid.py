@@ -21,6 +21,7 @@ from orchestrator.domain.carbon import PLAUSIBLE_GRAMS_PER_KWH, Basis, CarbonInt
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour, format_instant
 from orchestrator.errors import SignalUnavailable
 from orchestrator.forecasting.coming import SOURCE
+from orchestrator.forecasting.missed import READ
 from orchestrator.forecasting.pattern import LOOK_BACK_HOURS, blended_with_holes
 from orchestrator.forecasting.persistence import MIN_COVERAGE
 
@@ -28,6 +29,7 @@ Floats = NDArray[np.float64]
 
 DAY_HOURS = 24
 TRAILING_HOURS = int(TRAILING / HOUR)
+READ_HOURS = int(READ / HOUR)
 PAST_HOURS = TRAILING_HOURS + 8 * DAY_HOURS
 """How much of the past is read: the trailing mean's 28 days, and the week that a forecast may look back, and a day."""
 
@@ -107,7 +109,8 @@ class SharedGrid(GridReader):
     """The controller's reader of the grid over a recorded period; what it says of an hour is worked out once for all.
 
     It says what :class:`~orchestrator.control.grid.GridReader` says (a test compares them): the newest hour that is
-    over, the blend of four weeks, and the trailing mean.
+    over, the blend of four weeks, and the trailing mean. By how much the blend was wrong lately it leaves out: a year
+    of that for every zone is shown to nobody, and nothing is decided on it.
     """
 
     def __init__(self, source: CarbonSource, grid: RecordedGrid) -> None:
@@ -183,11 +186,10 @@ class SharedGrid(GridReader):
                 hour = self._interval(row + number)
                 value = min(high, max(low, grams))
                 forecast.append(CarbonIntensity(zone, value, hour, Kind.FORECAST, SOURCE, start, start, newest.basis))
-        first = max(0, row - TRAILING_HOURS)
-        past = self._grid.grams_per_kwh[first:row, column]
+        past = self._grid.grams_per_kwh[max(0, row - TRAILING_HOURS) : row, column]
         seen = past[~np.isnan(past)]
         mean = float(seen.mean()) if len(seen) >= MIN_COVERAGE * TRAILING_HOURS else None
-        history = _Stretch.of(zone, partial(self._known, zone, first, row))
+        history = _Stretch.of(zone, partial(self._known, zone, max(0, row - READ_HOURS), row))
         kind = _Hourly if len(forecast) == hours + 1 else CarbonSeries
         return ZoneView(zone, newest, history, trusted(zone, tuple(forecast), kind), mean)
 

@@ -53,6 +53,9 @@ def _best(best: Breakeven, names: Mapping[str, str]) -> list[RenderableType]:
         indented(INDENT, carbon),
         indented(INDENT, _money(best, c.usd_per_hour_change)),
     ]
+    if (sure := c.likelihood) is not None:
+        ways = f"{sure.pays} of {sure.scenarios} ways in which the forecasts of both grids were wrong lately"
+        parts.append(indented(INDENT, f"It saves carbon in {ways} ({sure.share:.0%})."))
     if best.hindsight is not None:
         right, days = best.hindsight.right, best.hindsight.days
         told = f"on {right} of the last {days} days that are known" if days else "unknown: no whole day is on record"

@@ -15,7 +15,7 @@ from orchestrator.cli.render.numbers import NOTHING, Marks, number
 from orchestrator.cli.render.sparkline import LEVELS, Scale, sparkline
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
-from orchestrator.control.views import ZoneOutlook
+from orchestrator.control.views import Band, ZoneOutlook
 from orchestrator.domain.carbon import Basis, CarbonIntensity, Gap
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 
@@ -43,6 +43,7 @@ def render(
             Column("NOW", right=True),
             Column(f"NEXT {hours} h", keep=6),
             Column("MEAN", right=True, keep=5),
+            Column("BAND", right=True, keep=2),
             Column(f"CLEANEST {window_hours} h UTC", keep=4),
             Column("28 DAYS", right=True, keep=1),
             Column("AGE", right=True, keep=7),
@@ -57,6 +58,7 @@ def render(
             marks.write(number(None if known is None else known.grams_per_kwh), None if known is None else known.kind),
             sparkline(hourly[o.zone], scale),
             marks.write(number(o.mean_grams_per_kwh), o.forecast.kind),
+            _band(o.mean_band),
             _window(o.cleanest, o.cleanest_grams_per_kwh),
             number(o.trailing_mean_grams_per_kwh),
             numbers.age(o.age_seconds) if known is not None else NOTHING,
@@ -69,6 +71,9 @@ def render(
         words = (
             f"{LEVELS[0]} is {low}, {LEVELS[-1]} is {high}: one scale for all rows; each character is an hour from now"
         )
+        parts.append(Text(words, style="dim"))
+    if level := next((o.band_level for o in outlooks if o.mean_band is not None), None):
+        words = f"BAND: the mean on {level:.0%} of days, by how wrong the same forecast was lately"
         parts.append(Text(words, style="dim"))
     if legend := marks.legend():
         parts.append(Text(legend, style="dim"))
@@ -100,6 +105,10 @@ def _regions(regions: Sequence[str]) -> str:
         return NOTHING
     rest = len(regions) - REGIONS_SHOWN
     return ", ".join(regions[:REGIONS_SHOWN]) + (f" +{rest}" if rest > 0 else "")
+
+
+def _band(band: Band | None) -> str:
+    return numbers.UNKNOWN if band is None else f"{number(band.low_grams_per_kwh)}–{number(band.high_grams_per_kwh)}"
 
 
 def _window(window: Window | None, grams: float | None) -> str:

@@ -159,6 +159,9 @@ def _sums(comparison: MoveComparison) -> list[RenderableType]:
         length = numbers.duration(comparison.payback_hours * SECONDS_PER_HOUR)
         repaid = f"It repays its own carbon after {exact(comparison.payback_hours)} h of grid time ({length}): "
         parts.append(indented(INDENT, repaid, "then the gains add up to the cost."))
+    if (sure := comparison.likelihood) is not None:
+        days = f"{sure.pays} of {sure.scenarios} ways in which the forecasts of both grids were wrong lately"
+        parts.append(indented(INDENT, f"It saves carbon in {days} ({sure.share:.0%})."))
     money = f"In money: {usd(comparison.move_usd)} for the double run"
     change = comparison.usd_per_hour_change
     if change is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from orchestrator.control.views import ReplicaView, ServiceStatus, ZoneOutlook
+from orchestrator.control.views import Band, ReplicaView, ServiceStatus, ZoneOutlook
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Gap, Kind
 from orchestrator.domain.certificate import Certificate, Rung
 from orchestrator.domain.decision import (
@@ -13,6 +13,7 @@ from orchestrator.domain.decision import (
     Decision,
     DecisionKind,
     Factor,
+    Likelihood,
     MoveComparison,
     Term,
     Verdict,
@@ -168,6 +169,7 @@ COMPARISON = MoveComparison(
     net_grams=0.1995 * 948.5 - 0.165 * 58.5 - 0.7 * 0.2 * 1.1 * 0.05 * 19.0,
     move_usd=0.0135,
     usd_per_hour_change=-0.04,
+    likelihood=Likelihood(pays=28, scenarios=29),
     payback_hours=0.7 * 0.2 * 1.1 * 0.05 * 19.0 / (0.1995 * 318.0 - 0.165 * 19.0),
     verdicts=(
         Verdict("migration.enabled", passed=True, text="voluntary moves are on"),
@@ -308,6 +310,7 @@ def outlooks() -> tuple[ZoneOutlook, ...]:
             cleanest=Window(start + 2 * HOUR, start + 4 * HOUR),
             cleanest_grams_per_kwh=270.0,
             trailing_mean_grams_per_kwh=352.0,
+            mean_band=Band(Window(start, start + 6 * HOUR), 268.0, 341.0),
         ),
         ZoneOutlook(
             zone="SE",

@@ -1,0 +1,103 @@
+"""What is said of grid zones: the coming hours, and how far they may come otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from orchestrator.control.grid import GridReader
+from orchestrator.control.outlook import BAND_LEVEL, outlook_of
+from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Kind, Reading
+from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
+from orchestrator.forecasting.coming import SOURCE
+
+NOW = parse_instant("2031-03-08T07:20Z")
+START = parse_instant("2031-03-08T07:00Z")
+
+
+def hour(start: Instant, grams: float, source: str, issued_at: Instant) -> CarbonIntensity:
+    """One hour."""
+    return CarbonIntensity("AA", grams, Window.starting(start, HOUR), Kind.FORECAST, source, issued_at, issued_at)
+
+
+class Feed:
+    """A feed of a restless grid; ``foreseen``: how many coming hours it forecasts itself."""
+
+    name = "feed"
+
+    def __init__(self, days: int, foreseen: int = 0) -> None:
+        values = np.random.default_rng(5).uniform(200, 400, size=days * 24).tolist()
+        first = START - days * 24 * HOUR
+        self._past = [hour(first + n * HOUR, grams, "feed", first + (n + 1) * HOUR) for n, grams in enumerate(values)]
+        self._foreseen = foreseen
+
+    async def zones(self) -> frozenset[str]:
+        """It has one."""
+        return frozenset({"AA"})
+
+    async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
+        """The newest hour."""
+        assert (zone, basis, now) == ("AA", Basis(), NOW)
+        return self._past[-1]
+
+    async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        """The hours of the window."""
+        assert (basis, now) == (Basis(), NOW)
+        return CarbonSeries(zone, tuple(p for p in self._past if p.interval.end > window.start))
+
+    async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
+        """Its own forecast, if it makes one."""
+        assert (basis, now) == (Basis(), NOW)
+        own = [hour(window.start + n * HOUR, 250.0, "provider", now) for n in range(self._foreseen)]
+        return CarbonSeries(zone, tuple(own)) if own else None
+
+
+@pytest.mark.parametrize(("days", "banded"), [(40, True), (16, True), (14, False), (0, False)])
+def test_an_hour_has_a_band_once_fifteen_days_are_on_record(days: int, *, banded: bool) -> None:
+    """Six days to forecast from, and nine such forecasts to have seen wrong; before that none, not a narrow one."""
+    feed = Feed(max(1, days))
+    view = asyncio.run(GridReader(feed).zone("AA", Basis(), NOW, 24))
+    found = outlook_of(view, (), NOW, 24, 4)
+
+    assert {p.source for p in found.forecast.points} == {SOURCE}
+    assert len(found.bands) >= (23 if banded else 0)
+    assert bool(found.bands) is banded
+    assert found.band_level == BAND_LEVEL
+    means = {p.interval: p.grams_per_kwh for p in found.forecast.points}
+    for band in found.bands:
+        assert 0 < band.low_grams_per_kwh < means[band.window] < band.high_grams_per_kwh
+
+
+def test_the_mean_of_a_day_is_surer_than_its_hours() -> None:
+    """Hours of a restless grid are missed to both sides, their mean by little."""
+    view = asyncio.run(GridReader(Feed(40)).zone("AA", Basis(), NOW, 24))
+    found = outlook_of(view, (), NOW, 24, 4)
+    assert found.mean_band is not None
+    assert found.mean_grams_per_kwh is not None
+    assert found.mean_band.window == Window(START, START + 24 * HOUR)
+    assert found.mean_band.low_grams_per_kwh < found.mean_grams_per_kwh < found.mean_band.high_grams_per_kwh
+    widths = [b.high_grams_per_kwh - b.low_grams_per_kwh for b in found.bands]
+    assert found.mean_band.high_grams_per_kwh - found.mean_band.low_grams_per_kwh < 0.6 * sum(widths) / len(widths)
+
+
+@pytest.mark.parametrize("foreseen", [1, 25])
+def test_a_providers_forecast_is_not_given_our_bands(foreseen: int) -> None:
+    """How wrong we were says nothing of how wrong somebody else will be."""
+    view = asyncio.run(GridReader(Feed(40, foreseen)).zone("AA", Basis(), NOW, 24))
+    found = outlook_of(view, (), NOW, 24, 4)
+    assert view.misses is None
+    assert found.bands == ()
+    assert found.mean_band is None
+    assert len(found.forecast.points) == 24
+
+
+def test_misses_are_worked_out_once_an_hour() -> None:
+    """A second look within the hour is given the very same ones."""
+    reader = GridReader(Feed(40))
+    views = [asyncio.run(reader.zone("AA", Basis(), NOW, 24)) for _ in range(2)]
+    assert views[0].misses is views[1].misses is not None
+    assert views[0].misses.start == START
+    assert timedelta(0) < NOW - START < HOUR
