@@ -2,8 +2,8 @@
 
 What decides is the product's own: the next step of a replica (``planner/rollout``), what a listing beside the journal
 means (``planner/orphans``), the reaper's brakes (``planner/reaping``), the arrows of the journal (``store/rules``).
-What is modelled is what they stand on: a database that compares turns, two processes that sleep or die between a commit and
-the call that it announces, a provider that is late, loses answers and shows machines late, and a backup that is put
+What is modelled is what they stand on: a database that compares turns, two processes that sleep or die between a commit
+and the call that it announces, a provider that is late, loses answers and shows machines late, and a backup that is put
 back.
 
 Between commits and calls anything may happen. Time is not counted: a deadline may be over or not, and two sweeps that
