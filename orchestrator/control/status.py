@@ -19,6 +19,7 @@ from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import Operation, ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, PAID, Replica, ReplicaState
+from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.split import Split
 from orchestrator.domain.time import HOUR, Instant, Window
@@ -64,7 +65,7 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 gateway=status,
                 gateway_url=runtime.gateway_url,
                 last_event=runtime.store.last_event(record.name),
-                look=_look(record, replicas, operation, runtime, _wanted(record, size)),
+                look=_look(record, replicas, operation, runtime, _wanted(record, size)) + _held(record, status),
                 sizing=size,
                 pauses=pauses_of(record.name, runtime),
                 split=_split(record, views, offers, now),
@@ -122,6 +123,14 @@ def _split(
 def _sum(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return sum(known) if len(known) == len(values) else None
+
+
+def _held(record: ServiceRecord, status: GatewayStatus | None) -> str:
+    """Say how many requests wait in the gateway for the first replica of a service that was scaled to zero."""
+    counts = None if status is None else status.of_service(record.name)
+    if counts is None or not counts.held:
+        return ""
+    return f"; {counts.held} request{' waits' if counts.held == 1 else 's wait'} for the first replica"
 
 
 def _look(

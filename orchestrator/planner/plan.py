@@ -357,7 +357,10 @@ def _decision_id(snapshot: Snapshot, now: Instant, kind: DecisionKind, actions: 
 
 
 def _in_the_dark(judged: Judged, staying: dict[int, Replica]) -> str:
-    """Say of the first replica's place whose signal is missing or too old what is wrong with it; empty without any."""
+    """Say why nothing can be compared: nobody is there, or the first place's signal is missing or too old; or empty."""
+    sizing = judged.snapshot.sizing
+    if sizing is not None and sizing.replicas == 0:
+        return f"asleep, {sizing.words}"
     for replica in staying.values():
         here = judged.by_id(replica.offer_id)
         verdict = next((v for v in here.verdicts if v.rule == FRESHNESS_RULE and not v.passed), None) if here else None

@@ -335,8 +335,11 @@ def _check(request: Request) -> None:
             hint="Give --from and --to as full hours, --to after --from: 2023-01-01, or 2023-01-01T06:00Z.",
         )
     if spec.scaling.min_replicas < 1:
-        message = f"{spec.name} wants no replicas, so that there is nothing to place"
-        raise UsageError(message, hint="Give the service at least one replica.")
+        message = (
+            f"{spec.name} may scale to zero, which cannot be simulated: a simulated load is an even flow within each "
+            "hour, without the gaps between requests that a service sleeps in"
+        )
+        raise UsageError(message, hint="Write min_replicas: 1 to simulate where it stands while it is awake.")
     rules = spec.migration
     overlap = len(rules.canary_percent) * rules.canary_hold.total_seconds() + request.load.request_seconds
     if request.cold_start.total_seconds() + overlap >= LONGEST_MOVE_SECONDS or request.cold_start <= timedelta(0):

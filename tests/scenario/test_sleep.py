@@ -60,8 +60,14 @@ async def test_the_last_replica_goes_when_idling_has_cost_a_start_and_a_request_
     (status,) = await service_status(world.runtime, "chat")
     assert (status.wanted, status.ready) == (0, 0)
     assert "0 replicas" in status.look
+    await world.run(3700, every=20.0)
+    (status,) = await service_status(world.runtime, "chat")
+    assert status.look == "stay: asleep, 0 replicas: no requests; the next one starts a replica"
 
     ask(world)
+    await world.step()
+    (status,) = await service_status(world.runtime, "chat")
+    assert status.look.endswith("1 request waits for the first replica")
     await world.until(lambda: len(world.ready()) == 1, limit=30)
     await world.run(10)
     assert (world.refused, len(world.waited), len(world.held)) == (0, 1, 0), world.picture()
