@@ -184,7 +184,7 @@ class SkyPilotSettings(_Section):
     refresh_seconds: float = Field(default=30.0, gt=0, le=300)
 
 
-PriceSource = Literal["aws-spot", "aws-spot-advisor", "azure-retail"]
+PriceSource = Literal["aws-spot", "aws-spot-advisor", "azure-retail", "gcp-catalog"]
 
 
 class PriceSettings(_Section):
@@ -192,6 +192,7 @@ class PriceSettings(_Section):
 
     ``live``: who is asked for prices of the moment, laid over the lists; ``aws-spot`` needs the extra ``aws``.
     ``aws-spot-advisor`` has no prices: it tells how often spot machines were taken back, which is shown beside them.
+    ``gcp-catalog`` needs ``gcp.key``, an API key of any project that has the Cloud Billing API enabled.
     ``recorded``: a folder of recorded price changes, replayed with the grid. ``azure_url``, ``advisor_url``: mirrors of
     your own.
     """
@@ -201,6 +202,7 @@ class PriceSettings(_Section):
     recorded: Path | None = None
     azure_url: str | None = None
     advisor_url: str | None = None
+    gcp: KeySettings = KeySettings()
 
 
 class ControllerSettings(_Section):

@@ -24,11 +24,12 @@ from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, InvalidSettings
 from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.options import Options as GatewayOptions
-from orchestrator.prices import aws_spot, azure_retail, spot_advisor
+from orchestrator.prices import aws_spot, azure_retail, gcp_catalog, spot_advisor
 from orchestrator.prices.aws_spot import AwsSpot
 from orchestrator.prices.azure_retail import AzureRetail
 from orchestrator.prices.catalogue import LOCAL_OFFERS, CatalogueOffers, CompositeOffers, SkyPilotOffers
 from orchestrator.prices.changes import RecordedQuotes
+from orchestrator.prices.gcp_catalog import GcpCatalog
 from orchestrator.prices.held import HeldQuotes
 from orchestrator.prices.quotes import QuotedOffers, QuoteSource
 from orchestrator.prices.shapes import ShapeCatalogue
@@ -209,6 +210,10 @@ def quote_sources(settings: Settings) -> list[QuoteSource]:
         elif name == "azure-retail":
             fetch = Fetch(private=settings.signals.private)
             found.append(HeldQuotes(AzureRetail(fetch, prices.azure_url or azure_retail.URL), azure_retail.EVERY))
+        elif name == gcp_catalog.SOURCE:
+            fetch = Fetch(private=settings.signals.private, seconds=gcp_catalog.SECONDS)
+            key = _secret(prices.gcp.key, "prices", "gcp.key")
+            found.append(HeldQuotes(GcpCatalog(fetch, key, prices.gcp.url or gcp_catalog.URL), gcp_catalog.EVERY))
     return found
 
 
@@ -292,19 +297,21 @@ def _feed(name: LiveSource, signals: SignalSettings, fetch: Fetch) -> Feed:
         return GreatBritain(fetch, signals.national_grid.url or great_britain.URL)
     if name == "electricity-maps":
         own = signals.electricity_maps
-        return ElectricityMaps(fetch, _secret(own.key, "electricity_maps.key"), own.url or electricity_maps.URL)
+        return ElectricityMaps(
+            fetch, _secret(own.key, "signals", "electricity_maps.key"), own.url or electricity_maps.URL
+        )
     if name == "watttime":
         mine = signals.watttime
         if not mine.user:
             message = "signals.watttime.user is not set, and signals.live names its source"
             raise InvalidSettings(message, hint="Set GREENCTL_SIGNALS__WATTTIME__USER.")
-        password = _secret(mine.password, "watttime.password")
+        password = _secret(mine.password, "signals", "watttime.password")
         return WattTime(fetch, mine.user, password, mine.regions, mine.url or watttime.URL)
     if name == "carbon-aware-sdk":
         return _carbon_aware(signals.carbon_aware, fetch)
     if name == "entsoe":
-        return Entsoe(fetch, _secret(signals.entsoe.key, "entsoe.key"), signals.entsoe.url or entsoe.URL)
-    return Eia(fetch, _secret(signals.eia.key, "eia.key"), packaged_facts(), signals.eia.url or eia.URL)
+        return Entsoe(fetch, _secret(signals.entsoe.key, "signals", "entsoe.key"), signals.entsoe.url or entsoe.URL)
+    return Eia(fetch, _secret(signals.eia.key, "signals", "eia.key"), packaged_facts(), signals.eia.url or eia.URL)
 
 
 def _carbon_aware(own: CarbonAwareSettings, fetch: Fetch) -> CarbonAware:
@@ -315,11 +322,12 @@ def _carbon_aware(own: CarbonAwareSettings, fetch: Fetch) -> CarbonAware:
     return CarbonAware(fetch, own.url, own.locations, Basis(own.accounting, own.factors))
 
 
-def _secret(value: SecretStr | None, name: str) -> str:
+def _secret(value: SecretStr | None, section: str, name: str) -> str:
+    setting = f"{section}.{name}"
     if value is None or not value.get_secret_value():
-        message = f"signals.{name} is not set, and signals.live names its source"
-        raise InvalidSettings(message, hint=f"Set GREENCTL_SIGNALS__{name.upper().replace('.', '__')}.")
-    return resolved(value.get_secret_value(), name)
+        message = f"{setting} is not set, and {section}.live names its source"
+        raise InvalidSettings(message, hint=f"Set GREENCTL_{setting.upper().replace('.', '__')}.")
+    return resolved(value.get_secret_value(), setting)
 
 
 def vllm_launcher(settings: Settings) -> VllmCpuLauncher:

@@ -11,15 +11,16 @@ Paths and fields are those of "Azure Retail Prices" (Microsoft Learn, REST API r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from orchestrator.domain.carbon import Kind
 from orchestrator.domain.price import Market
 from orchestrator.domain.time import Instant, parse_instant
 from orchestrator.errors import PriceUnavailable, SignalUnavailable
+from orchestrator.prices.fetcher import Fetcher
 from orchestrator.prices.quotes import Quote, Wanted
 
 URL: Final = "https://prices.azure.com/api/retail/prices"
@@ -32,36 +33,6 @@ MOST_MACHINES: Final = 15
 """Names in one filter: the address has to stay below 8 KiB."""
 
 _HOUR: Final = "1 Hour"
-
-
-class Answer(Protocol):
-    """What a server said."""
-
-    @property
-    def where(self) -> str:
-        """Host and path, for messages."""
-        ...
-
-    @property
-    def is_ok(self) -> bool:
-        """Whether it is the answer that was asked for."""
-        ...
-
-    def json(self) -> object:
-        """Decode it. Raises ``SignalFormatError``."""
-        ...
-
-
-class Fetcher(Protocol):
-    """Who fetches within bounds (:class:`orchestrator.signals.http.Fetch`)."""
-
-    def check(self, url: str) -> str:
-        """Return the address, or raise ``InvalidSettings`` when it may not be used."""
-        ...
-
-    async def get(self, url: str, query: Mapping[str, str] | None = None) -> Answer:
-        """Return the answer. Raises ``SignalUnavailable``."""
-        ...
 
 
 class AzureRetail:

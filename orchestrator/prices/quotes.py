@@ -35,7 +35,8 @@ CLOCKS_DIFFER: Final = timedelta(minutes=5)
 class Quote:
     """A machine's price in a zone of a region, US dollars per hour. ``None``: it is not sold there any longer.
 
-    ``as_of``: since when it has been so, or when it was asked, as the source says.
+    ``as_of``: since when it has been so, or when it was asked, as the source says. ``unknown``: why the source cannot
+    tell the price of what it sells, "" if it can; then the price is ``None``, and the list's stands.
     """
 
     region: str
@@ -46,6 +47,7 @@ class Quote:
     as_of: Instant
     source: str
     kind: Kind
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,9 @@ class QuotedOffers:
         found: dict[tuple[str, str, Market], list[Quote]] = {}
         for source in self._sources:
             here = await self._asked(source, wanted, now)
-            for key in here.keys() - found.keys():
-                found[key] = here[key]
+            for key, quotes in here.items():
+                if all(quote.unknown for quote in found.get(key, [])):
+                    found[key] = quotes
         return [
             _at(offer, found.get((offer.region.id, offer.instance_type, offer.market), []), now) for offer in offers
         ]
@@ -136,12 +139,14 @@ def doubt(usd_per_hour: float, shape: Shape, listed_usd_per_hour: float | None) 
 
 def _at(offer: Offer, quotes: Sequence[Quote], now: Instant) -> Offer:
     """Return the offer at the cheapest believed quote; without one the price is unknown, and says why."""
-    if not quotes:
-        return offer
+    told = [quote for quote in quotes if not quote.unknown]
+    if not told:
+        unknown = [f"{quote.source}: {quote.unknown}" for quote in quotes]
+        return replace(offer, price_note=unknown[0]) if unknown and offer.price is None else offer
     listed = None if offer.price is None else offer.price.usd_per_hour
     believed: list[tuple[float, str, Quote]] = []
     why = ""
-    for quote in quotes:
+    for quote in told:
         if quote.as_of > now + CLOCKS_DIFFER:
             why = f"{quote.source}: dated in the future"
         elif quote.usd_per_hour is None:

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 
 from orchestrator.domain.time import Instant, as_utc
 from orchestrator.errors import PriceUnavailable, SignalUnavailable
+from orchestrator.prices.fetcher import Fetcher
 from orchestrator.prices.quotes import CLOCKS_DIFFER, Wanted
 
 URL: Final = "https://spot-bid-advisor.s3.amazonaws.com/spot-advisor-data.json"
@@ -64,41 +65,6 @@ class InterruptionSource(Protocol):
 
     async def interruptions(self, wanted: Wanted, now: Instant) -> Bands:
         """Return what is known; none of what is not. Raises ``PriceUnavailable`` when nobody could be asked."""
-        ...
-
-
-class Answer(Protocol):
-    """What a server said."""
-
-    @property
-    def where(self) -> str:
-        """Host and path, for messages."""
-        ...
-
-    @property
-    def is_ok(self) -> bool:
-        """Whether it is the answer that was asked for."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """What came before the body."""
-        ...
-
-    def json(self) -> object:
-        """Decode it. Raises ``SignalFormatError``."""
-        ...
-
-
-class Fetcher(Protocol):
-    """Who fetches within bounds (:class:`orchestrator.signals.http.Fetch`)."""
-
-    def check(self, url: str) -> str:
-        """Return the address, or raise ``InvalidSettings`` when it may not be used."""
-        ...
-
-    async def get(self, url: str) -> Answer:
-        """Return the answer. Raises ``SignalUnavailable``."""
         ...
 
 

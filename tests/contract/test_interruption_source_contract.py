@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from orchestrator.domain.time import parse_instant
 from orchestrator.errors import PriceUnavailable
@@ -19,6 +16,7 @@ from orchestrator.prices.quotes import Wanted
 from orchestrator.prices.spot_advisor import EVERY, InterruptionBand, InterruptionSource, SpotAdvisor
 from orchestrator.signals.http import Fetch
 from tests.conformance import faults
+from tests.conformance.alone import Alone, alone
 from tests.conformance.spot_advisor import SpotAdvisorApi
 
 NOW = parse_instant("2031-03-01T12:00Z")
@@ -27,43 +25,20 @@ WANTED = Wanted({REGION: frozenset({MACHINE, "imaginary.large"})})
 BAND = InterruptionBand("5-10%", 0.05, 0.1, 0.6, "aws-spot-advisor", NOW - timedelta(hours=6))
 
 
-@dataclass
-class Advisor:
-    """The running server. ``behave``: what it does in place of answering."""
-
-    api: SpotAdvisorApi
-    url: str = ""
-    behave: faults.Behave | None = None
-
-    def source(self) -> SpotAdvisor:
-        """Ask it."""
-        return SpotAdvisor(Fetch(private=True, seconds=2), self.url)
-
-
 @asynccontextmanager
-async def running_advisor() -> AsyncIterator[Advisor]:
-    """Run it on a free port of this machine."""
-    state = Advisor(SpotAdvisorApi())
-    state.api.put("eu-north-1", MACHINE, 1)
-    state.api.put("eu-north-1", MACHINE, 4, system="Windows")
-    state.api.put("us-east-1", MACHINE, 4, saving=12)
+async def running_advisor() -> AsyncIterator[Alone[SpotAdvisorApi]]:
+    """Run it with a machine in two regions."""
+    api = SpotAdvisorApi()
+    api.put("eu-north-1", MACHINE, 1)
+    api.put("eu-north-1", MACHINE, 4, system="Windows")
+    api.put("us-east-1", MACHINE, 4, saving=12)
+    async with alone(api, "/spot-advisor-data.json") as running:
+        yield running
 
-    @web.middleware
-    async def misbehave(request: web.Request, handler: Any) -> web.StreamResponse:
-        if state.behave is not None:
-            answer = state.behave(request)
-            return answer if isinstance(answer, web.StreamResponse) else await answer
-        return await handler(request)
 
-    app = web.Application(middlewares=[misbehave])
-    app.add_routes(state.api.routes())
-    server = TestServer(app, host="127.0.0.1")
-    await server.start_server()
-    state.url = str(server.make_url("/spot-advisor-data.json"))
-    try:
-        yield state
-    finally:
-        await server.close()
+def source_of(running: Alone[SpotAdvisorApi]) -> SpotAdvisor:
+    """Ask it."""
+    return SpotAdvisor(Fetch(private=True, seconds=2), running.url)
 
 
 @pytest.fixture(params=["aws-spot-advisor", "fake"])
@@ -73,7 +48,7 @@ async def source(request: pytest.FixtureRequest) -> AsyncIterator[InterruptionSo
         yield FakeInterruptions({(REGION, MACHINE): BAND})
         return
     async with running_advisor() as advisor:
-        yield advisor.source()
+        yield source_of(advisor)
 
 
 async def test_it_tells_the_band_of_the_machine_in_the_region(source: InterruptionSource) -> None:
@@ -128,7 +103,7 @@ async def test_bands_whose_meaning_is_not_certain_are_an_error(changes: dict[str
     async with running_advisor() as advisor:
         advisor.api.changes = changes
         with pytest.raises(PriceUnavailable, match="band"):
-            await advisor.source().interruptions(WANTED, NOW)
+            await source_of(advisor).interruptions(WANTED, NOW)
 
 
 @pytest.mark.parametrize("band", [None, True, 5, -1, "1", 1.0, 10**400, [], {}], ids=lambda band: str(band)[:8])
@@ -137,7 +112,7 @@ async def test_a_band_that_cannot_be_read_is_unknown(band: object) -> None:
     async with running_advisor() as advisor:
         advisor.api.put("eu-north-1", MACHINE, band)
         advisor.api.put("eu-north-1", "g6.xlarge", 0)
-        found = await advisor.source().interruptions(Wanted({REGION: frozenset({MACHINE, "g6.xlarge"})}), NOW)
+        found = await source_of(advisor).interruptions(Wanted({REGION: frozenset({MACHINE, "g6.xlarge"})}), NOW)
 
     assert {machine: (one.low_fraction, one.high_fraction) for (_, machine), one in found.items()} == {
         "g6.xlarge": (0.0, 0.05)
@@ -149,7 +124,7 @@ async def test_a_saving_that_cannot_be_one_is_unknown(saving: object) -> None:
     """The band is told all the same."""
     async with running_advisor() as advisor:
         advisor.api.put("eu-north-1", MACHINE, 4, saving)
-        (one,) = (await advisor.source().interruptions(WANTED, NOW)).values()
+        (one,) = (await source_of(advisor).interruptions(WANTED, NOW)).values()
 
     assert (one.label, one.low_fraction, one.high_fraction, one.saving_fraction) == (">20%", 0.2, 1.0, None)
 
@@ -161,7 +136,7 @@ async def test_without_a_date_that_can_be_believed_the_age_is_unknown(changed: s
     """None, words, one to come, and one without a zone are not taken for now."""
     async with running_advisor() as advisor:
         advisor.api.changed = changed
-        (one,) = (await advisor.source().interruptions(WANTED, NOW)).values()
+        (one,) = (await source_of(advisor).interruptions(WANTED, NOW)).values()
 
     assert one.as_of is None
 
@@ -169,7 +144,7 @@ async def test_without_a_date_that_can_be_believed_the_age_is_unknown(changed: s
 async def test_the_file_is_read_once_in_a_while_and_an_error_is_not_kept() -> None:
     """Bands are of a month; an outage ends as soon as the server answers."""
     async with running_advisor() as advisor:
-        asked = advisor.source()
+        asked = source_of(advisor)
         advisor.behave = faults.status(503)
         with pytest.raises(PriceUnavailable):
             await asked.interruptions(WANTED, NOW)

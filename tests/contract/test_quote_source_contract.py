@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from orchestrator.domain.carbon import Kind
 from orchestrator.domain.price import Market
@@ -21,11 +19,14 @@ from orchestrator.errors import PriceUnavailable
 from orchestrator.prices.aws_spot import AwsSpot
 from orchestrator.prices.azure_retail import AzureRetail
 from orchestrator.prices.changes import RecordedQuotes
+from orchestrator.prices.gcp_catalog import GcpCatalog
 from orchestrator.prices.held import HeldQuotes
 from orchestrator.prices.quotes import QuoteSource, Wanted
 from orchestrator.signals.http import Fetch
 from tests.conformance import faults
+from tests.conformance.alone import Alone, alone
 from tests.conformance.azure_retail import A100, H100, AzureRetailApi
+from tests.conformance.gcp_catalog import KEY, GcpCatalogApi, beside, money, parts, sku, spot_parts
 
 NOW = parse_instant("2031-03-01T12:00Z")
 HOUR = timedelta(hours=1)
@@ -123,42 +124,42 @@ def recorded(folder: Path) -> RecordedQuotes:
 # ── Azure, over HTTP ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass
-class Azure:
-    """The running API. ``behave``: what it does in place of answering."""
+@asynccontextmanager
+async def running_azure() -> AsyncIterator[Alone[AzureRetailApi]]:
+    """Run it with two machines."""
+    api = AzureRetailApi()
+    api.put("westeurope", A100, 3.67, 1.1)
+    api.put("westeurope", H100, 98.3)
+    async with alone(api, "/api/retail/prices") as running:
+        yield running
 
-    api: AzureRetailApi
-    url: str = ""
-    behave: faults.Behave | None = None
 
-    def source(self) -> AzureRetail:
-        """Ask it."""
-        return AzureRetail(Fetch(private=True, seconds=2), self.url)
+def azure(running: Alone[AzureRetailApi]) -> AzureRetail:
+    """Ask it."""
+    return AzureRetail(Fetch(private=True, seconds=2), running.url)
+
+
+# ── Google, over HTTP ────────────────────────────────────────────────────────────────────────────────
+
+DUTCH, GCP_REGION = ["europe-west4"], "gcp/europe-west4"
 
 
 @asynccontextmanager
-async def running_azure() -> AsyncIterator[Azure]:
-    """Run it on a free port of this machine."""
-    state = Azure(AzureRetailApi())
-    state.api.put("westeurope", A100, 3.67, 1.1)
-    state.api.put("westeurope", H100, 98.3)
+async def running_google() -> AsyncIterator[Alone[GcpCatalogApi]]:
+    """Run it with two families: one on both markets, one on demand alone; and the first in other regions, too."""
+    api = GcpCatalogApi()
+    api.skus += beside("Netherlands", DUTCH)
+    api.skus += parts("A2", "Tesla A100", "Americas", (0.031611, 0.004237, 2.933908), ["us-central1", "us-west1"])
+    api.skus += parts("A2", "Tesla A100", "Netherlands", (0.034, 0.0045, 3.0), DUTCH)
+    api.skus += spot_parts("A2", "Tesla A100", "Netherlands", (0.017, 0.002, 1.2), DUTCH)
+    api.skus += parts("G2", "L4", "Netherlands", (0.0275, 0.0032, 0.61), DUTCH)
+    async with alone(api, "/v1") as running:
+        yield running
 
-    @web.middleware
-    async def misbehave(request: web.Request, handler: Any) -> web.StreamResponse:
-        if state.behave is not None:
-            answer = state.behave(request)
-            return answer if isinstance(answer, web.StreamResponse) else await answer
-        return await handler(request)
 
-    app = web.Application(middlewares=[misbehave])
-    app.add_routes(state.api.routes())
-    server = TestServer(app, host="127.0.0.1")
-    await server.start_server()
-    state.url = str(server.make_url("/api/retail/prices"))
-    try:
-        yield state
-    finally:
-        await server.close()
+def google(running: Alone[GcpCatalogApi], key: str = KEY) -> GcpCatalog:
+    """Ask it."""
+    return GcpCatalog(Fetch(private=True, seconds=2), key, running.url)
 
 
 AWS_EXPECTED = {(Market.SPOT, "eun1-az1"): 9.83, (Market.SPOT, "eun1-az2"): 10.4}
@@ -176,14 +177,22 @@ MAKERS: dict[str, Callable[[Path], Subject]] = {
 }
 
 
-@pytest.fixture(params=[*sorted(MAKERS), "azure-retail"])
+@pytest.fixture(params=[*sorted(MAKERS), "azure-retail", "gcp-catalog"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """Make each source in turn."""
     if request.param in MAKERS:
         yield MAKERS[request.param](tmp_path)
         return
-    async with running_azure() as azure:
-        yield Subject(azure.source(), "azure/westeurope", A100, {(Market.ON_DEMAND, ""): 3.67, (Market.SPOT, ""): 1.1})
+    if request.param == "gcp-catalog":
+        expected: dict[tuple[Market, str], float | None] = {
+            (Market.ON_DEMAND, ""): round(12 * 0.034 + 85 * 0.0045 + 3.0, 9),
+            (Market.SPOT, ""): round(12 * 0.017 + 85 * 0.002 + 1.2, 9),
+        }
+        async with running_google() as running:
+            yield Subject(google(running), GCP_REGION, "a2-highgpu-1g", expected)
+        return
+    async with running_azure() as api:
+        yield Subject(azure(api), "azure/westeurope", A100, {(Market.ON_DEMAND, ""): 3.67, (Market.SPOT, ""): 1.1})
 
 
 async def test_it_tells_the_prices_in_force(subject: Subject) -> None:
@@ -254,9 +263,9 @@ async def test_google_changes_are_replayed(tmp_path: Path, day: str, spot: float
 @pytest.mark.parametrize("outage", sorted({**faults.OUTAGES, **faults.NONSENSE}))
 async def test_azure_failures_are_one_error(outage: str) -> None:
     """However the API fails or lies about its form, there is a reason and no price."""
-    async with running_azure() as azure:
-        azure.behave = {**faults.OUTAGES, **faults.NONSENSE}[outage]
-        source = AzureRetail(Fetch(private=True, seconds=0.4, max_body_bytes=1_000_000), azure.url)
+    async with running_azure() as api:
+        api.behave = {**faults.OUTAGES, **faults.NONSENSE}[outage]
+        source = AzureRetail(Fetch(private=True, seconds=0.4, max_body_bytes=1_000_000), api.url)
         with pytest.raises(PriceUnavailable):
             await source.quotes(Wanted({"azure/westeurope": frozenset({A100})}), NOW)
 
@@ -268,18 +277,151 @@ async def test_azure_failures_are_one_error(outage: str) -> None:
 )
 async def test_azure_answers_about_something_else_are_an_error(changes: dict[str, Any]) -> None:
     """Another currency, place or machine is not the price that was asked for."""
-    async with running_azure() as azure:
-        azure.api.changes = changes
+    async with running_azure() as running:
+        running.api.changes = changes
         with pytest.raises(PriceUnavailable):
-            await azure.source().quotes(Wanted({"azure/westeurope": frozenset({A100})}), NOW)
+            await azure(running).quotes(Wanted({"azure/westeurope": frozenset({A100})}), NOW)
 
 
 async def test_azure_links_that_lead_elsewhere_are_not_followed() -> None:
     """A page that names another address as the next one cannot send us there."""
-    async with running_azure() as azure:
-        azure.api.link = "http://169.254.169.254/latest/meta-data/"
+    async with running_azure() as running:
+        running.api.link = "http://169.254.169.254/latest/meta-data/"
         with pytest.raises(PriceUnavailable, match="another address"):
-            await azure.source().quotes(Wanted({"azure/westeurope": frozenset({A100})}), NOW)
+            await azure(running).quotes(Wanted({"azure/westeurope": frozenset({A100})}), NOW)
+
+
+async def test_google_machines_are_sums_of_their_own_region() -> None:
+    """To the billionth, for each size; a market on which a part is not sold has no quote."""
+    machines = frozenset({"a2-highgpu-8g", "g2-standard-96"})
+    async with running_google() as running:
+        source = google(running)
+        dutch = await source.quotes(Wanted({GCP_REGION: machines}), NOW)
+        american = await source.quotes(Wanted({"gcp/us-central1": frozenset({"a2-highgpu-1g", "g2-standard-4"})}), NOW)
+
+    assert [(q.instance_type, q.market, q.usd_per_hour) for q in dutch] == [
+        ("a2-highgpu-8g", Market.ON_DEMAND, round(96 * 0.034 + 680 * 0.0045 + 24, 9)),
+        ("a2-highgpu-8g", Market.SPOT, round(96 * 0.017 + 680 * 0.002 + 9.6, 9)),
+        ("g2-standard-96", Market.ON_DEMAND, round(96 * 0.0275 + 384 * 0.0032 + 8 * 0.61, 9)),
+    ]
+    assert [(q.instance_type, q.usd_per_hour) for q in american] == [("a2-highgpu-1g", 3.673385)]
+
+
+async def test_google_is_read_once_a_day_and_the_key_is_in_no_address() -> None:
+    """Whatever is asked meanwhile; a page after the other."""
+    async with running_google() as running:
+        source = google(running)
+        for later, machine in ((0, "a2-highgpu-1g"), (23, "g2-standard-4"), (25, "g2-standard-4")):
+            await source.quotes(Wanted({GCP_REGION: frozenset({machine})}), NOW + later * HOUR)
+        asked = running.api.asked
+
+    pages = -(-len(running.api.skus) // 4)
+    assert len(asked) == 2 * pages
+    assert {key for _, key in asked} == {KEY}
+    assert not any(KEY in value for query, _ in asked for value in query.values())
+
+
+@pytest.mark.parametrize("machine", ["a2-ultragpu-1g", "a3-highgpu-8g", "a4-highgpu-8g", "n1-highmem-8"])
+async def test_google_machines_that_are_more_than_their_parts_are_unknown(machine: str) -> None:
+    """And say why: no price is guessed."""
+    async with running_google() as running:
+        found = await google(running).quotes(Wanted({GCP_REGION: frozenset({machine})}), NOW)
+
+    assert [q.usd_per_hour for q in found] == [None, None]
+    assert all("no sum of parts" in q.unknown for q in found)
+
+
+CORE = "A2 Instance Core running in Netherlands"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (sku(CORE, "CPU", 0.035, DUTCH), "twice"),
+        (sku(CORE, "GPU", 0.034, DUTCH), "not as CPU"),
+        (sku(CORE, "CPU", 0.034, DUTCH, "Preemptible"), "not as CPU, OnDemand"),
+        (sku(CORE, "CPU", 0.0, DUTCH), "no price above zero"),
+        (sku(CORE, "CPU", 0.034, DUTCH) | {"pricingInfo": []}, "not as"),
+        (
+            sku(CORE, "CPU", 0.034, DUTCH)
+            | {
+                "pricingInfo": [
+                    {
+                        "effectiveTime": "2031-01-01T00:00:00Z",
+                        "pricingExpression": {
+                            "usageUnit": "h",
+                            "tieredRates": [{"startUsageAmount": n, "unitPrice": money(0.034)} for n in (0, 100)],
+                        },
+                    }
+                ]
+            },
+            "2 rates",
+        ),
+    ],
+    ids=["twice", "another group", "another market", "nothing", "no price", "tiers"],
+)
+async def test_a_google_part_that_is_not_certain_has_no_price(wrong: dict[str, Any], why: str) -> None:
+    """Neither have the machines that hold it; those of other families have theirs."""
+    async with running_google() as running:
+        kept = [one for one in running.api.skus if one["description"] != CORE]
+        running.api.skus = [*kept, wrong] if "twice" not in why else [*running.api.skus, wrong]
+        found = await google(running).quotes(Wanted({GCP_REGION: frozenset({"a2-highgpu-1g", "g2-standard-4"})}), NOW)
+
+    by_machine = {(q.instance_type, q.market): q for q in found}
+    assert why in by_machine["a2-highgpu-1g", Market.ON_DEMAND].unknown
+    assert by_machine["a2-highgpu-1g", Market.ON_DEMAND].usd_per_hour is None
+    assert by_machine["g2-standard-4", Market.ON_DEMAND].usd_per_hour is not None
+
+
+async def test_a_google_price_of_tomorrow_does_not_hold_today() -> None:
+    """Of a timeline the last line that has begun counts."""
+    async with running_google() as running:
+        for one in running.api.skus:
+            (line,) = one["pricingInfo"]
+            rate = {"startUsageAmount": 0, "unitPrice": money(7.5)}
+            ahead = {"usageUnit": line["pricingExpression"]["usageUnit"], "tieredRates": [rate]}
+            one["pricingInfo"].append({"effectiveTime": "2031-03-02T00:00:00Z", "pricingExpression": ahead})
+        found = await google(running).quotes(Wanted({"gcp/us-central1": frozenset({"a2-highgpu-1g"})}), NOW)
+
+    assert [q.usd_per_hour for q in found] == [3.673385]
+
+
+@pytest.mark.parametrize(("key", "said"), [("", "403: .*unregistered"), ("wrong", "400: .*not valid")])
+async def test_a_key_that_google_refuses_is_named_by_its_setting(key: str, said: str) -> None:
+    """And is not repeated."""
+    async with running_google() as running:
+        with pytest.raises(PriceUnavailable, match=said) as caught:
+            await google(running, key).quotes(Wanted({GCP_REGION: frozenset({"g2-standard-4"})}), NOW)
+
+    assert "GREENCTL_PRICES__GCP__KEY" in caught.value.hint()
+    assert "wrong" not in caught.value.message
+
+
+@pytest.mark.parametrize("outage", sorted({**faults.OUTAGES, **faults.NONSENSE}))
+async def test_google_failures_are_one_error(outage: str) -> None:
+    """However the API fails or lies about its form, there is a reason and no price."""
+    async with running_google() as running:
+        running.behave = {**faults.OUTAGES, **faults.NONSENSE}[outage]
+        source = GcpCatalog(Fetch(private=True, seconds=0.4, max_body_bytes=1_000_000), KEY, running.url)
+        with pytest.raises(PriceUnavailable):
+            await source.quotes(Wanted({GCP_REGION: frozenset({"g2-standard-4"})}), NOW)
+
+
+async def test_google_pages_that_never_end_are_an_error() -> None:
+    """A page that names itself as the next one is not read for ever."""
+    async with running_google() as running:
+        running.api.stuck = True
+        with pytest.raises(PriceUnavailable, match="a page twice"):
+            await google(running).quotes(Wanted({GCP_REGION: frozenset({"g2-standard-4"})}), NOW)
+
+
+async def test_google_prices_in_another_currency_are_an_error() -> None:
+    """They were not asked for."""
+    async with running_google() as running:
+        rate = running.api.skus[-1]["pricingInfo"][0]["pricingExpression"]["tieredRates"][0]
+        rate["unitPrice"]["currencyCode"] = "EUR"
+        with pytest.raises(PriceUnavailable, match="answered EUR"):
+            await google(running).quotes(Wanted({GCP_REGION: frozenset({"g2-standard-4"})}), NOW)
 
 
 @pytest.mark.parametrize(

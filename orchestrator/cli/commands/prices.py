@@ -44,6 +44,8 @@ def prices(
 
     The cheapest accelerator comes first. A price that a list has and nobody charges is not shown as one: the offer has
     none then, and says why. Without --accelerators everything that is listed is shown, the smallest CPU machine too.
+    Prices of the moment come from those that prices.live names: aws-spot, azure-retail, and gcp-catalog, which adds up
+    cores, memory and accelerators of A2 and G2 machines and needs GREENCTL_PRICES__GCP__KEY (or file:PATH there).
     With aws-spot-advisor in prices.live, spot machines of AWS say how often they were taken back in the month before.
     """
     from orchestrator.cli.render import prices as page  # noqa: PLC0415 - --help needs no tables

@@ -81,6 +81,22 @@ async def test_a_quote_takes_the_place_of_the_lists_price() -> None:
     assert (await spot_of(source, SOUTH)).price == Price(0.30, "list", Kind.RECORDED, NOW)
 
 
+async def test_a_source_that_cannot_tell_a_price_takes_none_away() -> None:
+    """The list stands, another source is heard, and where nobody knows the reason is shown."""
+    silent = Saying(quote(None, unknown="no sum of parts: it has disks"), name="parts")
+    offers = listed()
+    offers.put(Offer(SOUTH, SHAPE, Market.SPOT, None, "g6.xlarge"))
+    only_silent = QuotedOffers(offers, [silent, Saying(quote(None, "aws/south", unknown="no sum of parts: disks"))])
+    with_other = QuotedOffers(offers, [silent, Saying(quote(0.25))])
+
+    assert (await spot_of(only_silent)).price == Price(0.30, "list", Kind.RECORDED, NOW)
+    unknown = [o for o in await only_silent.offers(L4, NOW) if o.price is None]
+    assert [o.price_note for o in unknown] == ["said: no sum of parts: disks"]
+    heard = await spot_of(with_other)
+    assert heard.price is not None
+    assert heard.price.usd_per_hour == 0.25
+
+
 async def test_of_several_zones_the_cheapest_counts_and_of_several_sources_the_first() -> None:
     """A later source is heard only about what earlier ones do not know."""
     first = Saying(quote(0.28, zone="a"), quote(0.26, zone="b"), name="one")

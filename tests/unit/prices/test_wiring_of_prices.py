@@ -71,6 +71,23 @@ def test_the_spot_advisor_is_asked_when_it_is_named_and_lays_no_price_over_the_l
         )
 
 
+def test_googles_list_wants_a_key_which_may_be_in_a_file(tmp_path: Path) -> None:
+    """Without one the setting is named; a mirror has to be an address that may be used."""
+    with pytest.raises(InvalidSettings, match=r"prices.gcp.key is not set") as caught:
+        quote_sources(settings(tmp_path, prices={"live": ["gcp-catalog"]}))
+    assert "GREENCTL_PRICES__GCP__KEY" in caught.value.hint()
+    with pytest.raises(InvalidSettings, match=r"prices.gcp.key: the key cannot be read"):
+        quote_sources(settings(tmp_path, prices={"live": ["gcp-catalog"], "gcp": {"key": f"file:{tmp_path}/none"}}))
+
+    (tmp_path / "key").write_text("very-secret\n", encoding="utf-8")
+    gcp = {"key": f"file:{tmp_path}/key"}
+    (source,) = quote_sources(settings(tmp_path, prices={"live": ["gcp-catalog"], "gcp": gcp}))
+    assert source.name == "gcp-catalog"
+    mirror = gcp | {"url": "http://billing.example.org/v1"}
+    with pytest.raises(InvalidSettings):
+        quote_sources(settings(tmp_path, prices={"live": ["gcp-catalog"], "gcp": mirror}))
+
+
 async def test_aws_without_boto3_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra is optional, and the list's prices stand without it."""
     monkeypatch.setitem(sys.modules, "boto3", None)

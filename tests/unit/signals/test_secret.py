@@ -16,7 +16,7 @@ from orchestrator.wiring import live_sources
 
 def test_a_key_is_what_it_is() -> None:
     """Nothing is looked up for a plain key."""
-    assert resolved("abc:def", "eia.key") == "abc:def"
+    assert resolved("abc:def", "signals.eia.key") == "abc:def"
 
 
 def test_a_key_in_a_file_is_its_first_line(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_key_in_a_file_is_its_first_line(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("  very-secret \n# rotated in May\n", encoding="utf-8")
 
-    assert resolved(f"file:{file}", "eia.key") == "very-secret"
+    assert resolved(f"file:{file}", "signals.eia.key") == "very-secret"
     own = {"live": ["eia"], "eia": {"key": f"file:{file}"}}
     assert len(live_sources(Settings(state_dir=tmp_path, signals=own))) == 1  # type: ignore[arg-type]
 
@@ -36,7 +36,7 @@ def test_a_file_without_a_key_is_named(tmp_path: Path, content: bytes | None) ->
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(InvalidSettings, match=r"eia\.key") as caught:
-        resolved(f"file:{file}", "eia.key")
+        resolved(f"file:{file}", "signals.eia.key")
 
     assert str(file) in caught.value.message
 
@@ -47,18 +47,18 @@ def test_a_key_in_the_keyring_is_asked_for_by_service_and_user(monkeypatch: pyte
     fake = SimpleNamespace(get_password=lambda service, user: kept.get((service, user)))
     monkeypatch.setitem(sys.modules, "keyring", fake)
 
-    assert resolved("keyring:greenctl/maps", "electricity_maps.key") == "very-secret"
+    assert resolved("keyring:greenctl/maps", "signals.electricity_maps.key") == "very-secret"
     with pytest.raises(InvalidSettings, match="nothing of greenctl/eia") as caught:
-        resolved("keyring:greenctl/eia", "eia.key")
+        resolved("keyring:greenctl/eia", "signals.eia.key")
     assert "keyring set greenctl eia" in caught.value.hint()
     with pytest.raises(InvalidSettings, match="a service and a user"):
-        resolved("keyring:greenctl", "eia.key")
+        resolved("keyring:greenctl", "signals.eia.key")
 
 
 def test_without_the_package_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has no keyring may use a file."""
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(InvalidSettings, match="not installed") as caught:
-        resolved("keyring:greenctl/maps", "eia.key")
+        resolved("keyring:greenctl/maps", "signals.eia.key")
 
     assert "file:PATH" in caught.value.hint()
