@@ -28,7 +28,7 @@ LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-fast test-sky demo lab-up lab-down lab-status
-.PHONY: clean distclean sim crash mutants schedules model
+.PHONY: clean distclean sim crash mutants schedules model verify
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ mutants: env-core ## known bugs put into our own code, one at a time: is each ca
 model: env-core ## every order of events of turns, intents, machines and the reaper: make model NAMES=2 TURNS=2 BACKUPS=1
 	@$(BIN)/python -m tests.sim model --names $(or $(NAMES),2) --turns $(or $(TURNS),2) $(if $(BACKUPS),--backups) \
 	  --most $(or $(MOST),10000000)
+
+verify: env-core ## bad days, crash points and the model for a while, told in infra/reports/verify.md: make verify SECONDS=600
+	@$(BIN)/python -m tests.sim verify --seconds $(or $(SECONDS),600) --seed0 $(or $(SEED0),0) --report infra/reports/verify.md
 
 demo: env ## a real fleet on this machine: deploy, balance, migrate, replace
 	$(BIN)/python -m orchestrator.demo \

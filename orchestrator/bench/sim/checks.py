@@ -189,7 +189,7 @@ class Checks:
         """Whoever says that nothing of a machine is left has seen so."""
         world, name = self._world, call.args[0]
         machine = world.cloud.machines.get(name)
-        if not call.kwargs.get("cleaned_up") or machine is None or world.cloud.weather.stale_describe:
+        if not call.kwargs.get("cleaned_up") or machine is None or world.cloud.weather.hides:
             return
         if world.cloud.exists(name) and machine.visible_at < call.process.look_began_at:
             self.broken("I3", f"{name} is written off while it is there for everybody to see")

@@ -72,6 +72,23 @@ class Weather:
     listing: str = ""
     """``partial``, ``empty``, ``fails`` or ``stale``, or empty."""
     stale_describe: bool = False
+    old_looks: bool = False
+    """Looks at one machine say what was true when that began."""
+    out_of_sight: set[str] = field(default_factory=set)
+    """Machines that nothing shows just now, although they serve."""
+
+    @property
+    def hides(self) -> bool:
+        """Whether a look at a machine may miss it, or show what is no more."""
+        return self.stale_describe or self.old_looks or bool(self.out_of_sight)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What was there at a moment, as an old view of a provider goes on showing it."""
+
+    at: float
+    machines: dict[str, Machine]
 
 
 class SimCloud:
@@ -99,6 +116,7 @@ class SimCloud:
         self.on_launch: Callable[[LaunchRequest], None] = lambda _request: None
         self.on_end: Callable[[str, Machine], None] = lambda _name, _machine: None
         self._calls = 0
+        self._picture: Picture | None = None
 
     # ── what is ──
 
@@ -141,6 +159,10 @@ class SimCloud:
         now = self._now()
         self.machines[request.name] = Machine(request, now, now, now, has_mark=mine, is_stray=True)
 
+    def remember(self) -> None:
+        """Take the picture that old views show from now on."""
+        self._picture = Picture(self._now(), {name: replace(m) for name, m in self.machines.items()})
+
     # ── the port ──
 
     def abilities(self, region: str) -> frozenset[Ability]:
@@ -178,12 +200,13 @@ class SimCloud:
     async def describe(self, name: str) -> Instance:
         """Say what can be seen of it."""
         self._answer_badly("describe")
-        machine = self.machines.get(name)
-        if machine is None or not self._visible(machine):
+        machines, at = self._view(old=self.weather.old_looks)
+        machine = machines.get(name)
+        if machine is None or not self._visible(machine, at) or name in self.weather.out_of_sight:
             return Instance(name, "", Phase.GONE, None)
         if self.weather.stale_describe and self._dice.fraction("stale", name, int(self._now())) < OVERLOOKED:
             return Instance(name, "", Phase.GONE, None)
-        return self._instance(machine)
+        return self._instance(machine, at)
 
     async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
         """List what can be seen with our mark, as completely as today's weather allows."""
@@ -193,13 +216,15 @@ class SimCloud:
             raise ProviderError("the listing broke off")
         if listing == "empty":
             return []
+        machines, at = self._view(old=listing == "stale")
         shown = [
-            self._instance(machine)
-            for _, machine in sorted(self.machines.items())
+            self._instance(machine, at)
+            for name, machine in sorted(machines.items())
             if machine.has_mark
             and machine.request.deployment_uid == deployment_uid
-            and self._visible(machine)
+            and self._visible(machine, at)
             and not machine.failure
+            and name not in self.weather.out_of_sight
         ]
         return shown[::2] if listing == "partial" else shown
 
@@ -207,7 +232,7 @@ class SimCloud:
         """End it, or say so."""
         self._answer_badly("terminate")
         machine = self.machines.get(name)
-        if machine is None or not self._visible(machine):
+        if machine is None or not self._visible(machine, self._now()):
             return  # no such thing, as far as anybody can see here
         self.on_end(name, machine)
         fault = self.end_faults.popleft() if self.end_faults else LaunchFault("")
@@ -270,17 +295,22 @@ class SimCloud:
             machine.failure = "its lease was over"
         return not machine.failure and machine.born_at <= now and (machine.ends_at is None or now < machine.ends_at)
 
-    def _visible(self, machine: Machine) -> bool:
-        now = self._now()
-        self._lives(machine)
-        return machine.visible_at <= now and (machine.ends_at is None or now < machine.ends_at)
+    def _view(self, *, old: bool) -> tuple[dict[str, Machine], float]:
+        """Return the machines that are shown, and as of when."""
+        if old and self._picture is not None:
+            return self._picture.machines, self._picture.at
+        return self.machines, self._now()
 
-    def _instance(self, machine: Machine) -> Instance:
+    def _visible(self, machine: Machine, at: float) -> bool:
+        self._lives(machine)
+        return machine.visible_at <= at and (machine.ends_at is None or at < machine.ends_at)
+
+    def _instance(self, machine: Machine, at: float) -> Instance:
         request = machine.request
         seen = Instance(
             request.name,
             request.service,
-            Phase.RUNNING if self._now() >= machine.running_at else Phase.STARTING,
+            Phase.RUNNING if at >= machine.running_at else Phase.STARTING,
             f"http://{request.name}.sim.invalid:8000",
             region=request.offer.region.id,
             intent_id=request.intent_id,

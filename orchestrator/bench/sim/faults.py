@@ -4,7 +4,8 @@ The fault model, by who is to blame:
 
 * *create*: the answer is lost, it succeeds late (10 s to 40 min) with or without an answer, an error although the
   machine exists, sold out at once or only after all, a quota, a hang.
-* *listings and looks*: late by up to two minutes, partial, empty, failing, stale, throttled, no answer at all.
+* *listings and looks*: late by up to two minutes, partial, empty, failing, throttled, no answer at all; an old picture
+  for up to an hour, in which what is gone is there and what is new is not; a machine out of sight that serves on.
 * *end*: success is reported and nothing happens, it takes ten minutes, an error although it worked.
 * *machines*: preempted alone or by the region, failed, frozen, healthy but wrong, deleted by hand, stripped of their
   marks; strangers with and without our mark.
@@ -47,7 +48,10 @@ KINDS: dict[str, tuple[int, float]] = {
     "listing_partial": (2, 3600.0),
     "listing_empty": (2, 3600.0),
     "listing_fails": (2, 3600.0),
+    "listing_stale": (2, 3600.0),
     "stale_looks": (1, 600.0),
+    "old_looks": (2, 900.0),
+    "out_of_sight": (2, 120.0),
     "end_lies": (3, 0.0),
     "end_slow": (2, 600.0),
     "end_error": (2, 0.0),

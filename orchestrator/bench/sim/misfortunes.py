@@ -81,11 +81,24 @@ class Misfortunes:
 
     async def _do_listing(self, fault: Fault) -> None:
         self._world.cloud.weather.listing = fault.kind.removeprefix("listing_")
+        if fault.kind == "listing_stale":
+            self._world.cloud.remember()
         self._later(fault, lambda: setattr(self._world.cloud.weather, "listing", ""))
 
     async def _do_stale_looks(self, fault: Fault) -> None:
         self._world.cloud.weather.stale_describe = True
         self._later(fault, lambda: setattr(self._world.cloud.weather, "stale_describe", False))
+
+    async def _do_old_looks(self, fault: Fault) -> None:
+        self._world.cloud.remember()
+        self._world.cloud.weather.old_looks = True
+        self._later(fault, lambda: setattr(self._world.cloud.weather, "old_looks", False))
+
+    async def _do_out_of_sight(self, fault: Fault) -> None:
+        name, hidden = self._victim(fault), self._world.cloud.weather.out_of_sight
+        if name is not None:
+            hidden.add(name)
+            self._later(fault, lambda: hidden.discard(name))
 
     async def _do_machine(self, fault: Fault) -> None:
         name = self._victim(fault)
@@ -279,6 +292,6 @@ def family_of(kind: str) -> str:
         "prices": "prices",
         "price": "prices",
     }
-    if kind == "stale_looks":
+    if kind in {"stale_looks", "old_looks", "out_of_sight"}:
         return kind
     return families.get(kind.partition("_")[0], "people")

@@ -197,6 +197,8 @@ class SimWorld:
             and self.database.is_well
             and not weather.away
             and not weather.listing
+            and not weather.old_looks
+            and not weather.out_of_sight
             and not self.prices_away
             and not self.truth.restored().holds
         )
@@ -436,7 +438,8 @@ class SimWorld:
         weather.full.clear()
         weather.quota.clear()
         weather.full_later.clear()
-        weather.stale_describe = False
+        weather.stale_describe = weather.old_looks = False
+        weather.out_of_sight.clear()
         self.cloud.launch_faults.clear()
         self.cloud.end_faults.clear()
         for machine in self.cloud.machines.values():
