@@ -153,6 +153,13 @@ class NoFeasiblePlacement(PolicyRefusal):
     default_hint = "Relax the constraint named above or add a region."
 
 
+class BudgetSpent(PolicyRefusal):
+    """A launch does not fit into the service's budget."""
+
+    code = "budget_spent"
+    default_hint = "Raise the budget in the service file, shorten the lease, or wait for the next period."
+
+
 class Frozen(PolicyRefusal):
     """A freeze of the service's own schedule: nothing voluntary moves."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
+from orchestrator.control.leases import ends_itself
 from orchestrator.control.naming import intent_id, replica_name, termination_id
 from orchestrator.control.ports import Journal, LaunchRequest, Provisioner
 from orchestrator.control.runtime import Runtime
@@ -22,8 +23,9 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import LIVE, Replica, ReplicaState
 from orchestrator.domain.workload import workload_digest
-from orchestrator.errors import GreenctlError, PriceMoved, ProviderError, ProviderUnavailable
+from orchestrator.errors import BudgetSpent, GreenctlError, PriceMoved, ProviderError, ProviderUnavailable
 from orchestrator.planner.rollout import ABORTED, Step, StepKind
+from orchestrator.planner.spending import cap_of, first_lease_end
 
 
 class Applier:
@@ -39,10 +41,12 @@ class Applier:
     def actions(self, plan: Plan, service: ServiceRecord, cause: str, zones: Mapping[str, str | None]) -> None:
         """Commit what the plan wants: PENDING replicas with planned intents, and drains. Nothing is bought yet.
 
-        ``cause`` names the operation or decision; ``zones`` maps offer ids to grid zones.
+        ``cause`` names the operation or decision; ``zones`` maps offer ids to grid zones. Raises ``BudgetSpent``, once
+        all the rest is done, when a launch did not fit into the budget.
         """
         now = self._runtime.clock.now()
         living = {r.name: r for r in self._journal.replicas(service.name) if r.state in LIVE}
+        unaffordable: BudgetSpent | None = None
         for action in plan.actions:
             if action.kind is ActionKind.RETIRE:
                 if action.replica in living and _may_retire(living[action.replica], living.values(), service):
@@ -53,7 +57,11 @@ class Applier:
             taken = any(r.slot == action.slot and r.intent_id != intent_id(cause, action.slot) for r in living.values())
             if action.kind is ActionKind.LAUNCH and taken:
                 continue
-            self._start(action, service, cause, plan.decision.id, zones.get(action.offer_id))
+            try:
+                self._start(action, service, cause, plan.decision.id, zones.get(action.offer_id))
+            except BudgetSpent as error:
+                unaffordable = error  # what is to be ended is ended all the same
+                continue
             if action.kind is ActionKind.MOVE:
                 self.event(
                     EventKind.MIGRATION_STARTED,
@@ -62,6 +70,8 @@ class Applier:
                     action.replica,
                     {"decision": plan.decision.id, "actor": plan.decision.actor, "at": now.isoformat()},
                 )
+        if unaffordable is not None:
+            raise unaffordable
 
     def _start(self, action: Action, service: ServiceRecord, cause: str, decision_id: str, zone: str | None) -> None:
         now = self._runtime.clock.now()
@@ -112,7 +122,9 @@ class Applier:
             decision_id=decision_id,
             started_at=now,
         )
-        self._journal.start_replica(replica, planned, placement)
+        rate, leased = self._runtime.clock.rate, ends_itself(service.spec, action.region, self._runtime)
+        ends_at, cap = first_lease_end(service.spec, now, rate) if leased else None, cap_of(service.spec, rate)
+        self._journal.start_replica(replica, planned, placement, lease_ends_at=ends_at, cap=cap)
         self._state_event(replica, ReplicaState.PENDING, action.reason)
 
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────
@@ -180,11 +192,12 @@ class Applier:
                     max_usd_per_hour=highest_price(replica.usd_per_hour),
                     secrets=service.spec.secrets,
                     task_json=service.spec.passthrough_json,
+                    lease=service.spec.lease,
                 )
             )
         except ProviderUnavailable as error:
             # Nobody was asked, or nobody answered: the try stays open under its name until its deadline.
-            self._warn_once(replica, f"its provider cannot be asked and will be asked again: {error.message}")
+            self.warn_once(replica, f"its provider cannot be asked and will be asked again: {error.message}")
         except ProviderError as error:
             reason = f"{error.code}: {error.message}"
             self._journal.set_intent(replica.intent_id, IntentState.FAILED, now, reason)
@@ -213,7 +226,7 @@ class Applier:
         try:
             await self._provisioner(replica).terminate(replica.name, self._runtime.tuning.terminate_grace)
         except GreenctlError as error:
-            self._warn_once(replica, f"it could not be ended and will be asked again: {error.code}: {error.message}")
+            self.warn_once(replica, f"it could not be ended and will be asked again: {error.code}: {error.message}")
 
     def _confirm_end(self, replica: Replica) -> None:
         """Close what was intended with a replica of which nothing is left."""
@@ -235,7 +248,7 @@ class Applier:
             raise ProviderError(message)
         return provisioner
 
-    def _warn_once(self, replica: Replica, text: str) -> None:
+    def warn_once(self, replica: Replica, text: str) -> None:
         """Tell of a trouble when it begins or changes, not at every look."""
         if self._warned.get(replica.name) != text:
             self._warned[replica.name] = text

@@ -19,6 +19,7 @@ from orchestrator.control.calendar import timetable_of
 from orchestrator.control.edits import EditWatch
 from orchestrator.control.gather import gather_snapshot, history
 from orchestrator.control.grid import GridReader
+from orchestrator.control.leases import Renewals
 from orchestrator.control.load import LoadWatch, in_force, number_in_force
 from orchestrator.control.metering import Meter
 from orchestrator.control.observe import Watch, gateway_status, observe
@@ -35,6 +36,7 @@ from orchestrator.control.past import Past, waits_for_window
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.shares import Shares
+from orchestrator.control.spending import afford, require_affordable
 from orchestrator.control.sweep import Sweeper
 from orchestrator.control.thinking import thinking_time
 from orchestrator.control.traffic import routes_for, same_routes, table_of
@@ -55,6 +57,7 @@ from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRout
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.errors import (
+    BudgetSpent,
     Conflict,
     GatewayUnavailable,
     GreenctlError,
@@ -120,6 +123,7 @@ class Controller:
         self._loads = LoadWatch(runtime)
         self._shares = Shares()
         self._edits = EditWatch(journal, self._applier)
+        self._renewals = Renewals(runtime, journal, self._applier.warn_once)
         self._sweeper = Sweeper(runtime, journal, self._applier, self._edits)
         self._watch = Watch()
         self._published: RoutingTable | None = None
@@ -152,6 +156,7 @@ class Controller:
             self._sampled_at = self._runtime.clock.monotonic()
         self._watch.forget_all_but(there)
         self._meter.forget_all_but(there.keys())
+        self._renewals.forget_all_but(there)
         self._shares.forget_all_but(there.values())
         await self._publish(status, {s.name for s in services})
         for error in looks:
@@ -194,6 +199,7 @@ class Controller:
             service, replicas, self._runtime, self._watch, status, self._published, self._published_steps
         )
         await self._meter.look(service, replicas, seen, offers, status, self._watch, due=sample)
+        await self._renewals.look(service, replicas, self._watch.instances)
         sleeps = may_sleep(service.spec.scaling)
         self._loads.look(
             service, replicas, offers, status, self._watch, await self._readings(service, replicas) if sleeps else {}
@@ -240,6 +246,13 @@ class Controller:
                 self._fail(operation, service, error.code, f"{error.message} {error.hint()}")
                 return
             await self._hold(service, error)
+        except BudgetSpent as error:
+            if operation is not None and (
+                operation.kind is OperationKind.DEPLOY or operation.state is OperationState.QUEUED
+            ):
+                self._fail(operation, service, error.code, f"{error.message} {error.hint()}")
+                return
+            await self._hold(service, error)
         except PriceUnavailable as error:
             if (self._journal.service(service.name) or service).state is ServiceState.GOING_DOWN:
                 self._retire_all(service)
@@ -262,6 +275,7 @@ class Controller:
             except ValueError as error:
                 self._fail(operation, service, StalePlan.code, f"the confirmed plan cannot be read: {error}")
                 return
+            require_affordable(confirmed, service.spec, self._journal, self._runtime)
             offers = await self._runtime.offers.offers(service.spec.resources, now)
             zones = {o.id: o.region.zone for o in offers}
             signals = await self._signals(service, offers)
@@ -305,7 +319,8 @@ class Controller:
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
             return True  # a voluntary move waits until the request is closed
         held = hold_voluntary(wanted) if self._is_held(service) else Held(wanted, ())
-        wanted = held.plan
+        afforded = afford(held.plan, service.spec, self._journal, self._runtime)
+        wanted = afforded.plan
         self._windows.keep_in_mind(service.name, timetable, wanted.decision)
         if self._worth_recording(wanted.decision, service, timetable):
             readings = tuple({c.offer.region.zone: c.now for c in snapshot.candidates}.values())
@@ -317,6 +332,8 @@ class Controller:
             self._planned[service.name] = Planned(
                 what, self._runtime.clock.monotonic(), min(again, LONGEST_REST_SECONDS), until
             )
+        if afforded.refused:
+            raise BudgetSpent("; ".join(afforded.refused))
         return not wanted.actions and not held.withheld
 
     def _lives(self, service: str) -> bool:
@@ -375,7 +392,7 @@ class Controller:
         waits = waits_for_window(decision) and not last.waits
         return waits or last.compares is not bool(decision.comparisons)
 
-    async def _hold(self, service: ServiceRecord, error: NoFeasiblePlacement | PriceUnavailable) -> None:
+    async def _hold(self, service: ServiceRecord, error: NoFeasiblePlacement | PriceUnavailable | BudgetSpent) -> None:
         """Nothing can be decided now: say so once, keep what runs, ask again."""
         now = self._runtime.clock.now()
         digest = hashlib.sha256(f"{service.name}|hold|{now.isoformat()}".encode()).hexdigest()[:10]

@@ -6,7 +6,7 @@ pass. Implementations raise only errors of :mod:`orchestrator.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -17,6 +17,7 @@ from orchestrator.domain.carbon import Basis, CarbonSeries, Reading
 from orchestrator.domain.chain import Acceptance, JournalMarks, JournalReport
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.money import SpendingCap
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
 from orchestrator.domain.records import (
@@ -131,6 +132,8 @@ class Ability(StrEnum):
     SPOT = "spot"
     STOP = "stop"
     PRICES = "prices"
+    LEASE = "lease"
+    """A replica whose lease is over ends by itself there, and so does its machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,6 @@ class LaunchRequest:
     max_usd_per_hour: float | None = None
     secrets: tuple[str, ...] = ()
     task_json: str = "{}"
-
     lease: timedelta | None = None
 
 
@@ -319,6 +321,10 @@ class Records(Protocol):
         """Return one replica, however long ago it ended."""
         ...
 
+    def leases(self, service: str | None = None) -> Mapping[str, Instant]:
+        """Return when the leases of the replicas end that need attention still, by name: those that have one."""
+        ...
+
     def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:
         """Return requests, oldest first."""
         ...
@@ -450,8 +456,23 @@ class Journal(Records, Protocol):
         """Our turn's number."""
         ...
 
-    def start_replica(self, replica: Replica, intent: Intent, placement: Placement) -> None:
-        """Commit a PENDING replica with its PLANNED launch intent, before anything is bought. Idempotent by name."""
+    def start_replica(
+        self,
+        replica: Replica,
+        intent: Intent,
+        placement: Placement,
+        *,
+        lease_ends_at: Instant | None = None,
+        cap: SpendingCap | None = None,
+    ) -> None:
+        """Commit a PENDING replica with its PLANNED launch intent, before anything is bought. Idempotent by name.
+
+        Raises ``BudgetSpent``, having written nothing, when what it may cost does not fit below the cap.
+        """
+        ...
+
+    def renew_lease(self, replica: str, ends_at: Instant) -> None:
+        """Record until when a replica goes on by itself."""
         ...
 
     def move_replica(self, name: str, to: ReplicaState, now: Instant, reason: str = "") -> Replica:

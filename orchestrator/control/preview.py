@@ -8,6 +8,7 @@ from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
+from orchestrator.control.spending import require_affordable
 from orchestrator.control.thinking import thinking_time
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.service import ServiceSpec
@@ -18,8 +19,8 @@ from orchestrator.planner.plan import plan, plan_migration
 async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime, *, check: bool = True) -> Plan:
     """Return what a deploy of this spec would do now. Nothing is started; without ``check`` no provider is asked.
 
-    Raises ``NoFeasiblePlacement``, and the provisioner's preflight errors (``EngineMissing``, ``DiskFull``,
-    ``CredentialsMissing``...) when it would launch anything.
+    Raises ``NoFeasiblePlacement``, ``BudgetSpent``, and the provisioner's preflight errors (``EngineMissing``,
+    ``DiskFull``, ``CredentialsMissing``...) when it would launch anything.
     """
     now = runtime.clock.now()
     snapshot = await gather_snapshot(spec, spec_digest, runtime, GridReader(runtime.carbon), now)
@@ -28,6 +29,7 @@ async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime, 
     # A deploy brings back what is going down.
     budget = thinking_time(runtime.clock)
     wanted = plan(replace(snapshot, taking_down=False), spec.policy, now, actor="deploy", budget=budget)
+    require_affordable(wanted, spec, runtime.store, runtime)
     if not check:
         return wanted
     bought = {a.offer_id for a in wanted.actions if a.kind is not ActionKind.RETIRE}
@@ -41,13 +43,18 @@ async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime, 
 async def preview_migration(
     service: str, runtime: Runtime, *, replica: str | None, to_region: str | None, reason: str, actor: str
 ) -> Plan:
-    """Return the plan of a move that a person asks for. Nothing is started. Raises as :func:`plan_migration` does."""
+    """Return the plan of a move that a person asks for. Nothing is started. Raises as :func:`plan_migration` does.
+
+    ``BudgetSpent``, too: while it moves, both replicas are paid for.
+    """
     record = known_service(service, runtime)
     now = runtime.clock.now()
     snapshot = await gather_snapshot(record.spec, record.spec_digest, runtime, GridReader(runtime.carbon), now)
-    return plan_migration(
+    moved = plan_migration(
         snapshot, record.spec.policy, now, replica=replica, to_region=to_region, actor=actor, reason=reason
     )
+    require_affordable(moved, record.spec, runtime.store, runtime)
+    return moved
 
 
 async def _refuse_for_want_of_offers(spec: ServiceSpec, runtime: Runtime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.load import number_in_force
@@ -12,6 +13,7 @@ from orchestrator.control.pausing import pauses_of
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.shares import counts_grams, places_of
+from orchestrator.control.spending import bill_of, budget_use
 from orchestrator.control.views import ReplicaView, ServiceStatus
 from orchestrator.domain.carbon import CarbonIntensity
 from orchestrator.domain.decision import DecisionKind
@@ -43,12 +45,14 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
     for record in wanted:
         replicas = runtime.store.replicas(record.name)
         offers = {o.id: o for o in await runtime.offers.offers(record.spec.resources, now)}
+        leases = runtime.store.leases(record.name)
         views = []
         for replica in replicas:
             zone = await grid.zone(replica.zone, record.spec.carbon.basis, now, 1) if replica.zone else None
             in_flight = None if status is None else status.upstream(replica.name).in_flight
             samples = _last_samples(runtime, record.name, replica, now)
-            views.append(_replica_view(replica, zone, offers.get(replica.offer_id), in_flight, samples))
+            view = _replica_view(replica, zone, offers.get(replica.offer_id), in_flight, samples)
+            views.append(replace(view, lease_ends_at=leases.get(replica.name)))
         paid = [v for v in views if v.replica.state in PAID]
         operation = next(iter(runtime.store.operations(record.name)), None)
         size = _size(record, runtime)
@@ -69,6 +73,8 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 sizing=size,
                 pauses=pauses_of(record.name, runtime),
                 split=_split(record, views, offers, now),
+                bill=bill_of(record.spec, runtime),
+                money=budget_use(record.spec, runtime),
             )
         )
     return tuple(found)

@@ -17,9 +17,11 @@ from orchestrator.control.requests import (
     submit_down,
     submit_migration,
 )
+from orchestrator.control.spending import bill_of
 from orchestrator.control.status import service_status
 
 __all__ = [
+    "bill_of",
     "carbon_outlook",
     "error_of",
     "follow",

@@ -11,6 +11,7 @@ from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.split import Split
 from orchestrator.domain.time import Instant, Window
+from orchestrator.planner.spending import Bill, BudgetUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,10 @@ class ZoneOutlook:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
-    """A replica with what its zone and load look like now; ``None`` is unknown."""
+    """A replica with what its zone and load look like now; ``None`` is unknown.
+
+    ``lease_ends_at``: when it ends by itself unless we, or its users, are heard of before; ``None``: it would not.
+    """
 
     replica: Replica
     grid: Reading | None
@@ -56,6 +60,7 @@ class ReplicaView:
     watts: float | None
     grams_per_hour: float | None
     in_flight: int | None
+    lease_ends_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ class ServiceStatus:
     decides. ``split``: the sharing of traffic that weights go towards, by the load of the last minutes; ``None`` where
     there is nothing to choose.
     ``look`` says in one sentence what the controller is doing or waiting for. ``pauses``: the words that
-    hold it, the one about everything first.
+    hold it, the one about everything first. ``bill``: what it costs at most if everything of ours dies now. ``money``:
+    how much of its budget is spent or held.
     """
 
     service: ServiceRecord
@@ -84,4 +90,6 @@ class ServiceStatus:
     look: str
     sizing: WantedReplicas | None = None
     pauses: tuple[Pause, ...] = ()
+    bill: Bill | None = None
+    money: tuple[BudgetUse, ...] = ()
     split: Split | None = None

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orchestrator.domain.carbon import Basis
+from orchestrator.domain.lease import DEFAULT_LEASE
+from orchestrator.domain.money import NO_LIMIT, MoneyBudget
 from orchestrator.domain.price import Market
 
 JsonScalar = str | int | float | bool | None
@@ -299,6 +301,7 @@ class ClientArea:
 class ServiceSpec:
     """One service, checked and with defaults filled in.
 
+    ``lease``: for how long a replica goes on when nobody renews and nobody uses it, physical time.
     Equal specs have equal digests, whatever the YAML looked like.
     """
 
@@ -318,6 +321,8 @@ class ServiceSpec:
     functional_unit_tokens: int = 1000
     labels: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()
+    lease: timedelta = DEFAULT_LEASE
+    budget: MoneyBudget = NO_LIMIT
     passthrough_json: str = field(default="{}", repr=False)
 
     @property

@@ -50,8 +50,8 @@ class SimulatedCloud:
         return self._providers
 
     def abilities(self, region: str) -> frozenset[Ability]:  # noqa: ARG002  # the port's signature
-        """Return all of them: what is sold is in the offers."""
-        return frozenset(Ability)
+        """Return all but leases, as nobody dies here: what is sold is in the offers."""
+        return frozenset(Ability) - {Ability.LEASE}
 
     async def preflight(self, model: ModelSpec, offers: Sequence[Offer] = ()) -> None:  # as above
         """Succeed: there is nothing to be missing."""

@@ -237,6 +237,17 @@ class GatewayBlock(Block):
     )
 
 
+class BudgetBlock(Block):
+    """The most that a service may cost. Nothing is launched that does not fit; what serves is never ended for it."""
+
+    usd_per_day: Annotated[float | None, forms.number(0, 1_000_000, above=True)] = Field(
+        None, description="US dollars per calendar day, UTC."
+    )
+    usd_per_month: Annotated[float | None, forms.number(0, 100_000_000, above=True)] = Field(
+        None, description="US dollars per calendar month, UTC."
+    )
+
+
 class ReportBlock(Block):
     """How the service is reported."""
 

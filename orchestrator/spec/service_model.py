@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -67,6 +68,12 @@ class ServiceFile(Block):
     policy: blocks.PolicyBlock | None = None
     migration: blocks.MigrationBlock | None = None
     gateway: blocks.GatewayBlock | None = None
+    lease: Annotated[timedelta | None, forms.duration("6h", "30d")] = Field(
+        None,
+        description="For how long a replica goes on when the controller renews nothing and nobody uses it; then it "
+        "ends itself. Longer than any outage of the controller that has to be lived through. Default 24h.",
+    )
+    budget: blocks.BudgetBlock | None = None
     report: blocks.ReportBlock | None = None
 
     resources: sky_task.ResourcesBlock | None = Field(None, description="SkyPilot's resources, passed through.")

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from orchestrator.domain.carbon import Basis
+from orchestrator.domain.money import MoneyBudget
 from orchestrator.domain.service import (
     CarbonRules,
     ClientArea,
@@ -60,6 +61,8 @@ def service_spec(
         spec,
         startup_deadline=timedelta(seconds=probe) if probe is not None else None,
         functional_unit_tokens=report.functional_unit,
+        lease=file.lease,
+        budget=MoneyBudget(file.budget.usd_per_day, file.budget.usd_per_month) if file.budget else None,
     )
 
 

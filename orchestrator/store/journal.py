@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, update
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.money import SpendingCap
 from orchestrator.domain.orphans import Reap, Suspect
 from orchestrator.domain.records import (
     EventKind,
@@ -21,7 +22,7 @@ from orchestrator.domain.records import (
     ServiceState,
 )
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
-from orchestrator.store import mappers, orphans, tables
+from orchestrator.store import mappers, orphans, spending, tables
 from orchestrator.store.chain import Born, Rows, linked
 from orchestrator.store.chain_check import notice
 from orchestrator.store.database import Database
@@ -59,10 +60,22 @@ class SqlJournal(orphans.SqlOrphanRecords):
         """Our turn's number."""
         return self._epoch
 
-    def start_replica(self, replica: Replica, intent: Intent, placement: Placement) -> None:
-        """Commit a PENDING replica with its PLANNED launch intent, before anything is bought. Idempotent by name."""
+    def start_replica(
+        self,
+        replica: Replica,
+        intent: Intent,
+        placement: Placement,
+        *,
+        lease_ends_at: datetime | None = None,
+        cap: SpendingCap | None = None,
+    ) -> None:
+        """Commit a PENDING replica with its PLANNED launch intent, before anything is bought. Idempotent by name.
+
+        Raises ``BudgetSpent``, having written nothing, when what it may cost does not fit below the cap.
+        """
         check_launch(replica, intent, placement)
         new, plan, place = tidy(replica), tidy(intent), tidy(placement)
+        ends_at = None if lease_ends_at is None else tidy_instant(lease_ends_at)
 
         def work(tx: Connection) -> None:
             require_service(tx, new.service)
@@ -71,6 +84,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
             if not insert_new(tx, tables.intents, mappers.row_of(plan)):
                 raise ValueError(f"intent {plan.id} already belongs to another replica")
             tx.execute(tables.placements.insert().values(**mappers.row_of(place)))
+            spending.hold(tx, new, ends_at, cap)
 
         self._write(work, [("replicas", new.name), ("intents", plan.id), ("placements", new.name)])
 
@@ -123,6 +137,18 @@ class SqlJournal(orphans.SqlOrphanRecords):
             return _change_replica(tx, name, change) if change else old
 
         return self._write(work, [("replicas", name)])
+
+    def renew_lease(self, replica: str, ends_at: datetime) -> None:
+        """Record until when a replica goes on by itself."""
+        row = {"replica": replica, "ends_at": tidy_instant(ends_at)}
+        table = tables.leases
+
+        def work(tx: Connection) -> None:
+            _replica(tx, replica)
+            if not insert_new(tx, table, row):
+                tx.execute(update(table).where(table.c.replica == replica).values(ends_at=row["ends_at"]))
+
+        self._write(work)
 
     def add_intent(self, intent: Intent) -> None:
         """Commit a further intent (a termination). Idempotent by id."""

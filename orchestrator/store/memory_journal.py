@@ -10,6 +10,7 @@ from datetime import datetime
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.money import SpendingCap
 from orchestrator.domain.orphans import Reap, Restored, Suspect
 from orchestrator.domain.records import (
     Event,
@@ -24,6 +25,7 @@ from orchestrator.domain.replica import ENDED, Replica, ReplicaState
 from orchestrator.store import rules
 from orchestrator.store.memory_orphans import MemoryOrphanRecords, close_request, replace_suspects
 from orchestrator.store.memory_state import State, at_revision, faultable, require_replica, require_service
+from orchestrator.store.spending import refuse_unaffordable
 from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
 
 
@@ -44,8 +46,19 @@ class MemoryJournal(MemoryOrphanRecords):
         return self._epoch
 
     @faultable
-    def start_replica(self, replica: Replica, intent: Intent, placement: Placement) -> None:
-        """Commit a PENDING replica with its PLANNED launch intent, before anything is bought. Idempotent by name."""
+    def start_replica(
+        self,
+        replica: Replica,
+        intent: Intent,
+        placement: Placement,
+        *,
+        lease_ends_at: datetime | None = None,
+        cap: SpendingCap | None = None,
+    ) -> None:
+        """Commit a PENDING replica with its PLANNED launch intent, before anything is bought. Idempotent by name.
+
+        Raises ``BudgetSpent``, having written nothing, when what it may cost does not fit below the cap.
+        """
         rules.check_launch(replica, intent, placement)
         new, plan, place = tidy(replica), tidy(intent), tidy(placement)
         state = self._at_turn()
@@ -54,6 +67,11 @@ class MemoryJournal(MemoryOrphanRecords):
             return
         if plan.id in state.intents:
             raise ValueError(f"intent {plan.id} already belongs to another replica")
+        if cap is not None:
+            others = [r for r in state.replicas.all() if r.service == new.service]
+            refuse_unaffordable(new, lease_ends_at, others, state.leases, cap)
+        if lease_ends_at is not None:
+            state.leases[new.name] = tidy_instant(lease_ends_at)
         state.replicas.put(new.name, new)
         state.intents.put(plan.id, plan)
         state.placements[new.name] = place
@@ -100,6 +118,14 @@ class MemoryJournal(MemoryOrphanRecords):
         if cleaned_up is not None:
             new = replace(new, cleaned_up=cleaned_up)
         return state.replicas.put(name, new)
+
+    @faultable
+    def renew_lease(self, replica: str, ends_at: datetime) -> None:
+        """Record until when a replica goes on by itself."""
+        at = tidy_instant(ends_at)
+        state = self._at_turn()
+        require_replica(state, replica)
+        state.leases[replica] = at
 
     @faultable
     def add_intent(self, intent: Intent) -> None:

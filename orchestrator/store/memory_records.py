@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -63,6 +63,12 @@ class MemoryRecords(Remembering):
             since = tidy_instant(ended_since)
             found = [r for r in found if not rules.is_finished_with(r) or r.ended_at is None or r.ended_at >= since]
         return sorted(found, key=lambda r: (r.service, r.slot))
+
+    @faultable
+    def leases(self, service: str | None = None) -> Mapping[str, Instant]:
+        """Return when the leases of the replicas end that need attention still, by name."""
+        names = sorted(r.name for r in of_service(self._state.replicas.open(), service))
+        return {name: self._state.leases[name] for name in names if name in self._state.leases}
 
     @faultable
     def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:

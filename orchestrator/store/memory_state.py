@@ -56,6 +56,7 @@ class State:
     revision_by_operation: dict[tuple[str, str], int] = field(default_factory=dict)
     replicas: Shelf[Replica] = field(default_factory=lambda: Shelf(_is_unfinished))
     intents: Shelf[Intent] = field(default_factory=lambda: Shelf(_is_open_intent))
+    leases: dict[str, datetime] = field(default_factory=dict)
     placements: dict[str, Placement] = field(default_factory=dict)
     pauses: list[Pause] = field(default_factory=list)
     all_paused: bool = False

@@ -5,7 +5,7 @@ What is ordered by text is sorted here: PostgreSQL would follow the database's l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.records import Event, Intent, Operation, Pause, Placement, ServiceRecord
 from orchestrator.domain.replica import ENDED, Replica
 from orchestrator.domain.time import Instant, Window
-from orchestrator.store import mappers, rules, tables
+from orchestrator.store import mappers, rules, spending, tables
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_new
 from orchestrator.store.rules import EVERY_SERVICE, OPEN_INTENTS, OPEN_OPERATIONS
@@ -70,6 +70,10 @@ class SqlRecords:
         elif ended_since is not None:
             query = query.where(or_(unfinished, table.c.ended_at >= tidy_instant(ended_since)))
         return sorted(self._all(query, mappers.replica_from), key=lambda r: (r.service, r.slot))
+
+    def leases(self, service: str | None = None) -> Mapping[str, Instant]:
+        """Return when the leases of the replicas end that need attention still, by name."""
+        return self._database.read(lambda tx: spending.leases_in(tx, service))
 
     def operations(self, service: str | None = None, *, open_only: bool = True) -> Sequence[Operation]:
         """Return requests in order of arrival."""

@@ -217,6 +217,13 @@ replicas = _table(
     Index("ix_replicas_service_slot", "service", "slot"),
 )
 
+leases = _table(
+    "leases",
+    Column("replica", Text, ForeignKey("replicas.name"), primary_key=True),
+    _moment("ends_at"),
+)
+"""When each replica's lease ends: a row of its own, as it changes every few minutes."""
+
 intents = _table(
     "intents",
     _seq(),

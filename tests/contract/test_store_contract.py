@@ -787,6 +787,7 @@ WRITES: dict[str, Callable[[Journal], object]] = {
     "start_replica": lambda j: j.start_replica(*a_launch("chat-2")),
     "move_replica": lambda j: j.move_replica("chat-1", S.PROVISIONING, later(5)),
     "update_replica": lambda j: j.update_replica("chat-1", weight_percent=50, now=later(5)),
+    "renew_lease": lambda j: j.renew_lease("chat-1", later(5)),
     "add_intent": lambda j: j.add_intent(an_intent(a_launch()[0], id="end", kind=IntentKind.TERMINATE)),
     "set_intent": lambda j: j.set_intent("launch-chat-1", IntentState.ISSUED, later(5)),
     "set_operation": lambda j: j.set_operation("op-2", OperationState.RUNNING, later(5)),
@@ -810,6 +811,7 @@ def everything(store: Records) -> list[object]:
     return [
         *(store.services(), store.replicas(ended=True), store.operations(open_only=False), store.decisions(SERVICE)),
         *(store.placements(SERVICE), store.intents(), store.events(), store.energy(SERVICE)),
+        store.leases(),
         *(store.suspects(), store.restored(), store.reap_requests(open_only=False), store.reaps()),
         store.journal_marks(),
     ]

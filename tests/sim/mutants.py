@@ -95,7 +95,31 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the launch is not journaled at all",
         "B1",
-        (Change(_APPLIER + "_start", "self._journal.start_replica(replica, planned, placement)", "pass"),),
+        (
+            Change(
+                _APPLIER + "_start",
+                "self._journal.start_replica(replica, planned, placement, lease_ends_at=ends_at, cap=cap)",
+                "pass",
+            ),
+        ),
+        (_day(1),),
+    ),
+    Mutant(
+        "leases are not renewed",
+        "B12",
+        (
+            Change(
+                _CONTROLLER + "reconcile",
+                "await self._renewals.look(service, replicas, self._watch.instances)",
+                "pass",
+            ),
+        ),
+        (_day(1),),
+    ),
+    Mutant(
+        "machines have no lease",
+        "B12",
+        (Change(_APPLIER + "_issue", "lease=service.spec.lease,", "lease=None,"),),
         (_day(1),),
     ),
     Mutant(

@@ -32,6 +32,7 @@ INVARIANTS = {
     "I3": "no orphan lives longer than fifteen minutes of a working controller, and none at rest",
     "I4": "only the newest turn writes; nothing that an older one launched survives unowned",
     "I5": "every state is recovered from: no look ends with anything but a named error, and at rest nothing is done",
+    "I6": "a machine that nobody is heard of ends by itself, and what serves for us is renewed long before",
     "I7": "no voluntary change takes the number that serves below what is wanted",
     "I8": "a slot holds one living replica, or one and its replacement, and there are no more slots than wanted",
     "I9": "nothing is on its way for longer than its deadline",
@@ -51,6 +52,9 @@ INVARIANTS = {
 MOST_ORPHANED_SECONDS = 900.0
 LATE_SECONDS = 600.0
 """What a start may be late beyond its deadline, of a working controller."""
+
+UNRENEWED_SECONDS = 1800.0
+"""For how long a lease may not be renewed, of a controller and a provider that can work: three renewals."""
 
 MOST_PER_MINUTE = 10
 SOLD_OUT_SECONDS = 60.0
@@ -83,6 +87,8 @@ class Checks:
         self.violations: list[Violation] = []
         self._orphaned: dict[str, float] = {}
         self._unnoticed: dict[str, float] = {}
+        self._unrenewed: dict[str, tuple[float, float]] = {}
+        """By machine: when its lease ended at the last look, and for how long that has not changed."""
         self._late: dict[tuple[str, ReplicaState], float] = {}
         self._asked_for: list[float] = []
         self._sold_out: dict[str, float] = {}
@@ -146,6 +152,8 @@ class Checks:
             return
         if intent.state is IntentState.PLANNED and not world.lost_rows:
             self.broken("I1", f"{name} was launched before its intent was said to be under way")
+        if request.lease is None:
+            self.broken("I6", f"{name} would run for ever")
         price, most = request.offer.price, request.max_usd_per_hour
         if most is not None and price is not None and price.usd_per_hour > most:
             self.broken("I19", f"{name} costs {price.usd_per_hour:g}, at most {most:g} were confirmed")
@@ -291,6 +299,8 @@ class Checks:
         self._look_for_orphans(rows, passed)
         for name, row in rows.items():
             self._look_for_late(name, row, passed)
+            if row.state is ReplicaState.READY:
+                self._look_at_lease(name, passed)
 
     def _look_for_orphans(self, rows: dict[str, Replica], passed: float) -> None:
         world = self._world
@@ -317,6 +327,17 @@ class Checks:
         if self._unnoticed[name] > MOST_ORPHANED_SECONDS:
             self.broken("I24", f"{name} is in no record, and nobody noticed that the database was set back")
             self._unnoticed[name] = 0.0
+
+    def _look_at_lease(self, name: str, passed: float) -> None:
+        machine = self._world.cloud.machines.get(name)
+        if machine is None or machine.is_stray or not self._world.cloud.exists(name):
+            return
+        before, seconds = self._unrenewed.get(name, (machine.lease_ends_at, 0.0))
+        seconds = seconds + passed if before == machine.lease_ends_at else 0.0
+        if seconds > UNRENEWED_SECONDS:
+            self.broken("I6", f"the lease of {name} has not been renewed for {seconds:.0f} s")
+            seconds = 0.0
+        self._unrenewed[name] = machine.lease_ends_at, seconds
 
     def _look_for_late(self, name: str, row: Replica, passed: float) -> None:
         if row.state not in {ReplicaState.PENDING, ReplicaState.PROVISIONING, ReplicaState.STARTING}:

@@ -9,12 +9,13 @@ from orchestrator.cli.endpoint import Endpoint
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import SpecFile, Timeout, Yes
 from orchestrator.cli.reading import read_spec
+from orchestrator.cli.render import money
 from orchestrator.cli.render import plan as page
 from orchestrator.cli.render.numbers import usd
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.cli.watching import last_event_id, require_idle, watch
-from orchestrator.control.usecases import preview_deploy, refuse_while_paused, submit_deploy
+from orchestrator.control.usecases import bill_of, preview_deploy, refuse_while_paused, submit_deploy
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.records import Operation, ServiceState
 from orchestrator.errors import StalePlan
@@ -64,6 +65,7 @@ def deploy(
     refuse_while_paused(plan.service, session.runtime)
     tell = session.say if yes else session.complain
     tell(page.render(plan, loaded.spec, width=session.talk.width, offers=OFFERS_SHOWN))
+    tell(money.worst_case(bill_of(loaded.spec, session.runtime, plan.actions)))
     session.confirm(_question(plan), yes=yes)
     operation, news = _hand_over(session, loaded, plan)
     if detach:
@@ -122,6 +124,7 @@ def _conclude(session: Session, loaded: LoadedSpec, plan: Plan, operation: Opera
             "state": state,
             "operation": None if operation is None else operation.id,
             "plan": plan,
+            "worst_case_bill": bill_of(loaded.spec, session.runtime, plan.actions if state == "queued" else ()),
             "endpoint": endpoint,
         }
     )

@@ -9,11 +9,12 @@ from orchestrator.cli import plan_memory
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import SpecFile
 from orchestrator.cli.reading import read_spec
+from orchestrator.cli.render import money
 from orchestrator.cli.render import plan as page
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import FORMAT_VERSION, Session
 from orchestrator.codec import to_json
-from orchestrator.control.usecases import preview_deploy
+from orchestrator.control.usecases import bill_of, preview_deploy
 from orchestrator.errors import ExitStatus, UsageError
 
 OFFERS_SHOWN = 10
@@ -61,10 +62,13 @@ def plan(
     loaded = read_spec(session, spec)
     found = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime, check=check))
     plan_memory.remember(session.settings.cache_dir, found)
+    bill = bill_of(loaded.spec, session.runtime, found.actions)
     if out is not None:
-        _write(out, f'{{"format_version": {FORMAT_VERSION}, "plan": {to_json(found)}}}\n')
-    session.emit(plan=found)
+        document = {"format_version": FORMAT_VERSION, "plan": found, "worst_case_bill": bill}
+        _write(out, f"{to_json(document)}\n")
+    session.emit(plan=found, worst_case_bill=bill)
     session.show(page.render(found, loaded.spec, width=session.out.width, offers=offers))
+    session.show(money.worst_case(bill))
     if found.actions:
         session.show(page.apply_line(found, str(spec)))
     else:

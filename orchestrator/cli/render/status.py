@@ -8,7 +8,7 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.render import numbers
+from orchestrator.cli.render import money, numbers
 from orchestrator.cli.render.labels import label, labels, shortened
 from orchestrator.cli.render.numbers import NOTHING, UNKNOWN, Marks, number, usd
 from orchestrator.cli.render.offers import INDENT, MARKET_WORDS
@@ -86,6 +86,9 @@ def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float, down
             parts.append(indented(INDENT, f"Wanted: {_size_words(s)}"))
         if s.split is not None:
             parts.append(indented(INDENT, f"Traffic: {s.split.words}"))
+        parts += [indented(INDENT, f"Budget: {money.budget_words(use)}") for use in s.money]
+        if s.bill is not None and s.bill.lines:
+            parts.append(indented(INDENT, (f"Worst case: {money.worst_case_words(s.bill)}", "dim")))
         parts += [indented(INDENT, (reason, "dim")) for reason in _unknowns(s)]
     if url := next((s.gateway_url for s in statuses if s.gateway_url), ""):
         answers = any(s.gateway is not None for s in statuses)
@@ -123,6 +126,8 @@ def replicas(status: ServiceStatus, *, width: int, rate: float) -> RenderableTyp
     parts: list[RenderableType] = [grid.laid_out(width, INDENT)]
     if legend := marks.legend():
         parts.append(Text(f"  {legend}", style="dim"))
+    ends = {label(v.replica): v.lease_ends_at for v in status.replicas if v.replica.state in PAID}
+    parts += [indented(INDENT, (words, "dim")) for words in money.leases(ends, status.at, rate)]
     return Group(*parts)
 
 

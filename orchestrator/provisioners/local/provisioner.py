@@ -87,8 +87,8 @@ class LocalProvisioner:
     # ── the port ──
 
     def abilities(self, region: str) -> frozenset[Ability]:  # noqa: ARG002 - the port's signature
-        """Nothing besides launching and ending."""
-        return frozenset()
+        """Nothing besides launching and ending, and that replicas end by themselves when nobody is heard of."""
+        return frozenset({Ability.LEASE})
 
     async def preflight(self, model: ModelSpec, offers: Sequence[Offer] = ()) -> None:  # noqa: ARG002 - as above
         """Check engine, model and disk space; start nothing."""

@@ -24,6 +24,8 @@ def abilities_of(cloud: str) -> frozenset[Ability]:
         found.add(Ability.SPOT)
     if cloud in WITH_STOP:
         found.add(Ability.STOP)
+    if cloud not in WITHOUT_AUTODOWN:
+        found.add(Ability.LEASE)
     if cloud not in WITHOUT_PRICES:
         found.add(Ability.PRICES)
     return frozenset(found)
