@@ -17,6 +17,8 @@ either factors:
   (0.026 % of right numbers begin that, and 0.65 % are held by it, most of them in US-NW-BPAT, US-NW-PACW, US-CAR-SC);
 * no jumping to and fro: three jumps within a day, from one statement to the next, believed or not, are a source that
   does not know where the zone is, and neither of its levels counts for as long as that;
+* after hours that were not believed, as many hours without fault as those were, less one, and at most six: who lies so
+  low that it is refused may come into the band for an hour, and who jumped may jump to where the zone was before;
 * not the same for four hours and longer, and twice longer than ever in those 28 days, where the zone moves by more than
   10 g/kWh (refused 45). Grids below 50 g/kWh do stand still, and are given a day and three times longer than ever;
   those below 20 g/kWh are let pass;
@@ -70,6 +72,9 @@ TO_AND_FRO: Final = 3
 TO_AND_FRO_WITHIN: Final = timedelta(hours=24)
 
 YEARLY_LOW, YEARLY_HIGH = 1 / 40, 12.0
+
+PROBATION: Final = "comes after hours that were not believed"
+PROBATION_HOURS: Final = 6
 
 TAKES_BACK: Final = "takes back"
 TAKEN_BACK_HOURS: Final = 6
@@ -180,7 +185,7 @@ def stands_still(grams_per_kwh: float, past: Sequence[float]) -> str:
 def takes_back(corrections: Sequence[tuple[float, float]]) -> str:
     """Say that a source takes back most of what it said, "" if it does not.
 
-    ``corrections``: what was believed of an hour and what is said of it now, g/kWh, also where both are the same.
+    ``corrections``: what was said of an hour before and what is said of it now, g/kWh, also where both are the same.
     """
     far = sum(step(before, after) > math.log(TAKEN_BACK_FACTOR) for before, after in corrections)
     if len(corrections) < TAKEN_BACK_HOURS or 2 * far <= len(corrections):

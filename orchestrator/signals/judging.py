@@ -51,6 +51,7 @@ class Judge:
                 or self._beside(statement.grams_per_kwh, zone, basis, values, watched)
                 or past.jump(start, statement.grams_per_kwh, watched)
                 or past.to_and_fro(start, statement.grams_per_kwh)
+                or past.on_probation(start, watched)
                 or gate.stands_still(statement.grams_per_kwh, recent)
             )
             if reason:

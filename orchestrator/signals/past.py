@@ -57,11 +57,14 @@ class Past:
         return [k.grams_per_kwh for k in days] if self._is_first or heard_for >= gate.WATCHED else []
 
     def taken_back(self, statements: Sequence[Statement], now: Instant) -> str:
-        """Say that the statements, or others of the last day, take back what was believed; "" if none do."""
+        """Say that the statements, or others of the last day, take back what was said; "" if none do.
+
+        Whether it was believed does not count: who rewrites what was doubted is no better.
+        """
         corrections = [
-            (self._values[s.interval.start], s.grams_per_kwh)
+            (self._said[s.interval].grams_per_kwh, s.grams_per_kwh)
             for s in statements
-            if s.interval.length == HOUR and s.interval.start in self._values and self._is_of_the_same_kind(s)
+            if s.interval.length == HOUR and self._is_of_the_same_kind(s)
         ]
         reason = gate.takes_back(corrections)
         if reason:
@@ -118,6 +121,24 @@ class Past:
         if jumps < gate.TO_AND_FRO:
             return ""
         return f"jumps to and fro: {jumps} times in {gate.TO_AND_FRO_WITHIN / HOUR:g} h"
+
+    def on_probation(self, moment: Instant, watched: Sequence[float]) -> str:
+        """Say that what was said just before was not believed, and too little since was without fault; "" if not.
+
+        What was ``watched`` for long enough has been on probation all the time.
+        """
+        if watched:
+            return ""
+        place, before = bisect_left(self._starts, moment) - 1, moment
+        good = bad = 0
+        while place >= 0 and bad <= gate.PROBATION_HOURS and before - self._starts[place] == HOUR:
+            hour, before = self._hours[place], self._starts[place]
+            if before in self._values or (bad and hour.doubt.startswith(gate.PROBATION)):
+                break
+            good, bad = (good + 1, bad) if hour.doubt.startswith(gate.PROBATION) else (good, bad + 1)
+            place -= 1
+        wanted = min(bad - 1, gate.PROBATION_HOURS)
+        return "" if good >= wanted else f"{gate.PROBATION}: hour {good + 1} of {wanted}"
 
     def jump_ahead(self, last: CarbonIntensity | None, statement: Statement) -> str:
         """Say that a forecast jumps from the point before it, or from the present where it begins; "" if not."""

@@ -15,13 +15,13 @@ from typing import Final
 
 from orchestrator.bench.signals.feeds import PretendedFeed
 from orchestrator.bench.signals.lies import CONTRADICTED, LIES
-from orchestrator.bench.signals.scenes import AFTER, BEFORE, Draw, Scene
+from orchestrator.bench.signals.scenes import AFTER, BEFORE, KNOWN_BEFORE, Draw, Scene
 from orchestrator.bench.signals.service import moves_to, snapshot_of
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap
 from orchestrator.domain.service import CarbonRules
-from orchestrator.domain.time import Instant, Window
+from orchestrator.domain.time import Instant, Window, floor_hour
 from orchestrator.signals.archive import Archive
 from orchestrator.signals.composite import CompositeCarbon
 from orchestrator.signals.live import LiveCarbon
@@ -41,12 +41,18 @@ ASKED_AGAIN: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one scene led to. ``doubted``: how many statements about the zone were not believed."""
+    """What one scene led to. ``doubted``: how many statements about the zone were not believed.
+
+    ``true_hours``: of the zone in the weeks before it was lied about, read at once when the replica looked for the
+    first time; ``true_hours_refused``: as many of them as were not believed.
+    """
 
     scene: Scene
     misled_at: Instant | None
     misled_without_gate: bool
     doubted: int
+    true_hours: int
+    true_hours_refused: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,8 @@ class Outcome:
     seed: int
     rows: tuple[Row, ...]
     misled: tuple[Run, ...]
+    true_hours: int
+    true_hours_refused: int
 
     @property
     def scenes(self) -> int:
@@ -92,7 +100,13 @@ async def _measure(draw: Draw, feeds: int, step: Callable[[], None]) -> Outcome:
         step()
     rows = tuple(_row(kind, [r for r in runs if r.scene.kind == kind]) for kind in LIES)
     misled = tuple(r for r in runs if r.misled_at is not None)
-    return Outcome(draw.seed, tuple(r for r in rows if r.scenes), misled)
+    return Outcome(
+        seed=draw.seed,
+        rows=tuple(r for r in rows if r.scenes),
+        misled=misled,
+        true_hours=sum(r.true_hours for r in runs),
+        true_hours_refused=sum(r.true_hours_refused for r in runs),
+    )
 
 
 async def run_scene(scene: Scene) -> Run:
@@ -100,20 +114,23 @@ async def run_scene(scene: Scene) -> Run:
     honest = PretendedFeed(scene.basis, scene.grams_per_kwh)
     lying = PretendedFeed(scene.basis, scene.grams_per_kwh, scene.attack, name="liar")
     homes = _Homes(scene, GridReader(_Naive(honest)))
-    guarded = _live(lying)
+    archive = Archive(lying.name)
+    guarded = _live(lying, archive)
     sources: list[CarbonSource] = [guarded]
     if scene.kind == CONTRADICTED:
-        sources.append(_live(honest))
+        sources.append(_live(honest, Archive(honest.name)))
     source = CompositeCarbon(sources, fresh_for=FRESH_FOR, cross_check=True)
     misled_at = await _misled_at(source, scene, homes)
     without = await _misled_at(_Naive(lying), scene, homes)
     doubted = sum(d.zone == scene.attack.zone for d in guarded.quarantined())
-    return Run(scene, misled_at, without is not None, doubted)
+    first = _looks(scene)[0]
+    told = archive.known(scene.attack.zone, scene.basis, Window(first - KNOWN_BEFORE, floor_hour(first)), first)
+    return Run(scene, misled_at, without is not None, doubted, len(told), sum(bool(k.doubt) for k in told))
 
 
-def _live(feed: PretendedFeed) -> LiveCarbon:
+def _live(feed: PretendedFeed, archive: Archive) -> LiveCarbon:
     yearly = {zone: facts.mean_grams_per_kwh for zone, facts in packaged_facts().items()}
-    return LiveCarbon(feed, Archive(feed.name), yearly_grams_per_kwh=yearly)
+    return LiveCarbon(feed, archive, yearly_grams_per_kwh=yearly)
 
 
 def _looks(scene: Scene) -> list[Instant]:

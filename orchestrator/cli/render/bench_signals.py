@@ -34,6 +34,8 @@ def document(outcome: Outcome) -> dict[str, object]:
         "feeds": outcome.scenes,
         "misled": len(outcome.misled),
         "misled_without_gate": sum(row.misled_without_gate for row in outcome.rows),
+        "true_hours": outcome.true_hours,
+        "true_hours_refused": outcome.true_hours_refused,
         "rows": [
             {
                 "kind": row.kind,
@@ -78,6 +80,9 @@ def render(outcome: Outcome, *, width: int) -> RenderableType:
         line((total, "bold")),
     ]
     parts += [_line(run) for run in outcome.misled[:SHOWN]]
+    refused = outcome.true_hours_refused / outcome.true_hours if outcome.true_hours else 0.0
+    hours = f"{outcome.true_hours:,} true hours before the lies: {refused:.2%} were not believed"
+    parts.append(line(hours))
     parts.append(indented(0, ("DOUBTED: feeds of which at least one statement was not believed.", "dim")))
     return Group(*parts)
 

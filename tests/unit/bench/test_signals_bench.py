@@ -118,3 +118,6 @@ def test_the_command_prints_the_table_and_the_document(folder: Path, tmp_path: P
     document = json.loads(file.read_text())
     assert (document["feeds"], document["misled"]) == (2, 0)
     assert [row["kind"] for row in document["rows"]] == list(LIES)[:2]
+    assert document["true_hours"] >= 2 * 28 * 24
+    assert 0 <= document["true_hours_refused"] < document["true_hours"] / 2
+    assert "true hours before the lies" in result.stdout

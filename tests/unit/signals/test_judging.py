@@ -89,10 +89,10 @@ def test_who_jumps_to_and_fro_is_not_believed_about_either_level() -> None:
 
     assert [bool(r) for r in reasons] == [False, True, False, True, True]
     assert "to and fro" in reasons[4][0]
-    calm = [300.0 + 60 * (n % 6) for n in range(77, 110)]
+    calm = [300.0 + 60 * (n % 6) for n in range(77, 113)]
     later = [listener.hear(said(77 + n, [grams]), at(77 + n)) for n, grams in enumerate(calm)]
     assert all(later[:12])
-    assert later[24:] == [[]] * (len(calm) - 24)
+    assert later[30:] == [[]] * (len(calm) - 30)
 
 
 def test_what_was_said_just_before_the_past_was_rewritten_counts_no_longer(tmp_path: Path) -> None:
@@ -119,3 +119,17 @@ def test_a_jump_in_a_past_that_is_heard_at_once_is_a_new_level_after_two_days_of
 
     believed = archive.believed(ZONE, BASIS, Window(START, START + 192 * HOUR), at(191))
     assert [k.interval.start for k in believed] == [START + n * HOUR for n in (*range(96), *range(144, 192))]
+
+
+def test_a_refused_feed_that_comes_into_the_band_for_an_hour_is_not_believed_for_it() -> None:
+    """After many hours that were not believed it takes six without fault; after a single one it takes none."""
+    listener = Listener()
+    low = [listener.hear(said(72 + n, [60.0]), at(72 + n)) for n in range(8)]
+    back = [listener.hear(said(80 + n, [TRUTH[80 + n]]), at(80 + n)) for n in range(8)]
+    other = Listener()
+    spike = other.hear(said(72, [60.0]), at(72)), other.hear(said(73, [TRUTH[73]]), at(73))
+
+    assert all(low)
+    assert [bool(b) for b in back] == [True] * 6 + [False] * 2
+    assert "hour 6 of 6" in back[5][0]
+    assert [bool(s) for s in spike] == [True, False]
