@@ -14,6 +14,12 @@ ENTRIES: Final = (
     Entry("planner", _DECISIONS, "Plan random worlds: how fast, and how far from the optimum at most.", __name__),
     Entry("spot", _DECISIONS, "Keep three replicas ready on spot, beside SpotHedge and the optimum.", __name__),
     Entry("signals", _DECISIONS, "Poison carbon feeds, and count the moves to where nobody should go.", __name__),
+    Entry(
+        "scale",
+        _DECISIONS,
+        "Bring up a large fleet, take it down: how long looks take, what is left.",
+        __name__,
+    ),
     Entry("sim", _DECISIONS, "Live through simulated bad days: how fast, and whether a promise was broken.", __name__),
     Entry("forecast", _DECISIONS, "Forecast a recorded year four days ahead, and score it honestly.", __name__),
 )

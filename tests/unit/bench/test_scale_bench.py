@@ -1,0 +1,55 @@
+"""``greenctl bench scale``: a fleet goes up, rests and goes down, and nothing of it is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from orchestrator.bench.scale.measure import PARTS, Row, Size, measure
+from orchestrator.cli.app import app
+from orchestrator.cli.session import Session
+from orchestrator.errors import ExitStatus
+from orchestrator.store.memory import MemoryStore
+
+
+def bench(*words: str) -> Result:
+    return CliRunner(env={"COLUMNS": "160", "NO_COLOR": "1"}).invoke(app, ["bench", "scale", *words], obj=Session())
+
+
+async def test_a_fleet_leaves_nothing_behind() -> None:
+    """Every machine is gone, every record closed, every part was told of, and every look was timed."""
+    told: list[str] = []
+
+    row = await measure(Size(6, 4, 3), MemoryStore(), "memory", told.append)
+
+    assert isinstance(row, Row)
+    assert (row.leaked, row.open_records, row.findings) == (0, 0, 0)
+    assert tuple(told) == PARTS
+    assert row.up_s > 0
+    assert row.down_s > 0
+    assert row.looks > 3 * 24
+
+
+@pytest.mark.parametrize("size", ["", "10", "10x10", "0x1x1", "2x2x5", "9999x1x1"])
+def test_a_size_that_is_none_is_refused(size: str) -> None:
+    """Before anything is begun, with the shape of a right one or the limit."""
+    result = bench("--sizes", size)
+
+    assert result.exit_code == ExitStatus.INVALID
+    assert "--sizes" in result.output
+
+
+def test_the_command_measures_on_a_database(tmp_path: Path) -> None:
+    """The table is for people, the document has every number; the journal it wrote is whole."""
+    file = tmp_path / "rows.json"
+
+    result = bench("--sizes", "2x2x1", "--json", str(file))
+
+    assert result.exit_code == 0, result.output
+    assert "2x2x1" in result.output
+    (row,) = json.loads(file.read_text())["rows"]
+    assert (row["leaked"], row["open_records"], row["findings"], row["store"]) == (0, 0, 0, "sqlite")
+    assert row["links"] > 0
