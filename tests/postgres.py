@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -166,13 +168,23 @@ def new_server(config: pytest.Config) -> PostgresServer:
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("needs the PostgreSQL server binaries (Debian: apt-get install postgresql)")
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    return stack.enter_context(running_server(binaries))
+
+
+@contextmanager
+def running_server(binaries: Path) -> Iterator[PostgresServer]:
+    """Start a server; it is stopped and removed in the end."""
     home = Path(tempfile.mkdtemp(prefix="gpg-", dir="/tmp"))  # a socket's path must be short
-    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     account = unprivileged_account()
     if account is not None:
         os.chown(home, account.pw_uid, account.pw_gid)
     server = PostgresServer(binaries, home, account)
-    config.add_cleanup(server.stop)
-    server.initialise()
-    server.start()
-    return server
+    try:
+        server.initialise()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)

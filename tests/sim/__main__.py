@@ -6,11 +6,14 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
-from orchestrator.bench.sim.faults import setting_of
+from orchestrator.bench.sim.faults import Setting, setting_of
 from orchestrator.bench.sim.run import Outcome, minimised, run, story
+from tests.postgres import find_binaries, running_server
 from tests.sim.crash import STORIES, crashes, tell
 from tests.sim.model import Bounds, Mistakes, Model
 from tests.sim.mutants import MUTANTS, hunt
@@ -34,7 +37,7 @@ def main(words: list[str] | None = None) -> int:
     sim.add_argument("--seed", type=int, help="this one alone, with its history")
     sim.add_argument("--seconds", type=float, default=math.inf, help="begin no further run after so long")
     sim.add_argument("--hours", type=float, default=24.0, help="simulated hours of faults in each")
-    sim.add_argument("--database", choices=("memory", "sqlite"), default="memory")
+    sim.add_argument("--database", choices=("memory", "sqlite", "postgres"), default="memory")
     sim.add_argument("--drop", default="", help="numbers of faults to leave out, with --seed")
     sim.add_argument("--history", type=Path, help="write the whole history of --seed there")
     sim.add_argument("--keep-whole", action="store_true", help="do not make failing runs smaller")
@@ -66,19 +69,33 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _sim(chosen: argparse.Namespace) -> int:
-    if chosen.seed is not None:
-        return _replay(chosen)
+    with ExitStack() as stack:
+        run_it: Callable[[Setting], Outcome] = run
+        if chosen.database == "postgres":
+            binaries = find_binaries()
+            if binaries is None:
+                _say("the binaries of a PostgreSQL server are missing (Debian: apt-get install postgresql)")
+                return 1
+            server = stack.enter_context(running_server(binaries))
+
+            def run_it(setting: Setting) -> Outcome:
+                return run(setting, server.new_database())
+
+        return _seeds(chosen, run_it) if chosen.seed is None else _replay(chosen, run_it)
+
+
+def _seeds(chosen: argparse.Namespace, run_it: Callable[[Setting], Outcome]) -> int:
     began, hours, looks, runs, bad = time.process_time(), 0.0, 0, 0, []
     until = time.monotonic() + chosen.seconds
     for seed in range(chosen.seed0, chosen.seed0 + chosen.seeds):
         if time.monotonic() > until:
             break
         runs += 1
-        outcome = run(setting_of(seed, hours=chosen.hours, database=chosen.database))
+        outcome = run_it(setting_of(seed, hours=chosen.hours, database=chosen.database))
         hours, looks = hours + outcome.hours, looks + outcome.looks
         if not outcome.is_good:
             bad.append(seed)
-            _tell_of(outcome, chosen)
+            _tell_of(outcome, chosen, run_it)
         if runs % TELL_EVERY == 0:
             _say(f"{runs} runs so far, {len(bad)} violations")
     spent = time.process_time() - began
@@ -148,9 +165,9 @@ def _model(chosen: argparse.Namespace) -> int:
     return int(found.broken is not None or not found.is_whole or missed > 0)
 
 
-def _replay(chosen: argparse.Namespace) -> int:
+def _replay(chosen: argparse.Namespace, run_it: Callable[[Setting], Outcome]) -> int:
     setting = setting_of(chosen.seed, hours=chosen.hours, database=chosen.database)
-    outcome = run(setting.without(frozenset(map(int, filter(None, chosen.drop.split(","))))))
+    outcome = run_it(setting.without(frozenset(map(int, filter(None, chosen.drop.split(","))))))
     if chosen.history is not None:
         chosen.history.write_text("\n".join(outcome.history) + "\n")
     for line in story(outcome):
@@ -160,12 +177,12 @@ def _replay(chosen: argparse.Namespace) -> int:
     return int(not outcome.is_good)
 
 
-def _tell_of(outcome: Outcome, chosen: argparse.Namespace) -> None:
+def _tell_of(outcome: Outcome, chosen: argparse.Namespace, run_it: Callable[[Setting], Outcome]) -> None:
     seed = outcome.setting.seed
     _say(f"seed {seed}: {outcome.violations[0]}")
     small = outcome.setting
     if not chosen.keep_whole:
-        small = minimised(small, outcome.violations[0].invariant)
+        small = minimised(small, outcome.violations[0].invariant, run_it=run_it)
         for fault in small.faults:
             _say(f"  {fault}")
     dropped = {f.number for f in outcome.setting.faults} - {f.number for f in small.faults}

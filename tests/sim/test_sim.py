@@ -15,6 +15,10 @@ from orchestrator.bench.sim.misfortunes import family_of
 from orchestrator.bench.sim.run import Outcome, minimised, run
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.sweep import Sweeper
+from tests.postgres import (
+    PostgresServer,
+    postgres_server,  # noqa: F401  # a fixture
+)
 
 SHORT = 6.0
 """Hours of faults: a quarter of what the recipe takes."""
@@ -38,6 +42,17 @@ def test_the_same_on_a_database_on_a_disk() -> None:
 
     assert on_disk.is_good, "\n".join(map(str, on_disk.violations))
     assert on_disk.history == in_memory.history
+
+
+@pytest.mark.postgres
+def test_the_same_on_a_database_server(postgres_server: PostgresServer) -> None:  # noqa: F811  # the fixture
+    """PostgreSQL in the place of the memory: the same promises, and the same history, line for line."""
+    setting = replace(setting_of(5, hours=1.0, database="postgres"), rest_hours=0.2)
+
+    on_a_server = run(setting, postgres_server.new_database())
+
+    assert on_a_server.is_good, "\n".join(map(str, on_a_server.violations))
+    assert on_a_server.history == run(replace(setting, database="memory")).history
 
 
 def test_the_same_seed_is_the_same_history_under_every_hash_seed() -> None:

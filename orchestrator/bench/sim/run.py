@@ -37,11 +37,14 @@ class Outcome:
         return not self.violations
 
 
-def run(setting: Setting) -> Outcome:
-    """Live through a run. The same setting gives the same outcome, byte for byte."""
-    needs_folder = setting.database == "sqlite"
+def run(setting: Setting, url: str = "") -> Outcome:
+    """Live through a run. The same setting gives the same outcome, byte for byte.
+
+    ``url``: of an empty database to live in; without it a SQLite file is made where the setting wants one.
+    """
+    needs_folder = setting.database == "sqlite" and not url
     with tempfile.TemporaryDirectory() if needs_folder else nullcontext("") as folder:
-        world = SimWorld(setting, Path(folder) if folder else None)
+        world = SimWorld(setting, f"sqlite:///{Path(folder) / 'store.db'}" if folder else url)
         try:
             with _without_pauses(), asyncio.Runner(loop_factory=_loop) as runner:
                 runner.run(world.live())

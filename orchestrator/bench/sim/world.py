@@ -11,7 +11,6 @@ import hashlib
 from contextlib import suppress
 from datetime import datetime, timedelta
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import update
@@ -90,16 +89,19 @@ POLICY = Policy(name="sim", max_extra_cost_fraction=None, horizon=timedelta(hour
 
 
 class SimWorld:
-    """One run. ``hooks`` hear of every call after the database's own troubles, and may raise or kill."""
+    """One run; ``url``: of an empty database, else the memory is one.
 
-    def __init__(self, setting: Setting, folder: Path | None = None) -> None:
+    ``hooks`` hear of every call after the database's own troubles, and may raise or kill.
+    """
+
+    def __init__(self, setting: Setting, url: str = "") -> None:
         self.setting = setting
         self.dice = Dice(f"greenctl/{setting.seed}")
         self.clock = SimClock(BEGIN)
         self.clock.skew_seconds = setting.skew_seconds
         self.timeline = Timeline(self.clock)
         self.history: list[str] = []
-        self.truth: Store = MemoryStore(UID) if folder is None else on_disk(folder)
+        self.truth: Store = opened(url) if url else MemoryStore(UID)
         self.uid = self.truth.deployment_uid()
         self.database = Trouble()
         self.cloud = SimCloud(self.clock.monotonic, self.dice, self._wait, self.tell)
@@ -543,9 +545,9 @@ class SimWorld:
         self.operator_comes()
 
 
-def on_disk(folder: Path) -> SqlStore:
+def opened(url: str) -> SqlStore:
     """Open a database of the world's own deployment: its id is part of every name, and would be drawn otherwise."""
-    store = SqlStore.open(f"sqlite:///{folder / 'store.db'}")
+    store = SqlStore.open(url)
     store.deployment_uid()
     store._database.write(lambda tx: tx.execute(update(tables.deployment).values(uid=UID)))
     return store
