@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 
@@ -220,3 +221,26 @@ async def test_a_day_of_office_hours() -> None:
     assert one.region.pue is not None
     idling = one.shape.power.idle_watts * one.region.pue * 24 * 3600
     assert sum(world.joules.values()) - drawn < idling
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_comes_and_goes_nobody_is_refused(seed: int) -> None:
+    """Bursts and silences by chance, the controller killed now and then: each request is answered in the end."""
+    chance, world = Random(seed), World()
+    await up(world, sleepy())
+    asked = 0
+    for _ in range(12):
+        number = chance.choice((0, 0, 1, 1, 3))
+        asked += number
+        ask(world, number=number, seconds=chance.uniform(0.5, 30.0))
+        if chance.random() < 0.2:
+            world.kill()
+            await world.run(chance.randint(1, 60))
+            world.start()
+        await world.run(chance.randint(5, 200))
+        in_flight = len(world.held) + len(world.streams)
+        assert in_flight == 0 or world.replicas() or world.held, "somebody is at work on a machine that is gone"
+    await world.until(lambda: not world.held and not world.streams, limit=120)
+    assert (world.refused, sum(c.ok for c in world.counts.values())) == (0, asked), world.picture()
+    assert not world.severed
+    await asleep(world)
