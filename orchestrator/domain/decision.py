@@ -34,7 +34,7 @@ class Assessment:
 
     ``kwh_per_hour`` is facility energy (PUE included) at the expected load; ``grams_per_hour`` at the present
     intensity; ``expected_grams_per_hour`` at the mean of the horizon. ``None`` means unknown, never zero.
-    ``score_usd_per_hour``: what a policy of weighed terms makes of it.
+    ``score_usd_per_hour``: what a policy of weighed terms makes of it. ``liters_per_hour``: water on site.
     """
 
     offer_id: str
@@ -58,6 +58,7 @@ class Assessment:
     verdicts: tuple[Verdict, ...]
     chosen: int = 0
     score_usd_per_hour: float | None = None
+    liters_per_hour: float | None = None
 
     @property
     def allowed(self) -> bool:
@@ -113,7 +114,9 @@ class MoveComparison:
 
     ``saved_grams`` over ``horizon_hours`` (grid time) less ``cost_grams`` is ``net_grams``; ``terms`` add up to it.
     ``payback_hours`` is the grid time after which the move has repaid its own carbon, ``None`` if it never does.
-    ``net_usd``: dollars saved over the policy's whole horizon less ``move_usd``, ``None`` when a price is unknown.
+    ``net_usd``: dollars saved over the policy's whole horizon less ``move_usd``, ``None`` when a price is unknown;
+    ``usd_terms`` add up to it, ``score_terms`` to what is saved by a policy's own weights. ``water``: litres saved over
+    the horizon, ``None`` where one end's are not known. Only comparisons that are shown have these.
     ``likelihood``: how sure the saving of carbon is, ``None`` where a forecast's past errors are not known.
     """
 
@@ -132,6 +135,9 @@ class MoveComparison:
     intensity_from: tuple[float, ...] = ()
     intensity_to: tuple[float, ...] = ()
     net_usd: float | None = None
+    usd_terms: tuple[Term, ...] = ()
+    score_terms: tuple[Term, ...] = ()
+    water: Term | None = None
     likelihood: Likelihood | None = None
 
     @property

@@ -48,12 +48,13 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Hourly rates of a set of placements; ``None`` when a part is unknown."""
+    """Hourly rates of a set of placements, water on site; ``None`` when a part is unknown."""
 
     replicas: int
     kwh_per_hour: float | None
     grams_per_hour: float | None
     usd_per_hour: float | None
+    liters_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

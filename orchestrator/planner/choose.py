@@ -58,6 +58,7 @@ def total(assessments: Sequence[Assessment]) -> Totals:
         kwh_per_hour=_sum([a.kwh_per_hour for a in assessments]),
         grams_per_hour=_sum([a.grams_per_hour for a in assessments]),
         usd_per_hour=_sum([a.usd_per_hour for a in assessments]),
+        liters_per_hour=_sum([a.liters_per_hour for a in assessments]),
     )
 
 

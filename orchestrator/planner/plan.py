@@ -34,6 +34,7 @@ from orchestrator.planner.sizing.spares import spares
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
+from orchestrator.planner.worth import with_worth
 from orchestrator.policy.assess import FRESHNESS_RULE
 
 BY_ITSELF = "policy"
@@ -330,7 +331,7 @@ def _finish(
         policy=judged.policy.name,
         summary="; ".join((_summary(kind, actions, comparisons, _in_the_dark(judged, staying)), *notes)),
         assessments=counted,
-        comparisons=comparisons,
+        comparisons=tuple(with_worth(c, judged) for c in comparisons),
         clock_rate=snapshot.clock_rate,
         sizing=None if snapshot.taking_down else snapshot.sizing,
         certificate=certificate,

@@ -69,9 +69,9 @@ def assess(
     """Judge one offer on its own; :func:`assess_all` adds the rules that compare offers."""
     offer, region = candidate.offer, candidate.offer.region
     intensity = usable_intensity(candidate, spec, now)
-    kwh = None
-    if offer.shape.power is not None and region.pue is not None:
-        kwh = watts_to_kw(offer.shape.power.watts(mean_batch)) * region.pue
+    it_kwh = None if offer.shape.power is None else watts_to_kw(offer.shape.power.watts(mean_batch))
+    kwh = None if it_kwh is None or region.pue is None else it_kwh * region.pue
+    wue = region.wue_liters_per_kwh
     ahead = candidate.forecast.mean_grams_per_kwh()
     grams = None if intensity is None or kwh is None else kwh * intensity.grams_per_kwh
     static = intensity is not None and not intensity.fresh and spec.carbon.when_stale is WhenStale.STATIC
@@ -96,6 +96,8 @@ def assess(
         usd_per_hour=None if offer.price is None else offer.price.usd_per_hour,
         price_source="" if offer.price is None else offer.price.source,
         trailing_mean_grams_per_kwh=candidate.trailing_mean_grams_per_kwh,
+        # ISO/IEC 30134-9: on-site water over the energy of the IT equipment, so without PUE.
+        liters_per_hour=None if it_kwh is None or wue is None else it_kwh * wue,
         verdicts=tuple(_verdicts(candidate, intensity, spec, policy, now, providers, without_spot)),
     )
 

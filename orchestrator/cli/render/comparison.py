@@ -14,6 +14,7 @@ from orchestrator.cli.render.numbers import exact, six, usd
 from orchestrator.cli.render.offers import INDENT
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
+from orchestrator.cli.render.worth import worth
 from orchestrator.domain.decision import MoveComparison, Term, Verdict
 
 HOURS_PER_LINE: Final = 8
@@ -69,6 +70,7 @@ def in_full(comparison: MoveComparison, rate: float, names: Mapping[str, str], *
     for term in comparison.terms:
         parts += _term(term, width=width)
     parts += _sums(comparison)
+    parts += worth(comparison)
     parts += [Text(""), Text("  Rules", style="bold")]
     parts += [verdict_line(v, indent=4) for v in comparison.verdicts]
     return parts

@@ -136,6 +136,8 @@ def summary(plan: Plan, *, width: int) -> list[RenderableType]:
     for point in plan.frontier:
         _add_totals(grid, _end_words(point.name), point.totals, plan.totals, _places(point.placement))
     parts.append(grid.laid_out(width, INDENT))
+    if (liters := plan.totals.liters_per_hour) is not None:
+        parts.append(indented(INDENT, (f"Water on site: {numbers.number(liters)} L/h.", "dim")))
     parts += spares_table(plan.spares, width=width)
     if plan.frontier:
         parts.append(indented(INDENT, ("% compare each row with this plan.", "dim")))
