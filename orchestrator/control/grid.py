@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from orchestrator.control.ports import CarbonSource
-from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Reading
+from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
 from orchestrator.domain.misses import Misses
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import SignalUnavailable
@@ -27,7 +27,7 @@ class ZoneView:
     """One zone: its newest value, its recent past and the coming hours as they can be known now.
 
     ``misses``: by how much such a forecast was wrong lately; ``None`` where any of it is a provider's, whose earlier
-    forecasts are not on record.
+    forecasts are not on record, or rests on made-up values, which are never wrong.
     """
 
     zone: str
@@ -107,7 +107,7 @@ class GridReader:
 
 def _worked_out(own: CarbonSeries | None, history: CarbonSeries, now: Instant, hours: int) -> _Hourly:
     forecast = expected(own, history, _ahead(now, hours), now)
-    ours = bool(forecast.points) and all(p.source == SOURCE for p in forecast.points)
+    ours = bool(forecast.points) and all(p.source == SOURCE and p.kind is Kind.FORECAST for p in forecast.points)
     missed = misses(history, now, hours + 1) if ours else None
     return _Hourly(history, forecast, trailing_mean(history, now), missed)
 

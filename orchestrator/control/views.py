@@ -29,7 +29,8 @@ class ZoneOutlook:
 
     ``bands``: of each hour of the forecast, for ``band_level`` of the days; made of how the same forecast, issued at
     this hour, was wrong on each of the last weeks' days. ``mean_band``: that of the mean over all of its hours. Empty
-    and ``None`` where too few days are known, and for a provider's forecast, whose earlier ones are not on record.
+    and ``None`` where too few days are known, for a provider's forecast, whose earlier ones are not on record, and for
+    one that rests on made-up values, which are never wrong.
     """
 
     zone: str

@@ -22,8 +22,8 @@ def by_hour(points: Iterable[CarbonIntensity]) -> dict[Instant, Hour]:
     parts: dict[Instant, list[tuple[float, CarbonIntensity]]] = {}
     for point in points:
         start = point.interval.start
-        if point.interval.end - start == HOUR and floor_hour(start) == start:  # nearly all of them
-            parts.setdefault(start, []).append((1.0, point))
+        if point.interval.end - start == HOUR and not (start.minute or start.second or start.microsecond):
+            parts.setdefault(start, []).append((1.0, point))  # nearly all of them
             continue
         for hour in clock_hours(point.interval):
             overlap = min(point.interval.end, hour + HOUR) - max(point.interval.start, hour)

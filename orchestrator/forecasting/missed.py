@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from orchestrator.domain.carbon import CarbonSeries
+from orchestrator.domain.carbon import CarbonSeries, Kind
 from orchestrator.domain.misses import Misses
 from orchestrator.domain.time import HOUR, Instant, floor_hour
 from orchestrator.forecasting.hourly import by_hour
@@ -29,14 +29,21 @@ READ: Final = timedelta(days=MISSED_DAYS) + KNOWN_BEFORE
 """How much of the past is asked for: as much as the archive has at hand."""
 
 
+_NOT_WHAT_CAME: Final = (Kind.FORECAST, Kind.SYNTHETIC)
+
+
 def misses(history: CarbonSeries, now: Instant, hours: int) -> Misses:
     """Return what the last 29 forecasts of so many hours from the present clock hour on lacked.
 
     They rest on what of the history was known at ``now``, at most :data:`READ` of it. A day counts if the six days
-    before it are on record, and its last known hour is as old as today's is.
+    before it are on record, and its last known hour is as old as today's is. What was made up never came.
     """
     start = floor_hour(now)
-    known = by_hour(p for p in history.points if p.issued_at <= now and p.interval.end > start - READ)
+    known = by_hour(
+        p
+        for p in history.points
+        if p.issued_at <= now and p.interval.end > start - READ and p.kind not in _NOT_WHAT_CAME
+    )
     if not known:
         return Misses(history.zone, start, ())
     late = max(0, int((start - HOUR - max(known)) // HOUR))

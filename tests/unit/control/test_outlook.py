@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -20,7 +21,7 @@ START = parse_instant("2031-03-08T07:00Z")
 
 def hour(start: Instant, grams: float, source: str, issued_at: Instant) -> CarbonIntensity:
     """One hour."""
-    return CarbonIntensity("AA", grams, Window.starting(start, HOUR), Kind.FORECAST, source, issued_at, issued_at)
+    return CarbonIntensity("AA", grams, Window.starting(start, HOUR), Kind.MEASURED, source, issued_at, issued_at)
 
 
 class Feed:
@@ -31,7 +32,7 @@ class Feed:
     def __init__(self, days: int, foreseen: int = 0) -> None:
         values = np.random.default_rng(5).uniform(200, 400, size=days * 24).tolist()
         first = START - days * 24 * HOUR
-        self._past = [hour(first + n * HOUR, grams, "feed", first + (n + 1) * HOUR) for n, grams in enumerate(values)]
+        self.past = [hour(first + n * HOUR, grams, "feed", first + (n + 1) * HOUR) for n, grams in enumerate(values)]
         self._foreseen = foreseen
 
     async def zones(self) -> frozenset[str]:
@@ -41,12 +42,12 @@ class Feed:
     async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
         """The newest hour."""
         assert (zone, basis, now) == ("AA", Basis(), NOW)
-        return self._past[-1]
+        return self.past[-1]
 
     async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
         """The hours of the window."""
         assert (basis, now) == (Basis(), NOW)
-        return CarbonSeries(zone, tuple(p for p in self._past if p.interval.end > window.start))
+        return CarbonSeries(zone, tuple(p for p in self.past if p.interval.end > window.start))
 
     async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
         """Its own forecast, if it makes one."""
@@ -92,6 +93,16 @@ def test_a_providers_forecast_is_not_given_our_bands(foreseen: int) -> None:
     assert found.bands == ()
     assert found.mean_band is None
     assert len(found.forecast.points) == 24
+
+
+def test_a_made_up_past_gives_no_band() -> None:
+    """A profile is never wrong about itself: that is no certainty about the grid."""
+    feed = Feed(40)
+    feed.past = [replace(p, kind=Kind.SYNTHETIC) for p in feed.past]
+    found = outlook_of(asyncio.run(GridReader(feed).zone("AA", Basis(), NOW, 24)), (), NOW, 24, 4)
+    assert found.forecast.kind is Kind.SYNTHETIC
+    assert found.bands == ()
+    assert found.mean_band is None
 
 
 def test_misses_are_worked_out_once_an_hour() -> None:

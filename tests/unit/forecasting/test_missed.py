@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from math import isfinite, isnan, sqrt
 
@@ -75,6 +76,14 @@ def test_a_hole_leaves_the_days_that_need_it_unknown() -> None:
     assert not any(map(isfinite, found[4]))  # five days ago that hour was the last one
     assert [isnan(miss) for miss in found[5]] == [*[False] * 23, True]
     assert all(map(isfinite, found[10]))
+
+
+@pytest.mark.parametrize("kind", [Kind.SYNTHETIC, Kind.FORECAST])
+def test_what_was_made_up_is_no_record(kind: Kind) -> None:
+    """A profile that is the same every day was never wrong, and says nothing of how wrong the grid can be."""
+    values = restless(START, int(READ / HOUR))
+    made_up = CarbonSeries("AA", tuple(replace(p, kind=kind) for p in series(values).points))
+    assert misses(made_up, NOW, 3).by_day == ()
 
 
 def test_a_grid_like_every_day_is_never_missed() -> None:
