@@ -270,6 +270,11 @@ def _unpack(source: Path, copy: Path) -> Backup:
         raise BackupUnusable(f"there is no file {source}") from error
     except (IsADirectoryError, PermissionError) as error:
         raise BackupUnusable(f"{source} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # A flipped bit can make an offset point to before the file's beginning.
+        raise BackupUnusable(f"{source} is damaged, or no backup of greenctl: it names no place in it") from error
     _check(source, copy, backup)
     return backup
 

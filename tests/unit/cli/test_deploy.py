@@ -249,7 +249,9 @@ def test_a_deploy_prints_one_document(world: World) -> None:
 
     deploy = document["deploy"]
     assert set(document) == {"format_version", "deploy"}
-    assert set(deploy) == {"service", "state", "operation", "plan", "endpoint"}
+    assert set(deploy) == {"service", "state", "operation", "plan", "worst_case_bill", "endpoint"}
+    assert deploy["worst_case_bill"]["usd"] is not None
+    assert len(deploy["worst_case_bill"]["lines"]) == 1
     assert deploy["state"] == "done"
     assert deploy["operation"].startswith("op-")
     assert deploy["endpoint"]["url"] == "http://127.0.0.1:8080"
