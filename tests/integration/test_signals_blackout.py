@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from orchestrator.bench.signals.service import snapshot_of
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, Factors, Gap
+from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.time import HOUR, Instant, parse_instant
+from orchestrator.planner.plan import plan
 from orchestrator.signals.archive import Archive
 from orchestrator.signals.composite import CompositeCarbon
 from orchestrator.signals.feeds.electricity_maps import ElectricityMaps
@@ -94,6 +97,24 @@ async def test_a_blackout_of_all_leaves_what_was_known_and_its_age(sight: Sight,
     light = await sight.look(NOW + length + HOUR)
     assert isinstance(light.now, CarbonIntensity)
     assert light.now.is_fresh(NOW + length + HOUR, MAX_AGE)
+
+
+@pytest.mark.parametrize("length", [MINUTE, timedelta(hours=3), timedelta(days=6), timedelta(days=30)], ids=str)
+async def test_a_service_stays_up_through_a_blackout_and_says_why(sight: Sight, length: timedelta) -> None:
+    """On its last plan: nothing is started, ended or moved for want of a signal; the stay names what is missing."""
+    await sight.look(NOW)
+    sight.server.behave = faults.status(500)
+    now = NOW + length
+    dark = await sight.look(now)
+    elsewhere = replace(dark, zone="SE", now=Gap("SE", "no answer", "test"))
+    snapshot = snapshot_of(dark, elsewhere, DIRECT, now)
+    made = plan(snapshot, snapshot.spec.policy, now, keep_up=True)
+
+    assert made.actions == ()
+    assert made.decision.kind is DecisionKind.STAY
+    minutes = (length + timedelta(minutes=10)) / MINUTE
+    old = f"stay: sky/gb: intensity {minutes:.0f} min old, over the limit of 90 min"
+    assert made.decision.summary == old or length == MINUTE
 
 
 async def test_a_controller_that_starts_in_the_dark_has_yesterday(sight: Sight) -> None:

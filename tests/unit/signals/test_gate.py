@@ -156,10 +156,10 @@ def test_grids_that_stand_still_by_nature_are_let_be() -> None:
 
 
 def test_to_take_back_a_day_at_once_is_noticed() -> None:
-    """Most of at least six hours by more than 30 %; a few corrections, small ones, and unchanged hours are ordinary."""
+    """Most of at least six hours by more than 10 %; a few corrections, small ones, and unchanged hours are ordinary."""
     halved = [(grams, grams / 2) for grams in DAY]
     assert "24 of 24" in gate.takes_back(halved)
     assert "13 of 24" in gate.takes_back([*halved[:13], *((g, g) for g in DAY[13:])])
     assert gate.takes_back([*halved[:12], *((g, g) for g in DAY[12:])]) == ""
     assert gate.takes_back(halved[:5]) == ""
-    assert gate.takes_back([(grams, grams * 1.25) for grams in DAY]) == ""
+    assert gate.takes_back([(grams, grams * 1.09) for grams in DAY]) == ""
