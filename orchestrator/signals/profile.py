@@ -13,68 +13,37 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, CarbonSeries, Factors, Gap, Kind, Reading
-from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.domain.time import HOUR, Instant
+from orchestrator.signals.likeness import LikenessCarbon
 from orchestrator.signals.shape import Shape, ZoneFacts
 
-BASIS = Basis(Accounting.AVERAGE, Factors.LIFECYCLE)
 ZONE_FACTS = Path(__file__).with_name("zone_facts.csv")
 
 
-class ProfileCarbon:
+class ProfileCarbon(LikenessCarbon):
     """A :class:`~orchestrator.control.ports.CarbonSource` that knows the typical day of each zone.
 
-    The hour that runs is known from its start, because the profile does not depend on what happens. It serves average
-    life-cycle intensity only.
+    It serves average life-cycle intensity only.
     """
 
     def __init__(self, facts: Mapping[str, ZoneFacts] | None = None) -> None:
-        self._facts = packaged_facts() if facts is None else facts
-        self._shapes: dict[str, Shape] = {}
+        super().__init__(_Day(), packaged_facts() if facts is None else facts)
 
-    @property
-    def name(self) -> str:
-        """Short name that travels with each value."""
-        return "profile"
 
-    async def zones(self) -> frozenset[str]:
-        """Return the zones whose facts are known."""
-        return frozenset(self._facts)
+class _Day:
+    name = "profile"
+    plural = "synthetic profiles"
 
-    async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
-        """Return the value of the hour that holds ``now``."""
-        if zone not in self._facts:
-            return Gap(zone, f"no yearly facts of zone {zone!r}", self.name)
-        if basis != BASIS:
-            asked = f"{basis.accounting} {basis.factors}"
-            return Gap(zone, f"the profile is of average lifecycle intensity, {asked} was asked for", self.name)
-        return self._point(zone, floor_hour(now), now)
+    def __init__(self) -> None:
+        self._shapes: dict[ZoneFacts, Shape] = {}
 
-    async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
-        """Return the hours that touch the window and are over at ``now``."""
-        return self._series(zone, basis, window, now, until=floor_hour(now))
+    def of(self, facts: ZoneFacts) -> str:
+        return f"synthetic profile of {facts.year}"
 
-    async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
-        """Return the same likeness for the window's hours, past or future; ``None`` for what is not known."""
-        series = self._series(zone, basis, window, now, until=window.end)
-        return series if series.points else None
-
-    def _series(self, zone: str, basis: Basis, window: Window, now: Instant, *, until: Instant) -> CarbonSeries:
-        if zone not in self._facts or basis != BASIS:
-            return CarbonSeries(zone, ())
-        points, start = [], floor_hour(window.start)
-        while start < min(window.end, until):
-            points.append(self._point(zone, start, now))
-            start += HOUR
-        return CarbonSeries(zone, tuple(points))
-
-    def _point(self, zone: str, start: Instant, now: Instant) -> CarbonIntensity:
-        if zone not in self._shapes:
-            self._shapes[zone] = Shape.of(self._facts[zone])
-        grams = self._shapes[zone].grams_per_kwh(start + HOUR / 2)
-        issued_at = min(start, floor_hour(now))
-        source = f"synthetic profile of {self._facts[zone].year}"
-        return CarbonIntensity(zone, grams, Window.starting(start, HOUR), Kind.SYNTHETIC, source, issued_at, now, BASIS)
+    def grams_per_kwh(self, facts: ZoneFacts, start: Instant) -> float:
+        if facts not in self._shapes:
+            self._shapes[facts] = Shape.of(facts)
+        return self._shapes[facts].grams_per_kwh(start + HOUR / 2)
 
 
 @cache

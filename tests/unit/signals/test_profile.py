@@ -11,7 +11,8 @@ import pytest
 import orchestrator.regions.catalogue
 from orchestrator.domain.carbon import CarbonIntensity, Kind
 from orchestrator.domain.time import HOUR, Window, parse_instant
-from orchestrator.signals.profile import BASIS, ZONE_FACTS, ProfileCarbon, packaged_facts
+from orchestrator.signals.likeness import BASIS
+from orchestrator.signals.profile import ZONE_FACTS, ProfileCarbon, packaged_facts
 from orchestrator.signals.shape import Shape, ZoneFacts, demand, sun
 
 YEAR = Window(parse_instant("2023-01-01T00:00Z"), parse_instant("2024-01-01T00:00Z"))
