@@ -77,6 +77,19 @@ def test_the_same_seed_is_the_same_history_under_every_hash_seed() -> None:
     assert len(digests[0].strip()) == 32
 
 
+def test_the_next_controller_looks_on_while_calls_of_a_killed_one_still_sleep() -> None:
+    """A look that dies ends before the calls that it had begun; the world went on without them, and nobody looked."""
+    asleep = Fault(0, 1900.0, "sleep_at_call", 600.0, 0.9)
+    killed = Fault(1, 2100.0, "kill", 5.0, 0.5)
+
+    outcome = run(Setting(1, (asleep, killed), hours=2.0, replicas=3, rest_hours=0.2))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert any("process 2 starts" in line for line in outcome.history)
+    after = [float(line.split()[0]) for line in outcome.history if line.split()[1] == "2"]
+    assert min(after) < 2200.0
+
+
 def test_another_seed_is_another_day() -> None:
     """The digest sees what happens: it is not the same for everybody."""
     assert run(Setting(1, hours=0.5)).fingerprint != run(Setting(2, hours=0.5)).fingerprint

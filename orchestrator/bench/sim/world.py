@@ -7,6 +7,7 @@ databases and gives the word for strangers, use the same use cases as the comman
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -131,6 +132,7 @@ class SimWorld:
         self.looks = 0
         self.doings = 0
         """Writes and calls that change something."""
+        self._waiting = 0
         self._next_look = inf
         self._pace = setting.look_seconds
         self._changes = -1
@@ -248,6 +250,7 @@ class SimWorld:
         process.is_looking = True
         process.look_began_at = self.clock.elapsed
         self.looks += 1
+        waiting = self._waiting
         try:
             await controller.tick()
             process.looks += 1
@@ -263,10 +266,18 @@ class SimWorld:
             self.checks.broken("I5", f"a look ended with {type(error).__name__}: {error}")
         finally:
             process.is_looking = False
+        # A look that dies leaves calls behind which still sleep, with the world going on inside them: there, and not
+        # here, or whoever looks in there would stand still.
+        while self._waiting > waiting:  # noqa: ASYNC110  # those calls need the loop, and set no event
+            await asyncio.sleep(0)
 
     async def _wait(self, seconds: float) -> None:
         """Let the world go on while somebody waits."""
-        await self.timeline.until(self.clock.elapsed + seconds)
+        self._waiting += 1
+        try:
+            await self.timeline.until(self.clock.elapsed + seconds)
+        finally:
+            self._waiting -= 1
 
     # ── what leaves a process ────────────────────────────────────────────────────────────────────────
 
