@@ -6,7 +6,8 @@ machine is among the known parts is the sum its price: for the others nothing is
 
 What a SKU is for stands in its description alone, in prose. So descriptions are matched whole, beside the category and
 the unit: near them are sole tenancy, commitments, custom machines, reservations, ``DWS Defined Duration`` (also
-``OnDemand``), virtual workstations, and the 80 GB card whose name begins as that of the 40 GB one.
+``OnDemand``), virtual workstations, and the 80 GB card whose name begins as that of the 40 GB one. A catalogue
+that looked less closely had the ``DWS`` price of A100 for four regions in May 2026, a third below the list's.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.frame import Command, new_app
+from orchestrator.cli.options import Regions
 from orchestrator.cli.render import carbon as page
 from orchestrator.cli.session import Session
 from orchestrator.control.usecases import carbon_outlook
@@ -30,12 +31,7 @@ def carbon(
             "--zone", metavar="ZONE", help="Grid zone (SE, US-MIDA-PJM); may be repeated.", show_default=False
         ),
     ] = None,
-    region: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--region", metavar="REGION", help="Region or pattern ('aws/eu-*'); may be repeated.", show_default=False
-        ),
-    ] = None,
+    region: Regions = None,
     everywhere: Annotated[
         bool, typer.Option("--all", help="Every zone of the catalogue, not only where replicas can run.")
     ] = False,

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.frame import Command, new_app
+from orchestrator.cli.options import Regions
 from orchestrator.cli.session import Session
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import Accelerators, ResourceRequest
@@ -25,12 +26,7 @@ def prices(
             "--accelerators", metavar="NAME:COUNT", help="Only this hardware; may be repeated.", show_default=False
         ),
     ] = None,
-    region: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--region", metavar="REGION", help="Region or pattern ('aws/eu-*'); may be repeated.", show_default=False
-        ),
-    ] = None,
+    region: Regions = None,
     market: Annotated[Market | None, typer.Option("--market", help="Only this market.", show_default=False)] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Rows at most; 0 shows all.")] = DEFAULT_LIMIT,
 ) -> None:
