@@ -35,7 +35,7 @@ placement: {{allow: [local/*], max_per_region: 1}}
 migration: {{enabled: false, canary: [100%], canary_hold: 0s, drain: 10s}}
 gateway: {{retries: 3, resume_streams: false}}
 """
-HEAL_SECONDS = 60.0
+HEAL_SECONDS = 240.0
 
 
 @dataclass
