@@ -41,6 +41,13 @@ def complete_service(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+Regions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--region", metavar="REGION", help="Region or pattern ('aws/eu-*'); may be repeated.", show_default=False
+    ),
+]
+
 SpecFile = Annotated[
     Path, typer.Argument(metavar="SPEC", help="Service file (YAML); a plain SkyPilot file works.", show_default=False)
 ]

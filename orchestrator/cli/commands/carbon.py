@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.frame import Command, new_app
-from orchestrator.cli.options import Regions
+from orchestrator.cli.parameters import Regions
 from orchestrator.cli.render import carbon as page
 from orchestrator.cli.session import Session
 from orchestrator.control.usecases import carbon_outlook

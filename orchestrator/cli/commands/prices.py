@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.frame import Command, new_app
-from orchestrator.cli.options import Regions
+from orchestrator.cli.parameters import Regions
 from orchestrator.cli.session import Session
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import Accelerators, ResourceRequest
