@@ -56,7 +56,7 @@ def plan(
     room, and where only fresh signals are wanting, without them. Nobody is shown such a plan: it has no ``frontier``
     and no ``spares``.
     ``budget``: the seconds left for thinking. When they are gone, slots are filled one by one, which is as safe, and
-    mostly as good; the certificate says so.
+    mostly as good, and nothing moves that need not; the certificate says so.
     Raises ``NoFeasiblePlacement`` when a wanted replica can stand nowhere, or one that has to leave has nowhere to go.
     """
     seconds = budget()
@@ -80,12 +80,13 @@ def plan(
     actions = (*filling.launches, *moves, *retire)
     weighed = Weighed()
     if not actions and may_move:
-        weighed = weigh_moves(judged, staying)
+        weighed = weigh_moves(judged, staying, budget)
         actions = () if weighed.best is None else (move_action(judged, weighed.best),)
     certificate = timed(_proof(judged, filling, moves, weighed), seconds, budget)
     kind = _kind(snapshot, filling.launches, moves, actions)
     notes = (*filling.notes, *_fallback_notes(judged, slots, staying, actions))
-    return _finish(judged, kind, actor, actions, weighed.shown, slots, notes, certificate, to_show=not keep_up)
+    late = "" if weighed.in_time else "the time for thinking was up before every move was weighed"
+    return _finish(judged, kind, actor, actions, weighed.shown, slots, notes, certificate, to_show=not keep_up, late=late)
 
 
 def plan_migration(
@@ -307,9 +308,11 @@ def _finish(
     certificate: Certificate | None = None,
     *,
     to_show: bool = True,
+    late: str = "",
 ) -> Plan:
     """Assemble the plan: the placement that will hold once it is applied, its totals and its explanation.
 
+    ``late``: why no move was weighed, where the time was up.
     ``to_show``: a person will see it, so both ends of the trade-off and the spares are worked out as well.
     """
     snapshot = judged.snapshot
@@ -329,7 +332,7 @@ def _finish(
         kind=kind,
         actor=actor,
         policy=judged.policy.name,
-        summary="; ".join((_summary(kind, actions, comparisons, _in_the_dark(judged, staying)), *notes)),
+        summary="; ".join((_summary(kind, actions, comparisons, late or _in_the_dark(judged, staying)), *notes)),
         assessments=counted,
         comparisons=tuple(with_worth(c, judged) for c in comparisons),
         clock_rate=snapshot.clock_rate,

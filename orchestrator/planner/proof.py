@@ -53,6 +53,7 @@ def of_moves(judged: Judged, weighed: Weighed, made: MoveComparison | None) -> C
     """Bound what moving could still save, after the move that is made, if any; ``None`` where too little is known.
 
     All replicas that could move, each by its best move, whatever the rules of moving say and whoever is in the way.
+    When the time was up, what runs is frozen: grams and dollars are at least nothing, which is all that is known then.
     """
     objective = judged.policy.objective
     running = [_running(judged, here) for _, here in weighed.settled]
@@ -68,6 +69,9 @@ def of_moves(judged: Judged, weighed: Weighed, made: MoveComparison | None) -> C
     stay = sum(known)
     count = len(known)
     of = "where the replica stands" if count == 1 else f"where {count} replicas stand"
+    if not weighed.in_time:
+        frozen = replace(_certified(judged, of, stay, 0.0), rung=Rung.FROZEN)
+        return None if objective is Objective.LOWEST_SCORE else frozen
     made_of_it = _certified(judged, of, stay - saved, min(stay - saved, stay - sum(best.values())))
     return (
         made_of_it if made_of_it.gap == 0 else replace(made_of_it, of=f"{of}; the rules of moving hold back the rest")

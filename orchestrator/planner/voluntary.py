@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from orchestrator.domain.certificate import Budget, unhurried
 from orchestrator.domain.decision import MoveComparison
 from orchestrator.domain.plan import Action, ActionKind
 from orchestrator.domain.replica import Replica, ReplicaState
@@ -28,12 +29,14 @@ MOST_COMPARISONS = 24
 class Weighed:
     """Comparisons of moves that there is room for, the best first; ``crowded``: those that others are in the way of.
 
-    ``settled``: the replicas that were weighed, and where each of them stands.
+    ``settled``: the replicas that were weighed, and where each of them stands. Not ``in_time``: the time was up before
+    all were compared, so that nothing is known to be best, and nothing moves.
     """
 
     comparisons: tuple[MoveComparison, ...] = ()
     crowded: tuple[MoveComparison, ...] = ()
     settled: tuple[tuple[Replica, Side], ...] = ()
+    in_time: bool = True
 
     @property
     def best(self) -> MoveComparison | None:
@@ -46,8 +49,11 @@ class Weighed:
         return self.comparisons[:MOST_COMPARISONS]
 
 
-def weigh_moves(judged: Judged, staying: Mapping[int, Replica]) -> Weighed:
-    """Compare every settled replica with every other place on its market; nothing while anything moves."""
+def weigh_moves(judged: Judged, staying: Mapping[int, Replica], budget: Budget = unhurried) -> Weighed:
+    """Compare every settled replica with every other place on its market; nothing while anything moves.
+
+    ``budget``: the seconds left. When they are gone, what stands is frozen: there is time again at the next look.
+    """
     snapshot, limit = judged.snapshot, judged.snapshot.spec.placement.max_per_region
     if snapshot.in_motion():
         return Weighed()
@@ -55,6 +61,8 @@ def weigh_moves(judged: Judged, staying: Mapping[int, Replica]) -> Weighed:
     crowded: list[MoveComparison] = []
     settled = tuple(_settled(judged, staying))
     for replica, here in settled:
+        if budget() <= 0:
+            return Weighed(settled=settled, in_time=False)
         others = [r.region for r in staying.values() if r.name != replica.name]
         for assessment in judged.assessments:
             if assessment.market is not replica.market or assessment.offer_id == replica.offer_id:

@@ -189,3 +189,28 @@ class TestWhatIsProven:
         made = plan_migration(world, GREEN, NOON, replica=None, to_region=None, actor="ada", reason="")
         assert proof_of(made).of == "where the replica goes"
         assert proof_of(made).rung is Rung.EXACT
+
+
+class TestMoves:
+    """Where nothing is to be filled, time bounds the weighing of moves."""
+
+    HERE, THERE = candidate("aws/pl", 700.0), candidate("aws/se", 30.0)
+
+    def test_time_that_is_up_moves_nobody_and_says_so(self) -> None:
+        """A move that pays is not made half weighed: what runs is frozen, with the least that is known as its bound."""
+        world = snapshot([self.HERE, self.THERE], [replica(self.HERE)])
+        assert plan(world, GREEN, NOON).decision.kind is DecisionKind.MOVE
+        made = plan(world, GREEN, NOON, budget=lambda: 0.0)
+        assert made.actions == ()
+        assert made.decision.kind is DecisionKind.STAY
+        assert made.decision.summary == "stay: the time for thinking was up before every move was weighed"
+        certificate = made.decision.certificate
+        assert certificate is not None
+        assert (certificate.rung, certificate.bound) == (Rung.FROZEN, 0.0)
+        assert certificate.objective > 0
+
+    def test_time_that_is_up_between_two_replicas_moves_neither(self) -> None:
+        """The first one's best move may not be the best of all."""
+        world = snapshot([self.HERE, self.THERE], [replica(self.HERE, 0), replica(self.HERE, 1)], service_spec(2))
+        left = iter([2.0] * 2)
+        assert plan(world, GREEN, NOON, budget=lambda: next(left, 0.0)).actions == ()
