@@ -86,7 +86,9 @@ def plan(
     kind = _kind(snapshot, filling.launches, moves, actions)
     notes = (*filling.notes, *_fallback_notes(judged, slots, staying, actions))
     late = "" if weighed.in_time else "the time for thinking was up before every move was weighed"
-    return _finish(judged, kind, actor, actions, weighed.shown, slots, notes, certificate, to_show=not keep_up, late=late)
+    return _finish(
+        judged, kind, actor, actions, weighed.shown, slots, notes, certificate, to_show=not keep_up, late=late
+    )
 
 
 def plan_migration(
