@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -97,6 +99,44 @@ class VirtualClock:
         await asyncio.sleep(0)
 
 
+@dataclass(frozen=True, slots=True)
+class World:
+    """What an anchor says: which grid instant it was at which wall time (both RFC 3339), and how fast time runs."""
+
+    grid_start: str
+    wall_start: str
+    rate: float
+
+    @classmethod
+    def of(cls, found: Mapping[str, object]) -> World:
+        """Read one. Raises ``ValueError``, ``KeyError`` or ``TypeError``."""
+        world = cls(str(found["grid_start"]), str(found["wall_start"]), float(str(found["rate"])))
+        parse_instant(world.grid_start)
+        parse_instant(world.wall_start)
+        if not 0 < world.rate < math.inf:
+            raise ValueError(f"time cannot run at rate {world.rate:g}")
+        return world
+
+    @property
+    def text(self) -> str:
+        """What its file holds."""
+        return json.dumps(asdict(self))
+
+    def clock(self) -> ReplayClock:
+        """Return its clock."""
+        return ReplayClock(parse_instant(self.grid_start), parse_instant(self.wall_start), self.rate)
+
+    def is_of(self, grid_start: Instant | None, rate: float) -> bool:
+        """Whether settings ask for this world."""
+        return grid_start is not None and (self.grid_start, self.rate) == (format_instant(grid_start), rate)
+
+
+def world_of(state_dir: Path) -> World | None:
+    """Return the world that a state directory replays, ``None`` in real time. Raises ``InvalidSettings``: damaged."""
+    file = state_dir / WORLD_FILE
+    return _read(file) if file.exists() else None
+
+
 def anchored(state_dir: Path, grid_start: Instant | None, rate: float) -> SystemClock:
     """Return the clock of a state directory: the replayed world's, fixed by whoever asks first, or the system's.
 
@@ -111,34 +151,29 @@ def anchored(state_dir: Path, grid_start: Instant | None, rate: float) -> System
             )
         return SystemClock()
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    wanted = {"grid_start": format_instant(grid_start), "rate": rate}
-    fresh = wanted | {"wall_start": format_instant(datetime.now(UTC))}
+    fresh = World(format_instant(grid_start), format_instant(datetime.now(UTC)), rate)
     draft = state_dir / f".{WORLD_FILE}.{os.getpid()}"
-    draft.write_text(json.dumps(fresh))
+    draft.write_text(fresh.text)
     try:
         os.link(draft, file)
     except FileExistsError:
         pass
     finally:
         draft.unlink()
-    found, clock = _read(file)
-    if found != wanted:
-        asked = f"{wanted['grid_start']} at rate {wanted['rate']:g}"
-        message = f"{state_dir} replays {found['grid_start']} at rate {found['rate']}, not {asked}"
+    found = _read(file)
+    if not found.is_of(grid_start, rate):
+        asked = f"{fresh.grid_start} at rate {rate:g}"
+        message = f"{state_dir} replays {found.grid_start} at rate {found.rate}, not {asked}"
         raise InvalidSettings(message, hint="Use another GREENCTL_STATE_DIR for another world.")
-    return clock
+    return found.clock()
 
 
-def _read(file: Path) -> tuple[dict[str, object], ReplayClock]:
-    """Return the world that an anchor names, and its clock. Raises ``InvalidSettings`` when it cannot be read."""
+def _read(file: Path) -> World:
+    """Return the world that an anchor names. Raises ``InvalidSettings`` when it cannot be read."""
     try:
-        world = json.loads(file.read_text())
-        clock = ReplayClock(
-            parse_instant(world["grid_start"]), parse_instant(world["wall_start"]), float(world["rate"])
-        )
+        return World.of(json.loads(file.read_text()))
     except (ValueError, KeyError, TypeError) as error:
         message = f"{file} is damaged: {error!r}"
         raise InvalidSettings(
-            message, hint="Use another GREENCTL_STATE_DIR; its history has no clock any more."
+            message, hint="greenctl restore puts back the one of a backup; or use another GREENCTL_STATE_DIR."
         ) from error
-    return {"grid_start": world["grid_start"], "rate": world["rate"]}, clock

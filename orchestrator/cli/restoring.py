@@ -6,22 +6,28 @@ from pathlib import Path
 
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
-from orchestrator.clocks import SystemClock, anchored
+from orchestrator.clocks import WORLD_FILE, SystemClock, anchored
 from orchestrator.controller.lock import Lock
 from orchestrator.domain.time import format_instant
-from orchestrator.errors import LeaseHeld
-from orchestrator.store.backup import Replaced, read_backup, restore_backup
+from orchestrator.errors import InvalidSettings, LeaseHeld
+from orchestrator.settings import Settings
+from orchestrator.store.backup import Backup, Replaced, read_backup, restore_backup
 
 NO_TURN = 0
 
 
 def restore_file(session: Session, file: Path, *, yes: bool) -> Replaced:
-    """Check the backup, ask, and put it in place. Raises ``LeaseHeld`` while a controller runs."""
+    """Check the backup, ask, and put it in place.
+
+    Raises ``LeaseHeld`` while a controller runs, and ``InvalidSettings`` when the settings ask for another grid clock
+    than the one that the backup's history was written by.
+    """
     settings = session.settings
     running = session.outside.controller().info(settings)
     if running is not None:
         raise LeaseHeld(f"a controller runs (pid {running.pid}) and would act on what changes under it", hint=_STOP)
     found = read_backup(file)
+    _compare_worlds(found, settings)
     services = f"{found.services} service{'' if found.services == 1 else 's'}"
     session.say(line(f"{file}: deployment {found.deployment_uid or 'none yet'}, {services}, as of {found.made_at}."))
     session.say(line("It takes the place of what is recorded now; that is kept beside it."))
@@ -31,10 +37,40 @@ def restore_file(session: Session, file: Path, *, yes: bool) -> Replaced:
     try:
         wall = SystemClock().wall()
         lock.sign(format_instant(wall), NO_TURN)
-        now = anchored(settings.state_dir, settings.world.start, settings.world.rate).now()
-        return restore_backup(settings.store_url, file, actor=session.outside.actor(), now=now, wall_at=wall)
+        return restore_backup(
+            settings.store_url,
+            file,
+            actor=session.outside.actor(),
+            now=_clock(found, settings).now(),
+            wall_at=wall,
+            world_file=settings.state_dir / WORLD_FILE,
+        )
     finally:
         lock.release()
+
+
+def _clock(found: Backup, settings: Settings) -> SystemClock:
+    """Return the clock that the restored history goes by; an older backup does not say, so it is the one from here."""
+    if not found.tells_of_its_world:
+        return anchored(settings.state_dir, settings.world.start, settings.world.rate)
+    return SystemClock() if found.world is None else found.world.clock()
+
+
+def _compare_worlds(found: Backup, settings: Settings) -> None:
+    """Refuse a backup whose history would make no sense by the clock that is configured."""
+    world, asked = found.world, settings.world
+    if not found.tells_of_its_world or (world is None and asked.start is None):
+        return
+    here = "real time" if asked.start is None else f"{format_instant(asked.start)} at rate {asked.rate:g}"
+    if world is None:
+        raise InvalidSettings(
+            f"the backup is of real time, and {here} is configured", hint="Leave GREENCTL_WORLD__START unset for it."
+        )
+    if not world.is_of(asked.start, asked.rate):
+        raise InvalidSettings(
+            f"the backup replays {world.grid_start} at rate {world.rate:g}, and {here} is configured",
+            hint=f"Set GREENCTL_WORLD__START={world.grid_start} and GREENCTL_WORLD__RATE={world.rate:g} for it.",
+        )
 
 
 _STOP = "greenctl controller stop, then again. Replicas and gateway serve on meanwhile."

@@ -1,6 +1,7 @@
 """Copies of a SQLite memory: taken while it is in use, checked to the last byte before one replaces anything.
 
-A backup is a ZIP archive of two files: the database as one transaction saw it, and a manifest that says whose it is.
+A backup is a ZIP archive of two files: the database as one transaction saw it, and a manifest that says whose it is,
+and by which grid clock its history was written where that is not the machine's.
 It holds what the database holds: names of secrets, never their values. A restored database begins with the brake of
 decision 0014 on: machines that were bought since the backup are not in it, so nothing is done until somebody accepts
 that. PostgreSQL has its own tools for all of this.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -17,14 +19,15 @@ import sqlite3
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import update
 
+from orchestrator.clocks import World, world_of
 from orchestrator.domain.records import EventKind
 from orchestrator.domain.time import format_instant
 from orchestrator.errors import (
@@ -32,6 +35,7 @@ from orchestrator.errors import (
     Conflict,
     DiskFull,
     GreenctlError,
+    InvalidSettings,
     StoreIncompatible,
     StoreUnavailable,
     UsageError,
@@ -40,15 +44,22 @@ from orchestrator.errors import (
 from orchestrator.store import tables
 from orchestrator.store.address import parse_address
 from orchestrator.store.database import PATIENCE_SECONDS, Database
-from orchestrator.store.files import PRIVATE_FILE, prepare_file
+from orchestrator.store.files import PRIVATE_FILE, prepare_file, put_in_place, refuse_place, sync_names
 from orchestrator.store.schema import HEAD, VERSION_TABLE, bring_up_to_date
 from orchestrator.store.sql import SqlStore
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = frozenset({1, FORMAT})
+"""Format 1 does not tell of the grid's clock."""
+
 MANIFEST, DATABASE = "manifest.json", "greenctl.db"
 CHUNK_BYTES = 1 << 20
 LARGEST_MANIFEST_BYTES = 1 << 16
 KEPT = "before-restore"
+LOGS = ("-wal", "-shm", "-journal")
+UNDER_WAY = b"greenctl restore has begun and not ended: run it again\n".ljust(4096, b"\n")
+"""Stands in a database's place while nothing else may; SQLite refuses it, so nobody begins a new memory there."""
+
 WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What a file system without hard links answers (link(2))."""
 
@@ -66,7 +77,8 @@ class _Damaged(StoreUnavailable):
 class Backup:
     """Whose memory it is. ``schema``: its migration; ``epoch``: its newest turn; ``made_at``: wall time, RFC 3339.
 
-    ``sha256`` and ``size_bytes`` are of the database in it.
+    ``sha256`` and ``size_bytes`` are of the database in it. ``world``: the replayed grid's clock, ``None`` for the
+    machine's own, and in format 1, which does not say.
     """
 
     format: int
@@ -77,6 +89,12 @@ class Backup:
     made_at: str
     sha256: str
     size_bytes: int
+    world: World | None = None
+
+    @property
+    def tells_of_its_world(self) -> bool:
+        """Whether it is known by which clock its history was written."""
+        return self.format >= FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +106,10 @@ class Replaced:
     turn: int
 
 
-def write_backup(url: str, target: Path, *, made_at: datetime) -> Backup:
+def write_backup(url: str, target: Path, *, made_at: datetime, world: World | None = None) -> Backup:
     """Copy the database as it is now, beside whoever uses it; ``target`` is complete, or not there.
 
+    ``world``: the clock that its history goes by, ``None`` for the machine's.
     Raises ``UsageError`` for PostgreSQL, ``WouldOverwrite``, ``StoreUnavailable`` without a database or when it is
     damaged, ``DiskFull``.
     """
@@ -103,7 +122,7 @@ def write_backup(url: str, target: Path, *, made_at: datetime) -> Backup:
         with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".greenctl-backup-") as folder:
             copy = Path(folder) / DATABASE
             _copy(source, copy)
-            backup = _facts(copy, made_at)
+            backup = replace(_facts(copy, made_at), world=world)
             archive = Path(folder) / "archive"
             _pack(archive, copy, backup)
             _place(archive, target)
@@ -122,12 +141,16 @@ def read_backup(source: Path) -> Backup:
         return _unpack(source, Path(folder) / DATABASE)
 
 
-def restore_backup(url: str, source: Path, *, actor: str, now: datetime, wall_at: datetime) -> Replaced:
-    """Put a backup in the place of the database, in one transaction; whoever acts must have been stopped before.
+def restore_backup(
+    url: str, source: Path, *, actor: str, now: datetime, wall_at: datetime, world_file: Path | None = None
+) -> Replaced:
+    """Put a backup in the place of the database, in one step; whoever acts must have been stopped before.
 
-    What was there is kept as a backup beside it; a database that cannot be read is moved aside. An older schema is
-    brought up to date first. Raises ``UsageError`` for PostgreSQL, ``BackupUnusable``, ``Conflict`` when the database
-    here is in use by another deployment, ``StoreUnavailable`` and ``DiskFull``, having changed nothing.
+    A sound database is replaced in one transaction and kept as a backup beside it; one that cannot be read is kept as
+    it is, and the new one takes its name. ``world_file``: where the grid's clock is kept; it is put there first, so
+    that nobody gives the history another one. An older schema is brought up to date first. Raises ``UsageError`` for
+    PostgreSQL, ``BackupUnusable``, ``Conflict`` when the database here is in use by another deployment,
+    ``StoreUnavailable`` and ``DiskFull``, having changed nothing that serves.
     """
     path = _sqlite_file(url)
     prepare_parent(path)
@@ -135,14 +158,22 @@ def restore_backup(url: str, source: Path, *, actor: str, now: datetime, wall_at
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".greenctl-restore-") as folder:
             copy = Path(folder) / DATABASE
             backup = _unpack(source, copy)
+            logs = _hold_logs(path, Path(folder))
             here = _what_is_here(path)
             _refuse_foreign(backup, here, path)
             turn = _put_on_the_brake(
                 copy, max(backup.epoch, 0 if here is None else here.epoch), backup, actor, now, wall_at
             )
-            kept = _keep(url, path, here, turn, wall_at)
-            prepare_file(path)
-            _copy_over(copy, path)
+            if here is None:
+                refuse_place(path)
+            kept = _keep_sound(url, path, turn, wall_at, world_file) if here else _keep_damaged(path, logs, turn)
+            if world_file is not None and backup.tells_of_its_world:
+                _put_world(backup.world, world_file, turn)
+            if here is None:
+                _take_the_name(copy, path)
+            else:
+                prepare_file(path)
+                _copy_over(copy, path)
     except sqlite3.Error as error:
         raise StoreUnavailable(f"the database {path} cannot be replaced: {error}") from error
     except OSError as error:
@@ -284,10 +315,14 @@ def _manifest(packed: zipfile.ZipFile, source: Path) -> Backup:
         raise BackupUnusable(f"{source} is no backup of greenctl: its manifest is too large")
     try:
         found = json.loads(packed.read(MANIFEST))
-        backup = Backup(**{name: kind(found[name]) for name, kind in _FIELDS.items()})
-    except (ValueError, KeyError, TypeError) as error:
+        world = found.get("world")
+        backup = Backup(
+            **{name: kind(found[name]) for name, kind in _FIELDS.items()},
+            world=None if world is None else World.of(world),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackupUnusable(f"{source} is no backup of greenctl: its manifest cannot be read") from error
-    if backup.format != FORMAT:
+    if backup.format not in FORMATS:
         raise BackupUnusable(
             f"{source} has format {backup.format}, this version reads {FORMAT}", hint="Use the version that wrote it."
         )
@@ -327,7 +362,7 @@ def _check(source: Path, copy: Path, backup: Backup) -> None:
         found = _facts(copy, datetime.fromisoformat(backup.made_at))
     except (sqlite3.Error, ValueError, StoreUnavailable) as error:
         raise BackupUnusable(f"{source} holds no sound database of greenctl: {error}") from error
-    if found != backup:
+    if replace(found, format=backup.format, world=backup.world) != backup:
         raise BackupUnusable(f"{source} is damaged: its manifest speaks of another database")
 
 
@@ -400,22 +435,99 @@ def _put_on_the_brake(copy: Path, newest: int, backup: Backup, actor: str, now: 
         return journal.epoch
 
 
-def _keep(url: str, path: Path, here: Backup | None, turn: int, made_at: datetime) -> Path | None:
-    """Keep what is there: as a backup, or moved aside as it is when nobody can read it."""
-    if here is not None:
-        kept = path.with_name(f"{path.name}.{KEPT}-{turn}.zip")
-        write_backup(url, kept, made_at=made_at)
-        return kept
-    if not path.exists() or path.stat().st_size == 0:
-        return None
-    aside = path.with_name(f"{path.name}.{KEPT}-{turn}.damaged")
-    if aside.exists():
-        raise WouldOverwrite(f"{aside} is there already", hint="Move it away; nothing was changed.")
-    for suffix in ("-wal", "-shm"):
+def _hold_logs(path: Path, folder: Path) -> Mapping[str, Path]:
+    """Give what lies beside a database a second name: SQLite takes logs away when it has looked, sound or not."""
+    held = {}
+    for suffix in LOGS:
         with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    path.rename(aside)
+            _name_too(path.with_name(path.name + suffix), folder / f"held{suffix}")
+            held[suffix] = folder / f"held{suffix}"
+    return held
+
+
+def _keep_sound(url: str, path: Path, turn: int, made_at: datetime, world_file: Path | None) -> Path:
+    """Keep what is there as a backup."""
+    kept = path.with_name(f"{path.name}.{KEPT}-{turn}.zip")
+    write_backup(url, kept, made_at=made_at, world=_world_here(world_file))
+    return kept
+
+
+def _keep_damaged(path: Path, logs: Mapping[str, Path], turn: int) -> Path | None:
+    """Keep what nobody can read as it is, under another name; it stays where it is, too."""
+    if not path.exists() or path.stat().st_size == 0 or _is_under_way(path):
+        return None
+    aside = _free_name(path.with_name(f"{path.name}.{KEPT}-{turn}.damaged"))
+    _name_too(path, aside)
+    for suffix, log in logs.items():
+        _name_too(log, aside.with_name(aside.name + suffix))
+    sync_names(path.parent)
     return aside
+
+
+def _is_under_way(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(UNDER_WAY)) == UNDER_WAY
+
+
+def _world_here(world_file: Path | None) -> World | None:
+    """Return the clock that is here; a damaged one is kept as a file, see :func:`_put_world`."""
+    try:
+        return None if world_file is None else world_of(world_file.parent)
+    except InvalidSettings:
+        return None
+
+
+def _free_name(path: Path) -> Path:
+    """Return the name, or the next of its kind that nothing has: what was kept before stays as well."""
+    return next(
+        p for n in itertools.count() if not (p := path.with_name(f"{path.name}.{n}" if n else path.name)).exists()
+    )
+
+
+def _name_too(path: Path, other: Path) -> None:
+    """Give a file a second name, or a copy where files have one name only."""
+    try:
+        os.link(path, other)
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        _write_out(path, other)
+
+
+def _put_world(world: World | None, file: Path, turn: int) -> None:
+    """Put the grid's clock in place, or none; another one that is there is kept beside it."""
+    if file.exists():
+        if _world_here(file) == world:
+            return
+        _name_too(file, _free_name(file.with_name(f"{file.name}.{KEPT}-{turn}")))
+    if world is None:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".greenctl-world-") as folder:
+        draft = Path(folder) / file.name
+        draft.write_text(world.text)
+        draft.chmod(PRIVATE_FILE)
+        put_in_place(draft, file)
+
+
+def _take_the_name(copy: Path, path: Path) -> None:
+    """Put the copy where there is no database, or a damaged one: by its name, so that it is whole or not there.
+
+    The log of a damaged one would be replayed into the copy (sqlite.org/howtocorrupt.html, "mispairing database files
+    and hot journals"), so it goes first, and what it belongs to before it.
+    """
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    logs = [log for suffix in LOGS if (log := path.with_name(path.name + suffix)).exists()]
+    if logs:
+        between = copy.with_name("under-way")
+        between.write_bytes(UNDER_WAY)
+        put_in_place(between, path)
+        for log in logs:
+            log.unlink()
+        sync_names(path.parent)
+    put_in_place(copy, path)
 
 
 def _copy_over(copy: Path, path: Path) -> None:

@@ -48,6 +48,39 @@ def prepare_file(path: Path) -> None:
         raise StoreUnavailable(f"the database {path} cannot be read and written", hint=_permission_hint(path))
 
 
+def refuse_place(path: Path) -> None:
+    """Make sure that SQLite could work at ``path``, where nothing is made yet. Raises as :func:`prepare_file`."""
+    try:
+        _refuse_network(path)
+        _refuse_full(path)
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Give a finished file its name, in the place of what has it: at every moment one of both is there, whole.
+
+    ``draft`` is on the same file system. Its bytes are on the disk before the name is, the name before this returns.
+    Raises ``OSError``.
+    """
+    _sync(draft, os.O_RDWR)
+    draft.replace(path)
+    sync_names(path.parent)
+
+
+def sync_names(folder: Path) -> None:
+    """Let a directory's names survive a power cut. Raises ``OSError``."""
+    _sync(folder, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def network_file_system(path: Path, mounts: str) -> str | None:
     """Name the network file system that holds ``path`` (absolute, resolved); ``None`` when it is local.
 

@@ -25,14 +25,16 @@ def backup(
       greenctl backup greenctl-2026-11-21.zip
       greenctl backup /mnt/backups/monday.zip --json
 
-    Services, requests, decisions, history, energy: everything as one moment saw it, checked before it is written. The
-    file holds no key and no value of a secret; only you may read it. With PostgreSQL, use pg_dump.
+    Services, requests, decisions, history, energy: everything as one moment saw it, checked before it is written, and
+    the clock of a replayed grid. The file holds no key and no value of a secret; only you may read it. With PostgreSQL,
+    use pg_dump.
     """
-    from orchestrator.clocks import SystemClock  # noqa: PLC0415  # --help needs neither
+    from orchestrator.clocks import SystemClock, world_of  # noqa: PLC0415  # --help needs neither
     from orchestrator.store.backup import write_backup  # noqa: PLC0415  # as above
 
     session = Session.of(ctx)
-    made = write_backup(session.settings.store_url, file, made_at=SystemClock().wall())
+    settings = session.settings
+    made = write_backup(settings.store_url, file, made_at=SystemClock().wall(), world=world_of(settings.state_dir))
     session.emit(backup={"file": file, **session.outside.plain(made)})  # type: ignore[dict-item]  # a mapping
     services = f"{made.services} service{'' if made.services == 1 else 's'}"
     size = made.size_bytes // BYTES_PER_KIB

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from orchestrator.clocks import World as GridWorld
+from orchestrator.clocks import world_of
 from orchestrator.controller.lock import Lock
 from orchestrator.errors import ExitStatus
+from orchestrator.settings import WorldSettings
+from orchestrator.store.backup import write_backup
 from orchestrator.store.sql import SqlStore
 from tests.store_samples import NOW, a_spec, an_operation
 from tests.unit.cli.world import World
 
+JUNE = datetime(2023, 6, 1, 12, tzinfo=UTC)
 SECRET = "hf_do-not-write-this-down"  # the test looks for it
 
 
@@ -96,3 +102,31 @@ def test_what_is_no_backup_is_refused_before_anybody_is_asked(world: World, stor
     assert json.loads(world.run("restore", tmp_path / "none", "--yes", "--json").stdout)["error"]["code"] == (
         "backup_unusable"
     )
+
+
+def test_the_clock_of_a_replayed_grid_goes_along(
+    world: World, stored: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings must ask for the clock that the history goes by; then it is put back, anchor and all."""
+    settings = world.settings()
+    anchor = settings.state_dir / "world.json"
+    anchor.write_text('{"grid_start": "2023-06-01T12:00:00Z", "wall_start": "2026-11-21T08:00:00Z", "rate": 60.0}')
+    made = world.document("backup", tmp_path / "b.zip")["backup"]
+    anchor.unlink()
+
+    refused = world.document("restore", tmp_path / "b.zip", "--yes")["error"]
+
+    assert made["world"]["wall_start"] == "2026-11-21T08:00:00Z"
+    assert refused["code"] == "invalid_settings"
+    assert "GREENCTL_WORLD__START=2023-06-01T12:00:00Z" in refused["hint"]
+    assert not stored.restored().holds
+    replaying = settings.model_copy(update={"world": WorldSettings(start=JUNE, rate=60.0)})
+    monkeypatch.setattr(world, "settings", lambda: replaying)
+
+    assert world.run("restore", tmp_path / "b.zip", "--yes").exit_code == 0
+    assert world_of(settings.state_dir) == GridWorld.of(made["world"])
+    assert stored.events()[-1].at > JUNE
+
+    world_less = tmp_path / "real.zip"
+    write_backup(settings.store_url, world_less, made_at=NOW)
+    assert "real time" in world.document("restore", world_less, "--yes")["error"]["message"]

@@ -10,14 +10,17 @@ import stat
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from orchestrator.clocks import World, world_of
 from orchestrator.domain.records import EventKind
 from orchestrator.errors import (
     BackupUnusable,
     Conflict,
+    DiskFull,
     StoreIncompatible,
     StoreUnavailable,
     UsageError,
@@ -25,10 +28,12 @@ from orchestrator.errors import (
 )
 from orchestrator.store import schema
 from orchestrator.store.address import parse_address
-from orchestrator.store.backup import DATABASE, MANIFEST, read_backup, restore_backup, write_backup
+from orchestrator.store.backup import DATABASE, MANIFEST, UNDER_WAY, read_backup, restore_backup, write_backup
 from orchestrator.store.database import Database
 from orchestrator.store.sql import SqlStore
 from tests.store_samples import NOW, a_spec, an_operation, later
+
+WORLD = World("2023-06-01T12:00:00Z", "2026-11-21T08:00:00Z", 60.0)
 
 
 def url_of(folder: Path) -> str:
@@ -226,6 +231,15 @@ def flip(backup: Path) -> None:
     backup.write_bytes(content)
 
 
+def as_list(backup: Path) -> None:
+    """A manifest that is JSON, and no manifest."""
+    with zipfile.ZipFile(backup) as packed:
+        content = packed.read(DATABASE)
+    with zipfile.ZipFile(backup, "w") as packed:
+        packed.writestr(MANIFEST, "[]")
+        packed.writestr(DATABASE, content)
+
+
 SPOILT: dict[str, Callable[[Path], object]] = {
     "truncated": truncate,
     "one bit": flip,
@@ -236,10 +250,13 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "another database": lambda b: repacked(b, database=b"SQLite format 3\0" + bytes(4080)),
     "newer schema": lambda b: repacked(b, manifest={"schema": "9999"}),
     "no schema": lambda b: repacked(b, manifest={"schema": ""}),
-    "newer format": lambda b: repacked(b, manifest={"format": 2}),
+    "newer format": lambda b: repacked(b, manifest={"format": 3}),
     "another uid": lambda b: repacked(b, manifest={"deployment_uid": "somebody"}),
     "another turn": lambda b: repacked(b, manifest={"epoch": 0}),
     "another size": lambda b: repacked(b, manifest={"size_bytes": 1}),
+    "a world without a clock": lambda b: repacked(b, manifest={"world": {"grid_start": "2023-01-01T00:00:00Z"}}),
+    "a world that stands still": lambda b: repacked(b, manifest={"world": asdict(WORLD) | {"rate": 0.0}}),
+    "a list": as_list,
     "no manifest": lambda b: repacked(b, manifest={"sha256": None}),
 }
 
@@ -317,3 +334,163 @@ def test_somebody_elses_database_is_not_replaced(backup: Path, tmp_path: Path) -
 
     with pytest.raises(StoreIncompatible, match="something else"):
         restored(url_of(other), backup)
+
+
+# ── the grid's clock ─────────────────────────────────────────────────────────────────────────────────
+
+
+def with_world(url: str, source: Path, folder: Path) -> None:
+    """Restore into a folder that may have a clock of its own."""
+    restore_backup(url, source, actor="ada", now=NOW, wall_at=NOW, world_file=folder / "world.json")
+
+
+def test_the_grids_clock_comes_along(filled: str, tmp_path: Path) -> None:
+    """A new machine goes on at the same grid moment: the anchor is the one of the backup, for its owner alone."""
+    made = write_backup(filled, tmp_path / "b.zip", made_at=NOW, world=WORLD)
+    new = tmp_path / "new"
+
+    with_world(url_of(new), tmp_path / "b.zip", new)
+
+    assert made.world == read_backup(tmp_path / "b.zip").world == world_of(new) == WORLD
+    assert stat.S_IMODE((new / "world.json").stat().st_mode) == 0o600
+    assert sorted(p.name for p in new.iterdir() if "greenctl.db-" not in p.name) == ["greenctl.db", "world.json"]
+
+
+@pytest.mark.parametrize("here", [World("2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 1.0).text, "{damaged"])
+def test_another_clock_makes_room_and_is_kept(filled: str, tmp_path: Path, here: str) -> None:
+    """Sound or damaged: it is beside the new one, and the backup of what was there knows it where it can be read."""
+    write_backup(filled, tmp_path / "b.zip", made_at=NOW, world=WORLD)
+    (tmp_path / "world.json").write_text(here)
+
+    with_world(filled, tmp_path / "b.zip", tmp_path)
+    with_world(filled, tmp_path / "b.zip", tmp_path)
+
+    assert world_of(tmp_path) == WORLD
+    (kept,) = tmp_path.glob("world.json.before-restore-*")
+    assert kept.read_text() == here
+    worlds = {read_backup(p).world for p in tmp_path.glob("greenctl.db.before-restore-*.zip")}
+    assert WORLD in worlds
+    assert len(worlds) == 2
+
+
+def test_a_backup_of_real_time_takes_a_replayed_clock_away(filled: str, backup: Path, tmp_path: Path) -> None:
+    """And keeps it beside."""
+    (tmp_path / "world.json").write_text(WORLD.text)
+
+    with_world(filled, backup, tmp_path)
+
+    assert world_of(tmp_path) is None
+    assert [p.read_text() for p in tmp_path.glob("world.json.*")] == [WORLD.text]
+
+
+def test_an_older_backup_does_not_say_and_changes_no_clock(filled: str, backup: Path, tmp_path: Path) -> None:
+    """Format 1 knew of none; it can be read still."""
+    repacked(backup, manifest={"format": 1})
+    (tmp_path / "world.json").write_text(WORLD.text)
+
+    with_world(filled, backup, tmp_path)
+
+    assert world_of(tmp_path) == WORLD
+    assert not list(tmp_path.glob("world.json.*"))
+
+
+# ── interrupted while a damaged database is replaced ─────────────────────────────────────────────────
+
+RUBBISH = b"this is no database" * 400
+
+
+class PowerCut(BaseException):
+    """Nothing after this happens."""
+
+
+def cut_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """End at the n-th change of a name, which is not made."""
+    made = iter(range(1000))
+    for name in ("replace", "unlink"):
+        true = getattr(Path, name)
+
+        def change(self: Path, *args: object, true: Callable[..., object] = true, **kwargs: object) -> object:
+            if "greenctl.db" in " ".join((self.name, *map(str, args))) and next(made) == number:
+                raise PowerCut
+            return true(self, *args, **kwargs)
+
+        monkeypatch.setattr(Path, name, change)
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+@pytest.mark.parametrize("number", range(5))
+def test_a_restore_that_is_cut_off_leaves_one_whole_file_and_can_be_repeated(
+    filled: str, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, in_use: bool
+) -> None:
+    """Wherever it ends: nobody can begin an empty memory, no old log meets the new file, nothing that was is lost.
+
+    While somebody has the damaged one open, its log stays and has to be taken away.
+    """
+    reader = sqlite3.connect(tmp_path / "greenctl.db")
+    if in_use:
+        reader.execute("UPDATE deployment SET epoch = epoch").connection.commit()
+        overwrite(tmp_path / "greenctl.db-wal", b"log of rubbish" * 400)
+    overwrite(tmp_path / "greenctl.db", RUBBISH)
+    with monkeypatch.context() as patched:
+        cut_at(patched, number)
+        if number < (4 if in_use else 1):
+            with pytest.raises(PowerCut):
+                restored(filled, backup)
+            with pytest.raises(StoreUnavailable), SqlStore.open(filled) as store:
+                store.services()
+        else:
+            restored(filled, backup)
+    reader.close()
+
+    restored(filled, backup)
+
+    with SqlStore.open(filled) as store:
+        assert store.restored().holds
+        assert [s.spec for s in store.services()] == [a_spec()]
+        assert store.check_journal().is_whole
+    kept = [p.read_bytes() for p in tmp_path.glob("greenctl.db.before-restore-*")]
+    assert any(k.startswith(RUBBISH) for k in kept)
+    assert not in_use or any(k.startswith(b"log of rubbish") for k in kept)
+    assert UNDER_WAY not in kept
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """As a disk does that has lost what it held: in place."""
+    with path.open("r+b") as file:
+        file.write(content)
+
+
+def test_a_disk_that_is_full_or_refuses_is_named(
+    filled: str, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what cannot be read stays as it is."""
+    (tmp_path / "greenctl.db").write_bytes(RUBBISH)
+    for number, wanted in ((errno.ENOSPC, DiskFull), (errno.EROFS, StoreUnavailable)):
+        with monkeypatch.context() as patched:
+
+            def refuse(_draft: Path, _path: Path, number: int = number) -> None:
+                raise OSError(number, os.strerror(number))
+
+            patched.setattr("orchestrator.store.backup.put_in_place", refuse)
+            with pytest.raises(wanted):
+                restored(filled, backup)
+
+    assert (tmp_path / "greenctl.db").read_bytes() == RUBBISH
+
+
+def test_what_is_kept_needs_no_links(
+    filled: str, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system where files have one name keeps a copy."""
+
+    def no_links(_source: object, _target: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("orchestrator.store.backup.os.link", no_links)
+    (tmp_path / "greenctl.db").write_bytes(RUBBISH)
+
+    done = restore_backup(filled, backup, actor="ada", now=NOW, wall_at=NOW)
+
+    assert done.kept is not None
+    assert done.kept.read_bytes() == RUBBISH
+    assert texts(filled)[0] == "before the backup"
