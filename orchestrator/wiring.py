@@ -61,6 +61,7 @@ from orchestrator.signals.live import LiveCarbon
 from orchestrator.signals.profile import ProfileCarbon, packaged_facts
 from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.signals.secret import resolved
+from orchestrator.signals.server_clocks import ServerClocks
 from orchestrator.signals.statement import Feed
 from orchestrator.signals.static import StaticCarbon
 from orchestrator.spec import grammar
@@ -282,7 +283,7 @@ def live_sources(settings: Settings) -> list[LiveCarbon]:
 
 def _live(name: LiveSource, settings: Settings, yearly_grams_per_kwh: Mapping[str, float]) -> LiveCarbon:
     signals, file = settings.signals, settings.state_dir / SIGNALS_FILE
-    fetch = Fetch(private=signals.private)
+    fetch = Fetch(private=signals.private, clocks=ServerClocks(file))
     return LiveCarbon(
         _feed(name, signals, fetch),
         Archive(name, file),

@@ -12,6 +12,7 @@ from typing import Final
 
 from orchestrator.cli import soundness
 from orchestrator.cli.origins import hide_password
+from orchestrator.cli.orphans import turn_for
 from orchestrator.cli.render.checks import Check, Outcome
 from orchestrator.cli.render.headline import grid_time
 from orchestrator.cli.render.numbers import age, instant, number
@@ -48,8 +49,10 @@ def diagnose(session: Session) -> list[Check]:
         ("paused", soundness.pauses),
         ("gateway", _gateway),
         ("signals", _signals),
+        ("server clocks", soundness.server_clocks),
         ("recording", _recording),
         ("replicas", _replicas),
+        ("leases", soundness.leases),
     ):
         checks += _guarded(name, lambda look=look: look(session))  # type: ignore[misc]  # bound now, called now
     return checks
@@ -175,9 +178,12 @@ def _recording(session: Session) -> Iterator[Check]:
 
 def _replicas(session: Session) -> Iterator[Check]:
     """Set what the providers have beside what is recorded: the worst bug class is a paid instance that nobody owns."""
-    running = session.outside.controller().info(session.settings) is not None
-    survey = session.run(orphan_survey(session.runtime, controller_runs=running))
-    if survey.restored_epoch is not None:
+    survey = session.run(orphan_survey(session.runtime, turn_for=turn_for(session)))
+    if survey.twins:
+        uid, names = survey.deployment_uid, ", ".join(survey.twins)
+        words = f"another database acts as deployment {uid}: it launched {names}, which no intent here is about"
+        yield Check("twin", Outcome.FAILED, words, _TWIN_HINT)
+    elif survey.restored_epoch is not None:
         words = f"an instance of turn {survey.restored_epoch} is in no record: {RESTORED}"
         yield Check("restored", Outcome.FAILED, words, _ORPHAN_HINT)
     for source in survey.sources:
@@ -201,4 +207,8 @@ def _replicas(session: Session) -> Iterator[Check]:
             yield Check(name, Outcome.OK, f"{source.shown} there, all recorded")
 
 
+_TWIN_HINT: Final = (
+    "A state directory was copied or restored elsewhere and both are in use. Stop the controller of one of them"
+    " (greenctl controller stop) before anything else; then: greenctl doctor --orphans"
+)
 _ORPHAN_HINT: Final = "greenctl doctor --orphans"

@@ -17,6 +17,7 @@ from orchestrator.control.orphan_survey import OrphanSurvey, orphan_survey
 from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
 from orchestrator.domain.orphans import ReapRequest, ReapVerdict
 from orchestrator.domain.records import OperationState
+from orchestrator.domain.time import parse_instant
 from orchestrator.errors import ExitStatus, ProviderError, RestoredDatabase, TimedOut, UsageError
 from orchestrator.planner.reaping import RESTORED
 from orchestrator.provisioners.skypilot.clouds import GROUND_TRUTH
@@ -52,8 +53,7 @@ def run(session: Session, asked: Asked) -> None:
     Exits with 0 (clean), 10 (orphans) or 4 (a listing cannot be used). Raises ``RestoredDatabase``, ``Declined``,
     ``TimedOut``, ``UsageError`` and what starting a controller raises.
     """
-    running = session.outside.controller().info(session.settings) is not None
-    survey = session.run(orphan_survey(session.runtime, controller_runs=running))
+    survey = session.run(orphan_survey(session.runtime, turn_for=turn_for(session)))
     by_word_only = sorted(set(session.settings.skypilot.clouds) - GROUND_TRUTH)
     found = page.render(survey, by_word_only=by_word_only, width=session.out.width)
     session.show(found)
@@ -96,6 +96,12 @@ def _reap(session: Session, survey: OrphanSurvey, asked: Asked) -> tuple[ReapReq
     session.show(page.answer(verdicts, width=session.out.width))
     session.show(line("The controller asks until they are gone: ", ("greenctl doctor --orphans", "bold")))
     return request, verdicts
+
+
+def turn_for(session: Session) -> timedelta | None:
+    """Return for how long the controller here has had its turn, ``None`` where none runs."""
+    info = session.outside.controller().info(session.settings)
+    return None if info is None else max(timedelta(0), session.runtime.clock.wall() - parse_instant(info.since))
 
 
 def _submit(session: Session, names: Sequence[str], confirmed: Sequence[str]) -> ReapRequest:

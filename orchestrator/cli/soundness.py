@@ -9,11 +9,14 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.cli.frame import APP
+from orchestrator.cli.render import money
 from orchestrator.cli.render.checks import Check, Outcome
-from orchestrator.cli.render.numbers import age
+from orchestrator.cli.render.numbers import age, instant
 from orchestrator.cli.session import Session
 from orchestrator.control.edits import words as in_short
 from orchestrator.control.pausing import in_words
+from orchestrator.domain.replica import PAID
+from orchestrator.signals.server_clocks import ServerClocks
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -24,6 +27,10 @@ MOST_SKEW: Final = timedelta(seconds=5)
 MOST_AHEAD: Final = timedelta(minutes=1)
 """History that is further in the future than this was written by another clock, or ours was set back."""
 
+TOLD_LATELY: Final = timedelta(days=1)
+"""What a server said longer ago says little about our clock of today."""
+
+_LEASE_HINT: Final = "Less than half of it is left: a running controller renews it. greenctl controller start"
 _CLOCK_HINT: Final = "Let the machines follow one time service: timedatectl set-ntp true."
 
 
@@ -77,6 +84,44 @@ def clocks(session: Session) -> Iterator[Check]:
     if future > MOST_AHEAD:
         words = f"the newest line of history was written {age(future)} from now: our clock was set back"
         yield Check("clock steps", Outcome.WARNING, words, _CLOCK_HINT)
+
+
+def server_clocks(session: Session) -> Iterator[Check]:
+    """Compare our clock with what signal servers said in answers that were asked for anyway.
+
+    One server may be wrong, so the one that is nearest to us counts.
+    """
+    from orchestrator.wiring import SIGNALS_FILE  # noqa: PLC0415  # all adapters, which are built by now
+
+    now = session.runtime.clock.wall()
+    told = ServerClocks(session.settings.state_dir / SIGNALS_FILE).told(since=now - TOLD_LATELY)
+    if not told:
+        return
+    nearest = min(told, key=lambda t: (t.least_skew, t.host))
+    ahead = "ahead of" if nearest.skew > timedelta(0) else "behind"
+    others = f", of {len(told)} servers the nearest" if len(told) > 1 else ""
+    words = f"the clock of {nearest.host} is {abs(nearest.skew).total_seconds():.1f} s {ahead} ours{others}"
+    off = nearest.least_skew > MOST_SKEW
+    yield Check("server clocks", Outcome.WARNING if off else Outcome.OK, words, _CLOCK_HINT if off else "")
+
+
+def leases(session: Session) -> Iterator[Check]:
+    """Say of every replica that is paid for until when it goes on by itself."""
+    store, clock = session.runtime.store, session.runtime.clock
+    now = clock.now()
+    for service in store.services():
+        ends = store.leases(service.name)
+        for replica in sorted(store.replicas(service.name), key=lambda r: (r.slot, r.name)):
+            if replica.state not in PAID:
+                continue
+            at = ends.get(replica.name)
+            label = f"r{replica.slot} {replica.region}"
+            (words,) = money.leases({label: at}, now, clock.rate)
+            left = None if at is None else (at - now) / clock.rate
+            low = left is not None and left < service.spec.lease / 2
+            until = "" if at is None else f" ({instant(at)})"
+            outcome = Outcome.NOTE if at is None else Outcome.WARNING if low else Outcome.OK
+            yield Check(f"lease {service.name}", outcome, f"{words}{until}", _LEASE_HINT if low else "")
 
 
 def turns(session: Session) -> Iterator[Check]:

@@ -6,6 +6,7 @@ Changes nothing, not even what is remembered: first sights are the controller's 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from orchestrator.control.inventory import Listing, fleet, read_source, sources
 from orchestrator.control.observe import gateway_status
@@ -14,7 +15,7 @@ from orchestrator.control.runtime import Runtime
 from orchestrator.domain.decision import Verdict
 from orchestrator.domain.orphans import Suspect, SuspectKind
 from orchestrator.domain.time import HOUR, Instant
-from orchestrator.planner.orphans import restored_epoch, suspects_of
+from orchestrator.planner.orphans import restored_epoch, suspects_of, twins_of
 from orchestrator.planner.reaping import weigh
 
 ENDED = "ended"
@@ -60,7 +61,8 @@ class SourceView:
 class OrphanSurvey:
     """Everything at one moment. ``restored_epoch``: a turn that proves that this database was set back, if any.
 
-    ``share``: how many may be reaped per hour without naming each.
+    ``share``: how many may be reaped per hour without naming each. ``twins``: instances that another database must
+    have launched as this deployment, since our turn began.
     """
 
     at: Instant
@@ -71,6 +73,7 @@ class OrphanSurvey:
     share: int
     sources: tuple[SourceView, ...]
     orphans: tuple[OrphanView, ...]
+    twins: tuple[str, ...] = ()
 
     @property
     def strangers(self) -> tuple[OrphanView, ...]:
@@ -88,8 +91,12 @@ class OrphanSurvey:
         return all(s.complete for s in self.sources)
 
 
-async def orphan_survey(runtime: Runtime, *, controller_runs: bool) -> OrphanSurvey:
-    """Look now. ``controller_runs``: whether the newest turn is under way. Raises ``StoreUnavailable``."""
+async def orphan_survey(runtime: Runtime, *, turn_for: timedelta | None) -> OrphanSurvey:
+    """Look now. ``turn_for``: since when the newest turn is under way (physical), ``None`` when it is over.
+
+    Raises ``StoreUnavailable``.
+    """
+    controller_runs = turn_for is not None
     store = runtime.store
     before = store.suspects()
     status = await gateway_status(runtime)
@@ -130,6 +137,10 @@ async def orphan_survey(runtime: Runtime, *, controller_runs: bool) -> OrphanSur
                 verdicts=() if verdict is None else verdict.verdicts,
             )
         )
+    twins: tuple[Suspect, ...] = ()
+    if turn_for is not None:
+        intents = {i for listing in listings if listing.look is not None for i in listing.look.intents}
+        twins = twins_of(suspects, intents, uid=uid, turn_for=turn_for, now=view.now, rate=view.rate)
     found += [view for listing in listings for view in _outlived(listing)]
     return OrphanSurvey(
         at=runtime.clock.now(),
@@ -140,6 +151,7 @@ async def orphan_survey(runtime: Runtime, *, controller_runs: bool) -> OrphanSur
         share=view.share,
         sources=tuple(_source(listing) for listing in listings),
         orphans=tuple(found),
+        twins=tuple(s.name for s in twins),
     )
 
 

@@ -24,6 +24,11 @@ LEAST_MISSING = 2
 """One machine that is gone is no reason to doubt a listing: that happens every day."""
 
 
+LATE = timedelta(hours=1)
+"""Physical. Launches have been seen to hang for 40 minutes before they succeeded (skypilot #312); what first shows up
+later than this in a turn was not begun before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """One complete listing beside the journal, which was read after it.
@@ -82,6 +87,33 @@ def restored_epoch(look: Look, *, epoch: int, settled_epoch: int, accepted_epoch
         if turn > accepted_epoch and (turn > epoch or (unknown and turn >= settled_epoch)):
             found.append(turn)
     return max(found, default=None)
+
+
+def twins_of(
+    suspects: Iterable[Suspect],
+    intents: Collection[str],
+    *,
+    uid: str,
+    turn_for: timedelta,
+    now: Instant,
+    rate: float,
+) -> tuple[Suspect, ...]:
+    """Return what another database has launched as this deployment, while ours was in force.
+
+    Each carries our uid and an intent that is not here (``intents``: those that are), and was first seen when our turn
+    (``turn_for``, physical) had gone on for longer than a late create takes. A database that was set back explains only
+    what is there when its first turn begins: this one has committed every intent of its own since.
+    """
+    return tuple(
+        s
+        for s in suspects
+        if s.kind is SuspectKind.STRANGER
+        and s.deployment_uid == uid
+        and s.intent_id
+        and s.intent_id not in intents
+        and s.sightings >= LEAST_SIGHTINGS
+        and turn_for - s.age(now, rate) >= LATE
+    )
 
 
 def suspects_of(look: Look, now: Instant) -> tuple[Suspect, ...]:

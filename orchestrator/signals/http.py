@@ -14,10 +14,13 @@ import ipaddress
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
+from orchestrator.domain.time import Instant
 from orchestrator.errors import InvalidSettings, SignalFormatError, SignalThrottled, SignalUnavailable
+from orchestrator.signals.server_clocks import ServerClocks, told_by
 
 SECONDS: Final = 5.0
 """These APIs answer within one; a look of the controller waits for it, so it is not asked again at once after this."""
@@ -71,12 +74,19 @@ class Fetch:
     """GETs within bounds. ``private``: plain http and addresses that are not public may be used, too.
 
     That is for a mirror of your own and for tests; the other bounds hold as well then. ``seconds`` bounds a whole
-    exchange, from the name look-up to the last byte. ``requests``: how many were made.
+    exchange, from the name look-up to the last byte. ``requests``: how many were made. ``clocks``: who keeps what
+    servers say that the time is.
     """
 
     def __init__(
-        self, *, private: bool = False, seconds: float = SECONDS, max_body_bytes: int = MAX_BODY_BYTES
+        self,
+        *,
+        private: bool = False,
+        seconds: float = SECONDS,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        clocks: ServerClocks | None = None,
     ) -> None:
+        self._clocks = clocks
         self._private = private
         self._seconds = seconds
         self._max_body_bytes = max_body_bytes
@@ -125,7 +135,10 @@ class Fetch:
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         line = wire.Line(lambda host: self._private or not is_private(host), self._seconds)
 
+        asked_at = datetime.now(UTC)
+
         def take(status: int, told: Mapping[str, str], chunks: Iterable[bytes]) -> Answer:
+            self._hear(parts.hostname or "", told, asked_at)
             self._refuse(where, status, told)
             return Answer(where, status, self._read(where, chunks), dict(told))
 
@@ -141,6 +154,11 @@ class Fetch:
             raise SignalUnavailable(f"{where} {error.message}") from error
         finally:
             line.shut()
+
+    def _hear(self, host: str, headers: Mapping[str, str], asked_at: Instant) -> None:
+        said = None if self._clocks is None else told_by(host, headers, asked_at, datetime.now(UTC))
+        if self._clocks is not None and said is not None:
+            self._clocks.note(said)
 
     def _refuse(self, where: str, status: int, headers: Mapping[str, str]) -> None:
         if status == _THROTTLED:

@@ -38,10 +38,18 @@ def render(survey: OrphanSurvey, *, by_word_only: Sequence[str], width: int) -> 
     if survey.orphans:
         parts += [Text(""), _table(survey.orphans, width)]
     parts.append(Text(""))
-    if survey.restored_epoch is not None:
+    if survey.twins:
+        parts.append(twins(survey))
+    elif survey.restored_epoch is not None:
         parts.append(restored(survey.restored_epoch))
     parts.append(line(_summary(survey)))
     return Group(*parts)
+
+
+def twins(survey: OrphanSurvey) -> Text:
+    """Say that two databases act as one deployment, and what to do first."""
+    words = f"Another database acts as this deployment, {survey.deployment_uid}: it launched {', '.join(survey.twins)}."
+    return line((words, "red"), " Stop the controller of one of them: ", ("greenctl controller stop", "bold"))
 
 
 def restored(epoch: int) -> Text:

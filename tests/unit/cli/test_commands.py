@@ -13,6 +13,8 @@ from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec, ResourceRequest
 from orchestrator.domain.time import HOUR
 from orchestrator.errors import ExitStatus, StoreUnavailable
+from orchestrator.signals.server_clocks import ServerClocks, Told
+from orchestrator.wiring import SIGNALS_FILE
 from tests.unit.cli.world import SPEC, World
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────
@@ -586,6 +588,55 @@ def test_doctor_compares_the_databases_clock_with_ours(world: World, monkeypatch
         skew = next(c for c in world.document("doctor")["checks"] if c["name"] == "clock skew")
 
         assert (skew["outcome"], words in skew["found"]) == (outcome, True)
+
+
+@pytest.mark.parametrize(
+    ("skews", "outcome", "words"),
+    [
+        ((1.0,), "ok", "the clock of host-0 is 1.0 s ahead of ours"),
+        ((-120.0,), "warning", "the clock of host-0 is 120.0 s behind ours"),
+        ((120.0, -2.0), "ok", "the clock of host-1 is 2.0 s behind ours, of 2 servers the nearest"),
+        ((120.0, 121.0), "warning", "the clock of host-0 is 120.0 s ahead of ours, of 2 servers the nearest"),
+    ],
+)
+def test_doctor_compares_our_clock_with_what_signal_servers_said(
+    world: World, skews: tuple[float, ...], outcome: str, words: str
+) -> None:
+    """One server may be wrong; when none of them agrees with us, it is us. What was said days ago does not count."""
+    clocks = ServerClocks(world.settings().state_dir / SIGNALS_FILE)
+    now, second = world.clock.wall(), HOUR / 3600
+    clocks.note(Told("old", now - 48 * HOUR, 0 * second, second))
+    assert "server clocks" not in {c["name"] for c in world.document("doctor")["checks"]}
+    for number, skew in enumerate(skews):
+        clocks.note(Told(f"host-{number}", now, skew * second, second))
+
+    check = next(c for c in world.document("doctor")["checks"] if c["name"] == "server clocks")
+
+    assert (check["outcome"], check["found"]) == (outcome, words)
+    assert ("timedatectl" in check["hint"]) == (outcome == "warning")
+
+
+def test_doctor_says_until_when_each_replica_goes_on(world: World) -> None:
+    """Good while more than half of the lease is left, a warning after that, a note where nothing counts it down."""
+    world.deploy()
+
+    def lease() -> tuple[str, str]:
+        check = next(c for c in world.document("doctor")["checks"] if c["name"] == "lease chat")
+        return check["outcome"], check["found"]
+
+    replica = world.store.replicas("chat")[0].name
+    journal = world.store.claim("test", world.clock.now())
+    journal.renew_lease(replica, world.clock.now() + 23 * HOUR)
+    assert lease() == (
+        "ok",
+        "r0 local/se: ends by itself in 23h 00m unless its lease is renewed or it is used (2023-06-02 11:20 UTC)",
+    )
+    journal.renew_lease(replica, world.clock.now() + 11 * HOUR)
+    assert lease()[0] == "warning"
+    journal.renew_lease(replica, world.clock.now() - HOUR)
+    assert "its lease was over" in lease()[1]
+    world.store._state.leases.clear()
+    assert lease() == ("note", "r0 local/se: no lease, nothing ends it by itself")
 
 
 def test_doctor_names_packages_of_a_wrong_version(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.control.ports import LaunchRequest
 from orchestrator.domain.service import ModelSpec, ResourceRequest
+from orchestrator.domain.time import format_instant
 from orchestrator.errors import ProviderError
 from orchestrator.telemetry.engine_probe import EngineLoad
 from tests.unit.cli.world import World
@@ -234,3 +235,25 @@ def test_who_does_not_answer_in_time_is_not_waited_for(world: World, monkeypatch
     assert result.exit_code == 6
     assert len(world.store.reap_requests()) == 1
     assert world.clock.elapsed >= timedelta(seconds=5).total_seconds()
+
+
+def test_two_databases_of_one_deployment_are_noticed(world: World) -> None:
+    """What our mark is on, and no intent here is about, did not exist when our turn was an hour old: by name."""
+    began = next(e for e in world.store.events()).wall_at
+    world.clock.advance(timedelta(hours=2))
+    watch(world, 2)
+    stray = plant(world)
+    watch(world, 3)
+    world.controller_since = format_instant(began)
+
+    twin = next(c for c in world.document("doctor")["checks"] if c["name"] == "twin")
+    listed = world.run("doctor", "--orphans")
+
+    assert twin["outcome"] == "failed"
+    assert stray in twin["found"]
+    assert world.store.deployment_uid() in twin["found"]
+    assert "controller stop" in twin["hint"]
+    assert "Another database acts as this deployment" in listed.stdout
+    assert "--accept-restored" not in listed.stdout
+    world.controller_since = format_instant(world.clock.wall())
+    assert "twin" not in {c["name"] for c in world.document("doctor")["checks"]}

@@ -93,6 +93,7 @@ class World(Outside):
     offers: FakeOffers = field(default_factory=FakeOffers)
     gateway_port: FakeGateway = field(default_factory=FakeGateway)
     controller_runs: bool = False
+    controller_since: str = "2023-06-01T12:20:00Z"
     gateway_runs: bool = False
     vllm_is_here: bool = True
     said: list[str] = field(default_factory=list)
@@ -226,7 +227,7 @@ class FakeControllerDaemon:
         if not self.world.controller_runs:
             progress("starting the controller")
             self.world.start_controller()
-        return ControllerInfo(4711, "2023-06-01T12:20:00Z", 1, self.log_path(settings))
+        return ControllerInfo(4711, self.world.controller_since, 1, self.log_path(settings))
 
     def stop(self, settings: Settings, *, timeout_seconds: float) -> bool:
         """Let nobody look any more."""
@@ -238,7 +239,7 @@ class FakeControllerDaemon:
     def info(self, settings: Settings) -> ControllerInfo | None:
         """The one in this process."""
         path = self.log_path(settings)
-        return ControllerInfo(4711, "2023-06-01T12:20:00Z", 1, path) if self.world.controller_runs else None
+        return ControllerInfo(4711, self.world.controller_since, 1, path) if self.world.controller_runs else None
 
     def log_path(self, settings: Settings) -> Path:
         """Where it would write."""

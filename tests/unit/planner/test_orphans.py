@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.domain.orphans import Sighting, SuspectKind, Work
+from orchestrator.domain.orphans import Sighting, Suspect, SuspectKind, Work
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.planner.orphans import Look, missing_too_much, restored_epoch, suspects_of, to_tell
+from orchestrator.planner.orphans import Look, missing_too_much, restored_epoch, suspects_of, to_tell, twins_of
 from tests.store_samples import NOW, a_replica, later
 
 S = ReplicaState
@@ -122,3 +122,27 @@ def test_only_what_ended_and_was_cleaned_up_can_outlive_its_record() -> None:
     assert look(SEEN, recorded=(ended,)).outlived == ["gc-1"]
     assert look(SEEN, recorded=(replace(ended, cleaned_up=False),)).outlived == []
     assert look(SEEN, recorded=(replace(ended, state=S.READY, cleaned_up=False),)).outlived == []
+
+
+def test_what_shows_up_late_in_our_turn_and_was_never_intended_is_of_another_database() -> None:
+    """Our mark, an intent that is not here, more than one listing, and an hour after our turn began; all four."""
+    (first,) = suspects_of(look(SEEN), NOW)
+    twin = replace(first, sightings=2)
+
+    def found(suspect: Suspect, *, intents: tuple[str, ...] = (), hours: float = 2.0, rate: float = 1.0) -> bool:
+        """Half an hour of grid time after it was first seen, ``hours`` after our turn began."""
+        turn_for, now = timedelta(hours=hours), later(1800)
+        return bool(twins_of([suspect], intents, uid="uid", turn_for=turn_for, now=now, rate=rate))
+
+    assert found(twin)
+    assert not found(twin, hours=1.25), "a launch that hangs can succeed so late"
+    assert found(twin, hours=1.25, rate=60.0), "half a grid minute ago"
+    assert not found(twin, intents=("i-1",))
+    assert not found(first)
+    for change in (
+        {"deployment_uid": ""},
+        {"deployment_uid": "other"},
+        {"intent_id": ""},
+        {"kind": SuspectKind.ABSENT},
+    ):
+        assert not found(replace(twin, **change))
