@@ -11,7 +11,8 @@ from orchestrator.controller.lock import Lock
 from orchestrator.domain.time import format_instant
 from orchestrator.errors import InvalidSettings, LeaseHeld
 from orchestrator.settings import Settings
-from orchestrator.store.backup import Backup, Replaced, read_backup, restore_backup
+from orchestrator.store.backup import Backup, read_backup
+from orchestrator.store.restore import Replaced, restore_backup
 
 NO_TURN = 0
 

@@ -16,11 +16,12 @@ from orchestrator.domain.replica import ReplicaState
 from orchestrator.errors import Conflict
 from orchestrator.store import schema, tables
 from orchestrator.store.address import parse_address
-from orchestrator.store.backup import restore_backup, write_backup
+from orchestrator.store.backup import write_backup
 from orchestrator.store.chain import LINKED
 from orchestrator.store.database import Database
 from orchestrator.store.journal import SqlJournal
 from orchestrator.store.mappers import row_of
+from orchestrator.store.restore import restore_backup
 from orchestrator.store.sql import SqlStore
 from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
 from tests.store_samples import (
@@ -443,3 +444,22 @@ def test_two_stores_write_one_chain(url: str, store: SqlStore, writer: str) -> N
         WRITERS[writer](other)
 
     assert found(store) == []
+
+
+@pytest.mark.parametrize("at_once", [2, 1000])
+def test_a_journal_without_a_chain_gets_one_with_its_next_write(
+    url: str, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Every row that is there is adopted, also the one that this very write changes: nothing is called edited."""
+    monkeypatch.setattr("orchestrator.store.chain.AT_ONCE", at_once)
+    with SqlStore.open(url) as store:
+        journal = store.claim("after it", later(99))
+        database = Database(parse_address(url))
+        for table in (tables.journal_links, tables.journal_head):
+            database.write(lambda tx, table=table: tx.execute(table.delete()))
+        database.close()
+        journal.set_service_state(SERVICE, ServiceState.GOING_DOWN, later(99))
+        report = store.check_journal()
+
+    assert report.is_whole, report.findings
+    assert report.links == report.rows + 2, "the beginning, and what was written"

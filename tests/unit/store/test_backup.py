@@ -28,8 +28,9 @@ from orchestrator.errors import (
 )
 from orchestrator.store import schema
 from orchestrator.store.address import parse_address
-from orchestrator.store.backup import DATABASE, MANIFEST, UNDER_WAY, read_backup, restore_backup, write_backup
+from orchestrator.store.backup import DATABASE, MANIFEST, read_backup, write_backup
 from orchestrator.store.database import Database
+from orchestrator.store.restore import UNDER_WAY, restore_backup
 from orchestrator.store.sql import SqlStore
 from tests.store_samples import NOW, a_spec, an_operation, later
 
@@ -471,7 +472,7 @@ def test_a_disk_that_is_full_or_refuses_is_named(
             def refuse(_draft: Path, _path: Path, number: int = number) -> None:
                 raise OSError(number, os.strerror(number))
 
-            patched.setattr("orchestrator.store.backup.put_in_place", refuse)
+            patched.setattr("orchestrator.store.restore.put_in_place", refuse)
             with pytest.raises(wanted):
                 restored(filled, backup)
 
