@@ -28,7 +28,7 @@ LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-fast test-sky demo lab-up lab-down lab-status
-.PHONY: clean distclean sim crash mutants schedules model verify
+.PHONY: clean distclean sim crash mutants schedules model verify error-paths
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ model: env-core ## every order of events of turns, intents, machines and the rea
 
 verify: env-core ## bad days, crash points and the model for a while, told in infra/reports/verify.md: make verify SECONDS=600
 	@$(BIN)/python -m tests.sim verify --seconds $(or $(SECONDS),600) --seed0 $(or $(SEED0),0) --report infra/reports/verify.md
+
+error-paths: env-core ## branch coverage of journal, controller and reaper by their own tests; below 95 % of any it fails
+	@$(BIN)/python -m tests.error_paths $(PYTEST_ARGS)
 
 demo: env ## a real fleet on this machine: deploy, balance, migrate, replace
 	$(BIN)/python -m orchestrator.demo \
