@@ -81,6 +81,9 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 MOST_DOUBLINGS = 10
 
 
+ANOTHER_HOUR = timedelta(minutes=30)
+"""A beginning that is put off by less is the same one: work that may be interrupted is planned by the quarter hour."""
+
 LONGEST_REST_SECONDS = 30.0
 """How long nothing is planned for a service at rest; less on a replayed grid, where five minutes pass sooner."""
 
@@ -310,9 +313,12 @@ class Controller:
         if running is not None and self._failure_of(running, service, replicas) is not None:
             return False
         moves = self._past.moves(service.name, now)
+        # When batch work runs is decided with everything else that is known of its places.
+        given = size if service.spec.batch is None or running is not None else None
         snapshot = await gather_snapshot(
-            service.spec, service.spec_digest, self._runtime, self._grid, now, moves=moves, sizing=size
+            service.spec, service.spec_digest, self._runtime, self._grid, now, moves=moves, sizing=given
         )
+        until = _next_of(until, snapshot.sizing, now)
         deploying = running is not None and running.kind is OperationKind.DEPLOY
         budget = thinking_time(self._runtime.clock)
         wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying, budget=budget)
@@ -380,6 +386,8 @@ class Controller:
         before = self._last_size(service)
         if decision.sizing is not None and (before is None or before.replicas != decision.sizing.replicas):
             return True  # the number in force is in the records, and nowhere else
+        if decision.sizing is not None and before is not None and _waits_anew(before, decision.sizing):
+            return True
         if decision.kind is not DecisionKind.STAY:
             return decision.kind is not DecisionKind.HOLD
         if timetable is not None and timetable.openings:
@@ -602,3 +610,16 @@ class Controller:
         now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
         views = await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
         return tuple(v.now for v in views.values())
+
+
+def _next_of(until: Instant | None, size: WantedReplicas | None, now: Instant) -> Instant | None:
+    """Return the earlier of a change of the schedule and the moment at which batch work begins or is due."""
+    moments = [m for m in (until, None if size is None else size.until) if m is not None and m > now]
+    return min(moments, default=None)
+
+
+def _waits_anew(before: WantedReplicas, after: WantedReplicas) -> bool:
+    """Whether batch work waits for another hour than was said last, or is due at another; minutes do not matter."""
+    if before.until is None or after.until is None:
+        return before.until is not after.until
+    return abs(after.until - before.until) >= ANOTHER_HOUR

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
+from orchestrator.control.batch import with_batch, work_hours
 from orchestrator.control.calendar import timetable_of
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.load import in_force, number_in_force
@@ -40,10 +42,15 @@ RECENT_LOAD_SECONDS = 600.0
 async def gather_candidates(
     spec: ServiceSpec, runtime: Runtime, grid: GridReader, avoid: dict[str, Avoidance], now: Instant
 ) -> tuple[Candidate, ...]:
-    """Join every offer with its zone's present, forecast and past, and with what failed lately."""
+    """Join every offer with its zone's present, forecast and past, and with what failed lately.
+
+    Batch work is placed by the hours that it takes, where those are fewer than the policy looks at.
+    """
     offers = await runtime.offers.offers(spec.resources, now)
     zones = sorted({o.region.zone for o in offers if o.region.zone is not None})
     hours = max(1, int(spec.policy.horizon / HOUR))
+    if spec.batch is not None:
+        hours = min(hours, work_hours(spec.batch, spec, runtime.clock.rate))
     views = await grid.zones(zones, spec.carbon.basis, now, hours)
     candidates = []
     for offer in offers:
@@ -76,7 +83,8 @@ async def gather_snapshot(
     """Read everything that a plan for this spec may depend on. Changes nothing.
 
     ``moves``: when replicas were moved voluntarily in the last day of grid time, where that is known already.
-    ``sizing``: how many replicas load wants now; without it, as many as it wanted by the last decision.
+    ``sizing``: how many replicas load wants now; without it, as many as it wanted by the last decision, and of a
+    service with batch work, as many as its hours ask for.
     """
     records, rate = runtime.store, runtime.clock.rate
     record = records.service(spec.name)
@@ -105,12 +113,19 @@ async def gather_snapshot(
         timetable=timetable_of(spec.migration.schedule, now),
         sizing=size,
     )
+    if spec.batch is not None and sizing is None:
+        size = await with_batch(found, record, _decided_size(spec, record, runtime), runtime, grid, now)
+        found = replace(found, spec=in_force(spec, size), sizing=size)
     return hedged(found, now)
 
 
 def _last_size(spec: ServiceSpec, record: ServiceRecord | None, runtime: Runtime) -> WantedReplicas | None:
+    return number_in_force(spec, _decided_size(spec, record, runtime))
+
+
+def _decided_size(spec: ServiceSpec, record: ServiceRecord | None, runtime: Runtime) -> WantedReplicas | None:
     is_up = record is not None and record.state is ServiceState.ACTIVE and is_scaled(spec.scaling)
-    return number_in_force(spec, last_size(runtime.store, spec.name) if is_up else None)
+    return last_size(runtime.store, spec.name) if is_up else None
 
 
 def _without_spot(candidates: Iterable[Candidate], runtime: Runtime) -> frozenset[str]:

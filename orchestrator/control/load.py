@@ -167,11 +167,12 @@ class LoadWatch:
     def wanted(self, spec: ServiceSpec, last: WantedReplicas | None, *, fixed: bool = False) -> WantedReplicas | None:
         """Return how many replicas should serve now; ``None`` when load does not decide that.
 
-        ``last``: what was decided last. ``fixed``: that holds on, because a request is under way.
+        ``last``: what was decided last. ``fixed``: that holds on, because a request is under way. Load has no say in
+        batch work: what was decided holds until the next plan.
         """
         now_in_force = number_in_force(spec, last)
         memory = self._memories.get(spec.name)
-        if now_in_force is None or memory is None or fixed:
+        if now_in_force is None or memory is None or fixed or spec.batch is not None:
             return now_in_force
         now, number = self._runtime.clock.monotonic(), now_in_force.replicas
         if memory.number is not None and memory.number != number:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.control.load import in_force
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Gap, Kind, Reading
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.hardware import PowerModel, Shape
@@ -16,6 +17,7 @@ from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.price import Market, Price
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import (
+    BatchRules,
     CarbonRules,
     ModelSpec,
     Policy,
@@ -26,10 +28,11 @@ from orchestrator.domain.service import (
 from orchestrator.domain.time import HOUR, Window
 from orchestrator.domain.workload import workload_digest
 from orchestrator.errors import NoFeasiblePlacement
+from orchestrator.planner.batch import Round, batch_wanted
 from orchestrator.planner.plan import plan
 from orchestrator.planner.snapshot import Expectation as Assumed
 from orchestrator.planner.snapshot import Snapshot
-from orchestrator.spec.fixture_file import PROVIDER, Case, Expectation, Fixtures, GivenRegion, Verb
+from orchestrator.spec.fixture_file import PROVIDER, Case, Expectation, Fixtures, GivenBatch, GivenRegion, Verb
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """Any hour will do: a case says how old its numbers are, not when they were read."""
@@ -62,6 +65,8 @@ def try_policy(policy: Policy, fixtures: Fixtures) -> tuple[Outcome, ...]:
 
 def _try(policy: Policy, case: Case) -> Outcome:
     snapshot = _snapshot(policy, case)
+    if case.batch is not None:
+        snapshot = _with_batch(snapshot, policy, case.batch)
     try:
         made = plan(snapshot, policy, NOW)
     except NoFeasiblePlacement as refusal:
@@ -71,6 +76,8 @@ def _try(policy: Policy, case: Case) -> Outcome:
     else:
         decided, because = _decision(made), _reason(made)
         passed = _meets(made, case.expect)
+        if waits := _wait(made):
+            decided, because = f"wait {waits / HOUR:.0f}h", made.decision.summary
     return Outcome(policy.name, case.name, case.line, case.expect.text, decided, because, passed)
 
 
@@ -87,8 +94,17 @@ def _meets(made: Plan, expect: Expectation) -> bool:
             return not launched and moved == [(expect.regions[0], expect.regions[1])]
         case Verb.STAY:
             return made.decision.kind is DecisionKind.STAY and _says(made.decision.summary, expect)
+        case Verb.WAIT:
+            waits = _wait(made)
+            return waits is not None and abs(waits - expect.wait) < HOUR / 2
         case Verb.REFUSE:
             return False
+
+
+def _wait(made: Plan) -> timedelta | None:
+    """Return for how long batch work waits; ``None`` where it does not, or does not say until when."""
+    size = made.decision.sizing
+    return None if size is None or size.replicas or size.until is None else size.until - NOW
 
 
 def _says(because: str, expect: Expectation) -> bool:
@@ -145,6 +161,17 @@ def _snapshot(policy: Policy, case: Case) -> Snapshot:
         providers=frozenset(c.offer.region.provider for c in candidates),
         rtt_ms={r.region: r.rtt_ms for r in case.regions if r.rtt_ms is not None},
     )
+
+
+def _with_batch(snapshot: Snapshot, policy: Policy, given: GivenBatch) -> Snapshot:
+    """Return the snapshot as a service with that work would have it; it has not been begun."""
+    rules = BatchRules(engine_hours=given.engine_hours, preemptible=given.preemptible)
+    scaling = replace(snapshot.spec.scaling, min_replicas=0)
+    spec = replace(snapshot.spec, scaling=scaling, batch=rules)
+    work = Round(Window(NOW, NOW + given.due_in), given.engine_hours, 0.0, "nothing is done yet", recurs=False)
+    outlooks = {c.offer.region.zone or "": c.forecast for c in snapshot.candidates}
+    size = batch_wanted(replace(snapshot, spec=spec), policy, rules, work, outlooks, None, NOW)
+    return replace(snapshot, spec=in_force(spec, size), sizing=size)
 
 
 def _candidate(given: GivenRegion, index: int, hours: int) -> Candidate:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.domain.time import Instant
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -21,6 +23,7 @@ class WantedReplicas:
 
     ``needed``: what the load asks for at this moment, before bounds and delays; ``None`` while that is unknown.
     ``because``: in words. ``figures``: the numbers in it. Spares and stand-ins of the spec come on top.
+    ``until``: of batch work, in grid time: when it begins while it waits, by when it has to be done while it runs.
     """
 
     replicas: int
@@ -29,6 +32,7 @@ class WantedReplicas:
     needed: int | None = None
     because: str = ""
     figures: tuple[Figure, ...] = ()
+    until: Instant | None = None
 
     @property
     def words(self) -> str:

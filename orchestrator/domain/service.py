@@ -213,6 +213,35 @@ class MigrationRules:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRules:
+    """Work that has to be done by a deadline, and not at once: it runs in the cleanest hours before that.
+
+    How much there is to do: ``engine_hours`` that replicas serve, added up, physical; or ``output_tokens``, of which
+    one replica writes ``output_tokens_per_engine_hour``. Until when: ``deadline``, once; or at ``due_minute`` after
+    local midnight on each of ``due_days`` (0 is Monday), as much again each time. ``margin``: physical time kept
+    free before the deadline. ``preemptible``: it may stop and go on later, for the price of another start.
+    """
+
+    engine_hours: float | None = None
+    output_tokens: int | None = None
+    output_tokens_per_engine_hour: float | None = None
+    deadline: LocalTime | None = None
+    due_days: tuple[int, ...] = ()
+    due_minute: int = 0
+    time_zone: str = "UTC"
+    preemptible: bool = False
+    margin: timedelta = timedelta(minutes=30)
+
+    @property
+    def asked_hours(self) -> float:
+        """The engine hours of all of the work, by what is written."""
+        if self.engine_hours is not None:
+            return self.engine_hours
+        rate = self.output_tokens_per_engine_hour
+        return 0.0 if self.output_tokens is None or not rate else self.output_tokens / rate
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayRules:
     """How traffic reaches the replicas. ``resume_streams`` replays a broken stream elsewhere; disclosed, opt-in.
 
@@ -302,6 +331,7 @@ class ServiceSpec:
     """One service, checked and with defaults filled in.
 
     ``lease``: for how long a replica goes on when nobody renews and nobody uses it, physical time.
+    ``batch``: its work waits for cleaner hours; then load has no say in the number of replicas.
     Equal specs have equal digests, whatever the YAML looked like.
     """
 
@@ -323,6 +353,7 @@ class ServiceSpec:
     secrets: tuple[str, ...] = ()
     lease: timedelta = DEFAULT_LEASE
     budget: MoneyBudget = NO_LIMIT
+    batch: BatchRules | None = None
     passthrough_json: str = field(default="{}", repr=False)
 
     @property

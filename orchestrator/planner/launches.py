@@ -26,6 +26,10 @@ MOST_LAUNCHES_PER_MINUTE = 10
 """Of all services together, in physical time: a storm of losses must not become a storm of purchases."""
 
 
+BY_LOAD, BY_BATCH = "wanted by load", "wanted by its deadline"
+"""Who wants a launch that the spec alone does not: the reason of its action begins so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filling:
     """What is launched, what stays empty in words, and the error where too few replicas would serve.
@@ -222,13 +226,15 @@ def wanted_by(snapshot: Snapshot, slot: int) -> str:
     if hedging is not None and slot >= snapshot.wanted:
         return f"a spare: {hedging.words}"
     least = 0 if size is None else max(size.least, 1 if size.needed is None else 0)
-    return "wanted by the spec" if size is None or slot < least else f"wanted by load: {size.words}"
+    if size is None or slot < least:
+        return "wanted by the spec"
+    return f"{BY_BATCH if snapshot.spec.batch is not None else BY_LOAD}: {size.words}"
 
 
 def _wakes(snapshot: Snapshot) -> bool:
-    """Whether nobody is there although load wants somebody, of a service that may have none."""
-    size = snapshot.sizing
-    return size is not None and size.least == 0 and bool(size.needed) and not snapshot.living()
+    """Whether nobody is there although load wants somebody, of a service that may have none; or a deadline does."""
+    size, has_deadline = snapshot.sizing, snapshot.spec.batch is not None
+    return size is not None and size.least == 0 and bool(size.needed) and (has_deadline or not snapshot.living())
 
 
 def lost_in(snapshot: Snapshot) -> dict[int, Replica]:

@@ -25,7 +25,7 @@ from orchestrator.planner.choose import choose, total
 from orchestrator.planner.fallback import best_of, is_fallback, pools_for, spot_again, why_not_back
 from orchestrator.planner.frontier import frontier
 from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
-from orchestrator.planner.launches import Filling, fill, launch_room, refuse
+from orchestrator.planner.launches import BY_BATCH, BY_LOAD, Filling, fill, launch_room, refuse
 from orchestrator.planner.likely import with_likelihood
 from orchestrator.planner.moves import compare, weighable
 from orchestrator.planner.proof import of_launches, of_moves, of_target, timed
@@ -286,7 +286,7 @@ def _take_down(judged: Judged, actor: str) -> Plan:
 def _kind(
     snapshot: Snapshot, launches: Sequence[Action], moves: Sequence[Action], actions: Sequence[Action]
 ) -> DecisionKind:
-    if launches and all(a.reason.startswith("wanted by load") for a in launches):
+    if launches and all(a.reason.startswith((BY_LOAD, BY_BATCH)) for a in launches):
         return DecisionKind.SCALE
     if launches:
         return DecisionKind.REPLACE if any(a.reason.startswith("replaces") for a in launches) else DecisionKind.PLACE

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from math import fsum, isclose
 
-from orchestrator.spec import credentials, engine_args, grammar, schedule_block, sky_task
+from orchestrator.spec import batch_block, credentials, engine_args, grammar, schedule_block, sky_task
 from orchestrator.spec.blocks import MigrationBlock, ModelBlock, PlacementBlock, SloBlock
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.service_model import ServiceFile
@@ -47,6 +47,8 @@ def check(file: ServiceFile, data: Mapping[str, Data], templates: tuple[str, ...
         yield from _spot(file)
     if file.placement:
         yield from _placement(file.placement)
+    if file.batch:
+        yield from _batch(file, file.batch)
     yield from _room(file)
     yield from _secrets(file)
     yield from _credentials(dict(data))
@@ -169,6 +171,19 @@ def _spot(file: ServiceFile) -> Iterator[Finding]:
         yield Finding((*path, "base_ondemand_fallback_replicas"), message)
 
 
+def _batch(file: ServiceFile, batch: batch_block.BatchBlock) -> Iterator[Finding]:
+    """Work that waits for its hours has none to all of its replicas: the file says so where everybody looks for it."""
+    for path, message, at_key in batch_block.findings(batch):
+        yield Finding(("batch", *path), message, at_key=at_key)
+    policy = file.service.replica_policy if file.service else None
+    if policy is None:
+        message = "needs service: {replica_policy: {min_replicas: 0, max_replicas: 1}}: none while it waits"
+        yield Finding(("batch",), message, at_key=True)
+    elif policy.min_replicas:
+        message = "must be 0 beside batch: while the work waits nothing runs. max_replicas run when it does not"
+        yield Finding(("service", "replica_policy", "min_replicas"), message)
+
+
 def uses_spot(file: ServiceFile) -> bool:
     """Whether spot replicas are asked for, by the resources or one of their alternatives."""
     resources = file.resources
@@ -275,6 +290,9 @@ def _was_named(path: Path, value: object) -> bool:
     return False
 
 
+LOAD_KEYS = ("target_qps_per_replica", "upscale_delay_seconds", "downscale_delay_seconds")
+"""How load decides on the number of replicas."""
+
 NOT_YET: dict[Path, str] = {
     ("carbon", "budget"): "kept: policies may hold to its even pace, and nothing is held back yet when it is spent",
     ("carbon", "sources"): "kept, but sources are set for the whole installation so far",
@@ -315,15 +333,26 @@ def _scaling_notes(file: ServiceFile) -> Iterator[Finding]:
             yield Finding(("gateway", key), "has no effect without min_replicas: 0", at_key=True)
     if policy is None:
         return
+    if file.batch:
+        yield from _batch_notes(policy)
+        return
     if sleeps:
         message = "while nobody asks no replica may run; the first request after that waits for a start"
         yield Finding(("service", "replica_policy", "min_replicas"), message, at_key=True)
     if (policy.max_replicas or 0) > (policy.min_replicas or 0):
         return
-    for key in ("target_qps_per_replica", "upscale_delay_seconds", "downscale_delay_seconds"):
+    for key in LOAD_KEYS:
         if getattr(policy, key) is not None:
             message = "has no effect without max_replicas above min_replicas"
             yield Finding(("service", "replica_policy", key), message, at_key=True)
+
+
+def _batch_notes(policy: sky_task.ReplicaPolicyBlock) -> Iterator[Finding]:
+    message = "max_replicas run in the hours that are chosen for the work and none in the others, whatever is asked"
+    yield Finding(("batch",), message, at_key=True)
+    for key in LOAD_KEYS:
+        if getattr(policy, key) is not None:
+            yield Finding(("service", "replica_policy", key), "has no effect beside batch", at_key=True)
 
 
 def _spot_notes(file: ServiceFile) -> Iterator[Finding]:

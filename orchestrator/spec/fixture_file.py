@@ -43,6 +43,7 @@ NAME_PATTERN = r"^[^\x00-\x1f\x7f]{1,120}$"
 _CHOOSE = re.compile(rf"choose ({_PLACE}(?:(?:, | and ){_PLACE})*)")
 _MOVE = re.compile(rf"move ({_PLACE}) to ({_PLACE})")
 _BECAUSE = re.compile(r"(stay|refuse)(?: because ([^\x00-\x1f\x7f]{1,200}))?")
+_WAIT = re.compile(r"wait ([0-9]{1,3}h)")
 _HOURS_MOST = 168
 
 
@@ -53,16 +54,21 @@ class Verb(StrEnum):
     MOVE = "move"
     STAY = "stay"
     REFUSE = "refuse"
+    WAIT = "wait"
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """``regions``: those chosen in any order, or from where to where. ``because``: words of the reason."""
+    """``regions``: those chosen in any order, or from where to where. ``because``: words of the reason.
+
+    ``wait``: for how long batch work waits, to the hour.
+    """
 
     verb: Verb
     regions: tuple[str, ...] = ()
     because: str = ""
     text: str = ""
+    wait: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,15 @@ class GivenRegion:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenBatch:
+    """Work with a deadline: the engine hours that are left, and in how long they have to be done."""
+
+    engine_hours: float
+    due_in: timedelta
+    preemptible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One question to a policy, and what it should answer. ``line``: where it stands in its file."""
 
@@ -94,6 +109,7 @@ class Case:
     regions: tuple[GivenRegion, ...]
     expect: Expectation
     line: int = 0
+    batch: GivenBatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +145,7 @@ def _read_coming(value: object) -> object:
 
 
 def read_expectation(value: object) -> Expectation:
-    """Read ``choose A and B``, ``move A to B``, ``stay because …`` or ``refuse because …``."""
+    """Read ``choose A and B``, ``move A to B``, ``stay because …``, ``refuse because …`` or ``wait 4h``."""
     if isinstance(value, str):
         text = " ".join(value.split())
         if found := _CHOOSE.fullmatch(text):
@@ -138,8 +154,11 @@ def read_expectation(value: object) -> Expectation:
             return Expectation(Verb.MOVE, (full(found[1]), full(found[2])), text=text)
         if found := _BECAUSE.fullmatch(text):
             return Expectation(Verb(found[1]), because=found[2] or "", text=text)
+        if found := _WAIT.fullmatch(text):
+            return Expectation(Verb.WAIT, text=text, wait=grammar.duration(found[1]))
     raise Unreadable(
-        f"{show(value)} is not an expectation. Write choose A and B, move A to B, stay because …, or refuse because …"
+        f"{show(value)} is not an expectation. Write choose A and B, move A to B, stay because …, refuse because …, "
+        "or wait 4h"
     )
 
 
@@ -167,6 +186,14 @@ class RegionCase(Block):
     here_for: Annotated[timedelta | None, forms.duration("0s", "30d")] = None
 
 
+class BatchCase(Block):
+    """Work with a deadline."""
+
+    engine_hours: Annotated[float, forms.number(0, 10_000, above=True)]
+    due_in: Annotated[timedelta, forms.duration("0s", "168h")]
+    preemptible: Annotated[bool | None, forms.flag()] = None
+
+
 class CaseBlock(Block):
     """One case."""
 
@@ -175,6 +202,7 @@ class CaseBlock(Block):
     budget: Annotated[tuple[float, str] | None, Form(grammar.budget, {})] = None
     clients: list[blocks.ClientsBlock] | None = Field(None, min_length=1, max_length=64)
     when_stale: Annotated[WhenStale | None, forms.choice(WhenStale)] = None
+    batch: BatchCase | None = None
     regions: list[RegionCase] = Field(min_length=1, max_length=MAX_REGIONS)
     expect: Annotated[Expectation, Form(read_expectation, {})]
 
@@ -236,6 +264,11 @@ def _findings(found: FixtureFile) -> Iterator[tuple[Keys, str]]:
         for place, (offer, region) in enumerate(zip(offers, case.regions, strict=True)):
             if offer in offers[:place]:
                 yield ("cases", index, "regions", place, "region"), f"{show(region.region)} is here twice"
+        if case.expect.verb is Verb.WAIT and case.batch is None:
+            yield (
+                ("cases", index, "expect"),
+                "only work with a deadline waits. Write batch: {engine_hours: …, due_in: …}",
+            )
         for expected in case.expect.regions:
             if expected not in {name for name, _ in offers}:
                 yield ("cases", index, "expect"), f"{show(expected)} is not one of this case's regions"
@@ -251,7 +284,12 @@ def _case(block: CaseBlock, line: int) -> Case:
         regions=tuple(_region(r) for r in block.regions),
         expect=block.expect,
         line=line,
+        batch=None if block.batch is None else _batch(block.batch),
     )
+
+
+def _batch(block: BatchCase) -> GivenBatch:
+    return GivenBatch(block.engine_hours, block.due_in, bool(block.preemptible))
 
 
 def _region(block: RegionCase) -> GivenRegion:

@@ -209,12 +209,12 @@ def _period_findings(period: PeriodBlock) -> Iterator[tuple[Path, str]]:
     for key, value in (("from", period.start), ("to", period.end)):
         if value is None:
             yield (key,), "missing. Write a date like 2026-12-20"
-    if period.start is not None and period.end is not None and _end(period.end) <= period.start.local:
+    if period.start is not None and period.end is not None and last_moment(period.end) <= period.start.local:
         yield ("to",), "it ends before it begins"
 
 
-def _end(moment: Moment) -> LocalTime:
-    """A last day is part of the period."""
+def last_moment(moment: Moment) -> LocalTime:
+    """Return when a last day or moment is over: a day is part of the period."""
     return moment.local + timedelta(days=1) if moment.is_day else moment.local
 
 
@@ -246,5 +246,5 @@ def _weekly(window: WindowBlock) -> WeeklyWindow:
 
 
 def _closed(periods: Sequence[PeriodBlock]) -> tuple[Closed, ...]:
-    found = {Closed(p.start.local, _end(p.end), p.reason or "") for p in periods if p.start and p.end}
+    found = {Closed(p.start.local, last_moment(p.end), p.reason or "") for p in periods if p.start and p.end}
     return tuple(sorted(found, key=lambda c: (c.start, c.end, c.reason)))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from orchestrator.spec import blocks, forms, grammar, sky_task
+from orchestrator.spec.batch_block import BatchBlock
 from orchestrator.spec.block import Block
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
@@ -68,6 +69,7 @@ class ServiceFile(Block):
     policy: blocks.PolicyBlock | None = None
     migration: blocks.MigrationBlock | None = None
     gateway: blocks.GatewayBlock | None = None
+    batch: BatchBlock | None = None
     lease: Annotated[timedelta | None, forms.duration("6h", "30d")] = Field(
         None,
         description="For how long a replica goes on when the controller renews nothing and nobody uses it; then it "

@@ -24,7 +24,7 @@ from orchestrator.domain.service import (
     Scaling,
     ServiceSpec,
 )
-from orchestrator.spec import blocks, checks, engine_args, grammar, schedule_block, sky_task
+from orchestrator.spec import batch_block, blocks, checks, engine_args, grammar, schedule_block, sky_task
 from orchestrator.spec.service_model import ServiceFile
 from orchestrator.spec.yaml_tree import Data
 
@@ -63,6 +63,7 @@ def service_spec(
         functional_unit_tokens=report.functional_unit,
         lease=file.lease,
         budget=MoneyBudget(file.budget.usd_per_day, file.budget.usd_per_month) if file.budget else None,
+        batch=batch_block.meaning(file.batch) if file.batch else None,
     )
 
 

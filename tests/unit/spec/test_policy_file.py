@@ -24,6 +24,7 @@ def test_the_shipped_policies() -> None:
     """Their names are part of the product."""
     assert shipped_policies() == (
         "balanced",
+        "batch-wait",
         "carbon-budget",
         "cheapest",
         "follow-the-sun",

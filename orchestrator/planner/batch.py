@@ -1,0 +1,239 @@
+"""How many replicas a batch service wants now: none while its work waits, all of them while it runs. Pure.
+
+``planner.deferral`` says when; here is what it needs to know of a service: what is left to do, what a start takes, how
+many launches came to nothing lately, and which places it could run in. Each place is judged by its own coming hours,
+and the cleanest of them counts, as the planner takes it when the time comes.
+
+Counted as a start: a launch of the service of late that became ready; as a failed one: a launch that ended before it
+was. A loss while serving is no failed launch; ``margin`` is kept free for those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from statistics import median
+
+from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Reading
+from orchestrator.domain.decision import Assessment
+from orchestrator.domain.replica import ENDED, Replica
+from orchestrator.domain.scale import Figure, WantedReplicas
+from orchestrator.domain.service import BatchRules, Objective, Policy
+from orchestrator.domain.time import HOUR, Instant, Window, format_instant
+from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
+from orchestrator.planner.choose import choose
+from orchestrator.planner.deferral import Deferral, Job, Known, decide, tries_for
+from orchestrator.planner.judged import Judged, judge
+from orchestrator.planner.moves import COLD_START_POWER_FRACTION
+from orchestrator.planner.snapshot import Snapshot
+
+_SECOND = timedelta(seconds=1)
+_LITTLE_HOURS = 1 / SECONDS_PER_HOUR
+"""A second of work that is left is none: hours are sums of many pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One piece of work: it is there from the window's start on, and has to be done by its end (grid time).
+
+    ``asked_hours`` and ``done_hours``: engine hours, physical. ``counted``: what the second one counts, in words.
+    ``recurs``: the next one begins where this one ends.
+    """
+
+    window: Window
+    asked_hours: float
+    done_hours: float
+    counted: str
+    recurs: bool
+
+    @property
+    def left_hours(self) -> float:
+        """The engine hours that are left."""
+        return max(0.0, self.asked_hours - self.done_hours)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place where it could run, what its coming hours are like, and what would be done there."""
+
+    offer_id: str
+    region: str
+    deferral: Deferral
+
+
+def batch_wanted(
+    snapshot: Snapshot,
+    policy: Policy,
+    batch: BatchRules,
+    work: Round,
+    outlooks: Mapping[str, CarbonSeries],
+    last: WantedReplicas | None,
+    now: Instant,
+) -> WantedReplicas:
+    """Return how many replicas should serve from now on, and why.
+
+    ``outlooks``: the coming hours of grid zones up to the deadline, as far as they are known. ``last``: what was wanted
+    last, ``None`` before the first decision.
+    """
+    most, due = snapshot.spec.scaling.max_replicas, work.window.end
+    if work.left_hours <= _LITTLE_HOURS:
+        because = f"batch: {_hours(work.asked_hours)} done"
+        if work.recurs:
+            because += f"; the next round begins at {format_instant(due)}"
+        return WantedReplicas(0, 0, most, 0, because, _figures(work), due if work.recurs else None)
+    running = last is not None and last.replicas > 0 and last.needed is not None and last.until == due
+    place, tries = _best_place(snapshot, policy, batch, work, outlooks, now, running=running)
+    found = place.deferral
+    figures = (*_figures(work), *_costs(found, place, snapshot, tries))
+    todo = f"{_hours(work.left_hours)} of work by {format_instant(due)}"
+    if found.runs:
+        return WantedReplicas(most, 0, most, most, f"batch: {todo}: {found.because}", figures, due)
+    because = f"batch waits until {format_instant(found.until)}{_saving(found, place)}; {todo}"
+    return WantedReplicas(0, 0, most, 0, because, figures, found.until)
+
+
+def _best_place(
+    snapshot: Snapshot,
+    policy: Policy,
+    batch: BatchRules,
+    work: Round,
+    outlooks: Mapping[str, CarbonSeries],
+    now: Instant,
+    *,
+    running: bool,
+) -> tuple[_Place, int]:
+    """Return the place where the work emits least, and how many launches in a row time is kept free for.
+
+    One that cannot be judged says what to do only where none can.
+    """
+    judged = judge(snapshot, policy, now)
+    tries, try_length = _launches(snapshot)
+    spare = batch.margin * snapshot.clock_rate + (tries - 1) * try_length
+    places: list[_Place] = []
+    for a in _allowed(judged):
+        job = _job(judged, a, work, spare, running=running, preemptible=batch.preemptible)
+        side = judged.side(a.offer_id)
+        if job is None or side is None:
+            continue
+        outlook = _from_now(outlooks.get(a.zone or ""), side.candidate.now, now)
+        if not _is_worse(job, outlook, places, now):
+            places.append(_Place(a.offer_id, a.region, decide(job, outlook, now)))
+    told = [p for p in places if p.deferral.grams is not None]
+    blind = Job(_length(work, snapshot), work.window.end, _start(snapshot), spare, 0.0, 0.0, batch.preemptible, running)
+    if now >= blind.latest_start or not told:
+        # The moment from which on nothing is weighed is the same for every place.
+        return _Place("", "", decide(blind, CarbonSeries("", ()), now)), tries
+    return min(told, key=lambda p: (p.deferral.grams or 0.0, p.deferral.until, p.offer_id)), tries
+
+
+def _allowed(judged: Judged) -> list[Assessment]:
+    """Return the offers that may be taken; where not the grams decide on the place, the one that would be."""
+    policy, spec = judged.policy, judged.snapshot.spec
+    if policy.objective is Objective.GREENEST:
+        return [a for a in judged.assessments if a.allowed]
+    return list(choose(judged.assessments, 1, [], spec.placement, policy.objective))
+
+
+def _job(
+    judged: Judged, a: Assessment, work: Round, spare: timedelta, *, running: bool, preemptible: bool
+) -> Job | None:
+    """Return the work as it would be at a place; ``None`` where its energy is unknown."""
+    side, snapshot = judged.side(a.offer_id), judged.snapshot
+    power = None if side is None else side.candidate.offer.shape.power
+    if a.kwh_per_hour is None or a.pue is None or power is None:
+        return None
+    replicas = snapshot.spec.scaling.max_replicas
+    cold_hours = snapshot.cold_start_seconds.value / SECONDS_PER_HOUR
+    start_kwh = COLD_START_POWER_FRACTION * watts_to_kw(power.full_watts) * a.pue * cold_hours
+    return Job(
+        work=_length(work, snapshot),
+        deadline=work.window.end,
+        start=_start(snapshot),
+        spare=spare,
+        kw=replicas * a.kwh_per_hour / snapshot.clock_rate,
+        start_kwh=replicas * start_kwh,
+        preemptible=preemptible,
+        running=running,
+    )
+
+
+def _length(work: Round, snapshot: Snapshot) -> timedelta:
+    """Return for how long all replicas have to serve, in grid time."""
+    hours = work.left_hours / snapshot.spec.scaling.max_replicas * snapshot.clock_rate
+    most = timedelta(days=3650) / HOUR
+    return min(hours, most) * HOUR
+
+
+def _start(snapshot: Snapshot) -> timedelta:
+    return snapshot.cold_start_seconds.value * snapshot.clock_rate * _SECOND
+
+
+def _launches(snapshot: Snapshot) -> tuple[int, timedelta]:
+    """Return how many launches in a row are reckoned with, and how long one takes that comes to nothing."""
+    failed = [r for r in snapshot.replicas if r.ready_at is None and r.state in ENDED and _came_to_nothing(r)]
+    started = sum(r.ready_at is not None for r in snapshot.replicas)
+    lengths = [(r.state_since - r.created_at) / _SECOND for r in failed]
+    length = median(lengths) * _SECOND if lengths else _start(snapshot)
+    return tries_for(snapshot.spec.scaling.max_replicas, started, len(failed)), length
+
+
+def _came_to_nothing(replica: Replica) -> bool:
+    """Whether it ended of itself: one that was drained before it served was not wanted any more."""
+    return replica.state.value in {"failed", "lost"}
+
+
+def _from_now(outlook: CarbonSeries | None, reading: Reading, now: Instant) -> CarbonSeries:
+    """Lay a value that describes the present over an outlook; one of an hour ago is what the forecast begins with."""
+    if outlook is None:
+        return CarbonSeries("?", ())
+    coming = [p for p in outlook.points if p.interval.end > now]
+    if coming and isinstance(reading, CarbonIntensity) and now in reading.interval and now in coming[0].interval:
+        coming[0] = replace(coming[0], grams_per_kwh=reading.grams_per_kwh, kind=reading.kind)
+    return CarbonSeries(outlook.zone, tuple(coming))
+
+
+def _is_worse(job: Job, outlook: CarbonSeries, places: list[_Place], now: Instant) -> bool:
+    """Whether the cleanest hour of a place, all the time, would still emit more than another place: it is not tried.
+
+    A place with the same numbers as one that was tried is not better either.
+    """
+    best = min((p.deferral.grams for p in places if p.deferral.grams is not None), default=None)
+    if best is None:
+        return False
+    known = Known.from_series(outlook, now, job.deadline - job.spare)
+    if not known.grams_per_kwh:
+        return False
+    return job.kw * min(known.grams_per_kwh) * (job.work / HOUR) >= best
+
+
+# ── in words ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _saving(found: Deferral, place: _Place) -> str:
+    saved, at_once = found.saved_grams, found.grams_now
+    if saved is None or at_once is None or at_once <= 0:
+        return ""
+    return f" ({place.region}: {saved:.3g} g or {saved / at_once:.0%} less than beginning now)"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} engine hour{'' if round(hours, 1) == 1 else 's'}"
+
+
+def _figures(work: Round) -> tuple[Figure, ...]:
+    return (
+        Figure("asked", work.asked_hours, "engine h", "the batch block"),
+        Figure("done", work.done_hours, "engine h", work.counted),
+    )
+
+
+def _costs(found: Deferral, place: _Place, snapshot: Snapshot, tries: int) -> Iterator[Figure]:
+    kind = "" if found.kind is None else f", {found.kind.value}"
+    if found.grams_now is not None:
+        yield Figure("beginning now", found.grams_now, "gCO2e", f"{place.region}, one start included{kind}")
+    if found.grams is not None:
+        yield Figure("as planned", found.grams, "gCO2e", f"{len(found.hours) or 1} starts or runs{kind}")
+    cold = snapshot.cold_start_seconds
+    yield Figure("start", cold.value, "s", cold.origin)
+    yield Figure("launches", tries, "in a row", "time is kept free for so many, by how many failed lately")
