@@ -218,8 +218,8 @@ class BatchRules:
 
     How much there is to do: ``engine_hours`` that replicas serve, added up, physical; or ``output_tokens``, of which
     one replica writes ``output_tokens_per_engine_hour``. Until when: ``deadline``, once; or at ``due_minute`` after
-    local midnight on each of ``due_days`` (0 is Monday), as much again each time. ``margin``: physical time kept
-    free before the deadline. ``preemptible``: it may stop and go on later, for the price of another start.
+    local midnight on each of ``due_days`` (0 is Monday), as much again each time. ``margin``: time of the same clock
+    that is kept free before the deadline. ``preemptible``: it may stop and go on later, for the price of another start.
     """
 
     engine_hours: float | None = None

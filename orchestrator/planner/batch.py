@@ -109,7 +109,7 @@ def _best_place(
     """
     judged = judge(snapshot, policy, now)
     tries, try_length = _launches(snapshot)
-    spare = batch.margin * snapshot.clock_rate + (tries - 1) * try_length
+    spare = batch.margin + (tries - 1) * try_length
     places: list[_Place] = []
     for a in _allowed(judged):
         job = _job(judged, a, work, spare, running=running, preemptible=batch.preemptible)
@@ -218,7 +218,8 @@ def _saving(found: Deferral, place: _Place) -> str:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:.1f} engine hour{'' if round(hours, 1) == 1 else 's'}"
+    written = f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
+    return f"{written} engine hour{'' if written in {'1', '1.0'} else 's'}"
 
 
 def _figures(work: Round) -> tuple[Figure, ...]:

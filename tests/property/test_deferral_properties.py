@@ -199,3 +199,19 @@ def test_a_start_that_costs_more_than_it_saves_is_not_made() -> None:
 def test_more_failures_keep_more_time_free() -> None:
     """Of replicas that all have to serve, and launches that fail more often, more tries are reckoned with."""
     assert [tries_for(1, 20, 0), tries_for(1, 0, 0), tries_for(4, 0, 0), tries_for(4, 2, 8)] == [1, 5, 7, 10]
+
+
+@given(GRAMS, st.integers(1, 30), st.integers(0, 25))
+@BOUNDED
+def test_on_a_known_series_waiting_gets_what_was_promised(grams: list[float], tens: int, lead: int) -> None:
+    """Whoever wakes when it was said that it begins emits no more than was planned then, and less than at once."""
+    one, outlook = job(tens * 10 * MINUTE, start=lead * MINUTE), series("SE", grams)
+    found, now = decide(one, outlook, NOON), NOON
+    promised, at_once = told(found)
+    while not found.runs:
+        now = found.until
+        found = decide(one, outlook, now)
+    begun = grams_of_run(one, Known.from_series(outlook, NOON, one.deadline), (now - NOON).total_seconds())
+    assert begun <= promised * 1.001 + 1e-6
+    assert begun <= at_once + 1e-6
+    assert now <= one.latest_start

@@ -218,3 +218,17 @@ async def test_a_served_stretch_counts_from_ready_on_and_within_its_round_only()
     assert work.done_hours == pytest.approx((proof.state_since - proof.ready_at) / HOUR)
     later = round_of(record.spec, BY_SIX, record, world.store, SIX + HOUR, 1.0)
     assert (later.done_hours, later.window.start, later.window.end) == (0.0, SIX, SIX + 24 * HOUR)
+
+
+async def test_on_a_grid_that_is_replayed_work_is_physical_and_deadlines_are_the_grids() -> None:
+    """At sixty times the pace three minutes of serving are three hours of the grid, and planned as such."""
+    world = World(rate=60.0)
+    world.grid("SE", wind)
+    world.start()
+    operation = await world.deploy(night(replace(BY_SIX, engine_hours=0.045, due_minute=18 * 60), replicas=1))
+    await world.until(lambda: world.operation(operation).state is OperationState.DONE)
+    for hour, running in ((1, 1), (13.4, 0), (15, 1), (17.8, 0)):
+        await world.run((NOON + hour * HOUR - world.now).total_seconds() / 60, every=2.0)
+        assert len(world.ready()) == running, (hour, world.picture())
+    # The round that was due six hours after the deploy could not wait; the next one had a night for it.
+    assert 2 * 0.045 <= done_hours(world, 30) / 60 <= 2 * 0.045 + 0.01

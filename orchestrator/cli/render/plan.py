@@ -57,7 +57,8 @@ def demands(spec: ServiceSpec, size: WantedReplicas | None = None) -> Renderable
     count = scaling.min_replicas if size is None else size.replicas
     wanted = f"{count} replica{'' if count == 1 else 's'} of {spec.model.id} on {spec.model.engine.value}"
     if size is not None:
-        wanted += f" ({size.least} to {size.most} by load: {size.because})"
+        by = "by load" if spec.batch is None else "by hours"
+        wanted += f" ({size.least} to {size.most} {by}: {size.because})"
     must: list[str] = []
     if rules.residency:
         must.append("in " + "/".join(rules.residency))
