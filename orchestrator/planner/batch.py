@@ -89,7 +89,8 @@ def batch_wanted(
     todo = f"{_hours(work.left_hours)} of work by {format_instant(due)}"
     if found.runs:
         return WantedReplicas(most, 0, most, most, f"batch: {todo}: {found.because}", figures, due)
-    because = f"batch waits until {format_instant(found.until)}{_saving(found, place)}; {todo}"
+    begun = format_instant(found.latest_start.replace(microsecond=0))
+    because = f"batch waits until {format_instant(found.until)}{_saving(found, place)}; {todo}, begun by {begun}"
     return WantedReplicas(0, 0, most, 0, because, figures, found.until)
 
 
@@ -234,7 +235,9 @@ def _costs(found: Deferral, place: _Place, snapshot: Snapshot, tries: int) -> It
     if found.grams_now is not None:
         yield Figure("beginning now", found.grams_now, "gCO2e", f"{place.region}, one start included{kind}")
     if found.grams is not None:
-        yield Figure("as planned", found.grams, "gCO2e", f"{len(found.hours) or 1} starts or runs{kind}")
+        stretches = max(1, len(found.hours))
+        words = "one stretch" if stretches == 1 else f"{stretches} stretches"
+        yield Figure("as planned", found.grams, "gCO2e", f"in {words}{kind}")
     cold = snapshot.cold_start_seconds
     yield Figure("start", cold.value, "s", cold.origin)
     yield Figure("launches", tries, "in a row", "time is kept free for so many, by how many failed lately")
