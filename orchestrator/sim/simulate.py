@@ -335,9 +335,7 @@ def _check(request: Request) -> None:
             hint="Give --from and --to as full hours, --to after --from: 2023-01-01, or 2023-01-01T06:00Z.",
         )
     if spec.batch is not None:
-        message = (
-            f"{spec.name} has batch work, which cannot be simulated: a simulated year has load and no deadlines"
-        )
+        message = f"{spec.name} has batch work, which cannot be simulated: a simulated year has load and no deadlines"
         raise UsageError(message, hint="Remove batch, and write min_replicas: 1, to simulate where it would stand.")
     if spec.scaling.min_replicas < 1:
         message = (
