@@ -19,6 +19,9 @@ from aiohttp import web
 WORDS = 8
 """Length of an answer without max_tokens."""
 
+_STEPS_TO_MAKE_A_CONNECTION = 3
+"""Of the event loop, from accepting: one to begin, one for the transport to call its protocol, one to spare."""
+
 
 @dataclass
 class Act:
@@ -195,13 +198,21 @@ def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamRespon
 
 
 async def _kill(runner: web.AppRunner) -> None:
-    """End as the kernel ends a process: connections that were accepted a moment ago are reset, too, not left open."""
-    server = runner.server
+    """End as the kernel ends a process: every connection is reset, none is left open and unanswered.
+
+    Accepting stops some steps of the event loop before the listening socket is closed. For a connection that was
+    accepted and not yet made by then, asyncio (3.11) raises inside itself and leaves the socket open until the garbage
+    collector comes by (CPython issue 109564): its client would wait, which nobody's death does to a client.
+    """
+    loop = asyncio.get_running_loop()
+    for site in runner.sites:
+        server = site._server
+        assert isinstance(server, asyncio.Server)
+        for listening in server.sockets:
+            loop.remove_reader(listening.fileno())
+    for _ in range(_STEPS_TO_MAKE_A_CONNECTION):
+        await asyncio.sleep(0)
     await runner.cleanup()
-    await asyncio.sleep(0)  # a connection that was accepted in this step of the loop is made in the next
-    for connection in [] if server is None else server.connections:
-        if connection.transport is not None:
-            connection.transport.abort()
 
 
 @asynccontextmanager
