@@ -1,0 +1,19 @@
+"""The data plane, from outside."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from orchestrator.domain.routing import GatewayStatus, RoutingTable
+
+
+class Gateway(Protocol):
+    """The data plane, seen from its control socket. It serves on without us."""
+
+    async def publish(self, table: RoutingTable) -> None:
+        """Return once every gateway replica has applied the table. Raises ``GatewayUnavailable``."""
+        ...
+
+    async def status(self) -> GatewayStatus:
+        """Return the counters, summed over gateway replicas. Raises ``GatewayUnavailable``."""
+        ...
