@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from orchestrator.control.apply import Applier
 from orchestrator.control.ports import Journal
 from orchestrator.domain.chain import Finding, Tampering, named
-from orchestrator.domain.records import EventKind
+from orchestrator.domain.records import EventKind, ServiceRecord, ServiceState
 from orchestrator.planner.rollout import Step, StepKind
 
 REPLICAS = "replicas"
@@ -34,6 +34,10 @@ class EditWatch:
     def holds(self) -> bool:
         """Whether nothing voluntary may be done."""
         return bool(self._findings)
+
+    def holds_back(self, service: ServiceRecord) -> bool:
+        """Whether only what is needed may be done for a service. Whoever takes it down has said so."""
+        return (service.paused or self.holds) and service.state is ServiceState.ACTIVE
 
     @property
     def lacks_replicas(self) -> bool:

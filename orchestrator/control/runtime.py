@@ -52,3 +52,8 @@ class Runtime:
     client_keys_sha256: tuple[str, ...] = ()
     gateway_url: str = ""
     tuning: Tuning = Tuning()
+
+
+def is_due(clock: Clock, last: float | None, every: float) -> bool:
+    """Whether what is done every so many physical seconds is due; ``last``: of ``Clock.monotonic``, if ever."""
+    return last is None or clock.monotonic() - last >= every

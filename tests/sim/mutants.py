@@ -233,8 +233,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Change(
                 _CONTROLLER + "reconcile",
-                "        sold = await self._sold(service)\n",
-                "        sold = await self._sold(service)\n"
+                "        sold = await self._market.sold(service)\n",
+                "        sold = await self._market.sold(service)\n"
                 "        if any(r.state.value == 'draining' and r.name not in self._watch.told for r in replicas):\n"
                 "            raise AssertionError('no such state')\n",
             ),

@@ -1,0 +1,52 @@
+"""What is sold to a service, and what the grids of its places say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.control.grid import GridReader
+from orchestrator.control.runtime import Runtime
+from orchestrator.domain.carbon import Reading
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.records import ServiceRecord
+from orchestrator.domain.replica import Replica
+from orchestrator.domain.time import HOUR
+from orchestrator.errors import PriceUnavailable
+
+
+class Market:
+    """Offers and readings, as one controller has met them; ``grid`` reads each zone once for all services."""
+
+    def __init__(self, runtime: Runtime, grid: GridReader) -> None:
+        self._runtime = runtime
+        self._grid = grid
+        self._known: dict[str, dict[str, Offer]] = {}
+
+    async def sold(self, service: ServiceRecord) -> Mapping[str, Offer] | None:
+        """Return what is sold now, by id; ``None`` while the price list cannot be read."""
+        try:
+            found = await self._runtime.offers.offers(service.spec.resources, self._runtime.clock.now())
+        except PriceUnavailable:
+            return None
+        sold = {o.id: o for o in found}
+        # What is sold no longer may still run: its power model and its PUE go on counting.
+        self._known.setdefault(service.name, {}).update(sold)
+        return sold
+
+    def known(self, service: str) -> Mapping[str, Offer]:
+        """Return all that was ever sold to a service, by id."""
+        return self._known.get(service, {})
+
+    async def readings(self, service: ServiceRecord, replicas: Sequence[Replica]) -> dict[str, Reading]:
+        """Return what the zones of the replicas emit now, by zone."""
+        zones = sorted({r.zone for r in replicas if r.zone is not None})
+        now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
+        views = await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
+        return {zone: view.now for zone, view in views.items()}
+
+    async def signals(self, service: ServiceRecord, offers: Sequence[Offer]) -> tuple[Reading, ...]:
+        """Return what the zones of the offers emit now, by name of the zone."""
+        zones = sorted({o.region.zone for o in offers if o.region.zone is not None})
+        now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
+        views = await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
+        return tuple(v.now for v in views.values())

@@ -1,0 +1,127 @@
+"""Where traffic goes: routes follow from what is recorded and seen, and the gateway is told what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+
+from orchestrator.control.apply import Applier
+from orchestrator.control.load import LoadWatch
+from orchestrator.control.market import Market
+from orchestrator.control.observe import Watch
+from orchestrator.control.ports import Journal
+from orchestrator.control.runtime import Runtime
+from orchestrator.control.shares import Shares
+from orchestrator.control.sweep import Sweeper
+from orchestrator.control.traffic import routes_for, same_routes, table_of
+from orchestrator.domain.records import EventKind, ServiceState
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRoutes
+from orchestrator.errors import Conflict, GatewayUnavailable, GreenctlError
+from orchestrator.planner.rollout import weight_of
+
+
+class Routes:
+    """What each service's traffic goes to, and what of that the gateway has been told."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        journal: Journal,
+        applier: Applier,
+        market: Market,
+        loads: LoadWatch,
+        watch: Watch,
+        sweeper: Sweeper,
+    ) -> None:
+        self._runtime = runtime
+        self._journal = journal
+        self._applier = applier
+        self._market = market
+        self._loads = loads
+        self._watch = watch
+        self._sweeper = sweeper
+        self._shares = Shares()
+        self._least_version = 0
+        self._routes: dict[str, ServiceRoutes] = {}
+        self._steps: dict[str, dict[str, int]] = {}
+        self.published: RoutingTable | None = None
+        """The last table that the gateway took."""
+        self.published_steps: dict[str, int] = {}
+        """The canary step in per cent (of its slot's traffic) that it was made of, by replica."""
+
+    def forget_all_but(self, services: Iterable[str]) -> None:
+        """Drop what is remembered of services of which nothing is left."""
+        self._shares.forget_all_but(services)
+
+    async def refresh(self, name: str) -> None:
+        """Work out anew where a service's traffic goes."""
+        service = self._journal.service(name)
+        if service is None or service.state is ServiceState.DOWN:
+            self._routes.pop(name, None)
+            self._steps.pop(name, None)
+            return
+        replicas = tuple(self._journal.replicas(name))
+        if self._unseen(replicas):
+            return
+        grid = await self._market.readings(service, replicas)
+        keys, clock = self._runtime.client_keys_sha256, self._runtime.clock
+        offers, load = self._market.known(name), self._loads.seen(name)
+        news = self._shares.look(
+            service.spec, replicas, offers, grid, load, self._watch, clock.now(), clock.monotonic()
+        )
+        shares = self._shares.weights(name, replicas)
+        self._routes[name] = routes_for(service, replicas, self._watch.instances, grid, keys, shares)
+        self._steps[name] = {r.name: weight_of(r, replicas) for r in replicas}
+        if news:
+            with suppress(GreenctlError):
+                self._applier.event(EventKind.GATEWAY, news, name)
+
+    def _unseen(self, replicas: Sequence[Replica]) -> bool:
+        """Whether a replica that serves was not seen yet since we started, although its provider can be asked.
+
+        The key to its engine is known from its provider only, so its routes would lock the gateway out.
+        """
+        serving = (r for r in replicas if r.state in {ReplicaState.READY, ReplicaState.DRAINING})
+        return any(
+            r.name not in self._watch.instances and r.region.partition("/")[0] in self._runtime.provisioners
+            for r in serving
+        )
+
+    async def publish(self, status: GatewayStatus | None, services: AbstractSet[str]) -> None:
+        """Tell the gateway what is new, or everything when it has lost its memory.
+
+        Before every service has been seen once, a table would lack some: the gateway keeps the one it has.
+        """
+        if status is None or not services <= self._routes.keys() | self._down(services):
+            return
+        if self._sweeper.held and status.applied_version > 0:
+            return  # replicas that we do not know may serve by the table that it has
+        routes = tuple(self._routes[n] for n in sorted(self._routes))
+        lags = self.published is not None and status.applied_version < self.published.version
+        steps = {r: step for own in self._steps.values() for r, step in own.items()}
+        if same_routes(self.published, routes) and not lags:
+            self.published_steps = steps  # small shares round to the same weight at more than one canary step
+            return
+        # A gateway that kept its table while our database was set back refuses anything that looks older.
+        version = max(self._journal.next_routing_version(), status.applied_version + 1, self._least_version)
+        table = table_of(routes, version, self._runtime.clock.now())
+        try:
+            await self._runtime.gateway.publish(table)
+        except GatewayUnavailable:
+            return
+        except Conflict:
+            # One of several gateway processes has a table far ahead of the others'.
+            self._least_version = 2 * version
+            return
+        self.published = table
+        self.published_steps = steps
+
+    def has_told_of(self, replicas: Iterable[Replica]) -> bool:
+        """Whether the gateway has been told of every ready one."""
+        told = {u.replica for s in (self.published.services if self.published else ()) for u in s.upstreams}
+        return {r.name for r in replicas if r.state is ReplicaState.READY} <= told
+
+    def _down(self, services: AbstractSet[str]) -> set[str]:
+        return {s.name for s in self._journal.services() if s.name in services and s.state is ServiceState.DOWN}
