@@ -20,6 +20,7 @@ DROP ?=
 HOURS ?=
 DATABASE ?=
 EVERY ?=
+ROUNDS ?=
 PAIRS ?=
 SECONDS ?=
 ONLY ?=
@@ -28,7 +29,7 @@ LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-fast test-sky demo lab-up lab-down lab-status
-.PHONY: clean distclean sim crash mutants schedules model verify error-paths
+.PHONY: clean distclean sim crash mutants schedules model verify error-paths kills
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +78,9 @@ crash: env-core ## crash points of the controller, each in each mode: make crash
 
 schedules: env-core ## real processes and a real PostgreSQL under random faults: make schedules N=300 SEED0=0
 	@GREENCTL_TEST_SCHEDULES=$(or $(N),20) GREENCTL_TEST_SCHEDULE0=$(or $(SEED0),0) $(BIN)/pytest -q tests/processes
+
+kills: env ## SIGKILL to everything on this machine while streams are open: make kills ROUNDS=20 SEED=0
+	@$(BIN)/python -m tests.kills --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),0)
 
 mutants: env-core ## known bugs put into our own code, one at a time: is each caught? (ONLY=B3 for one)
 	@$(BIN)/python -m tests.sim mutants $(if $(ONLY),--only "$(ONLY)")

@@ -1,0 +1,1 @@
+"""SIGKILL to everything of a living installation, at random, while clients hold streams open."""
