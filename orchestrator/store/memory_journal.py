@@ -61,6 +61,7 @@ class MemoryJournal(MemoryOrphanRecords):
         """
         rules.check_launch(replica, intent, placement)
         new, plan, place = tidy(replica), tidy(intent), tidy(placement)
+        ends_at = None if lease_ends_at is None else tidy_instant(lease_ends_at)
         state = self._at_turn()
         require_service(state, new.service)
         if new.name in state.replicas:
@@ -69,9 +70,9 @@ class MemoryJournal(MemoryOrphanRecords):
             raise ValueError(f"intent {plan.id} already belongs to another replica")
         if cap is not None:
             others = [r for r in state.replicas.all() if r.service == new.service]
-            refuse_unaffordable(new, lease_ends_at, others, state.leases, cap)
-        if lease_ends_at is not None:
-            state.leases[new.name] = tidy_instant(lease_ends_at)
+            refuse_unaffordable(new, ends_at, others, state.leases, cap)
+        if ends_at is not None:
+            state.leases[new.name] = ends_at
         state.replicas.put(new.name, new)
         state.intents.put(plan.id, plan)
         state.placements[new.name] = place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -95,6 +95,31 @@ def test_what_does_not_fit_is_not_written(store: Store, journal: Journal) -> Non
 
     journal.start_replica(*a_launch("chat-2", usd_per_hour=0.1, slot=1), lease_ends_at=day, cap=cap(30.0))
     assert [r.name for r in store.replicas()] == ["chat-1", "chat-2"]
+
+
+@pytest.mark.parametrize("limit", [None, cap(30.0), cap(0.01)], ids=["no limit", "fits", "does not fit"])
+def test_a_lease_without_a_time_zone_is_a_mistake(store: Store, journal: Journal, limit: SpendingCap | None) -> None:
+    """It is refused before money is looked at and before anything is written; so it is of one that is there already."""
+    naive = later(3600).replace(tzinfo=None)
+    with pytest.raises(ValueError, match="no time zone"):
+        journal.start_replica(*a_launch("chat-1"), lease_ends_at=naive, cap=limit)
+    assert not store.replicas()
+    assert not store.intents()
+
+    journal.start_replica(*a_launch("chat-1"))
+    with pytest.raises(ValueError, match="no time zone"):
+        journal.start_replica(*a_launch("chat-1"), lease_ends_at=naive, cap=limit)
+    assert store.leases() == {}
+
+
+def test_a_lease_of_another_time_zone_holds_the_same_money(store: Store, journal: Journal) -> None:
+    """What a launch may cost does not depend on how its instant is written, and UTC is what is kept."""
+    ends_at = later(24 * 3600).astimezone(timezone(timedelta(hours=9)))
+    with pytest.raises(BudgetSpent, match=r"it may cost 24\.25 USD"):
+        journal.start_replica(*a_launch("chat-1", usd_per_hour=1.0), lease_ends_at=ends_at, cap=cap(24.0))
+    journal.start_replica(*a_launch("chat-1", usd_per_hour=1.0), lease_ends_at=ends_at, cap=cap(24.26))
+
+    assert [at.isoformat() for at in store.leases().values()] == [later(24 * 3600).isoformat()]
 
 
 def test_a_launch_that_is_repeated_is_not_counted_twice(store: Store, journal: Journal) -> None:
