@@ -136,7 +136,10 @@ class Life:
 
     def _rests(self) -> bool:
         there = self.replicas()
-        running = {p.environ()["GREENCTL_REPLICA"] for p in self.made.engines()}
+        try:
+            running = {p.environ()["GREENCTL_REPLICA"] for p in self.made.engines()}
+        except psutil.NoSuchProcess:  # ended between being listed and being asked
+            return False
         return (
             len(there) == REPLICAS
             and all(r.state is ReplicaState.READY and r.weight_percent == 100 for r in there)
