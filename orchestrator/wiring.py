@@ -214,7 +214,8 @@ def quote_sources(settings: Settings) -> list[QuoteSource]:
         elif name == gcp_catalog.SOURCE:
             fetch = Fetch(private=settings.signals.private, seconds=gcp_catalog.SECONDS)
             key = _secret(prices.gcp.key, "prices", "gcp.key")
-            found.append(HeldQuotes(GcpCatalog(fetch, key, prices.gcp.url or gcp_catalog.URL), gcp_catalog.EVERY))
+            # The catalogue keeps its list for a day by itself: held for another one, prices would be two days old.
+            found.append(HeldQuotes(GcpCatalog(fetch, key, prices.gcp.url or gcp_catalog.URL), gcp_catalog.HELD_FOR))
     return found
 
 

@@ -60,6 +60,7 @@ class GridReader:
         self._kept: dict[tuple[str, Basis, Instant, int], _Hourly] = {}
         self._ask_again: dict[tuple[str, Basis, Instant, int], Instant] = {}
         self._last: dict[tuple[str, Basis], CarbonSeries] = {}
+        self._without: dict[tuple[str, Basis, Instant, int], tuple[CarbonSeries, _Hourly]] = {}
 
     async def zone(self, zone: str, basis: Basis, now: Instant, hours: int) -> ZoneView:
         """Return what is known; a source that cannot be read becomes a gap with its reason, never an exception."""
@@ -67,7 +68,7 @@ class GridReader:
         try:
             slow = await self._slow_parts(zone, basis, now, hours)
         except SignalUnavailable:
-            slow = _worked_out(None, self._last.get((zone, basis), CarbonSeries(zone, ())), now, hours)
+            slow = self._without_source(zone, basis, now, hours)
         try:
             latest = await self._source.latest(zone, basis, now)
         except SignalUnavailable as error:
@@ -85,6 +86,18 @@ class GridReader:
             return await self._source.history(zone, basis, window, now)
         except SignalUnavailable:
             return CarbonSeries(zone, ())
+
+    def _without_source(self, zone: str, basis: Basis, now: Instant, hours: int) -> _Hourly:
+        """Return what follows from the last history that was read, worked out once per hour."""
+        key = (zone, basis, floor_hour(now), hours)
+        last = self._last.get((zone, basis))
+        kept = self._without.get(key)
+        if kept is None or (last is not None and kept[0] is not last):
+            if len(self._without) >= _KEPT:
+                self._without.clear()
+            history = CarbonSeries(zone, ()) if last is None else last
+            kept = self._without[key] = (history, _worked_out(None, history, now, hours))
+        return kept[1]
 
     async def _slow_parts(self, zone: str, basis: Basis, now: Instant, hours: int) -> _Hourly:
         key = (zone, basis, floor_hour(now), hours)

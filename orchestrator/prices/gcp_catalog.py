@@ -12,6 +12,7 @@ are read, once a day. Which of them make a machine is said in :mod:`orchestrator
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
@@ -31,8 +32,14 @@ COMPUTE_ENGINE: Final = "6F81-5844-456A"
 EVERY: Final = timedelta(hours=24)
 """Spot prices change at most once a day ("Spot VMs"), the others by the month."""
 
+HELD_FOR: Final = timedelta(hours=1)
+"""How long sums are served on without a look at the list, which may be nearly ``EVERY`` old when they are made."""
+
 SECONDS: Final = 20.0
 """For one page: about a megabyte of those fields that are asked for."""
+
+MOST_SECONDS: Final = 60.0
+"""For all pages together: plans wait for it, and what is not read by then is asked for again later."""
 
 PAGE_SKUS: Final = 2000
 MOST_PAGES: Final = 60
@@ -48,12 +55,16 @@ _Key = tuple[str, Part, Market]
 
 
 class GcpCatalog:
-    """A :class:`~orchestrator.prices.quotes.QuoteSource` of the regions ``gcp/*``."""
+    """A :class:`~orchestrator.prices.quotes.QuoteSource` of the regions ``gcp/*``.
 
-    def __init__(self, fetch: Fetcher, key: str, url: str = URL) -> None:
+    ``most_seconds``: how long the whole list may take, beside the bound that ``fetch`` has for each page.
+    """
+
+    def __init__(self, fetch: Fetcher, key: str, url: str = URL, *, most_seconds: float = MOST_SECONDS) -> None:
         """Raise ``InvalidSettings`` for an address that may not be used."""
         self._fetch = fetch
         self._key = key
+        self._most_seconds = most_seconds
         self._url = f"{fetch.check(url)}/services/{COMPUTE_ENGINE}/skus"
         self._read: tuple[Instant, Mapping[_Key, float | str]] | None = None
 
@@ -77,7 +88,11 @@ class GcpCatalog:
             return []
         if self._read is None or not self._read[0] <= now < self._read[0] + EVERY:
             try:
-                self._read = (now, await self._usd_per_hour(now))
+                async with asyncio.timeout(self._most_seconds):
+                    self._read = (now, await self._usd_per_hour(now))
+            except TimeoutError as error:
+                message = f"{self._url}: the whole list takes longer than {self._most_seconds:g} s"
+                raise PriceUnavailable(message) from error
             except SignalUnavailable as error:
                 raise PriceUnavailable(error.message) from error
         read_at, usd = self._read

@@ -40,8 +40,9 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Final
 
-from orchestrator.domain.carbon import PLAUSIBLE_GRAMS_PER_KWH, Accounting, Basis, Factors
+from orchestrator.domain.carbon import PLAUSIBLE_GRAMS_PER_KWH, Basis, Factors
 from orchestrator.domain.time import HOUR, Instant, format_instant
+from orchestrator.signals.mix import BASIS
 from orchestrator.signals.statement import Statement
 
 PAST: Final = timedelta(days=28)
@@ -158,7 +159,7 @@ def is_jump(size: float, largest: float) -> bool:
 
 def far_from_year(grams_per_kwh: float, basis: Basis, yearly_grams_per_kwh: float | None) -> str:
     """Say why a value cannot be of a zone with that packaged yearly mean, "" if it can or nothing is known."""
-    if yearly_grams_per_kwh is None or basis != Basis(Accounting.AVERAGE, Factors.LIFECYCLE):
+    if yearly_grams_per_kwh is None or basis != BASIS:
         return ""
     low, high = yearly_grams_per_kwh * YEARLY_LOW, yearly_grams_per_kwh * YEARLY_HIGH
     if low <= grams_per_kwh <= high:

@@ -7,13 +7,12 @@ of hours to come. Average life-cycle intensity only, for of that are the yearly 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
-from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, CarbonSeries, Factors, Gap, Kind, Reading
+from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.signals.mix import BASIS
 from orchestrator.signals.shape import ZoneFacts
-
-BASIS: Final = Basis(Accounting.AVERAGE, Factors.LIFECYCLE)
 
 
 class Drawing(Protocol):

@@ -12,11 +12,11 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from orchestrator.domain.carbon import Basis, Gap
+from orchestrator.domain.carbon import Accounting, Basis, Factors, Gap
 from orchestrator.domain.time import Instant
 
-BASIS: Final = Basis()
-"""Average mix, life-cycle factors."""
+BASIS: Final = Basis(Accounting.AVERAGE, Factors.LIFECYCLE)
+"""Of what is weighed here, and of the yearly figures that are packaged (:mod:`orchestrator.signals.likeness`)."""
 
 GRAMS_PER_KWH: Final[Mapping[str, float]] = {
     "coal": 820.0,

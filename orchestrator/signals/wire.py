@@ -45,7 +45,7 @@ class Line:
         """Connect to the first allowed address of the host that answers.
 
         What is looked at is the very address that is connected to, so no later answer of a name server can differ.
-        Raises ``OSError``.
+        Raises ``OSError``; ``TimeoutError`` once the line was shut, whatever addresses are left.
         """
         problem: OSError = OSError(f"{host} has no address")
         for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
@@ -55,6 +55,8 @@ class Line:
             try:
                 return self._keep(socket.create_connection((literal, port), self.seconds))
             except OSError as error:
+                if self._is_over:
+                    raise
                 problem = error
         raise problem
 
@@ -65,13 +67,16 @@ class Line:
             if self._socket is not None:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
+                self._socket.close()
+                self._socket = None
 
     def _keep(self, made: socket.socket) -> socket.socket:
         with self._lock:
-            self._socket = made
             if self._is_over:
                 made.close()
                 raise TimeoutError("the time is over")
+            # TLS takes the descriptor out of the socket that it wraps; a second one still leads to the connection.
+            self._socket = made.dup()
         return made
 
 

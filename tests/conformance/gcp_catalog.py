@@ -5,6 +5,7 @@ Fields and envelopes are those of ``ListSkusResponse`` as JSON: amounts as text,
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,10 +80,14 @@ def beside(place: str, regions: list[str]) -> list[Sku]:
 
 @dataclass
 class GcpCatalogApi:
-    """SKUs of Compute Engine. ``asked``: query and key of every request. ``stuck``: a page names itself as the next."""
+    """SKUs of Compute Engine. ``asked``: query and key of every request.
+
+    ``stuck``: a page names itself as the next; ``held``: all pages but the first wait until it is set.
+    """
 
     skus: list[Sku] = field(default_factory=list)
     stuck: bool = False
+    held: asyncio.Event | None = None
     asked: list[tuple[dict[str, str], str]] = field(default_factory=list)
 
     def routes(self) -> list[web.RouteDef]:
@@ -102,6 +107,8 @@ class GcpCatalogApi:
         token = query.get("pageToken", "0")
         if not token.isdecimal() or query.get("currencyCode") != "USD":
             return _error(400, "INVALID_ARGUMENT", "Request contains an invalid argument.")
+        if self.held is not None and token != "0":
+            await self.held.wait()
         first, size = int(token), min(int(query.get("pageSize", "5000")), PAGE)
         following = token if self.stuck and first else str(first + size) if first + size < len(self.skus) else ""
         return web.json_response({"skus": self.skus[first : first + size], "nextPageToken": following})

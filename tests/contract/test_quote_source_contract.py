@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -413,6 +414,21 @@ async def test_google_pages_that_never_end_are_an_error() -> None:
         running.api.stuck = True
         with pytest.raises(PriceUnavailable, match="a page twice"):
             await google(running).quotes(Wanted({GCP_REGION: frozenset({"g2-standard-4"})}), NOW)
+
+
+async def test_a_google_list_that_takes_too_long_as_a_whole_is_an_error() -> None:
+    """Each page may take its time, but all together have a bound; the list is read anew when it is asked for again."""
+    async with running_google() as running:
+        running.api.held = asyncio.Event()
+        source = GcpCatalog(Fetch(private=True, seconds=30), KEY, running.url, most_seconds=1)
+        wanted = Wanted({GCP_REGION: frozenset({"g2-standard-4"})})
+        with pytest.raises(PriceUnavailable, match="whole list takes longer than 1 s"):
+            await source.quotes(wanted, NOW)
+        assert len(running.api.asked) == 2
+
+        running.api.held.set()
+        patient = GcpCatalog(Fetch(private=True, seconds=30), KEY, running.url)
+        assert await patient.quotes(wanted, NOW)
 
 
 async def test_google_prices_in_another_currency_are_an_error() -> None:

@@ -13,6 +13,7 @@ from orchestrator.control.grid import GridReader
 from orchestrator.control.outlook import BAND_LEVEL, outlook_of
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Kind, Reading
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
+from orchestrator.errors import SignalUnavailable
 from orchestrator.forecasting.coming import SOURCE
 
 NOW = parse_instant("2031-03-08T07:20Z")
@@ -112,3 +113,66 @@ def test_misses_are_worked_out_once_an_hour() -> None:
     assert views[0].misses is views[1].misses is not None
     assert views[0].misses.start == START
     assert timedelta(0) < NOW - START < HOUR
+
+
+class Silent(Feed):
+    """A feed that may fall silent; ``asked`` counts the questions about its past."""
+
+    is_silent = False
+    asked = 0
+
+    async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        """The hours of the window, or an error."""
+        assert basis == Basis()
+        assert now >= NOW
+        self.asked += 1
+        if self.is_silent:
+            raise SignalUnavailable("no answer")
+        return CarbonSeries(zone, tuple(p for p in self.past if p.interval.end > window.start))
+
+    async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
+        """The newest hour."""
+        del zone, basis, now
+        return self.past[-1]
+
+    async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
+        """It makes none."""
+        del zone, basis, window, now
+        return None
+
+
+def test_a_silent_source_is_asked_each_time_and_what_stands_in_is_worked_out_once_an_hour() -> None:
+    """The very same forecast until the hour is over or the source is heard again; a new hour has a new one."""
+    feed = Silent(40)
+    reader = GridReader(feed)
+    asyncio.run(reader.zone("AA", Basis(), NOW, 24))
+    feed.is_silent = True
+    later = NOW + HOUR
+    dark = [asyncio.run(reader.zone("AA", Basis(), later + n * timedelta(seconds=1), 24)) for n in range(3)]
+    assert feed.asked == 4
+    assert dark[0].forecast is dark[1].forecast is dark[2].forecast
+    assert dark[0].misses is dark[2].misses is not None
+    assert dark[0].history.points[-1].interval.end == START
+
+    darker = asyncio.run(reader.zone("AA", Basis(), later + HOUR, 24))
+    assert darker.forecast.points[0].interval.start == START + 2 * HOUR
+
+    feed.past.append(hour(START, 250.0, "feed", later))
+    feed.is_silent = False
+    light = asyncio.run(reader.zone("AA", Basis(), later + timedelta(minutes=1), 24))
+    assert light.history.points[-1].interval.end == START + HOUR
+    feed.is_silent = True
+    longer = asyncio.run(reader.zone("AA", Basis(), later + timedelta(minutes=2), 48))
+    assert longer.history is light.history
+
+
+def test_a_source_that_was_never_heard_leaves_an_empty_view_until_it_is() -> None:
+    """What was kept for the want of a past does not outlive the want."""
+    feed = Silent(40)
+    feed.is_silent = True
+    reader = GridReader(feed)
+    assert asyncio.run(reader.zone("AA", Basis(), NOW, 24)).forecast.points == ()
+    feed.is_silent = False
+    assert asyncio.run(reader.zone("AA", Basis(), NOW, 48)).forecast.points
+    feed.is_silent = True
+    assert asyncio.run(reader.zone("AA", Basis(), NOW, 24)).forecast.points

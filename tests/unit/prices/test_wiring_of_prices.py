@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.domain.time import parse_instant
+from orchestrator.domain.time import HOUR, parse_instant
 from orchestrator.errors import InvalidSettings, PriceUnavailable
 from orchestrator.prices.catalogue import CatalogueOffers
 from orchestrator.prices.quotes import QuotedOffers, Wanted
 from orchestrator.prices.spot_advisor import SpotAdvisor
 from orchestrator.settings import Settings
 from orchestrator.wiring import interruption_source, offers, quote_sources, regions
+from tests.conformance.alone import alone
+from tests.conformance.gcp_catalog import KEY, GcpCatalogApi, parts
 
 
 def settings(folder: Path, **own: Any) -> Settings:
@@ -86,6 +89,23 @@ def test_googles_list_wants_a_key_which_may_be_in_a_file(tmp_path: Path) -> None
     mirror = gcp | {"url": "http://billing.example.org/v1"}
     with pytest.raises(InvalidSettings):
         quote_sources(settings(tmp_path, prices={"live": ["gcp-catalog"], "gcp": mirror}))
+
+
+async def test_googles_list_is_never_much_older_than_a_day(tmp_path: Path) -> None:
+    """A machine that is first asked for late in the list's day is not served from that list for another one."""
+    api = GcpCatalogApi(parts("G2", "L4", "Netherlands", (0.0275, 0.0032, 0.61), ["europe-west4"]))
+    begin = parse_instant("2031-03-01T00:00Z")
+    async with alone(api, "/v1") as running:
+        gcp = {"key": KEY, "url": running.url}
+        own = settings(tmp_path, prices={"live": ["gcp-catalog"], "gcp": gcp}, signals={"private": True})
+        (source,) = quote_sources(own)
+        for hours, machine in ((0, "g2-standard-4"), (23, "g2-standard-8")):
+            assert await source.quotes(Wanted({"gcp/europe-west4": frozenset({machine})}), begin + hours * HOUR)
+        for hours in range(24, 72):
+            now = begin + hours * HOUR
+            quoted = await source.quotes(Wanted({"gcp/europe-west4": frozenset({"g2-standard-8"})}), now)
+            assert all(now - quote.as_of <= timedelta(hours=25) for quote in quoted)
+        assert 2 <= len(api.asked) <= 4
 
 
 async def test_aws_without_boto3_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,21 @@
 """Where we fetch from, and where we never do."""
 
+from __future__ import annotations
+
+import contextlib
 import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from orchestrator.errors import InvalidSettings, SignalUnavailable
 from orchestrator.signals.http import Answer, Fetch, is_private
@@ -97,6 +110,113 @@ def test_a_line_that_is_over_connects_to_nobody() -> None:
         line.shut()
         with pytest.raises(TimeoutError):
             line.connect("127.0.0.1", server.getsockname()[1])
+
+
+def test_a_line_that_is_over_tries_no_further_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a name with several addresses none is connected to once the time is over."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", server.getsockname())] * 5
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        seen: list[str] = []
+        line = Line(lambda literal: not seen.append(literal), 1.0)
+        line.shut()
+        with pytest.raises(TimeoutError, match="time is over"):
+            line.connect("many.example.org", 443)
+    assert len(seen) == 1
+
+
+@dataclass
+class SilentServer:
+    """A server that shakes hands by TLS and then says nothing. ``left``: its client has gone."""
+
+    folder: Path
+    port: int = 0
+    left: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def certificate(self) -> Path:
+        """What clients have to trust."""
+        return self.folder / "certificate.pem"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[SilentServer]:
+        """Run it in a thread."""
+        certify(self.certificate, self.folder / "key.pem")
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.settimeout(30)
+            self.port = listening.getsockname()[1]
+            thread = threading.Thread(target=self._serve, args=(listening,), daemon=True)
+            thread.start()
+            yield self
+            thread.join(30)
+
+    def _serve(self, listening: socket.socket) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.folder / "key.pem")
+        plain, _ = listening.accept()
+        plain.settimeout(30)
+        with plain, contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as secure:
+            while secure.recv(1):
+                pass
+        self.left.set()
+
+
+def certify(certificate: Path, key: Path) -> None:
+    """Write a certificate of this machine that is signed by itself, and its key."""
+    own = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    today = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(own.public_key())
+        .serial_number(1)
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(own, hashes.SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key.write_bytes(
+        own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def test_a_line_is_shut_under_tls_too(tmp_path: Path) -> None:
+    """Wrapping takes the descriptor out of the plain socket; whoever reads is woken all the same, at once."""
+    with SilentServer(tmp_path).running() as server:
+        line = Line(lambda _: True, 30.0)
+        context = ssl.create_default_context(cafile=str(server.certificate))
+        with context.wrap_socket(line.connect("127.0.0.1", server.port), server_hostname="localhost") as secure:
+            woken = threading.Event()
+
+            def read() -> None:
+                with contextlib.suppress(OSError):
+                    secure.recv(1)
+                woken.set()
+
+            reader = threading.Thread(target=read, daemon=True)
+            reader.start()
+            line.shut()
+            assert woken.wait(5)
+            assert server.left.wait(5)
+            reader.join(5)
+
+
+def test_a_line_may_be_shut_twice() -> None:
+    """The second time there is nothing left to do; both ends have seen the end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        line = Line(lambda _: True, 1.0)
+        with line.connect("127.0.0.1", server.getsockname()[1]) as made:
+            other, _ = server.accept()
+            with other:
+                line.shut()
+                line.shut()
+                made.settimeout(1)
+                assert made.recv(1) == b""
+                other.settimeout(1)
+                assert other.recv(1) == b""
 
 
 async def test_numbers_that_are_addresses_reach_nothing() -> None:
