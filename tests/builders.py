@@ -13,6 +13,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
+from orchestrator.bench.sim.shop import list_price
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Gap, Kind, Reading
 from orchestrator.domain.decision import Assessment, Term, Verdict
 from orchestrator.domain.hardware import PowerModel, Shape
@@ -85,7 +86,7 @@ def shape(name: str = "1xL4", power: PowerModel | None = L4) -> Shape:
 
 def price(usd_per_hour: float) -> Price:
     """Make a list price."""
-    return Price(usd_per_hour, "list", Kind.RECORDED, NOON)
+    return list_price(usd_per_hour, NOON)
 
 
 def offer(

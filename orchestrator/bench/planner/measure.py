@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from orchestrator.bench.planner.worlds import Size, random_world
+from orchestrator.bench.quantile import quantile
 from orchestrator.planner.optimum.judge import judge
 from orchestrator.planner.optimum.plan import Answer, Plan
 from orchestrator.planner.optimum.problem import Problem, weigh
@@ -114,26 +115,21 @@ def _row(size: Size, seeds: int, budget_seconds: float, done: Callable[[], None]
         steps=size.steps,
         seeds=seeds,
         offers=round(float(np.mean(offers))),
-        p50_s=_quantile(cold, 0.5),
-        p95_s=_quantile(cold, 0.95),
+        p50_s=quantile(cold, 0.5),
+        p95_s=quantile(cold, 0.95),
         max_s=max(cold),
-        cpu_p50_s=_quantile(cpu, 0.5),
-        cpu_p95_s=_quantile(cpu, 0.95),
-        warm_p50_s=_quantile(warm, 0.5),
-        warm_p95_s=_quantile(warm, 0.95),
-        warm_cpu_p50_s=_quantile(warm_cpu, 0.5),
-        warm_cpu_p95_s=_quantile(warm_cpu, 0.95),
-        gap_p95=_quantile(gaps, 0.95),
+        cpu_p50_s=quantile(cpu, 0.5),
+        cpu_p95_s=quantile(cpu, 0.95),
+        warm_p50_s=quantile(warm, 0.5),
+        warm_p95_s=quantile(warm, 0.95),
+        warm_cpu_p50_s=quantile(warm_cpu, 0.5),
+        warm_cpu_p95_s=quantile(warm_cpu, 0.95),
+        gap_p95=quantile(gaps, 0.95),
         gap_max=max(gaps),
-        whole_gap_p50=_quantile(whole_gaps, 0.5),
-        whole_gap_p95=_quantile(whole_gaps, 0.95),
+        whole_gap_p50=quantile(whole_gaps, 0.5),
+        whole_gap_p95=quantile(whole_gaps, 0.95),
         broken=broken,
         uncovered=uncovered,
         rungs=dict(sorted(rungs.items())),
         warm_rungs=dict(sorted(warm_rungs.items())),
     )
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least that share of the values does not exceed: one of them, not a mixture of two."""
-    return sorted(values)[max(0, int(np.ceil(share * len(values))) - 1)]

@@ -9,12 +9,14 @@ scale-down of 1,000 nodes, karpenter-provider-aws issue 549).
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from orchestrator.bench.quantile import quantile
 from orchestrator.bench.sim.shop import for_sale
 from orchestrator.clocks import VirtualClock
 from orchestrator.control.controller import Controller
@@ -170,11 +172,11 @@ async def measure(size: Size, store: Store, label: str, done: Callable[[str], No
         size=size,
         store=label,
         looks=len(moving) + len(rest),
-        look_p50_s=_quantile(moving, 0.5),
-        look_p99_s=_quantile(moving, 0.99),
-        look_cpu_p99_s=_quantile(moving_cpu, 0.99),
-        rest_p99_s=_quantile(rest, 0.99),
-        plan_p99_s=_quantile(plans, 0.99),
+        look_p50_s=quantile(moving, 0.5),
+        look_p99_s=quantile(moving, 0.99),
+        look_cpu_p99_s=quantile(moving_cpu, 0.99),
+        rest_p99_s=quantile(rest, 0.99),
+        plan_p99_s=quantile(plans, 0.99),
         up_s=up,
         down_s=down,
         leaked=len(cloud.existing()),
@@ -182,8 +184,13 @@ async def measure(size: Size, store: Store, label: str, done: Callable[[str], No
         links=report.links,
         findings=len(report.findings),
         check_s=check_s,
-        rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIBI,
+        rss_mib=most_memory_mib(sys.platform, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss),
     )
+
+
+def most_memory_mib(platform: str, ru_maxrss: int) -> float:
+    """Return ``ru_maxrss`` of getrusage(2) in MiB: bytes on macOS, KiB on Linux and the BSDs."""
+    return ru_maxrss / (KIBI * KIBI if platform == "darwin" else KIBI)
 
 
 PARTS = ("planned", "ready", "rested", "gone", "checked")
@@ -238,8 +245,3 @@ async def _until(controller: Controller, clock: VirtualClock, holds: Callable[[]
 
 def _ready(store: Store) -> int:
     return sum(r.state is ReplicaState.READY for r in store.replicas())
-
-
-def _quantile(values: list[float], fraction: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))] if ordered else 0.0

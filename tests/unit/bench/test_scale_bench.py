@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from orchestrator.bench.scale.measure import PARTS, Row, Size, measure
+from orchestrator.bench.scale.measure import PARTS, Row, Size, measure, most_memory_mib
 from orchestrator.cli.app import app
 from orchestrator.cli.session import Session
 from orchestrator.errors import ExitStatus
@@ -40,6 +40,20 @@ def test_a_size_that_is_none_is_refused(size: str) -> None:
 
     assert result.exit_code == ExitStatus.INVALID
     assert "--sizes" in result.output
+
+
+def test_several_fleets_in_one_database_are_refused_before_anything_is_begun() -> None:
+    """The second would find the records of the first; nobody waits for a row that would be lost."""
+    result = bench("--sizes", "2x2x1,4x2x1", "--store", "postgresql://nobody@localhost:1/nowhere")
+
+    assert result.exit_code == ExitStatus.INVALID
+    assert "2 fleets do not fit into one database" in " ".join(result.output.split())
+
+
+def test_memory_is_counted_in_the_units_of_the_system() -> None:
+    """What getrusage calls 2,097,152 is 2 GiB on Linux, and 2 MiB on macOS."""
+    assert most_memory_mib("linux", 2_097_152) == 2048.0
+    assert most_memory_mib("darwin", 2_097_152) == 2.0
 
 
 def test_the_command_measures_on_a_database(tmp_path: Path) -> None:

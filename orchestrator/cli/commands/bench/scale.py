@@ -52,6 +52,9 @@ def scale(
 
     session = Session.of(ctx)
     fleets = [_size(word.strip()) for word in sizes.split(",")]
+    if len(fleets) > 1 and store not in {SQLITE, MEMORY}:
+        hint = "Give one size for each empty database; sqlite and memory begin anew for each size."
+        raise UsageError(f"--store: {len(fleets)} fleets do not fit into one database", hint=hint)
     rows = []
     with page.progress(session.talk, fleets, quiet=session.quiet) as done:
         for fleet in fleets:
