@@ -11,13 +11,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, LaunchCall, SkyFailure
 
 WORKER = "orchestrator.provisioners.skypilot.worker"
 LONGEST_LINE = 16 * 2**20
 WORKER_DIED = "WorkerDied"
+
+PATIENCE_SECONDS: Final[Mapping[str, float]] = {
+    "ensure_server": 300.0,
+    "launch": 900.0,  # carries files
+    "clusters": 600.0,  # asks every provider
+    "down": 1800.0,  # a cloud may take many minutes
+}
+"""SkyPilot itself waits for its API server without end. What takes longer than this will not be answered: the worker,
+one of whose threads hangs in the call, is ended, and the next call starts another. What was asked for goes on at the
+API server."""
+
+OTHER_PATIENCE_SECONDS: Final = 180.0
+"""For calls that the API server answers from its memory, or by logging in to one machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +61,9 @@ class Connection:
 class RemoteSky:
     """A :class:`~orchestrator.provisioners.skypilot.sky_api.SkyApi` in another process."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, patience: Mapping[str, float] = PATIENCE_SECONDS) -> None:
         self._connection = connection
+        self._patience = patience
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -80,7 +94,7 @@ class RemoteSky:
 
     async def follow(self, request_id: str, log: Path) -> None:
         """Append the request's progress to a file until it ends."""
-        await self._call("follow", request_id=request_id, log=str(log))
+        await self._call("follow", endless=True, request_id=request_id, log=str(log))
 
     async def cancel(self, request_id: str) -> None:
         """Cancel a request."""
@@ -106,40 +120,47 @@ class RemoteSky:
         """End the worker; what it asked for goes on at the API server."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _kill(process)
             await process.wait()
         if self._reader is not None:
             await asyncio.gather(self._reader, return_exceptions=True)
 
-    async def _call(self, method: str, **arguments: object) -> Any:  # noqa: ANN401 - what it is, the caller knows
+    async def _call(self, method: str, *, endless: bool = False, **arguments: object) -> Any:  # noqa: ANN401 - as it says
         process = await self._worker()
         number = next(self._numbers)
+        patience = None if endless else self._patience.get(method, OTHER_PATIENCE_SECONDS)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        asked = self._waiting
+        asked[number] = answer
         line = json.dumps({"id": number, "call": method, "with": arguments}) + "\n"
         try:
             if process.stdin is None:
                 raise SkyFailure(WORKER_DIED, "the SkyPilot process takes no requests")
-            process.stdin.write(line.encode())
-            await process.stdin.drain()
-            return await answer
+            async with asyncio.timeout(patience):
+                process.stdin.write(line.encode())
+                await process.stdin.drain()
+                return await answer
+        except TimeoutError as error:
+            _kill(process)
+            if self._process is process:
+                self._process = None
+            raise SkyFailure("ReadTimeout", f"no answer to {method} within {patience} s") from error
         except (BrokenPipeError, ConnectionResetError) as error:
             raise SkyFailure(WORKER_DIED, "the SkyPilot process ended; it is started again") from error
         finally:
-            self._waiting.pop(number, None)
+            asked.pop(number, None)
 
     async def _worker(self) -> asyncio.subprocess.Process:
         """Return the living worker of this event loop; one command may use several loops, one after the other."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._loop, self._starting, self._process, self._waiting = loop, asyncio.Lock(), None, {}
+            self._loop, self._starting, self._process = loop, asyncio.Lock(), None
         if self._starting is None:
             self._starting = asyncio.Lock()
         async with self._starting:
             if self._process is None or self._process.returncode is not None:
-                self._process = await self._start()
-                self._reader = loop.create_task(self._read(self._process))
+                self._process, self._waiting = await self._start(), {}
+                self._reader = loop.create_task(_read(self._process, self._waiting, self._connection.log))
             return self._process
 
     async def _start(self) -> asyncio.subprocess.Process:
@@ -160,27 +181,35 @@ class RemoteSky:
         finally:
             os.close(log)
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        """Hand every answer to whoever waits for it; when the worker ends, tell them all."""
-        try:
-            while process.stdout is not None and (line := await process.stdout.readline()):
-                answer = json.loads(line)
-                waiting = self._waiting.pop(answer["id"], None)
-                if waiting is None or waiting.done():
-                    continue
-                failure = answer.get("failure")
-                if failure is None:
-                    waiting.set_result(answer.get("value"))
-                else:
-                    waiting.set_exception(
-                        SkyFailure(failure["kind"], failure["message"], tuple(failure.get("history", ())))
-                    )
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            raise
-        finally:
-            await process.wait()
-            for waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_exception(SkyFailure(WORKER_DIED, f"see {self._connection.log}"))
+
+async def _read(process: asyncio.subprocess.Process, asked: dict[int, asyncio.Future[Any]], log: Path) -> None:
+    """Hand every answer to whoever waits for it; when the worker ends, tell them all."""
+    try:
+        while process.stdout is not None and (line := await process.stdout.readline()):
+            answer = json.loads(line)
+            waiting = asked.pop(answer["id"], None)
+            if waiting is None or waiting.done():
+                continue
+            failure = answer.get("failure")
+            if failure is None:
+                waiting.set_result(answer.get("value"))
+            else:
+                waiting.set_exception(
+                    SkyFailure(failure["kind"], failure["message"], tuple(failure.get("history", ())))
+                )
+    except (ValueError, KeyError, TypeError):
+        # No answer of the worker's, or one of more than LONGEST_LINE: what follows it cannot be told apart.
+        _kill(process)
+    except asyncio.CancelledError:
+        _kill(process)
+        raise
+    finally:
+        await process.wait()
+        for waiting in asked.values():
+            if not waiting.done():
+                waiting.set_exception(SkyFailure(WORKER_DIED, f"see {log}"))
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()

@@ -19,6 +19,13 @@ from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, Launc
 OLDEST_SECONDS = 60.0
 """An answer older than that is no answer: nothing is concluded from it."""
 
+ANSWER_SECONDS = 20.0
+"""How long an answer that is on its way is waited for by whoever has other services to look after. Counted from when it
+was asked for, so that a SkyPilot that is silent holds up one look for so long, and the next ones not at all."""
+
+FRESH_ANSWER_SECONDS = 60.0
+"""The same, where only an answer to a question of now is any good: all providers are asked for it."""
+
 CALLS_EVERY_SECONDS = 2.0
 """How often the API server is asked how far the launches are: it answers from its memory."""
 
@@ -53,9 +60,11 @@ class View:
         *,
         refresh_seconds: float,
         job_every_seconds: float = SETTLED_JOB_EVERY_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
+        self._answer_seconds = answer_seconds
         self._folders = folders
         self._refresh_seconds = refresh_seconds
         self._job_every_seconds = job_every_seconds
@@ -63,6 +72,7 @@ class View:
         self._clusters_asked = float("-inf")
         self._picture: Picture | None = None
         self._asking: asyncio.Task[Picture] | None = None
+        self._asking_since = 0.0
         self._job_asked: dict[str, float] = {}
 
     async def newest(self, prefix: str) -> Picture:
@@ -74,8 +84,7 @@ class View:
         if age > min(CALLS_EVERY_SECONDS, self._refresh_seconds):
             task = self._ask(prefix)
             if age > OLDEST_SECONDS:
-                return await task
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+                return await self._answer(task, self._answer_seconds)
         if self._picture is None:
             raise ProviderUnavailable("SkyPilot has not answered yet")
         return self._picture
@@ -83,14 +92,36 @@ class View:
     async def fresh(self, prefix: str) -> Picture:
         """Return a picture that was asked for now. Raises ``ProviderUnavailable``."""
         started = self._now()
-        picture = await self._ask(prefix, force=True)
-        return picture if picture.asked_at >= started else await self._ask(prefix, force=True)
+        picture = await self._answer(self._ask(prefix, force=True), FRESH_ANSWER_SECONDS)
+        if picture.asked_at >= started:
+            return picture
+        return await self._answer(self._ask(prefix, force=True), FRESH_ANSWER_SECONDS)
+
+    def require_answers(self) -> None:
+        """Raise ``ProviderUnavailable`` while a question is open for so long that asking more would only wait."""
+        task = self._asking
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            return
+        if self._silent_seconds() > self._answer_seconds:
+            raise ProviderUnavailable(f"SkyPilot has not answered for {self._silent_seconds():.0f} s")
 
     def _ask(self, prefix: str, *, force: bool = False) -> asyncio.Task[Picture]:
         running = self._asking
         if running is None or running.done() or running.get_loop() is not asyncio.get_running_loop():
             running = self._asking = asyncio.create_task(self._look(prefix, force=force))
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._asking_since = asyncio.get_running_loop().time()
         return running
+
+    async def _answer(self, task: asyncio.Task[Picture], seconds: float) -> Picture:
+        """Wait for it until so many seconds after it was asked for; the question itself goes on."""
+        await asyncio.wait({task}, timeout=max(0.0, seconds - self._silent_seconds()))
+        if not task.done():
+            raise ProviderUnavailable(f"SkyPilot has not answered for {self._silent_seconds():.0f} s")
+        return task.result()
+
+    def _silent_seconds(self) -> float:
+        return asyncio.get_running_loop().time() - self._asking_since
 
     async def _look(self, prefix: str, *, force: bool) -> Picture:
         asked_at = self._now()

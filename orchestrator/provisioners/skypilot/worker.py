@@ -22,6 +22,7 @@ from typing import Any, TextIO
 MOST_CALLS = 32
 LOG_LINES = 60
 LAUNCH = "sky.launch"
+FOLLOW = "follow"
 OPEN = ("PENDING", "WAITING", "RUNNING")
 HISTORY_KEPT = 5
 
@@ -33,7 +34,12 @@ def main() -> None:
     lock = threading.Lock()
     pool = ThreadPoolExecutor(MOST_CALLS)
     for line in sys.stdin:
-        pool.submit(_serve, json.loads(line), answers, lock)
+        request = json.loads(line)
+        if request["call"] == FOLLOW:
+            # It lasts as long as a launch: many of them would keep what ends machines waiting in the queue.
+            threading.Thread(target=_serve, args=(request, answers, lock), daemon=True).start()
+        else:
+            pool.submit(_serve, request, answers, lock)
     os._exit(0)  # nobody waits for the answers that are still to come
 
 
@@ -178,7 +184,7 @@ CALLS: Mapping[str, Callable[..., Any]] = {
     "launch": _launch,
     "launches": _launches,
     "outcome": _outcome,
-    "follow": _follow,
+    FOLLOW: _follow,
     "cancel": _cancel,
     "clusters": _clusters,
     "job_state": _job_state,
