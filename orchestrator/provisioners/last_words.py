@@ -8,11 +8,11 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator.provisioners.masking import masked
+
 TAIL_BYTES = 64 * 1024
 MAX_LINES = 3
 MAX_CHARACTERS = 800
-
-MASK = "***"
 
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 """Terminal control sequences (ECMA-48 CSI, and OSC): colours, and titles that a log line could set."""
@@ -24,12 +24,6 @@ _HARMLESS = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b")
 
 _FRAME = re.compile(r"\s+(?:File \"|\^|~)")
 """What follows an exception's line without explaining it: the next traceback's frames."""
-
-_LOOKS_SECRET = re.compile(
-    r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}"
-    r"|\b((?:api[_-]?key|token|password|secret)\w*['\"]?\s*[:=]\s*\[?['\"]?)[^\s'\",\])}]{4,}"
-    r"|\b((?:hf|sk|ghp|gho)[_-])[\w-]{8,}"
-)
 
 
 def describe_end(status: int | None, log: Path, secrets: Iterable[str] = ()) -> str:
@@ -62,11 +56,7 @@ def last_words(log: Path, secrets: Iterable[str] = ()) -> str:
 
 def presentable(line: str, secrets: Iterable[str] = ()) -> str:
     """Mask secrets and neutralise control characters, so that a log line cannot speak to the terminal."""
-    for secret in secrets:
-        if secret:
-            line = line.replace(secret, MASK)
-    line = _ESCAPES.sub("", line)
-    line = _LOOKS_SECRET.sub(lambda m: f"{m[1] or m[2] or m[3]}{MASK}", line)
+    line = masked(_ESCAPES.sub("", line), secrets)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line.replace("\t", " "))
 
 

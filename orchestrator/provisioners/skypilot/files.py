@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ from typing import Any
 RECORD = "instance.json"
 KEY = "api-key"
 LOG = "replica.log"
+CARRIED = "files"
+SECRETS = "secrets.json"
+ENDED_KEPT = 100
+"""So many replicas that have ended are remembered, with their logs; the journal knows all of them."""
 PRIVATE_FOLDER = 0o700
 
 
@@ -97,7 +103,7 @@ class Folder:
 
     def store(self, files: Mapping[str, str]) -> dict[str, str]:
         """Write files that are carried to the machine; returns remote path to local path."""
-        folder = self.path / "files"
+        folder = self.path / CARRIED
         folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         mounts = {}
         for remote, text in files.items():
@@ -105,6 +111,20 @@ class Folder:
             _write(local, text)
             mounts[remote] = str(local)
         return mounts
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the values that no log may show: the engine's key, and the service's own secrets."""
+        found: list[str] = []
+        with suppress(OSError, ValueError):
+            found.append(self.key_file.read_text(encoding="ascii").strip())
+        with suppress(OSError, ValueError, AttributeError):
+            found += json.loads((self.path / CARRIED / SECRETS).read_text(encoding="utf-8")).values()
+        return tuple(found)
+
+    def forget_secrets(self) -> None:
+        """Remove what was carried to the machine, and the key: nothing needs them once it has ended."""
+        shutil.rmtree(self.path / CARRIED, ignore_errors=True)
+        self.key_file.unlink(missing_ok=True)
 
 
 class Folders:
@@ -123,6 +143,12 @@ class Folders:
             record = Folder(path.parent).read()
             if record is not None:
                 yield record
+
+    def prune(self) -> None:
+        """Forget the oldest of those that have ended."""
+        ended = [self.of(r.name).path for r in self.records() if r.ended]
+        for path in sorted(ended, key=lambda p: p.stat().st_mtime)[:-ENDED_KEPT]:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from orchestrator.errors import (
     QuotaExceeded,
     UnsupportedByProvider,
 )
+from orchestrator.provisioners.masking import masked
 from orchestrator.provisioners.skypilot.sky_api import SkyFailure
 
 _UNAVAILABLE = frozenset(
@@ -56,7 +57,6 @@ _DENIED = re.compile(
     r"UnauthorizedOperation|AccessDenied|credential|not authorized|permission denied|\b403\b|\b401\b", re.IGNORECASE
 )
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-_SECRET = re.compile(r"(?i)\b(bearer\s+|(?:api[_-]?key|token|password|secret)\w*['\"]?\s*[:=]\s*['\"]?)[^\s'\",})]{4,}")
 LONGEST = 400
 
 
@@ -82,6 +82,5 @@ def meaning_of(failure: SkyFailure) -> ProviderError:
 def in_short(failure: SkyFailure) -> str:
     """Return its words in one printable line, without secrets and colours."""
     text = _ESCAPES.sub("", failure.message or failure.kind)
-    text = _SECRET.sub(lambda m: f"{m[1]}***", text)
-    line = " ".join(text.split())
+    line = " ".join(masked(text).split())
     return "".join(c for c in line if c.isprintable())[:LONGEST]

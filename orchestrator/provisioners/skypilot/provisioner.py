@@ -35,13 +35,14 @@ from orchestrator.errors import (
     UnsupportedByProvider,
 )
 from orchestrator.provisioners.last_words import last_words
+from orchestrator.provisioners.masking import masked
 from orchestrator.provisioners.skypilot.clouds import WITHOUT_PORTS, abilities_of
 from orchestrator.provisioners.skypilot.files import Folder, Folders, Record
 from orchestrator.provisioners.skypilot.meaning import meaning_of
 from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, SkyApi, SkyFailure
 from orchestrator.provisioners.skypilot.slurm import Allocation, GroundTruth
 from orchestrator.provisioners.skypilot.task import NodeOptions, SkyTask, build_task
-from orchestrator.provisioners.skypilot.view import ENDED_JOBS, SETTLED_JOB_EVERY_SECONDS, Picture, View
+from orchestrator.provisioners.skypilot.view import ANSWER_SECONDS, ENDED_JOBS, SETTLED_JOB_EVERY_SECONDS, Picture, View
 
 PREFIX = "gc-"
 UID_LENGTH = 8
@@ -68,6 +69,7 @@ class SkyPilotProvisioner:
         ground: GroundTruth | None = None,
         refresh_seconds: float = 30.0,
         job_every_seconds: float = SETTLED_JOB_EVERY_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
         secrets: Mapping[str, str] | None = None,
         now: Callable[[], float] = time.monotonic,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -79,7 +81,12 @@ class SkyPilotProvisioner:
         self._engine = None if engine is None else str(engine)
         self._ground = ground
         self._view = View(
-            api, self._folders, refresh_seconds=refresh_seconds, job_every_seconds=job_every_seconds, now=now
+            api,
+            self._folders,
+            refresh_seconds=refresh_seconds,
+            job_every_seconds=job_every_seconds,
+            answer_seconds=answer_seconds,
+            now=now,
         )
         self._secrets = os.environ if secrets is None else secrets
         self._now = now
@@ -113,7 +120,8 @@ class SkyPilotProvisioner:
             raise CredentialsMissing(f"SkyPilot has no access to {', '.join(missing)}", hint=hint)
 
     async def launch(self, request: LaunchRequest) -> None:
-        """Post the launch, unless it was posted before."""
+        """Post the launch, unless it was posted before. Raises ``ProviderUnavailable`` while SkyPilot is silent."""
+        self._view.require_answers()
         async with self._locks.setdefault(request.name, asyncio.Lock()):
             with self._only_one(request.name):
                 posted = await self._post(request)
@@ -159,7 +167,7 @@ class SkyPilotProvisioner:
         running = self._ends.get(name)
         if running is not None and not running.done():
             return
-        self._ends[name] = asyncio.create_task(self._end(name, record))
+        self._ends[name] = asyncio.create_task(self._end(name, record, grace))
         if running is not None and not running.cancelled() and running.exception() is not None:
             error = running.exception()
             raise error if isinstance(error, ProviderError) else ProviderError(f"{name} could not be ended: {error}")
@@ -318,20 +326,19 @@ class SkyPilotProvisioner:
             text = await self._api.job_log(name)
         except SkyFailure:
             return f"its job ended: {state}"
-        keys = (folder.key_file.read_text(encoding="ascii").strip(),) if folder.key_file.exists() else ()
-        log = folder.append(text)
-        words = last_words(log, keys)
+        hidden = folder.secrets()
+        words = last_words(folder.append(masked(text, hidden)), hidden)
         return f"its job ended: {state}" + (f": {words}" if words else "")
 
     # ── ending ──
 
-    async def _end(self, name: str, record: Record | None) -> None:
+    async def _end(self, name: str, record: Record | None, grace: timedelta) -> None:
         with self._in_our_words():
             for call in await self._api.launches(name):
                 if call.state is CallState.OPEN:
                     await self._api.cancel(call.id)
             if record is not None and not record.error_code:
-                await self._stop_engine(name, record)
+                await self._stop_engine(name, record, grace)
             # Not only if it is known to be there: a launch that was cancelled may have left one.
             await self._api.down(name)
         if self._ground is not None:
@@ -341,23 +348,33 @@ class SkyPilotProvisioner:
         picture = await self._view.fresh(_prefix_of(name))
         if name in picture.clusters:
             raise ProviderError(f"SkyPilot said that {name} is down, and still lists it")
-        self._folders.of(name).change(ended=True)
+        folder = self._folders.of(name)
+        folder.change(ended=True)
+        folder.forget_secrets()
+        self._posted.pop(name, None)
+        self._locks.pop(name, None)
+        self._folders.prune()
 
-    async def _stop_engine(self, name: str, record: Record) -> None:
-        """Tell the engine to finish what it is saying, and wait until it has, or its time is over."""
+    async def _stop_engine(self, name: str, record: Record, grace: timedelta) -> None:
+        """Tell the engine to finish what it is saying, and wait until it has, or its time is over.
+
+        Its time is kept by the clock of the wall, for it outlives this process; a clock that was set back since gives
+        it no more than it was given first.
+        """
         picture = await self._view.newest(_prefix_of(name))
         cluster = picture.clusters.get(name)
         if cluster is None or cluster.address is None or not record.has_key:
             return
         base = f"http://{cluster.address}:{record.port}"
         key = self._folders.of(name).make_key().read_text(encoding="ascii").strip()
-        deadline = record.stop_by or time.time()
+        left = 0.0 if record.stop_by is None else min(record.stop_by - time.time(), grace.total_seconds())
+        deadline = time.monotonic() + left
         async with httpx.AsyncClient(
             timeout=STOP_REQUEST_SECONDS, trust_env=False, transport=self._transport
         ) as client:
             try:
                 await client.post(f"{base}/greenctl/stop", headers={"authorization": f"Bearer {key}"})
-                while time.time() < deadline:
+                while time.monotonic() < deadline:
                     await client.get(f"{base}/health")
                     await asyncio.sleep(STOP_POLL_SECONDS)
             except httpx.HTTPError:

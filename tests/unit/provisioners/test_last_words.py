@@ -88,6 +88,11 @@ def test_an_end_that_nobody_saw_is_told_as_such(log: Path) -> None:
         "error: token: hf_abcdefghijklmnop",
         "OSError: HF_TOKEN='hf_abcdefghijklmnop' refused",
         "error: password=hunter2hunter2",
+        "error: AWS_SECRET_ACCESS_KEY=abcdefghijklmnop",
+        "error: DB_PASSWORD: 'hunter2hunter2'",
+        "error: OPENAI_API_KEY = abcdefghijklmnop",
+        "error: postgresql://app:hunter2hunter2@db.example/greenctl",
+        "error: {'wandb_token': 'abcdefghijklmnop'}",
     ],
 )
 def test_secrets_are_masked(log: Path, line: str) -> None:
@@ -98,6 +103,24 @@ def test_secrets_are_masked(log: Path, line: str) -> None:
     assert "***" in words
     for secret in (KEY, "verysecret", "abcdefgh", "hunter2"):
         assert secret not in words
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["error: max_tokens: 40960", "error: tokenizer=Qwen/Qwen3", "error: token_ids: 17011", "error at http://h:80/a"],
+)
+def test_counts_and_names_are_no_secrets(log: Path, line: str) -> None:
+    """What explains an error stays readable."""
+    log.write_text(line + "\n", encoding="utf-8")
+
+    assert describe_end(1, log) == f"exit status 1: {line}"
+
+
+def test_masking_takes_no_longer_than_reading(log: Path) -> None:
+    """A line made to be slow to search: the pattern looks at a bounded stretch from each place."""
+    log.write_text("Error: " + "token" * 12_000 + "\n", encoding="utf-8")
+
+    assert last_words(log).startswith("Error: tokentoken")
 
 
 def test_terminal_sequences_do_not_reach_the_terminal(log: Path) -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 OPEN = ("/health",)
-WITH_KEY = ("/v1/", "/metrics", "/version", "/load")
+WITH_KEY = ("/v1/", "/metrics", "/version", "/load", "/tokenize")
 STOP, RENEW = "/greenctl/stop", "/greenctl/renew"
 
 RENEWED_EVERY_SECONDS = 60.0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,8 +26,9 @@ from orchestrator.errors import (
     UnsupportedByProvider,
 )
 from orchestrator.provisioners.skypilot.fake import FakeSky
+from orchestrator.provisioners.skypilot.files import ENDED_KEPT, Folders, Record
 from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
-from orchestrator.provisioners.skypilot.sky_api import SkyFailure
+from orchestrator.provisioners.skypilot.sky_api import LaunchCall, SkyFailure
 from orchestrator.provisioners.skypilot.slurm import Allocation
 from tests.builders import offer
 
@@ -58,6 +61,8 @@ class World:
     moment: list[float] = field(default_factory=lambda: [0.0])
     ground: Ground = field(default_factory=Ground)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    answer_seconds: float = 20.0
+    secrets: dict[str, str] = field(default_factory=lambda: {"HF_TOKEN": "hf_canary_value"})
     renewing: Callable[[httpx.Request], httpx.Response] = lambda _: httpx.Response(202)
 
     def __post_init__(self) -> None:
@@ -81,7 +86,8 @@ class World:
             ground=self.ground,
             refresh_seconds=0.0,
             job_every_seconds=0.0,
-            secrets={"HF_TOKEN": "hf_canary_value"},
+            secrets=self.secrets,
+            answer_seconds=self.answer_seconds,
             now=lambda: self.moment[0],
             transport=httpx.MockTransport(self.engine),
         )
@@ -178,12 +184,95 @@ async def test_the_engine_is_told_to_finish_before_its_machine_goes(world: World
     """With its own key; and only then SkyPilot takes the cluster down."""
     await world.provisioner.launch(world.request())
     await world.until(Phase.RUNNING)
+    key = private_text(world.sky.mounts[NAME]["~/.greenctl/key"])
     await world.provisioner.terminate(NAME, timedelta(seconds=30))
     await world.until(Phase.GONE)
 
-    key = private_text(world.sky.mounts[NAME]["~/.greenctl/key"])
     assert world.asked == [("POST", "/greenctl/stop", f"Bearer {key}"), ("GET", "/health", "")]
     assert world.sky.calls[-1][0] != "launch"
+
+
+async def test_what_was_secret_goes_with_the_replica(world: World) -> None:
+    """Once it has ended, neither its key nor what was carried to it lies on this machine; its log stays."""
+    await world.provisioner.launch(world.request(secrets=("HF_TOKEN",)))
+    await world.until(Phase.RUNNING)
+    key = private_text(world.sky.mounts[NAME]["~/.greenctl/key"])
+    assert "hf_canary_value" in private_text(world.sky.mounts[NAME]["~/.greenctl/secrets.json"])
+    await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+
+    left = [path.read_text(encoding="utf-8") for path in world.folder.rglob("*") if path.is_file()]
+    assert left
+    assert not [text for text in left if "hf_canary_value" in text or key in text]
+
+
+async def test_a_log_does_not_keep_the_secrets_that_an_engine_said(world: World) -> None:
+    """A value of the service's own, which looks like nothing, is in no last word and in no file of ours."""
+    world.secrets["HF_TOKEN"] = "plainwords"
+    await world.provisioner.launch(world.request(secrets=("HF_TOKEN",)))
+    await world.until(Phase.RUNNING)
+    world.sky.die(NAME, "login with plainwords failed")
+    seen = await world.until(Phase.FAILED)
+
+    assert seen.exit_detail is not None
+    assert "login with *** failed" in seen.exit_detail
+    log = world.provisioner.log_path(NAME)
+    assert log is not None
+    assert "plainwords" not in log.read_text(encoding="utf-8")
+
+
+async def test_only_the_newest_of_those_that_ended_are_remembered(world: World) -> None:
+    """A year of moves does not fill the disk, and each look does not read a year of files."""
+    folders = Folders(world.folder / "skypilot")
+    living = Record("gc-living", UID, "chat", "i", "slurm/eu", 1, 0, has_key=False)
+    folders.of(living.name).write(living)
+    for number in range(ENDED_KEPT + 5):
+        name = f"gc-ended-{number:03}"
+        folders.of(name).write(replace(living, name=name, ended=True))
+        os.utime(folders.of(name).path, (number, number))
+    folders.prune()
+
+    left = [r.name for r in folders.records()]
+    assert left == [f"gc-ended-{n:03}" for n in range(5, ENDED_KEPT + 5)] + ["gc-living"]
+
+
+async def test_a_silent_skypilot_holds_nobody_up(world: World) -> None:
+    """Each question is refused once its time is over, none is put behind it, and the first answer mends it."""
+    world.answer_seconds = 0.0
+    silenced = world.again()
+    world.answer_seconds = 20.0
+    world.again()
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    answers = asyncio.Event()
+    known = world.sky.launches
+
+    async def slowly(cluster: str) -> Sequence[LaunchCall]:
+        await answers.wait()
+        return await known(cluster)
+
+    world.sky.launches = slowly  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(ProviderUnavailable, match="has not answered"):
+            await silenced.describe(NAME)
+    with pytest.raises(ProviderUnavailable, match="has not answered"):
+        await silenced.launch(world.request("gc-01234567-chat-bbbbbbbbbb"))
+
+    answers.set()
+    for _ in range(20):
+        await asyncio.sleep(0)  # the question that is open is answered
+    assert (await silenced.describe(NAME)).phase is Phase.RUNNING
+
+
+async def test_a_clock_that_was_set_back_gives_no_more_time(world: World) -> None:
+    """What was noted as the end lies an hour ahead now; the engine has the time that it was given, not the hour."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    Folders(world.folder / "skypilot").of(NAME).change(stop_by=time.time() + 3600)
+    await world.again().terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+
+    assert [path for _, path, _ in world.asked] == ["/greenctl/stop"]
 
 
 LEASE = timedelta(hours=24)
