@@ -9,7 +9,6 @@ import json
 import os
 import re
 import secrets
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from orchestrator.domain.service import ModelSpec
 from orchestrator.provisioners.local import tiny_model
 from orchestrator.provisioners.skypilot.task import NodeOptions, SkyTask, build_task
 from tests.builders import offer
+from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
 
@@ -72,13 +72,6 @@ class Life:
     log: str = ""
     left: list[int] = field(default_factory=list)
     scratch: str = ""
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def the_task(model: Path, port: int) -> SkyTask:
@@ -233,9 +226,9 @@ def test_nobody_without_the_key_reaches_any_route_but_health(life: Life) -> None
 
 
 def test_with_the_key_there_is_what_the_gateway_needs_and_nothing_else(life: Life) -> None:
-    """Models, answers, metrics; what pauses, tokenizes or rewires the engine is no route of a replica."""
+    """Models, answers, counts of tokens, metrics; what pauses or rewires the engine is no route of a replica."""
     assert set(life.with_key.values()) == {200}, life.with_key
-    known = {"/health", "/metrics", "/version", "/load"}
+    known = {"/health", "/metrics", "/version", "/load", "/tokenize"}
     assert {path for (_, path), status in life.hidden.items() if status != 404} <= known
 
 
