@@ -25,6 +25,7 @@ from orchestrator.gateway.node import GatewayNode
 from orchestrator.gateway.options import Options
 from orchestrator.gateway.plain import serving
 from orchestrator.gateway.sockets import gateway_folder, socket_name, sockets_in
+from tests.ports import free_port
 
 ISSUED = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -39,10 +40,7 @@ def serve_state(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One Ray Serve gateway with two processes for the whole module; starting one takes seconds."""
     pytest.importorskip("ray")
     state_dir = tmp_path_factory.mktemp("serve")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    daemon.start(Options(state_dir, port=port, replicas=2))
+    daemon.start(Options(state_dir, port=free_port(), replicas=2))
     yield state_dir
     daemon.stop(state_dir)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,15 +18,9 @@ import psutil
 from orchestrator.control.ports import Store
 from orchestrator.controller.lock import holder
 from orchestrator.store.sql import SqlStore
+from tests.ports import free_port
 
 PATIENCE_SECONDS = 240.0
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

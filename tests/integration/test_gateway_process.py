@@ -22,14 +22,9 @@ from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.instance import holder
 from orchestrator.gateway.options import Options
 from orchestrator.gateway.sockets import FOLDER, gateway_folder
+from tests.ports import free_port
 from tests.unit.gateway.conftest import ISSUED, upstream
 from tests.unit.gateway.scripted import Act, scripted
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def refused(url: str) -> None:

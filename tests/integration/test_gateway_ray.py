@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -24,6 +23,7 @@ from orchestrator.gateway.instance import GatewayInfo
 from orchestrator.gateway.leftovers import living_in
 from orchestrator.gateway.options import Options
 from orchestrator.gateway.sockets import FOLDER
+from tests.ports import free_port
 from tests.unit.gateway.conftest import ISSUED, events, spoken, upstream
 from tests.unit.gateway.scripted import Act, ScriptedEngine, scripted
 
@@ -40,10 +40,7 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def info(state_dir: Path) -> Iterator[GatewayInfo]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    yield daemon.start(Options(state_dir, port=port, drain_seconds=5))
+    yield daemon.start(Options(state_dir, port=free_port(), drain_seconds=5))
     daemon.stop(state_dir)
 
 
