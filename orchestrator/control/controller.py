@@ -25,7 +25,7 @@ from orchestrator.control.progress import Progress
 from orchestrator.control.routes import Routes
 from orchestrator.control.runtime import Runtime, is_due
 from orchestrator.control.sweep import Sweeper
-from orchestrator.domain.records import EventKind, ServiceState
+from orchestrator.domain.records import EventKind, OperationKind, ServiceState
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.errors import GreenctlError, LeaseHeld
 from orchestrator.planner.pause import needed_steps
@@ -121,6 +121,10 @@ class Controller:
         self._pauses.pop(name, None)
         return None
 
+    def _is_to_end(self, service: str) -> bool:
+        """Whether somebody has said ``down``, which is begun after these steps: nothing is bought for that long."""
+        return any(o.kind is OperationKind.DOWN for o in self._journal.operations(service))
+
     def _warn_of(self, error: Exception, service: str) -> None:
         words = f"{error.code}: {error.message}" if isinstance(error, GreenctlError) else type(error).__name__
         with suppress(GreenctlError):
@@ -163,7 +167,7 @@ class Controller:
             steps = needed_steps(steps, replicas)
         try:
             for step in self._edits.allowed(steps):
-                if step.kind is StepKind.ISSUE and (sold is None or self._sweeper.held):
+                if step.kind is StepKind.ISSUE and (sold is None or self._sweeper.held or self._is_to_end(name)):
                     continue
                 replica = by_name[step.replica]
                 await self._applier.step(step, replica, service, (sold or {}).get(replica.offer_id))

@@ -88,11 +88,17 @@ class Fulfilment:
             offers = await self._runtime.offers.offers(service.spec.resources, now)
             zones = {o.id: o.region.zone for o in offers}
             signals = await self._market.signals(service, offers)
+            if self._is_overtaken(operation):  # somebody said `down` while prices and grids were being read
+                return
             self._applier.event(EventKind.OPERATION, f"{operation.kind.value} begins", service.name)
             self._decider.record(confirmed.decision, signals)
             if service.state is ServiceState.ACTIVE:
                 self._applier.actions(confirmed, service, operation.id, zones)
         self._journal.set_operation(operation.id, OperationState.RUNNING, now)
+
+    def _is_overtaken(self, operation: Operation) -> bool:
+        newest = self._journal.operation(operation.id)
+        return newest is not None and newest.state is not OperationState.QUEUED
 
     def _settle(self, operation: Operation, service: ServiceRecord, *, quiet: bool) -> None:
         """Close a request that is done, or give up one that cannot be.

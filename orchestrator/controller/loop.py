@@ -12,6 +12,8 @@ from orchestrator.control.controller import Controller
 from orchestrator.errors import GreenctlError, LeaseHeld
 
 LONGEST_PAUSE_SECONDS = 30.0
+MOST_DOUBLINGS = 30
+"""A day without a database is some thousand failed looks, and two to that power is no number of seconds any more."""
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +41,7 @@ async def run(
             asked.clear()
             failures = await _look(controller, failures)
             if failures:
-                await _pause(stop, min(LONGEST_PAUSE_SECONDS, tick_seconds * 2**failures))
+                await _pause(stop, min(LONGEST_PAUSE_SECONDS, tick_seconds * 2 ** min(failures, MOST_DOUBLINGS)))
     finally:
         scheduler.shutdown(wait=False)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.records import OperationState, ServiceState
+from orchestrator.domain.offer import Offer
+from orchestrator.domain.records import EventKind, OperationState, ServiceState
 from orchestrator.domain.replica import ReplicaState
-from orchestrator.domain.service import ModelSpec
+from orchestrator.domain.service import ModelSpec, ResourceRequest
+from orchestrator.domain.time import Instant
 from tests.builders import SECOND
 from tests.scenario.world import FULL, Traffic, World, chat, only
 
@@ -163,6 +166,45 @@ async def test_changed_placement_rules_evict_all_replicas_that_may_not_stay(star
 
     assert world.operation(operation).state is OperationState.DONE
     assert world.regions() == ["fr"] * 3
+    world.check_at_rest()
+
+
+async def test_down_that_comes_while_a_deploy_is_being_begun_buys_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prices and grids take seconds to read; whoever says ``down`` meanwhile pays for nothing after it."""
+    world = World()
+    world.start()
+    await world.deploy(chat(2))
+    real, asked = world.offers.offers, 0
+
+    async def offers(request: ResourceRequest, now: Instant) -> Sequence[Offer]:
+        nonlocal asked
+        found = await real(request, now)
+        asked += 1
+        if asked == 2:  # the look's own was the first, the deploy's is the second
+            world.down()
+        return found
+
+    monkeypatch.setattr(world.offers, "offers", offers)
+    await world.settle()
+
+    assert asked >= 2
+    assert not world.cloud.launches
+    assert not [e.text for e in world.store.events("chat") if e.kind is EventKind.WARNING]
+    world.check_at_rest()
+
+
+async def test_what_is_pending_is_not_bought_once_somebody_says_down() -> None:
+    """The replica is on record and not yet asked for: ``down`` comes first, whatever the order within a look."""
+    world = World()
+    world.start()
+    await world.deploy(chat(2))
+    while not world.store.replicas("chat"):
+        await world.look(check=False)
+    bought = len(world.cloud.launches)
+    world.down()
+    await world.settle()
+
+    assert len(world.cloud.launches) == bought
     world.check_at_rest()
 
 
