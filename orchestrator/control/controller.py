@@ -156,7 +156,7 @@ class Controller:
             spec=in_force(service.spec, number_in_force(service.spec, self._decider.last_size(service))),
             replicas=replicas,
             observations=seen,
-            traffic={} if status is None else {u.replica: u for u in status.upstreams},
+            traffic={} if status is None else self._watch.counts_in(status),
             clock_rate=self._runtime.clock.rate,
             health_failures_until_lost=self._runtime.tuning.health_failures_until_lost,
             taking_down=service.state is not ServiceState.ACTIVE,

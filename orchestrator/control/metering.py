@@ -156,16 +156,18 @@ class Meter:
         engine = watch.loads.get(replica.name)
         prompt = 0 if engine is None else max(0, engine.prompt_tokens - account.prompt_tokens)
         output = 0 if engine is None else max(0, engine.output_tokens - account.output_tokens)
-        batch = self._mean_batch(replica, status)
+        batch = self._mean_batch(replica, status, watch)
         if batch is None:
             batch = 0.0 if replica.ready_at is None else account.mean_batch
         return Load(batch, prompt, output, note)
 
-    def _mean_batch(self, replica: Replica, status: GatewayStatus | None) -> float | None:
+    def _mean_batch(self, replica: Replica, status: GatewayStatus | None, watch: Watch) -> float | None:
         """Mean requests in flight since the last reading, however long ago; ``None`` without two of one gateway."""
         if status is None:
             return None
-        new = Reading(status.boot_id, status.upstream(replica.name).request_seconds, self._runtime.clock.monotonic())
+        counts = watch.counts_in(status).get(replica.name)
+        seconds = 0.0 if counts is None else counts.request_seconds
+        new = Reading(status.boot_id, seconds, self._runtime.clock.monotonic())
         old = self._readings.get(replica.name)
         self._readings[replica.name] = new
         if old is None or old.boot_id != new.boot_id or new.at <= old.at:

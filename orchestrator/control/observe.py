@@ -9,10 +9,10 @@ from datetime import timedelta
 
 from orchestrator.control.ports import EngineLoad, Instance, Phase
 from orchestrator.control.runtime import Runtime
-from orchestrator.control.traffic import weight_in
+from orchestrator.control.traffic import weights_in
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
-from orchestrator.domain.routing import GatewayStatus, RoutingTable
+from orchestrator.domain.routing import GatewayStatus, RoutingTable, UpstreamStatus
 from orchestrator.errors import GatewayUnavailable, ProviderError
 from orchestrator.planner.rollout import Observation
 
@@ -38,6 +38,21 @@ class Watch:
     told: dict[str, Told] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
     """Replicas whose engine did not tell its load at the last look; ``loads`` still holds what it told before."""
+
+    _counts: tuple[GatewayStatus, Mapping[str, UpstreamStatus]] | None = None
+    _weights: tuple[RoutingTable, Mapping[str, int]] | None = None
+
+    def counts_in(self, status: GatewayStatus) -> Mapping[str, UpstreamStatus]:
+        """Return the gateway's counters by replica: sorted once for all services, whose looks ask for a few each."""
+        if self._counts is None or self._counts[0] is not status:
+            self._counts = status, {u.replica: u for u in reversed(status.upstreams)}
+        return self._counts[1]
+
+    def weights_in(self, table: RoutingTable) -> Mapping[str, int]:
+        """Return the weights by which new requests reach replicas under a table, read once for all services."""
+        if self._weights is None or self._weights[0] is not table:
+            self._weights = table, weights_in(table)
+        return self._weights[1]
 
     def forget_all_but(self, names: Iterable[str]) -> None:
         """Drop what is remembered of replicas that are gone."""
@@ -71,6 +86,7 @@ async def observe(
     """
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
     seen = await asyncio.gather(*(_one(service, r, runtime, watch) for r in open_ones))
+    counts = None if status is None else watch.counts_in(status)
     found = {}
     for replica, look in zip(open_ones, seen, strict=True):
         told = _told(replica.name, runtime, watch, status, published, steps)
@@ -79,7 +95,7 @@ async def observe(
             told_weight=None if told is None else told.weight,
             routed_away=told is not None and told.weight is None,
             told_for=timedelta(seconds=0.0 if told is None else runtime.clock.monotonic() - told.since),
-            in_flight=None if status is None else status.upstream(replica.name).in_flight,
+            in_flight=None if counts is None else counts[replica.name].in_flight if replica.name in counts else 0,
         )
     return found
 
@@ -98,7 +114,7 @@ def _told(
     if status.applied_version < published.version:
         watch.told.pop(name, None)
         return None
-    weight = None if weight_in(published, name) is None else steps[name]
+    weight = steps[name] if name in watch.weights_in(published) else None
     before = watch.told.get(name)
     if before is None or before.weight != weight:
         watch.told[name] = Told(weight, runtime.clock.monotonic())

@@ -16,14 +16,17 @@ from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.plan import plan, plan_migration
 
 
-async def preview_deploy(spec: ServiceSpec, spec_digest: str, runtime: Runtime, *, check: bool = True) -> Plan:
+async def preview_deploy(
+    spec: ServiceSpec, spec_digest: str, runtime: Runtime, *, check: bool = True, grid: GridReader | None = None
+) -> Plan:
     """Return what a deploy of this spec would do now. Nothing is started; without ``check`` no provider is asked.
 
+    ``grid``: what reads the grid; whoever plans many services at once reads each zone once for all of them.
     Raises ``NoFeasiblePlacement``, ``BudgetSpent``, and the provisioner's preflight errors (``EngineMissing``,
     ``DiskFull``, ``CredentialsMissing``...) when it would launch anything.
     """
     now = runtime.clock.now()
-    snapshot = await gather_snapshot(spec, spec_digest, runtime, GridReader(runtime.carbon), now)
+    snapshot = await gather_snapshot(spec, spec_digest, runtime, grid or GridReader(runtime.carbon), now)
     if not snapshot.candidates:
         await _refuse_for_want_of_offers(spec, runtime)
     # A deploy brings back what is going down.

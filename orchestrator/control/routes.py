@@ -46,6 +46,7 @@ class Routes:
         self._least_version = 0
         self._routes: dict[str, ServiceRoutes] = {}
         self._steps: dict[str, dict[str, int]] = {}
+        self._told: frozenset[str] = frozenset()
         self.published: RoutingTable | None = None
         """The last table that the gateway took."""
         self.published_steps: dict[str, int] = {}
@@ -94,7 +95,8 @@ class Routes:
 
         Before every service has been seen once, a table would lack some: the gateway keeps the one it has.
         """
-        if status is None or not services <= self._routes.keys() | self._down(services):
+        unseen = services - self._routes.keys()
+        if status is None or (unseen and not unseen <= self._down(unseen)):
             return
         if self._sweeper.held and status.applied_version > 0:
             return  # replicas that we do not know may serve by the table that it has
@@ -117,11 +119,11 @@ class Routes:
             return
         self.published = table
         self.published_steps = steps
+        self._told = frozenset(u.replica for s in table.services for u in s.upstreams)
 
     def has_told_of(self, replicas: Iterable[Replica]) -> bool:
         """Whether the gateway has been told of every ready one."""
-        told = {u.replica for s in (self.published.services if self.published else ()) for u in s.upstreams}
-        return {r.name for r in replicas if r.state is ReplicaState.READY} <= told
+        return {r.name for r in replicas if r.state is ReplicaState.READY} <= self._told
 
     def _down(self, services: AbstractSet[str]) -> set[str]:
         return {s.name for s in self._journal.services() if s.name in services and s.state is ServiceState.DOWN}

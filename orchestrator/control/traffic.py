@@ -79,7 +79,7 @@ def table_of(services: tuple[ServiceRoutes, ...], version: int, now: Instant) ->
     return RoutingTable(version, now, services)
 
 
-def weight_in(table: RoutingTable, replica: str) -> int | None:
-    """Return the weight by which new requests reach the replica under this table, ``None`` when none can."""
-    found = (u for s in table.services for u in s.upstreams if u.replica == replica)
-    return next((u.weight for u in found if not u.draining), None)
+def weights_in(table: RoutingTable) -> dict[str, int]:
+    """Return the weights by which new requests reach replicas under this table; without those that none can reach."""
+    upstreams = [u for s in table.services for u in s.upstreams if not u.draining]
+    return {u.replica: u.weight for u in reversed(upstreams)}

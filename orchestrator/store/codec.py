@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from orchestrator.domain.decision import Decision
@@ -64,3 +64,9 @@ def spec_digest(spec: ServiceSpec) -> str:
 
 DECISIONS = Codec(tuple[Decision], "decision")
 SPECS = Codec(tuple[ServiceSpec], "spec")
+
+
+@lru_cache(maxsize=1024)
+def spec_from_json(text: str) -> ServiceSpec:
+    """Read a spec. The same text gives the same frozen value: every look reads the specs of services that rest."""
+    return SPECS.decode(text)

@@ -14,7 +14,7 @@ from orchestrator.domain.records import Event, Intent, Operation, Placement, Ser
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.time import Window
 from orchestrator.errors import StoreIncompatible
-from orchestrator.store.codec import DECISIONS, SPECS
+from orchestrator.store.codec import DECISIONS, spec_from_json
 from orchestrator.store.rules import deciding_verdicts
 
 Values = dict[str, Any]
@@ -64,7 +64,7 @@ def event_from(row: Values) -> Event:
 def service_from(row: Values) -> ServiceRecord:
     """Read a service joined with its newest revision, and with whether everything is paused."""
     paused = bool(row.pop("all_paused")) or row["paused"]
-    return ServiceRecord(**(row | {"spec": SPECS.decode(row["spec"]), "paused": paused}))
+    return ServiceRecord(**(row | {"spec": spec_from_json(row["spec"]), "paused": paused}))
 
 
 def decision_row(decision: Decision) -> Values:

@@ -20,6 +20,7 @@ from orchestrator.bench.quantile import quantile
 from orchestrator.bench.sim.shop import for_sale
 from orchestrator.clocks import VirtualClock
 from orchestrator.control.controller import Controller
+from orchestrator.control.grid import GridReader
 from orchestrator.control.ports import EngineLoad, Store
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.control.usecases import preview_deploy, submit_deploy, submit_down
@@ -136,16 +137,17 @@ async def measure(size: Size, store: Store, label: str, done: Callable[[str], No
     """
     clock, cloud, runtime = _world(size, store)
     names = [f"s{n:03d}" for n in range(size.services)]
+    grid = GridReader(runtime.carbon)
     plans = []
     for name in names:
         began = time.perf_counter()
         spec = _spec(name, size)
         digest = spec_digest(spec)
-        plan = await preview_deploy(spec, digest, runtime)
+        plan = await preview_deploy(spec, digest, runtime, grid=grid)
         plans.append(time.perf_counter() - began)
         submit_deploy(spec, digest, plan, runtime, actor=ACTOR)
     done("planned")
-    controller = _Timed(runtime, store.claim(ACTOR, clock.now()))
+    controller = _Timed(runtime, store.claim(ACTOR, clock.now()), grid)
     controller.watch()
     wanted = size.each * size.services
     up = await _until(controller, clock, lambda: _ready(store) == wanted and not store.operations(), "be ready")
