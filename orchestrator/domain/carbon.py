@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from orchestrator.domain.time import Instant, Window
+from orchestrator.domain.time import HOUR, Instant, Window
 
 PLAUSIBLE_GRAMS_PER_KWH = (0.0, 2000.0)
 """Life-cycle intensity of every grid lies inside: oil-fired plants reach about 1,100 g/kWh (IPCC AR5 WG3 Annex III)."""
@@ -144,6 +144,11 @@ class CarbonSeries:
         following = bisect_right(self.points, moment, key=lambda p: p.interval.start)
         found = self.points[following - 1] if following else None
         return found if found is not None and moment in found.interval else None
+
+    def hourly_grams(self, start: Instant, hours: int) -> tuple[float | None, ...]:
+        """Return grams per kWh at ``start``, ``start + 1 h`` and so on, ``hours`` of them; ``None`` in a hole."""
+        points = (self.at(start + step * HOUR) for step in range(hours))
+        return tuple(None if p is None else p.grams_per_kwh for p in points)
 
     def mean_grams_per_kwh(self) -> float | None:
         """Time-weighted mean over the points that exist; ``None`` without any."""

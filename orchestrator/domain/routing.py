@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ MAX_WEIGHT: Final = 100
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 _SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
+_KINDS: Final = frozenset(kind.value for kind in Kind)
 
 
 class InvalidRouting(ValueError):
@@ -66,7 +68,7 @@ class Upstream:
             raise InvalidRouting("grams_per_kwh: a number needs its intensity_kind, and an unknown one has none")
         if self.grams_per_kwh is not None and not (math.isfinite(self.grams_per_kwh) and self.grams_per_kwh >= 0):
             raise InvalidRouting(f"grams_per_kwh: {self.grams_per_kwh!r} is not a finite number of at least 0")
-        if self.intensity_kind is not None and self.intensity_kind not in {kind.value for kind in Kind}:
+        if self.intensity_kind is not None and self.intensity_kind not in _KINDS:
             raise InvalidRouting(f"intensity_kind: {self.intensity_kind!r} is none of {', '.join(Kind)}")
         if self.api_key_file is not None and not self.api_key_file.startswith("/"):
             raise InvalidRouting("api_key_file: the path must be absolute")
@@ -338,6 +340,7 @@ def _require_unique(what: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
+@lru_cache(maxsize=4096)  # a table is made at every look, of replicas that stay where they are
 def _require_base_url(url: str) -> None:
     """Accept ``http(s)://host[:port]`` and nothing more: a path or credentials would go somewhere unexpected."""
     try:

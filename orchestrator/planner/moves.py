@@ -64,15 +64,12 @@ class _Nets:
 
 def hourly_intensities(candidate: Candidate, now: Instant, hours: int, live: float | None) -> tuple[float, ...]:
     """Grams per kWh at ``now``, ``now + 1 h`` and so on: the live value first, then the forecast; ends at a hole."""
+    expected = candidate.forecast.hourly_grams(now, hours)
     values: list[float] = []
-    for step in range(hours):
-        point = candidate.forecast.at(now + step * HOUR)
-        if step == 0 and live is not None:
-            values.append(live)
-        elif point is not None:
-            values.append(point.grams_per_kwh)
-        else:
+    for grams in expected if live is None else (live, *expected[1:]):
+        if grams is None:
             break
+        values.append(grams)
     return tuple(values)
 
 

@@ -166,6 +166,10 @@ class SharedGrid(GridReader):
             found = self._intervals[row] = Window.starting(start, HOUR)
         return found
 
+    def _after(self, row: int, hours: int) -> Window:
+        """Return the hour so many after a row's."""
+        return self._interval(row + hours)
+
     def _known(self, zone: str, first: int, end: int) -> tuple[CarbonIntensity, ...]:
         """Return the known values of the rows."""
         points = self._grid.points[zone][first:end]
@@ -180,18 +184,20 @@ class SharedGrid(GridReader):
         if column is None or newest is None:
             return None
         start, low, high = floor_hour(now), *PLAUSIBLE_GRAMS_PER_KWH
-        forecast: list[CarbonIntensity] = []
-        for number, grams in enumerate(self._blend(row, hours + 1)[:, column].tolist()):
-            if not math.isnan(grams):  # an hour of the day that the last week never saw stays a hole
-                hour = self._interval(row + number)
-                value = min(high, max(low, grams))
-                forecast.append(CarbonIntensity(zone, value, hour, Kind.FORECAST, SOURCE, start, start, newest.basis))
+        expected = self._blend(row, hours + 1)[:, column]
+        told = ~np.isnan(expected)
+        coming = _Coming(zone, start, newest.basis, partial(self._after, row))
+        forecast: CarbonSeries
+        if told.all():
+            forecast = _Hourly.of(coming, tuple(np.clip(expected, low, high).tolist()))
+        else:  # an hour of the day that the last week never saw stays a hole
+            grams = np.clip(expected, low, high).tolist()
+            forecast = trusted(zone, tuple(coming.point(n, grams[n]) for n in np.flatnonzero(told).tolist()))
         past = self._grid.grams_per_kwh[max(0, row - TRAILING_HOURS) : row, column]
         seen = past[~np.isnan(past)]
         mean = float(seen.mean()) if len(seen) >= MIN_COVERAGE * TRAILING_HOURS else None
         history = _Stretch.of(zone, partial(self._known, zone, max(0, row - READ_HOURS), row))
-        kind = _Hourly if len(forecast) == hours + 1 else CarbonSeries
-        return ZoneView(zone, newest, history, trusted(zone, tuple(forecast), kind), mean)
+        return ZoneView(zone, newest, history, forecast, mean)
 
 
 class _Stretch(CarbonSeries):
@@ -214,20 +220,72 @@ class _Stretch(CarbonSeries):
         return self._points()
 
 
-class _Hourly(CarbonSeries):
-    """A series of hours without a hole: the place of an hour follows from its number, and nobody has to search."""
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """Makes the points of a zone's forecast issued at the beginning of an hour; ``interval``: that of so many ahead."""
 
-    __slots__ = ()
+    zone: str
+    issued_at: Instant
+    basis: Basis
+    interval: Callable[[int], Window]
+
+    def point(self, ahead: int, grams: float) -> CarbonIntensity:
+        """Return the forecast of the hour that begins so many hours after the issue."""
+        hour, issued = self.interval(ahead), self.issued_at
+        return CarbonIntensity(self.zone, grams, hour, Kind.FORECAST, SOURCE, issued, issued, self.basis)
+
+
+class _Hourly(CarbonSeries):
+    """A forecast of hours without a hole, from its issue on: the place of an hour follows from its number.
+
+    Its points are made when somebody asks for them. The planner asks for numbers, two dozen of each offer each hour,
+    and points kept for a year would fill gigabytes.
+    """
+
+    __slots__ = ("_coming", "_grams")
+    _coming: _Coming
+    _grams: tuple[float, ...]
+
+    @classmethod
+    def of(cls, coming: _Coming, grams: tuple[float, ...]) -> CarbonSeries:
+        """Make it of the numbers of its hours, all of them plausible."""
+        series = object.__new__(cls)
+        object.__setattr__(series, "zone", coming.zone)
+        object.__setattr__(series, "_coming", coming)
+        object.__setattr__(series, "_grams", grams)
+        return series
+
+    @property
+    def points(self) -> tuple[CarbonIntensity, ...]:
+        """The values, oldest first."""
+        return tuple(self._coming.point(ahead, grams) for ahead, grams in enumerate(self._grams))
+
+    @property
+    def kind(self) -> Kind | None:
+        """What all of its points are."""
+        return Kind.FORECAST
 
     def at(self, moment: Instant) -> CarbonIntensity | None:
         """Return the point whose hour holds the instant, if any."""
-        place = (moment - self.points[0].interval.start) // HOUR
-        return self.points[place] if 0 <= place < len(self.points) else None
+        ahead = (moment - self._coming.issued_at) // HOUR
+        return self._coming.point(ahead, self._grams[ahead]) if 0 <= ahead < len(self._grams) else None
+
+    def hourly_grams(self, start: Instant, hours: int) -> tuple[float | None, ...]:
+        """Return the numbers of the hours from the one that holds ``start`` on."""
+        ahead = (start - self._coming.issued_at) // HOUR
+        if ahead < 0:
+            return super().hourly_grams(start, hours)
+        found = self._grams[ahead : ahead + hours]
+        return found if len(found) == hours else (*found, *[None] * (hours - len(found)))
+
+    def mean_grams_per_kwh(self) -> float | None:
+        """Mean over the hours, each of the same weight."""
+        return sum(self._grams) / float(len(self._grams)) if self._grams else None
 
 
-def trusted(zone: str, points: tuple[CarbonIntensity, ...], kind: type[CarbonSeries] = CarbonSeries) -> CarbonSeries:
+def trusted(zone: str, points: tuple[CarbonIntensity, ...]) -> CarbonSeries:
     """Make a series of points that are known to be in order and of one zone: each was checked when it was read."""
-    series = object.__new__(kind)
+    series = object.__new__(CarbonSeries)
     object.__setattr__(series, "zone", zone)
     object.__setattr__(series, "points", points)
     return series

@@ -43,6 +43,13 @@ def test_the_shared_reader_says_what_the_controllers_own_says(seed: int, hours: 
             for moment in (now - HOUR, now, now + 2.5 * HOUR, now + hours * HOUR, now + (hours + 1) * HOUR):
                 same, other = mine.forecast.at(moment), reference.forecast.at(moment)
                 assert (same and same.interval) == (other and other.interval)
+                assert mine.forecast.kind == reference.forecast.kind
+                told, expected = (s.hourly_grams(moment, hours + 3) for s in (mine.forecast, reference.forecast))
+                assert [g is None for g in told] == [g is None for g in expected]
+                assert [g or 0.0 for g in told] == pytest.approx([g or 0.0 for g in expected], rel=1e-12)
+            assert mine.forecast.mean_grams_per_kwh() == pytest.approx(
+                reference.forecast.mean_grams_per_kwh(), rel=1e-12
+            )
             assert mine.trailing_mean_grams_per_kwh == pytest.approx(reference.trailing_mean_grams_per_kwh, rel=1e-12)
             assert mine.history.points == reference.history.points
 
