@@ -16,6 +16,7 @@ from itertools import pairwise
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.service import GatewayRules
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.units import SECONDS_PER_HOUR, joules_to_kwh
 from orchestrator.ledger.sampling import Load, samples_for
@@ -93,12 +94,15 @@ class Service:
 
     ``available_fraction``: of the period with as many replicas ready as its load needs. ``served_fraction``: of the
     requests that found any. ``crowded_fraction``: of the requests that came while more were under way than all engines
-    have places for; they wait.
+    have places for; they wait. ``held_fraction``: of those that waited for a replica to start, because the service
+    slept; they count as served. ``longest_hold_seconds``: the longest wait of these.
     """
 
     available_fraction: float
     served_fraction: float
     crowded_fraction: float = 0.0
+    held_fraction: float = 0.0
+    longest_hold_seconds: float = 0.0
 
 
 def account_of(stays: Sequence[Stay], offers: Sequence[Offer], grid: RecordedGrid, load: Workload) -> Account:
@@ -135,10 +139,16 @@ def samples_of(
             )
 
 
-def service_of(stays: Sequence[Stay], period: Window, sizes: Sizes, load: Workload) -> Service:
-    """Say how much of the time enough served, and how much of the load found anybody."""
+def service_of(
+    stays: Sequence[Stay], period: Window, sizes: Sizes, load: Workload, hold: GatewayRules | None = None
+) -> Service:
+    """Say how much of the time enough served, and how much of the load found anybody.
+
+    ``hold``: how many requests wait, and how long, for the first replica of a service that sleeps; else nobody waits.
+    """
     edges, counts = serving(stays, period)
     enough = served = crowded = asked = 0.0
+    held, longest = (0.0, 0.0) if hold is None else _held(edges, counts, load, hold)
     for (begin, end), count in zip(pairwise(edges), counts, strict=True):
         for piece, hour in _by_hour(begin, end):
             enough += piece * (count >= sizes.needed[hour])
@@ -147,7 +157,27 @@ def service_of(stays: Sequence[Stay], period: Window, sizes: Sizes, load: Worklo
             served += requests * (count > 0)
             crowded += requests * (0 < count * sizes.places < load.concurrency(hour))
     total = period.length.total_seconds()
-    return Service(enough / total, served / asked if asked else 1.0, crowded / asked if asked else 0.0)
+    if not asked:
+        return Service(enough / total, 1.0)
+    return Service(enough / total, (served + held) / asked, crowded / asked, held / asked, longest)
+
+
+def _held(edges: Sequence[float], counts: Sequence[int], load: Workload, hold: GatewayRules) -> tuple[float, float]:
+    """Return how many requests waited until somebody served, and the longest wait in seconds."""
+    held, longest, nobody_since = 0.0, 0.0, edges[0]
+    for edge, before, count in zip(edges[1:-1], counts[:-1], counts[1:], strict=True):
+        if before and not count:
+            nobody_since = edge
+        if before or not count:
+            continue
+        came, begin = 0.0, max(nobody_since, edge - hold.hold.total_seconds())
+        for piece, hour in _by_hour(begin, edge):
+            requests = load.requests_per_second[hour] * piece
+            longest = max(longest, edge - begin) if requests > 0 else longest
+            came += requests
+            begin += piece
+        held += min(float(hold.max_held), came)
+    return held, longest
 
 
 def serving(stays: Sequence[Stay], period: Window) -> tuple[list[float], list[int]]:

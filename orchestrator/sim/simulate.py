@@ -17,10 +17,11 @@ from orchestrator.domain.carbon import CarbonSeries, Gap
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate, Offer
 from orchestrator.domain.price import Market
-from orchestrator.domain.service import Objective, Policy, ServiceSpec, SpotPlacer
+from orchestrator.domain.service import GatewayRules, Objective, Policy, ServiceSpec, SpotPlacer
 from orchestrator.domain.time import Window
 from orchestrator.errors import NoFeasiblePlacement, UsageError
 from orchestrator.planner.judged import STANDING_RULES
+from orchestrator.planner.wanted import may_sleep
 from orchestrator.policy.assess import assess
 from orchestrator.sim.bill import Account, Service, Stay, account_of, moves_in, service_of, serving
 from orchestrator.sim.board import Board, Choose
@@ -38,6 +39,7 @@ SPOTHEDGE = "spothedge"
 ORACLE = "oracle"
 NEEDS_SPOT = frozenset({"cheapest-spot", SPOTHEDGE})
 REFERENCES = ("home", "B3")
+HOME_ASLEEP = "home-asleep"
 OVERPROVISIONED = 1
 """SpotHedge keeps one replica more than wanted (SkyServe, arXiv 2411.01438, its default)."""
 
@@ -55,7 +57,8 @@ Note = Callable[[str], None]
 class Request:
     """What to simulate. ``policies``: ours by name; ``rules``: rivals by name, in the order of the answer.
 
-    ``longitudes``: degrees east of regions whose catalogue entry has none.
+    ``longitudes``: degrees east of regions whose catalogue entry has none. ``evenly``: all policies share traffic
+    evenly; else ours do as the service's file says, and rivals and the oracle go on sharing it evenly.
     """
 
     spec: ServiceSpec
@@ -71,6 +74,7 @@ class Request:
     carbon: CarbonSource
     longitudes: Mapping[str, float]
     prices: PriceChanges = field(default_factory=PriceChanges)
+    evenly: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class Row:
 
     ``refusal``: why it cannot place the service at all; then there are no figures. ``grams`` of what was known, the
     rest is ``unknown_kwh``. ``places``: (second of the period, regions that serve from
-    then on). ``looks``: how often the real controller looked.
+    then on). ``looks``: how often the real controller looked. ``held_fraction``: of the requests that waited for a
+    replica of a service that slept, at most ``longest_hold_seconds``.
     """
 
     policy: str
@@ -101,6 +106,8 @@ class Row:
     places: tuple[tuple[float, tuple[str, ...]], ...]
     looks: int = 0
     refusal: str = ""
+    held_fraction: float = 0.0
+    longest_hold_seconds: float = 0.0
 
 
 def names_known(shipped: Sequence[str]) -> tuple[str, ...]:
@@ -118,6 +125,8 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
     setting = await setting_of(request)
     for words in (*setting.prices.notes, *setting.stock.notes):
         note(words)
+    for words in _notes(request):
+        note(words)
     own = await board_of(request, setting, request.spec)
     wanted = [*REFERENCES, *(r for r in request.rules if r not in REFERENCES)]
     for name in wanted:
@@ -134,16 +143,19 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
         if name in NEEDS_SPOT:
             board = await board_of(request, setting, on_spot(request.spec))
         yield _played(name, RULES[name].about, "rule", setting, board, RULES[name].make(board))
+        if name == "home" and may_sleep(request.spec.scaling):
+            about = "home, to zero after the delay of scaling down"
+            asleep = replace(board, sizes=setting.sizes)
+            yield _played(
+                HOME_ASLEEP, about, "rule", setting, asleep, RULES[name].make(asleep), hold=request.spec.gateway
+            )
         await asyncio.sleep(0)  # where an interrupt gets through
     for name, policy in request.policies.items():
         about = policy.description or f"greenctl, policy {policy.name}"
         yield await _lived(name, about, "ours", setting, replace(request.spec, policy=policy), progress)
     if request.with_oracle:
         progress(ORACLE, 0.0)
-        found = best(own)
-        about = "least grams in hindsight" + ("" if found.exact else ", ignoring max_per_region")
-        free = replace(own, stock=Stock(request.period), limit=None)
-        yield _played(ORACLE, about, "bound", setting, free, as_rule(found.path), filled_in(found.path))
+        yield _bound(request, setting, own)
 
 
 async def setting_of(request: Request) -> Setting:
@@ -170,6 +182,7 @@ async def setting_of(request: Request) -> Setting:
         cold_start=request.cold_start,
         carbon=request.carbon,
         shared=SharedGrid(request.carbon, grid),
+        evenly=request.evenly,
     )
 
 
@@ -198,7 +211,7 @@ async def board_of(request: Request, setting: Setting, spec: ServiceSpec) -> Boa
         intensity=np.where(np.isnan(intensity), np.inf, intensity),
         load=setting.load,
         stock=setting.stock,
-        sizes=setting.sizes,
+        sizes=setting.sizes.awake,
         limit=spec.placement.max_per_region,
         cold_seconds=setting.cold_start.total_seconds(),
         overlap_seconds=len(rules.canary_percent) * rules.canary_hold.total_seconds() + setting.load.request_seconds,
@@ -257,6 +270,18 @@ async def _lived(name: str, about: str, kind: str, setting: Setting, spec: Servi
     return _row(name, about, kind, run.account, run.service, run.moves, run.losses, places, run.looks)
 
 
+def _bound(request: Request, setting: Setting, own: Board) -> Row:
+    """Return the optimum in hindsight, played like everybody; of a service that may sleep, it knows when to."""
+    hindsight, hold = own, None
+    if may_sleep(request.spec.scaling):
+        hindsight, hold = replace(own, sizes=setting.sizes.foreseen), request.spec.gateway
+    found = best(hindsight)
+    about = "least grams in hindsight" + ("" if found.exact else ", ignoring max_per_region")
+    about += "" if request.evenly else ", traffic shared evenly"
+    free = replace(hindsight, stock=Stock(request.period), limit=None)
+    return _played(ORACLE, about, "bound", setting, free, as_rule(found.path), filled_in(found.path), hold)
+
+
 def _played(
     name: str,
     about: str,
@@ -265,10 +290,11 @@ def _played(
     board: Board,
     choose: Choose,
     filled: Callable[[int], AbstractSet[int]] | None = None,
+    hold: GatewayRules | None = None,
 ) -> Row:
     stays = Fleet(board, choose, filled).play()
     account = account_of(stays, board.offers, setting.grid, setting.load)
-    service = service_of(stays, setting.period, setting.sizes, setting.load)
+    service = service_of(stays, setting.period, setting.sizes, setting.load, hold)
     losses = sum(s.lost for s in stays)
     return _row(name, about, kind, account, service, moves_in(stays), losses, _places(stays, board, setting.period))
 
@@ -303,6 +329,8 @@ def _row(
         by_region=dict(sorted(account.by_region.items())),
         places=places,
         looks=looks,
+        held_fraction=service.held_fraction,
+        longest_hold_seconds=service.longest_hold_seconds,
     )
 
 
@@ -337,12 +365,6 @@ def _check(request: Request) -> None:
     if spec.batch is not None:
         message = f"{spec.name} has batch work, which cannot be simulated: a simulated year has load and no deadlines"
         raise UsageError(message, hint="Remove batch, and write min_replicas: 1, to simulate where it would stand.")
-    if spec.scaling.min_replicas < 1:
-        message = (
-            f"{spec.name} may scale to zero, which cannot be simulated: a simulated load is an even flow within each "
-            "hour, without the gaps between requests that a service sleeps in"
-        )
-        raise UsageError(message, hint="Write min_replicas: 1 to simulate where it stands while it is awake.")
     rules = spec.migration
     overlap = len(rules.canary_percent) * rules.canary_hold.total_seconds() + request.load.request_seconds
     if request.cold_start.total_seconds() + overlap >= LONGEST_MOVE_SECONDS or request.cold_start <= timedelta(0):
@@ -351,6 +373,19 @@ def _check(request: Request) -> None:
     if not request.offers:
         message = f"{spec.name}: nothing that its resources ask for is on offer"
         raise NoFeasiblePlacement(message, hint="Name a folder with a price list with --data, or change resources.")
+
+
+def _notes(request: Request) -> list[str]:
+    """Say what the figures do not show of a service that sleeps, or whose traffic follows the grid."""
+    notes = []
+    if may_sleep(request.spec.scaling):
+        quiet = sum(rate == 0 for rate in request.load.requests_per_second)
+        words = f"{quiet} of {len(request.load.requests_per_second)} hours have no request: only in these it sleeps"
+        notes.append(f"{words}, because requests flow evenly within an hour; rivals but {HOME_ASLEEP} never sleep")
+    if not request.evenly:
+        words = "of greenctl's policies follows the grid; rivals and the oracle share it evenly"
+        notes.append(f"traffic {words}, so that a policy may stand below the oracle")
+    return notes
 
 
 def _is_counted(offer: Offer, grid: RecordedGrid) -> bool:

@@ -2,13 +2,13 @@
 
 The real controller decides on its number by itself, from what the gateway counts. Rivals do not scale, so they hold
 what the same rules ask for when the hour begins; and whether enough is ready is measured for all against what the
-hour's load needs.
+hour's load needs. A service that may sleep needs nobody in an hour without a request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.control.load import capacity_of
 from orchestrator.domain.hardware import Shape
@@ -38,6 +38,16 @@ class Sizes:
     def most(self) -> int:
         """The largest number held."""
         return max(self.held)
+
+    @property
+    def awake(self) -> Sizes:
+        """What is held where nobody ever sleeps: by everybody who does without greenctl."""
+        return replace(self, held=tuple(max(1, number) for number in self.held))
+
+    @property
+    def foreseen(self) -> Sizes:
+        """What is held where all that comes is known: nobody stays who is needed no longer."""
+        return replace(self, leave_seconds=0.0)
 
     @property
     def is_constant(self) -> bool:

@@ -1,7 +1,8 @@
 """Requests in the twin: a fluid that follows the gateway's table, and engines that answer when their machine runs.
 
 Nothing is counted one by one: in a stretch of time each routed replica gets its weight's share of the load, and one
-that no longer gets any finishes what it has.
+that no longer gets any finishes what it has. While nobody serves a service that may sleep, requests wait at the gateway
+as its table says: so many of them, for so long.
 """
 
 from __future__ import annotations
@@ -28,11 +29,25 @@ class Flow:
     output_tokens: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Requests that came from ``begin`` to ``end`` (seconds of the simulation), so many a second, and wait."""
+
+    begin: float
+    end: float
+    rate: float
+
+    def since(self, moment: float) -> float:
+        """Return how many of them came at a moment or later."""
+        return self.rate * max(0.0, self.end - max(self.begin, moment))
+
+
 class SimulatedGateway:
     """The ``Gateway`` port, and the requests that go through it.
 
     Counted since it was made: requests that were ``asked`` for, those that found nobody (``refused``), those that came
-    while more were under way than all engines have ``places`` for (``crowded``), and the integral of what is under way.
+    while more were under way than all engines have ``places`` for (``crowded``), those that waited for a replica to
+    start and were let in (``held``; ``longest_hold``: seconds), and the integral of what is under way.
     """
 
     def __init__(self, load: Workload, cloud: SimulatedCloud, places: int) -> None:
@@ -44,6 +59,9 @@ class SimulatedGateway:
         self.asked = 0.0
         self.refused = 0.0
         self.crowded = 0.0
+        self.held = 0.0
+        self.longest_hold = 0.0
+        self._waiting: list[Waiting] = []
         self._request_seconds = 0.0
 
     async def publish(self, table: RoutingTable) -> None:
@@ -83,11 +101,13 @@ class SimulatedGateway:
         whole = sum(routed.values())
         self.asked += rate * seconds
         if not whole:
-            self.refused += rate * seconds
+            self._hold(begin, seconds, rate)
         elif concurrency > self._places * len(routed):
             self.crowded += rate * seconds
         for name in routed:
             self.flows.setdefault(name, Flow())
+        if whole and self._waiting:
+            self._let_in(begin, {name: weight / whole for name, weight in routed.items()})
         for name, flow in self.flows.items():
             part = routed.get(name, 0) / whole if whole else 0.0
             if part > 0:
@@ -107,6 +127,44 @@ class SimulatedGateway:
         """Return when the next of those that get nothing more is done; infinity when none is under way."""
         return min((f.ends for f in self.flows.values() if f.share > 0), default=math.inf)
 
+    def _hold(self, begin: float, seconds: float, rate: float) -> None:
+        """Let those who come wait where the table says so and there is room; refuse the others."""
+        hold, most = self._rules_of_waiting()
+        room = max(0.0, most - sum(w.since(-math.inf) for w in self._waiting)) if hold > 0 else 0.0
+        kept = min(rate * seconds, room)
+        self.refused += rate * seconds - kept
+        if kept > 0:
+            self._waiting.append(Waiting(begin, begin + kept / rate, rate))
+        self._give_up(begin + seconds - hold)
+
+    def _give_up(self, before: float) -> None:
+        """Refuse those who have waited since before a moment: their time is up."""
+        left = []
+        for waiting in self._waiting:
+            self.refused += waiting.since(-math.inf) - waiting.since(before)
+            if waiting.end > before:
+                left.append(Waiting(max(waiting.begin, before), waiting.end, waiting.rate))
+        self._waiting = left
+
+    def _let_in(self, now: float, parts: dict[str, float]) -> None:
+        """Answer those who wait, all at once: the work of each is done as if it had not waited."""
+        self._give_up(now - self._rules_of_waiting()[0])
+        came = sum(w.since(-math.inf) for w in self._waiting)
+        self.held += came
+        self.longest_hold = max(self.longest_hold, *(now - w.begin for w in self._waiting), 0.0)
+        self._waiting = []
+        for name, part in sorted(parts.items()):
+            flow = self.flows[name]
+            self._passed(flow, came * part * self._load.request_seconds)
+            flow.ok += came * part
+            flow.prompt_tokens += came * part * self._load.prompt_tokens
+            flow.output_tokens += came * part * self._load.output_tokens
+
+    def _rules_of_waiting(self) -> tuple[float, int]:
+        """Return for how many seconds a request may wait, and how many may; nobody, without a table."""
+        rules = [(s.hold_seconds, s.max_held) for s in (() if self.table is None else self.table.services)]
+        return rules[0] if rules else (0.0, 0)
+
     def _passed(self, flow: Flow, request_seconds: float) -> None:
         flow.request_seconds += request_seconds
         self._request_seconds += request_seconds
@@ -116,7 +174,9 @@ class SimulatedGateway:
         return ServiceCounts(
             service,
             accepted=math.floor(self.asked),
-            in_flight=math.ceil(sum(flow.share for flow in self.flows.values())),
+            in_flight=math.ceil(
+                sum(flow.share for flow in self.flows.values()) + sum(w.since(-math.inf) for w in self._waiting)
+            ),
             failed=math.floor(self.refused),
             request_seconds=self._request_seconds,
         )

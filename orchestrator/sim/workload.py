@@ -26,6 +26,10 @@ PEAK_HOUR_UTC: Final = 14
 PEAK_OVER_TROUGH: Final = 1.49
 """Highest over lowest hour of a general chat model in production (ServeGen, Alibaba Model Studio, m-large)."""
 
+FIRST_WORKING_HOUR_UTC: Final = 6
+LAST_WORKING_HOUR_UTC: Final = 20
+WORKING_DAYS: Final = 5
+
 _NEEDED: Final = "Needed are the columns offset_s, input_tokens, output_tokens, or offset_s, requests_per_s."
 
 
@@ -73,6 +77,22 @@ def diurnal(
         of_day = (period.start + hour * HOUR).hour
         rates.append(mean * (1 + swing * math.cos(2 * math.pi * (of_day - PEAK_HOUR_UTC) / 24)))
     return _made(f"diurnal, mean {mean:g}/s", rates, prompt_tokens, output_tokens)
+
+
+def working_hours(
+    period: Window, requests_per_second: float, *, prompt_tokens: float = 500.0, output_tokens: float = 200.0
+) -> Workload:
+    """Return a load of that mean from Monday to Friday, 6 to 20 o'clock UTC, and none at all otherwise: made up.
+
+    Raises ``UsageError`` for a rate that is none, or a period without such an hour.
+    """
+    mean = _checked(requests_per_second, "requests per second")
+    moments = [period.start + hour * HOUR for hour in range(round(period.hours))]
+    works = [m.weekday() < WORKING_DAYS and FIRST_WORKING_HOUR_UTC <= m.hour < LAST_WORKING_HOUR_UTC for m in moments]
+    if not any(works):
+        raise UsageError("--workload working-hours: the period has none", hint="Take in a day from Monday to Friday.")
+    rate = mean * len(works) / sum(works)
+    return _made(f"working hours, mean {mean:g}/s", [rate * at_work for at_work in works], prompt_tokens, output_tokens)
 
 
 def recorded(period: Window, path: Path, requests_per_second: float | None = None) -> Workload:

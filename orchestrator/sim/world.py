@@ -21,7 +21,7 @@ from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.load import WINDOW_SECONDS, number_in_force
 from orchestrator.control.ports import CarbonSource
 from orchestrator.control.runtime import Runtime, Tuning
-from orchestrator.control.shares import EVENLY
+from orchestrator.control.shares import EVENLY, SHIFT_EVERY_SECONDS
 from orchestrator.control.usecases import preview_deploy, submit_deploy
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.matching import is_asked_for, is_inside
@@ -34,7 +34,7 @@ from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import GreenctlError, NoFeasiblePlacement
 from orchestrator.ledger.sampling import settle
 from orchestrator.planner.judged import judge
-from orchestrator.planner.wanted import STEP_SECONDS, is_scaled
+from orchestrator.planner.wanted import STEP_SECONDS, is_scaled, may_sleep
 from orchestrator.sim.bill import Account, Service
 from orchestrator.sim.cloud import SimulatedCloud
 from orchestrator.sim.grid import RecordedGrid, SharedGrid
@@ -58,6 +58,9 @@ LOAD_SEEN_SECONDS = WINDOW_SECONDS + 1.0
 AGAIN_SECONDS = STEP_SECONDS + 5.0
 """After a change of the number, so long until the next step down may follow."""
 
+QUIET_SECONDS = 30.0
+"""While a service that may sleep has no request, so often: the break-even of its replica may be over any time."""
+
 WAITING_SECONDS = 60.0
 """While a replica is wanted that nobody sells, once a minute: its pauses are minutes long."""
 
@@ -79,7 +82,10 @@ _TUNING = Tuning(
 
 @dataclass(frozen=True)
 class Setting:
-    """What the world is made of, the same for every policy."""
+    """What the world is made of, the same for every policy.
+
+    ``evenly``: replicas share the traffic evenly, whatever the service's file says; else as the controller decides.
+    """
 
     period: Window
     offers: tuple[Offer, ...]
@@ -91,6 +97,7 @@ class Setting:
     cold_start: timedelta
     carbon: CarbonSource
     shared: SharedGrid
+    evenly: bool = True
 
 
 @dataclass
@@ -176,8 +183,9 @@ class TwinWorld:
 
     def __init__(self, setting: Setting, spec: ServiceSpec) -> None:
         self._setting = setting
-        # Traffic is even in all policies: they are compared by where replicas stand, and the oracle knows no other.
-        spec = replace(spec, gateway=replace(spec.gateway, routing=EVENLY))
+        if setting.evenly:
+            # Policies are compared by where replicas stand, and the oracle knows no other traffic.
+            spec = replace(spec, gateway=replace(spec.gateway, routing=EVENLY))
         self._spec = spec
         begin = setting.period.start - WARM_UP
         self._clock = VirtualClock(begin)
@@ -203,8 +211,10 @@ class TwinWorld:
         self._enough = 0.0
         self._looks = self._failed = 0
         self._places: list[tuple[float, tuple[str, ...]]] = []
-        self._number = spec.scaling.min_replicas
+        self._number = max(1, spec.scaling.min_replicas)
         self._number_since = -math.inf
+        self._weights: tuple[tuple[str, int], ...] = ()
+        self._shift_again = math.inf
         changes = setting.stock.changes({o.id for o in setting.offers}) * STEP.total_seconds()
         self._changes = iter([*(changes + WARM_UP.total_seconds()).tolist(), math.inf])
         self._next_change = next(self._changes)
@@ -220,6 +230,7 @@ class TwinWorld:
             await self._step(min(self._next(), WARM_UP.total_seconds()))
         self._store.take_energy(period.start)
         asked, refused, crowded = self._gateway.asked, self._gateway.refused, self._gateway.crowded
+        held, self._gateway.longest_hold = self._gateway.held, 0.0
         self._enough, lost_before = 0.0, self._cloud.taken_away
         self._note_places()
         end = (period.end - self._begin).total_seconds()
@@ -238,9 +249,11 @@ class TwinWorld:
         asked = self._gateway.asked - asked
         served = 1.0 - (self._gateway.refused - refused) / asked if asked else 1.0
         waited = (self._gateway.crowded - crowded) / asked if asked else 0.0
+        held = (self._gateway.held - held) / asked if asked else 0.0
+        enough = self._enough / period.length.total_seconds()
         return Run(
             account=self._account,
-            service=Service(self._enough / period.length.total_seconds(), served, waited),
+            service=Service(enough, served, waited, held, self._gateway.longest_hold),
             moves=self._store.count_events(EventKind.MIGRATION_STARTED, period.start),
             losses=self._cloud.taken_away - lost_before,
             looks=self._looks,
@@ -284,6 +297,8 @@ class TwinWorld:
             self._failed += 1
         if is_scaled(self._spec.scaling):
             self._note_number()
+        if not self._setting.evenly:
+            self._note_weights()
 
     def _note_number(self) -> None:
         """See whether load has changed the number of replicas."""
@@ -292,11 +307,18 @@ class TwinWorld:
         if size is not None and size.replicas != self._number:
             self._number, self._number_since = size.replicas, self._clock.elapsed
 
+    def _note_weights(self) -> None:
+        """See whether traffic is on the move: its next step is due a while later."""
+        table = self._gateway.table
+        told = tuple((u.replica, u.weight) for s in (() if table is None else table.services) for u in s.upstreams)
+        if told != self._weights:
+            self._weights, self._shift_again = told, self._clock.elapsed + SHIFT_EVERY_SECONDS
+
     def _next(self) -> float:
         """Return the second of the simulation at which the controller might see something new."""
         now = self._clock.elapsed
         hour = (math.floor(now / 3600) + 1) * 3600.0
-        moments = [hour, self._next_change, *self._load_moments(hour - 3600.0)]
+        moments = [hour, self._next_change, self._shift_again, *self._load_moments(hour - 3600.0)]
         timetable = timetable_of(self._spec.migration.schedule, self._clock.now())
         if timetable is not None and timetable.next_change is not None:
             moments.append((timetable.next_change - self._begin).total_seconds())
@@ -332,6 +354,10 @@ class TwinWorld:
         moments = [seen, self._number_since + AGAIN_SECONDS]
         for delay in (scaling.upscale_delay.total_seconds(), scaling.downscale_delay.total_seconds()):
             moments += [seen + delay / 2, seen + delay + 1.0]
+        if may_sleep(scaling):
+            moments.append(hour + MOVING_SECONDS)  # who asks first wakes it
+            if not self._setting.load.concurrency(int((hour - WARM_UP.total_seconds()) // 3600)) and self._serving():
+                moments.append(self._clock.elapsed + QUIET_SECONDS)
         return [m for m in moments if m > self._clock.elapsed]
 
     # ── accounts ─────────────────────────────────────────────────────────────────────────────────────

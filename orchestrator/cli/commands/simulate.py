@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Final
@@ -31,10 +32,10 @@ from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.sim import html
 from orchestrator.sim.prices import PriceChanges, read_prices
 from orchestrator.sim.rules import RULES
-from orchestrator.sim.simulate import NEEDS_SPOT, ORACLE, SPOTHEDGE, Note, Request, Row, has_spot
+from orchestrator.sim.simulate import NEEDS_SPOT, ORACLE, REFERENCES, SPOTHEDGE, Note, Request, Row, has_spot
 from orchestrator.sim.simulate import simulate as run
 from orchestrator.sim.stock import read_traces
-from orchestrator.sim.workload import Workload, constant, diurnal, recorded
+from orchestrator.sim.workload import Workload, constant, diurnal, recorded, working_hours
 from orchestrator.spec.policy_file import shipped_policies, shipped_policy
 
 OURS: Final = "ours"
@@ -43,6 +44,14 @@ DEFAULT_RATE: Final = 0.5
 RARELY: Final = 500_000
 """Allocations between two runs of the collector; it took a fifth of the time at its default of 700."""
 DEFAULT_COLD_START: Final = timedelta(minutes=2)
+
+
+class Traffic(StrEnum):
+    """How replicas share the traffic."""
+
+    EVEN = "even"
+    SPEC = "spec"
+
 
 app = new_app()
 
@@ -71,8 +80,16 @@ def simulate(
     ] = None,
     workload: Annotated[
         str,
-        typer.Option("--workload", metavar="KIND", help="diurnal, constant, or a request trace: FILE or FILE:NAME."),
+        typer.Option(
+            "--workload",
+            metavar="KIND",
+            help="diurnal, constant, working-hours, or a request trace: FILE or FILE:NAME.",
+        ),
     ] = "diurnal",
+    traffic: Annotated[
+        Traffic,
+        typer.Option("--traffic", help="Among replicas: evenly in all policies, or ours by the service's file."),
+    ] = Traffic.EVEN,
     rate: Annotated[
         float | None,
         typer.Option("--rate", metavar="N", help="Mean requests per second.  [default: 0.5, or the trace's own]"),
@@ -95,8 +112,8 @@ def simulate(
 
     Ours are the real controller and planner on a clock that jumps; rivals are simple rules. One ledger counts both.
     Rivals: home, cheapest-static, cheapest-spot, B3 (weekly to the cleanest 28-day mean), B3* (hindsight), greedy,
-    hysteresis, follow-sun, casper, karpenter, regret, spothedge. Home and B3 are always there. Policies: the shipped
-    ones by name, and ours. Ctrl-C shows what is done by then.
+    hysteresis, follow-sun, casper, karpenter, regret, spothedge. Home and B3 are always there, and home-asleep where
+    the service may sleep. Policies: the shipped ones by name, and ours. Ctrl-C shows what is done by then.
     """
     session = Session.of(ctx)
     loaded = read_spec(session, spec).spec
@@ -118,6 +135,7 @@ def simulate(
         carbon=_carbon(session, data),
         longitudes=_longitudes(catalogue),
         prices=PriceChanges() if data is None else read_prices(data, offers),
+        evenly=traffic is Traffic.EVEN,
     )
     for note in skipped:
         session.say(line(("note: ", "yellow"), note))
@@ -213,6 +231,8 @@ def _load(kind: str, rate: float | None, period: Window) -> Workload:
         return constant(period, DEFAULT_RATE if rate is None else rate)
     if kind == "diurnal":
         return diurnal(period, DEFAULT_RATE if rate is None else rate)
+    if kind == "working-hours":
+        return working_hours(period, DEFAULT_RATE if rate is None else rate)
     return recorded(period, Path(kind), rate)
 
 
@@ -269,7 +289,7 @@ class Tell:
 @contextmanager
 def _shown(session: Session, request: Request) -> Iterator[Tell]:
     """Show a progress bar on standard error while it runs; nothing with ``--quiet``."""
-    names = len({"home", "B3", *request.rules}) + len(request.policies) + request.with_oracle
+    names = len({*REFERENCES, *request.rules}) + len(request.policies) + request.with_oracle
     columns = (TextColumn("{task.description:<14}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=session.talk, transient=True, disable=session.quiet) as bar:
         yield Tell(bar, names)

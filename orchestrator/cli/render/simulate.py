@@ -32,6 +32,7 @@ def document(request: Request, rows: Sequence[Row], notes: Sequence[str], *, sto
             "request_seconds": request.load.request_seconds,
         },
         "cold_start_seconds": request.cold_start.total_seconds(),
+        "traffic": "even" if request.evenly else request.spec.gateway.routing,
         "replicas": request.spec.scaling.min_replicas,
         "max_replicas": request.spec.scaling.max_replicas,
         "complete": not stopped,
@@ -72,6 +73,8 @@ def _row(row: Row, rows: Sequence[Row]) -> dict[str, object]:
         "available_fraction": row.available_fraction,
         "served_fraction": row.served_fraction,
         "crowded_fraction": row.crowded_fraction,
+        "held_fraction": row.held_fraction,
+        "longest_hold_seconds": row.longest_hold_seconds,
         "saving_percent_vs_home": saving_percent(row, _named(rows, "home")),
         "saving_percent_vs_b3": saving_percent(row, _named(rows, "B3")),
         "above_oracle_percent": above_percent(row, best),
@@ -137,6 +140,15 @@ def render(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopp
     parts += [
         line((f"{row.policy}: ", "yellow"), f"{100 * row.crowded_fraction:.2f} % of the requests found no free place")
         for row in crowded
+    ]
+    parts += [
+        line(
+            (f"{row.policy}: ", "yellow"),
+            f"{100 * row.held_fraction:.3g} % of the requests waited for it to wake, "
+            f"{row.longest_hold_seconds:.0f} s at most",
+        )
+        for row in rows
+        if row.held_fraction > 0
     ]
     if stopped:
         parts.append(line(("Interrupted: these are the policies that were done.", "yellow")))

@@ -149,7 +149,6 @@ def test_it_looks_when_something_may_change_and_not_every_second() -> None:
     [
         ({"period": Window(START, START + timedelta(minutes=90))}, UsageError, "not of whole hours"),
         ({"period": Window(START, START)}, UsageError, "not of whole hours"),
-        ({"spec": spec(0)}, UsageError, "may scale to zero"),
         ({"cold_start": timedelta(0)}, UsageError, "does not fit"),
         ({"cold_start": HOUR}, UsageError, "does not fit"),
         ({"offers": ()}, NoFeasiblePlacement, "on offer"),
