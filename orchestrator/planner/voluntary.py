@@ -5,8 +5,10 @@ At most one at a time, so that trying them all is exact.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappush, heappushpop
 from math import inf
 
 from orchestrator.domain.certificate import Budget, unhurried
@@ -15,6 +17,7 @@ from orchestrator.domain.plan import Action, ActionKind
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import Objective
 from orchestrator.errors import NoFeasiblePlacement
+from orchestrator.planner.ceiling import most_saved, running
 from orchestrator.planner.fallback import crowds
 from orchestrator.planner.judged import Judged, buy
 from orchestrator.planner.likely import with_likelihood
@@ -29,6 +32,7 @@ MOST_COMPARISONS = 24
 class Weighed:
     """Comparisons of moves that there is room for, the best first; ``crowded``: those that others are in the way of.
 
+    Moves that can save nothing, and are not among the best, are left out: nobody is told of them.
     ``settled``: the replicas that were weighed, and where each of them stands. Not ``in_time``: the time was up before
     all were compared, so that nothing is known to be best, and nothing moves.
     """
@@ -57,26 +61,79 @@ def weigh_moves(judged: Judged, staying: Mapping[int, Replica], budget: Budget =
     snapshot, limit = judged.snapshot, judged.snapshot.spec.placement.max_per_region
     if snapshot.in_motion():
         return Weighed()
-    open_to: list[MoveComparison] = []
-    crowded: list[MoveComparison] = []
     settled = tuple(_settled(judged, staying))
-    for replica, here in settled:
-        if budget() <= 0:
-            return Weighed(settled=settled, in_time=False)
-        others = [r.region for r in staying.values() if r.name != replica.name]
-        for assessment in judged.assessments:
+    if not settled:
+        return Weighed()
+    policy, objective, rate = judged.policy, judged.policy.objective, snapshot.clock_rate
+    places = [
+        (assessment, running(side, policy, judged.now, rate))
+        for assessment in judged.assessments
+        if assessment.allowed and (side := judged.side(assessment.offer_id)) is not None
+    ]
+    open_to: list[_Way] = []
+    crowded: list[_Way] = []
+    for replica, stands in settled:
+        here = running(stands, policy, judged.now, rate)
+        others = Counter(r.region for r in staying.values() if r.name != replica.name)
+        for assessment, there in places:
             if assessment.market is not replica.market or assessment.offer_id == replica.offer_id:
                 continue
-            there = judged.side(assessment.offer_id) if assessment.allowed else None
-            if there is None:
-                continue
-            has_room = limit is None or others.count(assessment.region) < limit
+            has_room = limit is None or others[assessment.region] < limit
             has_room = has_room and not crowds(snapshot, replica, assessment)
-            comparison = compare(replica, here, there, snapshot, judged.policy, judged.now)
-            (open_to if has_room else crowded).append(comparison)
-    open_to.sort(key=lambda c: _preference(c, judged.policy.objective))
-    open_to[:MOST_COMPARISONS] = [_made_sure(c, judged) for c in open_to[:MOST_COMPARISONS]]
-    return Weighed(tuple(open_to), tuple(crowded), settled)
+            way = _Way(most_saved(here, there, objective), replica, stands, there.side)
+            (open_to if has_room else crowded).append(way)
+    shown = _worth_showing(open_to, judged, budget)
+    held = _worth_counting(crowded, judged, budget)
+    if shown is None or held is None:
+        return Weighed(settled=settled, in_time=False)
+    shown.sort(key=lambda c: _preference(c, objective))
+    shown[:MOST_COMPARISONS] = [_made_sure(c, judged) for c in shown[:MOST_COMPARISONS]]
+    return Weighed(tuple(shown), tuple(held), settled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A move that could be weighed, and what it saves at most of what the objective counts."""
+
+    most_saved: float
+    replica: Replica
+    here: Side
+    there: Side
+
+    def compared(self, judged: Judged) -> MoveComparison:
+        """Weigh it in full."""
+        return compare(self.replica, self.here, self.there, judged.snapshot, judged.policy, judged.now)
+
+
+def _worth_showing(ways: Sequence[_Way], judged: Judged, budget: Budget) -> list[MoveComparison] | None:
+    """Weigh those that may be approved of, may be shown, or say what moving could still save; the promising first.
+
+    What saves nothing at most is approved by no rule, and what saves less at most than enough others save is not
+    shown: the rest need not be weighed. ``None`` when the time is up before that.
+    """
+    made: list[MoveComparison] = []
+    best: list[float] = []
+    for way in sorted(ways, key=lambda w: (-w.most_saved, w.replica.name, w.there.assessment.offer_id)):
+        if way.most_saved < 0 and len(best) == MOST_COMPARISONS and way.most_saved < best[0]:
+            break
+        if budget() <= 0:
+            return None
+        comparison = way.compared(judged)
+        made.append(comparison)
+        net = net_of(comparison, judged.policy.objective)
+        (heappush if len(best) < MOST_COMPARISONS else heappushpop)(best, -inf if net is None else net)
+    return made
+
+
+def _worth_counting(ways: Sequence[_Way], judged: Judged, budget: Budget) -> list[MoveComparison] | None:
+    """Weigh those that others are in the way of, as far as they would save anything. ``None``: the time is up."""
+    made = []
+    for way in ways:
+        if way.most_saved > 0:
+            if budget() <= 0:
+                return None
+            made.append(way.compared(judged))
+    return made
 
 
 def _made_sure(comparison: MoveComparison, judged: Judged) -> MoveComparison:
