@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -79,34 +79,45 @@ _Row = tuple[Any, ...]
 
 @dataclass(slots=True)
 class _Memory:
-    """What is known of one zone: versions by interval, the oldest first, and the intervals in order."""
+    """What is known of one zone: versions by interval, the oldest first, and beside them the intervals in order."""
 
     versions: dict[Window, list[Kept]] = field(default_factory=dict)
     order: list[Window] = field(default_factory=list)
+    in_order: list[list[Kept]] = field(default_factory=list)
 
     def add(self, one: Kept) -> None:
         if one.interval not in self.versions:
-            insort(self.order, one.interval)
-        versions = self.versions.setdefault(one.interval, [])
+            place = bisect_left(self.order, one.interval)
+            self.order.insert(place, one.interval)
+            self.in_order.insert(place, self.versions.setdefault(one.interval, []))
+        versions = self.versions[one.interval]
         versions.append(one)
         versions.sort(key=lambda v: v.issued_at)
 
-    def touching(self, window: Window) -> list[Window]:
+    def newest(self, window: Window, now: Instant, *, believed: bool = False) -> list[Kept]:
+        """Return the newest version of each interval that touches the window, in order."""
         first = bisect_left(self.order, Window(window.start - LONGEST, window.start - LONGEST))
         after = bisect_left(self.order, Window(window.end, window.end))
-        return [interval for interval in self.order[first:after] if interval.end > window.start]
-
-    def newest(self, interval: Window, now: Instant, *, believed: bool = False) -> Kept | None:
-        for one in reversed(self.versions[interval]):
-            if one.issued_at <= now and not (believed and one.doubt):
-                return one
-        return None
+        found, start = [], window.start
+        for versions in self.in_order[first:after]:
+            one = versions[-1]
+            # Mostly the last one said is the one that counts.
+            if one.issued_at > now or (believed and one.doubt):
+                counting = (v for v in reversed(versions) if v.issued_at <= now and not (believed and v.doubt))
+                before = next(counting, None)
+                if before is None:
+                    continue
+                one = before
+            if one.interval.end > start:
+                found.append(one)
+        return found
 
     def forget(self, now: Instant) -> None:
         kept = [i for i in self.order if i.start >= now - LOADED and (i.length == HOUR or i.start >= now - PARTS_KEPT)]
         if len(kept) != len(self.order):
             self.versions = {interval: self.versions[interval] for interval in kept}
             self.order = kept
+            self.in_order = list(self.versions.values())
 
 
 class Archive:
@@ -145,18 +156,14 @@ class Archive:
 
     def known(self, zone: str, basis: Basis, window: Window, now: Instant) -> list[Kept]:
         """Return the newest version, as of ``now``, of each interval that touches the window; doubted ones, too."""
-        memory = self._of(zone, basis, now)
-        newest = (memory.newest(interval, now) for interval in memory.touching(window))
-        return [one for one in newest if one is not None]
+        return self._of(zone, basis, now).newest(window, now)
 
     def believed(self, zone: str, basis: Basis, window: Window, now: Instant) -> list[Kept]:
         """Return the newest believed version, as of ``now``, of each interval that touches the window.
 
         A correction that is not believed takes nothing away from what was.
         """
-        memory = self._of(zone, basis, now)
-        newest = (memory.newest(interval, now, believed=True) for interval in memory.touching(window))
-        return [one for one in newest if one is not None]
+        return self._of(zone, basis, now).newest(window, now, believed=True)
 
     def _write(self, kept: Sequence[Kept], now: Instant) -> None:
         rows = [(self._source, *_row(one)) for one in kept]

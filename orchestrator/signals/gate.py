@@ -23,9 +23,9 @@ series of 61 zones in 2022 and 2023 and of either factors. It is 2.6 % in all, t
   10 g/kWh (45 hours of 1.6 million). Grids below 50 g/kWh do stand still, and are given a day and three times longer
   than ever; those below 20 g/kWh are let pass;
 * no taking back of most of what was said of the last hours: corrections come one by one, or when an estimate becomes a
-  measurement. A source that rewrites a day at once is not believed about that zone for a day, nor what it said of the
-  present within the hour before. (How often right numbers are refused by this was not counted: the recording has no
-  revisions.)
+  measurement. A source that rewrites a day at once is not believed about that zone for two days, as a new level is not,
+  nor what it said of the present within the hour before. (How often right numbers are refused by this was not counted:
+  the recording has no revisions.)
 
 Two whole days of statements that agree with one another, heard over two days, are a new level, not an error, and are
 believed from then on: whoever lies longer than that, steadily and alone, is believed. Two sources find that out
@@ -82,7 +82,9 @@ TAKEN_BACK_HOURS: Final = 6
 TAKEN_BACK_FACTOR: Final = 1.1
 """Of level, see :func:`step`. In clean grids a few grams decide, and who rewrites a day need not rewrite it by much."""
 
-TAKEN_BACK_FOR: Final = timedelta(days=1)
+TAKEN_BACK_FOR: Final = timedelta(days=2)
+"""As long as a new level is watched. With less, a past that was found to be made up would be the shorter way to one."""
+
 JUST: Final = HOUR
 """What was said so shortly before a source is found to rewrite its past counts as little."""
 

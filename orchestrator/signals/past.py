@@ -23,12 +23,16 @@ class Past:
         first = min((s.interval.start for s in statements), default=now)
         window = Window(min(first, now) - gate.PAST, now + gate.CLOCKS_DIFFER)
         kept = archive.known(zone, basis, window, now)
-        self._said = {k.interval: k for k in kept}
+        about = {s.interval.start for s in statements}
+        self._kept = kept
+        self._said = {k.interval: k for k in kept if k.interval.start in about}
         self._hours = [k for k in kept if k.interval.length == HOUR]
         self._starts = [k.interval.start for k in self._hours]
+        self._grams = [k.grams_per_kwh for k in self._hours]
         believed = archive.believed(zone, basis, window, now) if any(k.doubt for k in kept) else kept
         self._values = {k.interval.start: k.grams_per_kwh for k in believed if k.interval.length == HOUR}
-        self._levels = {start: gate.level(grams) for start, grams in self._values.items()}
+        self._believed_starts, self._believed_grams = list(self._values), list(self._values.values())
+        self._levels: dict[Instant, float] = {}
         self._jumps: dict[Instant, bool] = {}
         self._is_first = all(now - k.fetched_at < HOUR for k in kept)
 
@@ -40,8 +44,9 @@ class Past:
     def until(self, moment: Instant) -> tuple[list[float], list[float]]:
         """Return the believed values of the 28 days before, and all that was said of them, oldest first, g/kWh."""
         low, high = bisect_left(self._starts, moment - gate.PAST), bisect_left(self._starts, moment)
-        values = [self._values[start] for start in self._starts[low:high] if start in self._values]
-        return values, [k.grams_per_kwh for k in self._hours[low:high]]
+        first = bisect_left(self._believed_starts, moment - gate.PAST)
+        after = bisect_left(self._believed_starts, moment)
+        return self._believed_grams[first:after], self._grams[low:high]
 
     def watched(self, moment: Instant, now: Instant) -> list[float]:
         """Return what was said of the two days before the moment, none of it believed, if heard over two days, g/kWh.
@@ -78,9 +83,7 @@ class Past:
     def just_said(self, now: Instant) -> list[Kept]:
         """Return what was heard and believed within the hour, about the present or nearly so."""
         return [
-            k
-            for k in self._said.values()
-            if not k.doubt and now - k.fetched_at < gate.JUST and now - k.interval.end < gate.JUST
+            k for k in self._kept if not k.doubt and now - k.fetched_at < gate.JUST and now - k.interval.end < gate.JUST
         ]
 
     def jump(self, moment: Instant, grams_per_kwh: float, watched: Sequence[float]) -> str:
@@ -161,16 +164,27 @@ class Past:
             return
         start = kept.interval.start
         if not kept.doubt:
-            self._values[start] = kept.grams_per_kwh
-            self._levels[start] = gate.level(kept.grams_per_kwh)
+            self._believe(start, kept.grams_per_kwh)
         place = bisect_left(self._starts, start)
         for changed in self._starts[place : place + 2]:
             self._jumps.pop(changed, None)
         if place < len(self._starts) and self._starts[place] == start:
-            self._hours[place] = kept
+            self._hours[place], self._grams[place] = kept, kept.grams_per_kwh
         else:
             self._starts.insert(place, start)
             self._hours.insert(place, kept)
+            self._grams.insert(place, kept.grams_per_kwh)
+
+    def _believe(self, start: Instant, grams_per_kwh: float) -> None:
+        place = bisect_left(self._believed_starts, start)
+        if start in self._values:
+            self._believed_grams[place] = grams_per_kwh
+        else:
+            self._believed_starts.insert(place, start)
+            self._believed_grams.insert(place, grams_per_kwh)
+        self._values[start] = grams_per_kwh
+        if self._levels:
+            self._levels[start] = gate.level(grams_per_kwh)
 
     def _is_of_the_same_kind(self, statement: Statement) -> bool:
         """Whether it corrects the like of it: that a measurement differs from an estimate takes nothing back."""
@@ -208,6 +222,8 @@ class Past:
         """Return the zone's largest change over so many hours in the 28 days before; ``None`` if too few are known."""
         low, high = bisect_left(self._starts, moment - gate.PAST), bisect_left(self._starts, moment)
         over = hours * HOUR
+        # Logarithms of four weeks, for the few statements that change much.
+        self._levels = self._levels or {start: gate.level(grams) for start, grams in self._values.items()}
         levels = self._levels
         changes = [
             abs(levels[start + over] - levels[start])

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from orchestrator.domain.carbon import Basis, Kind
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.signals.archive import Archive
@@ -49,8 +51,9 @@ class Listener:
         return [k.grams_per_kwh for k in self.archive.believed(ZONE, BASIS, window, now)]
 
 
-def test_who_rewrites_a_day_is_not_believed_about_it_nor_for_a_day() -> None:
-    """What was believed stays; the present is doubted until a day has gone by, and then counts again."""
+@pytest.mark.parametrize("share", [1.0, 0.7], ids=["back to the truth", "on with the lie"])
+def test_who_rewrites_a_day_is_not_believed_about_it_nor_for_two_days(share: float) -> None:
+    """What was believed stays; the present is doubted for as long as any new level, and then counts again."""
     listener = Listener()
     rewritten = said(48, [grams * 0.7 for grams in TRUTH[48:72]])
 
@@ -58,9 +61,9 @@ def test_who_rewrites_a_day_is_not_believed_about_it_nor_for_a_day() -> None:
     assert len(reasons) == 24
     assert all("takes back what it said of 24 of 24 hours" in reason for reason in reasons)
     assert listener.believed(48, 72, at(72)) == TRUTH[48:72]
-    (reason,) = listener.hear(said(73, [TRUTH[73]]), at(73))
-    assert "took back what it said" in reason
-    assert listener.hear(said(95, TRUTH[95:96]), at(98)) == []
+    two_days = [listener.hear(said(hour, [share * TRUTH[hour % 6]]), at(hour)) for hour in range(73, 121)]
+    assert all("took back what it said" in reason for (reason,) in two_days)
+    assert [listener.hear(said(hour, [share * TRUTH[hour % 6]]), at(hour)) for hour in range(121, 126)] == [[]] * 5
 
 
 def test_measurements_replace_estimates() -> None:
