@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -106,22 +107,21 @@ def avoided(
     count for everybody, and that of its own workload.
     """
     failures: dict[str, list[_Failure]] = {}
-    good: dict[tuple[str, bool], Instant] = {}
-    served: list[tuple[Replica, bool]] = []
+    served: list[Replica] = []
     oldest = now - MEMORY * clock_rate
     for replica in replicas:
-        lesson, is_own = _lesson_of(replica), workload is None or replica.workload_digest == workload
+        lesson = _lesson_of(replica)
         if lesson is None:
             if replica.ready_at is not None:
-                served.append((replica, is_own))
-        elif replica.state_since >= oldest and (lesson.shared or is_own):
+                served.append(replica)
+        elif replica.state_since >= oldest and (
+            lesson.shared or workload is None or replica.workload_digest == workload
+        ):
             place = _places(replica)[2 if lesson.widest else 1 if lesson.wide else 0]
             failures.setdefault(place, []).append(_Failure(replica, lesson))
     if not failures:
         return {}
-    for replica, is_own in served:
-        for key in ((place, shared) for place in _places(replica) for shared in (True, not is_own)):
-            good[key] = max(good.get(key, replica.created_at), replica.created_at)
+    good = _newest_good(served, failures.keys(), workload)
     found = {}
     for place, all_of_it in failures.items():
         recent = [f for f in all_of_it if (at := good.get((place, f.lesson.shared))) is None or f.at > at]
@@ -129,6 +129,20 @@ def avoided(
         if avoidance is not None and avoidance.until > now:
             found[place] = avoidance
     return found
+
+
+def _newest_good(
+    served: Iterable[Replica], places: AbstractSet[str], workload: str | None
+) -> dict[tuple[str, bool], Instant]:
+    """Return when the newest replica was asked for that became ready: by place, and whether for failures of all."""
+    good: dict[tuple[str, bool], Instant] = {}
+    for replica in served:
+        is_own = workload is None or replica.workload_digest == workload
+        for place in _places(replica):
+            if place in places:
+                for key in ((place, True), (place, not is_own)):
+                    good[key] = max(good.get(key, replica.created_at), replica.created_at)
+    return good
 
 
 def avoidance_of(offer_id: str, known: Mapping[str, Avoidance]) -> Avoidance | None:
