@@ -7,6 +7,7 @@ al., "Simple Testing Can Prevent Most Critical Failures", OSDI 2014). So journal
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -46,7 +47,9 @@ def main(words: Sequence[str]) -> int:
         names = [f"--cov={module.removesuffix('.py').replace('/', '.')}" for module in MODULES]
         told = ["--cov-branch", "--cov-report=", f"--cov-report=json:{report}"]
         status = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", *names, *told, *TESTS, *words], check=False
+            [sys.executable, "-m", "pytest", "-q", *names, *told, *TESTS, *words],
+            env={**os.environ, "GREENCTL_TRACE_ALL": "1"},  # properties too
+            check=False,
         ).returncode
         if status:
             return status
