@@ -1,6 +1,7 @@
 """The twin: the same controller, planner and ledger on a virtual clock, over what was recorded, beside its rivals.
 
 ``grid``, ``stock`` and ``workload`` hold what was recorded; ``cloud``, ``traffic`` and ``world`` are the world around
-the real controller; ``rules``, ``fleet`` and ``oracle`` are the rivals, and ``bill`` counts everybody alike with the
-product's own ledger. Randomness lives in ``stock`` alone, and comes from the seed.
+the real controller; ``rules``, ``fleet`` and ``oracle`` are the rivals, ``batch`` is what all of them do with work that
+has a due time, and ``bill`` counts everybody alike with the product's own ledger. Randomness lives in ``stock`` alone,
+and comes from the seed.
 """

@@ -238,7 +238,7 @@ def _cut(
         if begin >= end:
             continue
         for length, hour in _by_hour(begin, end):
-            yield begin, begin + length, load.concurrency(hour) / max(1, counts[i])
+            yield begin, begin + length, load.batch(hour, counts[i])
             begin += length
     yield stay.until, stay.gone, 0.0
 

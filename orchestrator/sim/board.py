@@ -69,7 +69,7 @@ class Board:
 
     def batch(self, hour: int) -> float:
         """Return how many sequences run at once on each of the replicas of an hour."""
-        return self.load.concurrency(hour) / max(1, self.sizes.held[hour])
+        return self.load.batch(hour, self.sizes.held[hour])
 
     def of_market(self, market: Market) -> Mask:
         """Return which allowed offers are on that market."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,12 +17,22 @@ from orchestrator.domain.carbon import CarbonSeries, Gap
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate, Offer
 from orchestrator.domain.price import Market
-from orchestrator.domain.service import GatewayRules, Objective, Policy, ServiceSpec, SpotPlacer
-from orchestrator.domain.time import Window
+from orchestrator.domain.service import BatchRules, GatewayRules, Objective, Policy, ServiceSpec, SpotPlacer
+from orchestrator.domain.time import Window, format_instant
 from orchestrator.errors import NoFeasiblePlacement, UsageError
 from orchestrator.planner.judged import STANDING_RULES
 from orchestrator.planner.wanted import may_sleep
 from orchestrator.policy.assess import assess
+from orchestrator.sim.batch import (
+    BEGIN_AT_ONCE,
+    at_once,
+    in_hindsight,
+    kept_promises,
+    last_hour,
+    rounds_of,
+    seconds_each,
+    work_of,
+)
 from orchestrator.sim.bill import Account, Service, Stay, account_of, moves_in, service_of, serving
 from orchestrator.sim.board import Board, Choose
 from orchestrator.sim.fleet import Fleet
@@ -121,6 +131,7 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
     Raises ``UsageError`` for a period or a service that cannot be simulated, ``SignalUnavailable`` when the recording
     does not cover the period, ``NoFeasiblePlacement`` when the rules leave the service nowhere to stand.
     """
+    request = prepared(request)
     _check(request)
     setting = await setting_of(request)
     for words in (*setting.prices.notes, *setting.stock.notes):
@@ -128,8 +139,7 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
     for words in _notes(request):
         note(words)
     own = await board_of(request, setting, request.spec)
-    wanted = [*REFERENCES, *(r for r in request.rules if r not in REFERENCES)]
-    for name in wanted:
+    for name in _rivals(request):
         progress(name, 0.0)
         if name == SPOTHEDGE:
             spec = spothedge(request.spec, request.policies)
@@ -142,8 +152,8 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
             board = replace(own, limit=None)  # whoever stays at home does not spread
         if name in NEEDS_SPOT:
             board = await board_of(request, setting, on_spot(request.spec))
-        yield _played(name, RULES[name].about, "rule", setting, board, RULES[name].make(board))
-        if name == "home" and may_sleep(request.spec.scaling):
+        yield _rival(name, request, setting, board)
+        if name == "home" and _sleeps(request.spec):
             about = "home, to zero after the delay of scaling down"
             asleep = replace(board, sizes=setting.sizes)
             yield _played(
@@ -156,6 +166,18 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
     if request.with_oracle:
         progress(ORACLE, 0.0)
         yield _bound(request, setting, own)
+
+
+def prepared(request: Request) -> Request:
+    """Return what is really simulated: of batch work its rounds, and replicas that are full while they serve.
+
+    The period ends with the last round that is due in it. Raises ``UsageError`` where none is.
+    """
+    batch = request.spec.batch
+    if batch is None or request.load.full is not None:
+        return request
+    period = last_hour(rounds_of(batch, request.period))
+    return replace(request, period=period, load=work_of(request.spec, batch, request.load))
 
 
 async def setting_of(request: Request) -> Setting:
@@ -267,13 +289,44 @@ async def _lived(name: str, about: str, kind: str, setting: Setting, spec: Servi
         refused = _row(name, about, kind, nothing, Service(0.0, 0.0), 0, 0, ())
         return replace(refused, refusal=f"{error.message}. {error.hint()}")
     places = tuple(run.places)
-    return _row(name, about, kind, run.account, run.service, run.moves, run.losses, places, run.looks)
+    service = run.service if spec.batch is None else _promises(spec.batch, run.served, setting)
+    return _row(name, about, kind, run.account, service, run.moves, run.losses, places, run.looks)
+
+
+def _rival(name: str, request: Request, setting: Setting, board: Board) -> Row:
+    """Let a rule place the replicas, or of batch work begin each round at once where it says."""
+    rule, batch = RULES[name], request.spec.batch
+    choose = rule.make(board)
+    if batch is None:
+        return _played(name, rule.about, "rule", setting, board, choose)
+    seconds = seconds_each(batch, request.spec.scaling.max_replicas)
+    stays = at_once(board, choose, rounds_of(batch, setting.period), seconds)
+    return _worked(name, f"at once: {rule.about}", "rule", setting, board, batch, stays)
+
+
+def _worked(
+    name: str, about: str, kind: str, setting: Setting, board: Board, batch: BatchRules, stays: Sequence[Stay]
+) -> Row:
+    """Count the stays of batch work."""
+    account = account_of(stays, board.offers, setting.grid, setting.load)
+    service = _promises(batch, [(s.ready, s.until) for s in stays], setting)
+    return _row(name, about, kind, account, service, 0, 0, _places(stays, board, setting.period))
+
+
+def _promises(batch: BatchRules, served: Iterable[tuple[float, float]], setting: Setting) -> Service:
+    return kept_promises(served, setting.period, rounds_of(batch, setting.period), batch.asked_hours)
 
 
 def _bound(request: Request, setting: Setting, own: Board) -> Row:
     """Return the optimum in hindsight, played like everybody; of a service that may sleep, it knows when to."""
     hindsight, hold = own, None
-    if may_sleep(request.spec.scaling):
+    if (batch := request.spec.batch) is not None:
+        seconds = seconds_each(batch, request.spec.scaling.max_replicas)
+        stays = in_hindsight(own, batch, rounds_of(batch, setting.period), seconds)
+        about = "each round in the best hours of one place, in hindsight"
+        about += ", in the planner's raster" if batch.preemptible else ""
+        return _worked(ORACLE, about, "bound", setting, own, batch, stays)
+    if _sleeps(request.spec):
         hindsight, hold = replace(own, sizes=setting.sizes.foreseen), request.spec.gateway
     found = best(hindsight)
     about = "least grams in hindsight" + ("" if found.exact else ", ignoring max_per_region")
@@ -362,9 +415,9 @@ def _check(request: Request) -> None:
             f"the period {period.start:%Y-%m-%d %H:%M} to {period.end:%Y-%m-%d %H:%M} is not of whole hours, forwards",
             hint="Give --from and --to as full hours, --to after --from: 2023-01-01, or 2023-01-01T06:00Z.",
         )
-    if spec.batch is not None:
-        message = f"{spec.name} has batch work, which cannot be simulated: a simulated year has load and no deadlines"
-        raise UsageError(message, hint="Remove batch, and write min_replicas: 1, to simulate where it would stand.")
+    if spec.batch is not None and spec.resources.use_spot:
+        message = f"{spec.name} has batch work on spot, which cannot be simulated: rivals have no rule for its loss"
+        raise UsageError(message, hint="Remove resources.use_spot to simulate the same work on demand.")
     rules = spec.migration
     overlap = len(rules.canary_percent) * rules.canary_hold.total_seconds() + request.load.request_seconds
     if request.cold_start.total_seconds() + overlap >= LONGEST_MOVE_SECONDS or request.cold_start <= timedelta(0):
@@ -375,10 +428,28 @@ def _check(request: Request) -> None:
         raise NoFeasiblePlacement(message, hint="Name a folder with a price list with --data, or change resources.")
 
 
+def _sleeps(spec: ServiceSpec) -> bool:
+    """Whether requests decide on whether there is any replica at all."""
+    return may_sleep(spec.scaling) and spec.batch is None
+
+
+def _rivals(request: Request) -> list[str]:
+    """Return the rules that are played, the references first."""
+    wanted = [*REFERENCES, *(r for r in request.rules if r not in REFERENCES)]
+    return wanted if request.spec.batch is None else [name for name in wanted if name in BEGIN_AT_ONCE]
+
+
 def _notes(request: Request) -> list[str]:
-    """Say what the figures do not show of a service that sleeps, or whose traffic follows the grid."""
+    """Say what the figures do not show of a service that sleeps, has batch work, or shares traffic by the grid."""
     notes = []
-    if may_sleep(request.spec.scaling):
+    if (batch := request.spec.batch) is not None:
+        rounds = rounds_of(batch, request.period)
+        words = f"{len(rounds)} round{'' if len(rounds) == 1 else 's'} of batch work, the last due"
+        words += f" {format_instant(rounds[-1].end)}, where the figures end"
+        notes.append(f"{words}; replicas are full while they serve, and rivals begin each round at once")
+        if left_out := sorted({*request.rules} - {*_rivals(request)}):
+            notes.append(f"without {', '.join(left_out)}: rules of how a replica moves that is always there")
+    if _sleeps(request.spec):
         quiet = sum(rate == 0 for rate in request.load.requests_per_second)
         words = f"{quiet} of {len(request.load.requests_per_second)} hours have no request: only in these it sleeps"
         notes.append(f"{words}, because requests flow evenly within an hour; rivals but {HOME_ASLEEP} never sleep")

@@ -61,6 +61,8 @@ def sizes_of(spec: ServiceSpec, load: Workload, shapes: Sequence[Shape]) -> Size
     capacity = capacity_of(spec, shapes, [])
     low, high = scaling.min_replicas, scaling.max_replicas
     leave = scaling.downscale_delay.total_seconds()
+    if spec.batch is not None:  # load has no say: all replicas while it runs
+        return Sizes((0,) * hours, (high,) * hours, 0.0, capacity.places)
     if not is_scaled(scaling):
         return Sizes((low,) * hours, (low,) * hours, leave, capacity.places)
     needed: list[int] = []

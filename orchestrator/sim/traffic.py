@@ -99,6 +99,8 @@ class SimulatedGateway:
         concurrency, rate = self._load.concurrency(hour), self._load.concurrency(hour) / self._load.request_seconds
         routed = self._routed()
         whole = sum(routed.values())
+        if (full := self._load.full) is not None:
+            concurrency, rate = full.batch * len(routed), full.requests_per_second * len(routed)
         self.asked += rate * seconds
         if not whole:
             self._hold(begin, seconds, rate)

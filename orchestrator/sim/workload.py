@@ -34,10 +34,19 @@ _NEEDED: Final = "Needed are the columns offset_s, input_tokens, output_tokens, 
 
 
 @dataclass(frozen=True, slots=True)
+class Full:
+    """Work that waits for replicas: ``batch`` requests run at once on each that serves, so many begin in a second."""
+
+    batch: float
+    requests_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """Mean requests per second of each hour of the period, and what one request is on average.
 
-    ``request_seconds``: how long one runs; by Little's law ``rate x request_seconds`` of them run at once.
+    ``request_seconds``: how long one runs; by Little's law ``rate x request_seconds`` of them run at once. ``full``: of
+    batch work, what each replica does; then nobody sends requests at hours of their own.
     """
 
     name: str
@@ -45,6 +54,11 @@ class Workload:
     request_seconds: float
     prompt_tokens: float
     output_tokens: float
+    full: Full | None = None
+
+    def batch(self, hour: int, serving: int) -> float:
+        """Return how many requests run at once on each of the replicas that serve."""
+        return self.concurrency(hour) / max(1, serving) if self.full is None else self.full.batch
 
     def concurrency(self, hour: int) -> float:
         """Return how many requests run at once in an hour of the period; at its edges the nearest hour's."""

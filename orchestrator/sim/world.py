@@ -10,11 +10,12 @@ window of its rates, and when the delays of scaling are over.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from orchestrator.clocks import VirtualClock
+from orchestrator.control.batch import round_of
 from orchestrator.control.calendar import timetable_of
 from orchestrator.control.controller import Controller
 from orchestrator.control.gather import gather_snapshot
@@ -28,9 +29,10 @@ from orchestrator.domain.matching import is_asked_for, is_inside
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import EventKind, OperationState, ServiceState
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
-from orchestrator.domain.service import ResourceRequest, ServiceSpec
+from orchestrator.domain.service import BatchRules, ResourceRequest, ServiceSpec
 from orchestrator.domain.shelf import Shelf
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.domain.units import SECONDS_PER_HOUR
 from orchestrator.errors import GreenctlError, NoFeasiblePlacement
 from orchestrator.ledger.sampling import settle
 from orchestrator.planner.judged import judge
@@ -63,6 +65,12 @@ QUIET_SECONDS = 30.0
 
 WAITING_SECONDS = 60.0
 """While a replica is wanted that nobody sells, once a minute: its pauses are minutes long."""
+
+BATCH_SECONDS = 300.0
+"""While batch work runs, or is about to begin, so often: the raster in which interruptible work is planned."""
+
+NEAR = timedelta(minutes=90)
+"""So long before batch work begins it is near."""
 
 LONGEST_SAMPLE = HOUR
 """The load of an hour is constant, so that longer samples lose nothing; where intensities change, they end anyhow."""
@@ -102,7 +110,10 @@ class Setting:
 
 @dataclass
 class Run:
-    """How a policy of ours did. ``places``: from which hour on it served from where."""
+    """How a policy of ours did. ``places``: from which hour on it served from where.
+
+    ``served``: from when to when each replica served, in seconds of the period.
+    """
 
     account: Account
     service: Service
@@ -111,6 +122,7 @@ class Run:
     looks: int
     failed_looks: int
     places: list[tuple[float, tuple[str, ...]]] = field(default_factory=list)
+    served: tuple[tuple[float, float], ...] = ()
 
 
 class ListedOffers:
@@ -187,7 +199,9 @@ class TwinWorld:
             # Policies are compared by where replicas stand, and the oracle knows no other traffic.
             spec = replace(spec, gateway=replace(spec.gateway, routing=EVENLY))
         self._spec = spec
-        begin = setting.period.start - WARM_UP
+        # The first start of batch work is a part of its bill: what it does before the period would be done for nothing.
+        self._warm_up = 0.0 if spec.batch is not None else WARM_UP.total_seconds()
+        begin = setting.period.start - timedelta(seconds=self._warm_up)
         self._clock = VirtualClock(begin)
         self._begin = begin
         providers = frozenset(o.region.provider for o in setting.offers)
@@ -215,8 +229,10 @@ class TwinWorld:
         self._number_since = -math.inf
         self._weights: tuple[tuple[str, int], ...] = ()
         self._shift_again = math.inf
+        self._until: Instant | None = None
+        self._kept = KEPT_ENERGY if spec.batch is None or spec.batch.output_tokens is None else setting.period.length
         changes = setting.stock.changes({o.id for o in setting.offers}) * STEP.total_seconds()
-        self._changes = iter([*(changes + WARM_UP.total_seconds()).tolist(), math.inf])
+        self._changes = iter([*(changes + self._warm_up).tolist(), math.inf])
         self._next_change = next(self._changes)
 
     async def live(self, progress: Callable[[float], None] = lambda _fraction: None) -> Run:
@@ -227,7 +243,7 @@ class TwinWorld:
         await self._deploy()
         period = self._setting.period
         while self._clock.now() < period.start:
-            await self._step(min(self._next(), WARM_UP.total_seconds()))
+            await self._step(min(self._next(), self._warm_up))
         self._store.take_energy(period.start)
         asked, refused, crowded = self._gateway.asked, self._gateway.refused, self._gateway.crowded
         held, self._gateway.longest_hold = self._gateway.held, 0.0
@@ -244,7 +260,7 @@ class TwinWorld:
                 progress((self._clock.now() - period.start) / period.length)
             if int(self._clock.elapsed // 3600) != counted:
                 counted = int(self._clock.elapsed // 3600)
-                self._count(self._clock.now() - KEPT_ENERGY)
+                self._count(self._clock.now() - self._kept)
         self._count(period.end)
         asked = self._gateway.asked - asked
         served = 1.0 - (self._gateway.refused - refused) / asked if asked else 1.0
@@ -259,6 +275,7 @@ class TwinWorld:
             looks=self._looks,
             failed_looks=self._failed,
             places=self._places,
+            served=tuple(self._served()),
         )
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────
@@ -274,7 +291,7 @@ class TwinWorld:
             if found.state is OperationState.FAILED:
                 hint = "Give --cold-start a shorter time, or the service a longer startup_deadline."
                 raise NoFeasiblePlacement(f"{self._spec.name} cannot be deployed: {found.error}", hint=hint)
-            if self._clock.elapsed >= WARM_UP.total_seconds():
+            if self._clock.elapsed >= self._warm_up:
                 return  # it goes on inside the period, and its gaps count
             await self._step(self._next())
 
@@ -282,7 +299,7 @@ class TwinWorld:
         """Let time pass up to a second of the simulation, then look once."""
         seconds = until - self._clock.elapsed
         before = self._clock.elapsed
-        hour = int((before - WARM_UP.total_seconds()) // 3600)
+        hour = int((before - self._warm_up) // 3600)
         needed = self._setting.sizes.needed
         self._enough += seconds * (self._serving() >= needed[min(max(hour, 0), len(needed) - 1)])
         self._gateway.pass_time(before, seconds, hour)
@@ -304,6 +321,7 @@ class TwinWorld:
         """See whether load has changed the number of replicas."""
         decided = self._store.decisions(self._spec.name)
         size = number_in_force(self._spec, next((d.sizing for d in decided if d.sizing is not None), None))
+        self._until = None if size is None else size.until
         if size is not None and size.replicas != self._number:
             self._number, self._number_since = size.replicas, self._clock.elapsed
 
@@ -350,21 +368,49 @@ class TwinWorld:
         scaling = self._spec.scaling
         if not is_scaled(scaling):
             return []
+        if self._spec.batch is not None:
+            return list(self._batch_moments(self._spec.batch))
         seen = hour + LOAD_SEEN_SECONDS
         moments = [seen, self._number_since + AGAIN_SECONDS]
         for delay in (scaling.upscale_delay.total_seconds(), scaling.downscale_delay.total_seconds()):
             moments += [seen + delay / 2, seen + delay + 1.0]
         if may_sleep(scaling):
             moments.append(hour + MOVING_SECONDS)  # who asks first wakes it
-            if not self._setting.load.concurrency(int((hour - WARM_UP.total_seconds()) // 3600)) and self._serving():
+            if not self._setting.load.concurrency(int((hour - self._warm_up) // 3600)) and self._serving():
                 moments.append(self._clock.elapsed + QUIET_SECONDS)
         return [m for m in moments if m > self._clock.elapsed]
+
+    def _batch_moments(self, batch: BatchRules) -> Iterator[float]:
+        """Yield when batch work may begin or end: at the time that was decided, and when what is left is done.
+
+        Plans are made anew at every look, and a beginning that moves by less than half an hour is not recorded, so near
+        it, and while something runs, there is a look every few minutes.
+        """
+        now, elapsed = self._clock.now(), self._clock.elapsed
+        if self._until is not None and self._until > now:
+            yield elapsed + (self._until - now).total_seconds()
+            if self._until - now <= NEAR:
+                yield elapsed + BATCH_SECONDS
+        serving = self._serving()
+        if serving:
+            record = self._store.service(self._spec.name)
+            left = round_of(self._spec, batch, record, self._store, now, 1.0).left_hours
+            yield elapsed + BATCH_SECONDS
+            yield elapsed + left / serving * SECONDS_PER_HOUR + MOVING_SECONDS
 
     # ── accounts ─────────────────────────────────────────────────────────────────────────────────────
 
     def _serving(self) -> int:
         ready = (r for r in self._store.replicas() if r.state is ReplicaState.READY)
         return sum(self._cloud.runs(r.name) for r in ready)
+
+    def _served(self) -> Iterator[tuple[float, float]]:
+        """Yield from when to when each replica served, as the journal has it: until it had ended."""
+        start, end = self._setting.period.start, self._setting.period.end
+        for replica in self._store.replicas(self._spec.name, ended=True):
+            if replica.ready_at is not None:
+                last = replica.state_since if replica.state in ENDED else end
+                yield (replica.ready_at - start).total_seconds(), (last - start).total_seconds()
 
     def _count(self, before: Instant) -> None:
         """Take what the meter has written, settled with what was recorded of each hour."""
@@ -383,7 +429,7 @@ class TwinWorld:
         ready = (r for r in self._store.replicas() if r.state is ReplicaState.READY)
         places = tuple(sorted(r.region for r in ready))
         if not self._places or self._places[-1][1] != places:
-            self._places.append((self._clock.elapsed - WARM_UP.total_seconds(), places))
+            self._places.append((self._clock.elapsed - self._warm_up, places))
 
 
 def _is_settled(replica: Replica) -> bool:

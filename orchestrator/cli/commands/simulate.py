@@ -32,7 +32,7 @@ from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.sim import html
 from orchestrator.sim.prices import PriceChanges, read_prices
 from orchestrator.sim.rules import RULES
-from orchestrator.sim.simulate import NEEDS_SPOT, ORACLE, REFERENCES, SPOTHEDGE, Note, Request, Row, has_spot
+from orchestrator.sim.simulate import NEEDS_SPOT, ORACLE, REFERENCES, SPOTHEDGE, Note, Request, Row, has_spot, prepared
 from orchestrator.sim.simulate import simulate as run
 from orchestrator.sim.stock import read_traces
 from orchestrator.sim.workload import Workload, constant, diurnal, recorded, working_hours
@@ -113,7 +113,8 @@ def simulate(
     Ours are the real controller and planner on a clock that jumps; rivals are simple rules. One ledger counts both.
     Rivals: home, cheapest-static, cheapest-spot, B3 (weekly to the cleanest 28-day mean), B3* (hindsight), greedy,
     hysteresis, follow-sun, casper, karpenter, regret, spothedge. Home and B3 are always there, and home-asleep where
-    the service may sleep. Policies: the shipped ones by name, and ours. Ctrl-C shows what is done by then.
+    the service may sleep. With batch work those that name a place begin each round at once. Policies: the shipped
+    ones by name, and ours. Ctrl-C shows what is done by then.
     """
     session = Session.of(ctx)
     loaded = read_spec(session, spec).spec
@@ -121,21 +122,23 @@ def simulate(
     catalogue = wiring.regions(session.settings)
     offers = tuple(session.run(_offers(session, catalogue, data).offers(loaded.resources, period.start)))
     rules, ours, skipped = _chosen(policies, loaded, offers)
-    request = Request(
-        spec=loaded,
-        offers=offers,
-        period=period,
-        policies=ours,
-        rules=rules,
-        with_oracle=oracle or ORACLE in _words(policies),
-        load=_load(workload, rate, period),
-        traces=() if data is None else read_traces(data),
-        seed=seed,
-        cold_start=cold_start,
-        carbon=_carbon(session, data),
-        longitudes=_longitudes(catalogue),
-        prices=PriceChanges() if data is None else read_prices(data, offers),
-        evenly=traffic is Traffic.EVEN,
+    request = prepared(
+        Request(
+            spec=loaded,
+            offers=offers,
+            period=period,
+            policies=ours,
+            rules=rules,
+            with_oracle=oracle or ORACLE in _words(policies),
+            load=_load(workload, rate, period),
+            traces=() if data is None else read_traces(data),
+            seed=seed,
+            cold_start=cold_start,
+            carbon=_carbon(session, data),
+            longitudes=_longitudes(catalogue),
+            prices=PriceChanges() if data is None else read_prices(data, offers),
+            evenly=traffic is Traffic.EVEN,
+        )
     )
     for note in skipped:
         session.say(line(("note: ", "yellow"), note))

@@ -14,6 +14,8 @@ from orchestrator.sim.simulate import ORACLE, Request, Row
 
 _GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 _MOST_NOTES = 6
+_READY = "READY: time with all wanted replicas up."
+_DONE = "READY: rounds done by their due time. SERVED: work done by then."
 
 
 def document(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopped: bool) -> dict[str, object]:
@@ -28,7 +30,7 @@ def document(request: Request, rows: Sequence[Row], notes: Sequence[str], *, sto
         "seed": request.seed,
         "workload": {
             "name": request.load.name,
-            "mean_concurrent_requests": request.load.mean_concurrency,
+            "mean_concurrent_requests": None if request.load.full is not None else request.load.mean_concurrency,
             "request_seconds": request.load.request_seconds,
         },
         "cold_start_seconds": request.cold_start.total_seconds(),
@@ -123,12 +125,15 @@ def render(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopp
             row.about,
         )
     span = f"{format_instant(request.period.start)} to {format_instant(request.period.end)}"
-    load = f"{request.load.name}, {request.load.mean_concurrency:.2f} requests at once on average"
+    load = request.load.name
+    if request.load.full is None:
+        load += f", {request.load.mean_concurrency:.2f} requests at once on average"
     parts: list[RenderableType] = [
         line((request.spec.name, "bold"), f"   {span}   {replicas_in_words(request)}   {load}"),
         grid.laid_out(width, 2),
         line(
-            "VS HOME and VS B3: less CO2e than those, minus is more. READY: time with all wanted replicas up. "
+            "VS HOME and VS B3: less CO2e than those, minus is more. "
+            f"{_READY if request.spec.batch is None else _DONE} "
             "One ledger for all; grams are operational, average, location-based."
         ),
     ]
@@ -158,6 +163,8 @@ def render(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopp
 def replicas_in_words(request: Request) -> str:
     """Return how many replicas there are: ``2 replicas``, or ``1 to 4 replicas by load``."""
     low, high = request.spec.scaling.min_replicas, request.spec.scaling.max_replicas
+    if request.spec.batch is not None:
+        return f"{high} replica{'' if high == 1 else 's'} while batch work runs"
     if low < high:
         return f"{low} to {high} replicas by load"
     return f"{low} replica{'' if low == 1 else 's'}"
