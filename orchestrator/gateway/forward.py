@@ -11,7 +11,6 @@ What a client can rely on:
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from orchestrator.domain.routing import ServiceRoutes, Upstream
 from orchestrator.gateway.asgi import Reply
 from orchestrator.gateway.node import GatewayNode
 from orchestrator.gateway.replies import Refusal, no_upstream, upstream_lost, upstreams_failed
-from orchestrator.gateway.requests import CompletionRequest
+from orchestrator.gateway.requests import CompletionRequest, encoded
 from orchestrator.gateway.resume import continuation, disclosure, ended_by_length, is_resumable, splice, tokens_left
 from orchestrator.gateway.sse import EventTooLongError, SseEvent, SseSplitter, data_event
 from orchestrator.gateway.tally import Counted, Outcome
@@ -178,9 +177,7 @@ class _StreamRelay:
         self._transcript.continue_elsewhere(self._used_tokens)
         if tokens_left(request.body, self._used_tokens) == 0:
             return None
-        return json.dumps(
-            continuation(request.path, request.body, text, self._used_tokens), ensure_ascii=False
-        ).encode()
+        return encoded(continuation(request.path, request.body, text, self._used_tokens))
 
     async def _count(self, upstream: Upstream, text: str) -> int:
         """Count the emitted tokens: as reported, else as the new replica counts them, else at least one per chunk."""

@@ -33,7 +33,7 @@ class CompletionRequest:
         if model == self.model:
             return self
         body = {**self.body, "model": model}
-        return replace(self, raw=json.dumps(body, ensure_ascii=False).encode(), body=body, model=model)
+        return replace(self, raw=encoded(body), body=body, model=model)
 
 
 def read_request(path: str, raw: bytes) -> CompletionRequest:
@@ -51,6 +51,11 @@ def read_request(path: str, raw: bytes) -> CompletionRequest:
     if stream is not None and not isinstance(stream, bool):
         raise Refusal(400, "invalid_stream", "`stream` must be true or false.", param="stream")
     return CompletionRequest(path, raw, body, model, bool(stream), _choices(path, body))
+
+
+def encoded(body: Mapping[str, object]) -> bytes:
+    """Write a body anew, in ASCII: JSON can spell half of a surrogate pair, which UTF-8 cannot carry."""
+    return json.dumps(body).encode("ascii")
 
 
 def too_large() -> Refusal:

@@ -151,4 +151,4 @@ def _move_tokens(usage: dict[str, object], used: int) -> None:
 
 
 def _json_event(document: Mapping[str, object]) -> bytes:
-    return data_event(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+    return data_event(json.dumps(document, separators=(",", ":")).encode("ascii"))

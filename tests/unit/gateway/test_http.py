@@ -82,6 +82,16 @@ async def test_a_body_that_cannot_be_routed_is_a_400(
     assert engine.seen == []
 
 
+@pytest.mark.parametrize("model", ["tiny", "chat"])
+async def test_half_a_surrogate_pair_is_passed_on(gateway: Gateway, engine: ScriptedEngine, model: str) -> None:
+    """JSON can spell what UTF-8 cannot carry; under the engine's own name for the model or ours, it is no mistake."""
+    await gateway.use(upstream(engine))
+    body = b'{"model":"%s","max_tokens":1,"prompt":"\\ud800 \xc3\xa9"}' % model.encode()
+    async with gateway.session.post(f"{gateway.url}/v1/completions", data=body) as response:
+        assert response.status == 200
+    assert engine.seen[0].body == {"model": "tiny", "max_tokens": 1, "prompt": "\ud800 é"}
+
+
 async def test_the_body_limit_is_a_mebibyte(gateway: Gateway, engine: ScriptedEngine) -> None:
     """A body at the limit passes; one byte more is a 413, announced or not."""
     await gateway.use(upstream(engine))
