@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,18 +38,40 @@ def _tail(path: Path, count: int) -> bytes:
 
 
 def follow(path: Path) -> Iterator[str]:
-    """Yield lines as they are added from now on, for ever. Half a line waits for its other half."""
+    """Yield lines as they are added from now on, for ever. Half a line waits for its other half.
+
+    A log that is emptied, or begun anew under its name, is followed from its new beginning.
+    """
     file = path.open("rb")
     file.seek(0, 2)
-    return _lines(file)
+    return _lines(file, path)
 
 
-def _lines(file: BinaryIO) -> Iterator[str]:
+def _lines(file: BinaryIO, path: Path) -> Iterator[str]:
     rest = b""
-    with file:
+    try:
         while True:
+            is_over = _is_another(file, path)  # asked first: what is read then is all that it will ever hold
             rest += file.read()
             *lines, rest = rest.split(b"\n")
             yield from (one.decode("utf-8", errors="replace") for one in lines)
-            if not lines:
+            if lines:
+                continue
+            if is_over:
+                file.close()
+                file, rest = path.open("rb"), b""
+            elif os.fstat(file.fileno()).st_size < file.tell():
+                file.seek(0)
+                rest = b""
+            else:
                 time.sleep(POLL_SECONDS)
+    finally:
+        file.close()
+
+
+def _is_another(file: BinaryIO, path: Path) -> bool:
+    """Whether the name belongs to another file by now; while there is none, the old one is all that there is."""
+    try:
+        return not os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "GREENCTL_"
 HIDDEN: Final = "***"
+_SECRET_PARAMETER: Final = re.compile(
+    r"((?:^|&)[^=&]*(?:password|passwd|secret|token|key|sig|signature)=)[^&]*", re.IGNORECASE
+)
+"""``password`` and ``sslpassword`` of a PostgreSQL address; keys and tokens of others. ``sslkey`` names a file, and is
+hidden with them."""
 
 
 def setting_lines(settings: Settings, files: Mapping[str, Path], environment: Mapping[str, str]) -> list[SettingLine]:
@@ -66,13 +72,14 @@ def _without_secret(value: object) -> object:
 
 
 def hide_password(address: str) -> str:
-    """Return the address with its password hidden; one that cannot be read is hidden whole."""
+    """Return the address with its passwords hidden; one that cannot be read is hidden whole."""
     try:
         parts = urlsplit(address)
+        query = _SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", parts.query)
         if parts.password is None:
-            return address
+            return address if query == parts.query else urlunsplit(parts._replace(query=query))
         host = parts.hostname or ""
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return HIDDEN
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{HIDDEN}@{host}{port}"))
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{HIDDEN}@{host}{port}", query=query))

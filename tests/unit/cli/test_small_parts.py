@@ -108,6 +108,11 @@ def test_each_setting_knows_where_it_comes_from(tmp_path: Path) -> None:
         ("postgresql://ada:s3cret@db.example:5432/green", "postgresql://ada:***@db.example:5432/green"),
         ("postgresql://:s3cret@db/green", "postgresql://:***@db/green"),
         ("postgresql://ada@db/green", "postgresql://ada@db/green"),
+        (
+            "postgresql://ada@db/green?sslmode=require&password=s3cret&sslpassword=t0psecret",
+            "postgresql://ada@db/green?sslmode=require&password=***&sslpassword=***",
+        ),
+        ("postgresql://ada:s3cret@db/green?password=other", "postgresql://ada:***@db/green?password=***"),
         ("sqlite:////var/lib/greenctl.db", "sqlite:////var/lib/greenctl.db"),
         ("postgresql://ada:s3cret@[db/green", "***"),
     ],
@@ -158,6 +163,44 @@ def test_a_followed_log_gives_whole_lines_as_they_come(tmp_path: Path) -> None:
         second = next(lines)
 
     assert (first, second) == ("one", "two")
+    lines.close()  # type: ignore[attr-defined]
+
+
+def test_a_log_that_is_emptied_is_followed_on(tmp_path: Path) -> None:
+    """A keeper empties an engine's log at its largest size; what is written after that is shown."""
+    log = tmp_path / "engine.log"
+    log.write_text("old\n" * 1000)
+    lines = log_file.follow(log)
+
+    with log.open("a") as file:
+        file.write("before\n")
+        file.flush()
+        first = next(lines)
+        os.truncate(log, 0)
+        file.write("after\n")
+        file.flush()
+        second = next(lines)
+
+    assert (first, second) == ("before", "after")
+    lines.close()  # type: ignore[attr-defined]
+
+
+def test_a_log_that_begins_anew_under_its_name_is_followed_on(tmp_path: Path) -> None:
+    """A gateway's log is put aside at its largest size: the end of the old one is shown, then the new one."""
+    log = tmp_path / "gateway.log"
+    log.write_text("old\n")
+    lines = log_file.follow(log)
+
+    with log.open("a") as file:
+        file.write("first\n")
+        file.flush()
+        seen = [next(lines)]
+        file.write("last\n")
+    log.replace(log.with_suffix(".log.1"))
+    log.write_text("new\n")
+    seen += [next(lines), next(lines)]
+
+    assert seen == ["first", "last", "new"]
     lines.close()  # type: ignore[attr-defined]
 
 
