@@ -14,7 +14,9 @@ SHORTEST_SECRET: Final = 4
 _LOOKS_SECRET = re.compile(
     # Bearer abcdefgh
     r"(?i)\b(bearer\s{1,4})[\w.~+/=-]{8,}"
-    # HF_TOKEN=..., "api_key": "...", --password ...: whatever stands before the name. Counts of tokens are no secrets.
+    # --api-key ...: a word of its own, as command lines have it
+    r"|((?<![\w-])--[\w-]{0,40}(?:key|token|secret|password)\s{1,4})[^\s-]\S{3,}"
+    # HF_TOKEN=..., "api_key": "...": whatever stands before the name. Counts of tokens are no secrets.
     r"|((?:(?:api|access|private|secret)[_-]?key|token(?!s|i[zs]|_ids?\b)|passw(?:or)?d|passphrase|secret|credential)"
     r"[\w-]{0,40}['\"]?\s{0,4}[:=]\s{0,4}\[?['\"]?)[^\s'\",\])}]{4,}"
     # postgresql://user:password@host
@@ -29,4 +31,4 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, MASK)
-    return _LOOKS_SECRET.sub(lambda m: f"{m[1] or m[2] or m[3] or m[4]}{MASK}", text)
+    return _LOOKS_SECRET.sub(lambda m: f"{m[1] or m[2] or m[3] or m[4] or m[5]}{MASK}", text)

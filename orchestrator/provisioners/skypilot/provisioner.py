@@ -345,7 +345,7 @@ class SkyPilotProvisioner:
             for allocation in await self._ground.allocations(name):
                 if allocation.cluster == name:
                     await self._ground.end(allocation)
-        picture = await self._view.fresh(_prefix_of(name))
+        picture = await self._view.fresh(_prefix_of(name), None)
         if name in picture.clusters:
             raise ProviderError(f"SkyPilot said that {name} is down, and still lists it")
         folder = self._folders.of(name)

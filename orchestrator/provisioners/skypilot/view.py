@@ -89,13 +89,16 @@ class View:
             raise ProviderUnavailable("SkyPilot has not answered yet")
         return self._picture
 
-    async def fresh(self, prefix: str) -> Picture:
-        """Return a picture that was asked for now. Raises ``ProviderUnavailable``."""
+    async def fresh(self, prefix: str, seconds: float | None = FRESH_ANSWER_SECONDS) -> Picture:
+        """Return a picture that was asked for now. Raises ``ProviderUnavailable``.
+
+        ``seconds``: how long the answer is waited for, ``None`` where nobody is kept from anything by that.
+        """
         started = self._now()
-        picture = await self._answer(self._ask(prefix, force=True), FRESH_ANSWER_SECONDS)
+        picture = await self._answer(self._ask(prefix, force=True), seconds)
         if picture.asked_at >= started:
             return picture
-        return await self._answer(self._ask(prefix, force=True), FRESH_ANSWER_SECONDS)
+        return await self._answer(self._ask(prefix, force=True), seconds)
 
     def require_answers(self) -> None:
         """Raise ``ProviderUnavailable`` while a question is open for so long that asking more would only wait."""
@@ -113,9 +116,9 @@ class View:
             self._asking_since = asyncio.get_running_loop().time()
         return running
 
-    async def _answer(self, task: asyncio.Task[Picture], seconds: float) -> Picture:
+    async def _answer(self, task: asyncio.Task[Picture], seconds: float | None) -> Picture:
         """Wait for it until so many seconds after it was asked for; the question itself goes on."""
-        await asyncio.wait({task}, timeout=max(0.0, seconds - self._silent_seconds()))
+        await asyncio.wait({task}, timeout=None if seconds is None else max(0.0, seconds - self._silent_seconds()))
         if not task.done():
             raise ProviderUnavailable(f"SkyPilot has not answered for {self._silent_seconds():.0f} s")
         return task.result()

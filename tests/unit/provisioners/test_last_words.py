@@ -93,6 +93,7 @@ def test_an_end_that_nobody_saw_is_told_as_such(log: Path) -> None:
         "error: OPENAI_API_KEY = abcdefghijklmnop",
         "error: postgresql://app:hunter2hunter2@db.example/greenctl",
         "error: {'wandb_token': 'abcdefghijklmnop'}",
+        "error: unrecognized arguments: --api-key hunter2hunter2 --hf-token abcdefghijklmnop",
     ],
 )
 def test_secrets_are_masked(log: Path, line: str) -> None:
@@ -107,7 +108,13 @@ def test_secrets_are_masked(log: Path, line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["error: max_tokens: 40960", "error: tokenizer=Qwen/Qwen3", "error: token_ids: 17011", "error at http://h:80/a"],
+    [
+        "error: max_tokens: 40960",
+        "error: tokenizer=Qwen/Qwen3",
+        "error: token_ids: 17011",
+        "error at http://h:80/a",
+        "error: --tokenizer Qwen/Qwen3 and --api-key --port 80",
+    ],
 )
 def test_counts_and_names_are_no_secrets(log: Path, line: str) -> None:
     """What explains an error stays readable."""

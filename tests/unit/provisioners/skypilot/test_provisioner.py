@@ -28,8 +28,9 @@ from orchestrator.errors import (
 from orchestrator.provisioners.skypilot.fake import FakeSky
 from orchestrator.provisioners.skypilot.files import ENDED_KEPT, Folders, Record
 from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
-from orchestrator.provisioners.skypilot.sky_api import LaunchCall, SkyFailure
+from orchestrator.provisioners.skypilot.sky_api import Cluster, LaunchCall, SkyFailure
 from orchestrator.provisioners.skypilot.slurm import Allocation
+from orchestrator.provisioners.skypilot.view import View
 from tests.builders import offer
 
 UID = "0123456789abcdef"
@@ -262,6 +263,27 @@ async def test_a_silent_skypilot_holds_nobody_up(world: World) -> None:
     for _ in range(20):
         await asyncio.sleep(0)  # the question that is open is answered
     assert (await silenced.describe(NAME)).phase is Phase.RUNNING
+
+
+async def test_a_slow_listing_is_waited_for_where_nobody_is_held_up(world: World) -> None:
+    """A look goes on without it; the end of a machine, which goes on beside looks, takes the time that it takes."""
+    answers, known = asyncio.Event(), world.sky.clusters
+
+    async def slowly(prefix: str) -> Sequence[Cluster]:
+        await answers.wait()
+        return await known(prefix)
+
+    world.sky.clusters = slowly  # type: ignore[method-assign]
+    view = View(world.sky, Folders(world.folder / "skypilot"), refresh_seconds=0.0)
+    with pytest.raises(ProviderUnavailable, match="has not answered"):
+        await view.fresh("gc-", 0.0)
+    patient = asyncio.create_task(view.fresh("gc-", None))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not patient.done()
+
+    answers.set()
+    assert (await patient).clusters == {}
 
 
 async def test_a_clock_that_was_set_back_gives_no_more_time(world: World) -> None:
