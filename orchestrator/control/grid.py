@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
@@ -20,6 +21,8 @@ from orchestrator.forecasting.persistence import trailing_mean
 TRAILING = timedelta(days=28)
 HOLE_KEPT_FOR = timedelta(minutes=5)
 _KEPT = 512
+_Key = tuple[str, Basis, Instant, int]
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,10 @@ class GridReader:
 
     def __init__(self, source: CarbonSource) -> None:
         self._source = source
-        self._kept: dict[tuple[str, Basis, Instant, int], _Hourly] = {}
-        self._ask_again: dict[tuple[str, Basis, Instant, int], Instant] = {}
+        self._kept: dict[_Key, _Hourly] = {}
+        self._ask_again: dict[_Key, Instant] = {}
         self._last: dict[tuple[str, Basis], CarbonSeries] = {}
-        self._without: dict[tuple[str, Basis, Instant, int], tuple[CarbonSeries, _Hourly]] = {}
+        self._without: dict[_Key, tuple[CarbonSeries, _Hourly]] = {}
 
     async def zone(self, zone: str, basis: Basis, now: Instant, hours: int) -> ZoneView:
         """Return what is known; a source that cannot be read becomes a gap with its reason, never an exception."""
@@ -94,7 +97,7 @@ class GridReader:
         kept = self._without.get(key)
         if kept is None or (last is not None and kept[0] is not last):
             if len(self._without) >= _KEPT:
-                self._without.clear()
+                self._without = _of_hour(key[2], self._without)
             history = CarbonSeries(zone, ()) if last is None else last
             kept = self._without[key] = (history, _worked_out(None, history, now, hours))
         return kept[1]
@@ -104,8 +107,7 @@ class GridReader:
         if key not in self._kept or now >= self._ask_again.get(key, now + HOUR):
             self._ask_again.pop(key, None)
             if len(self._kept) >= _KEPT:
-                self._kept.clear()
-                self._ask_again.clear()
+                self._kept, self._ask_again = _of_hour(key[2], self._kept), _of_hour(key[2], self._ask_again)
             history = await self._source.history(zone, basis, Window(now - READ, now), now)
             own = await self._source.forecast(zone, basis, _ahead(now, hours), now)
             if history.points:
@@ -116,6 +118,11 @@ class GridReader:
                 self._ask_again[key] = now + HOLE_KEPT_FOR
             self._kept[key] = _worked_out(own, history, now, hours)
         return self._kept[key]
+
+
+def _of_hour(hour: Instant, kept: Mapping[_Key, V]) -> dict[_Key, V]:
+    """Leave out other hours. This one's are all asked for again, at every look, however many zones there are."""
+    return {key: value for key, value in kept.items() if key[2] == hour}
 
 
 def _worked_out(own: CarbonSeries | None, history: CarbonSeries, now: Instant, hours: int) -> _Hourly:
