@@ -52,7 +52,8 @@ class Replica:
     ``slot`` is the ordinal it fills; a replacement shares the slot of the replica named by ``replaces``.
     ``workload_digest`` names what it runs (model, engine, arguments): another digest in the spec means a rollout.
     ``weight_percent`` is its share relative to a full replica (canary steps), 0..100.
-    ``cleaned_up``: the provider has confirmed that nothing of an ended replica is left.
+    ``cleaned_up``: the provider has confirmed that nothing of an ended replica is left. ``ended_at``: when that was;
+    until it is known, when the replica was given up.
     """
 
     name: str

@@ -119,7 +119,10 @@ class SqlJournal(orphans.SqlOrphanRecords):
         cleaned_up: bool | None = None,
         now: datetime,
     ) -> Replica:
-        """Change what is not the state; only what is given. ``weight_since`` follows a weight that really changes."""
+        """Change what is not the state; only what is given. ``weight_since`` follows a weight that really changes.
+
+        Once nothing is left of a replica it has ended then, whenever it was given up: until then it was paid for.
+        """
         at = tidy_instant(now)
         given = {
             "endpoint": endpoint and tidy_text(endpoint),
@@ -134,6 +137,8 @@ class SqlJournal(orphans.SqlOrphanRecords):
             change: dict[str, Any] = {column: value for column, value in given.items() if value is not None}
             if weight_percent is not None and weight_percent != old.weight_percent:
                 change["weight_since"] = at
+            if cleaned_up and not old.cleaned_up and old.ended_at is not None:
+                change["ended_at"] = at
             return _change_replica(tx, name, change) if change else old
 
         return self._write(work, [("replicas", name)])

@@ -106,7 +106,10 @@ class MemoryJournal(MemoryOrphanRecords):
         cleaned_up: bool | None = None,
         now: datetime,
     ) -> Replica:
-        """Change what is not the state; only what is given. ``weight_since`` follows a weight that really changes."""
+        """Change what is not the state; only what is given. ``weight_since`` follows a weight that really changes.
+
+        Once nothing is left of a replica it has ended then, whenever it was given up: until then it was paid for.
+        """
         at = tidy_instant(now)
         if weight_percent is not None:
             rules.check_weight(name, weight_percent)
@@ -116,6 +119,8 @@ class MemoryJournal(MemoryOrphanRecords):
             new = replace(new, endpoint=tidy_text(endpoint))
         if weight_percent is not None and weight_percent != old.weight_percent:
             new = replace(new, weight_percent=weight_percent, weight_since=at)
+        if cleaned_up and not old.cleaned_up and old.ended_at is not None:
+            new = replace(new, ended_at=at)
         if cleaned_up is not None:
             new = replace(new, cleaned_up=cleaned_up)
         return state.replicas.put(name, new)

@@ -65,6 +65,21 @@ def test_a_lease_is_kept_with_its_launch_and_renewed(store: Store, journal: Jour
     assert store.leases() == {"chat-2": later(90)}
 
 
+def test_what_was_given_up_is_paid_for_until_nothing_of_it_is_left(store: Store, journal: Journal) -> None:
+    """A provider that could not end a lost machine for an hour is paid for that hour, and the budget knows."""
+    journal.start_replica(*a_launch("chat-1", usd_per_hour=1.0), lease_ends_at=later(60))
+    journal.move_replica("chat-1", ReplicaState.PROVISIONING, later(1))
+    lost = journal.move_replica("chat-1", ReplicaState.LOST, later(5))
+    assert lost.ended_at == later(5)
+
+    assert journal.update_replica("chat-1", cleaned_up=True, now=later(3605)).ended_at == later(3605)
+    assert journal.update_replica("chat-1", cleaned_up=True, now=later(9000)).ended_at == later(3605)
+    assert [r.name for r in store.replicas(SERVICE, ended=True, ended_since=later(3600))] == ["chat-1"]
+    another = a_launch("chat-2", slot=1, usd_per_hour=1.0)
+    with pytest.raises(BudgetSpent, match=r"1\.00 USD of 2\.00 USD are spent"):
+        journal.start_replica(*another, lease_ends_at=later(3600), cap=cap(2.0))
+
+
 def test_a_lease_of_nobody_is_a_mistake(journal: Journal) -> None:
     """A caller who renews what was never recorded is told so."""
     with pytest.raises(ValueError, match="nobody"):
