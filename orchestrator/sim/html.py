@@ -81,6 +81,7 @@ def page(document: Document) -> str:
         f"<p>{_headline(document)}</p>",
         f"<p>{_HONESTY}</p>",
         _table(rows),
+        *[f"<p>{escape(words)}</p>" for words in document["legend"]],
         *[f"<p><b>{escape(r['policy'])}</b> refused: {escape(r['refusal'])}</p>" for r in refused],
     ]
     if rows:
@@ -138,9 +139,7 @@ def _loss(cell: str, column: int) -> str:
 
 def _headline(document: Document) -> str:
     period, done = document["period"], "" if document["complete"] else " (interrupted: not all policies were done)"
-    low, high = document["replicas"], document["max_replicas"]
-    replicas = f"{low} to {high} replicas by load" if low < high else f"{low} replica{'' if low == 1 else 's'}"
-    said = f"{replicas}, {document['workload']['name']}, seed {document['seed']}{done}"
+    said = f"{document['replicas_in_words']}, {document['workload']['name']}, seed {document['seed']}{done}"
     return f"{_day(period['from'])} to {_day(period['to'])}, {escape(said)}"
 
 

@@ -134,7 +134,7 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
     request = prepared(request)
     _check(request)
     setting = await setting_of(request)
-    for words in (*setting.prices.notes, *setting.stock.notes):
+    for words in (*setting.prices.notes, *(setting.stock.notes if _takes_spot(request) else ())):
         note(words)
     for words in _notes(request):
         note(words)
@@ -431,6 +431,11 @@ def _check(request: Request) -> None:
 def _sleeps(spec: ServiceSpec) -> bool:
     """Whether requests decide on whether there is any replica at all."""
     return may_sleep(spec.scaling) and spec.batch is None
+
+
+def _takes_spot(request: Request) -> bool:
+    """Whether anybody of whom there is a row may stand on spot."""
+    return Market.SPOT in request.spec.markets or not NEEDS_SPOT.isdisjoint(request.rules)
 
 
 def _rivals(request: Request) -> list[str]:

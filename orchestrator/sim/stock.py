@@ -107,13 +107,15 @@ def stock_of(offers: Sequence[Offer], period: Window, traces: Sequence[Trace], s
         if own:
             # Zones of one region add up: whoever launches in a region tries all of them.
             counts[offer.id] = np.sum([t.sampled(steps, 0.0) for t in own], axis=0).astype(np.int16)
-            notes.append(f"{offer.id}: its own, {len(own)} zone(s)")
+            notes.append(f"spot stock of {offer.id}: its own trace, of {len(own)} zone{'' if len(own) == 1 else 's'}")
             continue
         pool = [t for t in traces if t.accelerator == kind] or list(traces)
         trace = draw.choice(pool)
         begin = draw.randrange(int(trace.ends_s[-1]))
         counts[offer.id] = trace.sampled(steps, float(begin))
-        notes.append(f"{offer.id}: that of {trace.id} from {begin / 3600:.1f} h on, drawn")
+        notes.append(
+            f"spot stock of {offer.id}: no trace of its own, so {trace.id} from {begin / 3600:.1f} h on (drawn)"
+        )
     return Stock(period, counts, tuple(notes))
 
 

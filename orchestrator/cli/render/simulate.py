@@ -14,7 +14,7 @@ from orchestrator.sim.simulate import ORACLE, Request, Row
 
 _GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 _MOST_NOTES = 6
-_READY = "READY: time with all wanted replicas up."
+_READY = "READY: time with all wanted replicas up. SERVED: requests that found any."
 _DONE = "READY: rounds done by their due time. SERVED: work done by then."
 
 
@@ -37,6 +37,8 @@ def document(request: Request, rows: Sequence[Row], notes: Sequence[str], *, sto
         "traffic": "even" if request.evenly else request.spec.gateway.routing,
         "replicas": request.spec.scaling.min_replicas,
         "max_replicas": request.spec.scaling.max_replicas,
+        "replicas_in_words": replicas_in_words(request),
+        "legend": [legend(request), *_waits(rows)],
         "complete": not stopped,
         "notes": list(notes),
         "rows": [_row(row, rows) for row in rows],
@@ -131,33 +133,41 @@ def render(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopp
     parts: list[RenderableType] = [
         line((request.spec.name, "bold"), f"   {span}   {replicas_in_words(request)}   {load}"),
         grid.laid_out(width, 2),
-        line(
-            "VS HOME and VS B3: less CO2e than those, minus is more. "
-            f"{_READY if request.spec.batch is None else _DONE} "
-            "One ledger for all; grams are operational, average, location-based."
-        ),
+        line(legend(request)),
     ]
     parts += [line((f"{row.policy}: ", "yellow"), row.refusal) for row in rows if row.refusal]
     parts += [line(("note: ", "yellow"), words) for words in notes[:_MOST_NOTES]]
     if len(notes) > _MOST_NOTES:
         parts.append(line(f"{len(notes) - _MOST_NOTES} more notes are in the document of --json."))
-    crowded = [row for row in rows if row.crowded_fraction > 0]
-    parts += [
-        line((f"{row.policy}: ", "yellow"), f"{100 * row.crowded_fraction:.2f} % of the requests found no free place")
-        for row in crowded
-    ]
-    parts += [
-        line(
-            (f"{row.policy}: ", "yellow"),
-            f"{100 * row.held_fraction:.3g} % of the requests waited for it to wake, "
-            f"{row.longest_hold_seconds:.0f} s at most",
-        )
-        for row in rows
-        if row.held_fraction > 0
-    ]
+    parts += [line(words) for words in _waits(rows)]
     if stopped:
         parts.append(line(("Interrupted: these are the policies that were done.", "yellow")))
     return Group(*parts)
+
+
+def legend(request: Request) -> str:
+    """Say what the columns mean."""
+    return (
+        "VS HOME and VS B3: less CO2e than those, minus is more. "
+        f"{_READY if request.spec.batch is None else _DONE} "
+        "One ledger for all; grams are operational, average, location-based."
+    )
+
+
+def _waits(rows: Sequence[Row]) -> list[str]:
+    """Say whose requests had to wait, for a place in an engine or for a replica to start."""
+    crowded = [
+        f"{row.policy}: {100 * row.crowded_fraction:.2f} % of the requests found no free place"
+        for row in rows
+        if row.crowded_fraction > 0
+    ]
+    held = [
+        f"{row.policy}: {100 * row.held_fraction:.3g} % of the requests waited for a replica to start, "
+        f"{row.longest_hold_seconds:.0f} s at most"
+        for row in rows
+        if row.held_fraction > 0
+    ]
+    return crowded + held
 
 
 def replicas_in_words(request: Request) -> str:

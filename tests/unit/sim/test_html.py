@@ -46,6 +46,8 @@ def document(*rows: Any, **changes: Any) -> Any:
         "workload": {"name": "diurnal"},
         "replicas": 1,
         "max_replicas": 4,
+        "replicas_in_words": "1 to 4 replicas by load",
+        "legend": ["READY: time with <all> up."],
         "complete": True,
         "notes": [],
         "rows": list(rows),
@@ -67,6 +69,7 @@ def test_one_file_for_both_grounds_that_fetches_nothing() -> None:
     assert text.count("<script") == text.count("</script>") == 1
     assert "what home &lt;does&gt;" in text
     assert "1 to 4 replicas by load" in text
+    assert "<p>READY: time with &lt;all&gt; up.</p>" in text
     colours = set(re.findall(r"var\((--\w+)\)", text))
     for ground in text.split("prefers-color-scheme:dark"):
         assert colours <= set(re.findall(r"(--\w+):#", ground)), "a colour that one of the grounds does not have"
