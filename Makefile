@@ -4,8 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Extra words for pytest: make test PYTEST_ARGS="-k drain -x"
 PYTEST_ARGS ?=
-# Tests that only compute share the cores. The others start processes, listen and take time: one after the other.
-PURE := tests/unit tests/property tests/golden tests/security tests/scenario tests/sim
+# Tests that only compute, or ask one thing that is theirs alone, share the cores. The others start processes by the
+# dozen, listen and take time: one after the other.
+PURE := tests/unit tests/property tests/golden tests/security tests/scenario tests/sim \
+  $(filter-out %_process.py %_processes.py, \
+    $(shell grep -LE 'mark\.(engine|ray|slurm)' tests/contract/test_*.py tests/integration/test_*.py))
 # With words of your own either part may have nothing to do, pytest's status 5.
 MAYBE_NONE := $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
 # What `make demo` writes and reads, and extra words for it: make demo DEMO_JSON=out.json DEMO_ARGS=--short
