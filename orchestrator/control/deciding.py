@@ -108,7 +108,14 @@ class Decider:
         # When batch work runs is decided with everything else that is known of its places.
         given = size if service.spec.batch is None or running is not None else None
         snapshot = await gather_snapshot(
-            service.spec, service.spec_digest, self._runtime, self._grid, now, moves=moves, sizing=given
+            service.spec,
+            service.spec_digest,
+            self._runtime,
+            self._grid,
+            now,
+            moves=moves,
+            sizing=given,
+            load=self._loads.steady(service.name),
         )
         until = _next_of(until, snapshot.sizing, now)
         deploying = running is not None and running.kind is OperationKind.DEPLOY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,10 +14,12 @@ from orchestrator.control.past import expected_cold_start, last_size, recent_mov
 from orchestrator.control.ports import Ability
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonSeries, Gap
+from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
 from orchestrator.domain.records import ServiceRecord, ServiceState
-from orchestrator.domain.scale import WantedReplicas
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.workload import workload_digest
@@ -79,16 +81,19 @@ async def gather_snapshot(
     *,
     moves: tuple[Instant, ...] | None = None,
     sizing: WantedReplicas | None = None,
+    load: LoadSeen | None = None,
 ) -> Snapshot:
     """Read everything that a plan for this spec may depend on. Changes nothing.
 
     ``moves``: when replicas were moved voluntarily in the last day of grid time, where that is known already.
     ``sizing``: how many replicas load wants now; without it, as many as it wanted by the last decision, and of a
     service with batch work, as many as its hours ask for.
+    ``load``: of the last minutes, by the gateway's counts; without it, what the records of energy tell of it.
     """
     records, rate = runtime.store, runtime.clock.rate
     record = records.service(spec.name)
     digest = workload_digest(spec)
+    samples = _recent_samples(spec.name, runtime, now)
     # Everybody's failures: a region that is full is full for all.
     everybody = records.replicas(ended=True, ended_since=now - max(history(rate), spec.migration.min_dwell))
     replicas = tuple(r for r in everybody if r.service == spec.name)
@@ -101,7 +106,7 @@ async def gather_snapshot(
         candidates=candidates,
         replicas=replicas,
         moves=recent_moves(records, spec.name, now) if moves is None else moves,
-        mean_batch=_expected_batch(spec.name, runtime, now),
+        mean_batch=_expected_batch(samples),
         cold_start_seconds=expected_cold_start(replicas, digest, rate),
         overlap_seconds=_expected_overlap(spec),
         providers=frozenset(runtime.provisioners),
@@ -112,6 +117,7 @@ async def gather_snapshot(
         recent_launches=sum(r.created_at > now - A_MINUTE * rate for r in everybody),
         timetable=timetable_of(spec.migration.schedule, now),
         sizing=size,
+        load=load or _load_on_record(samples, replicas, rate),
     )
     if spec.batch is not None and sizing is None:
         size = await with_batch(found, record, _decided_size(spec, record, runtime), runtime, grid, now)
@@ -149,10 +155,28 @@ def history(rate: float) -> timedelta:
     return min(max(MEMORY * rate, REST_AFTER_FAILURE), LONGEST_HISTORY)
 
 
-def _expected_batch(service: str, runtime: Runtime, now: Instant) -> Expectation:
-    """Mean concurrency per replica over the last ten physical minutes of samples."""
+def _recent_samples(service: str, runtime: Runtime, now: Instant) -> Sequence[EnergySample]:
+    """Return the samples of the last ten physical minutes."""
     span = RECENT_LOAD_SECONDS * runtime.clock.rate / 3600 * HOUR
-    samples = runtime.store.energy(service, Window(now - span, now))
+    return runtime.store.energy(service, Window(now - span, now))
+
+
+def _load_on_record(samples: Sequence[EnergySample], replicas: Iterable[Replica], rate: float) -> LoadSeen | None:
+    """Return what replicas had under way together, by their samples; ``None`` without any. No rate, no tokens."""
+    watched, until = timedelta(0), None
+    for window in sorted((s.window for s in samples), key=lambda w: (w.start, w.end)):
+        # What nobody sampled is not a time without load.
+        watched += max(timedelta(0), window.end - (window.start if until is None else max(until, window.start)))
+        until = window.end if until is None else max(until, window.end)
+    seconds = watched.total_seconds() / rate
+    if seconds <= 0:
+        return None
+    in_flight = sum(s.mean_batch * s.engine_seconds for s in samples) / seconds
+    return LoadSeen(seconds, 0.0, in_flight, sum(r.state is ReplicaState.READY for r in replicas))
+
+
+def _expected_batch(samples: Sequence[EnergySample]) -> Expectation:
+    """Mean concurrency per replica over the last ten physical minutes of samples."""
     seconds = sum(s.engine_seconds for s in samples)
     if seconds <= 0:
         return Expectation(DEFAULT_MEAN_BATCH, "assumed: no load has been seen yet")

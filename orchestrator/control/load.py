@@ -22,12 +22,11 @@ from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, ServiceCounts
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
-from orchestrator.domain.service import Engine, Scaling, ServiceSpec
+from orchestrator.domain.service import Scaling, ServiceSpec
 from orchestrator.domain.workload import workload_digest
-from orchestrator.planner.sizing.capacity import DEFAULT_PLACES, Capacity
+from orchestrator.planner.sizing.capacity import Capacity
 from orchestrator.planner.sizing.idle import Idle, Standing, break_even, judge_idle
-from orchestrator.planner.sizing.packaged import replica_model
-from orchestrator.planner.sizing.replica_model import ReplicaModel
+from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.snapshot import TYPICAL_DRAIN_SECONDS
 from orchestrator.planner.wanted import Need, is_scaled, may_sleep, need, wanted
 
@@ -39,6 +38,9 @@ SkyServe takes 60 s (``AUTOSCALER_QPS_WINDOW_SIZE_SECONDS``)."""
 
 LEAST_SECONDS = 5.0
 """A shorter stretch is no load: one request in the first second after a start is not one request per second."""
+
+STEADY_SECONDS, LEAST_STEADY_SECONDS = 600.0, 60.0
+"""Where replicas stand follows the mean of this stretch, as far as it was watched: places last, rates swing."""
 
 LEAST_ANSWERS = 5
 """Fewer answered requests say nothing about the mean number of their tokens."""
@@ -86,7 +88,10 @@ class Quiet:
 
 @dataclass(slots=True)
 class Memory:
-    """What has been seen of one service. ``scaling``: the rules that its needs were worked out by."""
+    """What has been seen of one service. ``scaling``: the rules that its needs were worked out by.
+
+    ``counts`` are those of the last window, ``slow`` fewer of a longer one; ``seen`` and ``steady`` follow from them.
+    """
 
     began_at: float
     scaling: Scaling
@@ -99,6 +104,8 @@ class Memory:
     number: int | None = None
     changed_at: float = 0.0
     seen: LoadSeen | None = None
+    slow: deque[Counted] = field(default_factory=deque)
+    steady: LoadSeen | None = None
 
 
 class LoadWatch:
@@ -116,6 +123,11 @@ class LoadWatch:
         """Return the load at the last look; ``None`` while that is not known."""
         memory = self._memories.get(service)
         return None if memory is None else memory.seen
+
+    def steady(self, service: str) -> LoadSeen | None:
+        """Return the load over the last minutes; ``None`` while they were not watched, or it is not known now."""
+        memory = self._memories.get(service)
+        return None if memory is None else memory.steady
 
     def look(
         self,
@@ -149,7 +161,8 @@ class LoadWatch:
         _add_tokens(memory, replicas, watch)
         # What was counted before says nothing about now: a gateway that cannot be asked may have more to do than ever.
         is_counted = self._count(memory, service.name, status, now)
-        seen = memory.seen = _load_seen(memory, ready, watch) if is_counted else None
+        seen = memory.seen = _load_seen(memory.counts, ready, watch) if is_counted else None
+        memory.steady = _load_seen(memory.slow, ready, watch, LEAST_STEADY_SECONDS) if is_counted else None
         if not is_scaled(scaling):
             return
         if seen is None:
@@ -217,6 +230,7 @@ class LoadWatch:
             return False
         if memory.counts and memory.counts[-1].boot_id != status.boot_id:
             memory.counts.clear()  # its counters began again
+            memory.slow.clear()
         memory.counts.append(
             Counted(
                 now,
@@ -230,7 +244,17 @@ class LoadWatch:
         )
         while len(memory.counts) > 2 and memory.counts[1].at_seconds <= now - WINDOW_SECONDS:  # noqa: PLR2004  # both ends
             memory.counts.popleft()
+        _keep_slow(memory.slow, memory.counts[-1])
         return True
+
+
+def _keep_slow(slow: deque[Counted], last: Counted) -> None:
+    """Keep one look in a window, and the newest, back to the beginning of the longer stretch."""
+    if len(slow) > 1 and slow[-1].at_seconds - slow[-2].at_seconds < WINDOW_SECONDS:
+        slow.pop()
+    slow.append(last)
+    while len(slow) > 2 and slow[1].at_seconds <= last.at_seconds - STEADY_SECONDS:  # noqa: PLR2004  # both ends
+        slow.popleft()
 
 
 def _listen(quiet: Quiet, counts: ServiceCounts | None, boot_id: str, scaling: Scaling, now: float) -> None:
@@ -300,20 +324,10 @@ def in_force(spec: ServiceSpec, size: WantedReplicas | None) -> ServiceSpec:
 def capacity_of(spec: ServiceSpec, shapes: Sequence[Shape | None], loads: Sequence[EngineLoad | None]) -> Capacity:
     """Return what one replica of the service can carry, as far as that is known of every shape that it stands on.
 
-    What an engine says of its KV cache goes before what is worked out. An engine without a model has no model.
+    What an engine says of its KV cache goes before what is worked out.
     """
-    written = dict(spec.model.args).get("max_num_seqs")
-    places = written if isinstance(written, int) and not isinstance(written, bool) else DEFAULT_PLACES
     rooms = [load.kv_tokens for load in loads if load is not None and load.kv_tokens is not None]
-    models: list[ReplicaModel] = []
-    for shape in dict.fromkeys(shapes):
-        found = None if shape is None or spec.model.engine is not Engine.VLLM else replica_model(spec.model, shape)
-        if found is None:
-            models.clear()
-            break
-        models.append(replace(found, kv_tokens=min(rooms)) if rooms else found)
-    ttft = None if spec.ttft_p95 is None else spec.ttft_p95.total_seconds()
-    return Capacity(places, tuple(models), ttft)
+    return capacity_on(spec, shapes, min(rooms) if rooms else None)
 
 
 def _add_tokens(memory: Memory, replicas: Sequence[Replica], watch: Watch) -> None:
@@ -331,13 +345,15 @@ def _add_tokens(memory: Memory, replicas: Sequence[Replica], watch: Watch) -> No
         del memory.tokens[name]
 
 
-def _load_seen(memory: Memory, ready: Sequence[Replica], watch: Watch) -> LoadSeen | None:
-    """Return the load over the window; ``None`` while there are no two looks to compare."""
-    if len(memory.counts) < 2:  # noqa: PLR2004  # a rate has two ends
+def _load_seen(
+    counts: Sequence[Counted], ready: Sequence[Replica], watch: Watch, least_seconds: float = LEAST_SECONDS
+) -> LoadSeen | None:
+    """Return the load between the first and the last look; ``None`` while there are no two to compare."""
+    if len(counts) < 2:  # noqa: PLR2004  # a rate has two ends
         return None
-    first, last = memory.counts[0], memory.counts[-1]
+    first, last = counts[0], counts[-1]
     seconds = last.at_seconds - first.at_seconds
-    if seconds < LEAST_SECONDS:
+    if seconds < least_seconds:
         return None
     answered = (last.accepted - last.in_flight) - (first.accepted - first.in_flight)
     is_telling = answered >= LEAST_ANSWERS

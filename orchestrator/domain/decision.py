@@ -12,7 +12,7 @@ from enum import StrEnum
 from orchestrator.domain.carbon import Kind
 from orchestrator.domain.certificate import Certificate
 from orchestrator.domain.price import Market
-from orchestrator.domain.scale import WantedReplicas
+from orchestrator.domain.scale import WantedReplicas, Work
 from orchestrator.domain.time import Instant
 
 
@@ -35,6 +35,7 @@ class Assessment:
     ``kwh_per_hour`` is facility energy (PUE included) at the expected load; ``grams_per_hour`` at the present
     intensity; ``expected_grams_per_hour`` at the mean of the horizon. ``None`` means unknown, never zero.
     ``score_usd_per_hour``: what a policy of weighed terms makes of it. ``liters_per_hour``: water on site.
+    ``work``: the share of the load that the energy follows from, ``None`` in decisions before that was kept.
     """
 
     offer_id: str
@@ -59,6 +60,7 @@ class Assessment:
     chosen: int = 0
     score_usd_per_hour: float | None = None
     liters_per_hour: float | None = None
+    work: Work | None = None
 
     @property
     def allowed(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.domain.hardware import PowerModel
 from orchestrator.domain.time import Instant
 
 
@@ -56,6 +57,28 @@ class Spare:
     grams_per_hour: float | None
     usd_per_hour: float | None
     is_needed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one of ``replicas`` that share a service's load evenly would have to do on some shape.
+
+    ``mean_batch``: sequences under way in it. ``reading``: the part of its time in which it reads prompts, which takes
+    full power; 0 where nothing tells. ``origin``: which load and which model that follows from, or that it was assumed.
+    ``needed``: how many replicas of that shape the load takes with its promises kept; ``carries``: whether so many
+    serve, spares not counted. Both ``None`` where nothing tells.
+    """
+
+    mean_batch: float
+    origin: str
+    replicas: int
+    needed: int | None = None
+    carries: bool | None = None
+    reading: float = 0.0
+
+    def watts(self, power: PowerModel) -> float:
+        """Return the IT watts of one: ``reading P_full + (1 - reading) P(b)``, the batch-energy curve's own law."""
+        return self.reading * power.full_watts + (1 - self.reading) * power.watts(self.mean_batch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant
 from orchestrator.planner.moves import Side
+from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import assess_all
 
@@ -58,6 +59,7 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
         snapshot.providers,
         snapshot.without_spot,
         snapshot.rtt_ms,
+        works(snapshot),
     )
     return Judged(snapshot, policy, now, assessments)
 

@@ -39,6 +39,9 @@ COLD_START_POWER_FRACTION = 0.7
 NET_SCORE = "net_score"
 """The rule that weighs a move by the policy's own terms; its value is what the move saves of them, in dollars."""
 
+LOAD_RULE = "slo.load"
+"""The rule that no move by itself goes where a replica would have more to do than it can, its promises kept."""
+
 REST_AFTER_FAILURE = timedelta(hours=24)
 """Grid time for which no move goes where the last one failed once it had cost something: a whole swing of the grid."""
 
@@ -102,8 +105,8 @@ def compare(
     stay = sum(from_values[:best]) * kwh_here * engine_hours
     move = sum(to_values[:best]) * kwh_there * engine_hours
     terms = (
-        _running_term("stay", stay, kwh_here, from_values[:best], engine_hours),
-        _running_term("move", -move, kwh_there, to_values[:best], engine_hours),
+        _running_term("stay", stay, here.assessment, from_values[:best], engine_hours),
+        _running_term("move", -move, there.assessment, to_values[:best], engine_hours),
         *switch,
     )
     cost = -sum(t.amount for t in switch)
@@ -168,18 +171,26 @@ def _payback(gains: list[float], cost: float) -> float | None:
     return None
 
 
-def _running_term(name: str, grams: float, kwh: float, values: tuple[float, ...], engine_hours: float) -> Term:
+def _running_term(name: str, grams: float, side: Assessment, values: tuple[float, ...], engine_hours: float) -> Term:
     return Term(
         name=name,
         amount=grams,
         unit="gCO2e",
         formula=("" if grams >= 0 else "-") + "kwh_per_hour x sum_of_hourly_intensities x engine_hours_per_grid_hour",
         factors=(
-            Factor("kwh_per_hour", kwh, "kWh/h", "power model x PUE"),
+            Factor("kwh_per_hour", side.kwh_per_hour or 0.0, "kWh/h", f"{_power(side)} x PUE"),
             Factor("sum_of_hourly_intensities", sum(values), "g/kWh", "live value, then forecast"),
             Factor("engine_hours_per_grid_hour", engine_hours, "h/h", "1 / clock rate"),
         ),
     )
+
+
+def _power(side: Assessment) -> str:
+    """Say at which load its energy was worked out."""
+    if side.work is None:
+        return "power model"
+    reads = f", {side.work.reading:.0%} of the time reading prompts," if side.work.reading else ""
+    return f"power at batch {side.work.mean_batch:.3g}{reads}"
 
 
 def _switch_terms(
@@ -274,6 +285,7 @@ def _verdicts(  # one row of rules over all that was computed; splitting it woul
         )
     )
     verdicts.append(_rest_verdict(there, snapshot, now))
+    verdicts.extend(_load_verdict(here, there))
     verdicts.extend(_fresh(side, snapshot, now) for side in (here, there))
     verdicts.extend(_worth(policy.objective, rules.min_improvement_fraction, nets))
     return tuple(verdicts)
@@ -320,6 +332,16 @@ def _timing_verdict(gains: list[float], snapshot: Snapshot, now: Instant) -> Ver
         return Verdict("migration.timing", passed=True, text="no later hour is better to begin", value=0.0, unit="h")
     text = f"begun {hours} h later it saves {-lost:.3f} g more"
     return Verdict("migration.timing", passed=False, text=text, value=float(hours), limit=0.0, unit="h")
+
+
+def _load_verdict(here: Side, there: Side) -> Iterator[Verdict]:
+    """Whether its share of the load fits there, or at least as well as here; nothing where that is not known."""
+    work, present = there.assessment.work, here.assessment.work
+    if work is None or work.needed is None or work.carries is None:
+        return
+    as_here = present is not None and present.needed is not None and work.needed <= present.needed
+    text = f"the load takes {work.needed} of {there.assessment.shape}, {work.replicas} serve"
+    yield Verdict(LOAD_RULE, work.carries or as_here, text, float(work.needed), float(work.replicas), "replicas")
 
 
 def _rest_verdict(there: Side, snapshot: Snapshot, now: Instant) -> Verdict:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import LIVE, Replica
-from orchestrator.domain.scale import WantedReplicas
+from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant
 from orchestrator.planner.schedule import Timetable
@@ -61,6 +61,7 @@ class Snapshot:
     ``sizing``: how many replicas load wants; then ``min_replicas`` of ``spec`` is that number, and not the one written.
     ``timetable``: what ``migration.schedule`` says of now, ``None`` without one.
     ``hedging``: how many spares ``slo.availability`` takes; then ``num_overprovision`` of ``spec`` is that number.
+    ``load``: what the service has to do as a whole, ``None`` while nobody knows; then ``mean_batch`` holds everywhere.
     ``rtt_ms``: measured round trips between the clients and regions; others are estimated from distance.
     """
 
@@ -83,6 +84,7 @@ class Snapshot:
     rtt_ms: Mapping[str, float] = field(default_factory=dict, hash=False)
     sizing: WantedReplicas | None = None
     hedging: Hedging | None = None
+    load: LoadSeen | None = None
 
     @property
     def wanted(self) -> int:

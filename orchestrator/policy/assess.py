@@ -13,9 +13,11 @@ from fnmatch import fnmatchcase
 
 from orchestrator.domain.carbon import CarbonIntensity, Kind
 from orchestrator.domain.decision import Assessment, Verdict
+from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market
+from orchestrator.domain.scale import Work
 from orchestrator.domain.service import PlacementRules, Policy, ServiceSpec, WhenStale
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.domain.units import watts_to_kw
@@ -65,11 +67,16 @@ def assess(
     mean_batch: float,
     providers: frozenset[str],
     without_spot: frozenset[str] = frozenset(),
+    work: Work | None = None,
 ) -> Assessment:
-    """Judge one offer on its own; :func:`assess_all` adds the rules that compare offers."""
+    """Judge one offer on its own; :func:`assess_all` adds the rules that compare offers.
+
+    ``mean_batch``: expected of any replica; ``work``: of one on this very shape, which goes before it.
+    """
     offer, region = candidate.offer, candidate.offer.region
     intensity = usable_intensity(candidate, spec, now)
-    it_kwh = None if offer.shape.power is None else watts_to_kw(offer.shape.power.watts(mean_batch))
+    power, share = offer.shape.power, work or Work(mean_batch, "assumed of every shape", 1)
+    it_kwh = None if power is None else watts_to_kw(share.watts(power))
     kwh = None if it_kwh is None or region.pue is None else it_kwh * region.pue
     wue = region.wue_liters_per_kwh
     ahead = candidate.forecast.mean_grams_per_kwh()
@@ -98,6 +105,7 @@ def assess(
         trailing_mean_grams_per_kwh=candidate.trailing_mean_grams_per_kwh,
         # ISO/IEC 30134-9: on-site water over the energy of the IT equipment, so without PUE.
         liters_per_hour=None if it_kwh is None or wue is None else it_kwh * wue,
+        work=work,
         verdicts=tuple(_verdicts(candidate, intensity, spec, policy, now, providers, without_spot)),
     )
 
@@ -111,15 +119,20 @@ def assess_all(
     providers: frozenset[str],
     without_spot: frozenset[str] = frozenset(),
     rtt_ms: Mapping[str, float] | None = None,
+    works: Mapping[Shape, Work] | None = None,
 ) -> tuple[Assessment, ...]:
     """Judge every offer, then apply the rules between offers: spot must be cheaper, and the extra cost is bounded.
 
     Extra cost is counted above the cheapest offer of the same market: on demand is a fallback because it is dearer.
     ``without_spot``: regions where no provisioner can buy spot. ``rtt_ms``: measured round trips by region; others
-    are estimated from distance. The result is in the order of the offers' ids, whatever the order of the input.
+    are estimated from distance. ``works``: what a replica has to do, by shape; ``mean_batch`` holds for the others. The
+    result is in the order of the offers' ids, whatever the order of the input.
     """
     ordered = sorted(candidates, key=lambda c: c.offer.id)
-    alone = [assess(c, spec, policy, now, mean_batch, providers, without_spot) for c in ordered]
+    shares = works or {}
+    alone = [
+        assess(c, spec, policy, now, mean_batch, providers, without_spot, shares.get(c.offer.shape)) for c in ordered
+    ]
     if has_expressions(policy):
         measured = rtt_ms or {}
         regions = {c.offer.region.id: c.offer.region for c in ordered}

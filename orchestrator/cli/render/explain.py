@@ -19,10 +19,11 @@ from orchestrator.cli.render.offers import INDENT, offers_table, price_sources
 from orchestrator.cli.render.proof import proof
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
+from orchestrator.cli.render.work import work_table
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind
 from orchestrator.domain.scale import WantedReplicas
 
-FORMULAS: Final = "gCO2e/h = kWh/h × g/kWh.  kWh/h = power at the expected load × PUE.  NEXT 24h is a mean."
+FORMULAS: Final = "gCO2e/h = kWh/h × g/kWh.  kWh/h = power at the batch (full while it reads) × PUE.  NEXT 24h: a mean."
 KIND_WORDS: Final = {
     DecisionKind.PLACE: "place replicas",
     DecisionKind.REPLACE: "replace a replica",
@@ -66,6 +67,7 @@ def render(
             offers_table(decision.assessments, marks, width=width, exactly=True),
             indented(INDENT, (FORMULAS, "dim")),
         ]
+        parts += work_table(decision.assessments, width=width)
         parts += _sources(decision.assessments, width=width)
     if why_not:
         parts += _why_not(decision.assessments, why_not)

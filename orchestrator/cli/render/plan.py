@@ -19,6 +19,7 @@ from orchestrator.cli.render.offers import INDENT, MARKET_WORDS, offers_table, p
 from orchestrator.cli.render.proof import proof
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
+from orchestrator.cli.render.work import work_line
 from orchestrator.domain.plan import GLYPHS, Action, ActionKind, Plan, Totals
 from orchestrator.domain.scale import Spare, WantedReplicas
 from orchestrator.domain.service import Objective, ServiceSpec
@@ -36,6 +37,8 @@ def render(plan: Plan, spec: ServiceSpec | None, *, width: int, offers: int) -> 
     parts += [Text(""), table]
     if prices := price_sources(plan.decision.assessments):
         parts.append(indented(INDENT, (f"Prices: {prices}", "dim")))
+    if batches := work_line(plan.decision.assessments):
+        parts.append(indented(INDENT, (f"Expected batch: {batches}.", "dim")))
     if plan.actions:
         parts += [Text(""), actions_table(plan, width=width)]
     parts += [Text(""), *summary(plan, width=width)]

@@ -8,6 +8,7 @@ the others, whose power hardly falls.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.domain.hardware import PowerModel
@@ -61,10 +62,18 @@ def added_watts(power: PowerModel, replicas: int, in_flight: float) -> float:
     return fleet_watts(power, replicas, in_flight) - fleet_watts(power, replicas - 1, in_flight)
 
 
-def spare(slot: int, offer: Offer, replicas: int, in_flight: float, grams_per_kwh: float | None) -> Spare:
-    """Return what the last of ``replicas`` adds, by the numbers of its own place (grams at the present intensity)."""
+def spare(
+    slot: int, offer: Offer, replicas: int, draws: Callable[[PowerModel, int], float], grams_per_kwh: float | None
+) -> Spare:
+    """Return what the last of ``replicas`` adds, by the numbers of its own place (grams at the present intensity).
+
+    ``draws``: the IT watts of each of so many (``>= 1``) replicas that share the load.
+    """
     power, pue = offer.shape.power, offer.region.pue
-    watts = None if power is None else added_watts(power, replicas, in_flight)
+    watts = None
+    if power is not None:
+        fewer = replicas - 1
+        watts = replicas * draws(power, replicas) - (fewer * draws(power, fewer) if fewer else 0.0)
     kwh = None if watts is None or pue is None else watts_to_kw(watts) * pue
     grams = None if kwh is None or grams_per_kwh is None else kwh * grams_per_kwh
     return Spare(slot, offer.id, watts, kwh, grams, None if offer.price is None else offer.price.usd_per_hour)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from orchestrator.domain.hardware import PowerModel, Shape
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.scale import Spare
 from orchestrator.planner.judged import Judged
 from orchestrator.planner.sizing.energy import spare
+from orchestrator.planner.sizing.share import work_on
+from orchestrator.planner.snapshot import Snapshot
 
 
 def spares(judged: Judged, offer_ids: Mapping[int, str]) -> tuple[Spare, ...]:
     """Return what each replica after the first adds at the load that is expected, by slot.
 
-    ``offer_ids``: where every slot will stand. The sequences under way are those that replicas have had lately, which
-    fewer replicas would have together. A place that is no longer sold has no price, and is left out.
+    ``offer_ids``: where every slot will stand. The load is that of the service, which fewer replicas would have
+    together, each with the batch that its shape's model makes of it; where no load is known, the sequences under way
+    are those that replicas have had lately. A place that is no longer sold has no price, and is left out.
     """
     snapshot = judged.snapshot
     ready = sum(r.state is ReplicaState.READY for r in snapshot.living())
@@ -26,6 +30,15 @@ def spares(judged: Judged, offer_ids: Mapping[int, str]) -> tuple[Spare, ...]:
         side = judged.side(offer_id)
         if number == 1 or side is None:
             continue
-        priced = spare(slot, side.candidate.offer, number, in_flight, side.assessment.grams_per_kwh)
+        offer = side.candidate.offer
+        draws = _draws(snapshot, offer.shape, in_flight)
+        priced = spare(slot, offer, number, draws, side.assessment.grams_per_kwh)
         found.append(replace(priced, is_needed=None if needed is None else number <= needed))
     return tuple(found)
+
+
+def _draws(snapshot: Snapshot, shape: Shape, in_flight: float) -> Callable[[PowerModel, int], float]:
+    """Return what each of so many replicas draws; ``in_flight``: of all together, where no load is known."""
+    if snapshot.load is None:
+        return lambda power, number: power.watts(in_flight / number)
+    return lambda power, number: work_on(snapshot, shape, number).watts(power)

@@ -33,7 +33,7 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, UpstreamStatus
-from orchestrator.domain.scale import Figure, Spare, WantedReplicas
+from orchestrator.domain.scale import Figure, Spare, WantedReplicas, Work
 from orchestrator.domain.service import (
     Engine,
     ModelSpec,
@@ -95,9 +95,18 @@ def assessment(region: str, zone: str | None, grams: float | None, usd: float | 
     return Assessment(**(values | changes))  # type: ignore[arg-type]
 
 
+WORK = Work(
+    4.25,
+    "7.5 requests/s shared by 3; fitted, ±7% (ML.ENERGY, 9 points of batch 8 to 256)",
+    3,
+    2,
+    carries=True,
+    reading=0.06,
+)
+
 ASSESSMENTS = (
-    assessment("aws/eu-north-1", "SE", 19.0, 0.27, chosen=2),
-    assessment("gcp/europe-west1", "BE", 129.0, 0.25, chosen=1, intensity_kind=Kind.ESTIMATED),
+    assessment("aws/eu-north-1", "SE", 19.0, 0.27, chosen=2, work=WORK),
+    assessment("gcp/europe-west1", "BE", 129.0, 0.25, chosen=1, intensity_kind=Kind.ESTIMATED, work=WORK),
     assessment("aws/eu-central-1", "DE", 318.0, 0.31, pue=1.33, kwh_per_hour=0.1995, grams_per_hour=63.441),
     assessment(
         "aws/us-east-1",

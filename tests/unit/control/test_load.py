@@ -8,7 +8,15 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.clocks import VirtualClock
-from orchestrator.control.load import LEAST_SECONDS, LoadWatch, capacity_of, in_force, number_in_force
+from orchestrator.control.load import (
+    LEAST_SECONDS,
+    STEADY_SECONDS,
+    WINDOW_SECONDS,
+    LoadWatch,
+    capacity_of,
+    in_force,
+    number_in_force,
+)
 from orchestrator.control.observe import Watch
 from orchestrator.control.ports import EngineLoad
 from orchestrator.control.runtime import Runtime
@@ -88,6 +96,28 @@ def test_a_gateway_that_is_silent_takes_nothing_away() -> None:
     for _ in range(40):
         bench.look(10.0, 0.0)
     assert bench.number.replicas == 1
+
+
+def test_where_replicas_stand_follows_minutes_and_not_a_moment() -> None:
+    """A rate that swings is a mean for whoever places; what nobody has watched for a minute is not known yet."""
+    bench = Bench()
+    bench.look(5.0, 4.0)
+    bench.look(30.0, 4.0)
+    assert bench.loads.seen("chat") is not None
+    assert bench.loads.steady("chat") is None
+    for rate in (0.0, 8.0) * 30:
+        bench.look(10.0, rate)
+    now, steady = bench.loads.seen("chat"), bench.loads.steady("chat")
+    assert now is not None
+    assert steady is not None
+    assert steady.requests_per_second == pytest.approx(4.0, rel=0.05)
+    assert 590.0 <= steady.seconds <= STEADY_SECONDS + 2 * WINDOW_SECONDS
+    bench.look(5.0, 4.0, silent=True)
+    assert bench.loads.steady("chat") is None
+    bench.boot = "two"
+    bench.look(5.0, 4.0)
+    bench.look(30.0, 4.0)
+    assert bench.loads.steady("chat") is None, "counters that began again tell nothing of before"
 
 
 def test_other_rules_begin_a_new_trail() -> None:

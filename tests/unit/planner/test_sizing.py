@@ -222,9 +222,13 @@ class TestEnergy:
     def test_what_is_unknown_of_a_spare_stays_unknown(self) -> None:
         """A price without power, grams without intensity: none of them is zero."""
         on = Shape("1xL4", "L4", 1, 8.0, 32.0, POWER)
-        known = spare(2, offer("sky/se", on=on, pue=1.1), 3, 0.0, 30.0)
+
+        def draws(power: PowerModel, number: int) -> float:
+            return power.watts(3.0 / number)
+
+        known = spare(2, offer("sky/se", on=on, pue=1.1), 3, lambda power, _: power.watts(0.0), 30.0)
         assert (known.watts, known.kwh_per_hour, known.grams_per_hour) == pytest.approx((100.0, 0.11, 3.3))
-        assert spare(2, offer("sky/se", on=replace(on, power=None)), 3, 1.0, 30.0).grams_per_hour is None
-        assert spare(2, offer("sky/se", on=on, pue=None), 3, 1.0, 30.0).kwh_per_hour is None
-        assert spare(2, offer("sky/se", on=on), 3, 1.0, None).grams_per_hour is None
-        assert spare(2, offer("sky/se", on=on, usd=None), 3, 1.0, 30.0).usd_per_hour is None
+        assert spare(2, offer("sky/se", on=replace(on, power=None)), 3, draws, 30.0).grams_per_hour is None
+        assert spare(2, offer("sky/se", on=on, pue=None), 3, draws, 30.0).kwh_per_hour is None
+        assert spare(2, offer("sky/se", on=on), 3, draws, None).grams_per_hour is None
+        assert spare(2, offer("sky/se", on=on, usd=None), 3, draws, 30.0).usd_per_hour is None

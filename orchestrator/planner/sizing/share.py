@@ -1,0 +1,75 @@
+"""What one replica of each shape has to do: its share of the service's load, and whether it carries that. Pure.
+
+The same requests are few under way on a fast replica and many on a slow one, so no batch holds for all offers. The load
+is shared by as many replicas as are wanted, spares included, and what that makes of a shape's batch is told by its
+model (Little's law, ``ReplicaModel.batch_at``): a large replica that would idle pays its idle power, a small one that
+would be too full is seen to be. Shares are even: traffic that follows the grid moves in seconds, placements last.
+
+Where no load is known the batch is the one that is expected of any replica, and says so. Where a shape has no model
+or the lengths of requests are not known, requests are taken to last as long there as where they were counted, and
+whether it carries them is not known, which is not no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.domain.hardware import Shape
+from orchestrator.domain.scale import LoadSeen, Work
+from orchestrator.domain.service import Engine, ServiceSpec
+from orchestrator.planner.sizing.capacity import DEFAULT_PLACES, Capacity
+from orchestrator.planner.sizing.packaged import replica_model
+from orchestrator.planner.sizing.replica_model import ReplicaModel
+from orchestrator.planner.slots import standing_slots
+from orchestrator.planner.snapshot import Snapshot
+
+
+def capacity_on(spec: ServiceSpec, shapes: Sequence[Shape | None], kv_tokens: int | None = None) -> Capacity:
+    """Return what one replica of the service can carry, as far as that is known of every shape that it stands on.
+
+    ``kv_tokens``: how many tokens the KV cache holds where an engine says so, which goes before what is worked out. An
+    engine without a model has no model. Raises ``InvalidSettings`` when the packaged tables were damaged.
+    """
+    written = dict(spec.model.args).get("max_num_seqs")
+    places = written if isinstance(written, int) and not isinstance(written, bool) else DEFAULT_PLACES
+    ttft = None if spec.ttft_p95 is None else spec.ttft_p95.total_seconds()
+    models: list[ReplicaModel] = []
+    for shape in dict.fromkeys(shapes):
+        found = None if shape is None or spec.model.engine is not Engine.VLLM else replica_model(spec.model, shape)
+        if found is None:
+            return Capacity(places, (), ttft)
+        models.append(found if kv_tokens is None else replace(found, kv_tokens=kv_tokens))
+    return Capacity(places, tuple(models), ttft)
+
+
+def works(snapshot: Snapshot) -> dict[Shape, Work]:
+    """Return what a replica of every shape that is sold would have to do."""
+    shapes = dict.fromkeys(c.offer.shape for c in snapshot.candidates)
+    return {shape: work_on(snapshot, shape) for shape in shapes}
+
+
+def work_on(snapshot: Snapshot, shape: Shape, replicas: int | None = None) -> Work:
+    """Return what a replica of the shape has to do. ``replicas``: that share the load, else as many as are wanted."""
+    expected, load = snapshot.mean_batch, snapshot.load
+    number = standing_slots(snapshot.spec) if replicas is None else replicas
+    if load is None or number < 1:
+        return Work(expected.value, expected.origin, number)
+    capacity = capacity_on(snapshot.spec, [shape])
+    model = capacity.models[0] if capacity.models else None
+    if model is None or load.prompt_tokens is None or not load.output_tokens:
+        return Work(load.mean_in_flight / number, f"{_shared(load, number)} as long as where they were", number)
+    rate = load.requests_per_second / number
+    batch = model.batch_at(rate, load.prompt_tokens, load.output_tokens, capacity.places)
+    scaling = snapshot.spec.scaling
+    # A target of its owner says what a replica carries, whatever it stands on.
+    needed = None if scaling.target_qps_per_replica is not None else capacity.replicas_for(load)
+    spares = scaling.num_overprovision if replicas is None else 0
+    carries = None if needed is None else needed <= number - spares
+    origin = f"{load.requests_per_second:.3g} requests/s shared by {number}; {model.origin}"
+    reading = min(1.0, rate * load.prompt_tokens / model.prefill_tokens_per_second)
+    return Work(batch, origin, number, needed, carries, reading)
+
+
+def _shared(load: LoadSeen, number: int) -> str:
+    return f"{load.mean_in_flight:.3g} requests under way shared by {number}, taken to last"
