@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.scale import LoadSeen, Work
@@ -63,12 +64,18 @@ def work_on(snapshot: Snapshot, shape: Shape, replicas: int | None = None) -> Wo
     batch = model.batch_at(rate, load.prompt_tokens, load.output_tokens, capacity.places)
     scaling = snapshot.spec.scaling
     # A target of its owner says what a replica carries, whatever it stands on.
-    needed = None if scaling.target_qps_per_replica is not None else capacity.replicas_for(load)
+    needed = None if scaling.target_qps_per_replica is not None else _needed(capacity, load)
     spares = scaling.num_overprovision if replicas is None else 0
     carries = None if needed is None else needed <= number - spares
     origin = f"{load.requests_per_second:.3g} requests/s shared by {number}; {model.origin}"
     reading = min(1.0, rate * load.prompt_tokens / model.prefill_tokens_per_second)
     return Work(batch, origin, number, needed, carries, reading)
+
+
+@lru_cache(maxsize=256)
+def _needed(capacity: Capacity, load: LoadSeen) -> int:
+    """Remember it: a plan asks for each shape again and again, and Erlang's recursion is long."""
+    return capacity.replicas_for(load)
 
 
 def _shared(load: LoadSeen, number: int) -> str:
