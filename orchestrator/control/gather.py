@@ -88,7 +88,8 @@ async def gather_snapshot(
     ``moves``: when replicas were moved voluntarily in the last day of grid time, where that is known already.
     ``sizing``: how many replicas load wants now; without it, as many as it wanted by the last decision, and of a
     service with batch work, as many as its hours ask for.
-    ``load``: of the last minutes, by the gateway's counts; without it, what the records of energy tell of it.
+    ``load``: of the last minutes, by the gateway's counts; without it, what the records of energy tell of it. Not of a
+    service with batch work.
     """
     records, rate = runtime.store, runtime.clock.rate
     record = records.service(spec.name)
@@ -117,7 +118,8 @@ async def gather_snapshot(
         recent_launches=sum(r.created_at > now - A_MINUTE * rate for r in everybody),
         timetable=timetable_of(spec.migration.schedule, now),
         sizing=size,
-        load=load or _load_on_record(samples, replicas, rate),
+        # Batch work comes as fast as it is answered, and not at all while it waits: that is no rate to size by.
+        load=None if spec.batch is not None else load or _load_on_record(samples, replicas, rate),
     )
     if spec.batch is not None and sizing is None:
         size = await with_batch(found, record, _decided_size(spec, record, runtime), runtime, grid, now)
