@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from orchestrator.domain.certificate import Budget, unhurried
-from orchestrator.domain.decision import Assessment
+from orchestrator.domain.decision import Assessment, DecisionKind
 from orchestrator.domain.plan import Action, ActionKind
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
@@ -26,20 +26,18 @@ MOST_LAUNCHES_PER_MINUTE = 10
 """Of all services together, in physical time: a storm of losses must not become a storm of purchases."""
 
 
-BY_LOAD, BY_BATCH = "wanted by load", "wanted by its deadline"
-"""Who wants a launch that the spec alone does not: the reason of its action begins so."""
-
-
 @dataclass(frozen=True, slots=True)
 class Filling:
     """What is launched, what stays empty in words, and the error where too few replicas would serve.
 
+    ``kinds``: of each launch, what kind of decision it would be by itself.
     ``chosen``: the offers of those launches that signals were there for. ``objective``, ``greedy`` and ``least``: what
     they cost per hour, what they would if slots were filled one by one, and what no choice costs less than; ``None``
     where that is unknown. ``in_time``: the optimiser came to its end.
     """
 
     launches: tuple[Action, ...] = ()
+    kinds: tuple[DecisionKind, ...] = ()
     notes: tuple[str, ...] = ()
     refusal: NoFeasiblePlacement | None = None
     chosen: tuple[Assessment, ...] = ()
@@ -93,6 +91,7 @@ def fill(
     objective = judged.policy.objective
     return Filling(
         launches=tuple(crew.launches),
+        kinds=tuple(crew.kind(a.slot) for a in crew.launches),
         notes=tuple(notes),
         refusal=refusal,
         chosen=chosen,
@@ -212,6 +211,15 @@ class _Crew:
     def _pools(self, slot: int, among: Pool) -> list[Pool]:
         return pools_for(self._judged, slot, self._slots[slot], among, self._spot_regions, keep_up=self._keep_up)
 
+    def kind(self, slot: int) -> DecisionKind:
+        """Return what kind of decision it is to fill that slot."""
+        snapshot = self._judged.snapshot
+        if slot >= standing_slots(snapshot.spec):
+            return DecisionKind.PLACE
+        if slot in self._lost:
+            return DecisionKind.REPLACE
+        return DecisionKind.SCALE if _is_wanted_by_load(snapshot, slot) else DecisionKind.PLACE
+
     def _reason(self, slot: int, target: Assessment) -> str:
         if slot >= standing_slots(self._judged.snapshot.spec):
             return "stands in until spot is ready"
@@ -225,10 +233,17 @@ def wanted_by(snapshot: Snapshot, slot: int) -> str:
     size, hedging = snapshot.sizing, snapshot.hedging
     if hedging is not None and slot >= snapshot.wanted:
         return f"a spare: {hedging.words}"
-    least = 0 if size is None else max(size.least, 1 if size.needed is None else 0)
-    if size is None or slot < least:
+    if size is None or not _is_wanted_by_load(snapshot, slot):
         return "wanted by the spec"
-    return f"{BY_BATCH if snapshot.spec.batch is not None else BY_LOAD}: {size.words}"
+    return f"wanted by {'its deadline' if snapshot.spec.batch is not None else 'load'}: {size.words}"
+
+
+def _is_wanted_by_load(snapshot: Snapshot, slot: int) -> bool:
+    """Whether neither the spec nor the availability that it promises wants the slot filled, but load or a deadline."""
+    size = snapshot.sizing
+    if size is None or (snapshot.hedging is not None and slot >= snapshot.wanted):
+        return False
+    return slot >= max(size.least, 1 if size.needed is None else 0)
 
 
 def _wakes(snapshot: Snapshot) -> bool:

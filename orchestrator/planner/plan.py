@@ -25,7 +25,7 @@ from orchestrator.planner.choose import choose, total
 from orchestrator.planner.fallback import best_of, is_fallback, pools_for, spot_again, why_not_back
 from orchestrator.planner.frontier import frontier
 from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
-from orchestrator.planner.launches import BY_BATCH, BY_LOAD, Filling, fill, launch_room, refuse
+from orchestrator.planner.launches import Filling, fill, launch_room, refuse
 from orchestrator.planner.likely import with_likelihood
 from orchestrator.planner.moves import compare, weighable
 from orchestrator.planner.proof import of_launches, of_moves, of_target, timed
@@ -83,7 +83,7 @@ def plan(
         weighed = weigh_moves(judged, staying, budget)
         actions = () if weighed.best is None else (move_action(judged, weighed.best),)
     certificate = timed(_proof(judged, filling, moves, weighed), seconds, budget)
-    kind = _kind(snapshot, filling.launches, moves, actions)
+    kind = _kind(snapshot, filling.kinds, moves, actions)
     notes = (*filling.notes, *_fallback_notes(judged, slots, staying, actions))
     late = "" if weighed.in_time else "the time for thinking was up before every move was weighed"
     return _finish(
@@ -284,12 +284,12 @@ def _take_down(judged: Judged, actor: str) -> Plan:
 
 
 def _kind(
-    snapshot: Snapshot, launches: Sequence[Action], moves: Sequence[Action], actions: Sequence[Action]
+    snapshot: Snapshot, launches: Sequence[DecisionKind], moves: Sequence[Action], actions: Sequence[Action]
 ) -> DecisionKind:
-    if launches and all(a.reason.startswith((BY_LOAD, BY_BATCH)) for a in launches):
-        return DecisionKind.SCALE
+    if DecisionKind.REPLACE in launches:
+        return DecisionKind.REPLACE
     if launches:
-        return DecisionKind.REPLACE if any(a.reason.startswith("replaces") for a in launches) else DecisionKind.PLACE
+        return DecisionKind.PLACE if DecisionKind.PLACE in launches else DecisionKind.SCALE
     if moves:
         return DecisionKind.MOVE
     if any(a.kind is ActionKind.MOVE for a in actions):
