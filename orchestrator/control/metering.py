@@ -20,6 +20,7 @@ from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.errors import GreenctlError
 from orchestrator.ledger.sampling import IntensityIn, Load, counted_until, samples_for
 from orchestrator.planner.rollout import Observation
+from orchestrator.planner.sizing.share import capacity_on
 
 AWAY_AFTER_SECONDS = 120.0
 """A longer stretch without a sample means that nobody was looking, and is noted with the sample."""
@@ -115,7 +116,7 @@ class Meter:
         window = Window(min(now, account.until), now)
         if offer is None or offer.shape.power is None or offer.region.pue is None or not window.length:
             return
-        load = self._load(replica, account, window, status, watch)
+        load = self._load(service, replica, account, offer, window, status, watch)
         series = await self._series(service, replica, window, now)
         own = samples_for(
             replica,
@@ -148,9 +149,19 @@ class Meter:
         return await self._grid.intensities(replica.zone, service.spec.carbon.basis, Window(start, now), now)
 
     def _load(
-        self, replica: Replica, account: Account, window: Window, status: GatewayStatus | None, watch: Watch
+        self,
+        service: ServiceRecord,
+        replica: Replica,
+        account: Account,
+        offer: Offer,
+        window: Window,
+        status: GatewayStatus | None,
+        watch: Watch,
     ) -> Load:
-        """Mean batch from the gateway's request-seconds, tokens from the engine's own counters."""
+        """Mean batch from the gateway's request-seconds, tokens from the engine's own counters.
+
+        A prompt whose beginning is in the engine's cache counts whole there, so what is read is rather overstated.
+        """
         physical = window.length.total_seconds() / self._runtime.clock.rate
         note = "nobody looked in between" if physical > AWAY_AFTER_SECONDS else ""
         engine = watch.loads.get(replica.name)
@@ -159,7 +170,8 @@ class Meter:
         batch = self._mean_batch(replica, status, watch)
         if batch is None:
             batch = 0.0 if replica.ready_at is None else account.mean_batch
-        return Load(batch, prompt, output, note)
+        models = capacity_on(service.spec, [offer.shape]).models
+        return Load(batch, prompt, output, note, models[0].reading(prompt / physical) if models else 0.0)
 
     def _mean_batch(self, replica: Replica, status: GatewayStatus | None, watch: Watch) -> float | None:
         """Mean requests in flight since the last reading, however long ago; ``None`` without two of one gateway."""

@@ -103,9 +103,8 @@ def _replica_view(
     replica: Replica, zone: ZoneView | None, offer: Offer | None, in_flight: int | None, samples: Sequence[EnergySample]
 ) -> ReplicaView:
     batch = samples[-1].mean_batch if samples else None
-    power = None if offer is None else offer.shape.power
     pue = None if offer is None else offer.region.pue
-    watts = power.watts(batch) if power is not None and batch is not None else None
+    watts = samples[-1].watts if samples else None
     reading = None if zone is None else zone.now
     grams = None
     if watts is not None and pue is not None and isinstance(reading, CarbonIntensity):

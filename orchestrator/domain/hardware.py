@@ -28,10 +28,15 @@ class PowerModel:
             message = f"power model {self.method} needs 0 <= idle <= full and a positive knee"
             raise ValueError(message)
 
-    def watts(self, mean_batch: float) -> float:
-        """IT power at a mean number of concurrently running sequences (``>= 0``)."""
+    def watts(self, mean_batch: float, reading: float = 0.0) -> float:
+        """IT power at a mean number of concurrently running sequences (``>= 0``).
+
+        ``reading``: the part of the time (0..1) in which prompts are read. That is bound by compute and draws full
+        power, as the batch-energy curve of ``planner.sizing.energy`` has it: ``reading P_full + (1 - reading) P(b)``.
+        """
         rise = 1.0 - math.exp(-max(0.0, mean_batch) / self.knee_batch)
-        return self.idle_watts + (self.full_watts - self.idle_watts) * rise
+        decoding = self.idle_watts + (self.full_watts - self.idle_watts) * rise
+        return reading * self.full_watts + (1.0 - reading) * decoding
 
 
 @dataclass(frozen=True, slots=True)

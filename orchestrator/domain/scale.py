@@ -77,8 +77,8 @@ class Work:
     reading: float = 0.0
 
     def watts(self, power: PowerModel) -> float:
-        """Return the IT watts of one: ``reading P_full + (1 - reading) P(b)``, the batch-energy curve's own law."""
-        return self.reading * power.full_watts + (1 - self.reading) * power.watts(self.mean_batch)
+        """Return the IT watts of one."""
+        return power.watts(self.mean_batch, self.reading)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,16 @@ IntensityIn = Callable[[str, Window], CarbonIntensity | None]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a replica did in a window: mean concurrent sequences and tokens."""
+    """What a replica did in a window: mean concurrent sequences and tokens.
+
+    ``reading``: the part of the window (0..1) that reading the prompts took, by a model of the replica; 0 without one.
+    """
 
     mean_batch: float
     prompt_tokens: int
     output_tokens: int
     note: str = ""
+    reading: float = 0.0
 
 
 def cut(window: Window, clock_rate: float, longest_sample: timedelta = LONGEST_SAMPLE) -> Iterator[Window]:
@@ -55,7 +59,7 @@ def samples_for(
         prompt = _tokens_in(piece, load.prompt_tokens, window)
         output = _tokens_in(piece, load.output_tokens, window)
         seconds = piece.length.total_seconds() / clock_rate
-        watts = power.watts(load.mean_batch)
+        watts = power.watts(load.mean_batch, load.reading)
         intensity = intensity_in(replica.zone, piece) if replica.zone is not None else None
         facility = watts * seconds * pue
         samples.append(
@@ -79,7 +83,9 @@ def samples_for(
                 prompt_tokens=prompt,
                 output_tokens=output,
                 method=EnergyMethod.MODELLED,
-                method_detail=power.method + (f"; {load.note}" if load.note else ""),
+                method_detail=power.method
+                + (", full power while it reads prompts" if load.reading > 0 else "")
+                + (f"; {load.note}" if load.note else ""),
                 uncertainty_fraction=power.uncertainty_fraction,
             )
         )

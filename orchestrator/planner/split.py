@@ -2,11 +2,11 @@
 
 Weights move in seconds and cost nothing, so they are the first thing to follow the grid, before anything is started.
 What a place emits is ``replicas x P(b) x PUE x I``, where ``b`` is the batch that its part of the load makes (Little's
-law, by the fitted model of a replica where there is one). ``P`` rises steeply and then saturates, so grams are neither
-convex nor concave in the part: marginal grams meet nowhere in particular, and following them can end on a hill. All
-splits into whole parts of the load are therefore tried, by dynamic programming over places (Bellman 1957; resource
-allocation with separable costs as in Ibaraki and Katoh, "Resource Allocation Problems", 1988, section 3.2), which is
-exact on that lattice in O(places x parts^2).
+law, by the fitted model of a replica where there is one), and full power while it reads prompts. ``P`` rises steeply
+and then saturates, so grams are neither convex nor concave in the part: marginal grams meet nowhere in particular, and
+following them can end on a hill. All splits into whole parts of the load are therefore tried, by dynamic programming
+over places (Bellman 1957; resource allocation with separable costs as in Ibaraki and Katoh, "Resource Allocation
+Problems", 1988, section 3.2), which is exact on that lattice in O(places x parts^2).
 
 Replicas of one offer share evenly: they emit the same per token, and one that is full beside one that idles answers
 slower for the sake of the saturation of a power curve. Rent does not depend on the split, so for every objective that
@@ -67,6 +67,13 @@ class Place:
         rate = load.requests_per_second * each
         return model.batch_at(rate, load.prompt_tokens, load.output_tokens, self.capacity.places)
 
+    def reading(self, load: LoadSeen, part: float) -> float:
+        """Return the part of the time in which each of its replicas reads prompts; 0 where nothing tells."""
+        model = self.capacity.models[0] if self.capacity.models else None
+        if model is None or load.prompt_tokens is None or not load.output_tokens:
+            return 0.0
+        return model.reading(load.requests_per_second * part / self.replicas * load.prompt_tokens)
+
     def busy(self, load: LoadSeen, part: float) -> float:
         """Return how busy its replicas are with that part of the load; 1 is all they can carry."""
         return self.capacity.offered(load).replicas * part / self.replicas
@@ -75,7 +82,7 @@ class Place:
         """Return what they emit in an hour of running, idle power included; ``None`` where a factor is unknown."""
         if self.power is None or self.pue is None or self.grams_per_kwh is None:
             return None
-        watts = self.replicas * self.power.watts(self.batch(load, part))
+        watts = self.replicas * self.power.watts(self.batch(load, part), self.reading(load, part))
         return watts_to_kw(watts) * self.pue * self.grams_per_kwh
 
 

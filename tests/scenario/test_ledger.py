@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.replica import ReplicaState
-from orchestrator.domain.service import GatewayRules
+from orchestrator.domain.service import GatewayRules, ModelSpec
 from orchestrator.errors import StoreUnavailable
+from orchestrator.planner.sizing.packaged import replica_model
 from tests.builders import HOUR
 from tests.scenario.test_migration import BY_HAND
 from tests.scenario.world import Traffic, World, chat
@@ -157,6 +158,27 @@ async def test_tokens_are_counted_until_the_engine_dies() -> None:
 
     assert [sum(s.prompt_tokens for s in own), sum(s.output_tokens for s in own)] == seen
     assert sum(s.facility_joules for s in own) == pytest.approx(world.joules[name], rel=0.02)
+
+
+async def test_prompts_are_read_at_full_power() -> None:
+    """Where a model of the replica tells how long reading takes, the ledger counts it, by what the engine has read."""
+    world = World()
+    await world.up(chat(model=ModelSpec("Qwen/Qwen3-8B", served_name="chat")))
+    replica = world.the_replica()
+    world.traffic["chat"] = Traffic(2.0, 6.0)
+    await world.run(130, every=EVERY)
+    shape = world.offers._offers[replica.offer_id].shape
+    model = replica_model(ModelSpec("Qwen/Qwen3-8B"), shape)
+    assert shape.power is not None
+    assert model is not None
+
+    busy = [s for s in by_replica(world)[replica.name] if s.prompt_tokens]
+    assert len(busy) > 5
+    for sample in busy:
+        reading = model.reading(sample.prompt_tokens / sample.engine_seconds)
+        assert 0 < reading < 1
+        assert sample.watts == pytest.approx(shape.power.watts(sample.mean_batch, reading), rel=0.01)
+        assert "full power while it reads prompts" in sample.method_detail
 
 
 async def test_a_launch_that_never_became_a_machine_draws_nothing() -> None:

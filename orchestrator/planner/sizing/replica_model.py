@@ -84,6 +84,10 @@ class ReplicaModel:
         context = prompt + output / 2
         return prompt / self.prefill_tokens_per_second + output * self.step_seconds(batch, context) / batch
 
+    def reading(self, prompt_tokens_per_second: float) -> float:
+        """Return the part of its time (0..1) that goes into reading so many prompt tokens."""
+        return min(1.0, max(0.0, prompt_tokens_per_second) / self.prefill_tokens_per_second)
+
     def batch_at(self, requests_per_second: float, prompt: float, output: float, places: int) -> float:
         """Return the mean number of sequences under way at a rate, by Little's law, at most the usable batch.
 

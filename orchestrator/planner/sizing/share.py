@@ -68,8 +68,7 @@ def work_on(snapshot: Snapshot, shape: Shape, replicas: int | None = None) -> Wo
     spares = scaling.num_overprovision if replicas is None else 0
     carries = None if needed is None else needed <= number - spares
     origin = f"{load.requests_per_second:.3g} requests/s shared by {number}; {model.origin}"
-    reading = min(1.0, rate * load.prompt_tokens / model.prefill_tokens_per_second)
-    return Work(batch, origin, number, needed, carries, reading)
+    return Work(batch, origin, number, needed, carries, model.reading(rate * load.prompt_tokens))
 
 
 @lru_cache(maxsize=256)

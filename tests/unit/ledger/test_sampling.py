@@ -75,6 +75,13 @@ class TestOneSample:
         assert one.uncertainty_fraction == L4.uncertainty_fraction
         assert (one.grams_per_kwh, one.intensity_kind, one.intensity_source) == (30.0, Kind.MEASURED, "test")
 
+    def test_reading_prompts_takes_full_power(self) -> None:
+        """For the part of the time that it takes; the sample says so, and the joules follow."""
+        (one,) = sampled(Window.starting(NOON, MINUTE), replace(BUSY, reading=0.25))
+        assert one.watts == pytest.approx(0.25 * L4.full_watts + 0.75 * L4.watts(4.0))
+        assert one.it_joules == pytest.approx(one.watts * 60)
+        assert one.method_detail == "saturating, full power while it reads prompts"
+
     def test_joules_are_physical(self) -> None:
         """A replayed hour in which the engine ran for a minute draws a minute's joules."""
         (real,) = sampled(Window.starting(NOON, MINUTE))

@@ -53,6 +53,16 @@ def test_a_place_is_never_filled_beyond_what_keeps_its_queue_short() -> None:
     assert clean.busy <= most_part(tight[0], replace(LOAD, mean_in_flight=12.0), 0.5) * 12 / 16 + 1e-9
 
 
+def test_prompts_are_read_at_full_power() -> None:
+    """Emissions of a place count the time in which it reads; where no model tells how long that is, by the batch."""
+    reader = place("se", 30.0, capacity=Capacity(places=64, models=(MODEL,)))
+    busy = replace(TOKENS, prompt_tokens=1500.0)
+    assert reader.reading(busy, 0.5) == pytest.approx(4.0 * 0.5 * 1500.0 / 10_000.0)
+    watts = 0.3 * POWER.full_watts + 0.7 * POWER.watts(reader.batch(busy, 0.5))
+    assert reader.grams_per_hour(busy, 0.5) == pytest.approx(watts / 1000.0 * 1.2 * 30.0)
+    assert place("se", 30.0).reading(busy, 0.5) == 0.0
+
+
 def test_what_a_fallen_replica_had_fits_into_the_others_of_its_place() -> None:
     """N-1 within a place: at its most, two replicas that become one are just full."""
     pair = place("se", 30.0, 2, capacity=Capacity(places=16))
