@@ -67,6 +67,7 @@ async def gather_candidates(
                 avoid_until=None if avoidance is None else avoidance.until,
                 avoid_reason="" if avoidance is None else avoidance.reason,
                 misses=view.misses,
+                crossover=view.crossover,
             )
         )
     return tuple(candidates)

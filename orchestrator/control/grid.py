@@ -10,11 +10,13 @@ from typing import TypeVar
 
 from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
+from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.misses import Misses
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import SignalUnavailable
 from orchestrator.forecasting.choose import expected
 from orchestrator.forecasting.coming import SOURCE
+from orchestrator.forecasting.crossover import crossover
 from orchestrator.forecasting.missed import READ, misses
 from orchestrator.forecasting.persistence import trailing_mean
 
@@ -31,6 +33,7 @@ class ZoneView:
 
     ``misses``: by how much such a forecast was wrong lately; ``None`` where any of it is a provider's, whose earlier
     forecasts are not on record, or rests on made-up values, which are never wrong.
+    ``crossover``: from which age on the forecast is nearer than ``now``; ``None`` where it does not know that value.
     """
 
     zone: str
@@ -39,6 +42,7 @@ class ZoneView:
     forecast: CarbonSeries
     trailing_mean_grams_per_kwh: float | None
     misses: Misses | None = None
+    crossover: Crossover | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class _Hourly:
     forecast: CarbonSeries
     trailing_mean_grams_per_kwh: float | None
     misses: Misses | None
+    crossover: Crossover
 
 
 class GridReader:
@@ -76,7 +81,8 @@ class GridReader:
             latest = await self._source.latest(zone, basis, now)
         except SignalUnavailable as error:
             latest = Gap(zone, error.message, self._source.name)
-        return ZoneView(zone, latest, slow.history, slow.forecast, slow.trailing_mean_grams_per_kwh, slow.misses)
+        until = slow.crossover if _is_known_to(slow.history, latest) else None
+        return ZoneView(zone, latest, slow.history, slow.forecast, slow.trailing_mean_grams_per_kwh, slow.misses, until)
 
     async def zones(self, zones: Sequence[str], basis: Basis, now: Instant, hours: int) -> dict[str, ZoneView]:
         """Read several zones at once."""
@@ -129,7 +135,15 @@ def _worked_out(own: CarbonSeries | None, history: CarbonSeries, now: Instant, h
     forecast = expected(own, history, _ahead(now, hours), now)
     ours = bool(forecast.points) and all(p.source == SOURCE and p.kind is Kind.FORECAST for p in forecast.points)
     missed = misses(history, now, hours + 1) if ours else None
-    return _Hourly(history, forecast, trailing_mean(history, now), missed)
+    # Of a provider's forecasts none is on record but the newest, so nothing is learnt of their misses.
+    learnt = crossover(history, now) if ours else Crossover()
+    return _Hourly(history, forecast, trailing_mean(history, now), missed, learnt)
+
+
+def _is_known_to(history: CarbonSeries, latest: Reading) -> bool:
+    """Whether the past that the forecast was made from goes as far as the newest value."""
+    known_until = history.points[-1].interval.end if history.points else None
+    return isinstance(latest, CarbonIntensity) and known_until is not None and known_until >= latest.interval.end
 
 
 def _ahead(now: Instant, hours: int) -> Window:

@@ -53,6 +53,7 @@ def outlook_of(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: in
         band_level=BAND_LEVEL,
         bands=_bands(view.misses, ahead),
         mean_band=_mean_band(view.misses, ahead),
+        crossover=view.crossover,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.carbon import CarbonSeries, Reading
+from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.records import Event, Operation, Pause, ServiceRecord
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.routing import GatewayStatus
@@ -31,6 +32,7 @@ class ZoneOutlook:
     this hour, was wrong on each of the last weeks' days. ``mean_band``: that of the mean over all of its hours. Empty
     and ``None`` where too few days are known, for a provider's forecast, whose earlier ones are not on record, and for
     one that rests on made-up values, which are never wrong.
+    ``crossover``: from which age on the forecast is nearer than the last value; ``None`` without one that knows it.
     """
 
     zone: str
@@ -45,6 +47,7 @@ class ZoneOutlook:
     band_level: float = 0.8
     bands: tuple[Band, ...] = ()
     mean_band: Band | None = None
+    crossover: Crossover | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.carbon import CarbonSeries, Reading
+from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.misses import Misses
 from orchestrator.domain.places import Region
@@ -40,6 +41,8 @@ class Candidate:
     ``forecast`` holds the coming hours as they could be known now. ``trailing_mean_grams_per_kwh`` is the mean of the
     zone's last 28 days (the honest static rival), ``None`` when there is not enough history. ``avoid_until``: the offer
     failed lately and is not tried before then. ``misses``: by how much such a forecast was wrong lately, if known.
+    ``crossover``: from which age on the forecast is believed instead of the last value; ``None``: it does not know
+    that value yet, or there is none.
     """
 
     offer: Offer
@@ -49,3 +52,4 @@ class Candidate:
     avoid_until: Instant | None = None
     avoid_reason: str = ""
     misses: Misses | None = None
+    crossover: Crossover | None = None

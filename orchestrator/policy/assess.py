@@ -40,12 +40,18 @@ class Intensity:
 
 
 def usable_intensity(candidate: Candidate, spec: ServiceSpec, now: Instant) -> Intensity | None:
-    """Apply the staleness rule: a fresh value; else what ``carbon.when_stale`` names; else nothing."""
+    """Apply the staleness rule: the value while it is near the truth, then the forecast while the value is fresh.
+
+    Beyond ``carbon.max_age``, what ``carbon.when_stale`` names; else nothing. The forecast has the last value in it;
+    how soon it is nearer than that value as it was is learnt for each zone (``Candidate.crossover``).
+    """
     reading = candidate.now
     rules = spec.carbon
     if isinstance(reading, CarbonIntensity):
         age = reading.age(now).total_seconds()
         if reading.is_fresh(now, rules.max_age):
+            if (point := _nearer(candidate, now)) is not None:
+                return Intensity(point.grams_per_kwh, point.kind, point.source, age, fresh=True)
             return Intensity(reading.grams_per_kwh, reading.kind, reading.source, age, fresh=True)
         if rules.when_stale is WhenStale.IGNORE:
             return Intensity(reading.grams_per_kwh, reading.kind, reading.source, age, fresh=False)
@@ -57,6 +63,16 @@ def usable_intensity(candidate: Candidate, spec: ServiceSpec, now: Instant) -> I
     if rules.when_stale is WhenStale.STATIC and mean is not None:
         return Intensity(mean, Kind.DERIVED, "trailing 28-day mean", age, fresh=False)
     return None
+
+
+def _nearer(candidate: Candidate, now: Instant) -> CarbonIntensity | None:
+    """Return the forecast of the present where that is nearer than the last value; ``None`` where the value is."""
+    reading, crossover = candidate.now, candidate.crossover
+    if not isinstance(reading, CarbonIntensity) or reading.interval.end > now:
+        return None
+    if crossover is None or crossover.believes(reading.age(now)):
+        return None
+    return candidate.forecast.at(now)
 
 
 def assess(
@@ -250,6 +266,8 @@ def _freshness_verdict(candidate: Candidate, intensity: Intensity | None, spec: 
         described = f"intensity dated {format_instant(reading.interval.start)}, still to come"
     if intensity is not None and intensity.fresh:
         text = f"{described}, limit {limit / 60:.0f} min"
+        if (point := _nearer(candidate, now)) is not None and candidate.crossover is not None:
+            text += f": using {point.source}, as {candidate.crossover.words}"
     elif intensity is not None:
         text = f"{described}: using {intensity.source} (carbon.when_stale)"
     else:
