@@ -12,6 +12,7 @@ import pytest
 from orchestrator.control.grid import GridReader
 from orchestrator.control.outlook import BAND_LEVEL, outlook_of
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Kind, Reading
+from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.errors import SignalUnavailable
 from orchestrator.forecasting.coming import SOURCE
@@ -113,6 +114,25 @@ def test_misses_are_worked_out_once_an_hour() -> None:
     assert views[0].misses is views[1].misses is not None
     assert views[0].misses.start == START
     assert timedelta(0) < NOW - START < HOUR
+
+
+def test_a_value_that_the_forecast_does_not_know_is_believed() -> None:
+    """A late value arrives within the hour: the forecast was made without it, and is no nearer than it would be."""
+    feed = Feed(40)
+    reader = GridReader(feed)
+    learnt = asyncio.run(reader.zone("AA", Basis(), NOW, 24)).crossover
+    assert learnt is not None
+    assert learnt.days == 29
+    assert asyncio.run(reader.zone("AA", Basis(), NOW, 24)).crossover is learnt
+    feed.past.append(hour(START, 250.0, "feed", NOW))
+    assert asyncio.run(reader.zone("AA", Basis(), NOW, 24)).crossover is None
+
+
+def test_of_a_providers_forecast_the_age_is_assumed() -> None:
+    """Its earlier issues are not on record: nothing is learnt of them, and the page says that."""
+    found = outlook_of(asyncio.run(GridReader(Feed(40, 25)).zone("AA", Basis(), NOW, 24)), (), NOW, 24, 4)
+    assert found.crossover == Crossover()
+    assert found.crossover.words == "the forecast is nearer from 2 h on, assumed"
 
 
 class Silent(Feed):

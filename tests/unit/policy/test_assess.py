@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.carbon import Gap, Kind
+from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
@@ -206,6 +207,40 @@ class TestStaleness:
     def test_clocks_may_differ_a_little(self) -> None:
         """A value of the hour that begins in a minute, by our clock, is today's news."""
         assert one(candidate("aws/se", intensity("SE", 30.0, NOON + MINUTE))).allowed
+
+    @pytest.mark.parametrize(
+        ("age", "hours", "grams", "kind"),
+        [
+            (30 * MINUTE, 1, 30.0, Kind.MEASURED),
+            (59 * MINUTE, 1, 30.0, Kind.MEASURED),
+            (60 * MINUTE, 1, 50.0, Kind.FORECAST),
+            (MINUTE, 0, 50.0, Kind.FORECAST),
+            (90 * MINUTE, 2, 30.0, Kind.MEASURED),
+        ],
+    )
+    def test_beyond_the_crossover_the_forecast_is_believed(
+        self, age: timedelta, hours: int, grams: float, kind: Kind
+    ) -> None:
+        """A value is fresh and yet further from the truth than the forecast that was made from it; the page says so."""
+        learnt = Crossover(hours, 29)
+        sold = replace(candidate("aws/se", stale("SE", 30.0, age), ahead=[50.0] * 24), crossover=learnt)
+        found = one(sold)
+        assert (found.grams_per_kwh, found.intensity_kind, found.allowed) == (grams, kind, True)
+        assert found.intensity_age_seconds == age.total_seconds()
+        said = verdict(found, "carbon.max_age").text
+        assert (f"nearer from {hours} h on, learnt from 29 days" in said) is (kind is Kind.FORECAST)
+
+    def test_the_hour_that_is_now_is_never_forecast(self) -> None:
+        """Nothing is nearer to the present than the value of the present, whatever was learnt."""
+        sold = replace(candidate("aws/se", 30.0, ahead=[50.0] * 24), crossover=Crossover(0, 29))
+        assert one(sold).grams_per_kwh == 30.0
+
+    def test_beyond_the_crossover_and_the_limit_the_rule_holds(self) -> None:
+        """Hold stays hold: a forecast made from numbers that are too old moves nothing by itself."""
+        sold = replace(candidate("aws/se", stale("SE", 30.0, 2 * HOUR), ahead=[50.0] * 24), crossover=Crossover(0, 29))
+        assert one(sold).grams_per_kwh is None
+        blind = replace(candidate("aws/se", stale("SE", 30.0, HOUR), ahead=[None, 50.0]), crossover=Crossover(0, 29))
+        assert one(blind).grams_per_kwh == 30.0, "without a forecast of this hour the value is what there is"
 
     def test_the_reason_names_age_and_limit(self) -> None:
         """What to mend is readable: how old, how old it may be."""
