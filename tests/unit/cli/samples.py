@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.control.views import Band, ReplicaView, ServiceStatus, ZoneOutlook
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Gap, Kind
 from orchestrator.domain.certificate import Certificate, Rung
+from orchestrator.domain.crossover import Crossover, Missed
 from orchestrator.domain.decision import (
     Assessment,
     Decision,
@@ -320,6 +321,7 @@ def outlooks() -> tuple[ZoneOutlook, ...]:
             cleanest_grams_per_kwh=270.0,
             trailing_mean_grams_per_kwh=352.0,
             mean_band=Band(Window(start, start + 6 * HOUR), 268.0, 341.0),
+            crossover=Crossover(1, 29, (Missed(0, 11.0, 12.5, 29), Missed(1, 24.0, 17.0, 29))),
         ),
         ZoneOutlook(
             zone="SE",
