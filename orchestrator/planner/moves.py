@@ -21,7 +21,7 @@ from datetime import timedelta
 from itertools import accumulate
 from math import ceil
 
-from orchestrator.domain.carbon import CarbonIntensity
+from orchestrator.domain.carbon import CarbonIntensity, Kind
 from orchestrator.domain.decision import Assessment, Factor, MoveComparison, Term, Verdict
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import Replica
@@ -172,6 +172,7 @@ def _payback(gains: list[float], cost: float) -> float | None:
 
 
 def _running_term(name: str, grams: float, side: Assessment, values: tuple[float, ...], engine_hours: float) -> Term:
+    first = "" if side.intensity_kind is Kind.FORECAST else "live value, then "
     return Term(
         name=name,
         amount=grams,
@@ -179,7 +180,7 @@ def _running_term(name: str, grams: float, side: Assessment, values: tuple[float
         formula=("" if grams >= 0 else "-") + "kwh_per_hour x sum_of_hourly_intensities x engine_hours_per_grid_hour",
         factors=(
             Factor("kwh_per_hour", side.kwh_per_hour or 0.0, "kWh/h", f"{_power(side)} x PUE"),
-            Factor("sum_of_hourly_intensities", sum(values), "g/kWh", "live value, then forecast"),
+            Factor("sum_of_hourly_intensities", sum(values), "g/kWh", first + "forecast"),
             Factor("engine_hours_per_grid_hour", engine_hours, "h/h", "1 / clock rate"),
         ),
     )
