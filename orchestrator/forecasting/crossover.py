@@ -21,7 +21,7 @@ from orchestrator.domain.misses import FEWEST_DAYS
 from orchestrator.domain.time import HOUR, Instant, floor_hour
 from orchestrator.forecasting.hourly import by_hour
 from orchestrator.forecasting.missed import KNOWN_BEFORE, MISSED_DAYS, READ
-from orchestrator.forecasting.pattern import DAY, LOOK_BACK_HOURS, Floats, blended_with_holes
+from orchestrator.forecasting.pattern import DAY, LOOK_BACK_HOURS, Floats, Rows, blended_with_holes
 
 OLDEST_HOURS: Final = 12
 """Ages below this are compared, hour by hour; from here on the blend is believed anyway: it knows the daily pattern."""
@@ -51,7 +51,7 @@ def crossover(history: CarbonSeries, now: Instant) -> Crossover:
     if not len(seen):
         return Crossover()
     enough = int(seen[0]) + KNOWN_BEFORE // HOUR
-    targets = rows - DAY * np.arange(1, MISSED_DAYS + 1)
+    targets: Rows = np.asarray(rows - DAY * np.arange(1, MISSED_DAYS + 1), dtype=np.int64)
     targets = targets[targets >= enough]
     if len(targets) < FEWEST_DAYS:
         return Crossover()
@@ -67,7 +67,7 @@ def crossover(history: CarbonSeries, now: Instant) -> Crossover:
     return Crossover(first, int(days.min()), tuple(Missed(age, *parts) for age, parts in enumerate(missed)))
 
 
-def _errors(values: Floats, targets: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[Floats, Floats]:
+def _errors(values: Floats, targets: Rows) -> tuple[Floats, Floats]:
     """Return absolute errors of the last value and of the blend at each target row, (ages, targets)."""
     ages = np.arange(OLDEST_HOURS)
     issued = (targets[None, :] - ages[:, None]).ravel()
