@@ -33,7 +33,8 @@ class ZoneView:
 
     ``misses``: by how much such a forecast was wrong lately; ``None`` where any of it is a provider's, whose earlier
     forecasts are not on record, or rests on made-up values, which are never wrong.
-    ``crossover``: from which age on the forecast is nearer than ``now``; ``None`` where it does not know that value.
+    ``crossover``: from which age on the forecast is nearer than ``now``; ``None`` where that is of the present hour, or
+    the forecast does not know it.
     """
 
     zone: str
@@ -45,15 +46,22 @@ class ZoneView:
     crossover: Crossover | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Hourly:
-    """What changes once an hour."""
+    """What changes once an hour. ``learns``: what its forecast missed lately is on record."""
 
     history: CarbonSeries
     forecast: CarbonSeries
     trailing_mean_grams_per_kwh: float | None
     misses: Misses | None
-    crossover: Crossover
+    learns: bool
+    _learnt: Crossover | None = None
+
+    def crossover(self, now: Instant) -> Crossover:
+        """Return from which age on the forecast is nearer, worked out when it is asked for first."""
+        if self._learnt is None:
+            self._learnt = crossover(self.history, now) if self.learns else Crossover()
+        return self._learnt
 
 
 class GridReader:
@@ -81,7 +89,7 @@ class GridReader:
             latest = await self._source.latest(zone, basis, now)
         except SignalUnavailable as error:
             latest = Gap(zone, error.message, self._source.name)
-        until = slow.crossover if _is_known_to(slow.history, latest) else None
+        until = slow.crossover(now) if _is_past_and_known(latest, slow.history, now) else None
         return ZoneView(zone, latest, slow.history, slow.forecast, slow.trailing_mean_grams_per_kwh, slow.misses, until)
 
     async def zones(self, zones: Sequence[str], basis: Basis, now: Instant, hours: int) -> dict[str, ZoneView]:
@@ -136,14 +144,14 @@ def _worked_out(own: CarbonSeries | None, history: CarbonSeries, now: Instant, h
     ours = bool(forecast.points) and all(p.source == SOURCE and p.kind is Kind.FORECAST for p in forecast.points)
     missed = misses(history, now, hours + 1) if ours else None
     # Of a provider's forecasts none is on record but the newest, so nothing is learnt of their misses.
-    learnt = crossover(history, now) if ours else Crossover()
-    return _Hourly(history, forecast, trailing_mean(history, now), missed, learnt)
+    return _Hourly(history, forecast, trailing_mean(history, now), missed, learns=ours)
 
 
-def _is_known_to(history: CarbonSeries, latest: Reading) -> bool:
-    """Whether the past that the forecast was made from goes as far as the newest value."""
-    known_until = history.points[-1].interval.end if history.points else None
-    return isinstance(latest, CarbonIntensity) and known_until is not None and known_until >= latest.interval.end
+def _is_past_and_known(latest: Reading, history: CarbonSeries, now: Instant) -> bool:
+    """Whether the newest value is of an hour that is over, and the past that the forecast was made from has it."""
+    if not isinstance(latest, CarbonIntensity) or latest.interval.end > now or not history.points:
+        return False
+    return history.points[-1].interval.end >= latest.interval.end
 
 
 def _ahead(now: Instant, hours: int) -> Window:

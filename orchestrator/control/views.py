@@ -32,7 +32,8 @@ class ZoneOutlook:
     this hour, was wrong on each of the last weeks' days. ``mean_band``: that of the mean over all of its hours. Empty
     and ``None`` where too few days are known, for a provider's forecast, whose earlier ones are not on record, and for
     one that rests on made-up values, which are never wrong.
-    ``crossover``: from which age on the forecast is nearer than the last value; ``None`` without one that knows it.
+    ``crossover``: from which age on the forecast is nearer than the last value; ``None`` where that is of the present
+    hour, or the forecast does not know it.
     """
 
     zone: str
