@@ -26,6 +26,7 @@ from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.split import Split
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.units import watts_to_kw
+from orchestrator.errors import PriceUnavailable
 from orchestrator.planner.rollout import FULL_WEIGHT
 from orchestrator.planner.split import best_split
 from orchestrator.planner.wanted import is_scaled
@@ -44,7 +45,7 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
     found = []
     for record in wanted:
         replicas = runtime.store.replicas(record.name)
-        offers = {o.id: o for o in await runtime.offers.offers(record.spec.resources, now)}
+        offers, unread = await _offers(record, runtime, now)
         leases = runtime.store.leases(record.name)
         views = []
         for replica in replicas:
@@ -69,7 +70,9 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 gateway=status,
                 gateway_url=runtime.gateway_url,
                 last_event=runtime.store.last_event(record.name),
-                look=_look(record, replicas, operation, runtime, _wanted(record, size)) + _held(record, status),
+                look=_look(record, replicas, operation, runtime, _wanted(record, size))
+                + _held(record, status)
+                + unread,
                 sizing=size,
                 pauses=pauses_of(record.name, runtime),
                 split=_split(record, views, offers, now),
@@ -78,6 +81,14 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
             )
         )
     return tuple(found)
+
+
+async def _offers(record: ServiceRecord, runtime: Runtime, now: Instant) -> tuple[Mapping[str, Offer], str]:
+    """Return the offers by id, and what to say where no list can be read: what the journal knows is shown anyway."""
+    try:
+        return {o.id: o for o in await runtime.offers.offers(record.spec.resources, now)}, ""
+    except PriceUnavailable as error:
+        return {}, f"; {error.message}: what a replica emits is unknown until then"
 
 
 def _size(record: ServiceRecord, runtime: Runtime) -> WantedReplicas | None:

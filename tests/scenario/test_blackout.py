@@ -177,3 +177,17 @@ async def test_traffic_does_not_notice_a_blackout() -> None:
 
     assert all(u.grams_per_kwh == 30.0 for u in world.upstreams().values())
     assert world.now - world.store.decisions("chat")[0].at < HOUR
+
+
+async def test_status_shows_what_is_known_while_no_price_can_be_read() -> None:
+    """Replicas, readiness and money are the journal's; what hangs on an offer is unknown, and the sentence says why."""
+    world = World()
+    await world.up(chat(2))
+    world.offers.fail("the list cannot be read")
+    await world.run(10)
+    (status,) = await service_status(world.runtime, "chat")
+
+    assert (status.wanted, status.ready) == (2, 2)
+    assert status.usd_per_hour is not None
+    assert [view.pue for view in status.replicas] == [None, None]
+    assert "the list cannot be read" in status.look

@@ -131,7 +131,7 @@ def _steps(spot: Sequence[Replica], now: Instant, clock_rate: float, rules: Hedg
             at = max(tick(first_of_wave), tick(one.ready_at or one.created_at) + 1)
             note("lost", min(0, at), one.region)
         elif one.ended_at is not None:
-            note("left", tick(one.ended_at), one.region)
+            note("left", tick(one.state_since), one.region)
     return [found[at] for at in sorted(found)]
 
 
