@@ -22,6 +22,7 @@ SEED0 ?=
 DROP ?=
 HOURS ?=
 DATABASE ?=
+JOBS ?=
 EVERY ?=
 ROUNDS ?=
 PAIRS ?=
@@ -71,9 +72,9 @@ test-fast: env-core ## the tests that need nothing but Python, in parallel
 	$(BIN)/pytest -n auto -m "not engine and not postgres and not ray and not slurm" \
 	  --ignore=tests/integration --ignore=tests/scenario --ignore=tests/e2e --ignore=tests/sky $(PYTEST_ARGS)
 
-sim: env-core ## random bad days of the controller: make sim SEEDS=100 SEED0=0, or SEED=7 to see one again
+sim: env-core ## random bad days of the controller: make sim SEEDS=100 SEED0=0 JOBS=2, or SEED=7 to see one again
 	@$(BIN)/python -m tests.sim sim $(if $(SEED),--seed $(SEED) --drop "$(DROP)",--seeds $(or $(SEEDS),20) --seed0 $(or $(SEED0),0)) \
-	  --hours $(or $(HOURS),24) --database $(or $(DATABASE),memory) --seconds $(or $(SECONDS),inf)
+	  --hours $(or $(HOURS),24) --database $(or $(DATABASE),memory) --seconds $(or $(SECONDS),inf) $(if $(JOBS),--jobs $(JOBS))
 
 crash: env-core ## crash points of the controller, each in each mode: make crash SEEDS=1 EVERY=1 PAIRS=1
 	@$(BIN)/python -m tests.sim crash --seeds $(or $(SEEDS),1) --seed0 $(or $(SEED0),0) --every $(or $(EVERY),1) \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from orchestrator.bench.sim.faults import Setting, setting_of
 from orchestrator.bench.sim.run import Outcome, minimised, run, story
 from tests.postgres import find_binaries, running_server
 from tests.sim.crash import STORIES, crashes, tell
+from tests.sim.days import lived
 from tests.sim.model import Bounds, Mistakes, Model
 from tests.sim.mutants import MUTANTS, hunt
 from tests.sim.search import search
@@ -38,6 +40,7 @@ def main(words: list[str] | None = None) -> int:
     sim.add_argument("--seconds", type=float, default=math.inf, help="begin no further run after so long")
     sim.add_argument("--hours", type=float, default=24.0, help="simulated hours of faults in each")
     sim.add_argument("--database", choices=("memory", "sqlite", "postgres"), default="memory")
+    sim.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, each with runs of its own")
     sim.add_argument("--drop", default="", help="numbers of faults to leave out, with --seed")
     sim.add_argument("--history", type=Path, help="write the whole history of --seed there")
     sim.add_argument("--keep-whole", action="store_true", help="do not make failing runs smaller")
@@ -85,21 +88,23 @@ def _sim(chosen: argparse.Namespace) -> int:
 
 
 def _seeds(chosen: argparse.Namespace, run_it: Callable[[Setting], Outcome]) -> int:
-    began, hours, looks, runs, bad = time.process_time(), 0.0, 0, 0, []
-    until = time.monotonic() + chosen.seconds
-    for seed in range(chosen.seed0, chosen.seed0 + chosen.seeds):
-        if time.monotonic() > until:
-            break
+    began, spent, hours, days, looks, runs, bad = time.monotonic(), 0.0, 0.0, 0.0, 0, 0, []
+    seeds = range(chosen.seed0, chosen.seed0 + chosen.seeds)
+    settings = (setting_of(seed, hours=chosen.hours, database=chosen.database) for seed in seeds)
+    # Only a run in a database of its own can be given away to another process.
+    jobs = 1 if chosen.database == "postgres" else min(chosen.jobs, chosen.seeds)
+    for outcome, seconds in lived(settings, jobs, began + chosen.seconds, run_it):
         runs += 1
-        outcome = run_it(setting_of(seed, hours=chosen.hours, database=chosen.database))
-        hours, looks = hours + outcome.hours, looks + outcome.looks
+        spent, hours, looks = spent + seconds, hours + outcome.hours, looks + outcome.looks
+        days += outcome.setting.hours * outcome.setting.services / 24
         if not outcome.is_good:
-            bad.append(seed)
+            bad.append(outcome.setting.seed)
             _tell_of(outcome, chosen, run_it)
         if runs % TELL_EVERY == 0:
             _say(f"{runs} runs so far, {len(bad)} violations")
-    spent = time.process_time() - began
-    _say(f"{hours:.0f} service-hours, {looks} looks, {hours / spent:.1f} service-hours per second of one core")
+    rate = hours / spent if spent else 0.0
+    _say(f"{hours:.0f} service-hours, {looks} looks, {rate:.1f} service-hours per second of one core")
+    _say(f"{days:.0f} days of faults in {time.monotonic() - began:.0f} s of {jobs} processes")
     _say(f"{runs} runs, {len(bad)} violations" + (f" (seeds {', '.join(map(str, bad))})" if bad else ""))
     return int(bool(bad) or not runs)
 

@@ -28,6 +28,9 @@ SECOND_CRASHES = (1, 2, 5, 11, 23)
 MOST_HOURS = 3.0
 """Within which a story must have come to its end. Nothing in it is sold out for longer."""
 
+LONGEST_WAIT_SECONDS = 10.0
+"""Between two looks, whatever goes on: every look has points of its own, and a real controller looks each second."""
+
 STORY_SECONDS = 900.0
 """After which a story's own trouble is over."""
 
@@ -162,7 +165,7 @@ STORIES = (
     Story("preempted", 1, _misfortune("preempt")),
     Story("preempted spot", 2, _misfortune("preempt_region"), spot=True),
     Story("frozen", 1, _misfortune("freeze")),
-    Story("created late", 1, _misfortune("create_late"), minutes=1.0),
+    Story("created late", 1, _misfortune("create_late"), minutes=5.0),
     Story("stranger", 1, _stranger, minutes=45.0),
 )
 
@@ -191,6 +194,8 @@ async def _tell(story: Story, seed: int, crash: Crash | None) -> Told:
         lag_seconds=dice.one_of((0.0, 20.0, 60.0), "lag"),
         look_seconds=dice.one_of((1.0, 2.0, 5.0), "look"),
         drain_seconds=dice.one_of((30.0, 60.0), "drain"),
+        waiting_seconds=LONGEST_WAIT_SECONDS,
+        resting_seconds=LONGEST_WAIT_SECONDS,
     )
     world = SimWorld(setting)
     world.grid.freeze(world.clock.now())  # whatever moves, moves because of the story

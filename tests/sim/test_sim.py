@@ -3,6 +3,8 @@
 ``make sim`` runs as many days as there is time for; these are the ones that every change lives through.
 """
 
+import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.bench.sim import run as running
 from orchestrator.bench.sim.faults import KINDS, Fault, Setting, setting_of
 from orchestrator.bench.sim.misfortunes import family_of
 from orchestrator.bench.sim.run import Outcome, minimised, run
@@ -19,6 +22,7 @@ from tests.postgres import (
     PostgresServer,
     postgres_server,  # noqa: F401  # a fixture
 )
+from tests.sim.days import lived
 
 SHORT = 6.0
 """Hours of faults: a quarter of what the recipe takes."""
@@ -88,6 +92,40 @@ def test_the_next_controller_looks_on_while_calls_of_a_killed_one_still_sleep() 
     assert any("process 2 starts" in line for line in outcome.history)
     after = [float(line.split()[0]) for line in outcome.history if line.split()[1] == "2"]
     assert min(after) < 2200.0
+
+
+def test_the_short_ways_of_the_simulation_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mere looks at the database pass the checks by, and calls begin at once: with neither the history is the same."""
+    faults = (
+        Fault(0, 1900.0, "preempt", 0.0, 0.0),
+        Fault(1, 1901.0, "sleep_at_call", 300.0, 0.1),
+        Fault(2, 2800.0, "db_down", 200.0, 0.0),
+        Fault(3, 2900.0, "machine_fails", 0.0, 0.5),
+        Fault(4, 3200.0, "kill_at_call", 5.0, 0.3),
+    )
+    setting = Setting(1, faults, hours=1.2, replicas=3, rest_hours=0.2)
+    quick = run(setting)
+
+    monkeypatch.setattr(SimWorld, "lets_look", lambda _self: False)
+    monkeypatch.setattr(running, "_begun_at_once", lambda loop, work, **_: asyncio.Task(work, loop=loop))
+    slow = run(setting)
+
+    assert any("falls asleep" in line for line in quick.history)
+    assert slow.history == quick.history
+    assert slow.fingerprint == quick.fingerprint
+
+
+def test_days_are_the_same_in_processes_of_their_own() -> None:
+    """And come back in the order in which they were asked for."""
+    settings = [replace(setting_of(seed, hours=0.6), rest_hours=0.1) for seed in (8, 9, 10)]
+
+    alone, together = (
+        [outcome.fingerprint for outcome, _ in lived(iter(settings), jobs, math.inf, run)] for jobs in (1, 2)
+    )
+
+    assert len(alone) == 3
+    assert together == alone
+    assert not list(lived(iter(settings), 2, -math.inf, run))
 
 
 def test_another_seed_is_another_day() -> None:

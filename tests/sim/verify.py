@@ -53,8 +53,9 @@ def _heading(seconds: float, seed0: int) -> str:
             f"`make verify SECONDS={seconds:.0f} SEED0={seed0}` on {today}: {state};",
             f"{machine}.",
             "",
-            "One process at a time. Seconds bound the bad days and the crash points, so a busy machine does fewer of",
-            "them; each follows from its seed, and can be lived through again with `make sim SEED=...`.",
+            "One part after the other; the bad days share the cores. Seconds bound the bad days and the crash points,",
+            "so a busy machine does fewer of them; each follows from its seed, and can be lived through again with",
+            "`make sim SEED=...`.",
             "",
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -50,6 +51,7 @@ class SimGateway:
         self.is_steady = False
         self.lines: dict[str, Line] = {}
         self._boots = 1
+        self._streams: tuple[int, dict[str, float]] = (0, {})
         self._looked_at = 0.0
 
     @property
@@ -83,17 +85,18 @@ class SimGateway:
         """Let requests arrive and go on up to now."""
         now = self._now()
         routed = self.routed()
+        replicas = Counter(routed.values())
         for name in routed:
-            self.lines.setdefault(name, Line())
+            if name not in self.lines:
+                self.lines[name] = Line()
         for name, line in self.lines.items():
             serves = self._cloud.serves(name)
             line.seconds += max(0.0, min(now, line.busy_until) - self._looked_at) if serves else 0.0
             if name in routed:
                 line.unrouted_at = None
                 if serves:
-                    line.busy_until = now + self._dice.between(*STREAM_SECONDS, "stream", name, self._boots)
-                    share = sum(service == routed[name] for service in routed.values())
-                    self._answer(name, line, (now - self._looked_at) / share)
+                    line.busy_until = now + self._stream_seconds(name)
+                    self._answer(name, line, (now - self._looked_at) / replicas[routed[name]])
             elif line.unrouted_at is None:
                 line.unrouted_at = now
         self._looked_at = now
@@ -128,12 +131,15 @@ class SimGateway:
             for n, c in self.lines.items()
         )
         routed = self.routed()
+        accepted: Counter[str] = Counter()
+        in_flight: Counter[str] = Counter()
+        for upstream in upstreams:
+            service = routed.get(upstream.replica)
+            if service is not None:
+                accepted[service] += upstream.ok + upstream.failed
+                in_flight[service] += upstream.in_flight
         services = tuple(
-            ServiceCounts(
-                s.service,
-                accepted=sum(u.ok + u.failed for u in upstreams if routed.get(u.replica) == s.service),
-                in_flight=sum(u.in_flight for u in upstreams if routed.get(u.replica) == s.service),
-            )
+            ServiceCounts(s.service, accepted=accepted[s.service], in_flight=in_flight[s.service])
             for s in (self.table.services if self.table else ())
         )
         return GatewayStatus(
@@ -149,6 +155,15 @@ class SimGateway:
             mode="sim",
             services=services,
         )
+
+    def _stream_seconds(self, name: str) -> float:
+        """Return how long requests at a replica last, the same from one restart to the next."""
+        boots, known = self._streams
+        if boots != self._boots:
+            boots, known = self._streams = self._boots, {}
+        if name not in known:
+            known[name] = self._dice.between(*STREAM_SECONDS, "stream", name, boots)
+        return known[name]
 
     def _answer(self, name: str, line: Line, seconds: float) -> None:
         """Answer its share of the requests of a service: they change every half hour, until they are ``steady``."""

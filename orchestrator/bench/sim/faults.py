@@ -30,6 +30,11 @@ QUIET_START = 1800.0
 ON_SPOT, SCALED = 0.3, 0.2
 """Parts of the runs on spot machines, and of those whose number follows the load."""
 
+LOOK_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+"""Between two looks while something moves. A controller on a busy machine, or behind slow providers, looks as seldom as
+the slow ones here, and has to keep every promise all the same; and three of them are lived through in the time of one.
+"""
+
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
     "create_lost": (3, 0.0),
@@ -112,9 +117,10 @@ class Setting:
     """One run, whole: the same value is the same history, byte for byte.
 
     ``lag_seconds``: until a new machine can be seen, at most. ``look_seconds``: between two looks while something
-    moves. ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a
-    quota is left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is
-    said to be at rest: longer than replicas have to stay.
+    moves; ``waiting_seconds`` and ``resting_seconds``: the most while something is open, and while nothing is.
+    ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
+    left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
+    at rest: longer than replicas have to stay.
     """
 
     seed: int
@@ -126,6 +132,8 @@ class Setting:
     services: int = 1
     lag_seconds: float = 0.0
     look_seconds: float = 2.0
+    waiting_seconds: float = 30.0
+    resting_seconds: float = 300.0
     drain_seconds: float = 60.0
     skew_seconds: float = 0.0
     database: str = "memory"
@@ -157,7 +165,7 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
         scaled=random.random() < SCALED,
         services=random.choice((1, 1, 1, 2)),
         lag_seconds=random.choice((0.0, 5.0, 30.0, 120.0)),
-        look_seconds=random.choice((1.0, 2.0, 5.0)),
+        look_seconds=random.choice(LOOK_SECONDS),
         drain_seconds=random.choice((30.0, 60.0, 120.0)),
         skew_seconds=random.choice((0.0, -3600.0, 3600.0, 600.0)),
         database=database,

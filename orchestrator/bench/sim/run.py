@@ -6,10 +6,12 @@ import asyncio
 import gc
 import selectors
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.bench.sim.checks import Violation
 from orchestrator.bench.sim.faults import Setting
@@ -47,7 +49,7 @@ def run(setting: Setting, url: str = "") -> Outcome:
         world = SimWorld(setting, f"sqlite:///{Path(folder) / 'store.db'}" if folder else url)
         try:
             with _without_pauses(), asyncio.Runner(loop_factory=_loop) as runner:
-                runner.run(world.live())
+                runner.run(_lived_at_once(world))
             return Outcome(
                 setting=setting,
                 violations=tuple(world.checks.violations),
@@ -71,6 +73,48 @@ class _NothingComes(selectors.DefaultSelector):
 
 def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(_NothingComes())
+
+
+async def _lived_at_once(world: SimWorld) -> None:
+    asyncio.get_running_loop().set_task_factory(_begun_at_once)
+    await world.live()
+
+
+def _begun_at_once(loop: asyncio.AbstractEventLoop, work: Any, **_: Any) -> asyncio.Future[Any]:
+    """Begin a task right where it is made, as Python 3.12 can do by itself; most need no turn of the loop then.
+
+    Nothing here answers by way of a socket, so a look waits for nothing unless somebody sleeps in it.
+    """
+    try:
+        waits_for = work.send(None)
+    except StopIteration as done:
+        answer = loop.create_future()
+        answer.set_result(done.value)
+        return answer
+    except BaseException as error:  # noqa: BLE001  # a process that is killed is one of them
+        answer = loop.create_future()
+        answer.set_exception(error)
+        return answer
+    return asyncio.Task(_rest_of(work, waits_for), loop=loop)
+
+
+async def _rest_of(work: Any, waits_for: object) -> object:
+    return await _steps(work, waits_for)
+
+
+@types.coroutine
+def _steps(work: Any, waits_for: object) -> Generator[Any, Any, object]:
+    """Go on with a coroutine that waits already: for that first."""
+    while True:
+        failed, sent = None, None
+        try:
+            sent = yield waits_for
+        except BaseException as error:  # noqa: BLE001  # it is the coroutine's to deal with
+            failed = error
+        try:
+            waits_for = work.send(sent) if failed is None else work.throw(failed)
+        except StopIteration as done:
+            return done.value
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """The world: the real controller on the real store, in simulated time, with everything around it simulated.
 
-Looks are a second or more apart while something moves and a minute while nothing does, so that an hour of rest costs
-little; whatever happens to the world brings the next look near. People and the operator, who accepts restored
-databases and gives the word for strangers, use the same use cases as the command line.
+Looks are as near to each other as the world's setting says while something moves and minutes apart while nothing does,
+so that an hour of rest costs little; whatever happens to the world brings the next look near. A look that did exactly
+what the one before did (asked once more for a machine that cannot be seen yet) brings nothing near, nor does a lease
+that is renewed. People and the operator, who accepts restored databases and gives the word for strangers, use the same
+use cases as the command line.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from orchestrator.bench.sim.database import Trouble
 from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe
 from orchestrator.bench.sim.faults import HOUR, QUIET_START, Fault, Setting
 from orchestrator.bench.sim.misfortunes import Misfortunes
-from orchestrator.bench.sim.processes import Call, Died, Door, Process
+from orchestrator.bench.sim.processes import RECORDS, Call, Died, Door, Process
 from orchestrator.bench.sim.shop import for_sale
 from orchestrator.bench.sim.timeline import BEGIN, Dice, SimClock, Timeline
 from orchestrator.control.controller import Controller
@@ -70,15 +72,19 @@ TAKEN_OVER = 0.6
 EVERY_FOURTH = 3
 """Of the operator's words names what is to be ended, and is not held to the hourly share."""
 
-RESTING_SECONDS = 300.0
-WAITING_SECONDS = 30.0
 SLOWER = 3.0
 """By how much looks are farther apart after one that changed nothing."""
 
+SLOWER_AT_REST = 10.0
+"""The same where nothing is open: what is still to come then, comes by the minute."""
+
 OPERATOR_SECONDS = 600.0
-RECORDS = frozenset({"journal", "store"})
 DEEDS = frozenset({"cloud.launch", "cloud.terminate", "gateway.publish"})
 """What is told of besides writes."""
+
+UNTOLD = frozenset({"record_energy", "set_suspects"})
+NO_NEWS = frozenset({"record_event", "record_decision", "renew_lease"})
+"""Writes after which nothing can be seen that could not be seen before."""
 
 TUNING = Tuning(
     sample_every=timedelta(minutes=5),
@@ -130,12 +136,12 @@ class SimWorld:
         self.foreign: list[str] = []
         self.words: list[tuple[str, ...]] = []
         self.looks = 0
-        self.doings = 0
-        """Writes and calls that change something."""
+        self._done: list[str] = []
+        self._done_before: list[str] = []
+        """Writes and calls that change something, of this look and of the one before."""
         self._waiting = 0
         self._next_look = inf
         self._pace = setting.look_seconds
-        self._changes = -1
         self._backup: Any = None
         self.kill_in = 0
         self.sleep_in: tuple[int, Fault] | None = None
@@ -225,13 +231,15 @@ class SimWorld:
         self._plan_look()
 
     def _plan_look(self) -> None:
-        changes = self.doings
-        if changes != self._changes:
-            self._pace = self.setting.look_seconds
+        setting = self.setting
+        if self._done and self._done != self._done_before:
+            self._pace = setting.look_seconds
+        elif self.is_settled():
+            self._pace = min(self._pace * SLOWER_AT_REST, setting.resting_seconds)
         else:
-            self._pace = min(self._pace * SLOWER, RESTING_SECONDS if self.is_settled() else WAITING_SECONDS)
-        self._changes = changes
-        now, soon = self.clock.elapsed, self.clock.elapsed + self.setting.look_seconds
+            self._pace = min(self._pace * SLOWER, max(setting.waiting_seconds, setting.look_seconds))
+        self._done_before, self._done = self._done, []
+        now, soon = self.clock.elapsed, self.clock.elapsed + setting.look_seconds
         coming = self.cloud.changes_after(now)
         self._next_look = round(min(now + self._pace, inf if coming is None else max(soon, coming)), 3)
         self.timeline.at(self._next_look, self._look)
@@ -307,6 +315,10 @@ class SimWorld:
         process.has_slept = True
         self.tell(f"process {process.number} wakes up")
 
+    def lets_look(self) -> bool:
+        """Whether nothing is wrong with the database and no hook listens: nothing is checked at a mere look."""
+        return not (self.hooks or self.database.is_down)
+
     def before(self, call: Call) -> None:
         """Let the database refuse, the process die, and the checks look."""
         port = call.port
@@ -325,9 +337,11 @@ class SimWorld:
     def after(self, call: Call, answer: Any) -> None:
         """Write down what was done; let the answer be lost."""
         if call.process.number and (call.is_write or call.point in DEEDS):
-            if call.method not in {"record_energy", "set_suspects"}:
-                self.tell(f"{call.process.number} {call.method} {_words(call)}")
-                self.doings += call.method not in {"record_event", "record_decision"}
+            if call.method not in UNTOLD:
+                words = f"{call.process.number} {call.method} {_words(call)}"
+                self.tell(words)
+                if call.method not in NO_NEWS:
+                    self._done.append(words)
             self.checks.after(call, answer)
         for hook in self.hooks:
             hook.after(call, answer)
