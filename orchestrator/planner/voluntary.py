@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappush, heappushpop
+from itertools import groupby
 from math import inf
 
 from orchestrator.domain.certificate import Budget, unhurried
@@ -32,7 +33,8 @@ MOST_COMPARISONS = 24
 class Weighed:
     """Comparisons of moves that there is room for, the best first; ``crowded``: those that others are in the way of.
 
-    Moves that can save nothing, and are not among the best, are left out: nobody is told of them.
+    Moves that can save nothing, and are not among the best, are left out: nobody is told of them. So are those in
+    whose way others are, but for the best of each replica.
     ``settled``: the replicas that were weighed, and where each of them stands. Not ``in_time``: the time was up before
     all were compared, so that nothing is known to be best, and nothing moves.
     """
@@ -126,13 +128,21 @@ def _worth_showing(ways: Sequence[_Way], judged: Judged, budget: Budget) -> list
 
 
 def _worth_counting(ways: Sequence[_Way], judged: Judged, budget: Budget) -> list[MoveComparison] | None:
-    """Weigh those that others are in the way of, as far as they would save anything. ``None``: the time is up."""
-    made = []
-    for way in ways:
-        if way.most_saved > 0:
+    """Weigh those that others are in the way of, until the best of each replica is known, if it saves anything.
+
+    ``ways``: one replica after the other. ``None``: the time is up.
+    """
+    made: list[MoveComparison] = []
+    for _, own in groupby(ways, key=lambda w: w.replica.name):
+        best = 0.0
+        for way in sorted(own, key=lambda w: (-w.most_saved, w.there.assessment.offer_id)):
+            if way.most_saved <= best:
+                break
             if budget() <= 0:
                 return None
-            made.append(way.compared(judged))
+            comparison = way.compared(judged)
+            made.append(comparison)
+            best = max(best, net_of(comparison, judged.policy.objective) or 0.0)
     return made
 
 
