@@ -90,6 +90,8 @@ async def test_a_day_of_batch_work() -> None:
     assert "wanted by its deadline: 2 replicas: batch: 4.0 engine hours of work by" in begun.summary
     assert begun.sizing is not None
     assert begun.sizing.until == SIX
+    works = [a.work for a in begun.assessments]
+    assert all(w is not None and w.mean_batch > 0 for w in works), "hours without work are no load to size by"
 
     await run_to(world, 16.2)
     assert world.replicas() == [], world.picture()
