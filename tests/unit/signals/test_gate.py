@@ -91,6 +91,15 @@ def test_a_record_low_has_to_be_near_the_last_one() -> None:
     assert "300..415" in gate.out_of_range(300.0 / 1.3, DAY * 3, ())
 
 
+def test_a_zero_counts_where_the_zone_has_been_at_zero() -> None:
+    """A missing number is often written as 0, and in the cleanest grids 0 is near enough to the truth to attract."""
+    clean = [0.7, 0.9, 1.1] * 40
+    assert gate.out_of_range(0.1, clean, ()) == ""
+    assert gate.out_of_range(0.0, clean, ())
+    assert gate.out_of_range(0.0, [0.0, *clean], ()) == ""
+    assert gate.out_of_range(0.0, clean, [0.0] * 48) == ""
+
+
 def test_a_zone_does_not_get_low_step_by_step() -> None:
     """Lows of the last two days do not widen the band: each of these is near the one before."""
     past = [*DAY * 3, 260.0, 220.0]
