@@ -8,11 +8,12 @@ series of 61 zones in 2022 and 2023 and of either factors. It is 2.6 % in all, t
 
 * about the zone, the basis and a time that were asked for, and not dated in the future;
 * inside what any grid can have (:data:`~orchestrator.domain.carbon.PLAUSIBLE_GRAMS_PER_KWH`); life-cycle is above zero;
-* at least four fifths of the zone's least value of the last 28 days, less 1 g/kWh, and at most four times its greatest
-  and 2 g/kWh more. The band is narrow below, for a zone attracts by what is low, and a new low does not widen it before
-  two days have gone by: step by step a liar could go anywhere (0.54 %). Exactly 0 is what a missing number is often
-  written as, and counts where the zone has been at 0 before (5 of 717 thousand hours of direct factors). Before a day
-  of values is known: between a fortieth and twelve times the zone's packaged yearly mean, if there is one, for life-cycle average intensity;
+* at least four fifths of the zone's least value of the last 28 days, less 1 g/kWh, and at most four times its
+  greatest and 2 g/kWh more. The band is narrow below, for a zone attracts by what is low, and a new low does not
+  widen it before two days have gone by: step by step a liar could go anywhere (0.54 %). Exactly 0 is what a missing
+  number is often written as, and counts where the zone has been at 0 before (5 of 717 thousand hours of direct
+  factors). Before a day of values is known: between a fortieth and twelve times the zone's packaged yearly mean, if
+  there is one, for life-cycle average intensity;
 * no jump from the last believed hour: at most a quarter more than the zone ever changed over as many hours in those 28
   days, by the logarithm of intensity and 3 g/kWh. What follows a jump without another is as doubtful as the jump
   (0.32 % of right numbers jump, and 1.44 % are held by that);
