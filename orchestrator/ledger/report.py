@@ -61,11 +61,12 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class RegionLine:
-    """Sums of one region."""
+    """Sums of one region. ``usd`` covers ``replica_hours`` less ``unpriced_hours``, engine time both."""
 
     region: str
     zone: str | None
     replica_hours: float
+    unpriced_hours: float
     kwh: float
     grams: float | None
     usd: float | None
@@ -162,6 +163,7 @@ def _by_region(samples: Sequence[EnergySample]) -> tuple[RegionLine, ...]:
                 region=region,
                 zone=own[0].zone,
                 replica_hours=sum(s.engine_seconds for s in own) / SECONDS_PER_HOUR,
+                unpriced_hours=sum(s.engine_seconds for s in own if s.usd is None) / SECONDS_PER_HOUR,
                 kwh=joules_to_kwh(sum(s.facility_joules for s in own)),
                 grams=grams,
                 usd=_sum_known([s.usd for s in own]),

@@ -79,8 +79,8 @@ def _milligrams(value: float) -> str:
 def _cost_note(report: Report) -> str:
     if report.usd is None:
         return "no price is recorded for what ran"
-    unpriced = [r.region for r in report.regions if r.usd is None]
-    return f"without {', '.join(unpriced)}, which has no price" if unpriced else ""
+    unpriced = [f"{number(r.unpriced_hours)} h in {r.region}" for r in report.regions if r.unpriced_hours > 0]
+    return f"without {', '.join(unpriced)}: no price is recorded for that" if unpriced else ""
 
 
 def _regions(report: Report, *, width: int) -> RenderableType:

@@ -104,6 +104,7 @@ PAGES: dict[str, Page] = {
     ),
     "report": lambda w: report.render(samples.REPORT, width=w),
     "report-partly-unknown": lambda w: report.render(samples.PARTLY_UNKNOWN, width=w),
+    "report-partly-unpriced": lambda w: report.render(samples.PARTLY_UNPRICED, width=w),
     "history": lambda w: history.render(
         "chat",
         history.timeline(samples.EVENTS, (samples.DECISION,), samples.PLACEMENTS, NAMES),

@@ -508,8 +508,8 @@ REPORT = Report(
     method_details=("cpu-2 from the mean batch",),
     uncertainty_fraction=0.3,
     regions=(
-        RegionLine("local/de", "DE", 0.5, 0.0125, 3.3, 0.021, 12_000, 264.0),
-        RegionLine("local/se", "SE", 1.5, 0.0375, 0.7, 0.0632, 36_000, 18.67),
+        RegionLine("local/de", "DE", 0.5, 0.0, 0.0125, 3.3, 0.021, 12_000, 264.0),
+        RegionLine("local/se", "SE", 1.5, 0.0, 0.0375, 0.7, 0.0632, 36_000, 18.67),
     ),
     rivals=(
         Rival("home", "local/de", "placement.home in the spec", 15.9, 0.0842, 1.0),
@@ -517,6 +517,8 @@ REPORT = Report(
         Rival("elsewhere", "local/xx", "unknown there", None, None, 0.25),
     ),
 )
+
+PARTLY_UNPRICED = replace(REPORT, regions=(REPORT.regions[0], replace(REPORT.regions[1], unpriced_hours=0.25)))
 
 PARTLY_UNKNOWN = replace(
     REPORT,

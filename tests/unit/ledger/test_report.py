@@ -161,6 +161,12 @@ class TestRegions:
         assert line.grams is line.mean_grams_per_kwh is None
         assert line.kwh > 0
 
+    def test_hours_without_a_price_are_counted_beside_the_dollars(self) -> None:
+        """A sum that covers one of two minutes says that it does."""
+        (line,) = totals(sample(0), sample(1, usd=None)).regions
+        assert line.usd == pytest.approx(0.01)
+        assert line.unpriced_hours == pytest.approx(line.replica_hours / 2)
+
 
 class TestRivals:
     def test_the_same_computing_elsewhere(self) -> None:
