@@ -34,7 +34,9 @@ async def service_report(runtime: Runtime, service: str, period: Window | None) 
     table = _Intensities(runtime, record.spec.carbon.basis)
     await table.read(zones, Window(floor_hour(span.start - record.spec.carbon.max_age), span.end + HOUR), now)
     settled = settle(samples, table.reading)
-    return report(service, span, settled, _alternatives(record, allowed, table, span.start), table.grams_per_kwh)
+    shapes = {r.name: r.shape for r in runtime.store.replicas(service, ended=True)} if samples else {}
+    rivals = _alternatives(record, allowed, table, span.start)
+    return report(service, span, settled, rivals, table.grams_per_kwh, shapes)
 
 
 class _Intensities:

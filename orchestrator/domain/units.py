@@ -4,6 +4,8 @@ from __future__ import annotations
 
 JOULES_PER_KWH = 3_600_000.0
 SECONDS_PER_HOUR = 3600.0
+HOURS_PER_YEAR = 8760.0
+"""A common year."""
 WATTS_PER_KILOWATT = 1000.0
 GRAMS_PER_POUND = 453.59237
 """International avoirdupois pound, exact by definition (1959)."""

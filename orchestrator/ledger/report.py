@@ -8,13 +8,21 @@ was unknown is shown apart and enters no sum of grams.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from orchestrator.domain.carbon import Kind, weakest
 from orchestrator.domain.energy import EnergyMethod, EnergySample, grams_from
 from orchestrator.domain.time import Instant, Window
 from orchestrator.domain.units import SECONDS_PER_HOUR, joules_to_kwh
+from orchestrator.ledger.embodied import embodied_rate
+
+TOKENS_PER_UNIT: Final = 1000
+"""R of SCI: a thousand output tokens."""
+
+_NO_SHAPES: Final[Mapping[str, str]] = MappingProxyType({})
 
 IntensityAt = Callable[[str, Window], float | None]
 """Grams per kWh of a zone over a window, ``None`` where unknown."""
@@ -75,12 +83,30 @@ class RegionLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Embodied:
+    """Shares of what making the hardware emitted, for the engine hours that were reserved: ``low`` to ``high`` grams.
+
+    ``unknown_hours``: of hardware about which nothing is published; they are in neither sum. ``low_sci`` and
+    ``high_sci``: (O + M) per 1,000 output tokens, grams, where every part of O and of M is known.
+    """
+
+    low_grams: float
+    high_grams: float
+    known_hours: float
+    unknown_hours: float
+    unknown_shapes: tuple[str, ...]
+    methods: tuple[str, ...]
+    low_sci: float | None
+    high_sci: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a service drew, emitted and cost in a period. Joules and kWh include the PUE.
 
     ``grams`` covers ``known_joules`` only. Sums are ``None`` where nothing is known. ``grams_per_1000_output_tokens``
-    is the operational part of SCI with R = 1,000 output tokens, both of the samples whose grams are known (embodied
-    emissions are not included yet, and said so).
+    is the operational part of SCI with R = 1,000 output tokens, both of the samples whose grams are known; embodied
+    emissions stand beside it, for they are the same wherever the service runs.
     """
 
     service: str
@@ -96,6 +122,7 @@ class Report:
     prompt_tokens: int
     output_tokens: int
     grams_per_1000_output_tokens: float | None
+    embodied: Embodied
     joules_per_output_token: float | None
     intensity_kind: Kind | None
     method: EnergyMethod | None
@@ -116,8 +143,12 @@ def report(
     samples: Sequence[EnergySample],
     alternatives: Sequence[Alternative],
     intensity_at: IntensityAt,
+    shapes: Mapping[str, str] = _NO_SHAPES,
 ) -> Report:
-    """Total the samples of a period and price the same IT energy at each alternative."""
+    """Total the samples of a period and price the same IT energy at each alternative.
+
+    ``shapes``: the hardware of each replica by name, for what is embodied in it; unknown without.
+    """
     grams = _sum_known([s.grams for s in samples])
     tokens = sum(s.output_tokens for s in samples)
     joules = sum(s.facility_joules for s in samples)
@@ -140,7 +171,10 @@ def report(
         usd=_sum_known([s.usd for s in samples]),
         prompt_tokens=sum(s.prompt_tokens for s in samples),
         output_tokens=tokens,
-        grams_per_1000_output_tokens=grams / known_tokens * 1000 if grams is not None and known_tokens else None,
+        grams_per_1000_output_tokens=grams / known_tokens * TOKENS_PER_UNIT
+        if grams is not None and known_tokens
+        else None,
+        embodied=_embodied(samples, shapes, grams if known == joules else None, tokens),
         joules_per_output_token=joules / tokens if tokens else None,
         intensity_kind=weakest(kinds) if kinds else None,
         method=EnergyMethod.MODELLED if EnergyMethod.MODELLED in methods else next(iter(methods), None),
@@ -148,6 +182,29 @@ def report(
         uncertainty_fraction=max((s.uncertainty_fraction for s in samples), default=None),
         regions=_by_region(samples),
         rivals=tuple(_rival(a, samples, intensity_at) for a in alternatives),
+    )
+
+
+def _embodied(samples: Sequence[EnergySample], shapes: Mapping[str, str], grams: float | None, tokens: int) -> Embodied:
+    """Count what is embodied in the hours; ``grams``: all that was emitted in them, ``None`` if a part is unknown."""
+    hours: dict[str, float] = {}
+    for sample in samples:
+        shape = shapes.get(sample.replica, "")
+        hours[shape] = hours.get(shape, 0.0) + sample.engine_seconds / SECONDS_PER_HOUR
+    rates = {shape: embodied_rate(shape) for shape in sorted(hours)}
+    low = sum(hours[shape] * rate.low_grams_per_hour for shape, rate in rates.items() if rate is not None)
+    high = sum(hours[shape] * rate.high_grams_per_hour for shape, rate in rates.items() if rate is not None)
+    unknown = tuple(shape for shape, rate in rates.items() if rate is None)
+    is_whole = grams is not None and tokens > 0 and not unknown
+    return Embodied(
+        low_grams=low,
+        high_grams=high,
+        known_hours=sum(hours[shape] for shape, rate in rates.items() if rate is not None),
+        unknown_hours=sum(hours[shape] for shape in unknown),
+        unknown_shapes=unknown,
+        methods=tuple(rate.method for rate in rates.values() if rate is not None),
+        low_sci=((grams or 0.0) + low) / tokens * TOKENS_PER_UNIT if is_whole else None,
+        high_sci=((grams or 0.0) + high) / tokens * TOKENS_PER_UNIT if is_whole else None,
     )
 
 

@@ -15,7 +15,7 @@ from orchestrator.cli.render.offers import INDENT
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 from orchestrator.domain.time import Window
-from orchestrator.ledger.report import Report, Rival
+from orchestrator.ledger.report import Embodied, Report, Rival
 
 SAME: Final = 0.005
 """Differences below half a per cent are called none: they are far inside the uncertainty of any energy figure."""
@@ -67,9 +67,23 @@ def _totals(report: Report, marks: Marks) -> RenderableType:
     return facts(
         ("Energy", sentences(energy)),
         ("Emissions", sentences((marks.write(emitted, report.intensity_kind).rstrip(), per_thousand))),
+        ("Embodied", sentences(_embodied(report.embodied))),
         ("Cost", sentences((usd(report.usd), _cost_note(report)))),
         ("Tokens", f"{report.prompt_tokens:,} read, {report.output_tokens:,} written"),
     )
+
+
+def _embodied(found: Embodied) -> tuple[str, ...]:
+    """Say what making the hardware emitted, and the whole SCI where all of it is known."""
+    words = []
+    if found.known_hours > 0:
+        words.append(f"{grams(found.low_grams)} to {grams(found.high_grams)} CO2e, as published figures differ")
+    if found.unknown_hours > 0:
+        names = ", ".join(shape or "hardware that is not on record" for shape in found.unknown_shapes)
+        words.append(f"{UNKNOWN} for {number(found.unknown_hours)} h of {names}: nothing is published")
+    if found.low_sci is not None and found.high_sci is not None:
+        words.append(f"{grams(found.low_sci)} to {grams(found.high_sci)} CO2e per 1,000 output tokens (SCI, whole)")
+    return tuple(words)
 
 
 def _milligrams(value: float) -> str:
@@ -169,7 +183,11 @@ def _small_print(report: Report) -> list[Text]:
             f"The grid was replayed at {exact(report.clock_rate)} × real time: joules are those of the real seconds, "
             f"intensities those of the replayed hours."
         )
-    notes.append("Embodied emissions of the hardware are not included.")
+    methods = "; ".join(report.embodied.methods)
+    notes.append(
+        f"Embodied: this service's hours of the hardware's life{' (' + methods + ')' if methods else ''}; in no sum of "
+        f"grams and in no decision, for the hardware exists wherever the service runs."
+    )
     lines = [line((note, "dim")) for note in notes]
     unknown = 1 - report.known_joules / report.joules if report.joules else 0.0
     if unknown > 1 - KNOWN_ENOUGH:

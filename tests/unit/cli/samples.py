@@ -44,7 +44,7 @@ from orchestrator.domain.service import (
     ServiceSpec,
 )
 from orchestrator.domain.time import HOUR, Window
-from orchestrator.ledger.report import RegionLine, Report, Rival
+from orchestrator.ledger.report import Embodied, RegionLine, Report, Rival
 
 NOW = datetime(2023, 6, 1, 12, 20, tzinfo=UTC)
 HOSTILE = "\x1b[2J\x1b]0;owned\x07red\r\nerror[forged]: \u202egnp.exe\u200b\x9b31m"
@@ -502,6 +502,7 @@ REPORT = Report(
     prompt_tokens=12_000,
     output_tokens=48_000,
     grams_per_1000_output_tokens=4.0 / 48,
+    embodied=Embodied(0.65, 1.3, 2.0, 0.0, (), ("a share of a two-socket server, 3 to 6 years",), 0.097, 0.11),
     joules_per_output_token=3.75,
     intensity_kind=Kind.RECORDED,
     method=EnergyMethod.MODELLED,
@@ -527,6 +528,7 @@ PARTLY_UNKNOWN = replace(
     usd=None,
     output_tokens=0,
     grams_per_1000_output_tokens=None,
+    embodied=Embodied(0.0, 0.0, 0.0, 2.0, ("1xL4",), (), None, None),
     joules_per_output_token=None,
     regions=(replace(REPORT.regions[0], grams=None, usd=None, mean_grams_per_kwh=None, zone=None),),
     rivals=(),

@@ -168,6 +168,35 @@ class TestRegions:
         assert line.unpriced_hours == pytest.approx(line.replica_hours / 2)
 
 
+class TestEmbodied:
+    def test_hours_of_known_hardware_are_counted_and_the_rest_is_named(self) -> None:
+        """A replica of hardware about which nothing is published is no zero in the sum."""
+        hour = sample(0).engine_seconds / 3600
+        known = report("chat", DAY, [sample(0), sample(1)], [], poland(), {"gc-a": "1xH100"}).embodied
+        assert known.known_hours == pytest.approx(2 * hour)
+        assert known.low_grams == pytest.approx(2 * hour * (164 + 2500 / 8) * 1000 / (6 * 8760))
+        assert known.unknown_hours == 0
+        assert known.low_sci is not None
+        assert known.high_sci is not None
+        assert known.low_sci < known.high_sci
+
+        dark = report("chat", DAY, [sample(0)], [], poland(), {"gc-a": "1xL4"}).embodied
+        assert (dark.low_grams, dark.unknown_shapes) == (0.0, ("1xL4",))
+        assert dark.unknown_hours == pytest.approx(hour)
+        assert dark.low_sci is None
+
+    def test_the_whole_sci_needs_every_gram(self) -> None:
+        """With an hour whose grid was unknown, O is not whole, and then O + M is not either."""
+        found = report("chat", DAY, [sample(0), sample(1, grams_per_kwh=None)], [], poland(), {"gc-a": "1xH100"})
+        assert found.embodied.low_grams > 0
+        assert found.embodied.low_sci is None
+
+    def test_it_is_in_no_sum_and_in_no_comparison(self) -> None:
+        """Operational grams and rivals are the same with and without it."""
+        without, having = (report("chat", DAY, [sample(0)], [rival()], poland(), s) for s in ({}, {"gc-a": "1xH100"}))
+        assert (without.grams, without.rivals, without.regions) == (having.grams, having.rivals, having.regions)
+
+
 class TestRivals:
     def test_the_same_computing_elsewhere(self) -> None:
         """IT joules are the same, PUE and grid are the rival's."""
