@@ -45,7 +45,7 @@ class Sight:
 
     def start(self) -> None:
         """Start a process: nothing is known but what the memory's file holds."""
-        fetch = Fetch(private=True, seconds=0.4)
+        fetch = Fetch(private=True, seconds=30)
         feeds = [
             ElectricityMaps(fetch, "em-secret", self.server.address("electricity-maps")),
             GreatBritain(fetch, self.server.address("national-grid")),

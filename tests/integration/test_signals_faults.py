@@ -35,8 +35,13 @@ MINUTE = timedelta(minutes=1)
 LIFECYCLE = Basis()
 DIRECT = Basis(Accounting.AVERAGE, Factors.DIRECT)
 TRUTH = [300.0 + 7 * (hour % 24) for hour in range(240)]
-PATIENCE = 0.4
+PATIENCE = 30.0
 """Seconds that the sources of these tests wait: nothing here asserts how long it took."""
+
+LITTLE_PATIENCE = 1.0
+"""For those whose server never answers."""
+
+NEVER_ANSWERED = ("silent", "dripping")
 
 MOER = Basis(Accounting.MARGINAL, Factors.DIRECT)
 COAL, HYDRO = 820.0, 24.0
@@ -50,9 +55,9 @@ APIS: dict[str, tuple[str, Basis]] = {
 }
 
 
-def feed(name: str, server: Conformance) -> Feed:
+def feed(name: str, server: Conformance, patience: float = PATIENCE) -> Feed:
     """Make the client of an API."""
-    fetch, url = Fetch(private=True, seconds=PATIENCE, max_body_bytes=1_000_000), server.address(name)
+    fetch, url = Fetch(private=True, seconds=patience, max_body_bytes=1_000_000), server.address(name)
     makers: dict[str, Callable[[], Feed]] = {
         "electricity-maps": lambda: ElectricityMaps(fetch, "em-secret", url),
         "national-grid": lambda: GreatBritain(fetch, url),
@@ -122,9 +127,10 @@ def world() -> Grid:
 async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
     """Run each API in turn."""
     zone, basis = APIS[request.param]
+    is_mute = request.node.callspec.params.get("outage") in NEVER_ANSWERED
     async with conformance(world()) as server:
         source = LiveCarbon(
-            feed(request.param, server),
+            feed(request.param, server, LITTLE_PATIENCE if is_mute else PATIENCE),
             Archive(request.param, tmp_path / "signals.db"),
             yearly_grams_per_kwh={"DE": 400.0},
         )
