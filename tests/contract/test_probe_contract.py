@@ -120,7 +120,7 @@ class TestHttp:
     @pytest.fixture
     async def probe(self) -> AsyncIterator[HttpEngineProbe]:
         """Give a probe with little patience."""
-        made = HttpEngineProbe(health_seconds=2.0, completion_seconds=2.0)
+        made = HttpEngineProbe(health_seconds=5.0, completion_seconds=30.0)
         yield made
         await made.aclose()
 
