@@ -502,6 +502,8 @@ class SimWorld:
                 (r.state, r.weight_percent, r.workload_digest) != (ReplicaState.READY, 100, digest) for r in replicas
             ):
                 return False
+            if {r.replaces for r in replicas} & {r.name for r in replicas}:
+                return False  # both serve for a moment, and one of them is about to go
         return True
 
     def is_at_rest(self) -> bool:
