@@ -158,7 +158,9 @@ class Misfortunes:
             case "db_failover":
                 await self._lose_transactions(fault.at + 1 + 20 * fault.pick)
             case _:
-                await self._lose_transactions(fault.at + 60 + 5 * HOUR * fault.pick)
+                # Not after the bad hours are over: from then on nothing may go wrong.
+                over = max(fault.at + 1, self._world.setting.hours * HOUR - 1)
+                await self._lose_transactions(min(fault.at + 60 + 5 * HOUR * fault.pick, over))
 
     async def _lose_transactions(self, until: float) -> None:
         """Keep a copy, and set the database back to it then; whoever has it open is cut off."""
