@@ -4,12 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Extra words for pytest: make test PYTEST_ARGS="-k drain -x"
 PYTEST_ARGS ?=
-# Tests that only compute, or ask one thing that is theirs alone, share the cores. The others start processes by the
-# dozen, listen and take time: one after the other.
+# Tests that only compute, or ask one thing that is theirs alone, share the cores.
 PURE := tests/unit tests/property tests/golden tests/security tests/scenario tests/sim \
   $(filter-out %_process.py %_processes.py, \
     $(shell grep -LE 'mark\.(engine|ray|slurm)' tests/contract/test_*.py tests/integration/test_*.py))
-# With words of your own either part may have nothing to do, pytest's status 5.
+# The others start processes by the dozen, listen and take time: two at a time, and those with Ray one after the other,
+# because Ray takes seconds to start and gives up on a machine that is too busy.
+WITH_RAY := $(filter-out tests/sky/%,$(shell grep -rlE 'mark\.ray' tests --include='test_*.py'))
+# Measuring what the tests reach costs four fifths more time (930 s for 517 s): make coverage, or make test COVERAGE=1
+COVERAGE ?=
+COVER = $(if $(COVERAGE),COVERAGE_FILE=.coverage.part-$@ )$(BIN)/pytest $(if $(COVERAGE),--cov --cov-report=)
+# With words of your own any part may have nothing to do, pytest's status 5.
 MAYBE_NONE := $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
 # What `make demo` writes and reads, and extra words for it: make demo DEMO_JSON=out.json DEMO_ARGS=--short
 DEMO_JSON ?=
@@ -32,7 +37,8 @@ ONLY ?=
 LAB_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-core env-engine lock fmt lint types imports test test-fast test-sky demo lab-up lab-down lab-status
+.PHONY: help env env-core env-engine lock fmt lint types imports test test-pure test-real test-ray test-rayless
+.PHONY: test-fast test-sky coverage demo lab-up lab-down lab-status
 .PHONY: clean distclean sim crash mutants schedules model verify error-paths kills
 
 help: ## show this list
@@ -64,9 +70,26 @@ types: env-core ## check types, strictly
 imports: env-core ## check the arrows between packages
 	@$(BIN)/lint-imports
 
-test: env lint types imports ## all checks and all tests, with coverage; skips are said aloud
-	$(BIN)/pytest -n auto --cov --cov-report= $(PURE) $(PYTEST_ARGS) $(MAYBE_NONE)
-	$(BIN)/pytest --cov --cov-append --cov-report=term -m "not slurm" $(PURE:%=--ignore=%) $(PYTEST_ARGS) $(MAYBE_NONE)
+test: env lint types imports ## all checks and all tests; skips are said aloud (COVERAGE=1: with coverage)
+	@$(MAKE) --no-print-directory test-pure
+	@$(MAKE) --no-print-directory test-real
+	$(if $(COVERAGE),$(BIN)/coverage combine -q .coverage.part-* && $(BIN)/coverage report)
+
+coverage: ## make test, and which lines and branches of ours it reaches
+	@$(MAKE) --no-print-directory test COVERAGE=1
+
+test-pure: env ## the part of it that computes, on all cores
+	$(COVER) -n auto $(PURE) $(PYTEST_ARGS) $(MAYBE_NONE)
+
+test-real: env ## the part with real processes, PostgreSQL, Ray and vLLM, in two lanes
+	@$(PYTHON) -m tests.lanes "real processes with Ray=$(MAKE) --no-print-directory test-ray" \
+	  -- "real processes without Ray=$(MAKE) --no-print-directory test-rayless"
+
+test-ray: env
+	$(COVER) --durations=20 -m "not slurm" $(WITH_RAY) $(PYTEST_ARGS) $(MAYBE_NONE)
+
+test-rayless: env
+	$(COVER) --durations=20 -m "not slurm" $(PURE:%=--ignore=%) $(WITH_RAY:%=--ignore=%) $(PYTEST_ARGS) $(MAYBE_NONE)
 
 test-fast: env-core ## the tests that need nothing but Python, in parallel
 	$(BIN)/pytest -n auto -m "not engine and not postgres and not ray and not slurm" \
