@@ -3,7 +3,8 @@
 What is asked for changes real replicas; :data:`VICTIMS` says who dies. Before each round two replicas serve, and after
 it the operating system has to run exactly what the journal says.
 
-The gateway is not among the victims: a connection that it holds can be answered by nobody else.
+When the gateway dies, the connections that it held end with it: nobody else can answer them. What is promised then is
+that another one serves by the last table without a word from anybody, and that no replica is lost or bought for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import random
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,9 +21,10 @@ from typing import Final
 
 import psutil
 
-from orchestrator.demo.traffic import Stream, Tally
+from orchestrator.domain.records import IntentKind
 from orchestrator.domain.replica import Replica, ReplicaState
 from tests.e2e.deployment import Deployment, until
+from tests.kills.clients import Clients, Outage, kill_gateway, until_served_again
 from tests.provisioner_bench import keeper_of, main_of, processes_of
 
 SERVICE: Final = "kills"
@@ -50,6 +53,7 @@ class Round:
 
     ``found``: the replicas by state at the moment of the death. ``died``: what got the SIGKILL. ``rest_seconds``: from
     there until two replicas served and nothing else was left, as journal and operating system say alike.
+    ``away_seconds``: how long no gateway answered, where it died.
     """
 
     number: int
@@ -58,6 +62,7 @@ class Round:
     found: str
     died: str
     rest_seconds: float
+    away_seconds: float | None = None
 
 
 class Life:
@@ -71,21 +76,29 @@ class Life:
         self._engine = engine
         self._seed = seed
         self._workload = 0
+        self._clients = Clients(made, 6, 64)
+        self._gateway_died: tuple[int, Outage] | None = None
+        self._killed: set[str] = set()
+        self._chosen = VICTIMS
+
+    def only(self, words: str) -> None:
+        """Let nobody die but victims whose name has these words."""
+        self._chosen = {name: kill for name, kill in VICTIMS.items() if words in name}
 
     def begin(self) -> None:
         """Deploy two replicas."""
         self.made.run("deploy", self._spec(), "--yes")
 
-    async def live(self, count: int, tell: Callable[[Round], None]) -> Tally:
-        """Live through so many rounds with streams open all the time, and return how those ended.
+    async def live(self, count: int, tell: Callable[[Round], None]) -> Clients:
+        """Live through so many rounds with streams open all the time, and return who had them.
 
-        Raises :class:`AssertionError` when a round does not come to rest.
+        Raises :class:`AssertionError` when a round does not come to rest, something was bought twice, or a replica was
+        lost that nobody killed.
         """
-        stream = Stream(self.made.url, self.made.key, "greenctl/tiny", clients=6, max_tokens=64, pause_seconds=0.2)
-        async with stream:
+        async with self._clients as clients:
             for number in range(count):
                 tell(await asyncio.to_thread(self._round, number))
-        return stream.tally
+        return clients
 
     def end(self) -> None:
         """Take the service down, while the controller dies; raises :class:`AssertionError` if anything stays."""
@@ -100,21 +113,55 @@ class Life:
     def _round(self, number: int) -> Round:
         chance = random.Random(f"{self._seed}/{number}")
         requests = sorted(_REQUESTS) if self._engine == "vllm" else sorted(_OF_ANY_ENGINE)
-        asked, victim = chance.choice(requests), chance.choice(sorted(VICTIMS))
+        asked, victim = chance.choice(requests), chance.choice(sorted(self._chosen))
         after = chance.uniform(0.0, DYING_WITHIN_SECONDS)
         command = _REQUESTS[asked](self)
         try:
             time.sleep(after)
             found = ", ".join(r.state for r in self.replicas())
-            died = VICTIMS[victim](self, command, chance)
             began = time.monotonic()
+            died = VICTIMS[victim](self, command, chance)
             if self.made.controller_pid() is None:
                 self.made.run("controller", "start")
+            away = self._gateway_serves_again()
             until(self._rests, f"two replicas serve, nothing else runs (round {number})", SETTLING_SECONDS)
         finally:
             if command is not None:
                 command.wait(SETTLING_SECONDS)
-        return Round(number, asked, after, found, died, time.monotonic() - began)
+        rested = time.monotonic() - began
+        self._check()
+        return Round(number, asked, after, found, died, rested, away)
+
+    def gateway_dies(self, *, whole: bool) -> bool:
+        """Kill the gateway; whether there was one."""
+        outage = Outage(time.monotonic())
+        pid = kill_gateway(self.made, whole=whole)
+        if pid is not None:
+            self._clients.outages.append(outage)
+            self._gateway_died = pid, outage
+        return pid is not None
+
+    def doom(self, name: str) -> None:
+        """Remember that this replica was killed: it is the only kind that may be lost."""
+        self._killed.add(name)
+
+    def _gateway_serves_again(self) -> float | None:
+        """Wait for it where it died, and return how long nobody answered."""
+        if self._gateway_died is None:
+            return None
+        (pid, outage), self._gateway_died = self._gateway_died, None
+        until_served_again(self.made, pid)
+        outage.ended = time.monotonic()
+        return outage.ended - outage.began
+
+    def _check(self) -> None:
+        """Nothing was bought twice, and nobody is lost but who was killed."""
+        records = self.made.records()
+        launches = Counter(i.replica for i in records.intents(SERVICE) if i.kind is IntentKind.LAUNCH)
+        assert all(n == 1 for n in launches.values()), f"one replica, several launches: {launches}"
+        ended = records.replicas(SERVICE, ended=True)
+        lost = {r.name for r in ended if r.state in {ReplicaState.LOST, ReplicaState.FAILED}}
+        assert lost <= self._killed, f"lost, and nobody had killed them: {sorted(lost - self._killed)}"
 
     def replicas(self) -> list[Replica]:
         """Those that live or are not yet cleaned up."""
@@ -195,6 +242,21 @@ def _both(life: Life, command: _Command, chance: random.Random) -> str:
     return f"{_engine(life, command, chance)}; {_controller(life, command, chance)}"
 
 
+def _gateway(life: Life, _command: _Command, _chance: random.Random) -> str:
+    """Kill every process of the gateway at once."""
+    return "the gateway" if life.gateway_dies(whole=True) else "nobody: no gateway ran"
+
+
+def _gateway_main(life: Life, _command: _Command, _chance: random.Random) -> str:
+    """Kill the gateway's first process alone: what it had started goes on serving until the next one takes over."""
+    return "the gateway's main process" if life.gateway_dies(whole=False) else "nobody: no gateway ran"
+
+
+def _gateway_and_controller(life: Life, command: _Command, chance: random.Random) -> str:
+    """Kill the controller first, so that nobody brings the gateway back but the next controller."""
+    return f"{_controller(life, command, chance)}; {_gateway(life, command, chance)}"
+
+
 VICTIMS: Final[Mapping[str, Callable[[Life, _Command, random.Random], str]]] = {
     "controller": _controller,
     "machine": _engine,
@@ -202,6 +264,9 @@ VICTIMS: Final[Mapping[str, Callable[[Life, _Command, random.Random], str]]] = {
     "keeper": _keeper,
     "command": _command_line,
     "machine and controller": _both,
+    "gateway": _gateway,
+    "main process of the gateway": _gateway_main,
+    "gateway and controller": _gateway_and_controller,
 }
 
 
@@ -213,6 +278,8 @@ def _kill_of_replica(life: Life, chance: random.Random, what: str, pids: Callabl
         return "nobody: no other replica serves"
     victim = chance.choice(sorted(mortal, key=lambda r: r.name))
     found = pids(victim.name)
+    if found:
+        life.doom(victim.name)
     for pid in found:
         with suppress(psutil.NoSuchProcess):
             psutil.Process(pid).kill()
