@@ -44,7 +44,6 @@ class Applier:
         ``cause`` names the operation or decision; ``zones`` maps offer ids to grid zones. Raises ``BudgetSpent``, once
         all the rest is done, when a launch did not fit into the budget.
         """
-        now = self._runtime.clock.now()
         living = {r.name: r for r in self._journal.replicas(service.name) if r.state in LIVE}
         unaffordable: BudgetSpent | None = None
         for action in plan.actions:
@@ -62,14 +61,6 @@ class Applier:
             except BudgetSpent as error:
                 unaffordable = error  # what is to be ended is ended all the same
                 continue
-            if action.kind is ActionKind.MOVE:
-                self.event(
-                    EventKind.MIGRATION_STARTED,
-                    f"r{action.slot}: {action.from_region} to {action.region} ({action.reason})",
-                    service.name,
-                    action.replica,
-                    {"decision": plan.decision.id, "actor": plan.decision.actor, "at": now.isoformat()},
-                )
         if unaffordable is not None:
             raise unaffordable
 
@@ -177,6 +168,7 @@ class Applier:
         self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)
         if replica.state is ReplicaState.PENDING:
             self._move(replica, ReplicaState.PROVISIONING, "asked of the provider")
+            self._tell_of_move(replica)
         try:
             await self._provisioner(replica).launch(
                 LaunchRequest(
@@ -202,6 +194,22 @@ class Applier:
             reason = f"{error.code}: {error.message}"
             self._journal.set_intent(replica.intent_id, IntentState.FAILED, now, reason)
             self._move(replica, ReplicaState.FAILED, reason)
+
+    def _tell_of_move(self, replica: Replica) -> None:
+        """Say that a migration has begun: not before its replacement is asked for, as a pause may come until then."""
+        replaced = self._journal.replica(replica.replaces or "")
+        if replaced is None or replaced.state not in LIVE:
+            return
+        caused = next((p for p in self._journal.placements(replica.service) if p.replica == replica.name), None)
+        decision = None if caused is None else self._journal.decision(caused.decision_id)
+        known = {} if decision is None else {"decision": decision.id, "actor": decision.actor}
+        self.event(
+            EventKind.MIGRATION_STARTED,
+            f"r{replica.slot}: {replaced.region} to {replica.region} ({replica.reason})",
+            replica.service,
+            replaced.name,
+            {**known, "at": replica.created_at.isoformat()},
+        )
 
     async def _terminate(self, replica: Replica, reason: str) -> None:
         """Commit the termination, then ask for it; asked again every look until the provider says that it is gone."""

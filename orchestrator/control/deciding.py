@@ -123,7 +123,9 @@ class Decider:
         wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying, budget=budget)
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
             return True  # a voluntary move waits until the request is closed
-        held = hold_voluntary(wanted) if self._edits.holds_back(service) else Held(wanted, ())
+        # Signals take a while to read: a pause that came meanwhile holds for what was thought without knowing of it.
+        newest = self._journal.service(service.name) or service
+        held = hold_voluntary(wanted) if self._edits.holds_back(newest) else Held(wanted, ())
         afforded = afford(held.plan, service.spec, self._journal, self._runtime)
         wanted = afforded.plan
         self._windows.keep_in_mind(service.name, timetable, wanted.decision)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.views import Band, ZoneOutlook
-from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries
-from orchestrator.domain.misses import Misses
+from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Kind
+from orchestrator.domain.misses import FEWEST_DAYS, Misses
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.forecasting.missed import KNOWN_BEFORE
 from orchestrator.forecasting.windows import cleanest_window
 
 BAND_LEVEL = 0.8
@@ -40,6 +42,7 @@ def outlook_of(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: in
     window = cleanest_window(ahead, window_hours * HOUR)
     inside = CarbonSeries(view.zone, tuple(p for p in ahead.points if window and p.interval.start in window))
     known = isinstance(view.now, CarbonIntensity)
+    mean_band = _mean_band(view.misses, ahead)
     return ZoneOutlook(
         zone=view.zone,
         regions=regions,
@@ -52,7 +55,8 @@ def outlook_of(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: in
         trailing_mean_grams_per_kwh=view.trailing_mean_grams_per_kwh,
         band_level=BAND_LEVEL,
         bands=_bands(view.misses, ahead),
-        mean_band=_mean_band(view.misses, ahead),
+        mean_band=mean_band,
+        no_mean_band="" if mean_band is not None else _why_none(view.misses, ahead),
         crossover=view.crossover,
     )
 
@@ -67,11 +71,32 @@ def _bands(misses: Misses | None, ahead: CarbonSeries) -> tuple[Band, ...]:
 
 def _mean_band(misses: Misses | None, ahead: CarbonSeries) -> Band | None:
     """Return the band of the mean; ``None`` where the forecast has a hole, whose hour would be missing in it."""
+    if misses is None or not ahead.points or _has_holes(ahead):
+        return None
+    first, last = ahead.points[0].interval, ahead.points[-1].interval
+    ends = misses.mean_band([p.grams_per_kwh for p in ahead.points], first.start, BAND_LEVEL)
+    return None if ends is None else Band(Window(first.start, last.end), *ends)
+
+
+def _why_none(misses: Misses | None, ahead: CarbonSeries) -> str:
+    """Say why the mean has no band; nothing where there is no mean either."""
     points = ahead.points
-    if misses is None or not points:
-        return None
-    window = Window(points[0].interval.start, points[-1].interval.end)
-    if window.length != len(points) * HOUR:
-        return None
-    ends = misses.mean_band([p.grams_per_kwh for p in points], window.start, BAND_LEVEL)
-    return None if ends is None else Band(window, *ends)
+    if not points:
+        return ""
+    if misses is None:
+        if any(p.kind is Kind.SYNTHETIC for p in points):
+            return "what is made up is never wrong, which says nothing of the grid"
+        return "the earlier forecasts of this provider are not on record"
+    if _has_holes(ahead):
+        return "the forecast has holes"
+    grams, first = [p.grams_per_kwh for p in points], points[0].interval.start
+    judged = sum(misses.scenario(day, grams, first) is not None for day in range(len(misses.by_day)))
+    return (
+        f"{judged} earlier forecasts can be compared with what came, {FEWEST_DAYS} are needed:"
+        f" that takes {(KNOWN_BEFORE + FEWEST_DAYS * timedelta(days=1)).days} days on record"
+    )
+
+
+def _has_holes(ahead: CarbonSeries) -> bool:
+    points = ahead.points
+    return Window(points[0].interval.start, points[-1].interval.end).length != len(points) * HOUR

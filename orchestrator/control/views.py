@@ -31,7 +31,7 @@ class ZoneOutlook:
     ``bands``: of each hour of the forecast, for ``band_level`` of the days; made of how the same forecast, issued at
     this hour, was wrong on each of the last weeks' days. ``mean_band``: that of the mean over all of its hours. Empty
     and ``None`` where too few days are known, for a provider's forecast, whose earlier ones are not on record, and for
-    one that rests on made-up values, which are never wrong.
+    one that rests on made-up values, which are never wrong; ``no_mean_band`` says which of it, where there is a mean.
     ``crossover``: from which age on the forecast is nearer than the last value; ``None`` where that is of the present
     hour, or the forecast does not know it.
     """
@@ -48,6 +48,7 @@ class ZoneOutlook:
     band_level: float = 0.8
     bands: tuple[Band, ...] = ()
     mean_band: Band | None = None
+    no_mean_band: str = ""
     crossover: Crossover | None = None
 
 

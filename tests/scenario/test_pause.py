@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from orchestrator.control.usecases import pause, resume, service_status
-from orchestrator.domain.records import OperationState
+from orchestrator.domain.carbon import Reading
+from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.records import EventKind, OperationState
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec
 from orchestrator.errors import Paused
@@ -64,6 +68,48 @@ async def test_a_move_that_has_only_been_decided_buys_nothing() -> None:
     resume(None, world.runtime, actor="ada", reason="")
     await world.settle()
     assert [r.name for r in world.ready()] == [new.name]
+
+
+async def test_of_a_move_that_a_pause_holds_back_nobody_is_told_that_it_began() -> None:
+    """The decision is on record, and the replacement as pending; the migration begins when it is asked for."""
+    world, old = await moving_world()
+    await world.until(lambda: replacement(world, old) is not None)
+    new = replacement(world, old)
+    assert new is not None
+    assert new.state is ReplicaState.PENDING
+    pause("chat", world.runtime, actor="ada", reason="")
+    await world.run(60)
+
+    assert world.replica(new.name).state is ReplicaState.PENDING
+    assert world.events(EventKind.MIGRATION_STARTED) == []
+
+    resume("chat", world.runtime, actor="ada", reason="")
+    await world.settle()
+    (begun,) = world.events(EventKind.MIGRATION_STARTED)
+    (move,) = [d for d in world.store.decisions("chat") if d.kind is DecisionKind.MOVE]
+    detail = json.loads(begun.detail_json)
+    assert begun.replica == old
+    assert begun.text == f"r{new.slot}: sky/se to sky/fr ({new.reason})"
+    assert (detail["decision"], detail["actor"]) == (move.id, "policy")
+
+
+async def test_a_pause_that_comes_while_a_move_is_being_thought_of_withholds_it() -> None:
+    """Signals take a while to read: the record says that it is held back and by what, and no replacement is planned."""
+    world, old = await moving_world()
+    read = world.carbon.latest
+
+    async def read_while_somebody_pauses(*args: Any, **kwargs: Any) -> Reading:
+        if not world.store.pauses():
+            pause("chat", world.runtime, actor="ada", reason="")
+        return await read(*args, **kwargs)
+
+    world.carbon.latest = read_while_somebody_pauses  # type: ignore[method-assign]
+    await world.run(900, every=5.0)
+
+    assert world.store.pauses()
+    assert replacement(world, old) is None
+    assert world.events(EventKind.MIGRATION_STARTED) == []
+    assert [d for d in world.store.decisions("chat") if d.kind is DecisionKind.MOVE] == []
 
 
 async def test_nobody_deploys_or_migrates_what_is_paused_but_it_can_be_taken_down() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -13,13 +13,14 @@ from orchestrator.cli.render import numbers
 from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.numbers import NOTHING, Marks, number
 from orchestrator.cli.render.sparkline import LEVELS, Scale, sparkline
-from orchestrator.cli.render.table import Column, Grid, columns
+from orchestrator.cli.render.table import GAP, Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
 from orchestrator.control.views import Band, ZoneOutlook
 from orchestrator.domain.carbon import Basis, CarbonIntensity, Gap
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 
 REGIONS_SHOWN: Final = 2
+REGIONS_TITLE: Final = "REGIONS"
 
 
 def render(
@@ -36,33 +37,9 @@ def render(
     marks = Marks()
     hourly = {o.zone: hourly_values(o, at, hours) for o in outlooks}
     scale = Scale.over(value for values in hourly.values() for value in values)
-    grid = Grid(
-        columns(
-            "ZONE",
-            Column("REGIONS", keep=3, wrap=True),
-            Column("NOW", right=True),
-            Column(f"NEXT {hours} h", keep=6),
-            Column("MEAN", right=True, keep=5),
-            Column("BAND", right=True, keep=2),
-            Column(f"CLEANEST {window_hours} h UTC", keep=4),
-            Column("28 DAYS", right=True, keep=1),
-            Column("AGE", right=True, keep=7),
-        )
-    )
-    for o in outlooks:
-        now = o.now
-        known = now if isinstance(now, CarbonIntensity) else None
-        grid.add(
-            o.zone,
-            _regions(o.regions),
-            marks.write(number(None if known is None else known.grams_per_kwh), None if known is None else known.kind),
-            sparkline(hourly[o.zone], scale),
-            marks.write(number(o.mean_grams_per_kwh), o.forecast.kind),
-            _band(o.mean_band),
-            _window(o.cleanest, o.cleanest_grams_per_kwh),
-            number(o.trailing_mean_grams_per_kwh),
-            numbers.age(o.age_seconds) if known is not None else NOTHING,
-        )
+    without_regions = _table(outlooks, [""] * len(outlooks), hourly, scale, marks, hours, window_hours)
+    room = max(len(REGIONS_TITLE), width - without_regions.natural_width() - GAP)
+    grid = _table(outlooks, [_regions(o.regions, room) for o in outlooks], hourly, scale, marks, hours, window_hours)
     unit = f"gCO2e/kWh · {basis.factors.value} factors · {basis.accounting.value} mix"
     parts: list[RenderableType] = [headline("Grid carbon intensity", grid_time(at, rate)), grid.laid_out(width)]
     parts.append(Text(unit, style="dim"))
@@ -75,6 +52,7 @@ def render(
     if level := next((o.band_level for o in outlooks if o.mean_band is not None), None):
         words = f"BAND: the mean on {level:.0%} of days, by how wrong the same forecast was lately"
         parts.append(Text(words, style="dim"))
+    parts += [indented(0, (words, "dim")) for words in _without_band(outlooks)]
     if legend := marks.legend():
         parts.append(Text(legend, style="dim"))
     parts += [indented(0, ("Source: ", "dim"), (words, "dim")) for words in _sources(outlooks)]
@@ -82,6 +60,57 @@ def render(
         line((f"{o.zone}: ", "bold"), f"{o.now.reason} ({o.now.source})") for o in outlooks if isinstance(o.now, Gap)
     ]
     return Group(*parts)
+
+
+def _table(
+    outlooks: Sequence[ZoneOutlook],
+    regions: Sequence[str],
+    hourly: Mapping[str, Sequence[float | None]],
+    scale: Scale | None,
+    marks: Marks,
+    hours: int,
+    window_hours: int,
+) -> Grid:
+    """Return a row per zone; ``regions`` are in the order of the zones."""
+    grid = Grid(
+        columns(
+            "ZONE",
+            Column(REGIONS_TITLE, keep=3),
+            Column("NOW", right=True),
+            Column(f"NEXT {hours} h", keep=6),
+            Column("MEAN", right=True, keep=5),
+            Column("BAND", right=True, keep=2),
+            Column(f"CLEANEST {window_hours} h UTC", keep=4),
+            Column("28 DAYS", right=True, keep=1),
+            Column("AGE", right=True, keep=7),
+        )
+    )
+    for o, named in zip(outlooks, regions, strict=True):
+        now = o.now
+        known = now if isinstance(now, CarbonIntensity) else None
+        grid.add(
+            o.zone,
+            named,
+            marks.write(number(None if known is None else known.grams_per_kwh), None if known is None else known.kind),
+            sparkline(hourly[o.zone], scale),
+            marks.write(number(o.mean_grams_per_kwh), o.forecast.kind),
+            _band(o.mean_band),
+            _window(o.cleanest, o.cleanest_grams_per_kwh),
+            number(o.trailing_mean_grams_per_kwh),
+            numbers.age(o.age_seconds) if known is not None else NOTHING,
+        )
+    return grid
+
+
+def _without_band(outlooks: Sequence[ZoneOutlook]) -> list[str]:
+    """Say once for each reason why the mean of some zones has no band, and of which."""
+    zones: dict[str, list[str]] = {}
+    for o in outlooks:
+        if o.no_mean_band:
+            zones.setdefault(o.no_mean_band, []).append(o.zone)
+    everywhere = len(zones) == 1 and len(next(iter(zones.values()))) == len(outlooks)
+    some = [f" of {', '.join(names)}" for names in zones.values()]
+    return [f"BAND {numbers.UNKNOWN}{'' if everywhere else of}: {why}" for of, why in zip(some, zones, strict=True)]
 
 
 def _sources(outlooks: Sequence[ZoneOutlook]) -> list[str]:
@@ -100,11 +129,16 @@ def hourly_values(outlook: ZoneOutlook, at: Instant, hours: int) -> list[float |
     return [None if p is None else p.grams_per_kwh for p in points]
 
 
-def _regions(regions: Sequence[str]) -> str:
+def _regions(regions: Sequence[str], room: int) -> str:
+    """Name as many regions as there is room for, two at most, and count the others."""
     if not regions:
         return NOTHING
-    rest = len(regions) - REGIONS_SHOWN
-    return ", ".join(regions[:REGIONS_SHOWN]) + (f" +{rest}" if rest > 0 else "")
+    for shown in range(min(REGIONS_SHOWN, len(regions)), 0, -1):
+        rest = len(regions) - shown
+        named = ", ".join(regions[:shown]) + (f" +{rest}" if rest else "")
+        if len(named) <= room:
+            return named
+    return f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
 
 
 def _band(band: Band | None) -> str:

@@ -45,6 +45,10 @@ class Grid:
         """Append a row; foreign text is made safe here."""
         self.rows.append(tuple(safe(c) if isinstance(c, str) else c for c in cells))
 
+    def natural_width(self) -> int:
+        """Return how many columns of a terminal it takes with nothing left out."""
+        return self._needed([i for i in range(len(self.columns)) if self._says_something(i)])
+
     def laid_out(self, width: int, indent: int = 0) -> RenderableType:
         """Return the table, at most ``width`` wide, with a note of the columns that were left out."""
         kept = self._kept(width - indent)

@@ -333,6 +333,7 @@ def outlooks() -> tuple[ZoneOutlook, ...]:
             cleanest=Window(start + 4 * HOUR, start + 6 * HOUR),
             cleanest_grams_per_kwh=17.5,
             trailing_mean_grams_per_kwh=24.0,
+            no_mean_band="the forecast has holes",
         ),
         ZoneOutlook(
             zone="XX",

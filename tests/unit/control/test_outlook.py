@@ -95,6 +95,27 @@ def test_a_providers_forecast_is_not_given_our_bands(foreseen: int) -> None:
     assert found.bands == ()
     assert found.mean_band is None
     assert len(found.forecast.points) == 24
+    assert found.no_mean_band == "the earlier forecasts of this provider are not on record"
+
+
+@pytest.mark.parametrize(("days", "judged"), [(14, 8), (7, 1), (1, 0)])
+def test_what_is_first_heard_says_how_much_is_missing_for_a_band(days: int, judged: int) -> None:
+    """A new source, or factors that were never asked for, have no band for a fortnight: the page says why."""
+    found = outlook_of(asyncio.run(GridReader(Feed(days)).zone("AA", Basis(), NOW, 24)), (), NOW, 24, 4)
+    assert found.mean_band is None
+    assert found.no_mean_band == (
+        f"{judged} earlier forecasts can be compared with what came, 9 are needed: that takes 15 days on record"
+    )
+
+
+def test_a_forecast_with_a_hole_says_so_instead_of_a_band() -> None:
+    """The band of the other hours is not that of the mean over all of them."""
+    view = asyncio.run(GridReader(Feed(40)).zone("AA", Basis(), NOW, 24))
+    assert outlook_of(view, (), NOW, 24, 4).no_mean_band == ""
+    points = view.forecast.points
+    holed = replace(view, forecast=replace(view.forecast, points=(*points[:3], *points[4:])))
+    found = outlook_of(holed, (), NOW, 24, 4)
+    assert (found.mean_band, found.no_mean_band) == (None, "the forecast has holes")
 
 
 def test_a_made_up_past_gives_no_band() -> None:
@@ -105,6 +126,7 @@ def test_a_made_up_past_gives_no_band() -> None:
     assert found.forecast.kind is Kind.SYNTHETIC
     assert found.bands == ()
     assert found.mean_band is None
+    assert found.no_mean_band == "what is made up is never wrong, which says nothing of the grid"
 
 
 def test_misses_are_worked_out_once_an_hour() -> None:
