@@ -103,8 +103,9 @@ crash: env-core ## crash points of the controller, each in each mode: make crash
 	@$(BIN)/python -m tests.sim crash --seeds $(or $(SEEDS),1) --seed0 $(or $(SEED0),0) --every $(or $(EVERY),1) \
 	  --seconds $(or $(SECONDS),inf) $(if $(PAIRS),--pairs)
 
-schedules: env-core ## real processes and a real PostgreSQL under random faults: make schedules N=300 SEED0=0
-	@GREENCTL_TEST_SCHEDULES=$(or $(N),20) GREENCTL_TEST_SCHEDULE0=$(or $(SEED0),0) $(BIN)/pytest -q tests/processes
+schedules: env-core ## real processes and a real PostgreSQL under random faults: make schedules N=300 SEED0=0 JOBS=2
+	@GREENCTL_TEST_SCHEDULES=$(or $(N),20) GREENCTL_TEST_SCHEDULE0=$(or $(SEED0),0) \
+	  $(BIN)/pytest -q $(if $(JOBS),-n $(JOBS)) tests/processes
 
 kills: env ## SIGKILL to everything on this machine while streams are open: make kills ROUNDS=20 SEED=0
 	@$(BIN)/python -m tests.kills --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),0)

@@ -14,8 +14,11 @@ from tests.postgres import new_server
 from tests.processes.proxy import Mode, Proxy
 from tests.processes.schedule import FAULTS, SPEC, Yard, drawn, play
 
-COUNT = int(os.environ.get("GREENCTL_TEST_SCHEDULES", "9"))
+COUNT = int(os.environ.get("GREENCTL_TEST_SCHEDULES", "20"))
 FIRST = int(os.environ.get("GREENCTL_TEST_SCHEDULE0", "0"))
+TICK_SECONDS = "0.25"
+"""A quarter of what it is unless told, for looks and for the pauses after failed ones: faults meet more looks so, and a
+schedule takes less time."""
 
 pytestmark = pytest.mark.postgres
 
@@ -29,7 +32,11 @@ def yard(request: pytest.FixtureRequest) -> Iterator[Yard]:
     proxy = Proxy(server.home / ".s.PGSQL.5432")
     proxy.start()
     through = f"postgresql://greenctl@127.0.0.1:{proxy.port}/{database}?sslmode=disable&gssencmode=disable"
-    made = make(GREENCTL_DATABASE_URL=through, GREENCTL_GATEWAY__MODE="plain")
+    made = make(
+        GREENCTL_DATABASE_URL=through,
+        GREENCTL_GATEWAY__MODE="plain",
+        GREENCTL_CONTROLLER__TICK_SECONDS=TICK_SECONDS,
+    )
     yard = Yard(made, server, database, proxy)
     try:
         made.run("deploy", made.spec(SPEC.format(replicas=1)), "--yes")
