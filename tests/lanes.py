@@ -223,6 +223,8 @@ def times_of(steps: Sequence[Step], failed: Step | None) -> list[str]:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # once is enough: what ends now must not be left half ended
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -15,6 +15,18 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
+STAYS = """
+import os, signal, sys
+def end(*_):
+    open(sys.argv[2], "w").write("ended")
+    sys.exit(0)
+signal.signal(signal.SIGINT, end)
+open(sys.argv[1], "w").write(str(os.getpid()))
+while True:
+    signal.pause()
+"""
+"""Says on a pipe who it is, and at its end leaves a file."""
+
 
 def lanes(*words: str) -> list[str]:
     """Return the words that start it."""
@@ -59,18 +71,17 @@ def test_the_first_failure_ends_the_others_and_is_told_last(pipe: str, tmp_path:
 
 def test_an_interrupt_ends_every_command_with_what_it_started(pipe: str, tmp_path: Path) -> None:
     """Ctrl-C reaches them also where all was started with SIGINT ignored, and what they do then has time."""
-    left = tmp_path / "left"
-    script = (
-        f"trap 'echo ended >{shlex.quote(str(left))}; exit 0' INT; echo $$ >{pipe}; while :; do read -r _ <{pipe}; done"
-    )
-    process = subprocess.Popen(lanes(f"stays={script}"), cwd=ROOT, stdout=subprocess.PIPE, preexec_fn=_deaf)  # noqa: PLW1509
+    left, script = tmp_path / "left", tmp_path / "stays.py"
+    script.write_text(STAYS)
+    command = f"exec {sys.executable} {shlex.quote(str(script))} {pipe} {shlex.quote(str(left))}"
+    process = subprocess.Popen(lanes(f"stays={command}"), cwd=ROOT, stdout=subprocess.PIPE, preexec_fn=_deaf)  # noqa: PLW1509
     child = int(Path(shlex.split(pipe)[0]).read_text())
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 130
     assert b"interrupted: everything was ended" in output
-    assert left.read_text() == "ended\n"
+    assert left.read_text() == "ended"
     assert not psutil.pid_exists(child)
 
 
