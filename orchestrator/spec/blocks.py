@@ -107,9 +107,11 @@ class PlacementBlock(Block):
     residency: (
         list[Annotated[str, forms.pattern(grammar.RESIDENCY_PATTERN, "a jurisdiction like EU, EEA or SE", "EU", "SE")]]
         | None
-    ) = Field(None, max_length=64, description="Jurisdictions; a region must lie in at least one of them.")
+    ) = Field(
+        None, min_length=1, max_length=64, description="Jurisdictions; a region must lie in at least one of them."
+    )
     allow: list[RegionGlob] | None = Field(
-        None, max_length=200, description="Regions or patterns (* and ?); without any, all are allowed."
+        None, min_length=1, max_length=200, description="Regions or patterns (* and ?); left out, all are allowed."
     )
     deny: list[RegionGlob] | None = Field(None, max_length=200, description="Regions or patterns that are never used.")
     max_per_region: Annotated[int | None, forms.whole(1, 1000)] = Field(None, description="Replicas in one region.")

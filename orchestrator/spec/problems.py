@@ -116,7 +116,8 @@ def _words(detail: ErrorDetails) -> str:
                 f"{show(value)} is not a list. Write [{value}]" if _is_plain(value) else f"{show(value)} is not a list"
             )
         case "too_short":
-            return f"needs at least {context.get('min_length')} entries"
+            least = context.get("min_length")
+            return f"needs at least {least} {'entry' if least == 1 else 'entries'}"
         case "too_long":
             return f"has more than {context.get('max_length')} entries"
         case _:

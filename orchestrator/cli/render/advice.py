@@ -10,6 +10,7 @@ from rich.text import Text
 
 from orchestrator.cli.render import numbers
 from orchestrator.cli.render.comparison import SECONDS_PER_HOUR
+from orchestrator.cli.render.labels import shortened
 from orchestrator.cli.render.numbers import number, usd
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
@@ -31,7 +32,7 @@ def render(advice: Advice, names: Mapping[str, str], *, width: int) -> Renderabl
     word, colour = WORDS[advice.answer]
     parts: list[RenderableType] = [
         line((f"{advice.service}: ", "bold"), (word, colour)),
-        indented(INDENT, advice.because),
+        indented(INDENT, shortened(advice.because, names)),
         Text(""),
     ]
     parts += [] if advice.best is None else _best(advice.best, names)

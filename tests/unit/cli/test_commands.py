@@ -789,7 +789,10 @@ def test_advise_answers_with_the_numbers_behind_it(world: World) -> None:
     document = world.document("advise", "chat")["advice"]
 
     assert document["answer"] in {"stay", "move_now", "change_the_constraint"}
-    assert document["because"].split(";")[0][:40] in page.stdout
+    assert document["because"].split("(")[0] in page.stdout
+    replica = document["best"]["comparison"]["replica"]
+    assert replica in document["because"]
+    assert replica not in page.stdout, "people read short names"
     assert "What would change it" in page.stdout or "No price and no grid" in page.stdout
     assert {"comparison", "carbon_hours", "money_hours", "usd_per_tonne", "hindsight"} <= set(document["best"])
 
