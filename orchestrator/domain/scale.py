@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from orchestrator.domain.hardware import PowerModel
 from orchestrator.domain.time import Instant
 
+COST_OF = "cost on "
+"""Figures of this name, followed by a number of replicas, say what that number costs per hour on its best offers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:

@@ -1,8 +1,9 @@
 """Decide what is to be done: ``(snapshot, policy, now) -> Plan``.
 
-Order of business: take down what is too much, replace what is missing, roll out a changed workload, leave what a
-changed rule forbids; only when nothing of that is open, and nothing moves yet, weigh one voluntary move. "Stay" is a
-decision too, and is recorded with its reasons.
+The number of replicas and what they stand on are one decision, where load leaves the number open
+(:mod:`orchestrator.planner.number`). Order of business then: take down what is too much, replace what is missing, roll
+out a changed workload, leave what a changed rule forbids; only when nothing of that is open, and nothing moves yet,
+weigh one voluntary move. "Stay" is a decision too, and is recorded with its reasons.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
 from orchestrator.planner.launches import Filling, fill, launch_room, refuse
 from orchestrator.planner.likely import with_likelihood
 from orchestrator.planner.moves import compare, weighable
+from orchestrator.planner.number import best_number, moved_on
 from orchestrator.planner.proof import of_launches, of_moves, of_target, timed
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.sizing.spares import spares
@@ -64,9 +66,12 @@ def plan(
     occupants = snapshot.occupants()
     if snapshot.taking_down:
         return _take_down(judged, actor)
+    numbered = best_number(judged, budget, keep_up=keep_up)
+    judged, gone = numbered.judged, numbered.exchanged
+    snapshot = judged.snapshot
     slots = wanted_slots(snapshot)
     surplus = _surplus(snapshot, slots, occupants)
-    staying = {slot: r for slot, r in occupants.items() if slot in slots}
+    staying = {slot: r for slot, r in occupants.items() if slot in slots and r != gone}
     # What a person confirms is shown whole; what happens by itself is held to a pace.
     room = launch_room(snapshot) if actor == BY_ITSELF else inf
     filling = fill(judged, slots, staying, keep_up=keep_up, most=room, budget=budget)
@@ -77,13 +82,13 @@ def plan(
     may_move = room > 0 and not few and not filling.launches
     whole = not surplus and len(staying) == len(slots)
     moves = _forced_moves(judged, slots, staying, must_fit=whole) if may_move else []
-    actions = (*filling.launches, *moves, *retire)
+    actions = (*moved_on(filling.launches, judged, gone), *moves, *retire)
     weighed = Weighed()
     if not actions and may_move:
         weighed = weigh_moves(judged, staying, budget)
         actions = () if weighed.best is None else (move_action(judged, weighed.best),)
     certificate = timed(_proof(judged, filling, moves, weighed), seconds, budget)
-    kind = _kind(snapshot, filling.kinds, moves, actions)
+    kind = DecisionKind.SCALE if gone is not None else _kind(snapshot, filling.kinds, moves, actions)
     notes = (*filling.notes, *_fallback_notes(judged, slots, staying, actions))
     late = "" if weighed.in_time else "the time for thinking was up before every move was weighed"
     return _finish(

@@ -9,7 +9,7 @@ from datetime import timedelta
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import LIVE, Replica
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
-from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.service import Scaling, ServiceSpec
 from orchestrator.domain.time import Instant
 from orchestrator.planner.schedule import Timetable
 
@@ -35,6 +35,7 @@ class Hedging:
     """How many spares the promised availability takes. Probabilities are of the wanted number being ready.
 
     ``groups``: the label that regions which fall together share, as far as the journal says; others have their own.
+    ``written``: the rules of scaling without these spares, as the spec has them.
     """
 
     spares: int
@@ -42,6 +43,7 @@ class Hedging:
     promised: float
     words: str
     groups: Mapping[str, str] = field(default_factory=dict, hash=False)
+    written: Scaling | None = None
 
     def falls_with(self, region: str, others: Iterable[str]) -> bool:
         """Whether a region falls together with any of the others."""

@@ -8,9 +8,10 @@ delays are SkyServe's, ``sky.serve.autoscalers`` of SkyPilot 0.14.1, under its n
 
 A look that told nothing is not a look at no load: while one lies in that stretch, or a hole, nothing goes down.
 
-The number is the fewest that carries the load with its promises kept. By the batch-energy curve of every setup that was
-measured no larger number draws less (``tests/property/test_consolidation_properties.py``), and rent grows with it, so
-it is the greenest and the cheapest, too. What each of so many then has to do is told by ``planner.sizing.share``.
+The number is the fewest of the shapes that serve now which carries the load with its promises kept. By the batch-energy
+curve of every setup that was measured no larger number of one shape draws less
+(``tests/property/test_consolidation_properties.py``), and rent grows with it. Where replicas have to be bought, number
+and shapes are weighed together (``planner.number``, ADR 0035), which may end at another number.
 
 Load alone never takes the last replica away. With ``min_replicas: 0`` that is a matter of what idling costs beside a
 start (``planner.sizing.idle``), and the first request after it brings one back without any delay.

@@ -21,7 +21,7 @@ from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
 from orchestrator.cli.render.work import work_line
 from orchestrator.domain.plan import GLYPHS, Action, ActionKind, Plan, Totals
-from orchestrator.domain.scale import Spare, WantedReplicas
+from orchestrator.domain.scale import COST_OF, Spare, WantedReplicas
 from orchestrator.domain.service import Objective, ServiceSpec
 
 GLYPH_STYLES: Final = {ActionKind.LAUNCH: "green", ActionKind.MOVE: "yellow", ActionKind.RETIRE: "red"}
@@ -74,7 +74,21 @@ def demands(spec: ServiceSpec, size: WantedReplicas | None = None) -> Renderable
     if rules.max_per_region is not None:
         must.append(f"at most {rules.max_per_region} per region")
     must.append(f"intensity at most {numbers.age(spec.carbon.max_age)} old")
-    return facts(("Wanted", wanted), ("Goal", _goal(spec)), ("Must hold", " · ".join(must)))
+    why = number_reason(size)
+    rows = [("Wanted", wanted), *([("Because", why)] if why else []), ("Goal", _goal(spec))]
+    return facts(*rows, ("Must hold", " · ".join(must)))
+
+
+def number_reason(size: WantedReplicas | None) -> str:
+    """Say what the number that was chosen costs on its best offers, and what the best other one would; or nothing."""
+    costs = [] if size is None else [f for f in size.figures if f.name.startswith(COST_OF)]
+    if not costs:
+        return ""
+    words = [f"{f.name.removeprefix(COST_OF)} cost {numbers.number(f.value)} {f.unit} ({f.origin})" for f in costs[:2]]
+    if len(costs) == 1:
+        return f"{words[0]}; no other number was worth trying"
+    more = _difference(costs[1].value, costs[0].value)
+    return f"{words[0]}; the best other number: {words[1]}, {more}"
 
 
 def _goal(spec: ServiceSpec) -> str:

@@ -36,8 +36,9 @@ def hedged(snapshot: Snapshot, now: Instant) -> Snapshot:
     """Return the snapshot with as many spares, spread, as ``slo.availability`` takes; the same where it promises none.
 
     A spread is what the placer ``dynamic_fallback`` does; without it one loss could take every spare along. While moves
-    are paused the number stays as it is.
+    are paused the number stays as it is. Of a snapshot that was hedged at another number they are worked out anew.
     """
+    snapshot = _as_written(snapshot)
     spec = snapshot.spec
     goal, scaling = spec.availability_fraction, spec.scaling
     if goal is None or spec.market is not Market.SPOT or snapshot.taking_down:
@@ -46,7 +47,14 @@ def hedged(snapshot: Snapshot, now: Instant) -> Snapshot:
         return snapshot
     hedging = _hedging(snapshot, goal, now)
     wanted = replace(scaling, num_overprovision=hedging.spares, spot_placer=SpotPlacer.DYNAMIC_FALLBACK)
-    return replace(snapshot, spec=replace(spec, scaling=wanted), hedging=hedging)
+    return replace(snapshot, spec=replace(spec, scaling=wanted), hedging=replace(hedging, written=scaling))
+
+
+def _as_written(snapshot: Snapshot) -> Snapshot:
+    if snapshot.hedging is None or snapshot.hedging.written is None:
+        return snapshot
+    scaling = replace(snapshot.hedging.written, min_replicas=snapshot.spec.scaling.min_replicas)
+    return replace(snapshot, spec=replace(snapshot.spec, scaling=scaling), hedging=None)
 
 
 def _past(snapshot: Snapshot, now: Instant) -> Past:

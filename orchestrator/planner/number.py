@@ -1,0 +1,324 @@
+"""How many replicas, and on what: one decision, taken whenever one has to be bought. Pure.
+
+The number that load wants is the fewest of the shapes that serve now (``planner.wanted``). On other shapes it would be
+another one: one large replica may carry what four small ones do, for less. So each number between the spec's bounds is
+filled as well as it can be, with every offer judged at the share that it would have there, spares included, and of the
+numbers at which everybody carries their share the one is taken that costs least by the policy's own objective::
+
+    best = min over n of (cost of what stands + cost of the best fill, n), nobody too small, nobody without a place
+
+Filling is that of a plan (``planner.launches``): limits of a region, spread and market of spot, rules and bounds of the
+policy all hold, and for one number it is exact (``optimum/seats.py``). Numbers end where as many idle replicas of the
+frugalest offer would cost more than what was found: power grows with the load, so none beyond that is better.
+
+What serves stays, with one exception. A single replica that is too small for its share, at a moment at which replicas
+have to be bought anyhow, may be replaced by a larger one in its own slot, when that saves as much as a move has to and
+repays itself within the horizon. Nothing is decided anew while nothing is to be bought: a plan that was carried out is
+left alone, and going down is a matter of ``planner.wanted``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import inf
+
+from orchestrator.domain.certificate import Budget, unhurried
+from orchestrator.domain.decision import Assessment
+from orchestrator.domain.hardware import Shape
+from orchestrator.domain.plan import Action, ActionKind
+from orchestrator.domain.price import Market
+from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.scale import LoadSeen, WantedReplicas
+from orchestrator.domain.service import Objective
+from orchestrator.domain.time import HOUR
+from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
+from orchestrator.planner.capacity import gave_up
+from orchestrator.planner.hedge.spares import hedged
+from orchestrator.planner.jointly import cost
+from orchestrator.planner.judged import Judged, buy, judge
+from orchestrator.planner.launches import Filling, fill
+from orchestrator.planner.moves import COLD_START_POWER_FRACTION, REST_AFTER_FAILURE
+from orchestrator.planner.reasons import Tried, with_reasons
+from orchestrator.planner.sizing.share import capacity_on
+from orchestrator.planner.sizing.staffing import usable_fraction
+from orchestrator.planner.slots import standing_slots, wanted_slots
+from orchestrator.planner.snapshot import Snapshot
+from orchestrator.policy.apply import usd_per_gram
+
+MOST_TRIED = 32
+"""So many numbers are tried at most, from the fewest that any shape needs on: idle replicas of a place without any
+carbon cost nothing, and the bound would never end the search."""
+
+_A_LITTLE = 1e-6
+"""More than so many replicas carry, by this fraction, takes one more of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Offers judged at the number that was chosen; ``exchanged`` serves, and its slot is filled anew."""
+
+    judged: Judged
+    exchanged: Replica | None = None
+
+
+def best_number(judged: Judged, budget: Budget = unhurried, *, keep_up: bool = False) -> Numbered:
+    """Return the number of replicas that costs least with the offers that it would have; the same where it is pinned.
+
+    It is not looked for where load does not decide on the number or its owner says what one carries, where nothing is
+    to be bought, and where the load, or what a shape carries, is not known: what is unknown is no reason to save.
+    The same number, too, where none between the bounds carries the load. ``budget``: half of what is left is spent at
+    most; then the best of those that were tried holds.
+    """
+    seen, until = judged.snapshot, budget() / 2
+    size, load = seen.sizing, _load_to_carry(seen)
+    if size is None or load is None or not _buys(seen):
+        return Numbered(judged)
+    seen = replace(seen, load=load)
+    least = _least(seen, judged)
+    ways: list[_Way] = []
+    for number in _numbers(seen, judged):
+        if budget() < until or number * least > min((w.cost for w in ways if not w.short), default=inf):
+            break
+        ways += _ways(_at(seen, number, judged), budget, keep_up=keep_up)
+    best = _best(ways, judged)
+    if best is None or best.short:
+        return Numbered(judged)
+    chosen = Tried(best.number, best.cost, best.short, best.offers)
+    others = [Tried(w.number, w.cost, w.short, w.offers) for w in ways if w is not best]
+    told = with_reasons(size, chosen, others, judged.policy.objective, load.requests_per_second)
+    return Numbered(replace(best.judged, snapshot=replace(best.judged.snapshot, sizing=told)), best.exchanged)
+
+
+def moved_on(actions: Iterable[Action], judged: Judged, exchanged: Replica | None) -> Iterator[Action]:
+    """Yield the launches of a plan; that into the slot of who is exchanged takes over from it."""
+    for action in actions:
+        target = judged.by_id(action.offer_id)
+        if exchanged is None or action.slot != exchanged.slot or target is None:
+            yield action
+            continue
+        work = target.work
+        there = 0 if work is None or work.needed is None else work.needed
+        reason = f"{exchanged.shape} is too small for its share; the load takes {there} of {target.shape}"
+        yield buy(ActionKind.MOVE, action.slot, target, reason, exchanged)
+
+
+# ── what is to be carried ────────────────────────────────────────────────────────────────────────────
+
+
+def _load_to_carry(snapshot: Snapshot) -> LoadSeen | None:
+    """Return the load that replicas are bought for; ``None`` where too little is known to compare numbers by it.
+
+    The number of load follows the last half minute and what engines say, the load that places are judged by is a mean
+    over minutes. Where the one is more, as much load is to be carried as takes so many of what serves.
+    """
+    size, load, scaling = snapshot.sizing, snapshot.load, snapshot.spec.scaling
+    if size is None or load is None or snapshot.taking_down or snapshot.spec.batch is not None:
+        return None
+    if size.most <= max(1, size.least) or size.replicas < 1 or scaling.target_qps_per_replica is not None:
+        return None
+    if load.prompt_tokens is None or not load.output_tokens or load.requests_per_second <= 0:
+        return None
+    shapes = {c.offer.id: c.offer.shape for c in snapshot.candidates}
+    ready = [r for r in snapshot.living() if r.state is ReplicaState.READY]
+    if not ready:
+        return load
+    capacity = capacity_on(snapshot.spec, [shapes.get(r.offer_id) for r in ready])
+    if not capacity.models:
+        return None
+    if size.replicas <= max(size.least, capacity.replicas_for(load)):
+        return load
+    fewer = size.replicas - 1
+    times = (1 + _A_LITTLE) * fewer * usable_fraction(fewer) / capacity.offered(load).replicas
+    rate, in_flight = load.requests_per_second * times, load.mean_in_flight * times
+    return replace(load, requests_per_second=rate, mean_in_flight=in_flight)
+
+
+def _buys(snapshot: Snapshot) -> bool:
+    """Whether a slot is empty that the number of load wants filled."""
+    return bool(wanted_slots(snapshot).keys() - snapshot.occupants().keys())
+
+
+def _numbers(snapshot: Snapshot, judged: Judged) -> Iterator[int]:
+    """Yield the numbers to try, from the fewest on that any shape which may be bought needs; nothing if one is unknown.
+
+    A shape of which nobody knows what it carries would seem to be enough at any number.
+    """
+    size = snapshot.sizing
+    if size is None or snapshot.load is None:
+        return
+    needed: list[int] = []
+    for shape in _shapes(snapshot, judged):
+        capacity = capacity_on(snapshot.spec, [shape])
+        if not capacity.models:
+            return
+        needed.append(capacity.replicas_for(snapshot.load))
+    if not needed:
+        return
+    first = min(max(min(needed), size.least, _standing(snapshot), 1), size.most)
+    yield from range(first, min(size.most, first + MOST_TRIED - 1) + 1)
+
+
+def _standing(snapshot: Snapshot) -> int:
+    """Return the fewest that lets nobody go who stands: one that is still to come carries nothing yet."""
+    standing = standing_slots(snapshot.spec)
+    held = max((slot for slot in snapshot.occupants() if slot < standing), default=-1)
+    return held + 1 - snapshot.spec.scaling.num_overprovision
+
+
+def _shapes(snapshot: Snapshot, judged: Judged) -> tuple[Shape, ...]:
+    """Return the shapes of what may be bought and of what stands."""
+    held = {r.offer_id for r in snapshot.living()}
+    open_to_us = {a.offer_id for a in judged.assessments if a.allowed}
+    return tuple(dict.fromkeys(c.offer.shape for c in snapshot.candidates if c.offer.id in open_to_us | held))
+
+
+def _least(snapshot: Snapshot, judged: Judged) -> float:
+    """Return what no replica costs less than, per hour, however little it has to do; nothing where weights decide."""
+    objective = judged.policy.objective
+    if objective is Objective.LOWEST_SCORE or snapshot.load is None:
+        return 0.0
+    idle = replace(snapshot.load, requests_per_second=0.0, mean_in_flight=0.0)
+    known = (cost(a, objective) for a in judge(replace(snapshot, load=idle), judged.policy, judged.now).assessments)
+    return min((k for k in known if k is not None), default=0.0)
+
+
+# ── one number ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One number filled as well as it can be; ``cost`` in the objective's unit per hour.
+
+    ``short``: replicas that are too small for their share, or have no place. ``once``: what it costs to get there:
+    starts, and the overlap with who is exchanged.
+    """
+
+    judged: Judged
+    number: int
+    short: int
+    cost: float
+    once: float
+    offers: tuple[str, ...]
+    exchanged: Replica | None
+
+
+def _at(snapshot: Snapshot, number: int, judged: Judged) -> Judged:
+    """Judge every offer in the world in which so many replicas are wanted, with the spares that takes."""
+    spec, size = snapshot.spec, snapshot.sizing
+    scaled = replace(spec, scaling=replace(spec.scaling, min_replicas=number))
+    sized: WantedReplicas | None = None if size is None else replace(size, replicas=number)
+    world = hedged(replace(snapshot, spec=scaled, sizing=sized), judged.now)
+    return judge(world, judged.policy, judged.now)
+
+
+def _ways(judged: Judged, budget: Budget, *, keep_up: bool) -> Iterator[_Way]:
+    """Yield the best fill beside what stands, and beside what stands but for the one that may be exchanged."""
+    snapshot = judged.snapshot
+    slots = wanted_slots(snapshot)
+    staying = {slot: r for slot, r in snapshot.occupants().items() if slot in slots}
+    small = [r for r in staying.values() if _is_small(judged.by_id(r.offer_id))]
+    whom: list[Replica | None] = [None]
+    if len(small) == 1 and _may_exchange(judged, small[0]):
+        whom.append(small[0])
+    for gone in whom:
+        kept = {slot: r for slot, r in staying.items() if r is not gone}
+        filling = fill(judged, slots, kept, keep_up=keep_up, budget=budget)
+        if (way := _weighed(judged, slots, kept, filling, gone)) is not None:
+            yield way
+
+
+def _weighed(
+    judged: Judged, slots: Mapping[int, Market], kept: Mapping[int, Replica], filling: Filling, gone: Replica | None
+) -> _Way | None:
+    """Add up what stands and what is bought; ``None`` where a part is unknown, or somebody has no place at all."""
+    objective = judged.policy.objective
+    if filling.refusal is not None or len(filling.chosen) != len(filling.launches):
+        return None
+    held = [judged.by_id(r.offer_id) for r in kept.values()]
+    placed = [a for a in (*held, *filling.chosen) if a is not None]
+    costs = [k for a in placed if (k := cost(a, objective)) is not None]
+    if len(costs) != len(kept) + len(filling.chosen):
+        return None
+    unplaced = len(slots) - len(kept) - len(filling.chosen)
+    once = sum(_start(judged, a) for a in filling.chosen)
+    if gone is not None:
+        once += _overlap(judged, gone)
+        slot = next((a for a in filling.launches if a.slot == gone.slot), None)
+        if slot is None or _is_small(judged.by_id(slot.offer_id)):
+            return None
+    return _Way(
+        judged,
+        number=judged.snapshot.wanted,
+        short=unplaced + sum(_is_small(a) for a in placed),
+        cost=sum(costs),
+        once=once,
+        offers=tuple(sorted(a.offer_id for a in placed)),
+        exchanged=gone,
+    )
+
+
+def _is_small(assessment: Assessment | None) -> bool:
+    return assessment is not None and assessment.work is not None and assessment.work.carries is False
+
+
+def _may_exchange(judged: Judged, replica: Replica) -> bool:
+    """Whether a replica that serves may be replaced: by the rules of moves, but for its dwell: it is bought for now."""
+    snapshot, rules = judged.snapshot, judged.snapshot.spec.migration
+    is_open = rules.enabled and not snapshot.paused and not snapshot.in_motion()
+    in_time = snapshot.timetable is None or snapshot.timetable.lets_move
+    since = judged.now - REST_AFTER_FAILURE
+    if any(r.replaces and gave_up(r) and r.state_since > since for r in snapshot.replicas):
+        return False  # else what cannot be started would keep those away that could
+    in_bounds = len(snapshot.moves) < rules.max_moves_per_day and replica.slot < standing_slots(snapshot.spec)
+    return is_open and in_time and in_bounds and replica.state is ReplicaState.READY
+
+
+def _start(judged: Judged, target: Assessment) -> float:
+    """Return what the start of a replica costs, by the terms of a move (ADR 0025)."""
+    hours = judged.snapshot.cold_start_seconds.value / SECONDS_PER_HOUR
+    side = judged.side(target.offer_id)
+    power = None if side is None else side.candidate.offer.shape.power
+    kwh = 0.0 if power is None else COLD_START_POWER_FRACTION * watts_to_kw(power.full_watts) * (target.pue or 0.0)
+    return _worth(judged, kwh * (target.grams_per_kwh or 0.0), target.usd_per_hour or 0.0) * hours
+
+
+def _overlap(judged: Judged, replica: Replica) -> float:
+    """Return what the old one costs while both run, by the terms of a move."""
+    here = judged.by_id(replica.offer_id)
+    hours = judged.snapshot.overlap_seconds.value / SECONDS_PER_HOUR
+    if here is None:
+        return 0.0
+    return _worth(judged, here.grams_per_hour or 0.0, here.usd_per_hour or 0.0) * hours
+
+
+def _worth(judged: Judged, grams: float, usd: float) -> float:
+    match judged.policy.objective:
+        case Objective.GREENEST:
+            return grams
+        case Objective.CHEAPEST:
+            return usd
+        case _:
+            return usd + max(0.0, usd_per_gram(judged.policy)) * grams
+
+
+# ── the best of them ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
+    """Return the best way beside what stands, or that of an exchange which is worth it beside that one."""
+    found = list(ways)
+    keeps = min((w for w in found if w.exchanged is None), key=_order, default=None)
+    swaps = min((w for w in found if w.exchanged is not None), key=_order, default=None)
+    if swaps is None or keeps is None or swaps.short > keeps.short:
+        return keeps
+    if swaps.short < keeps.short:
+        return swaps
+    saved, asked = keeps.cost - swaps.cost, judged.snapshot.spec.migration.min_improvement_fraction
+    hours = judged.policy.horizon / HOUR / judged.snapshot.clock_rate
+    is_repaid = saved * hours > swaps.once - keeps.once
+    return swaps if is_repaid and saved > 0 and saved >= asked * abs(keeps.cost) else keeps
+
+
+def _order(way: _Way) -> tuple[int, float, int]:
+    return (way.short, way.cost, way.number)

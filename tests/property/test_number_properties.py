@@ -1,0 +1,188 @@
+"""Number and shapes in one decision: what a plan buys costs least of all numbers and fills that carry the load."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.domain.decision import Assessment
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.scale import LoadSeen, WantedReplicas
+from orchestrator.domain.service import ModelSpec, Objective, PlacementRules, Policy, Scaling
+from orchestrator.planner.judged import judge
+from orchestrator.planner.plan import plan
+from orchestrator.planner.snapshot import Snapshot
+from orchestrator.prices.shapes import ShapeCatalogue
+from tests.builders import GREEN, NOON, applied, candidate, service_spec, snapshot
+
+CATALOGUE = ShapeCatalogue.packaged()
+SHAPES = [CATALOGUE.accelerated(name, 1, None, None) for name in ("L4", "A100-80GB", "H100")]
+CHEAPEST = Policy(name="cheap", objective=Objective.CHEAPEST, max_extra_cost_fraction=None)
+QWEN = ModelSpec("Qwen/Qwen3-8B")
+MOST = 3
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class World:
+    """A load, what is sold, and the bounds. ``told``: the number that load would want by itself."""
+
+    rate: float
+    sold: tuple[tuple[int, float, float], ...]
+    told: int
+    spares: int
+    limit: int | None
+    policy: Policy
+
+    def snapshot(self, rate: float = 1.0, order: Sequence[int] | None = None) -> Snapshot:
+        """Return it with a multiple of the load, and its offers in another order."""
+        scaling = Scaling(self.told, MOST, num_overprovision=self.spares)
+        placement = PlacementRules(max_per_region=self.limit)
+        spec = replace(service_spec(placement=placement), model=QWEN, scaling=scaling)
+        offers = [
+            candidate(f"aws/r{k}", grams, on=SHAPES[shape], usd=usd, zone=f"Z{k}")
+            for k, (shape, grams, usd) in enumerate(self.sold)
+        ]
+        seen = LoadSeen(600.0, self.rate * rate, 2.0 * self.rate * rate, 0, None, None, None, 200.0, 150.0)
+        ordered = offers if order is None else [offers[i] for i in order]
+        return replace(snapshot(ordered, spec=spec, load=seen), sizing=WantedReplicas(self.told, 1, MOST, None, "load"))
+
+
+worlds = st.builds(
+    World,
+    st.floats(0.2, 40.0),
+    st.lists(st.tuples(st.integers(0, 2), st.floats(10.0, 600.0), st.floats(0.2, 6.0)), min_size=1, max_size=3).map(
+        tuple
+    ),
+    st.integers(1, MOST),
+    st.integers(0, 1),
+    st.none() | st.integers(1, 3),
+    st.sampled_from([GREEN, CHEAPEST]),
+)
+
+
+def _cost(a: Assessment, policy: Policy) -> float:
+    found = a.expected_grams_per_hour if policy is GREEN else a.usd_per_hour
+    assert found is not None
+    return found
+
+
+def _judged(world: World, number: int, snap: Snapshot) -> dict[str, Assessment]:
+    scaling = replace(snap.spec.scaling, min_replicas=number)
+    at = replace(snap, spec=replace(snap.spec, scaling=scaling))
+    return {a.offer_id: a for a in judge(at, world.policy, NOON).assessments}
+
+
+def brute_force(world: World, snap: Snapshot) -> float | None:
+    """Try every multiset of offers of every number between the bounds; ``None`` where none carries the load."""
+    best: float | None = None
+    for number in range(1, MOST + 1):
+        sold = _judged(world, number, snap)
+        able = sorted(i for i, a in sold.items() if a.allowed and a.work is not None and a.work.carries)
+        for ids in combinations_with_replacement(able, number + world.spares):
+            if world.limit is not None and max(Counter(sold[i].region for i in ids).values()) > world.limit:
+                continue
+            spent = sum(_cost(sold[i], world.policy) for i in ids)
+            best = spent if best is None else min(best, spent)
+    return best
+
+
+def _bought(made: Plan) -> list[str]:
+    return sorted(a.offer_id for a in made.actions)
+
+
+def _spent(world: World, plan_made: Plan, snap: Snapshot) -> float:
+    ids = _bought(plan_made)
+    sold = _judged(world, len(ids) - world.spares, snap)
+    return sum(_cost(sold[i], world.policy) for i in ids)
+
+
+@settings(deadline=None, max_examples=40)
+@given(worlds)
+def test_number_and_shapes_cost_what_the_best_of_all_ways_costs(world: World) -> None:
+    """By brute force over every number and every multiset of offers, each at its own batch, spares included."""
+    snap = world.snapshot()
+    best = brute_force(world, snap)
+    if best is None:
+        return
+    found = plan(snap, world.policy, NOON)
+    assert _spent(world, found, snap) <= best * (1 + ROUNDING)
+    sold = _judged(world, len(found.actions) - world.spares, snap)
+    assert all((w := sold[i].work) is not None and w.carries for i in _bought(found))
+
+
+@settings(deadline=None, max_examples=20)
+@given(worlds, st.randoms(use_true_random=False))
+def test_the_order_of_offers_and_the_number_of_load_change_nothing(world: World, random: object) -> None:
+    """The answer is that of the world: not of the order it is told in, nor of the number that stood before."""
+    snap = world.snapshot()
+    if brute_force(world, snap) is None:
+        return
+    order = list(range(len(world.sold)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    first = plan(snap, world.policy, NOON)
+    again = plan(world.snapshot(order=order), world.policy, NOON)
+    other = plan(replace(world, told=MOST - world.told + 1).snapshot(), world.policy, NOON)
+    assert [a.offer_id for a in first.actions] == [a.offer_id for a in again.actions]
+    assert [a.offer_id for a in first.actions] == [a.offer_id for a in other.actions]
+
+
+@settings(deadline=None, max_examples=20)
+@given(worlds, st.integers(0, 3), st.floats(1.0, 3.0))
+def test_an_offer_that_is_worse_in_everything_changes_nothing(world: World, which: int, times: float) -> None:
+    """A dirtier and dearer twin in a region of its own is bought by nobody who has room with the better one."""
+    shape, grams, usd = world.sold[which % len(world.sold)]
+    unlimited = replace(world, limit=None)
+    more = replace(unlimited, sold=(*world.sold, (shape, grams * times + 1.0, usd * times + 0.1)))
+    if brute_force(unlimited, unlimited.snapshot()) is None:
+        return
+    assert _bought(plan(unlimited.snapshot(), world.policy, NOON)) == _bought(plan(more.snapshot(), world.policy, NOON))
+
+
+@settings(deadline=None, max_examples=20)
+@given(worlds, st.floats(1.0, 4.0))
+def test_more_load_never_costs_less(world: World, times: float) -> None:
+    """What the best of all ways costs does not fall while the load rises, whatever number and shapes that takes."""
+    low, high = world.snapshot(), world.snapshot(times)
+    if brute_force(world, high) is None:
+        return
+    less = _spent(world, plan(low, world.policy, NOON), low)
+    more = _spent(world, plan(high, world.policy, NOON), high)
+    assert less <= more * (1 + ROUNDING)
+
+
+@settings(deadline=None, max_examples=20)
+@given(worlds)
+def test_a_plan_that_was_carried_out_is_left_alone(world: World) -> None:
+    """Planned again from where it led to, nothing is bought and nothing retired, at the number that was decided."""
+    snap = world.snapshot()
+    if brute_force(world, snap) is None:
+        return
+    found = plan(snap, world.policy, NOON)
+    size = found.decision.sizing
+    assert size is not None
+    after = replace(applied(found, snap, NOON), sizing=size, paused=True)
+    told = replace(after.spec.scaling, min_replicas=size.replicas)
+    assert plan(replace(after, spec=replace(after.spec, scaling=told)), world.policy, NOON).actions == ()
+
+
+@settings(deadline=None, max_examples=20)
+@given(worlds)
+def test_a_pinned_number_is_not_touched(world: World) -> None:
+    """Where min equals max there is nothing to decide: the plan is that of the number, and says no more."""
+    snap = world.snapshot()
+    pinned = replace(snap, sizing=None)
+    narrow = replace(snap, sizing=WantedReplicas(world.told, world.told, world.told, None, "load"))
+    if brute_force(world, snap) is None or (world.limit or MOST) < MOST:
+        return
+    a, b = plan(pinned, world.policy, NOON), plan(narrow, world.policy, NOON)
+    assert [x.offer_id for x in a.actions] == [x.offer_id for x in b.actions]
+    assert b.decision.sizing == narrow.sizing
+    assert replace(a.decision, sizing=narrow.sizing, summary=b.decision.summary, plan_digest="") == replace(
+        b.decision, plan_digest=""
+    )
