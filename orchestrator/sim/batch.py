@@ -2,7 +2,7 @@
 
 Ours is the real controller, which decides when and where (``control.batch``, ``planner.deferral``). A rival begins each
 round the moment its work is there, at the place that its rule names, and goes through. Hindsight knows every hour, and
-takes for each round the place and the hours that emit least, by the planner's own optimum. All of them do the same
+takes for each round the places and the hours that emit least, by the planner's own optimum. All of them do the same
 work, on replicas that are full while they serve, and one ledger counts them all. Nobody stands on spot here: what
 happens to work that is taken away is not known of rivals that have no rule for it.
 """
@@ -10,7 +10,9 @@ happens to work that is taken away is not known of rivals that have no rule for 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from orchestrator.control.batch import due_times
@@ -98,22 +100,48 @@ def at_once(board: Board, choose: Choose, rounds: Sequence[Window], seconds: flo
     return tuple(sorted(stays, key=lambda s: (s.slot, s.requested)))
 
 
-def in_hindsight(board: Board, batch: BatchRules, rounds: Sequence[Window], seconds: float) -> tuple[Stay, ...]:
-    """Return the stays of who knows all hours: in each round the place and stretches of least grams.
+@dataclass(frozen=True, slots=True)
+class Hindsight:
+    """The stays of who knows all hours. ``exact``: within ``max_per_region``, which has a seat for every replica."""
 
-    All replicas stand in one place, whatever ``max_per_region`` says; with work that may be interrupted, in the raster
-    of the planner.
+    stays: tuple[Stay, ...]
+    exact: bool
+
+
+def in_hindsight(board: Board, batch: BatchRules, rounds: Sequence[Window], seconds: float) -> Hindsight:
+    """Return the stays of who knows all hours: in each round the places and stretches of least grams.
+
+    Replicas have the same work and do not see each other, so taking the best place that has a seat is exact. With fewer
+    seats than replicas ``max_per_region`` binds nobody. Work that may be interrupted stops in the planner's raster.
     """
     stays: list[Stay] = []
+    exact = True
     for window in rounds:
         options = [(*_least(board, i, batch, window, seconds), i) for i in sorted(board.allowed)]
-        grams, stretches, there = min(options, key=lambda o: (o[0], board.offers[o[2]].id))
-        if not math.isfinite(grams):
+        best = sorted((o for o in options if math.isfinite(o[0])), key=lambda o: (o[0], board.offers[o[2]].id))
+        if not best:
             continue
+        seated = _seated(board, [there for _, _, there in best])
+        exact = exact and seated is not None
+        ways = {there: stretches for _, stretches, there in best}
         begin, _ = _seconds(board, window)
-        for slot in range(board.wanted):
-            stays += [_stay(board, slot, there, begin + a, begin + b) for a, b in stretches]
-    return tuple(sorted(stays, key=lambda s: (s.slot, s.requested)))
+        for slot, there in enumerate(seated or [best[0][2]] * board.wanted):
+            stays += [_stay(board, slot, there, begin + a, begin + b) for a, b in ways[there]]
+    return Hindsight(tuple(sorted(stays, key=lambda s: (s.slot, s.requested))), exact)
+
+
+def _seated(board: Board, best: Sequence[int]) -> list[int] | None:
+    """Give each replica the first of the places that has a seat left; ``None`` where there are fewer seats."""
+    taken: Counter[str] = Counter()
+    seats: list[int] = []
+    for there in best:
+        region = board.offers[there].region.id
+        room = board.wanted - len(seats)
+        if board.limit is not None:
+            room = min(room, board.limit - taken[region])
+        seats += [there] * max(0, room)
+        taken[region] += max(0, room)
+    return seats if len(seats) == board.wanted else None
 
 
 def kept_promises(

@@ -36,9 +36,10 @@ margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .3rem}p{margin:.3rem 0;color:var(--dim)}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px;margin-top:1rem}
 th,td{padding:.25rem .5rem;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap;vertical-align:top}
-th:first-child,td:first-child{text-align:left;white-space:normal}td small{display:block;color:var(--dim);
+th{vertical-align:bottom}th:first-child,td:first-child{text-align:left;white-space:normal;
+min-width:9rem}td small{display:block;color:var(--dim);
 font-weight:400}tr.ours td{font-weight:600}tr.bound td{color:var(--s2)}.loss{color:var(--s1)}
-svg{width:100%;height:auto;background:var(--card);border:1px solid var(--rule)}
+svg{box-sizing:border-box;width:100%;min-width:640px;height:auto;background:var(--card);border:1px solid var(--rule)}
 text{font:12px system-ui,sans-serif;fill:var(--ink)}text.dim{fill:var(--dim)}
 .legend span{display:inline-block;margin-right:1rem}.legend i{display:inline-block;width:.8em;height:.8em;
 margin-right:.35em}
@@ -62,9 +63,17 @@ polyline.other{stroke:var(--dim);stroke-opacity:.45}circle.other,rect.other{fill
     )
 )
 
+SIGNS: Final = "VS HOME and VS B3: less CO2e than those, minus is more. "
+"""What the table of a terminal says of its two columns; here their heads say it."""
+
 _HONESTY: Final = (
     "One ledger for all: operational emissions, average mix, location-based. A saving beside home is worth nothing "
     "without the one beside B3, the cleanest static choice without hindsight."
+)
+
+_SOURCE: Final = (
+    "Every figure of this page is in the JSON document that it was made from. It is embedded in this file under the id "
+    "<code>document</code>, and is what <code>--json</code> writes."
 )
 
 
@@ -81,7 +90,7 @@ def page(document: Document) -> str:
         f"<p>{_headline(document)}</p>",
         f"<p>{_HONESTY}</p>",
         _table(rows),
-        *[f"<p>{escape(words)}</p>" for words in document["legend"]],
+        *[f"<p>{escape(words.removeprefix(SIGNS))}</p>" for words in document["legend"]],
         *[f"<p><b>{escape(r['policy'])}</b> refused: {escape(r['refusal'])}</p>" for r in refused],
     ]
     if rows:
@@ -99,28 +108,31 @@ def page(document: Document) -> str:
         items = "".join(f"<li>{escape(words)}</li>" for words in document["notes"])
         parts.append(f"<h2>What was assumed</h2><ul>{items}</ul>")
     parts += [
-        "<h2>Numbers</h2><p>The document that this page was made from:</p>",
+        f"<h2>Numbers</h2><p>{_SOURCE}</p>",
         f'<script type="application/json" id="document">{_embedded(document)}</script>',
-        "<p>It is embedded in this file under the id <code>document</code>.</p></body></html>",
+        "</body></html>",
     ]
     return "\n".join(parts) + "\n"
 
 
 def _table(rows: Sequence[Document]) -> str:
-    heads = ("Policy", "kg CO2e", "vs home", "vs B3", "above oracle", "moves", "lost", "ready", "served", "$")
+    """Lay out the figures; without a bound nobody is above it, and the column is left out."""
+    bounded = any(r["kind"] == "bound" for r in rows)
+    heads = ["Policy", "kg CO2e", "less than home", "less than B3", "moves", "lost", "ready", "served", "$"]
+    heads[4:4] = ["above oracle"] if bounded else []
     body = []
     for row in rows:
-        cells = (
+        cells = [
             _number(row["known_grams"] / 1000, 3) + (" + ?" if row["unknown_kwh"] else ""),
-            _percent(row["saving_percent_vs_home"]),
-            _percent(row["saving_percent_vs_b3"]),
-            _percent(row["above_oracle_percent"]),
+            "–" if row["policy"] == "home" else _percent(row["saving_percent_vs_home"]),
+            "–" if row["policy"] == "B3" else _percent(row["saving_percent_vs_b3"]),
             str(row["moves"]),
             str(row["losses"]),
-            f"{100 * row['available_fraction']:.3f} %",
-            f"{100 * row['served_fraction']:.3f} %",
+            share(row["available_fraction"]),
+            share(row["served_fraction"]),
             "?" if row["usd"] is None else _number(row["usd"], 2),
-        )
+        ]
+        cells[3:3] = ["–" if row["kind"] == "bound" else _percent(row["above_oracle_percent"])] if bounded else []
         first = f"<td>{escape(row['policy'])}<small>{escape(row['about'])}</small></td>"
         drawn = "".join(f"<td{_loss(c, i)}>{escape(c)}</td>" for i, c in enumerate(cells))
         body.append(f'<tr class="{row["kind"]}">{first}{drawn}</tr>')
@@ -138,9 +150,11 @@ def _loss(cell: str, column: int) -> str:
 
 
 def _headline(document: Document) -> str:
-    period, done = document["period"], "" if document["complete"] else " (interrupted: not all policies were done)"
-    said = f"{document['replicas_in_words']}, {document['workload']['name']}, seed {document['seed']}{done}"
-    return f"{_day(period['from'])} to {_day(period['to'])}, {escape(said)}"
+    period = document["period"]
+    said = f"{document['replicas_in_words']}, {document['workload']['name']}, seed {document['seed']}"
+    said += f", a start takes {document['cold_start_seconds']:g} s"
+    done = "" if document["complete"] else " <b>Interrupted: not all policies were done.</b>"
+    return f"{_day(period['from'])} to {_day(period['to'])} UTC, {escape(said)}.{done}"
 
 
 def _embedded(document: Document) -> str:
@@ -157,4 +171,10 @@ def _number(value: float, digits: int) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:+.2f} %"
+    return "?" if value is None else f"{value:.2f} %"
+
+
+def share(fraction: float) -> str:
+    """Write a part in percent, and never as all where it is less: ``99.999 %``."""
+    text = f"{100 * fraction:.3f} %"
+    return "99.999 %" if fraction < 1 and text == "100.000 %" else text

@@ -5,6 +5,7 @@ Colours are those of the page, by class, so that a plot is legible on a light gr
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -25,6 +26,14 @@ NAMED: Final = ("home", "B3", "oracle")
 SMOOTHED_ABOVE_DAYS: Final = 60
 SMOOTH_DAYS: Final = 7
 MOST_TICKS: Final = 12
+STEPS: Final = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+"""The quarters of an axis are one of these, times a power of ten: numbers that one can read between."""
+CENTS_BELOW: Final = 40.0
+"""Dollars at the end of an axis below which its quarters need cents."""
+
+LABEL_WIDTH: Final = 150
+LABEL_HEIGHT: Final = 13
+"""Nearer to each other the words at two dots could not be read."""
 
 
 def bars(rows: Sequence[Document]) -> str:
@@ -42,7 +51,8 @@ def bars(rows: Sequence[Document]) -> str:
     if best is not None:
         x = LEFT + span * best["known_grams"] / most
         drawn.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{height - 4}"/>')
-    return _svg(height, "Emissions of each policy", drawn)
+    said = "Dashed: the oracle, which nobody can be better than" if best is not None else ""
+    return _svg(height, "Emissions of each policy", drawn) + _legend((), said)
 
 
 def over_time(rows: Sequence[Document], period: Document) -> str:
@@ -50,7 +60,7 @@ def over_time(rows: Sequence[Document], period: Document) -> str:
     days = sorted({d for r in rows for d in r["grams_by_day"]})
     window = SMOOTH_DAYS if len(days) > SMOOTHED_ABOVE_DAYS else 1
     lines = {r["policy"]: _smooth([r["grams_by_day"].get(d, 0.0) for d in days], window) for r in rows}
-    most = max((max(v) for v in lines.values() if v), default=1.0) or 1.0
+    most = round_top(max((max(v) for v in lines.values() if v), default=1.0))
     height, span = 340, WIDTH - LEFT - 20
     drawn = [*_axis(height, most), *_dates(period, span, height)]
     steps = max(1, len(days) - window)
@@ -73,7 +83,7 @@ def over_time(rows: Sequence[Document], period: Document) -> str:
     others = len(rows) - len(names)
     names += [(f"{others} others", "other")] if others else []
     said = "Grams a day, mean of seven days" if window > 1 else "Grams a day"
-    return _svg(height, said, drawn) + _legend(names)
+    return _svg(height, said, drawn) + _legend(names, said)
 
 
 def scatter(rows: Sequence[Document]) -> str:
@@ -82,8 +92,8 @@ def scatter(rows: Sequence[Document]) -> str:
     if not known:
         return "<p>No policy has a known price in every hour.</p>"
     height, span = 360, WIDTH - LEFT - 120
-    most = max(r["known_grams"] for r in known) or 1.0
-    dearest = max(r["usd"] for r in known) or 1.0
+    most = round_top(max(r["known_grams"] for r in known))
+    dearest = round_top(max(r["usd"] for r in known))
     drawn = list(_axis(height, most))
     places: dict[tuple[int, int], list[Document]] = {}
     for row in known:
@@ -93,14 +103,18 @@ def scatter(rows: Sequence[Document]) -> str:
             f'<circle class="{row["kind"]}" cx="{x:.1f}" cy="{y:.1f}" r="5"><title>{escape(title)}</title></circle>'
         )
         places.setdefault((round(x / 60), round(y / 14)), []).append(row)
-    for close in places.values():
+    written: list[tuple[float, float]] = []
+    for close in sorted(places.values(), key=lambda c: (-c[0]["known_grams"], c[0]["policy"])):
         row = close[0]
         x, y = LEFT + span * row["usd"] / dearest, _height_of(row["known_grams"] / most, height)
+        while any(abs(x - a) < LABEL_WIDTH and abs(y - b) < LABEL_HEIGHT for a, b in written):
+            y += 1  # below what is written there
+        written.append((x, y))
         more = f" and {len(close) - 1} more" if len(close) > 1 else ""
         drawn.append(f'<text class="dim" x="{x + 9:.1f}" y="{y + 4:.1f}">{escape(row["policy"])}{more}</text>')
     for part in range(5):
         x = LEFT + span * part / 4
-        label = f"$ {dearest * part / 4:,.0f}"
+        label = f"$ {dearest * part / 4:,.4g}" if dearest < CENTS_BELOW else f"$ {dearest * part / 4:,.0f}"
         drawn.append(f'<text class="dim" x="{x:.1f}" y="{height - 8}" text-anchor="middle">{label}</text>')
     kinds = (("rivals", "rule"), ("greenctl", "ours"), ("in hindsight", "bound"))
     return _svg(height, "Emissions over dollars", drawn) + _legend(kinds)
@@ -126,6 +140,14 @@ def lanes(rows: Sequence[Document], period: Document) -> str:
     names = [(region, shade) for region, shade in shade_of.items() if shade != "other"]
     names += [("other regions", "other")] if "other" in shade_of.values() else []
     return _svg(height, "Where replicas served", drawn) + _legend(names)
+
+
+def round_top(most: float) -> float:
+    """Return where an axis ends that has room for ``most`` (``>= 0``), so that its quarters are round numbers."""
+    if most <= 0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(most / 4))
+    return 4 * unit * next(step for step in STEPS if most <= 4 * unit * step * (1 + 1e-9))
 
 
 def weight(grams: float) -> str:
@@ -192,9 +214,12 @@ def _box(x: float, y: float, length: float, high: float, style: str, title: str 
 
 
 def _svg(height: int, said: str, drawn: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(said)}">{"".join(drawn)}</svg>'
+    svg = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(said)}">{"".join(drawn)}</svg>'
+    return f'<div class="wide">{svg}</div>'
 
 
-def _legend(names: Sequence[tuple[str, str]]) -> str:
+def _legend(names: Sequence[tuple[str, str]], said: str = "") -> str:
+    """Say what the colours mean, and with ``said`` what is drawn; nothing where there is nothing to say."""
     spans = "".join(f'<span><i class="{style}"></i>{escape(name)}</span>' for name, style in names)
-    return f'<p class="legend">{spans}</p>'
+    words = f"<span>{escape(said)}.</span>" if said else ""
+    return f'<p class="legend">{spans}{words}</p>' if spans or words else ""

@@ -322,14 +322,16 @@ def _bound(request: Request, setting: Setting, own: Board) -> Row:
     hindsight, hold = own, None
     if (batch := request.spec.batch) is not None:
         seconds = seconds_each(batch, request.spec.scaling.max_replicas)
-        stays = in_hindsight(own, batch, rounds_of(batch, setting.period), seconds)
-        about = "each round in the best hours of one place, in hindsight"
+        known = in_hindsight(own, batch, rounds_of(batch, setting.period), seconds)
+        about = "each round in the best hours of its places, in hindsight"
+        about += "" if known.exact else ", ignoring max_per_region"
         about += ", in the planner's raster" if batch.preemptible else ""
-        return _worked(ORACLE, about, "bound", setting, own, batch, stays)
+        return _worked(ORACLE, about, "bound", setting, own, batch, known.stays)
     if _sleeps(request.spec):
         hindsight, hold = replace(own, sizes=setting.sizes.foreseen), request.spec.gateway
     found = best(hindsight)
     about = "least grams in hindsight" + ("" if found.exact else ", ignoring max_per_region")
+    about += ", asleep by whole hours" if _sleeps(request.spec) else ""
     about += "" if request.evenly else ", traffic shared evenly"
     free = replace(hindsight, stock=Stock(request.period), limit=None)
     return _played(ORACLE, about, "bound", setting, free, as_rule(found.path), filled_in(found.path), hold)

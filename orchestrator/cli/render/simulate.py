@@ -10,10 +10,13 @@ from orchestrator.cli.render.numbers import NOTHING, number, scaled
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 from orchestrator.domain.time import format_instant
+from orchestrator.sim.html import SIGNS, share
 from orchestrator.sim.simulate import ORACLE, Request, Row
 
 _GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 _MOST_NOTES = 6
+LIKE_HOME = 0.001
+"""Replicas that were up for a smaller part of the time than home's, by more than this, are no equal service."""
 _READY = "READY: time with all wanted replicas up. SERVED: requests that found any."
 _DONE = "READY: rounds done by their due time. SERVED: work done by then."
 
@@ -38,7 +41,7 @@ def document(request: Request, rows: Sequence[Row], notes: Sequence[str], *, sto
         "replicas": request.spec.scaling.min_replicas,
         "max_replicas": request.spec.scaling.max_replicas,
         "replicas_in_words": replicas_in_words(request),
-        "legend": [legend(request), *_waits(rows)],
+        "legend": [legend(request), *_less(request, rows), *_waits(rows)],
         "complete": not stopped,
         "notes": list(notes),
         "rows": [_row(row, rows) for row in rows],
@@ -121,8 +124,8 @@ def render(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopp
             NOTHING if above is None else f"{above:+.2f} %",
             str(row.moves),
             str(row.losses) if row.losses else "0",
-            f"{100 * row.available_fraction:.3f} %",
-            f"{100 * row.served_fraction:.3f} %",
+            share(row.available_fraction),
+            share(row.served_fraction),
             number(row.usd, 5),
             row.about,
         )
@@ -139,7 +142,7 @@ def render(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopp
     parts += [line(("note: ", "yellow"), words) for words in notes[:_MOST_NOTES]]
     if len(notes) > _MOST_NOTES:
         parts.append(line(f"{len(notes) - _MOST_NOTES} more notes are in the document of --json."))
-    parts += [line(words) for words in _waits(rows)]
+    parts += [line(words) for words in (*_less(request, rows), *_waits(rows))]
     if stopped:
         parts.append(line(("Interrupted: these are the policies that were done.", "yellow")))
     return Group(*parts)
@@ -148,10 +151,23 @@ def render(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopp
 def legend(request: Request) -> str:
     """Say what the columns mean."""
     return (
-        "VS HOME and VS B3: less CO2e than those, minus is more. "
+        f"{SIGNS}"
         f"{_READY if request.spec.batch is None else _DONE} "
         "One ledger for all; grams are operational, average, location-based."
     )
+
+
+def _less(request: Request, rows: Sequence[Row]) -> list[str]:
+    """Say whose figures are those of less service than home gave: part of what they save, they did not run."""
+    home = _named(rows, "home")
+    if home is None or request.spec.batch is not None:
+        return []
+    return [
+        f"{row.policy} had all wanted replicas up {share(row.available_fraction)} of the time: part of what it saves "
+        "is what did not run."
+        for row in rows
+        if not row.refusal and row.available_fraction < home.available_fraction - LIKE_HOME
+    ]
 
 
 def _waits(rows: Sequence[Row]) -> list[str]:

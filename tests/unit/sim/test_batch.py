@@ -66,6 +66,23 @@ def test_work_that_may_be_interrupted_takes_the_clean_hours_of_two_spells() -> N
     assert grams[True] < 0.85 * grams[False]
 
 
+def test_hindsight_keeps_to_the_seats_of_a_region_and_says_where_it_cannot() -> None:
+    """With one replica a region the second takes the second best place; with one region alone the limit is ignored."""
+    clean = {zone: [100.0 * (k + 1)] * 24 * (PAST_DAYS + 1) for k, zone in enumerate(ZONES)}
+    asked = days(1)
+    found = {}
+    for limit in (None, 1):
+        wanted = replace(asked.spec, placement=replace(asked.spec.placement, max_per_region=limit))
+        bound = rows(replace(asked, spec=wanted, carbon=carbon(clean)))["oracle"]
+        found[limit] = sorted({r for _, regions in bound.places for r in regions})
+        assert "ignoring" not in bound.about
+
+    assert (len(found[None]), len(found[1])) == (1, 2)
+    home = asked.spec.placement.home or found[None][0]
+    alone = replace(asked.spec.placement, max_per_region=1, allow=(home,))
+    assert "ignoring max_per_region" in rows(replace(asked, spec=replace(asked.spec, placement=alone)))["oracle"].about
+
+
 def test_tokens_are_counted_by_the_ledger() -> None:
     """So many tokens at the rate of the file are as many engine hours, and the last token is written in time."""
     tokens = BatchRules(

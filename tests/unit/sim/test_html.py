@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from orchestrator.sim.html import page
-from orchestrator.sim.plots import lanes, over_time, weight
+import pytest
+
+from orchestrator.sim.html import page, share
+from orchestrator.sim.plots import LABEL_HEIGHT, lanes, over_time, round_top, scatter, weight
 
 DAYS = [f"2023-01-{day:02d}" for day in range(1, 11)]
 
@@ -43,6 +46,7 @@ def document(*rows: Any, **changes: Any) -> Any:
         "service": "chat</script>",
         "period": {"from": "2023-01-01T00:00:00+00:00", "to": "2023-01-11T00:00:00+00:00", "seconds": 864000.0},
         "seed": 0,
+        "cold_start_seconds": 120.0,
         "workload": {"name": "diurnal"},
         "replicas": 1,
         "max_replicas": 4,
@@ -80,7 +84,10 @@ def test_a_policy_that_emits_more_than_b3_is_marked() -> None:
     text = page(document(row("home"), row("ours", "ours")))
 
     assert text.count('<td class="loss">-3.00 %</td>') == 2
-    assert '<td class="loss">+10.00 %</td>' not in text
+    assert '<td class="loss">10.00 %</td>' not in text
+    assert "<th>less than home</th><th>less than B3</th><th>moves</th>" in text, (
+        "no column for a bound that is not there"
+    )
 
 
 def test_refusals_assumptions_and_interruptions_are_said() -> None:
@@ -91,7 +98,7 @@ def test_refusals_assumptions_and_interruptions_are_said() -> None:
 
     assert "nothing is cheap &lt;enough&gt;" in text
     assert "<li>drawn</li>" in text
-    assert "interrupted" in text
+    assert "Interrupted: not all policies were done." in text
     assert len(svgs(page(document(row("cap", refusal="no"))))) == 0
 
 
@@ -127,6 +134,37 @@ def test_the_document_can_be_taken_out_again() -> None:
 
     assert embedded is not None
     assert json.loads(embedded[1]) == asked
+
+
+def test_a_part_is_never_written_as_all() -> None:
+    """An auditor who reads 100 % may take it for all."""
+    assert [share(f) for f in (1.0, 0.9999999, 0.93889, 0.0)] == ["100.000 %", "99.999 %", "93.889 %", "0.000 %"]
+
+
+def test_words_at_dots_that_lie_together_stand_below_each_other() -> None:
+    """What lies on one spot is counted, what lies beside it keeps a line of its own."""
+    crowd = [
+        row("home", usd=10.0),
+        row("near", usd=9.6, known_grams=1200.0),
+        row("same", usd=10.0),
+        row("far", usd=1.0),
+    ]
+    (plot,) = svgs(scatter(crowd))
+
+    words = {e.text: float(e.get("y") or 0) for e in plot if e.tag == "text" and e.get("text-anchor") is None}
+    assert set(words) == {"home and 1 more", "near", "far"} or set(words) == {"home and 2 more", "far"}
+    heights = sorted(y for name, y in words.items() if name != "far")
+    assert all(b - a >= LABEL_HEIGHT for a, b in pairwise(heights))
+
+
+def test_an_axis_ends_above_everything_and_has_round_quarters() -> None:
+    """Nothing is drawn outside, at most two fifths of the height are empty, and quarters have two digits at most."""
+    for most in (0.003, 1.0, 4.0, 4.1, 54.0, 215.0, 1795.94, 64_558.0):
+        top = round_top(most)
+        assert most <= top * (1 + 1e-9)
+        assert top < most / 0.6
+        assert float(f"{top / 4:.2g}") == pytest.approx(top / 4)
+    assert round_top(0.0) == 1.0
 
 
 def test_weights_have_their_unit() -> None:
