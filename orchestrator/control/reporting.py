@@ -12,8 +12,11 @@ from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import Basis, CarbonIntensity
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.records import ServiceRecord
+from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Objective
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
+from orchestrator.domain.transfer import Egress
+from orchestrator.ledger.egress import egress_of, on_grids
 from orchestrator.ledger.report import Alternative, Place, Report, period_of, report
 from orchestrator.ledger.sampling import settle
 from orchestrator.planner.choose import choose
@@ -32,11 +35,33 @@ async def service_report(runtime: Runtime, service: str, period: Window | None) 
     allowed = await _allowed(record, runtime, span.start) if samples else ()
     zones = {s.zone for s in samples if s.zone is not None} | {a.zone for a in allowed if a.zone is not None}
     table = _Intensities(runtime, record.spec.carbon.basis)
-    await table.read(zones, Window(floor_hour(span.start - record.spec.carbon.max_age), span.end + HOUR), now)
+    replicas = runtime.store.replicas(service, ended=True) if samples else []
+    launched = _launched_in(replicas, period, span)
+    first = min([span.start, *(r.created_at for r in launched)])
+    await table.read(zones, Window(floor_hour(first - record.spec.carbon.max_age), span.end + HOUR), now)
     settled = settle(samples, table.reading)
-    shapes = {r.name: r.shape for r in runtime.store.replicas(service, ended=True)} if samples else {}
+    shapes = {r.name: r.shape for r in replicas}
     rivals = _alternatives(record, allowed, table, span.start)
-    return report(service, span, settled, rivals, table.grams_per_kwh, shapes)
+    egresses = _egresses(record, launched, table)
+    return report(service, span, settled, rivals, table.grams_per_kwh, shapes, egresses)
+
+
+def _launched_in(replicas: Sequence[Replica], period: Window | None, span: Window) -> list[Replica]:
+    """Return those asked for in the period; without one, all up to the last sample."""
+    start = span.start if period is not None else min([span.start, *(r.created_at for r in replicas)])
+    return [r for r in replicas if start <= r.created_at < span.end]
+
+
+def _egresses(record: ServiceRecord, launched: Sequence[Replica], table: _Intensities) -> list[Egress]:
+    """Return what each launch fetched, on the grid of its own hour; by the model that the service has now."""
+    found = []
+    for replica in launched:
+        at = Window(replica.created_at, replica.created_at + HOUR)
+        grams = None if replica.zone is None else table.grams_per_kwh(replica.zone, at)
+        egress = egress_of(record.spec.model, replica.region)
+        if egress is not None:
+            found.append(egress if grams is None else on_grids(egress, {replica.region: grams}, replica.region))
+    return found
 
 
 class _Intensities:

@@ -14,6 +14,7 @@ from orchestrator.domain.certificate import Certificate
 from orchestrator.domain.price import Market
 from orchestrator.domain.scale import WantedReplicas, Work
 from orchestrator.domain.time import Instant
+from orchestrator.domain.transfer import Egress
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ class MoveComparison:
     ``usd_terms`` add up to it, ``score_terms`` to what is saved by a policy's own weights. ``water``: litres saved over
     the horizon, ``None`` where one end's are not known. Only comparisons that are shown have these.
     ``likelihood``: how sure the saving of carbon is, ``None`` where a forecast's past errors are not known.
+    ``egress``: what is fetched for it, with its ranges; ``None`` where nothing is. The costs hold what is known of it.
     """
 
     replica: str
@@ -141,6 +143,7 @@ class MoveComparison:
     score_terms: tuple[Term, ...] = ()
     water: Term | None = None
     likelihood: Likelihood | None = None
+    egress: Egress | None = None
 
     @property
     def approved(self) -> bool:

@@ -6,7 +6,7 @@ proposes one. Periods are calendar days and months in UTC, of grid time. See dec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from math import fsum
@@ -34,12 +34,25 @@ class MoneyBudget:
 NO_LIMIT = MoneyBudget()
 
 
+OnceUsd = Callable[[str], float | None]
+"""US dollars that a launch costs beside rent, by region id, at most; ``None`` where nobody knows."""
+
+
+def nothing_once(_region: str) -> float | None:
+    """Charge nothing beside rent."""
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
-    """How long leases of a service are, and how long the end takes after one, in grid time."""
+    """How long leases of a service are, and how long the end takes after one, in grid time.
+
+    ``once_usd``: what each launch costs beside its rent, for fetching its weights.
+    """
 
     lease: timedelta
     ending: timedelta
+    once_usd: OnceUsd = nothing_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +65,27 @@ class SpendingCap:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A replica's hold on money, from ``start`` until at most ``until`` (``None``: nothing says when it ends)."""
+    """A replica's hold on money, from ``start`` until at most ``until`` (``None``: nothing says when it ends).
+
+    ``once_usd``: for fetching its weights, at its start; ``None`` where nobody knows it.
+    """
 
     replica: str
     usd_per_hour: float | None
     start: Instant
     until: Instant | None
+    once_usd: float | None = 0.0
 
     def usd(self, window: Window) -> float | None:
         """Return what falls into the window, US dollars; ``None`` without a price."""
+        once = self.once_usd if window.start <= self.start < window.end else 0.0
         start = max(self.start, window.start)
         end = window.end if self.until is None else min(self.until, window.end)
         if end <= start:
-            return 0.0
-        return None if self.usd_per_hour is None else self.usd_per_hour * ((end - start) / HOUR)
+            return once
+        if self.usd_per_hour is None or once is None:
+            return None
+        return self.usd_per_hour * ((end - start) / HOUR) + once
 
 
 def charge_of(replica: Replica, lease_ends_at: Instant | None, terms: LeaseTerms, now: Instant) -> Charge:
@@ -80,7 +100,7 @@ def charge_of(replica: Replica, lease_ends_at: Instant | None, terms: LeaseTerms
     else:
         last = lease_ends_at if replica.ready_at is None else max(lease_ends_at, now + terms.lease)
         until = last + terms.ending
-    return Charge(replica.name, replica.usd_per_hour, replica.created_at, until)
+    return Charge(replica.name, replica.usd_per_hour, replica.created_at, until, terms.once_usd(replica.region))
 
 
 def held_usd(charges: Iterable[Charge], window: Window) -> float | None:
@@ -114,6 +134,8 @@ def refusal(budget: MoneyBudget, charges: Iterable[Charge], new: Charge, now: In
     for name, cap, window in limits(budget, now):
         wanted, held = new.usd(window), held_usd(held_by, window)
         where = f"budget.{name}"
+        if new.once_usd is None and new.usd_per_hour is not None:
+            return f"{where}: what fetching its weights costs is unknown (model.weights_gb, model.weights_from)"
         if wanted is None:
             return f"{where}: its price is unknown, and what it may cost must fit into {_dollars(cap)}"
         if held is None:

@@ -13,6 +13,10 @@ from orchestrator.domain.price import Market
 
 JsonScalar = str | int | float | bool | None
 
+WEIGHTS_FROM_HUB = "hub"
+WEIGHTS_AT_HAND = "at-hand"
+"""Values of ``model.weights_from`` beside regions: fetched from the model hub, or there already, as in an image."""
+
 
 class Engine(StrEnum):
     """What serves the model. ``BUILTIN`` answers without a model, says so, and is never chosen silently.
@@ -31,6 +35,9 @@ class ModelSpec:
     """Which model, under which name, with which typed engine arguments (allow-listed names, scalar values).
 
     ``id`` is empty when a ``COMMAND`` file does not say what it serves; ``name`` is never empty.
+    ``weights_gb``: what a launch fetches, 1e9 bytes; ``weights_from``: the hub, at hand, or the region of a bucket;
+    ``None``: nobody has said. Both are about what a launch costs and change nothing that runs: workloads that differ
+    by them alone are the same, which their ``repr`` decides.
     """
 
     id: str
@@ -38,6 +45,8 @@ class ModelSpec:
     served_name: str = ""
     template: str = "vllm-openai"
     args: tuple[tuple[str, JsonScalar], ...] = ()
+    weights_gb: float | None = field(default=None, repr=False)
+    weights_from: str | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:

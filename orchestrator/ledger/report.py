@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import fsum
 from types import MappingProxyType
 from typing import Final
 
 from orchestrator.domain.carbon import Kind, weakest
 from orchestrator.domain.energy import EnergyMethod, EnergySample, grams_from
 from orchestrator.domain.time import Instant, Window
+from orchestrator.domain.transfer import Egress, Span, added
 from orchestrator.domain.units import SECONDS_PER_HOUR, joules_to_kwh
 from orchestrator.ledger.embodied import embodied_rate
 
@@ -101,6 +103,22 @@ class Embodied:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """What the launches of a period fetched, modelled: it stands beside the sums of a report, and in none of them.
+
+    ``gb``: of those whose size is known; ``unknown``: how many launches have an unknown part, which is in no range.
+    ``grams`` and ``usd`` are ``None`` where nothing of them is known.
+    """
+
+    launches: int
+    unknown: int
+    gb: float
+    grams: Span | None
+    usd: Span | None
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a service drew, emitted and cost in a period. Joules and kWh include the PUE.
 
@@ -130,6 +148,23 @@ class Report:
     uncertainty_fraction: float | None
     regions: tuple[RegionLine, ...]
     rivals: tuple[Rival, ...]
+    egress: Fetched | None = None
+
+
+def fetched(egresses: Sequence[Egress]) -> Fetched | None:
+    """Add up what launches fetched; ``None`` where none fetched anything."""
+    if not egresses:
+        return None
+    grams = [e.grams for e in egresses if e.grams is not None]
+    usd = [e.usd for e in egresses if e.usd is not None]
+    return Fetched(
+        launches=len(egresses),
+        unknown=sum(e.grams is None or e.usd is None for e in egresses),
+        gb=fsum(e.gb for e in egresses if e.gb is not None),
+        grams=added(grams) if grams else None,
+        usd=added(usd) if usd else None,
+        sources=tuple(sorted({e.source for e in egresses})),
+    )
 
 
 def _sum_known(values: Sequence[float | None]) -> float | None:
@@ -144,10 +179,12 @@ def report(
     alternatives: Sequence[Alternative],
     intensity_at: IntensityAt,
     shapes: Mapping[str, str] = _NO_SHAPES,
+    egresses: Sequence[Egress] = (),
 ) -> Report:
     """Total the samples of a period and price the same IT energy at each alternative.
 
-    ``shapes``: the hardware of each replica by name, for what is embodied in it; unknown without.
+    ``shapes``: the hardware of each replica by name, for what is embodied in it; unknown without. ``egresses``: one
+    for each launch of the period that fetched its weights.
     """
     grams = _sum_known([s.grams for s in samples])
     tokens = sum(s.output_tokens for s in samples)
@@ -182,6 +219,7 @@ def report(
         uncertainty_fraction=max((s.uncertainty_fraction for s in samples), default=None),
         regions=_by_region(samples),
         rivals=tuple(_rival(a, samples, intensity_at) for a in alternatives),
+        egress=fetched(egresses),
     )
 
 

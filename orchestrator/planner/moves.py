@@ -3,14 +3,15 @@
 The dead band is the cost of switching itself. A move saves ``E x (I_from - I_to)`` for as long as it pays to stay
 away, and costs a cold start at the new place and an overlap at the old one:
 
-    net = stay - move - cold start - overlap
+    net = stay - move - cold start - overlap - egress
 
 in grams, where stay and move sum over the coming hours of grid time up to the length with the largest net (at most the
 policy's horizon and at least ``migration.min_dwell``, before which it could not come back; all of the horizon where
 money or a policy's own score is minimised, because prices last), the cold start draws 70 % of full power while the
-model loads, and the old replica draws what it draws until it has drained. Energy is physical: on a grid replayed at
-rate r an hour of grid time holds 1/r hours of running. The figures follow SCI's ``E x I`` (ISO/IEC 21031:2024); the
-70 % is a modelling assumption.
+model loads, the old replica draws what it draws until it has drained, and the weights come over a network
+(``ledger/egress.py``; where nobody knows how large they are nothing is counted, and that is said). Energy is physical:
+on a grid replayed at rate r an hour of grid time holds 1/r hours of running. The figures follow SCI's ``E x I``
+(ISO/IEC 21031:2024); the 70 % is a modelling assumption.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Objective, Policy
 from orchestrator.domain.time import HOUR, Instant, format_instant
+from orchestrator.domain.transfer import Egress
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.errors import NoCapacity
 from orchestrator.planner.capacity import gave_up
+from orchestrator.planner.egress import grams_term, launch_egress, usd_of
 from orchestrator.planner.schedule import may_begin, schedule_verdict
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.apply import usd_per_gram
@@ -101,7 +104,12 @@ def compare(
         for a, b in zip(from_values[:known], to_values[:known], strict=True)
     ]
     best = _best_length(gains, dwell) if policy.objective is Objective.GREENEST else known
-    switch = _switch_terms(here, there, snapshot, from_values[0], to_values[0])
+    egress = launch_egress(
+        snapshot.spec.model,
+        there.assessment.region,
+        {here.assessment.region: from_values[0], there.assessment.region: to_values[0]},
+    )
+    switch = (*_switch_terms(here, there, snapshot, from_values[0], to_values[0]), *grams_term(egress))
     stay = sum(from_values[:best]) * kwh_here * engine_hours
     move = sum(to_values[:best]) * kwh_there * engine_hours
     terms = (
@@ -111,7 +119,7 @@ def compare(
     )
     cost = -sum(t.amount for t in switch)
     net = sum(t.amount for t in terms)
-    move_usd = _move_usd(here, there, snapshot)
+    move_usd = _move_usd(here, there, snapshot, egress)
     change = _usd_change(here.assessment, there.assessment)
     net_usd = None if change is None or move_usd is None else -change * limit * engine_hours - move_usd
     gain = _score_gain(here.assessment, there.assessment)
@@ -145,6 +153,7 @@ def compare(
         intensity_from=from_values[:best],
         intensity_to=to_values[:best],
         net_usd=net_usd,
+        egress=egress,
     )
 
 
@@ -239,13 +248,13 @@ def _origin(assessment: Assessment) -> str:
     return assessment.intensity_source if assessment.grams_per_kwh is not None else "forecast"
 
 
-def _move_usd(here: Side, there: Side, snapshot: Snapshot) -> float | None:
-    """Dollars of the double run: the new one while it starts, the old one while it drains."""
-    new, old = there.assessment.usd_per_hour, here.assessment.usd_per_hour
-    if new is None or old is None:
+def _move_usd(here: Side, there: Side, snapshot: Snapshot, egress: Egress | None) -> float | None:
+    """Dollars of the double run (the new one while it starts, the old one while it drains), and of the weights."""
+    new, old, fetched = there.assessment.usd_per_hour, here.assessment.usd_per_hour, usd_of(egress)
+    if new is None or old is None or fetched is None:
         return None
     cold, overlap = snapshot.cold_start_seconds.value, snapshot.overlap_seconds.value
-    return (new * cold + old * overlap) / SECONDS_PER_HOUR
+    return (new * cold + old * overlap) / SECONDS_PER_HOUR + fetched
 
 
 def _usd_change(here: Assessment, there: Assessment) -> float | None:

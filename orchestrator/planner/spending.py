@@ -18,6 +18,7 @@ from orchestrator.domain.plan import Action, ActionKind, Plan
 from orchestrator.domain.replica import PAID, Replica
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant
+from orchestrator.ledger.egress import WorstFetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class BillLine:
     """One replica: its price, when it has ended at the latest, and what it costs from now until then.
 
     ``usd`` is ``None`` when its price is unknown, or when nothing would end it (``until`` is ``None``: no lease).
-    ``replica`` is empty for one that is only planned.
+    ``replica`` is empty for one that is only planned. ``egress_usd``: the part for fetching its weights, at most.
     """
 
     slot: int
@@ -34,6 +35,7 @@ class BillLine:
     usd_per_hour: float | None
     until: Instant | None
     usd: float | None
+    egress_usd: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,11 @@ class Afforded:
 
 
 def terms_of(spec: ServiceSpec, rate: float) -> LeaseTerms:
-    """Return the leases of a service in grid time; ``rate``: grid seconds per physical second."""
-    return LeaseTerms(spec.lease * rate, ENDING * rate)
+    """Return the leases of a service in grid time, and what its launches cost beside rent.
+
+    ``rate``: grid seconds per physical second.
+    """
+    return LeaseTerms(spec.lease * rate, ENDING * rate, WorstFetch(spec.model))
 
 
 def cap_of(spec: ServiceSpec, rate: float) -> SpendingCap | None:
@@ -106,7 +111,12 @@ def worst_case(
     ]
     until = first_lease_end(spec, now, rate) + terms.ending
     lines += [
-        _line(a.slot, Charge("", a.usd_per_hour, now, None if a.region in lasting else until), a.region, now)
+        _line(
+            a.slot,
+            Charge("", a.usd_per_hour, now, None if a.region in lasting else until, terms.once_usd(a.region)),
+            a.region,
+            now,
+        )
         for a in planned
         if a.kind is not ActionKind.RETIRE
     ]
@@ -149,7 +159,7 @@ def within_budget(
             kept.append(action)
             continue
         end = None if action.region in lasting else until
-        new = Charge(f"planned/{number:04d}", action.usd_per_hour, now, end)
+        new = Charge(f"planned/{number:04d}", action.usd_per_hour, now, end, cap.terms.once_usd(action.region))
         if why := refusal(cap.budget, charges, new, now):
             refused.append(f"r{action.slot} is not started in {action.region}: {why}")
             continue
@@ -165,7 +175,9 @@ def within_budget(
 
 
 def _line(slot: int, charge: Charge, region: str, now: Instant, *, name: str = "") -> BillLine:
+    # What runs has fetched its weights already.
+    once = 0.0 if name else charge.once_usd
     usd = None
-    if charge.until is not None and charge.usd_per_hour is not None:
-        usd = charge.usd_per_hour * (max(charge.until - now, timedelta(0)) / HOUR)
-    return BillLine(slot, name, region, charge.usd_per_hour, charge.until, usd)
+    if charge.until is not None and charge.usd_per_hour is not None and once is not None:
+        usd = charge.usd_per_hour * (max(charge.until - now, timedelta(0)) / HOUR) + once
+    return BillLine(slot, name, region, charge.usd_per_hour, charge.until, usd, once)

@@ -3,9 +3,9 @@
 Every sum here is the number that the rules of moving judge by (``moves.py``), taken apart so that it can be checked:
 
 * dollars: the rent saved over the policy's whole horizon, less the rent paid twice while the new one starts and while
-  the old one drains. Weights come from a model hub and not from the old place, so no egress is paid for a move;
-* the score (``policy.weigh``): what the offers' scores differ by over the horizon, less the same rent paid twice, less
-  the grams of the move at the price that the policy gives them;
+  the old one drains, less what providers charge for fetching the weights (``planner/egress.py``);
+* the score (``policy.weigh``): what the offers' scores differ by over the horizon, less the same rent paid twice and
+  the same egress, less the grams of the move at the price that the policy gives them;
 * water: on-site litres, reported; they decide where a policy weighs ``liters_per_hour``.
 
 No premium for spot stands here: a replica never changes its market by such a move, and what a loss costs is paid for by
@@ -20,6 +20,7 @@ from orchestrator.domain.decision import Assessment, Factor, MoveComparison, Ter
 from orchestrator.domain.service import Objective
 from orchestrator.domain.time import HOUR
 from orchestrator.domain.units import SECONDS_PER_HOUR
+from orchestrator.planner.egress import usd_term
 from orchestrator.planner.judged import Judged
 from orchestrator.policy.apply import usd_per_gram
 
@@ -29,8 +30,8 @@ def with_worth(comparison: MoveComparison, judged: Judged) -> MoveComparison:
     here, there = judged.by_id(comparison.from_offer), judged.by_id(comparison.to_offer)
     if here is None or there is None:
         return comparison
-    twice = _paid_twice(here, there, judged)
-    usd = (*_rent(here, there, judged), *twice) if twice and comparison.net_usd is not None else ()
+    once = (*_paid_twice(here, there, judged), *usd_term(comparison.egress))
+    usd = (*_rent(here, there, judged), *once) if comparison.net_usd is not None else ()
     return replace(
         comparison,
         usd_terms=usd,
@@ -85,8 +86,8 @@ def _paid_twice(here: Assessment, there: Assessment, judged: Judged) -> tuple[Te
 
 
 def _score(comparison: MoveComparison, here: Assessment, there: Assessment, judged: Judged) -> tuple[Term, ...]:
-    mine, other, twice = here.score_usd_per_hour, there.score_usd_per_hour, _paid_twice(here, there, judged)
-    if judged.policy.objective is not Objective.LOWEST_SCORE or mine is None or other is None or not twice:
+    mine, other, once = here.score_usd_per_hour, there.score_usd_per_hour, comparison.move_usd
+    if judged.policy.objective is not Objective.LOWEST_SCORE or mine is None or other is None or once is None:
         return ()
     price = max(0.0, usd_per_gram(judged.policy))
     grams = Term(
@@ -96,11 +97,12 @@ def _score(comparison: MoveComparison, here: Assessment, there: Assessment, judg
         "-usd_per_gram x grams",
         (
             Factor("usd_per_gram", price, "USD/g", "the policy's weights"),
-            Factor("grams", comparison.cost_grams, "gCO2e", "cold start and overlap"),
+            Factor("grams", comparison.cost_grams, "gCO2e", "what the move itself emits"),
         ),
     )
     origin = "the policy's weighed terms"
-    return (_over_the_horizon("score", "score_less", mine, other, "USD", origin, judged), *twice, grams)
+    paid = (*_paid_twice(here, there, judged), *usd_term(comparison.egress))
+    return (_over_the_horizon("score", "score_less", mine, other, "USD", origin, judged), *paid, grams)
 
 
 def _water(here: Assessment, there: Assessment, judged: Judged) -> Term | None:

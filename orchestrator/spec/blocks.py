@@ -32,6 +32,11 @@ _MODEL_SCHEMA = {
     "anyOf": [{"pattern": grammar.HUB_ID_PATTERN}, {"pattern": grammar.MODEL_PATH_PATTERN}],
     "examples": ["Qwen/Qwen3-8B", "./models/tiny"],
 }
+_WEIGHTS_SCHEMA = {
+    "type": "string",
+    "anyOf": [{"enum": ["hub", "at-hand"]}, {"pattern": grammar.REGION_PATTERN}],
+    "examples": ["hub", "aws/eu-north-1"],
+}
 _BUDGET_SCHEMA = {"type": "string", "pattern": grammar.BUDGET_PATTERN, "examples": ["25kg/month"]}
 _TOKENS_SCHEMA = {"type": "string", "pattern": grammar.TOKENS_PATTERN, "examples": ["1000 output tokens"]}
 _EXTRA_COST = forms.percent(0, 1000)
@@ -76,6 +81,14 @@ class ModelBlock(Block):
     )
     args: Annotated[dict[str, Any], WithJsonSchema(engine_args.schema())] = Field(
         default_factory=dict, description="Engine arguments by their vLLM names with underscores."
+    )
+    weights_gb: Annotated[float | None, forms.number(0, 100_000, above=True)] = Field(
+        None, description="What a launch fetches, in GB (1e9 bytes). Default: by the size in the name of the model."
+    )
+    weights_from: Annotated[str | None, Form(grammar.weights_from, _WEIGHTS_SCHEMA)] = Field(
+        None,
+        description="Where weights are fetched from: hub, the region of a bucket (aws/eu-north-1), or at-hand: in the "
+        "image or on the disk. For what a launch costs. Default: the hub, for the id of a hub.",
     )
 
 

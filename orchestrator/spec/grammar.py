@@ -10,8 +10,9 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 
+from orchestrator.domain.service import WEIGHTS_AT_HAND, WEIGHTS_FROM_HUB
 from orchestrator.spec.credentials import looks_like_one
-from orchestrator.spec.words import show
+from orchestrator.spec.words import listed, nearest, show
 
 NAME_PATTERN = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 """At most 40 characters: it becomes part of cluster names and host names (DNS label of 63 with room for a suffix)."""
@@ -97,6 +98,15 @@ def model_id(value: object) -> str:
     raise Unreadable(
         f"{show(value)} is not a model. Write a hub id (owner/name) or a path that begins with ./, ../ or /"
     )
+
+
+def weights_from(value: object) -> str:
+    """Read where weights come from: a word, or the region of a bucket."""
+    known = (WEIGHTS_FROM_HUB, WEIGHTS_AT_HAND)
+    if isinstance(value, str) and (value in known or re.fullmatch(REGION_PATTERN, value, re.ASCII)):
+        return value
+    near = nearest(value, known) if isinstance(value, str) else None
+    raise Unreadable(f"{show(value)} is none of {listed(known)}, and no region like aws/eu-north-1", near)
 
 
 def is_path(model: str) -> bool:

@@ -88,6 +88,8 @@ def _model(file: ServiceFile, name: str, base: Path | None) -> ModelSpec:
         id=identity,
         served_name=block.served_name or (last if is_path else ""),
         args=tuple(sorted((key, engine_args.read(key, value)) for key, value in block.args.items())),
+        weights_gb=block.weights_gb,
+        weights_from=block.weights_from,
     )
     if file.run:
         return replace(spec, engine=Engine.COMMAND, template="")

@@ -8,7 +8,7 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.render import numbers
+from orchestrator.cli.render import egress, numbers
 from orchestrator.cli.render.comparison import SECONDS_PER_HOUR
 from orchestrator.cli.render.labels import shortened
 from orchestrator.cli.render.numbers import number, usd
@@ -54,6 +54,8 @@ def _best(best: Breakeven, names: Mapping[str, str]) -> list[RenderableType]:
         indented(INDENT, carbon),
         indented(INDENT, _money(best, c.usd_per_hour_change)),
     ]
+    if told := egress.sentence(c.egress):
+        parts.append(indented(INDENT, told))
     if (sure := c.likelihood) is not None:
         ways = f"{sure.pays} of {sure.scenarios} ways in which the forecasts of both grids were wrong lately"
         parts.append(indented(INDENT, f"It saves carbon in {ways} ({sure.share:.0%})."))
@@ -66,15 +68,16 @@ def _best(best: Breakeven, names: Mapping[str, str]) -> list[RenderableType]:
 
 def _money(best: Breakeven, change: float | None) -> str:
     once = usd(best.comparison.move_usd)
+    what = "the double run" if best.comparison.egress is None else "the double run and the egress"
     if change is None:
-        return f"Money: {once} for the double run; the change per hour is unknown."
+        return f"Money: {once} for {what}; the change per hour is unknown."
     words = "the same price after it"
     if change:
         words = f"{usd(abs(change))}/h {'more' if change > 0 else 'less'} after it"
     repaid = f", repaid {_after(best.money_hours)}" if change < 0 else ""
     worth = best.usd_per_tonne
     tonne = "" if worth is None else f" It is right in money, too, where a tonne of CO2e is worth {usd(worth)}."
-    return f"Money: {once} for the double run, {words}{repaid}.{tonne}"
+    return f"Money: {once} for {what}, {words}{repaid}.{tonne}"
 
 
 def _after(hours: float | None) -> str:

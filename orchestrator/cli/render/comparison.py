@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from orchestrator.cli.render import numbers
+from orchestrator.cli.render import egress, numbers
 from orchestrator.cli.render.numbers import exact, six, usd
 from orchestrator.cli.render.offers import INDENT
 from orchestrator.cli.render.table import Column, Grid, columns
@@ -164,7 +164,10 @@ def _sums(comparison: MoveComparison) -> list[RenderableType]:
     if (sure := comparison.likelihood) is not None:
         days = f"{sure.pays} of {sure.scenarios} ways in which the forecasts of both grids were wrong lately"
         parts.append(indented(INDENT, f"It saves carbon in {days} ({sure.share:.0%})."))
+    if told := egress.sentence(comparison.egress):
+        parts.append(indented(INDENT, told))
     money = f"In money: {usd(comparison.move_usd)} for the double run"
+    money += " and the egress" if comparison.egress is not None else ""
     change = comparison.usd_per_hour_change
     if change is None:
         money += "; the change per hour is unknown."

@@ -18,7 +18,7 @@ def worst_case(bill: Bill) -> RenderableType:
     if not bill.lines:
         return line(("Worst case: ", "bold"), "nothing runs, nothing is paid.")
     parts: list[RenderableType] = [line(("Worst case: ", "bold"), worst_case_words(bill))]
-    if len(bill.lines) > 1 or bill.usd is None:
+    if len(bill.lines) > 1 or bill.usd is None or any(one.egress_usd for one in bill.lines):
         parts += [indented(INDENT, (f"{_name(one)} in {one.region}: {_line_words(one)}", "dim")) for one in bill.lines]
     return Group(*parts)
 
@@ -60,6 +60,9 @@ def _name(one: BillLine) -> str:
 def _line_words(one: BillLine) -> str:
     if one.usd_per_hour is None:
         return "its price is unknown"
+    if one.egress_usd is None:
+        return "what fetching its weights costs is unknown: write model.weights_gb and model.weights_from"
     if one.until is None:
         return f"{usd(one.usd_per_hour)}/h, and nothing ends it by itself"
-    return f"{usd(one.usd)} until {instant(one.until)}"
+    egress = f", {usd(one.egress_usd)} of it for fetching its weights" if one.egress_usd else ""
+    return f"{usd(one.usd)} until {instant(one.until)}{egress}"

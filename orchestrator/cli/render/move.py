@@ -8,7 +8,7 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from orchestrator.cli.render import numbers
+from orchestrator.cli.render import egress, numbers
 from orchestrator.cli.render.comparison import verdict_line
 from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.labels import labels
@@ -69,8 +69,9 @@ def _cost(comparison: MoveComparison) -> list[RenderableType]:
         indented(
             INDENT,
             f"The move itself: about {grams(comparison.cost_grams)} CO2e and {usd(comparison.move_usd)} for the "
-            f"double run; it {repaid}.",
+            f"double run{' and the egress' if comparison.egress is not None else ''}; it {repaid}.",
         ),
+        *([indented(INDENT, told)] if (told := egress.sentence(comparison.egress)) else []),
         indented(
             INDENT,
             f"Over the next {exact(comparison.horizon_hours)} h of grid time it {verb} {grams(abs(net))} CO2e net.",

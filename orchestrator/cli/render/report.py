@@ -7,7 +7,7 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.render import numbers
+from orchestrator.cli.render import egress, numbers
 from orchestrator.cli.render.facts import facts, sentences
 from orchestrator.cli.render.headline import headline
 from orchestrator.cli.render.numbers import NOTHING, UNKNOWN, Marks, exact, grams, number, percent, usd
@@ -15,7 +15,7 @@ from orchestrator.cli.render.offers import INDENT
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 from orchestrator.domain.time import Window
-from orchestrator.ledger.report import Embodied, Report, Rival
+from orchestrator.ledger.report import Embodied, Fetched, Report, Rival
 
 SAME: Final = 0.005
 """Differences below half a per cent are called none: they are far inside the uncertainty of any energy figure."""
@@ -68,6 +68,7 @@ def _totals(report: Report, marks: Marks) -> RenderableType:
         ("Energy", sentences(energy)),
         ("Emissions", sentences((marks.write(emitted, report.intensity_kind).rstrip(), per_thousand))),
         ("Embodied", sentences(_embodied(report.embodied))),
+        *([] if report.egress is None else [("Egress", sentences(_egress(report.egress)))]),
         ("Cost", sentences((usd(report.usd), _cost_note(report)))),
         ("Tokens", f"{report.prompt_tokens:,} read, {report.output_tokens:,} written"),
     )
@@ -83,6 +84,19 @@ def _embodied(found: Embodied) -> tuple[str, ...]:
         words.append(f"{UNKNOWN} for {number(found.unknown_hours)} h of {names}: nothing is published")
     if found.low_sci is not None and found.high_sci is not None:
         words.append(f"{grams(found.low_sci)} to {grams(found.high_sci)} CO2e per 1,000 output tokens (SCI, whole)")
+    return tuple(words)
+
+
+def _egress(found: Fetched) -> tuple[str, ...]:
+    """Say what fetching weights took: modelled, a range, and in no sum."""
+    launches = f"{found.launches} launch{'es' if found.launches != 1 else ''}"
+    words = [f"modelled, in no sum: {number(found.gb)} GB fetched by {launches} from {' and '.join(found.sources)}"]
+    if found.grams is not None:
+        words.append(f"{grams(found.grams.low)} to {grams(found.grams.high)} CO2e on the network, attributional")
+    if found.usd is not None:
+        words.append(egress.money(found.usd))
+    if found.unknown:
+        words.append(f"{UNKNOWN} in part for {found.unknown} of them")
     return tuple(words)
 
 
