@@ -8,11 +8,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import cache
 from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.time import format_instant
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
@@ -49,9 +54,15 @@ def to_plain(value: object) -> Plain:  # noqa: C901  # one line per type
 
 def plan_from_json(text: str) -> Plan:
     """Read a plan that :func:`to_json` wrote. Raises ``ValueError`` on anything else."""
+    return _plan_adapter().validate_json(text)
+
+
+@cache
+def _plan_adapter() -> TypeAdapter[Plan]:
+    """Make it once: that takes longer than to read many plans."""
     from pydantic import TypeAdapter  # noqa: PLC0415  # `greenctl --help` must not load it
 
-    return TypeAdapter(Plan).validate_json(text)
+    return TypeAdapter(Plan)
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:

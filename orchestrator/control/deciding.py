@@ -19,22 +19,22 @@ from orchestrator.control.ports import Journal
 from orchestrator.control.progress import Progress
 from orchestrator.control.runtime import Runtime, is_due
 from orchestrator.control.spending import afford
+from orchestrator.control.standing import STAY_EVERY, Standings
 from orchestrator.control.thinking import thinking_time
 from orchestrator.control.windows import WindowBook
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.plan import Plan
 from orchestrator.domain.records import EventKind, Operation, OperationKind, OperationState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, ReplicaState
 from orchestrator.domain.scale import WantedReplicas
-from orchestrator.domain.time import HOUR, Instant
+from orchestrator.domain.time import Instant
 from orchestrator.errors import BudgetSpent, NoFeasiblePlacement, PriceUnavailable
 from orchestrator.planner.pause import Held, hold_voluntary
 from orchestrator.planner.plan import plan
 from orchestrator.planner.schedule import Timetable
+from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.wanted import is_scaled
-
-STAY_EVERY = HOUR
-"""A repeated "stay" is recorded once per grid hour: it is a decision, not a heartbeat."""
 
 ANOTHER_HOUR = timedelta(minutes=30)
 """A beginning that is put off by less is the same one: work that may be interrupted is planned by the quarter hour."""
@@ -79,6 +79,7 @@ class Decider:
         self._past = Past(journal)
         self._windows = WindowBook(journal, self._past)
         self._planned: dict[str, Planned] = {}
+        self._standings = Standings(self._past)
 
     async def plan(self, service: ServiceRecord, operation: Operation | None) -> bool:
         """Ask the planner, when it is time, and apply what it wants; return whether it was asked and wants nothing."""
@@ -118,6 +119,8 @@ class Decider:
             load=self._loads.steady(service.name),
         )
         until = _next_of(until, snapshot.sizing, now)
+        if operation is None and self._stands(snapshot, now, what, until):
+            return True
         deploying = running is not None and running.kind is OperationKind.DEPLOY
         budget = thinking_time(self._runtime.clock)
         wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying, budget=budget)
@@ -134,11 +137,9 @@ class Decider:
             self._past.record(wanted.decision, readings)
         zones = {c.offer.id: c.offer.region.zone for c in snapshot.candidates}
         self._applier.actions(wanted, service, wanted.decision.id, zones)
-        if wanted.decision.kind is DecisionKind.STAY:
-            again = wanted.look_again_in.total_seconds() / self._runtime.clock.rate
-            self._planned[service.name] = Planned(
-                what, self._runtime.clock.monotonic(), min(again, LONGEST_REST_SECONDS), until
-            )
+        # What was refused, held back or not thought to its end is no answer to stand by.
+        is_whole = operation is None and not (afforded.refused or held.withheld) and budget() > 0
+        self._rest(wanted, snapshot, what, until, is_whole=is_whole)
         if afforded.refused:
             raise BudgetSpent("; ".join(afforded.refused))
         return not wanted.actions and not held.withheld
@@ -171,6 +172,24 @@ class Decider:
     def record(self, decision: Decision, signals: Sequence[Reading]) -> None:
         """Keep a decision and the signals it used."""
         self._past.record(decision, signals)
+
+    def _stands(self, snapshot: Snapshot, now: Instant, what: object, until: Instant | None) -> bool:
+        """Whether what was planned last still holds, and wants nothing; then that is looked at again after a rest."""
+        standing = self._standings.of(snapshot, now)
+        if standing is None:
+            return False
+        self._planned[snapshot.spec.name] = Planned(what, self._runtime.clock.monotonic(), standing.rest_seconds, until)
+        return True
+
+    def _rest(self, wanted: Plan, snapshot: Snapshot, what: object, until: Instant | None, *, is_whole: bool) -> None:
+        """Leave a service alone of which nothing is wanted: for a while, or as long as the plan stands."""
+        if wanted.decision.kind is not DecisionKind.STAY:
+            return
+        again = wanted.look_again_in.total_seconds() / self._runtime.clock.rate
+        rest = min(again, LONGEST_REST_SECONDS)
+        self._planned[snapshot.spec.name] = Planned(what, self._runtime.clock.monotonic(), rest, until)
+        if is_whole:
+            self._standings.keep(snapshot, wanted.decision.at, rest)
 
     def _lives(self, service: str) -> bool:
         return any(r.state in LIVE for r in self._journal.replicas(service))

@@ -85,7 +85,9 @@ async def observe(
     ``steps``: the canary step in per cent (of its slot's traffic) that the published table was made of, by replica.
     """
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
-    seen = await asyncio.gather(*(_one(service, r, runtime, watch) for r in open_ones))
+    looks = [_one(service, r, runtime, watch) for r in open_ones]
+    # One replica is most services' lot, and needs no task of its own.
+    seen = [await looks[0]] if len(looks) == 1 else await asyncio.gather(*looks)
     counts = None if status is None else watch.counts_in(status)
     found = {}
     for replica, look in zip(open_ones, seen, strict=True):
