@@ -29,6 +29,7 @@ HOURS ?=
 DATABASE ?=
 JOBS ?=
 EVERY ?=
+POINTS ?=
 ROUNDS ?=
 PAIRS ?=
 SECONDS ?=
@@ -99,9 +100,9 @@ sim: env-core ## random bad days of the controller: make sim SEEDS=100 SEED0=0 J
 	@$(BIN)/python -m tests.sim sim $(if $(SEED),--seed $(SEED) --drop "$(DROP)",--seeds $(or $(SEEDS),20) --seed0 $(or $(SEED0),0)) \
 	  --hours $(or $(HOURS),24) --database $(or $(DATABASE),memory) --seconds $(or $(SECONDS),inf) $(if $(JOBS),--jobs $(JOBS))
 
-crash: env-core ## crash points of the controller, each in each mode: make crash SEEDS=1 EVERY=1 PAIRS=1
+crash: env-core ## crash points of the controller, each in each mode: make crash SEEDS=1 EVERY=1 PAIRS=1, or POINTS=8 of each story
 	@$(BIN)/python -m tests.sim crash --seeds $(or $(SEEDS),1) --seed0 $(or $(SEED0),0) --every $(or $(EVERY),1) \
-	  --seconds $(or $(SECONDS),inf) $(if $(PAIRS),--pairs)
+	  --seconds $(or $(SECONDS),inf) $(if $(POINTS),--points $(POINTS)) $(if $(PAIRS),--pairs) $(if $(JOBS),--jobs $(JOBS))
 
 schedules: env-core ## real processes and a real PostgreSQL under random faults: make schedules N=300 SEED0=0 JOBS=2
 	@GREENCTL_TEST_SCHEDULES=$(or $(N),20) GREENCTL_TEST_SCHEDULE0=$(or $(SEED0),0) \
@@ -111,7 +112,7 @@ kills: env ## SIGKILL to everything on this machine while streams are open: make
 	@$(BIN)/python -m tests.kills --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),0)
 
 mutants: env-core ## known bugs put into our own code, one at a time: is each caught? (ONLY=B3 for one)
-	@$(BIN)/python -m tests.sim mutants $(if $(ONLY),--only "$(ONLY)")
+	@$(BIN)/python -m tests.sim mutants $(if $(ONLY),--only "$(ONLY)") --seed0 $(or $(SEED0),0)
 
 model: env-core ## every order of events of turns, intents, machines and the reaper: make model NAMES=2 TURNS=2 BACKUPS=1
 	@$(BIN)/python -m tests.sim model --names $(or $(NAMES),2) --turns $(or $(TURNS),2) $(if $(BACKUPS),--backups) \

@@ -15,7 +15,8 @@ from pathlib import Path
 from orchestrator.bench.sim.faults import Setting, setting_of
 from orchestrator.bench.sim.run import Outcome, minimised, run, story
 from tests.postgres import find_binaries, running_server
-from tests.sim.crash import STORIES, crashes, tell
+from tests.sim.crash import STORIES
+from tests.sim.crashing import chapters, told
 from tests.sim.days import lived
 from tests.sim.model import Bounds, Mistakes, Model
 from tests.sim.mutants import MUTANTS, hunt
@@ -49,12 +50,15 @@ def main(words: list[str] | None = None) -> int:
     crash.add_argument("--seeds", type=int, default=1, help="how many worlds for each point")
     crash.add_argument("--seed0", type=int, default=0, help="the first of them")
     crash.add_argument("--every", type=int, default=1, help="only each n-th point, another one for each seed")
+    crash.add_argument("--points", type=int, help="of each story in each world, spread over it; without it all")
+    crash.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, each with stories of its own")
     crash.add_argument("--seconds", type=float, default=math.inf, help="begin no further run after so long")
     crash.add_argument("--pairs", action="store_true", help="two crashes, the second during the recovery")
     crash.set_defaults(work=_crash)
     mutants = commands.add_parser("mutants", help="known bugs, put into our own code: all must be caught")
     mutants.add_argument("--only", default="", help="those whose name or number has this in it")
     mutants.add_argument("--days", type=int, default=12, help="random days to look for each, beyond its own scenes")
+    mutants.add_argument("--seed0", type=int, default=0, help="the first of the random days")
     mutants.set_defaults(work=_mutants)
     model = commands.add_parser("model", help="every order of events of a small model, and of its deliberate mistakes")
     model.add_argument("--names", type=int, default=2, help="intents")
@@ -110,44 +114,38 @@ def _seeds(chosen: argparse.Namespace, run_it: Callable[[Setting], Outcome]) -> 
 
 
 def _crash(chosen: argparse.Namespace) -> int:
-    began, points, hit, runs, bad = time.process_time(), 0, set(), 0, 0
-    started = time.monotonic()
-    for told_so_far, chapter in enumerate(STORIES, 1):
-        until = started + chosen.seconds * told_so_far / len(STORIES)  # each story has its share
-        for seed in range(chosen.seed0, chosen.seed0 + chosen.seeds):
-            undisturbed = tell(chapter, seed)
-            points += len(undisturbed.points)
-            if undisturbed.violations:
-                bad += 1
-                _say(f"{chapter.name}, seed {seed}, undisturbed: {undisturbed.violations[0]}")
-                continue
-            for number, crash in enumerate(crashes(len(undisturbed.points), pairs=chosen.pairs)):
-                if (number + seed) % chosen.every or time.monotonic() > until:
-                    continue
-                told = tell(chapter, seed, crash)
-                runs += 1
-                hit.add((chapter.name, told.crashed_at, crash.mode))
-                if told.violations:
-                    bad += 1
-                    where = f"{chapter.name}, seed {seed}, {crash} ({told.crashed_at})"
-                    _say(f"{where}: {told.violations[0]}")
-        _say(f"{chapter.name}: {runs} runs so far")
-    names = {(chapter, point) for chapter, point, _ in hit}
-    words = f"{points} points of {len(names)} names in {len(STORIES)} stories"
-    _say(f"{words}, {time.process_time() - began:.0f} s of a core")
+    began, name = time.monotonic(), ""
+    points, chapters_told, runs, spent, hit, bad = 0, 0, 0, 0.0, set(), 0
+    seeds = range(chosen.seed0, chosen.seed0 + chosen.seeds)
+    todo = chapters(seeds, chosen.every, chosen.points, pairs=chosen.pairs, seconds=chosen.seconds)
+    for account in told(todo, min(chosen.jobs, len(todo))):
+        if name and account.name != name:
+            _say(f"{name}: {runs} runs so far")
+        name = account.name
+        points, runs, spent = points + account.points, runs + account.runs, spent + account.core_seconds
+        hit |= account.hit
+        chapters_told += bool(account.points)
+        bad += len(account.broken)
+        for line in account.broken:
+            _say(line)
+    names, modes = {(story, point) for story, point, _ in hit}, {mode for _, _, mode in hit}
+    worlds = f"{len(STORIES)} stories, {len(seeds)} worlds of each"
+    _say(f"{points} points in {chapters_told} of {len(todo)} chapters: {worlds}")
+    _say(f"crashed at {len(names)} kinds of points in {len(modes)} modes{', and again' * chosen.pairs}")
+    _say(f"{spent:.0f} s of a core in {time.monotonic() - began:.0f} s of {min(chosen.jobs, len(todo))} processes")
     _say(f"{runs} runs, {bad} violations")
     return int(bool(bad) or not runs)
 
 
 def _mutants(chosen: argparse.Namespace) -> int:
     wanted = [m for m in MUTANTS if chosen.only in m.name or chosen.only == m.bug]
-    killed = 0
+    killed = runs = 0
     for mutant in wanted:
-        found = hunt(mutant, chosen.days)
-        killed += bool(found.killed_by)
+        found = hunt(mutant, chosen.days, chosen.seed0)
+        killed, runs = killed + bool(found.killed_by), runs + found.runs
         how = f"killed by {found.killed_by} in {found.where}" if found.killed_by else "LIVES"
         _say(f"{mutant.bug:>3} {mutant.name}: {how} ({found.runs} runs)")
-    _say(f"{len(wanted)} mutants, {killed} killed")
+    _say(f"{runs} runs, {len(wanted)} mutants, {killed} killed")
     return int(killed < len(wanted) or not wanted)
 
 

@@ -8,7 +8,7 @@ mode, perhaps with a second crash while the first is being recovered from, and i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,8 @@ MOST_HOURS = 3.0
 """Within which a story must have come to its end. Nothing in it is sold out for longer."""
 
 LONGEST_WAIT_SECONDS = 10.0
-"""Between two looks, whatever goes on: every look has points of its own, and a real controller looks each second."""
+"""Between two looks of a story, whatever goes on: every look has points of its own, and a real controller looks each
+second. Before the story begins and once it is over no point counts, and looks are as far apart as in any other run."""
 
 STORY_SECONDS = 900.0
 """After which a story's own trouble is over."""
@@ -194,9 +195,8 @@ async def _tell(story: Story, seed: int, crash: Crash | None) -> Told:
         lag_seconds=dice.one_of((0.0, 20.0, 60.0), "lag"),
         look_seconds=dice.one_of((1.0, 2.0, 5.0), "look"),
         drain_seconds=dice.one_of((30.0, 60.0), "drain"),
-        waiting_seconds=LONGEST_WAIT_SECONDS,
-        resting_seconds=LONGEST_WAIT_SECONDS,
     )
+    watched = replace(setting, waiting_seconds=LONGEST_WAIT_SECONDS, resting_seconds=LONGEST_WAIT_SECONDS)
     world = SimWorld(setting)
     world.grid.freeze(world.clock.now())  # whatever moves, moves because of the story
     world.start()
@@ -207,14 +207,24 @@ async def _tell(story: Story, seed: int, crash: Crash | None) -> Told:
     crasher = Crasher(world, crash)
     world.hooks.append(crasher)
     crasher.armed = True
+    world.setting = watched
+    world.wake()
     await story.tell(world)
     if story.name == "created late":
         await _fault(world, "preempt")
     await world.timeline.until(world.clock.elapsed + story.minutes * 60.0)
     crasher.armed = crash is not None and bool(crasher.crashed_at) and crash.again_at is not None
     points = tuple(crasher.points)
+    world.setting = watched if crasher.armed else setting
     await world.come_to_order(MOST_HOURS * HOUR)
     return Told(points, crasher.crashed_at, tuple(world.checks.violations), tuple(world.history))
+
+
+def some_of(points: int, most: int, seed: int) -> Sequence[int]:
+    """Return at most so many points of a story, spread over all of it; each seed has others, the first ones vary."""
+    step = max(1, points // max(1, most))
+    first = 1 + int(Dice(f"points/{seed}").fraction(points) * step)
+    return range(first, points + 1, step)[:most]
 
 
 def crashes(points: int, *, pairs: bool) -> Iterator[Crash]:

@@ -624,18 +624,18 @@ def _put(place: Any, name: str, made: Any) -> tuple[Any, str, Any]:
     return place, name, before
 
 
-def hunt(mutant: Mutant, days: int = 12) -> Verdict:
-    """Look for a mutant until some promise is broken: where it is known to show, then on random days.
+def hunt(mutant: Mutant, days: int = 12, seed0: int = 0) -> Verdict:
+    """Look for a mutant until some promise is broken: where it is known to show, then on random days from ``seed0`` on.
 
     A run that breaks a promise without the mutant, too, has caught nothing.
     """
-    found = _hunt(mutant, days)
+    found = _hunt(mutant, range(seed0, seed0 + days))
     if found.scene is not None and run(found.scene).violations:
         return replace(found, killed_by="", where=f"{found.where}, which fails without it, too")
     return found
 
 
-def _hunt(mutant: Mutant, days: int) -> Verdict:
+def _hunt(mutant: Mutant, seeds: range) -> Verdict:
     runs = 0
     chapters = {s.name: s for s in STORIES}
     if mutant.tests:
@@ -652,7 +652,7 @@ def _hunt(mutant: Mutant, days: int) -> Verdict:
             told = tell(chapters[name], seed, crash)
             if told.violations:
                 return Verdict(mutant, told.violations[0].invariant, f"{name}, {crash}", runs)
-        for seed in range(days):
+        for seed in seeds:
             runs += 1
             found = run(setting_of(seed))
             if found.violations:

@@ -5,7 +5,8 @@
 
 import pytest
 
-from tests.sim.crash import MODES, STORIES, Crash, Story, crashes, tell
+from tests.sim.crash import MODES, STORIES, Crash, Story, crashes, some_of, tell
+from tests.sim.crashing import Account, chapters, tell_all, told
 
 EVERY = 307
 """So that every story has a few crashes; 307 is prime, so the modes take turns."""
@@ -43,6 +44,35 @@ def test_every_point_comes_in_every_mode() -> None:
 
     assert whole == {(point, mode) for point in range(1, 8) for mode in MODES}
     assert {c.again_at for c in crashes(7, pairs=True)} >= {1, 2, 5}
+
+
+def test_a_few_points_of_a_story_are_spread_over_it_and_differ_from_world_to_world() -> None:
+    """So that ten worlds with eight points each crash at far more than eight places."""
+    found = [tuple(some_of(200, 8, seed)) for seed in range(10)]
+
+    assert all(len(points) == 8 and points[-1] - points[0] >= 150 for points in found)
+    assert all(1 <= point <= 200 for points in found for point in points)
+    assert len(set(found)) > 5
+    assert list(some_of(3, 8, 0)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_chapters_are_told_the_same_in_processes_of_their_own(pairs: bool) -> None:
+    """Each point in each mode, or one pair of each, and every count is of what was told."""
+    story = next(n for n, s in enumerate(STORIES) if s.name == "down")
+    own = [c for c in chapters(range(2), 1, 1, pairs=pairs, seconds=1e9) if c.story == story]
+
+    alone, together = list(told(own, 1)), list(told(own, 2))
+
+    assert [_counts(a) for a in alone] == [_counts(t) for t in together]
+    assert [a.runs for a in alone] == [1 if pairs else len(MODES)] * 2
+    assert not any(a.broken for a in alone)
+    assert not tell_all(chapters(range(1), 1, 1, pairs=False, seconds=-1.0)[story]).runs
+
+
+def _counts(account: Account) -> tuple[object, ...]:
+    """Return all but the seconds, which differ."""
+    return account.name, account.points, account.runs, account.hit, account.broken
 
 
 def test_the_points_are_commits_and_calls_to_the_outside() -> None:

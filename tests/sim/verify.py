@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-SIM_SHARE, CRASH_SHARE = 0.55, 0.25
+SIM_SHARE, CRASH_SHARE, PAIRS_SHARE = 0.55, 0.2, 0.1
 """Of the seconds; the model takes what it takes."""
+
+WORLDS, POINTS, PAIRS = 10, 8, 5
+"""Of each story: in how many worlds it is told, and at how many points of each it crashes in every mode, or twice."""
 
 MANY = 10**6
 
@@ -21,10 +24,8 @@ def verify(seconds: float, seed0: int, report: Path) -> int:
     """Run everything for about so long, write the report, and return 1 when anything was broken."""
     runs = (
         ("Bad days", ("sim", "--seeds", f"{MANY}", "--seed0", f"{seed0}", "--seconds", f"{SIM_SHARE * seconds:.0f}")),
-        (
-            "Crash points",
-            ("crash", "--seed0", f"{seed0}", "--every", "13", "--seconds", f"{CRASH_SHARE * seconds:.0f}"),
-        ),
+        ("Crash points", _crash(seed0, POINTS, CRASH_SHARE * seconds)),
+        ("Two crashes in a row", (*_crash(seed0, PAIRS, PAIRS_SHARE * seconds), "--pairs")),
         ("The model and its mistakes", ("model", "--names", "2", "--turns", "2")),
     )
     parts, failed = [_heading(seconds, seed0)], 0
@@ -39,6 +40,11 @@ def verify(seconds: float, seed0: int, report: Path) -> int:
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text("\n".join(parts), encoding="utf-8")
     return int(failed > 0)
+
+
+def _crash(seed0: int, points: int, seconds: float) -> tuple[str, ...]:
+    worlds = ("--seeds", f"{WORLDS}", "--seed0", f"{seed0}")
+    return ("crash", *worlds, "--points", f"{points}", "--seconds", f"{seconds:.0f}")
 
 
 def _heading(seconds: float, seed0: int) -> str:

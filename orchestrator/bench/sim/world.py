@@ -21,7 +21,7 @@ from sqlalchemy import update
 from orchestrator.bench.sim.checks import ALLOWED, Checks
 from orchestrator.bench.sim.cloud import SimCloud
 from orchestrator.bench.sim.database import Trouble
-from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe
+from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe, SimReader
 from orchestrator.bench.sim.faults import HOUR, QUIET_START, Fault, Setting
 from orchestrator.bench.sim.misfortunes import Misfortunes
 from orchestrator.bench.sim.processes import RECORDS, Call, Died, Door, Process
@@ -172,7 +172,7 @@ class SimWorld:
         self.processes.append(process)
         door: Any = Door(process, "journal", journal, self)
         try:
-            process.controller = Controller(self._runtime(process), door)
+            process.controller = Controller(self._runtime(process), door, SimReader(self.grid))
         except (GreenctlError, Died):
             process.is_alive = False
             return False
