@@ -34,6 +34,7 @@ from orchestrator.domain.service import Objective
 from orchestrator.domain.time import HOUR
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.planner.capacity import gave_up
+from orchestrator.planner.egress import grams_term, launch_egress, usd_of
 from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.jointly import cost
 from orchestrator.planner.judged import Judged, buy, judge
@@ -190,16 +191,16 @@ def _least(snapshot: Snapshot, judged: Judged) -> float:
 class _Way:
     """One number filled as well as it can be; ``cost`` in the objective's unit per hour.
 
-    ``short``: replicas that are too small for their share, or have no place. ``once``: what it costs to get there:
-    starts, and the overlap with who is exchanged.
+    ``short``: replicas that are too small for their share, or have no place. ``offers``: of everybody; ``bought``: of
+    those that have to be started.
     """
 
     judged: Judged
     number: int
     short: int
     cost: float
-    once: float
     offers: tuple[str, ...]
+    bought: tuple[Assessment, ...]
     exchanged: Replica | None
 
 
@@ -241,9 +242,7 @@ def _weighed(
     if len(costs) != len(kept) + len(filling.chosen):
         return None
     unplaced = len(slots) - len(kept) - len(filling.chosen)
-    once = sum(_start(judged, a) for a in filling.chosen)
     if gone is not None:
-        once += _overlap(judged, gone)
         slot = next((a for a in filling.launches if a.slot == gone.slot), None)
         if slot is None or _is_small(judged.by_id(slot.offer_id)):
             return None
@@ -252,8 +251,8 @@ def _weighed(
         number=judged.snapshot.wanted,
         short=unplaced + sum(_is_small(a) for a in placed),
         cost=sum(costs),
-        once=once,
         offers=tuple(sorted(a.offer_id for a in placed)),
+        bought=filling.chosen,
         exchanged=gone,
     )
 
@@ -274,13 +273,25 @@ def _may_exchange(judged: Judged, replica: Replica) -> bool:
     return is_open and in_time and in_bounds and replica.state is ReplicaState.READY
 
 
+def _once(way: _Way) -> float:
+    """Return what it costs to get there: starts, and the overlap with who is exchanged."""
+    starts = sum(_start(way.judged, a) for a in way.bought)
+    return starts if way.exchanged is None else starts + _overlap(way.judged, way.exchanged)
+
+
 def _start(judged: Judged, target: Assessment) -> float:
-    """Return what the start of a replica costs, by the terms of a move (ADR 0025)."""
+    """Return what the start of a replica costs, by the terms of a move (ADR 0025): loading, and fetching the weights.
+
+    Of weights of which nobody knows the size or the price nothing is counted, as there.
+    """
     hours = judged.snapshot.cold_start_seconds.value / SECONDS_PER_HOUR
     side = judged.side(target.offer_id)
     power = None if side is None else side.candidate.offer.shape.power
     kwh = 0.0 if power is None else COLD_START_POWER_FRACTION * watts_to_kw(power.full_watts) * (target.pue or 0.0)
-    return _worth(judged, kwh * (target.grams_per_kwh or 0.0), target.usd_per_hour or 0.0) * hours
+    known = {a.region: a.grams_per_kwh for a in judged.assessments if a.grams_per_kwh is not None}
+    egress = launch_egress(judged.snapshot.spec.model, target.region, known)
+    grams = kwh * (target.grams_per_kwh or 0.0) * hours - sum(t.amount for t in grams_term(egress))
+    return _worth(judged, grams, (target.usd_per_hour or 0.0) * hours + (usd_of(egress) or 0.0))
 
 
 def _overlap(judged: Judged, replica: Replica) -> float:
@@ -316,7 +327,7 @@ def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
         return swaps
     saved, asked = keeps.cost - swaps.cost, judged.snapshot.spec.migration.min_improvement_fraction
     hours = judged.policy.horizon / HOUR / judged.snapshot.clock_rate
-    is_repaid = saved * hours > swaps.once - keeps.once
+    is_repaid = saved * hours > _once(swaps) - _once(keeps)
     return swaps if is_repaid and saved > 0 and saved >= asked * abs(keeps.cost) else keeps
 
 
