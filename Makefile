@@ -40,7 +40,7 @@ LAB_ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-pure test-real test-ray test-rayless
 .PHONY: test-fast test-sky coverage demo lab-up lab-down lab-status
-.PHONY: clean distclean sim crash mutants schedules model verify error-paths kills
+.PHONY: clean distclean sim crash bad-days mutants schedules model verify error-paths kills
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,11 @@ sim: env-core ## random bad days of the controller: make sim SEEDS=100 SEED0=0 J
 crash: env-core ## crash points of the controller, each in each mode: make crash SEEDS=1 EVERY=1 PAIRS=1, or POINTS=8 of each story
 	@$(BIN)/python -m tests.sim crash --seeds $(or $(SEEDS),1) --seed0 $(or $(SEED0),0) --every $(or $(EVERY),1) \
 	  --seconds $(or $(SECONDS),inf) $(if $(POINTS),--points $(POINTS)) $(if $(PAIRS),--pairs) $(if $(JOBS),--jobs $(JOBS))
+
+bad-days: env-core ## what continuous integration lives through: 500 days, 2,640 crashes and 550 pairs, as far as there is time
+	@$(MAKE) --no-print-directory sim SEEDS=500 SECONDS=240
+	@$(MAKE) --no-print-directory crash SEEDS=10 POINTS=8 SECONDS=150
+	@$(MAKE) --no-print-directory crash SEEDS=10 POINTS=5 PAIRS=1 SECONDS=90
 
 schedules: env-core ## real processes and a real PostgreSQL under random faults: make schedules N=300 SEED0=0 JOBS=2
 	@GREENCTL_TEST_SCHEDULES=$(or $(N),20) GREENCTL_TEST_SCHEDULE0=$(or $(SEED0),0) \
