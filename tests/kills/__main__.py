@@ -55,6 +55,7 @@ def main() -> int:
             f"the gateway died {len(clients.outages)} times: {losses.cut} requests were open in it and cut, "
             f"{losses.refused} refused while there was none; another one served after {max(away):.1f} s at the latest"
         )
+        _say(f"how they ended: {', '.join(f'{count} x {kind}' for kind, count in losses.kinds.most_common())}")
     _say(f"{asked.rounds} runs, {len(losses.others)} violations")
     return min(len(losses.others), 1)
 

@@ -8,6 +8,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
@@ -24,8 +25,8 @@ SERVED_AGAIN_SECONDS = daemon.START_SECONDS + 60.0
 """A gateway may take :data:`daemon.START_SECONDS` to start; before that somebody has to find that the last one died."""
 
 
-NEVER_HEARD = ("ClientConnectorError", "503")
-"""How the words about a request begin that nobody listened to, or that was turned away before it was sent on."""
+HALF_HEARD = ("ClientPayloadError", "error event", "an answer from")
+"""How the words about a request begin of whose answer something had come."""
 
 
 @dataclass(slots=True)
@@ -38,10 +39,14 @@ class Outage:
 
 @dataclass(slots=True)
 class Losses:
-    """What clients lost: ``cut`` by a gateway's end, ``refused`` at once while there was none, ``others`` in words."""
+    """What clients lost: ``cut`` by a gateway's end, ``refused`` while there was none, ``others`` in words.
+
+    ``kinds``: how those of the first two ended, by the name of the error or the status of the answer.
+    """
 
     cut: int = 0
     refused: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     others: list[str] = field(default_factory=list)
 
 
@@ -99,17 +104,20 @@ class Clients:
         """Tell what a gateway's death took from everything else.
 
         A request is lost with a gateway only if it was lost after that one's death, and asked before the next one
-        answered: whoever is refused by a gateway that serves again counts among the others.
+        answered: whoever is refused by a gateway that serves again counts among the others. It was cut if it was asked
+        before that death, or something of its answer had come.
         """
         found = Losses()
         for began, ended, how in (loss for client in self._clients for loss in client.lost):
             outage = next((o for o in self.outages if ended >= o.began and (o.ended is None or began <= o.ended)), None)
             if outage is None:
                 found.others.append(how)
-            elif how.startswith(NEVER_HEARD):
-                found.refused += 1
-            else:
+                continue
+            found.kinds[how.partition(":")[0]] += 1
+            if began < outage.began or how.startswith(HALF_HEARD):
                 found.cut += 1
+            else:
+                found.refused += 1
         return found
 
 

@@ -26,16 +26,18 @@ def test_only_what_was_open_or_asked_while_no_gateway_was_is_excused(tmp_path: P
         tmp_path,
         [Outage(10.0, 20.0), Outage(30.0, 40.0)],
         (8.0, 9.0, "before"),
-        (8.0, 10.5, "cut"),
+        (8.0, 10.5, "ServerDisconnectedError: cut"),
         (19.0, 21.0, "ClientConnectorError: nobody listens"),
         (19.0, 19.5, "503: no replica yet"),
+        (12.0, 13.0, "ClientPayloadError: what was left of it went, too"),
         (21.0, 22.0, "between"),
         (22.0, 31.0, "cut by the second"),
         (40.5, 41.0, "after"),
     ).losses()
 
-    assert (found.cut, found.refused) == (2, 2)
+    assert (found.cut, found.refused) == (3, 2)
     assert found.others == ["before", "between", "after"]
+    assert found.kinds["503"] == 1
 
 
 def test_a_gateway_that_has_not_come_back_excuses_until_it_has(tmp_path: Path) -> None:
