@@ -34,13 +34,17 @@ class _Section(BaseModel):
 class GatewaySettings(_Section):
     """Where the OpenAI-compatible endpoint listens.
 
-    ``mode``: ``serve`` is Ray Serve, ``plain`` one process without Ray.
+    ``mode``: ``serve`` is Ray Serve, ``plain`` one process without Ray. ``origin``: where its clients are, as
+    ``slo.clients`` names it. ``origin_header``: a header in which a proxy in front says that of each request; set it
+    only behind a proxy that overwrites what clients send.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
     mode: Literal["serve", "plain"] = "serve"
     replicas: int = Field(default=1, ge=1, le=8)
+    origin: str = Field(default="", pattern=r"^([a-z][a-z0-9-]{0,31})?$")
+    origin_header: str = Field(default="", pattern=r"^([Xx]-[A-Za-z0-9-]{1,60})?$")
 
 
 LiveSource = Literal["electricity-maps", "national-grid", "watttime", "eia", "entsoe", "carbon-aware-sdk"]

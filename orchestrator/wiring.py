@@ -23,6 +23,7 @@ from orchestrator.domain.places import Region
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, InvalidSettings
 from orchestrator.gateway.client import SocketGateway
+from orchestrator.gateway.instance import url_of
 from orchestrator.gateway.options import Options as GatewayOptions
 from orchestrator.prices import aws_spot, azure_retail, gcp_catalog, spot_advisor
 from orchestrator.prices.aws_spot import AwsSpot
@@ -97,7 +98,7 @@ def build(settings: Settings) -> Runtime:
         gateway=SocketGateway(settings.state_dir),
         store=SqlStore.open(settings.store_url),
         client_keys_sha256=(hashlib.sha256(key.encode()).hexdigest(),),
-        gateway_url=f"http://{settings.gateway.host}:{settings.gateway.port}",
+        gateway_url=url_of(settings.gateway.host, settings.gateway.port),
         tuning=Tuning(
             sample_every=timedelta(seconds=settings.controller.sample_seconds),
             plan_every=timedelta(seconds=settings.controller.plan_seconds),
@@ -364,6 +365,8 @@ def gateway_options(settings: Settings) -> GatewayOptions:
         port=settings.gateway.port,
         replicas=settings.gateway.replicas,
         plain=settings.gateway.mode == "plain",
+        origin=settings.gateway.origin,
+        origin_header=settings.gateway.origin_header,
     )
 
 

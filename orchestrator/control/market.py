@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
-from orchestrator.control.grid import GridReader
+from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.runtime import Runtime
-from orchestrator.domain.carbon import Reading
+from orchestrator.domain.carbon import CarbonIntensity, Reading
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica
-from orchestrator.domain.time import HOUR
+from orchestrator.domain.time import HOUR, Instant
 from orchestrator.errors import PriceUnavailable
+from orchestrator.policy.assess import nearer
 
 
 class Market:
@@ -39,10 +41,13 @@ class Market:
 
     async def readings(self, service: ServiceRecord, replicas: Sequence[Replica]) -> dict[str, Reading]:
         """Return what the zones of the replicas emit now, by zone."""
+        return {zone: view.now for zone, view in (await self.views(service, replicas)).items()}
+
+    async def views(self, service: ServiceRecord, replicas: Sequence[Replica]) -> dict[str, ZoneView]:
+        """Return what is known of the zones of the replicas, by zone."""
         zones = sorted({r.zone for r in replicas if r.zone is not None})
         now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
-        views = await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
-        return {zone: view.now for zone, view in views.items()}
+        return await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
 
     async def signals(self, service: ServiceRecord, offers: Sequence[Offer]) -> tuple[Reading, ...]:
         """Return what the zones of the offers emit now, by name of the zone."""
@@ -50,3 +55,14 @@ class Market:
         now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
         views = await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
         return tuple(v.now for v in views.values())
+
+
+def nearest_to_now(view: ZoneView, max_age: timedelta, now: Instant) -> Reading:
+    """Return the newest value of a zone, or the forecast of the present where that is the nearer one (decision 0030).
+
+    A value that is too old to count is not replaced: it stays too old.
+    """
+    reading = view.now
+    if not isinstance(reading, CarbonIntensity) or not reading.is_fresh(now, max_age):
+        return reading
+    return nearer(reading, view.crossover, view.forecast, now) or reading

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.load import LoadWatch
-from orchestrator.control.market import Market
+from orchestrator.control.market import Market, nearest_to_now
 from orchestrator.control.observe import Watch
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
@@ -66,14 +66,14 @@ class Routes:
         replicas = tuple(self._journal.replicas(name))
         if self._unseen(replicas):
             return
-        grid = await self._market.readings(service, replicas)
+        views = await self._market.views(service, replicas)
+        grid = {zone: view.now for zone, view in views.items()}
         keys, clock = self._runtime.client_keys_sha256, self._runtime.clock
-        offers, load = self._market.known(name), self._loads.seen(name)
-        news = self._shares.look(
-            service.spec, replicas, offers, grid, load, self._watch, clock.now(), clock.monotonic()
-        )
-        shares = self._shares.weights(name, replicas)
-        self._routes[name] = routes_for(service, replicas, self._watch.instances, grid, keys, shares)
+        offers, load, now = self._market.known(name), self._loads.seen(name), clock.now()
+        nearest = {zone: nearest_to_now(view, service.spec.carbon.max_age, now) for zone, view in views.items()}
+        news = self._shares.look(service.spec, replicas, offers, nearest, load, self._watch, now, clock.monotonic())
+        shares, rows = self._shares.weights(name, replicas), self._shares.rows(name, replicas)
+        self._routes[name] = routes_for(service, replicas, self._watch.instances, grid, keys, shares, rows)
         self._steps[name] = {r.name: weight_of(r, replicas) for r in replicas}
         if news:
             with suppress(GreenctlError):

@@ -18,8 +18,9 @@ from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import MAX_WEIGHT
 from orchestrator.domain.scale import LoadSeen
 from orchestrator.domain.service import ClientArea, Objective, ServiceSpec
-from orchestrator.domain.split import Split
+from orchestrator.domain.split import OriginSplit, Split
 from orchestrator.domain.time import Instant
+from orchestrator.planner.origins import next_rows
 from orchestrator.planner.split import Place, next_parts
 from orchestrator.policy.apply import usd_per_gram
 from orchestrator.policy.latency import estimated_rtt_ms
@@ -33,9 +34,13 @@ _SAME = 1e-6
 
 @dataclass(slots=True)
 class Memory:
-    """Of one service: the part of all traffic of each replica, when it last moved, and whether it comes to rest."""
+    """Of one service: the part of all traffic of each replica, when it last moved, and whether it comes to rest.
+
+    ``rows``: the parts of the requests of each origin, where origins are served by rows of their own.
+    """
 
     parts: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
     moved_at: float | None = None
     is_shifting: bool = False
 
@@ -70,6 +75,7 @@ class Shares:
         ready = {r.name: r for r in replicas if r.state is ReplicaState.READY}
         slots = [r for r in ready.values() if r.replaces not in ready]
         memory.parts = _inherited(memory.parts, slots)
+        memory.rows = {origin: _inherited(own, slots) for origin, own in memory.rows.items()} if slots else {}
         if len(slots) < len(ready) or not slots:
             return ""
         if memory.moved_at is not None and seconds - memory.moved_at < SHIFT_EVERY_SECONDS:
@@ -84,20 +90,86 @@ class Shares:
         memory.parts = {r.name: parts[r.offer_id] / numbers[r.offer_id] for r in slots}
         moved = max(abs(parts[i] - current[i]) for i in parts) > _SAME
         began, memory.is_shifting = moved and not memory.is_shifting, moved
-        return _told(target) if began else ""
+        memory.rows, origins = _next_rows(spec, memory, slots, places, offers, load)
+        return _told(target, origins) if began else ""
 
     def weights(self, service: str, replicas: Sequence[Replica]) -> dict[str, int]:
         """Return the weight (1..100, relative to each other) of each ready replica's slot."""
         memory = self._memories.get(service)
         parts = {} if memory is None else memory.parts
         ready = {r.name: r for r in replicas if r.state is ReplicaState.READY}
-        # A replacement has its slot's weight, of which the canary gives it a part.
-        owners = {r.name: r.replaces if r.replaces in ready else r.name for r in ready.values()}
-        known = {name: parts.get(owner or "") for name, owner in owners.items()}
+        known = {name: parts.get(owner) for name, owner in _owners(ready).items()}
         most = max((p for p in known.values() if p), default=None)
         if most is None:
             return dict.fromkeys(ready, MAX_WEIGHT)
         return {name: MAX_WEIGHT if p is None else max(1, round(MAX_WEIGHT * p / most)) for name, p in known.items()}
+
+    def rows(self, service: str, replicas: Sequence[Replica]) -> dict[str, dict[str, int]]:
+        """Return the weight (0..100, relative to each other) of each ready replica's slot, by origin.
+
+        Empty where the one split serves all: without rows, and where all of them say the same.
+        """
+        memory = self._memories.get(service)
+        ready = {r.name: r for r in replicas if r.state is ReplicaState.READY}
+        owners = _owners(ready)
+        found = {}
+        for origin, parts in sorted(({} if memory is None else memory.rows).items()):
+            most = max((parts.get(owner, 0.0) for owner in owners.values()), default=0.0)
+            if most <= 0.0:
+                return {}
+            found[origin] = {name: _row_weight(parts.get(owner, 0.0), most) for name, owner in owners.items()}
+        return found if len({tuple(sorted(row.items())) for row in found.values()}) > 1 else {}
+
+
+def _owners(ready: Mapping[str, Replica]) -> dict[str, str]:
+    """Return whose weight each has: a replacement its slot's, of which the canary gives it a part."""
+    return {r.name: r.replaces if r.replaces is not None and r.replaces in ready else r.name for r in ready.values()}
+
+
+def _row_weight(part: float, most: float) -> int:
+    return 0 if part <= _SAME else max(1, round(MAX_WEIGHT * part / most))
+
+
+def _next_rows(
+    spec: ServiceSpec,
+    memory: Memory,
+    slots: Sequence[Replica],
+    places: Sequence[Place],
+    offers: Mapping[str, Offer],
+    load: LoadSeen | None,
+) -> tuple[dict[str, dict[str, float]], OriginSplit]:
+    """Return the parts of each origin's requests by replica, and the rows that they go towards."""
+    weights = weights_of(spec.clients)
+    current = {
+        origin: {
+            p.offer_id: sum(memory.rows.get(origin, memory.parts)[r.name] for r in slots if r.offer_id == p.offer_id)
+            for p in places
+        }
+        for origin in weights
+    }
+    rows, target = next_rows(current, places, weights, rtts_of(spec.clients, places, offers), load)
+    numbers = {p.offer_id: p.replicas for p in places}
+    held = {o: {r.name: own[r.offer_id] / numbers[r.offer_id] for r in slots} for o, own in rows.items()}
+    return held, target
+
+
+def weights_of(clients: Sequence[ClientArea]) -> dict[str, float]:
+    """Return how much of the traffic comes from each origin."""
+    found: dict[str, float] = {}
+    for client in clients:
+        found[client.near] = found.get(client.near, 0.0) + client.weight
+    return found
+
+
+def rtts_of(
+    clients: Sequence[ClientArea], places: Sequence[Place], offers: Mapping[str, Offer]
+) -> dict[str, dict[str, float | None]]:
+    """Return the round trip (ms) from each origin to each place; ``None`` where it is not known."""
+    sold = {p.offer_id: offers.get(p.offer_id) for p in places}
+    return {
+        c.near: {i: None if offer is None else estimated_rtt_ms((c,), offer.region) for i, offer in sold.items()}
+        for c in clients
+    }
 
 
 def _inherited(parts: Mapping[str, float], slots: Sequence[Replica]) -> dict[str, float]:
@@ -107,7 +179,8 @@ def _inherited(parts: Mapping[str, float], slots: Sequence[Replica]) -> dict[str
     mean = sum(known) / len(known) if known else 1.0
     filled = {name: mean if p is None else p for name, p in found.items()}
     whole = sum(filled.values())
-    return {name: p / whole for name, p in filled.items()}
+    # Of a row, those that are left may have had none of it.
+    return {name: p / whole if whole > 0 else 1.0 / len(filled) for name, p in filled.items()}
 
 
 def places_of(
@@ -166,5 +239,6 @@ def counts_grams(spec: ServiceSpec) -> bool:
     return spec.gateway.routing != EVENLY and (not scored or usd_per_gram(spec.policy) > 0)
 
 
-def _told(target: Split) -> str:
-    return f"traffic moves by steps to {target.words}"
+def _told(target: Split, origins: OriginSplit) -> str:
+    rows = f"; by origin: {'; '.join(row.words for row in origins.rows)}" if origins.differs else ""
+    return f"traffic moves by steps to {target.words}{rows}"

@@ -12,7 +12,7 @@ from orchestrator.control.past import last_size
 from orchestrator.control.pausing import pauses_of
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
-from orchestrator.control.shares import counts_grams, places_of
+from orchestrator.control.shares import counts_grams, places_of, rtts_of, weights_of
 from orchestrator.control.spending import bill_of, budget_use
 from orchestrator.control.views import ReplicaView, ServiceStatus
 from orchestrator.domain.carbon import CarbonIntensity
@@ -23,10 +23,11 @@ from orchestrator.domain.records import Operation, ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, PAID, Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
-from orchestrator.domain.split import Split
+from orchestrator.domain.split import OriginSplit, Split
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.units import watts_to_kw
 from orchestrator.errors import PriceUnavailable
+from orchestrator.planner.origins import best_rows
 from orchestrator.planner.rollout import FULL_WEIGHT
 from orchestrator.planner.split import best_split
 from orchestrator.planner.wanted import is_scaled
@@ -75,7 +76,8 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 + unread,
                 sizing=size,
                 pauses=pauses_of(record.name, runtime),
-                split=_split(record, views, offers, now),
+                split=None if (shared := _split(record, views, offers, now)) is None else shared[0],
+                origins=None if shared is None else shared[1],
                 bill=bill_of(record.spec, runtime),
                 money=budget_use(record.spec, runtime),
             )
@@ -125,15 +127,17 @@ def _replica_view(
 
 def _split(
     record: ServiceRecord, views: Sequence[ReplicaView], offers: Mapping[str, Offer], now: Instant
-) -> Split | None:
-    """Return where traffic goes to, by the load of the last samples; ``None`` where there is nothing to choose."""
+) -> tuple[Split, OriginSplit] | None:
+    """Return where traffic goes to, in all and by origin, by the load of the last samples; ``None``: no choice."""
     ready = [v for v in views if v.replica.state is ReplicaState.READY]
     if len({v.replica.offer_id for v in ready}) <= 1 or not counts_grams(record.spec):
         return None
     known = [v.mean_batch for v in ready if v.mean_batch is not None]
     load = LoadSeen(RECENT_SECONDS, 0.0, sum(known), len(ready)) if len(known) == len(ready) else None
     grid = {v.replica.zone or "": v.grid for v in ready if v.grid is not None}
-    return best_split(places_of(record.spec, [v.replica for v in ready], offers, grid, {}, now), load)
+    places = places_of(record.spec, [v.replica for v in ready], offers, grid, {}, now)
+    clients = record.spec.clients
+    return best_split(places, load), best_rows(places, weights_of(clients), rtts_of(clients, places, offers), load)
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

@@ -8,7 +8,7 @@ from orchestrator.control.ports import Instance
 from orchestrator.domain.carbon import CarbonIntensity, Reading
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.routing import MAX_WEIGHT, RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.routing import MAX_WEIGHT, OriginWeights, RoutingTable, ServiceRoutes, Upstream
 from orchestrator.domain.time import Instant
 from orchestrator.planner.rollout import weight_of
 from orchestrator.planner.wanted import may_sleep
@@ -21,11 +21,12 @@ def routes_for(
     grid: Mapping[str, Reading],
     keys_sha256: tuple[str, ...],
     shares: Mapping[str, int] | None = None,
+    rows: Mapping[str, Mapping[str, int]] | None = None,
 ) -> ServiceRoutes:
     """Return the service's upstreams: ready replicas by weight, draining ones so that their counters live on.
 
     ``shares``: the weight of each ready replica's slot (1..100), of which a canary step is a part; without them all
-    slots weigh the same.
+    slots weigh the same. ``rows``: the same for each origin, where 0 is none of it.
     """
     rules = service.spec.gateway
     upstreams = []
@@ -61,7 +62,16 @@ def routes_for(
         cooldown_seconds=rules.cooldown.total_seconds(),
         hold_seconds=rules.hold.total_seconds() if holds else 0.0,
         max_held=rules.max_held if holds else 0,
+        rows=tuple(_row(origin, own, replicas, upstreams) for origin, own in sorted((rows or {}).items())),
     )
+
+
+def _row(
+    origin: str, shares: Mapping[str, int], replicas: Sequence[Replica], upstreams: Sequence[Upstream]
+) -> OriginWeights:
+    steps = {r.name: weight_of(r, replicas) for r in replicas}
+    weights = ((u.replica, shares.get(u.replica, MAX_WEIGHT)) for u in upstreams if not u.draining)
+    return OriginWeights(origin, tuple((name, _weight(steps[name], share) if share else 0) for name, share in weights))
 
 
 def _weight(step_percent: int, share: int) -> int:

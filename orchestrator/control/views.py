@@ -10,7 +10,7 @@ from orchestrator.domain.records import Event, Operation, Pause, ServiceRecord
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.scale import WantedReplicas
-from orchestrator.domain.split import Split
+from orchestrator.domain.split import OriginSplit, Split
 from orchestrator.domain.time import Instant, Window
 from orchestrator.planner.spending import Bill, BudgetUse
 
@@ -76,7 +76,7 @@ class ServiceStatus:
     ``grams_per_hour`` and ``usd_per_hour`` sum what is known of its paid replicas and are ``None`` when any part is
     unknown. ``sizing``: how many replicas load wanted by the last decision, and why; ``None`` where the spec alone
     decides. ``split``: the sharing of traffic that weights go towards, by the load of the last minutes; ``None`` where
-    there is nothing to choose.
+    there is nothing to choose. ``origins``: the same by origin of the clients, in rows where they differ.
     ``look`` says in one sentence what the controller is doing or waiting for. ``pauses``: the words that
     hold it, the one about everything first. ``bill``: what it costs at most if everything of ours dies now. ``money``:
     how much of its budget is spent or held.
@@ -99,3 +99,4 @@ class ServiceStatus:
     bill: Bill | None = None
     money: tuple[BudgetUse, ...] = ()
     split: Split | None = None
+    origins: OriginSplit | None = None

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -75,6 +75,22 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class OriginWeights:
+    """What upstreams weigh (0..100, by replica) for requests that come from one origin, a name of ``slo.clients``."""
+
+    origin: str
+    weights: tuple[tuple[str, int], ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what would be no share, or nobody's."""
+        _require_name("origin", self.origin)
+        _require_unique("replica", (replica for replica, _ in self.weights))
+        for replica, weight in self.weights:
+            if isinstance(weight, bool) or not 0 <= weight <= MAX_WEIGHT:
+                raise InvalidRouting(f"weight of {replica}: {weight!r} is not a whole number in 0..{MAX_WEIGHT}")
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceRoutes:
     """Everything the gateway needs to serve one service.
 
@@ -83,7 +99,7 @@ class ServiceRoutes:
     ``allowed_keys_sha256``: hex digests of client keys; none at all means that no key is asked for, which the gateway
     only accepts on a loopback address. ``hold_seconds``: how long a request is held that comes while the service has no
     upstream at all, because it may be scaled to zero; 0 refuses it at once. ``max_held``: how many one gateway process
-    holds at a time.
+    holds at a time. ``rows``: other weights for requests of which is known whence they come.
     """
 
     service: str
@@ -95,6 +111,7 @@ class ServiceRoutes:
     cooldown_seconds: float = 30.0
     hold_seconds: float = 0.0
     max_held: int = 0
+    rows: tuple[OriginWeights, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse routes that cannot be told apart or counted."""
@@ -111,6 +128,15 @@ class ServiceRoutes:
         for digest in self.allowed_keys_sha256:
             if not _SHA256_HEX.fullmatch(digest):
                 raise InvalidRouting("allowed_keys_sha256: each entry must be 64 lower-case hex digits")
+        _require_unique("origin", (row.origin for row in self.rows))
+
+    def upstreams_for(self, origin: str) -> tuple[Upstream, ...]:
+        """Return the upstreams with their weights for an origin; as they are for one without a row, and for ``""``."""
+        row = next((r for r in self.rows if r.origin == origin), None)
+        if row is None:
+            return self.upstreams
+        weights = dict(row.weights)
+        return tuple(replace(u, weight=weights.get(u.replica, 0)) for u in self.upstreams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +154,10 @@ class RoutingTable:
         _require_unique("service", (s.service for s in self.services))
         _require_unique("replica", (u.replica for s in self.services for u in s.upstreams))
 
+    def without_rows(self) -> RoutingTable:
+        """Return the same table for a gateway of before there were rows: everybody is served by the one split."""
+        return replace(self, services=tuple(replace(s, rows=()) for s in self.services))
+
     def to_json(self) -> str:
         """Write the table as one JSON document that :meth:`from_json` reads back to an equal value."""
         document = {
@@ -144,6 +174,7 @@ class RoutingTable:
                     "allowed_keys_sha256": list(s.allowed_keys_sha256),
                     # A gateway outlives controllers: an older one reads a table in which nobody is held.
                     **({"hold_seconds": s.hold_seconds, "max_held": s.max_held} if s.hold_seconds else {}),
+                    **({"rows": [_row_document(row) for row in s.rows]} if s.rows else {}),
                     "upstreams": [
                         {
                             "replica": u.replica,
@@ -355,6 +386,23 @@ def _require_base_url(url: str) -> None:
         raise InvalidRouting(f"url: {url!r} is not http(s)://host[:port]")
 
 
+def _row_document(row: OriginWeights) -> dict[str, object]:
+    return {"origin": row.origin, "weights": [{"replica": r, "weight": w} for r, w in row.weights]}
+
+
+def _read_row(fields: _Fields) -> OriginWeights:
+    origin = fields.text("origin")
+    weights = tuple(_read_weight(item) for item in fields.objects("weights"))
+    fields.finish()
+    return fields.build(lambda: OriginWeights(origin, weights))
+
+
+def _read_weight(fields: _Fields) -> tuple[str, int]:
+    found = fields.text("replica"), fields.whole("weight")
+    fields.finish()
+    return found
+
+
 def _read_service(fields: _Fields) -> ServiceRoutes:
     service = fields.text("service")
     model = fields.text("model")
@@ -365,10 +413,11 @@ def _read_service(fields: _Fields) -> ServiceRoutes:
     keys = fields.texts("allowed_keys_sha256")
     hold_seconds = fields.number("hold_seconds") if fields.has("hold_seconds") else 0.0
     max_held = fields.whole("max_held") if fields.has("max_held") else 0
+    rows = tuple(_read_row(item) for item in fields.objects("rows", missing_is_empty=True))
     fields.finish()
     return fields.build(
         lambda: ServiceRoutes(
-            service, model, upstreams, resume_streams, retries, keys, cooldown_seconds, hold_seconds, max_held
+            service, model, upstreams, resume_streams, retries, keys, cooldown_seconds, hold_seconds, max_held, rows
         )
     )
 

@@ -51,3 +51,43 @@ class Split:
         parts = ", ".join(f"{s.offer_id.split(':', 1)[0]} {100 * s.part:.0f} %" for s in self.shares)
         saved = self.saved_grams_per_hour or 0.0
         return f"{parts}: {saved:.3g} gCO2e/h less than evenly" if saved > 0 else f"{parts}: even is as good"
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRow:
+    """Where the requests of one origin go: the part (``0..1``, they add up to 1) of each offer, by its id.
+
+    ``weight``: the part of all traffic that comes from there. ``rtt_ms``: the mean round trip of that row.
+    ``is_hopeless``: no place keeps what is promised to it, so that its row keeps the others' only.
+    """
+
+    origin: str
+    weight: float
+    parts: tuple[tuple[str, float], ...]
+    rtt_ms: float
+    is_hopeless: bool = False
+
+    @property
+    def words(self) -> str:
+        """One clause for a person: ``eu to aws/pl 70 %, aws/se 30 % (18 ms)``."""
+        to = ", ".join(f"{offer.split(':', 1)[0]} {100 * part:.0f} %" for offer, part in self.parts if part > 0)
+        late = ", later than promised" if self.is_hopeless else ""
+        return f"{self.origin} to {to} ({self.rtt_ms:.0f} ms{late})"
+
+
+@dataclass(frozen=True, slots=True)
+class OriginSplit:
+    """A row for each origin, by name; none, and ``why_none`` in words, where all are served by the one split.
+
+    ``grams_per_hour`` and ``rtt_ms`` are of all the rows together, idle power included.
+    """
+
+    rows: tuple[OriginRow, ...] = ()
+    grams_per_hour: float | None = None
+    rtt_ms: float | None = None
+    why_none: str = ""
+
+    @property
+    def differs(self) -> bool:
+        """Whether at least two origins are sent to different places."""
+        return len({row.parts for row in self.rows}) > 1

@@ -83,7 +83,13 @@ async def _serve_plain(options: Options, signals: _Signals) -> None:
     from orchestrator.gateway import plain  # noqa: PLC0415  # as above
 
     folder = gateway_folder(options.state_dir)
-    node = GatewayNode(folder, mode=plain.MODE, keyless_allowed=options.keyless_allowed)
+    node = GatewayNode(
+        folder,
+        mode=plain.MODE,
+        keyless_allowed=options.keyless_allowed,
+        origin=options.origin,
+        origin_header=options.origin_header,
+    )
     try:
         async with plain.serving(GatewayApp(node), options.host, options.port) as port:
             signals.serving()

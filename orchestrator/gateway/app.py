@@ -105,7 +105,9 @@ class GatewayApp:
         routes = find_service(visible, request.model)
         headers = {"content-type": "application/json", "x-request-id": request_id}
         headers |= {name.decode(): value for name in _PASSED_ON if (value := header(scope, name))}
-        call = Call(routes.service, request.for_model(routes.model), headers, request_id, self._node.clock())
+        named = header(scope, self._node.origin_header) if self._node.origin_header else None
+        origin = self._node.origin_of(named)
+        call = Call(routes.service, request.for_model(routes.model), headers, request_id, self._node.clock(), origin)
         async with while_client_stays(receive, reply):
             await forward(self._node, call, reply)
 

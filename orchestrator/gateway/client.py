@@ -21,6 +21,7 @@ DEADLINE_SECONDS: Final = 5.0
 
 _APPLIED = 204
 _OK = 200
+_INVALID = 400
 _CONFLICT = 409
 
 
@@ -41,12 +42,20 @@ class SocketGateway:
         done: set[Path] = set()
         # A process that was starting may have read the old file before we wrote the new one: look again after writing.
         while waiting := [path for path in sockets_in(self._folder) if path not in done]:
-            answers = await asyncio.gather(*(self._ask("PUT", path, "/table", body) for path in waiting))
+            answers = await asyncio.gather(*(self._put(path, table, body) for path in waiting))
             done |= {path for path, answer in zip(waiting, answers, strict=True) if answer is not None}
             for answer in answers:
                 _require_applied(answer)
         if not done:
             raise GatewayUnavailable("no gateway process listens")
+
+    async def _put(self, path: Path, table: RoutingTable, body: bytes) -> tuple[int, bytes] | None:
+        """Hand over the table; without its rows to a gateway that is older than they are, and refuses unknown keys."""
+        answer = await self._ask("PUT", path, "/table", body)
+        if answer is not None and answer[0] == _INVALID and any(s.rows for s in table.services):
+            logger.info("%s takes no rows by origin: it is older than this controller", path.name)
+            return await self._ask("PUT", path, "/table", table.without_rows().to_json().encode())
+        return answer
 
     async def status(self) -> GatewayStatus:
         """Return the sum over the live gateway processes. Raises ``GatewayUnavailable``."""

@@ -34,13 +34,17 @@ _SERVER_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An accepted request on its way. ``headers`` go to the replica; ``began`` is the clock at acceptance."""
+    """An accepted request on its way. ``headers`` go to the replica; ``began`` is the clock at acceptance.
+
+    ``origin``: whence it comes, as somebody says who may be anybody: it is compared with names, and goes nowhere.
+    """
 
     service: str
     request: CompletionRequest
     headers: Mapping[str, str]
     request_id: str
     began: float
+    origin: str = ""
 
 
 async def forward(node: GatewayNode, call: Call, reply: Reply) -> None:
@@ -78,7 +82,7 @@ class _Hunt:
         routes = self._node.routes(self._call.service)
         if routes is None or len(self._tried) > routes.retries:
             return None
-        upstream = self._node.pick(routes, self._tried)
+        upstream = self._node.pick(routes, self._tried, self._call.origin)
         if upstream is not None:
             self._tried.append(upstream.replica)
             self.upstream, self.routes = upstream, routes

@@ -35,8 +35,13 @@ class GatewayInfo:
     @property
     def url(self) -> str:
         """Base URL for clients on this machine."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return url_of(self.host, self.port)
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL of an address; an IPv6 address stands in brackets (RFC 3986, section 3.2.2)."""
+    bare = f"[{host}]" if ":" in host else host
+    return f"http://{bare}:{port}"
 
 
 @contextmanager

@@ -41,7 +41,8 @@ class GatewayNode:
     """Used as an async context manager around serving.
 
     ``folder``: the gateway's folder, 0700. ``keyless_allowed``: serve services without client keys, which is right
-    only behind a loopback address. ``clock`` counts seconds and never runs backwards.
+    only behind a loopback address. ``clock`` counts seconds and never runs backwards. ``origin`` and
+    ``origin_header``: as in :class:`~orchestrator.gateway.options.Options`.
     """
 
     def __init__(
@@ -51,12 +52,15 @@ class GatewayNode:
         mode: str,
         keyless_allowed: bool,
         worker: str = "0",
+        origin: str = "",
+        origin_header: str = "",
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
         self.mode = mode
         self.keyless_allowed = keyless_allowed
+        self.origin_header = origin_header.lower().encode()
         self.boot_id = secrets.token_hex(8)
         self.clock = clock
         self.client = UpstreamClient(patience or Patience())
@@ -66,9 +70,10 @@ class GatewayNode:
         self.table: RoutingTable | None = None
         self.table_error = ""
         self.is_draining = False  # set once, on the way to the end
+        self._origin = origin
         self._file = TableFile(folder)
         self._cooldowns = Cooldowns(clock)
-        self._numbers: Counter[str] = Counter()
+        self._numbers: Counter[tuple[str, str]] = Counter()
         self._applying = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -119,12 +124,20 @@ class GatewayNode:
         services = self.table.services if self.table is not None else ()
         return next((s for s in services if s.service == service), None)
 
-    def pick(self, routes: ServiceRoutes, tried: Collection[str]) -> Upstream | None:
-        """Choose an upstream for one more attempt and note that it is being tried."""
-        number = self._numbers[routes.service]
-        self._numbers[routes.service] += 1
+    def origin_of(self, said: str | None) -> str:
+        """Return whence a request comes: what the proxy in front says, else our own; ``""`` where nobody knows."""
+        return self._origin if said is None else said
+
+    def pick(self, routes: ServiceRoutes, tried: Collection[str], origin: str = "") -> Upstream | None:
+        """Choose an upstream for one more attempt and note that it is being tried.
+
+        ``origin``: whence the request comes. Only names of the table count, and are kept; all else is the one split.
+        """
+        row = origin if any(r.origin == origin for r in routes.rows) else ""
+        number = self._numbers[routes.service, row]
+        self._numbers[routes.service, row] += 1
         resting = self._cooldowns.resting(routes.upstreams)
-        upstream = choose(routes.upstreams, number, excluded=tried, cooling=resting)
+        upstream = choose(routes.upstreams_for(row), number, excluded=tried, cooling=resting)
         if upstream is not None:
             self._cooldowns.trying(upstream, routes.cooldown_seconds)
         return upstream

@@ -49,14 +49,21 @@ _HEALTH_TRIES = 6
 class GatewayReplica:
     """One gateway process inside Ray Serve; only builds the application, and stays out of the way of bytes."""
 
-    def __init__(self, state_dir: str, *, keyless_allowed: bool) -> None:
+    def __init__(self, state_dir: str, *, keyless_allowed: bool, origin: str = "", origin_header: str = "") -> None:
         from ray import serve  # noqa: PLC0415  # Ray is imported where it must be there
 
         folder = gateway_folder(Path(state_dir))
         _log_to(folder / LOG_FILE)
         rank = serve.get_replica_context().rank
         worker = str(getattr(rank, "rank", rank))
-        self._node = GatewayNode(folder, mode=MODE, keyless_allowed=keyless_allowed, worker=worker)
+        self._node = GatewayNode(
+            folder,
+            mode=MODE,
+            keyless_allowed=keyless_allowed,
+            worker=worker,
+            origin=origin,
+            origin_header=origin_header,
+        )
 
     def __serve_build_asgi_app__(self) -> GatewayApp:
         """Return the application; the name is Ray Serve's."""
@@ -130,7 +137,12 @@ def _start_serve(options: Options) -> None:
         graceful_shutdown_timeout_s=max(1.0, options.drain_seconds),
         health_check_timeout_s=120,
     )(serve.ingress()(GatewayReplica))
-    app = deployment.bind(str(options.state_dir), keyless_allowed=options.keyless_allowed)
+    app = deployment.bind(
+        str(options.state_dir),
+        keyless_allowed=options.keyless_allowed,
+        origin=options.origin,
+        origin_header=options.origin_header,
+    )
     serve.run(app, name="gateway", route_prefix="/")
 
 

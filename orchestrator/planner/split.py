@@ -85,6 +85,18 @@ class Place:
         watts = self.replicas * self.power.watts(self.batch(load, part), self.reading(load, part))
         return watts_to_kw(watts) * self.pue * self.grams_per_kwh
 
+    def grams_at(self, load: LoadSeen, part: float) -> float:
+        """Return :meth:`grams_per_hour` where they are known. Raises ``ValueError`` where they are not."""
+        grams = self.grams_per_hour(load, part)
+        if grams is None:
+            message = f"what {self.offer_id} emits is unknown"
+            raise ValueError(message)
+        return grams
+
+    def tells_ttft(self, load: LoadSeen) -> bool:
+        """Whether the time to the first token follows from what is known of a replica there."""
+        return self.capacity.ttft_seconds(load, self.replicas) is not None
+
 
 def best_split(places: Sequence[Place], load: LoadSeen | None, parts: int = 0) -> Split:
     """Return the split with the fewest grams that keeps queues short; an even one where something is unknown.
@@ -95,24 +107,18 @@ def best_split(places: Sequence[Place], load: LoadSeen | None, parts: int = 0) -
     an even split.
     """
     ordered = sorted(places, key=lambda p: p.offer_id)
-    number = sum(p.replicas for p in ordered)
-    each = parts // number if parts else max(FEWEST_PARTS_EACH, ceil(FEWEST_PARTS / max(1, number)))
-    if parts and each * number != parts:
-        message = f"{parts} parts cannot be shared evenly by {number} replicas"
-        raise ValueError(message)
-    why = _why_even(ordered, load)
+    whole, even = lattice(ordered, parts)
+    why = why_even(ordered, load)
     if load is None or why:
         return _even(ordered, load, why)
-    whole = each * number
-    even = [p.replicas * each for p in ordered]
     ranges = _ranges(ordered, load, whole, even)
     costs = [
-        [_known(p, load, k / whole) for k in range(low, high + 1)]
+        [p.grams_at(load, k / whole) for k in range(low, high + 1)]
         for p, (low, high) in zip(ordered, ranges, strict=True)
     ]
     chosen = _fewest(costs, [low for low, _ in ranges], whole)
-    grams = sum(_known(p, load, k / whole) for p, k in zip(ordered, chosen, strict=True))
-    evenly = sum(_known(p, load, k / whole) for p, k in zip(ordered, even, strict=True))
+    grams = sum(p.grams_at(load, k / whole) for p, k in zip(ordered, chosen, strict=True))
+    evenly = sum(p.grams_at(load, k / whole) for p, k in zip(ordered, even, strict=True))
     within = all(k <= high for k, (_, high) in zip(even, ranges, strict=True))
     if within and grams >= evenly * (1 - _ROUNDING):
         chosen, grams = tuple(even), evenly
@@ -122,6 +128,19 @@ def best_split(places: Sequence[Place], load: LoadSeen | None, parts: int = 0) -
         for s, p, k in zip(found.shares, ordered, chosen, strict=True)
     ]
     return Split(tuple(shares), grams, evenly)
+
+
+def lattice(places: Sequence[Place], parts: int = 0) -> tuple[int, list[int]]:
+    """Return how many equal parts the load is cut into, and how many of them each place gets of an even split.
+
+    Raises ``ValueError`` for ``parts`` that cannot express that.
+    """
+    number = sum(p.replicas for p in places)
+    each = parts // number if parts else max(FEWEST_PARTS_EACH, ceil(FEWEST_PARTS / max(1, number)))
+    if parts and each * number != parts:
+        message = f"{parts} parts cannot be shared evenly by {number} replicas"
+        raise ValueError(message)
+    return each * number, [p.replicas * each for p in places]
 
 
 def most_part(place: Place, load: LoadSeen, even: float) -> float:
@@ -166,7 +185,7 @@ def next_parts(
         by_id = {p.offer_id: p for p in places}
         if any(current[s.offer_id] > max(s.most, s.part) + _ROUNDING for s in target.shares):
             return goal, target
-        now = sum(_known(by_id[i], load, part) for i, part in sorted(current.items()))
+        now = sum(by_id[i].grams_at(load, part) for i, part in sorted(current.items()))
         if target.grams_per_hour is None or now - target.grams_per_hour <= WORTH_SHIFTING * now:
             return dict(current), target
     shifted = sum(abs(goal[i] - current[i]) for i in sorted(goal)) / 2
@@ -183,7 +202,8 @@ def _waits(place: Place, load: LoadSeen, part: float) -> float:
     return inf if found is None else found
 
 
-def _why_even(places: Sequence[Place], load: LoadSeen | None) -> str:
+def why_even(places: Sequence[Place], load: LoadSeen | None) -> str:
+    """Say what keeps traffic from following the grid; empty where nothing does."""
     if len(places) <= 1:
         return "all replicas are of one offer" if places else "nothing serves yet"
     for place in places:
@@ -217,14 +237,6 @@ def _ranges(places: Sequence[Place], load: LoadSeen, whole: int, even: Sequence[
     if sum(highs) < whole:
         highs = [max(high, own) for high, own in zip(highs, even, strict=True)]
     return list(zip(lows, highs, strict=True))
-
-
-def _known(place: Place, load: LoadSeen, part: float) -> float:
-    grams = place.grams_per_hour(load, part)
-    if grams is None:
-        message = f"what {place.offer_id} emits is unknown"
-        raise ValueError(message)
-    return grams
 
 
 def _fewest(costs: Sequence[Sequence[float]], lows: Sequence[int], whole: int) -> tuple[int, ...]:

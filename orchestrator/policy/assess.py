@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from orchestrator.domain.carbon import CarbonIntensity, Kind
+from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Kind, Reading
+from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate
@@ -65,14 +66,19 @@ def usable_intensity(candidate: Candidate, spec: ServiceSpec, now: Instant) -> I
     return None
 
 
-def _nearer(candidate: Candidate, now: Instant) -> CarbonIntensity | None:
+def nearer(
+    reading: Reading, crossover: Crossover | None, forecast: CarbonSeries, now: Instant
+) -> CarbonIntensity | None:
     """Return the forecast of the present where that is nearer than the last value; ``None`` where the value is."""
-    reading, crossover = candidate.now, candidate.crossover
     if not isinstance(reading, CarbonIntensity) or reading.interval.end > now:
         return None
     if crossover is None or crossover.believes(reading.age(now)):
         return None
-    return candidate.forecast.at(now)
+    return forecast.at(now)
+
+
+def _nearer(candidate: Candidate, now: Instant) -> CarbonIntensity | None:
+    return nearer(candidate.now, candidate.crossover, candidate.forecast, now)
 
 
 def assess(

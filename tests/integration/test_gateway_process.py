@@ -9,13 +9,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
 import pytest
 
-from orchestrator.domain.routing import RoutingTable, ServiceRoutes
+from orchestrator.domain.routing import OriginWeights, RoutingTable, ServiceRoutes
 from orchestrator.errors import Conflict, PortBusy
 from orchestrator.gateway import daemon
 from orchestrator.gateway.client import SocketGateway
@@ -61,6 +63,33 @@ async def test_serves_from_its_file_alone(options: Options) -> None:
         assert again.pid != info.pid
         assert (await complete(again.url))[0] == 200
         assert (await SocketGateway(options.state_dir).status()).applied_version == 5
+
+
+async def test_two_gateways_of_one_table_serve_each_by_its_own_origin(options: Options, tmp_path_factory: Any) -> None:
+    """What one is told of both, each sends its own clients where its own row says."""
+    there = Options(tmp_path_factory.mktemp("us"), port=free_port(), plain=True, drain_seconds=1, origin="us-east")
+    here = replace(options, origin="eu")
+    try:
+        async with scripted("se") as se, scripted("va") as va:
+            near = OriginWeights("eu", (("r-se", 100), ("r-va", 0)))
+            far = OriginWeights("us-east", (("r-se", 0), ("r-va", 100)))
+            routes = ServiceRoutes("chat", "tiny", (upstream(se), upstream(va)), rows=(near, far))
+            for own, region in ((here, "local/se"), (there, "local/va")):
+                info = await asyncio.to_thread(daemon.start, own)
+                await SocketGateway(own.state_dir).publish(RoutingTable(1, ISSUED, (routes,)))
+                assert await regions_of(info.url, 4) == {region}
+    finally:
+        await asyncio.to_thread(daemon.stop, there.state_dir)
+
+
+async def regions_of(url: str, count: int) -> set[str]:
+    """Ask so often, and return where the answers came from."""
+    found = set()
+    async with aiohttp.ClientSession() as session:
+        for _ in range(count):
+            async with session.post(f"{url}/v1/completions", json={"model": "tiny", "prompt": "hello "}) as response:
+                found.add(response.headers["x-greenctl-region"])
+    return found
 
 
 def test_starting_tells_how_far_it_is_and_is_idempotent(options: Options) -> None:

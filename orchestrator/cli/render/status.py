@@ -86,6 +86,8 @@ def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float, down
             parts.append(indented(INDENT, f"Wanted: {_size_words(s)}"))
         if s.split is not None:
             parts.append(indented(INDENT, f"Traffic: {s.split.words}"))
+        if s.origins is not None and s.origins.differs:
+            parts += [indented(INDENT, f"Traffic from {row.words}") for row in s.origins.rows]
         parts += [indented(INDENT, f"Budget: {money.budget_words(use)}") for use in s.money]
         if s.bill is not None and s.bill.lines:
             parts.append(indented(INDENT, (f"Worst case: {money.worst_case_words(s.bill)}", "dim")))
