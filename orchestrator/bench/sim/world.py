@@ -78,6 +78,9 @@ SLOWER = 3.0
 SLOWER_AT_REST = 10.0
 """The same where nothing is open: what is still to come then, comes by the minute."""
 
+LOAD_SECONDS = 300.0
+"""The most between two looks where the number of replicas follows the load: what is not read is not followed."""
+
 OPERATOR_SECONDS = 600.0
 DEEDS = frozenset({"cloud.launch", "cloud.terminate", "gateway.publish"})
 """What is told of besides writes."""
@@ -235,7 +238,8 @@ class SimWorld:
         if self._done and self._done != self._done_before:
             self._pace = setting.look_seconds
         elif self.is_settled():
-            self._pace = min(self._pace * SLOWER_AT_REST, setting.resting_seconds)
+            most = min(LOAD_SECONDS, setting.resting_seconds) if setting.scaled else setting.resting_seconds
+            self._pace = min(self._pace * SLOWER_AT_REST, most)
         else:
             self._pace = min(self._pace * SLOWER, max(setting.waiting_seconds, setting.look_seconds))
         self._done_before, self._done = self._done, []
