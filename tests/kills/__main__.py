@@ -16,6 +16,7 @@ import time
 import psutil
 
 from tests.e2e.deployment import make
+from tests.kills.clients import Clients
 from tests.kills.life import Life, Round
 
 
@@ -39,9 +40,16 @@ def main() -> int:
         _say(f"two replicas serve after {time.monotonic() - began:.0f} s")
         life.only(asked.only)
         clients = asyncio.run(life.live(asked.rounds, _tell))
+        violations = _sum_up(clients)  # before the end, which may fail in its own way
         life.end()
     finally:
         made.end()
+    _say(f"{asked.rounds} runs, {violations} violations")
+    return min(violations, 1)
+
+
+def _sum_up(clients: Clients) -> int:
+    """Say what became of the requests, and return how many were lost that nothing excuses."""
     tally, losses = clients.tally, clients.losses()
     for problem in losses.others:
         _say(problem)
@@ -56,8 +64,7 @@ def main() -> int:
             f"{losses.refused} refused while there was none; another one served after {max(away):.1f} s at the latest"
         )
         _say(f"how they ended: {', '.join(f'{count} x {kind}' for kind, count in losses.kinds.most_common())}")
-    _say(f"{asked.rounds} runs, {len(losses.others)} violations")
-    return min(len(losses.others), 1)
+    return len(losses.others)
 
 
 def _tell(lived: Round) -> None:

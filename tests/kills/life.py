@@ -103,7 +103,8 @@ class Life:
     def end(self) -> None:
         """Take the service down, while the controller dies; raises :class:`AssertionError` if anything stays."""
         command = self.made.start("down", SERVICE, "--yes")
-        until(lambda: bool(self.made.records().operations(SERVICE)), "down was asked for")
+        until(lambda: bool(self.made.records().operations(SERVICE)) or bool(command.poll()), "down was asked for")
+        assert not command.poll(), f"down was refused with status {command.returncode}"
         self.made.kill_controller()
         self.made.run("controller", "start")
         command.wait(SETTLING_SECONDS)
