@@ -11,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.decision import Assessment
-from orchestrator.domain.plan import Plan
+from orchestrator.domain.plan import ActionKind, Plan
+from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import ModelSpec, Objective, PlacementRules, Policy, Scaling
 from orchestrator.planner.judged import judge
 from orchestrator.planner.plan import plan
+from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.planner.wanted import need
 from orchestrator.prices.shapes import ShapeCatalogue
 from tests.builders import GREEN, NOON, applied, candidate, service_spec, snapshot
 
@@ -169,6 +172,48 @@ def test_a_plan_that_was_carried_out_is_left_alone(world: World) -> None:
     after = replace(applied(found, snap, NOON), sizing=size, paused=True)
     told = replace(after.spec.scaling, min_replicas=size.replicas)
     assert plan(replace(after, spec=replace(after.spec, scaling=told)), world.policy, NOON).actions == ()
+
+
+def _wanted_by_load(snap: Snapshot) -> int:
+    """Return the number of load as the watch has it: by the slowest of what serves, up at once, down not yet."""
+    shapes = {c.offer.id: c.offer.shape for c in snap.candidates}
+    ready = [shapes[r.offer_id] for r in snap.living() if r.state is ReplicaState.READY]
+    assert snap.sizing is not None
+    assert snap.load is not None
+    up = need(0.0, snap.load, snap.spec.scaling, capacity_on(snap.spec, ready)).up if ready else None
+    return min(snap.sizing.most, max(snap.sizing.replicas, up or 0))
+
+
+@settings(deadline=None, max_examples=20)
+@given(worlds, st.floats(1.5, 8.0))
+def test_decided_again_and_again_it_comes_to_rest(world: World, times: float) -> None:
+    """A service that is up is asked for more: whatever load names next, a few plans later nothing is wanted any more.
+
+    Nobody is retired on the way. Where one replica served at first, everybody carries their share at rest: several that
+    are too small are not exchanged.
+    """
+    calm, busy = replace(world, spares=0, told=1).snapshot(), replace(world, spares=0).snapshot(times)
+    if brute_force(replace(world, spares=0), calm) is None or brute_force(replace(world, spares=0), busy) is None:
+        return
+    first = plan(calm, world.policy, NOON)
+    snap = replace(applied(first, calm, NOON), sizing=first.decision.sizing, load=busy.load)
+    for _ in range(MOST + 2):
+        assert snap.sizing is not None
+        number = _wanted_by_load(snap)
+        scaling = replace(snap.spec.scaling, min_replicas=number)
+        asked = replace(snap, sizing=replace(snap.sizing, replicas=number), spec=replace(snap.spec, scaling=scaling))
+        found = plan(asked, world.policy, NOON)
+        assert all(a.kind is not ActionKind.RETIRE for a in found.actions)
+        snap = replace(applied(found, asked, NOON), sizing=found.decision.sizing)
+        if not found.actions:
+            break
+    else:
+        raise AssertionError("it goes on and on")
+    assert snap.sizing is not None
+    sold = _judged(world, snap.sizing.replicas, snap)
+    works = [sold[r.offer_id].work for r in snap.living()]
+    if len(first.actions) == 1:
+        assert all(w is not None and w.carries for w in works)
 
 
 @settings(deadline=None, max_examples=20)
