@@ -35,6 +35,7 @@ from orchestrator.errors import (
 )
 from orchestrator.store.address import parse_address
 from orchestrator.store.database import PATIENCE_SECONDS
+from orchestrator.store.faults import RESTORE_HINT
 from orchestrator.store.files import PRIVATE_FILE
 from orchestrator.store.schema import HEAD, VERSION_TABLE
 
@@ -100,7 +101,10 @@ def write_backup(url: str, target: Path, *, made_at: datetime, world: World | No
     except FileExistsError as error:
         raise WouldOverwrite(f"{target} is there already", hint="Choose another name.") from error
     except sqlite3.Error as error:
-        raise StoreUnavailable(f"the database {source} cannot be copied: {error}") from error
+        code = getattr(error, "sqlite_errorcode", None)
+        damaged = code is not None and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+        hint = RESTORE_HINT if damaged else None
+        raise StoreUnavailable(f"the database {source} cannot be copied: {error}", hint=hint) from error
     except OSError as error:
         raise trouble_with(target, error) from error
     return backup
@@ -144,10 +148,11 @@ def _check_whole(connection: sqlite3.Connection, name: str) -> None:
     """Raise ``Damaged`` unless the database is sound and every row has what it points to."""
     (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
-        raise Damaged(f"the database {name} is damaged: {verdict}")
+        first = next((words for words in verdict.splitlines() if not words.startswith("***")), verdict)
+        raise Damaged(f"the database {name} is damaged: {first}", hint=RESTORE_HINT)
     broken = connection.execute("PRAGMA foreign_key_check").fetchone()
     if broken is not None:
-        raise Damaged(f"the database {name} is damaged: rows of {broken[0]} lack their {broken[2]}")
+        raise Damaged(f"the database {name} is damaged: rows of {broken[0]} lack their {broken[2]}", hint=RESTORE_HINT)
 
 
 def facts_of(copy: Path, made_at: datetime) -> Backup:

@@ -60,6 +60,7 @@ def deploy(
         _require(plan, digest, session)
     if not plan.actions and _is_recorded(session, loaded):
         session.say(line(f"Nothing to do: {plan.service} already runs as this file says."))
+        _start_controller(session)  # after a reboot that is what was missing: replicas are on record, and may be gone
         _conclude(session, loaded, plan, None, "unchanged")
         return
     refuse_while_paused(plan.service, session.runtime)
@@ -111,9 +112,13 @@ def _hand_over(session: Session, loaded: LoadedSpec, plan: Plan) -> tuple[Operat
     """Store the request; returns it with the id of the last old event. A controller is there before it is written."""
     runtime = session.runtime
     news = last_event_id(runtime, plan.service)
-    session.outside.controller().start(session.settings, progress=lambda words: session.say(line(words)))
+    _start_controller(session)
     operation = submit_deploy(loaded.spec, loaded.digest, plan, runtime, actor=session.outside.actor())
     return operation, news
+
+
+def _start_controller(session: Session) -> None:
+    session.outside.controller().start(session.settings, progress=lambda words: session.say(line(words)))
 
 
 def _conclude(session: Session, loaded: LoadedSpec, plan: Plan, operation: Operation | None, state: str) -> None:

@@ -9,7 +9,7 @@ from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import ServiceName
 from orchestrator.cli.render import explain as page
 from orchestrator.cli.render.advice import flip_lines
-from orchestrator.cli.render.labels import labels
+from orchestrator.cli.render.labels import labels, shortened
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.control.advice import service_advice
@@ -69,7 +69,7 @@ def _what_would_change(session: Session, service: str) -> None:
     advice = session.run(service_advice(service, session.runtime))
     session.emit(decision=advice.because, flips=advice.flips)
     names = labels(session.runtime.store.replicas(service, ended=True))
-    session.show(line(advice.because))
+    session.show(line(shortened(advice.because, names)))
     session.show(Group(*flip_lines(advice.flips, names, width=session.out.width)))
 
 

@@ -154,6 +154,18 @@ def test_deploying_the_same_file_again_does_nothing(world: World) -> None:
     assert len(world.store.operations("chat", open_only=False)) == before
 
 
+def test_after_a_reboot_deploying_the_same_file_starts_the_controller(world: World) -> None:
+    """Nothing is to be changed, and nobody was there to keep it so: what is said to be live is looked after again."""
+    world.deploy()
+    world.run("controller", "stop")
+
+    result = world.run("deploy", world.spec_file())
+
+    assert result.exit_code == 0
+    assert "Nothing to do" in result.stderr
+    assert world.controller_runs
+
+
 def test_a_file_that_changes_no_placement_is_recorded_after_asking(world: World) -> None:
     """A rule that moves nothing today still is a new revision."""
     world.deploy()

@@ -278,6 +278,22 @@ def test_what_is_not_a_whole_backup_changes_nothing(filled: str, backup: Path, s
     assert {p.name for p in folder.iterdir()} - {"greenctl.db-wal", "greenctl.db-shm"} == before
 
 
+def test_of_a_damaged_database_no_backup_is_made_and_the_words_say_what_helps(filled: str, tmp_path: Path) -> None:
+    """Its first pages may still be read: the copy is checked whole, and nothing is written under the name asked for."""
+    path = tmp_path / "greenctl.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + b"\xa5" * (len(content) - len(content) // 2))
+
+    with pytest.raises(StoreUnavailable, match=r"(is damaged|cannot be copied): [^*\n]+$") as refused:
+        write_backup(filled, tmp_path / "b.zip", made_at=NOW)
+
+    assert "Restore the file from a backup" in refused.value.hint()
+    assert not (tmp_path / "b.zip").exists()
+
+
 def test_no_flipped_bit_slips_through(backup: Path) -> None:
     """Wherever it is: the backup is refused, or what comes out of it is what went in."""
     whole, content = read_backup(backup), backup.read_bytes()
