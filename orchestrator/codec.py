@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.time import format_instant
+from orchestrator.domain.written import is_left_out
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -44,7 +45,7 @@ def to_plain(value: object) -> Plain:  # noqa: C901  # one line per type
         case list() | tuple():
             return [to_plain(v) for v in value]
     if is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+        plain = {f.name: to_plain(part) for f in fields(value) if not is_left_out(f, part := getattr(value, f.name))}
         if isinstance(value, Plan):
             plain["digest"] = value.digest
         return plain

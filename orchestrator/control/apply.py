@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from orchestrator.control.leases import ends_itself
 from orchestrator.control.naming import intent_id, replica_name, termination_id
 from orchestrator.control.ports import Journal, LaunchRequest, Provisioner
 from orchestrator.control.runtime import Runtime
-from orchestrator.domain.offer import Offer
+from orchestrator.domain.offer import Offer, variant_in
 from orchestrator.domain.plan import Action, ActionKind, Plan
 from orchestrator.domain.price import highest_price
 from orchestrator.domain.records import (
@@ -22,6 +23,8 @@ from orchestrator.domain.records import (
     ServiceState,
 )
 from orchestrator.domain.replica import LIVE, Replica, ReplicaState
+from orchestrator.domain.service import ModelSpec
+from orchestrator.domain.variants import model_of, workload_of
 from orchestrator.domain.workload import workload_digest
 from orchestrator.errors import BudgetSpent, GreenctlError, PriceMoved, ProviderError, ProviderUnavailable
 from orchestrator.planner.rollout import ABORTED, Step, StepKind
@@ -84,7 +87,7 @@ class Applier:
             state=ReplicaState.PENDING,
             intent_id=intent,
             revision=service.revision,
-            workload_digest=workload_digest(service.spec),
+            workload_digest=_workload(action, service),
             created_at=now,
             state_since=now,
             replaces=action.replica or None,
@@ -177,7 +180,7 @@ class Applier:
                     service=service.name,
                     intent_id=replica.intent_id,
                     offer=_as_shown(offer, replica),
-                    model=service.spec.model,
+                    model=_model(replica, service),
                     labels=service.spec.labels,
                     replica=f"r{replica.slot}",
                     epoch=self._journal.epoch,
@@ -294,6 +297,22 @@ class Applier:
         )
 
 
+def _workload(action: Action, service: ServiceRecord) -> str:
+    """Digest what the action's offer names. A variant that the file lost since starts nothing: ``_model`` says so."""
+    found = workload_of(service.spec, variant_in(action.offer_id))
+    return workload_digest(service.spec) if found is None else found
+
+
+def _model(replica: Replica, service: ServiceRecord) -> ModelSpec:
+    """Return what the replica runs. Raises ``ProviderError`` for a variant that the service's file no longer has."""
+    name = variant_in(replica.offer_id)
+    model = model_of(service.spec, name)
+    if model is None:
+        message = f"{name} is no variant of {service.name} any more"
+        raise ProviderError(message)
+    return model
+
+
 def _may_retire(replica: Replica, living: Iterable[Replica], service: ServiceRecord) -> bool:
     """Whether enough others serve now: between a plan and this moment a person may have thought, and a machine died.
 
@@ -311,7 +330,7 @@ def _can_move(action: Action, living: Mapping[str, Replica], intent: str) -> boo
 
 
 def _as_shown(offer: Offer | None, replica: Replica) -> Offer:
-    """Return the offer if it is still what was confirmed: on sale, and not dearer. Raises otherwise."""
+    """Return the offer as it is sold, if it is still what was confirmed: there, and not dearer. Raises otherwise."""
     if offer is None:
         message = f"{replica.offer_id} is no longer sold"
         raise ProviderError(message)
@@ -322,4 +341,4 @@ def _as_shown(offer: Offer | None, replica: Replica) -> Offer:
     if limit is not None and offer.price is not None and offer.price.usd_per_hour > limit:
         message = f"{offer.id} was shown at {replica.usd_per_hour:g} USD/h and costs {offer.price.usd_per_hour:g} now"
         raise PriceMoved(message)
-    return offer
+    return replace(offer, variant="") if offer.variant else offer

@@ -14,6 +14,7 @@ from orchestrator.control.runtime import Runtime
 from orchestrator.control.spending import require_affordable
 from orchestrator.domain.records import EventKind, Operation, OperationKind, OperationState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, ReplicaState
+from orchestrator.domain.variants import with_variants
 from orchestrator.errors import BudgetSpent, NoFeasiblePlacement, PriceUnavailable, StalePlan
 
 
@@ -85,7 +86,7 @@ class Fulfilment:
                 self._fail(operation, service, StalePlan.code, f"the confirmed plan cannot be read: {error}")
                 return
             require_affordable(confirmed, service.spec, self._journal, self._runtime)
-            offers = await self._runtime.offers.offers(service.spec.resources, now)
+            offers = with_variants(await self._runtime.offers.offers(service.spec.resources, now), service.spec)
             zones = {o.id: o.region.zone for o in offers}
             signals = await self._market.signals(service, offers)
             if self._is_overtaken(operation):  # somebody said `down` while prices and grids were being read

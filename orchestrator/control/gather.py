@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -22,6 +22,7 @@ from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, Window
+from orchestrator.domain.variants import with_variants, workload_of, workloads_of
 from orchestrator.domain.workload import workload_digest
 from orchestrator.planner.capacity import MEMORY, Avoidance, avoidance_of, avoided
 from orchestrator.planner.hedge.spares import hedged
@@ -42,13 +43,14 @@ RECENT_LOAD_SECONDS = 600.0
 
 
 async def gather_candidates(
-    spec: ServiceSpec, runtime: Runtime, grid: GridReader, avoid: dict[str, Avoidance], now: Instant
+    spec: ServiceSpec, runtime: Runtime, grid: GridReader, avoid: Mapping[str, Mapping[str, Avoidance]], now: Instant
 ) -> tuple[Candidate, ...]:
     """Join every offer with its zone's present, forecast and past, and with what failed lately.
 
+    ``avoid``: by variant, the main model's under an empty name: what may lie in the workload counts for that alone.
     Batch work is placed by the hours that it takes, where those are fewer than the policy looks at.
     """
-    offers = await runtime.offers.offers(spec.resources, now)
+    offers = with_variants(await runtime.offers.offers(spec.resources, now), spec)
     zones = sorted({o.region.zone for o in offers if o.region.zone is not None})
     hours = max(1, int(spec.policy.horizon / HOUR))
     if spec.batch is not None:
@@ -57,7 +59,7 @@ async def gather_candidates(
     candidates = []
     for offer in offers:
         view = views.get(offer.region.zone or "") or _unknown_zone(offer.region.zone or "?")
-        avoidance = avoidance_of(offer.id, avoid)
+        avoidance = avoidance_of(offer.id, avoid[offer.variant])
         candidates.append(
             Candidate(
                 offer=offer,
@@ -99,7 +101,9 @@ async def gather_snapshot(
     # Everybody's failures: a region that is full is full for all.
     everybody = records.replicas(ended=True, ended_since=now - max(history(rate), spec.migration.min_dwell))
     replicas = tuple(r for r in everybody if r.service == spec.name)
-    candidates = await gather_candidates(spec, runtime, grid, avoided(everybody, now, rate, digest), now)
+    avoid = {"": avoided(everybody, now, rate, digest)}
+    avoid |= {v.name: avoided(everybody, now, rate, workload_of(spec, v.name)) for v in spec.variants}
+    candidates = await gather_candidates(spec, runtime, grid, avoid, now)
     size = sizing or _last_size(spec, record, runtime)
     found = Snapshot(
         spec=in_force(spec, size),
@@ -109,7 +113,7 @@ async def gather_snapshot(
         replicas=replicas,
         moves=recent_moves(records, spec.name, now) if moves is None else moves,
         mean_batch=_expected_batch(samples),
-        cold_start_seconds=expected_cold_start(replicas, digest, rate),
+        cold_start_seconds=expected_cold_start(replicas, workloads_of(spec), rate),
         overlap_seconds=_expected_overlap(spec),
         providers=frozenset(runtime.provisioners),
         clock_rate=rate,

@@ -17,13 +17,13 @@ from orchestrator.control.ports import EngineLoad
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonIntensity, Reading
 from orchestrator.domain.hardware import Shape
-from orchestrator.domain.offer import Offer
+from orchestrator.domain.offer import Offer, variant_in
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus, ServiceCounts
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import Scaling, ServiceSpec
-from orchestrator.domain.workload import workload_digest
+from orchestrator.domain.variants import workloads_of
 from orchestrator.planner.sizing.capacity import Capacity
 from orchestrator.planner.sizing.idle import Idle, Standing, break_even, judge_idle
 from orchestrator.planner.sizing.share import capacity_on
@@ -170,7 +170,7 @@ class LoadWatch:
         else:
             shapes = [offers[r.offer_id].shape if r.offer_id in offers else None for r in ready]
             loads = [watch.loads.get(r.name) for r in ready]
-            capacity = capacity_of(service.spec, shapes, loads)
+            capacity = capacity_of(service.spec, shapes, loads, [variant_in(r.offer_id) for r in ready])
             memory.needs.append(need(now, seen, scaling, capacity))
         since = now - max(scaling.upscale_delay, scaling.downscale_delay).total_seconds()
         # The newest of the older ones stays: from it on the whole delay has been watched.
@@ -207,9 +207,9 @@ class LoadWatch:
             return None
         (last,) = ready
         if quiet.cold_start[0] != last.name:
-            clock, digest = self._runtime.clock, workload_digest(spec)
+            clock, workloads = self._runtime.clock, workloads_of(spec)
             past = self._runtime.store.replicas(spec.name, ended=True, ended_since=clock.now() - A_DAY * clock.rate)
-            quiet.cold_start = (last.name, expected_cold_start(past, digest, clock.rate).value)
+            quiet.cold_start = (last.name, expected_cold_start(past, workloads, clock.rate).value)
         offer = offers.get(last.offer_id)
         power = None if offer is None else offer.shape.power
         reading = grid.get(last.zone or "")
@@ -321,13 +321,18 @@ def in_force(spec: ServiceSpec, size: WantedReplicas | None) -> ServiceSpec:
     return replace(spec, scaling=scaling if size.replicas else replace(scaling, num_overprovision=0))
 
 
-def capacity_of(spec: ServiceSpec, shapes: Sequence[Shape | None], loads: Sequence[EngineLoad | None]) -> Capacity:
+def capacity_of(
+    spec: ServiceSpec,
+    shapes: Sequence[Shape | None],
+    loads: Sequence[EngineLoad | None],
+    variants: Sequence[str] = (),
+) -> Capacity:
     """Return what one replica of the service can carry, as far as that is known of every shape that it stands on.
 
-    What an engine says of its KV cache goes before what is worked out.
+    What an engine says of its KV cache goes before what is worked out. ``variants``: which runs on each of the shapes.
     """
     rooms = [load.kv_tokens for load in loads if load is not None and load.kv_tokens is not None]
-    return capacity_on(spec, shapes, min(rooms) if rooms else None)
+    return capacity_on(spec, shapes, min(rooms) if rooms else None, variants)
 
 
 def _add_tokens(memory: Memory, replicas: Sequence[Replica], watch: Watch) -> None:

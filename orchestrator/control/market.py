@@ -12,6 +12,7 @@ from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.time import HOUR, Instant
+from orchestrator.domain.variants import with_variants
 from orchestrator.errors import PriceUnavailable
 from orchestrator.policy.assess import nearer
 
@@ -30,7 +31,7 @@ class Market:
             found = await self._runtime.offers.offers(service.spec.resources, self._runtime.clock.now())
         except PriceUnavailable:
             return None
-        sold = {o.id: o for o in found}
+        sold = {o.id: o for o in with_variants(found, service.spec)}
         # What is sold no longer may still run: its power model and its PUE go on counting.
         self._known.setdefault(service.name, {}).update(sold)
         return sold

@@ -170,7 +170,7 @@ class Meter:
         batch = self._mean_batch(replica, status, watch)
         if batch is None:
             batch = 0.0 if replica.ready_at is None else account.mean_batch
-        models = capacity_on(service.spec, [offer.shape]).models
+        models = capacity_on(service.spec, [offer.shape], variants=[offer.variant]).models
         return Load(batch, prompt, output, note, models[0].reading(prompt / physical) if models else 0.0)
 
     def _mean_batch(self, replica: Replica, status: GatewayStatus | None, watch: Watch) -> float | None:

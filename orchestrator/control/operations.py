@@ -11,7 +11,7 @@ from orchestrator.control.naming import intent_id
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.records import Operation, OperationKind, OperationState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
-from orchestrator.domain.workload import workload_digest
+from orchestrator.domain.variants import workloads_of
 from orchestrator.errors import NoCapacity, NoFeasiblePlacement, PriceMoved, QuotaExceeded, StalePlan
 from orchestrator.planner.capacity import gave_up, never_served
 from orchestrator.planner.rollout import FULL_WEIGHT
@@ -54,13 +54,13 @@ def is_done(operation: Operation, service: ServiceRecord, replicas: Sequence[Rep
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
     if operation.kind is OperationKind.DOWN:
         return not open_ones
-    digest = workload_digest(service.spec)
+    workloads = workloads_of(service.spec)
     serving = [r for r in open_ones if r.state is ReplicaState.READY and r.weight_percent == FULL_WEIGHT]
     # Spares and stand-ins serve on top of the wanted number; a move is not over while both sides of it serve.
     names = {r.name for r in serving}
     moving = any(r.replaces in names for r in serving)
     settled = len(serving) == len(open_ones) and len(serving) >= service.spec.scaling.min_replicas and not moving
-    return settled and all(r.workload_digest == digest for r in serving)
+    return settled and all(r.workload_digest in workloads for r in serving)
 
 
 def failure_of(operation: Operation, service: ServiceRecord, replicas: Sequence[Replica]) -> Failure | None:
@@ -110,11 +110,11 @@ def given_up(service: ServiceRecord, revision: int, replicas: Sequence[Replica])
 
 
 def _deploy_failure(service: ServiceRecord, mine: Sequence[Replica], replicas: Sequence[Replica]) -> Failure | None:
-    digest = workload_digest(service.spec)
-    failed = [r for r in mine if r.workload_digest == digest and never_served(r)]
+    workloads = workloads_of(service.spec)
+    failed = [r for r in mine if r.workload_digest in workloads and never_served(r)]
     if not failed:
         return None
-    has_served = any(r.ready_at is not None for r in replicas if r.workload_digest == digest)
+    has_served = any(r.ready_at is not None for r in replicas if r.workload_digest in workloads)
     last = max(failed, key=lambda r: (r.state_since, r.name))
     hopeless = not has_served and last.state is ReplicaState.FAILED and _failure(last).code in HOPELESS
     counted = [r for r in failed if _failure(r).code not in ELSEWHERE]

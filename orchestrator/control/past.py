@@ -7,6 +7,7 @@ lately, and how the last one ended. They are read once, and then kept up to date
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from statistics import median
 
@@ -105,10 +106,10 @@ def last_size(records: Records, service: str) -> WantedReplicas | None:
     return None
 
 
-def expected_cold_start(replicas: Sequence[Replica], digest: str, rate: float) -> Expectation:
-    """Median physical seconds from request to ready of the last starts of this workload."""
+def expected_cold_start(replicas: Sequence[Replica], workloads: AbstractSet[str], rate: float) -> Expectation:
+    """Median physical seconds from request to ready of the last starts of these workloads: a service's variants."""
     starts = sorted(
-        (r for r in replicas if r.ready_at is not None and r.workload_digest == digest), key=lambda r: r.created_at
+        (r for r in replicas if r.ready_at is not None and r.workload_digest in workloads), key=lambda r: r.created_at
     )
     seconds = [(r.ready_at - r.created_at).total_seconds() / rate for r in starts if r.ready_at is not None]
     if not seconds:

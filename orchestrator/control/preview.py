@@ -12,6 +12,7 @@ from orchestrator.control.spending import require_affordable
 from orchestrator.control.thinking import thinking_time
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.variants import model_of
 from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.plan import plan, plan_migration
 
@@ -39,7 +40,9 @@ async def preview_deploy(
     offers = [c.offer for c in snapshot.candidates if c.offer.id in bought]
     for provider in sorted({o.region.provider for o in offers}):
         its_own = [o for o in offers if o.region.provider == provider]
-        await runtime.provisioners[provider].preflight(spec.model, its_own)
+        for variant in sorted({o.variant for o in its_own}):
+            sold = [replace(o, variant="") if o.variant else o for o in its_own if o.variant == variant]
+            await runtime.provisioners[provider].preflight(model_of(spec, variant) or spec.model, sold)
     return wanted
 
 

@@ -11,12 +11,15 @@ from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import Basis, CarbonIntensity
 from orchestrator.domain.decision import Assessment
+from orchestrator.domain.offer import variant_in
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Objective
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.domain.transfer import Egress
+from orchestrator.domain.variants import model_of
 from orchestrator.ledger.egress import egress_of, on_grids
+from orchestrator.ledger.quality import served
 from orchestrator.ledger.report import Alternative, Place, Report, period_of, report
 from orchestrator.ledger.sampling import settle
 from orchestrator.planner.choose import choose
@@ -43,7 +46,9 @@ async def service_report(runtime: Runtime, service: str, period: Window | None) 
     shapes = {r.name: r.shape for r in replicas}
     rivals = _alternatives(record, allowed, table, span.start)
     egresses = _egresses(record, launched, table)
-    return report(service, span, settled, rivals, table.grams_per_kwh, shapes, egresses)
+    quality = served(settled, {r.name: variant_in(r.offer_id) for r in replicas}, record.spec.variants)
+    found = report(service, span, settled, rivals, table.grams_per_kwh, shapes, egresses)
+    return replace(found, quality=quality)
 
 
 def _launched_in(replicas: Sequence[Replica], period: Window | None, span: Window) -> list[Replica]:
@@ -58,7 +63,8 @@ def _egresses(record: ServiceRecord, launched: Sequence[Replica], table: _Intens
     for replica in launched:
         at = Window(replica.created_at, replica.created_at + HOUR)
         grams = None if replica.zone is None else table.grams_per_kwh(replica.zone, at)
-        egress = egress_of(record.spec.model, replica.region)
+        model = model_of(record.spec, variant_in(replica.offer_id)) or record.spec.model
+        egress = egress_of(model, replica.region)
         if egress is not None:
             found.append(egress if grams is None else on_grids(egress, {replica.region: grams}, replica.region))
     return found

@@ -13,7 +13,7 @@ from orchestrator.control.load import capacity_of
 from orchestrator.control.observe import Watch
 from orchestrator.control.ports import EngineLoad
 from orchestrator.domain.carbon import CarbonIntensity, Reading
-from orchestrator.domain.offer import Offer
+from orchestrator.domain.offer import Offer, variant_in
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import MAX_WEIGHT
 from orchestrator.domain.scale import LoadSeen
@@ -219,7 +219,12 @@ def _place(
         power=None if offer is None else offer.shape.power,
         pue=None if offer is None else offer.region.pue,
         grams_per_kwh=reading.grams_per_kwh if fresh and isinstance(reading, CarbonIntensity) else None,
-        capacity=capacity_of(spec, [None if offer is None else offer.shape], [loads.get(r.name) for r in own]),
+        capacity=capacity_of(
+            spec,
+            [None if offer is None else offer.shape],
+            [loads.get(r.name) for r in own],
+            [variant_in(first.offer_id)],
+        ),
         rtt_ms=farthest_rtt_ms(spec.clients, offer),
     )
 

@@ -26,6 +26,7 @@ from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.split import OriginSplit, Split
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.units import watts_to_kw
+from orchestrator.domain.variants import with_variants
 from orchestrator.errors import PriceUnavailable
 from orchestrator.planner.origins import best_rows
 from orchestrator.planner.rollout import FULL_WEIGHT
@@ -88,7 +89,8 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
 async def _offers(record: ServiceRecord, runtime: Runtime, now: Instant) -> tuple[Mapping[str, Offer], str]:
     """Return the offers by id, and what to say where no list can be read: what the journal knows is shown anyway."""
     try:
-        return {o.id: o for o in await runtime.offers.offers(record.spec.resources, now)}, ""
+        sold = await runtime.offers.offers(record.spec.resources, now)
+        return {o.id: o for o in with_variants(sold, record.spec)}, ""
     except PriceUnavailable as error:
         return {}, f"; {error.message}: what a replica emits is unknown until then"
 

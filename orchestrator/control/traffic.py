@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.control.ports import Instance
 from orchestrator.domain.carbon import CarbonIntensity, Reading
+from orchestrator.domain.offer import variant_in
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import MAX_WEIGHT, OriginWeights, RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.service import MAIN
 from orchestrator.domain.time import Instant
 from orchestrator.planner.rollout import weight_of
 from orchestrator.planner.wanted import may_sleep
@@ -49,6 +51,7 @@ def routes_for(
                 grams_per_kwh=None if known is None else known.grams_per_kwh,
                 intensity_kind=None if known is None else known.kind.value,
                 api_key_file=key_file,
+                variant=(variant_in(replica.offer_id) or MAIN) if service.spec.variants else None,
             )
         )
     holds = may_sleep(service.spec.scaling) and service.state is ServiceState.ACTIVE

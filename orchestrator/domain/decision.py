@@ -6,7 +6,7 @@ the factors it is the product or sum of, so that a reader can recompute it by ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.domain.carbon import Kind
@@ -15,6 +15,7 @@ from orchestrator.domain.price import Market
 from orchestrator.domain.scale import WantedReplicas, Work
 from orchestrator.domain.time import Instant
 from orchestrator.domain.transfer import Egress
+from orchestrator.domain.written import ONLY_IF_SET
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,36 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """How good the answers of a replica would be. ``of_main``: 0..1 of the main model's, by ``source``.
+
+    ``usd_per_point``: per lost point (a hundredth) and 1,000 output tokens; ``tokens_per_hour``: output of one replica,
+    engine time, ``None`` while nobody knows. ``usd_per_hour``: what is lost, in the dollars of the policy's score;
+    ``None`` where that is unknown, which is not nothing.
+    """
+
+    variant: str
+    of_main: float
+    floor: float
+    source: str
+    usd_per_point: float = 0.0
+    tokens_per_hour: float | None = None
+
+    @property
+    def lost_points(self) -> float:
+        """Hundredths of the main model's quality that its answers lack."""
+        return 100.0 * (1.0 - self.of_main)
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """What the loss counts: points x price x thousands of output tokens per hour."""
+        each = self.lost_points * self.usd_per_point
+        if not each:
+            return 0.0
+        return None if self.tokens_per_hour is None else each * self.tokens_per_hour / 1000.0
+
+
+@dataclass(frozen=True, slots=True)
 class Assessment:
     """One offer, priced and judged.
 
@@ -37,6 +68,7 @@ class Assessment:
     intensity; ``expected_grams_per_hour`` at the mean of the horizon. ``None`` means unknown, never zero.
     ``score_usd_per_hour``: what a policy of weighed terms makes of it. ``liters_per_hour``: water on site.
     ``work``: the share of the load that the energy follows from, ``None`` in decisions before that was kept.
+    ``quality``: of services with variants; its ``usd_per_hour`` is a part of the score.
     """
 
     offer_id: str
@@ -62,6 +94,7 @@ class Assessment:
     score_usd_per_hour: float | None = None
     liters_per_hour: float | None = None
     work: Work | None = None
+    quality: Quality | None = field(default=None, metadata=ONLY_IF_SET)
 
     @property
     def allowed(self) -> bool:

@@ -12,6 +12,9 @@ from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market, Price
 from orchestrator.domain.time import Instant
 
+_BEFORE_VARIANT = "#"
+"""Neither regions nor shapes have it in their names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -19,6 +22,8 @@ class Offer:
 
     ``instance_type``: the provider's own name for the machine whose price this is, empty where it has none.
     ``price_note``: why the price that a list has is not believed, where that is why there is none.
+    ``variant``: which of a service's variants would run there; empty for its main model. Nobody sells that: it is what
+    the planner chooses among, and what a replica's ``offer_id`` remembers.
     """
 
     region: Region
@@ -27,11 +32,23 @@ class Offer:
     price: Price | None
     instance_type: str = ""
     price_note: str = ""
+    variant: str = ""
 
     @property
     def id(self) -> str:
-        """Stable name: ``aws/eu-north-1:1xL4:spot``."""
-        return f"{self.region.id}:{self.shape.name}:{self.market}"
+        """Stable name: ``aws/eu-north-1:1xL4:spot``, of a variant ``aws/eu-north-1:1xL4:spot#fp8``."""
+        sold = f"{self.region.id}:{self.shape.name}:{self.market}"
+        return f"{sold}{_BEFORE_VARIANT}{self.variant}" if self.variant else sold
+
+
+def sold_as(offer_id: str) -> str:
+    """Return the id of what is bought, whatever runs there."""
+    return offer_id.partition(_BEFORE_VARIANT)[0]
+
+
+def variant_in(offer_id: str) -> str:
+    """Return the variant that an offer's id names; empty for the main model."""
+    return offer_id.partition(_BEFORE_VARIANT)[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ class Upstream:
     when nobody with a weight is left. ``draining`` upstreams finish what they have and never get a new request.
     ``grams_per_kwh`` is the grid intensity to disclose to clients, ``None`` when unknown, and then ``intensity_kind``
     (a :class:`~orchestrator.domain.carbon.Kind` value) is ``None`` too: a number never travels without its kind.
-    ``api_key_file`` holds the replica's own bearer key; the key itself is never part of a table.
+    ``api_key_file`` holds the replica's own bearer key; the key itself is never part of a table. ``variant``: of the
+    service's model, to be disclosed; ``None`` where it has none.
     """
 
     replica: str
@@ -54,6 +55,7 @@ class Upstream:
     grams_per_kwh: float | None = None
     intensity_kind: str | None = None
     api_key_file: str | None = None
+    variant: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would end in a header, a socket or a division that nobody meant."""
@@ -61,6 +63,8 @@ class Upstream:
         _require_name("region", self.region)
         if self.zone is not None:
             _require_name("zone", self.zone)
+        if self.variant is not None:
+            _require_name("variant", self.variant)
         _require_base_url(self.url)
         if isinstance(self.weight, bool) or not 0 <= self.weight <= MAX_WEIGHT:
             raise InvalidRouting(f"weight: {self.weight!r} is not a whole number in 0..{MAX_WEIGHT}")
@@ -186,6 +190,8 @@ class RoutingTable:
                             "grams_per_kwh": u.grams_per_kwh,
                             "intensity_kind": u.intensity_kind,
                             "api_key_file": u.api_key_file,
+                            # A gateway outlives controllers: an older one reads a table without variants.
+                            **({} if u.variant is None else {"variant": u.variant}),
                         }
                         for u in s.upstreams
                     ],
@@ -432,8 +438,9 @@ def _read_upstream(fields: _Fields) -> Upstream:
     grams = fields.optional_number("grams_per_kwh")
     kind = fields.optional_text("intensity_kind")
     key_file = fields.optional_text("api_key_file")
+    variant = fields.text("variant") if fields.has("variant") else None
     fields.finish()
-    return fields.build(lambda: Upstream(replica, url, weight, draining, region, zone, grams, kind, key_file))
+    return fields.build(lambda: Upstream(replica, url, weight, draining, region, zone, grams, kind, key_file, variant))
 
 
 def _read_upstream_status(fields: _Fields) -> UpstreamStatus:

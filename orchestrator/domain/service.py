@@ -10,6 +10,7 @@ from orchestrator.domain.carbon import Basis
 from orchestrator.domain.lease import DEFAULT_LEASE
 from orchestrator.domain.money import NO_LIMIT, MoneyBudget
 from orchestrator.domain.price import Market
+from orchestrator.domain.written import ONLY_IF_SET
 
 JsonScalar = str | int | float | bool | None
 
@@ -52,6 +53,44 @@ class ModelSpec:
     def name(self) -> str:
         """The name that clients send in ``model``."""
         return self.served_name or self.id
+
+
+MAIN = "main"
+"""What the model of ``model.id`` is called beside its variants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Another model, or the same in other numbers, that may answer under the main model's name.
+
+    ``model``: what its replicas run, by the main model's ``name``. ``quality``: of its answers, 0..1 of the main
+    model's, as its owner's own evaluation has it; ``source`` says which. It is never assumed. ``memory_gib``: what it
+    needs of a replica's accelerators together. ``throughput`` and ``power``: its output tokens per second and its watts
+    over the main model's on the same machine and load, where its owner has measured them; ``None`` is unknown.
+    """
+
+    name: str
+    model: ModelSpec
+    quality: float
+    source: str
+    memory_gib: float | None = None
+    throughput: float | None = None
+    power: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QualityRules:
+    """How much quality may be given up. No replica of a variant below ``floor`` serves, so no mean is below it either.
+
+    ``usd_per_point``: what a lost point (a hundredth of the main model's quality) counts per 1,000 output tokens, in
+    the dollars of a policy that weighs terms.
+    """
+
+    floor: float = 0.0
+    usd_per_point: float = 0.0
+
+
+NO_QUALITY_RULES = QualityRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +380,7 @@ class ServiceSpec:
 
     ``lease``: for how long a replica goes on when nobody renews and nobody uses it, physical time.
     ``batch``: its work waits for cleaner hours; then load has no say in the number of replicas.
+    ``variants``: by name, what else may answer under the model's name, within ``quality``.
     Equal specs have equal digests, whatever the YAML looked like.
     """
 
@@ -364,6 +404,8 @@ class ServiceSpec:
     budget: MoneyBudget = NO_LIMIT
     batch: BatchRules | None = None
     passthrough_json: str = field(default="{}", repr=False)
+    variants: tuple[Variant, ...] = field(default=(), metadata=ONLY_IF_SET)
+    quality: QualityRules = field(default=NO_QUALITY_RULES, metadata=ONLY_IF_SET)
 
     @property
     def market(self) -> Market:

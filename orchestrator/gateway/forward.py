@@ -305,6 +305,8 @@ def _disclosures(upstream: Upstream) -> list[tuple[bytes, bytes]]:
         (b"x-greenctl-region", upstream.region.encode()),
         (b"x-greenctl-replica", upstream.replica.encode()),
     ]
+    if upstream.variant is not None:
+        headers.append((b"x-greenctl-variant", upstream.variant.encode()))
     if upstream.grams_per_kwh is not None and upstream.intensity_kind is not None:
         headers.append((b"x-greenctl-grams-per-kwh", f"{upstream.grams_per_kwh:g}".encode()))
         headers.append((b"x-greenctl-intensity-kind", upstream.intensity_kind.encode()))

@@ -128,16 +128,26 @@ def on_grids(egress: Egress, intensities: Mapping[str, float], region: str) -> E
 
 @dataclass(frozen=True, slots=True)
 class WorstFetch:
-    """What fetching a model's weights costs at most, US dollars, by region; ``None`` where nobody knows."""
+    """What fetching a model's weights costs at most, US dollars, by region; ``None`` where nobody knows.
+
+    ``variants``: other models that a launch may fetch in its place.
+    """
 
     model: ModelSpec
+    variants: tuple[ModelSpec, ...] = ()
 
     def __call__(self, region: str) -> float | None:
         """Return it for one launch in a region."""
-        found = egress_of(self.model, region)
-        if found is None or found.is_untold:
-            return 0.0
-        return None if found.usd is None else found.usd.high
+        costs = [_worst(model, region) for model in (self.model, *self.variants)]
+        known = [c for c in costs if c is not None]
+        return max(known) if len(known) == len(costs) else None
+
+
+def _worst(model: ModelSpec, region: str) -> float | None:
+    found = egress_of(model, region)
+    if found is None or found.is_untold:
+        return 0.0
+    return None if found.usd is None else found.usd.high
 
 
 def weights_gb(model: ModelSpec) -> tuple[float | None, str]:

@@ -9,7 +9,7 @@ was unknown is shown apart and enters no sum of grams.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import fsum
 from types import MappingProxyType
 from typing import Final
@@ -19,7 +19,9 @@ from orchestrator.domain.energy import EnergyMethod, EnergySample, grams_from
 from orchestrator.domain.time import Instant, Window
 from orchestrator.domain.transfer import Egress, Span, added
 from orchestrator.domain.units import SECONDS_PER_HOUR, joules_to_kwh
+from orchestrator.domain.written import ONLY_IF_SET
 from orchestrator.ledger.embodied import embodied_rate
+from orchestrator.ledger.quality import Served
 
 TOKENS_PER_UNIT: Final = 1000
 """R of SCI: a thousand output tokens."""
@@ -124,7 +126,7 @@ class Report:
 
     ``grams`` covers ``known_joules`` only. Sums are ``None`` where nothing is known. ``grams_per_1000_output_tokens``
     is the operational part of SCI with R = 1,000 output tokens, both of the samples whose grams are known; embodied
-    emissions stand beside it, for they are the same wherever the service runs.
+    emissions stand beside it, for they are the same wherever the service runs. ``quality``: of services with variants.
     """
 
     service: str
@@ -149,6 +151,7 @@ class Report:
     regions: tuple[RegionLine, ...]
     rivals: tuple[Rival, ...]
     egress: Fetched | None = None
+    quality: Served | None = field(default=None, metadata=ONLY_IF_SET)
 
 
 def fetched(egresses: Sequence[Egress]) -> Fetched | None:

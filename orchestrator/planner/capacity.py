@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 
+from orchestrator.domain.offer import sold_as
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.time import Instant
@@ -147,7 +148,8 @@ def _newest_good(
 
 def avoidance_of(offer_id: str, known: Mapping[str, Avoidance]) -> Avoidance | None:
     """Return the longest one of the offer, its accelerator and its provider, if there is any."""
-    places = (offer_id, _family(offer_id), f"{offer_id.partition('/')[0]}/*")
+    sold = sold_as(offer_id)
+    places = (sold, _family(sold), f"{sold.partition('/')[0]}/*")
     return max((known[p] for p in places if p in known), key=lambda a: a.until, default=None)
 
 
@@ -183,7 +185,8 @@ def _lesson_of(replica: Replica) -> Lesson | None:
 
 def _places(replica: Replica) -> tuple[str, str, str]:
     """Name what a lesson may be about, from the narrowest to the widest."""
-    return replica.offer_id, _family(replica.offer_id), f"{replica.region.partition('/')[0]}/*"
+    sold = sold_as(replica.offer_id)
+    return sold, _family(sold), f"{replica.region.partition('/')[0]}/*"
 
 
 @lru_cache(maxsize=4096)

@@ -14,25 +14,29 @@ from orchestrator.domain.decision import Assessment
 from orchestrator.domain.plan import Totals
 from orchestrator.domain.service import Objective, PlacementRules
 
-Rank = tuple[float, float, float, float, str]
+Rank = tuple[float, float, float, float, float, str]
 
 
 def rank(assessment: Assessment, objective: Objective) -> Rank:
     """Order offers by the objective, then by the other quantities, then by name, so that equals never swap.
 
+    Of variants that are equal in all of that the better one comes first: quality is given up for something or not at
+    all.
+
     Before all that come those whose replicas carry their share of the load, or of which nobody knows: what has to be
     doubled at once is no bargain.
     """
     too_small = 1.0 if assessment.work is not None and assessment.work.carries is False else 0.0
+    lost = 0.0 if assessment.quality is None else assessment.quality.lost_points
     grams = assessment.expected_grams_per_hour
     usd = assessment.usd_per_hour
     known_grams, known_usd = (inf if grams is None else grams), (inf if usd is None else usd)
     if objective is Objective.CHEAPEST:
-        return (too_small, known_usd, known_grams, 0.0, assessment.offer_id)
+        return (too_small, known_usd, known_grams, 0.0, lost, assessment.offer_id)
     if objective is Objective.LOWEST_SCORE:
         score = assessment.score_usd_per_hour
-        return (too_small, inf if score is None else score, known_usd, known_grams, assessment.offer_id)
-    return (too_small, known_grams, known_usd, 0.0, assessment.offer_id)
+        return (too_small, inf if score is None else score, known_usd, known_grams, lost, assessment.offer_id)
+    return (too_small, known_grams, known_usd, 0.0, lost, assessment.offer_id)
 
 
 def choose(

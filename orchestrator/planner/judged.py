@@ -14,10 +14,11 @@ from orchestrator.domain.time import Instant
 from orchestrator.planner.moves import Side
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
-from orchestrator.policy.assess import assess_all
+from orchestrator.planner.variants import standings
+from orchestrator.policy.assess import FLOOR_RULE, assess_all
 
 STANDING_RULES = frozenset(
-    {"placement.residency", "placement.allow", "placement.deny", "resources.use_spot", "provider"}
+    {"placement.residency", "placement.allow", "placement.deny", "resources.use_spot", "provider", FLOOR_RULE}
 )
 """A replica that stands where one of these now says no has to leave; prices and intensities alone never evict."""
 
@@ -60,6 +61,7 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
         snapshot.without_spot,
         snapshot.rtt_ms,
         works(snapshot),
+        standings(snapshot),
     )
     return Judged(snapshot, policy, now, assessments)
 
@@ -69,7 +71,7 @@ def buy(kind: ActionKind, slot: int, target: Assessment, reason: str, mover: Rep
     return Action(
         kind=kind,
         slot=slot,
-        reason=reason,
+        reason=reason if target.quality is None else f"{reason}; runs {target.quality.variant}",
         offer_id=target.offer_id,
         region=target.region,
         shape=target.shape,

@@ -30,6 +30,7 @@ from orchestrator.domain.service import Objective, Policy
 from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.domain.transfer import Egress
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
+from orchestrator.domain.variants import model_of
 from orchestrator.errors import NoCapacity
 from orchestrator.planner.capacity import gave_up
 from orchestrator.planner.egress import grams_term, launch_egress, usd_of
@@ -105,7 +106,7 @@ def compare(
     ]
     best = _best_length(gains, dwell) if policy.objective is Objective.GREENEST else known
     egress = launch_egress(
-        snapshot.spec.model,
+        model_of(snapshot.spec, there.candidate.offer.variant) or snapshot.spec.model,
         there.assessment.region,
         {here.assessment.region: from_values[0], there.assessment.region: to_values[0]},
     )

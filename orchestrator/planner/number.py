@@ -26,6 +26,7 @@ from math import inf
 from orchestrator.domain.certificate import Budget, unhurried
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.hardware import Shape
+from orchestrator.domain.offer import variant_in
 from orchestrator.domain.plan import Action, ActionKind
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
@@ -33,6 +34,7 @@ from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import Objective
 from orchestrator.domain.time import HOUR
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
+from orchestrator.domain.variants import model_of
 from orchestrator.planner.capacity import gave_up
 from orchestrator.planner.egress import grams_term, launch_egress, usd_of
 from orchestrator.planner.hedge.spares import hedged
@@ -124,7 +126,8 @@ def _load_to_carry(snapshot: Snapshot) -> LoadSeen | None:
     ready = [r for r in snapshot.living() if r.state is ReplicaState.READY]
     if not ready:
         return load
-    capacity = capacity_on(snapshot.spec, [shapes.get(r.offer_id) for r in ready])
+    runs = [variant_in(r.offer_id) for r in ready]
+    capacity = capacity_on(snapshot.spec, [shapes.get(r.offer_id) for r in ready], variants=runs)
     if not capacity.models:
         return None
     if size.replicas <= max(size.least, capacity.replicas_for(load)):
@@ -149,8 +152,8 @@ def _numbers(snapshot: Snapshot, judged: Judged) -> Iterator[int]:
     if size is None or snapshot.load is None:
         return
     needed: list[int] = []
-    for shape in _shapes(snapshot, judged):
-        capacity = capacity_on(snapshot.spec, [shape])
+    for shape, variant in _shapes(snapshot, judged):
+        capacity = capacity_on(snapshot.spec, [shape], variants=[variant])
         if not capacity.models:
             return
         needed.append(capacity.replicas_for(snapshot.load))
@@ -167,11 +170,12 @@ def _standing(snapshot: Snapshot) -> int:
     return held + 1 - snapshot.spec.scaling.num_overprovision
 
 
-def _shapes(snapshot: Snapshot, judged: Judged) -> tuple[Shape, ...]:
-    """Return the shapes of what may be bought and of what stands."""
+def _shapes(snapshot: Snapshot, judged: Judged) -> tuple[tuple[Shape, str], ...]:
+    """Return the shapes of what may be bought and of what stands, each with the variant that would run on it."""
     held = {r.offer_id for r in snapshot.living()}
     open_to_us = {a.offer_id for a in judged.assessments if a.allowed}
-    return tuple(dict.fromkeys(c.offer.shape for c in snapshot.candidates if c.offer.id in open_to_us | held))
+    known = open_to_us | held
+    return tuple(dict.fromkeys((c.offer.shape, c.offer.variant) for c in snapshot.candidates if c.offer.id in known))
 
 
 def _least(snapshot: Snapshot, judged: Judged) -> float:
@@ -289,7 +293,9 @@ def _start(judged: Judged, target: Assessment) -> float:
     power = None if side is None else side.candidate.offer.shape.power
     kwh = 0.0 if power is None else COLD_START_POWER_FRACTION * watts_to_kw(power.full_watts) * (target.pue or 0.0)
     known = {a.region: a.grams_per_kwh for a in judged.assessments if a.grams_per_kwh is not None}
-    egress = launch_egress(judged.snapshot.spec.model, target.region, known)
+    spec = judged.snapshot.spec
+    model = model_of(spec, variant_in(target.offer_id)) or spec.model
+    egress = launch_egress(model, target.region, known)
     grams = kwh * (target.grams_per_kwh or 0.0) * hours - sum(t.amount for t in grams_term(egress))
     return _worth(judged, grams, (target.usd_per_hour or 0.0) * hours + (usd_of(egress) or 0.0))
 

@@ -16,11 +16,13 @@ from math import inf
 
 from orchestrator.domain.certificate import Budget, Certificate, unhurried
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind, MoveComparison
+from orchestrator.domain.offer import variant_in
 from orchestrator.domain.plan import Action, ActionKind, Plan, Totals
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant, format_instant
+from orchestrator.domain.variants import variant_of, workload_of
 from orchestrator.errors import Conflict, Frozen, NoFeasiblePlacement, UnknownRegion, UsageError
 from orchestrator.planner.choose import choose, total
 from orchestrator.planner.fallback import best_of, is_fallback, pools_for, spot_again, why_not_back
@@ -221,13 +223,17 @@ def _waits(judged: Judged) -> str:
 def _why_it_has_to_move(judged: Judged, market: Market, replica: Replica) -> str:
     """Return the reason; empty when it may stay."""
     here = judged.by_id(replica.offer_id)
+    spec, variant = judged.snapshot.spec, variant_in(replica.offer_id)
+    if here is None and variant_of(spec, variant) is None and variant:
+        return f"{variant} is no variant of the file any more"
     if here is None:
         return "no longer sold"
     if any(not v.passed and v.rule in STANDING_RULES for v in here.verdicts):
         return here.excluded_because
     if market is Market.ON_DEMAND and replica.market is Market.SPOT:
         return "base_ondemand_fallback_replicas asks for on demand here"
-    return "new workload" if replica.workload_digest != judged.snapshot.workload_digest else ""
+    wanted = workload_of(spec, variant) if variant else judged.snapshot.workload_digest
+    return "new workload" if replica.workload_digest != wanted else ""
 
 
 def _fallback_notes(

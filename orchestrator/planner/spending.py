@@ -72,7 +72,7 @@ def terms_of(spec: ServiceSpec, rate: float) -> LeaseTerms:
 
     ``rate``: grid seconds per physical second.
     """
-    return LeaseTerms(spec.lease * rate, ENDING * rate, WorstFetch(spec.model))
+    return LeaseTerms(spec.lease * rate, ENDING * rate, WorstFetch(spec.model, tuple(v.model for v in spec.variants)))
 
 
 def cap_of(spec: ServiceSpec, rate: float) -> SpendingCap | None:

@@ -17,6 +17,7 @@ from datetime import timedelta
 from operator import attrgetter
 
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
+from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.scale import WantedReplicas, Work
@@ -25,6 +26,7 @@ from orchestrator.domain.time import HOUR, Instant, floor_hour
 from orchestrator.planner.moves import REST_AFTER_FAILURE
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.planner.variants import standings
 from orchestrator.policy.apply import has_expressions
 
 SAME_LOAD_FRACTION = 0.1
@@ -115,8 +117,14 @@ def _number(size: WantedReplicas | None) -> tuple[object, ...] | None:
 def _same_works(one: Snapshot, other: Snapshot) -> bool:
     if one.load == other.load and one.mean_batch == other.mean_batch:
         return True
-    before, after = works(one), works(other)
-    return before.keys() == after.keys() and all(_is_same(work, after[shape]) for shape, work in before.items())
+    before, after = _works(one), _works(other)
+    return before.keys() == after.keys() and all(_is_same(work, after[key]) for key, work in before.items())
+
+
+def _works(snapshot: Snapshot) -> dict[Shape | str, Work]:
+    """What replicas have to do by shape, and where the service has variants by offer."""
+    found: dict[Shape | str, Work] = {shape: work for shape, work in works(snapshot).items()}  # noqa: C416  # wider keys
+    return found | {offer_id: own.work for offer_id, own in standings(snapshot).items()}
 
 
 def _is_same(one: Work, other: Work) -> bool:

@@ -4,8 +4,9 @@ Every sum here is the number that the rules of moving judge by (``moves.py``), t
 
 * dollars: the rent saved over the policy's whole horizon, less the rent paid twice while the new one starts and while
   the old one drains, less what providers charge for fetching the weights (``planner/egress.py``);
-* the score (``policy.weigh``): what the offers' scores differ by over the horizon, less the same rent paid twice and
-  the same egress, less the grams of the move at the price that the policy gives them;
+* the score (``policy.weigh``): what the offers' scores differ by over the horizon, and the quality lost where a
+  service's variants have a price for it, less the same rent paid twice and the same egress, less the grams of the move
+  at the price that the policy gives them;
 * water: on-site litres, reported; they decide where a policy weighs ``liters_per_hour``.
 
 No premium for spot stands here: a replica never changes its market by such a move, and what a loss costs is paid for by
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.domain.decision import Assessment, Factor, MoveComparison, Term
+from orchestrator.domain.decision import Assessment, Factor, MoveComparison, Quality, Term
 from orchestrator.domain.service import Objective
 from orchestrator.domain.time import HOUR
 from orchestrator.domain.units import SECONDS_PER_HOUR
@@ -100,9 +101,32 @@ def _score(comparison: MoveComparison, here: Assessment, there: Assessment, judg
             Factor("grams", comparison.cost_grams, "gCO2e", "what the move itself emits"),
         ),
     )
+    lost_here, lost_there = _lost(here), _lost(there)
     origin = "the policy's weighed terms"
+    running = _over_the_horizon("score", "score_less", mine - lost_here, other - lost_there, "USD", origin, judged)
     paid = (*_paid_twice(here, there, judged), *usd_term(comparison.egress))
-    return (_over_the_horizon("score", "score_less", mine, other, "USD", origin, judged), *paid, grams)
+    return (running, *_quality(here, there, judged), *paid, grams)
+
+
+def _lost(side: Assessment) -> float:
+    """What lost quality counts in its score, where it counts."""
+    return 0.0 if side.quality is None else side.quality.usd_per_hour or 0.0
+
+
+def _quality(here: Assessment, there: Assessment, judged: Judged) -> tuple[Term, ...]:
+    if here.quality is None or there.quality is None or not here.quality.usd_per_point:
+        return ()
+    mine, other, hours = here.quality, there.quality, _hours(judged)
+    points = Factor("points_less", mine.lost_points - other.lost_points, "points", _origin(mine, other))
+    price = Factor("usd_per_point", mine.usd_per_point, "USD", "model.quality.price, of 1,000 output tokens")
+    tokens = Factor("thousands_of_tokens", (mine.tokens_per_hour or 0.0) / 1000.0, "/h", "output of one replica")
+    amount = points.value * price.value * tokens.value * hours[0].value * hours[1].value
+    formula = "points_less x usd_per_point x thousands_of_tokens x hours x engine_hours_per_grid_hour"
+    return (Term("quality", amount, "USD", formula, (points, price, tokens, *hours)),)
+
+
+def _origin(mine: Quality, other: Quality) -> str:
+    return f"{mine.of_main:g} here as {mine.variant}, {other.of_main:g} there as {other.variant}"
 
 
 def _water(here: Assessment, there: Assessment, judged: Judged) -> Term | None:

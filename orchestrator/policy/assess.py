@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Kind, Reading
 from orchestrator.domain.crossover import Crossover
-from orchestrator.domain.decision import Assessment, Verdict
+from orchestrator.domain.decision import Assessment, Quality, Verdict
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.places import Region
@@ -27,6 +27,20 @@ from orchestrator.policy.latency import estimated_rtt_ms
 
 FRESHNESS_RULE = "carbon.max_age"
 SPOT_MUST_BE_CHEAPER = "spot_cheaper_than_on_demand"
+
+
+FLOOR_RULE = "model.quality.floor"
+MEMORY_RULE = "model.memory_gib"
+QUALITY_PRICE_RULE = "model.quality.price"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What holds for an offer as one of a service's variants: its share of the load, its quality, and its own rules."""
+
+    work: Work
+    quality: Quality
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +156,29 @@ def assess_all(
     without_spot: frozenset[str] = frozenset(),
     rtt_ms: Mapping[str, float] | None = None,
     works: Mapping[Shape, Work] | None = None,
+    standings: Mapping[str, Standing] | None = None,
 ) -> tuple[Assessment, ...]:
     """Judge every offer, then apply the rules between offers: spot must be cheaper, and the extra cost is bounded.
 
     Extra cost is counted above the cheapest offer of the same market: on demand is a fallback because it is dearer.
     ``without_spot``: regions where no provisioner can buy spot. ``rtt_ms``: measured round trips by region; others
-    are estimated from distance. ``works``: what a replica has to do, by shape; ``mean_batch`` holds for the others. The
-    result is in the order of the offers' ids, whatever the order of the input.
+    are estimated from distance. ``works``: what a replica has to do, by shape; ``mean_batch`` holds for the others.
+    ``standings``: of services with variants, by offer id. The result is in the order of the offers' ids, whatever the
+    order of the input.
     """
     ordered = sorted(candidates, key=lambda c: c.offer.id)
-    shares = works or {}
+    shares, variants = works or {}, standings or {}
     alone = [
-        assess(c, spec, policy, now, mean_batch, providers, without_spot, shares.get(c.offer.shape)) for c in ordered
+        _judged_variant(c, spec, policy, now, mean_batch, providers, without_spot, own)
+        if (own := variants.get(c.offer.id)) is not None
+        else assess(c, spec, policy, now, mean_batch, providers, without_spot, shares.get(c.offer.shape))
+        for c in ordered
     ]
     if has_expressions(policy):
         measured = rtt_ms or {}
         regions = {c.offer.region.id: c.offer.region for c in ordered}
         rtts = {i: measured.get(i, estimated_rtt_ms(spec.clients, region)) for i, region in regions.items()}
-        alone = [with_own_rules(a, spec, policy, rtts[a.region]) for a in alone]
+        alone = [_less_quality(with_own_rules(a, spec, policy, rtts[a.region])) for a in alone]
     on_demand = {
         (a.region, a.shape): a.usd_per_hour
         for a in alone
@@ -180,6 +199,33 @@ def assess_all(
         _with(a, _extra_cost_verdict(a, cheapest[a.market] * (1 + fraction), fraction)) if a.market in cheapest else a
         for a in with_spot
     )
+
+
+def _judged_variant(
+    candidate: Candidate,
+    spec: ServiceSpec,
+    policy: Policy,
+    now: Instant,
+    mean_batch: float,
+    providers: frozenset[str],
+    without_spot: frozenset[str],
+    own: Standing,
+) -> Assessment:
+    judged = assess(candidate, spec, policy, now, mean_batch, providers, without_spot, own.work)
+    return replace(judged, quality=own.quality, verdicts=(*judged.verdicts, *own.verdicts))
+
+
+def _less_quality(a: Assessment) -> Assessment:
+    """Count the quality that is lost in the score; one that is priced and not known is no bargain."""
+    if a.quality is None or a.score_usd_per_hour is None or not a.quality.usd_per_point:
+        return a
+    lost = a.quality.usd_per_hour
+    if lost is None:
+        text = f"{a.quality.variant} loses quality, which has a price, and how many tokens are written is unknown"
+        return replace(
+            a, score_usd_per_hour=None, verdicts=(*a.verdicts, Verdict(QUALITY_PRICE_RULE, passed=False, text=text))
+        )
+    return replace(a, score_usd_per_hour=a.score_usd_per_hour + lost)
 
 
 def _with(assessment: Assessment, verdict: Verdict | None) -> Assessment:

@@ -19,6 +19,7 @@ from orchestrator.spec.block import Block
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.schedule_block import ScheduleBlock
+from orchestrator.spec.variant_block import MODEL_SCHEMA, MOST_VARIANTS, QualityBlock, VariantBlock
 from orchestrator.spec.words import show
 
 API_VERSION = "greenctl/v1"
@@ -27,11 +28,6 @@ UNLIMITED = "unlimited"
 
 # The schema's "string" for the readers below; the readers themselves say precisely what they want.
 _NAME_SCHEMA = {"type": "string", "pattern": grammar.NAME_PATTERN, "examples": ["chat-8b"]}
-_MODEL_SCHEMA = {
-    "type": "string",
-    "anyOf": [{"pattern": grammar.HUB_ID_PATTERN}, {"pattern": grammar.MODEL_PATH_PATTERN}],
-    "examples": ["Qwen/Qwen3-8B", "./models/tiny"],
-}
 _WEIGHTS_SCHEMA = {
     "type": "string",
     "anyOf": [{"enum": ["hub", "at-hand"]}, {"pattern": grammar.REGION_PATTERN}],
@@ -67,7 +63,7 @@ ObjectiveWord = Annotated[Objective | None, forms.choice(Objective)]
 class ModelBlock(Block):
     """Which model is served, and how. Fills SkyPilot's setup and run from a template."""
 
-    id: Annotated[str | None, Form(grammar.model_id, _MODEL_SCHEMA)] = Field(
+    id: Annotated[str | None, Form(grammar.model_id, MODEL_SCHEMA)] = Field(
         None, description="Hub id, or a path that begins with ./, ../ (beside this file) or /."
     )
     engine: Annotated[str | None, forms.choice(("vllm", "builtin"))] = Field(
@@ -90,6 +86,10 @@ class ModelBlock(Block):
         description="Where weights are fetched from: hub, the region of a bucket (aws/eu-north-1), or at-hand: in the "
         "image or on the disk. For what a launch costs. Default: the hub, for the id of a hub.",
     )
+    variants: list[VariantBlock] | None = Field(
+        None, min_length=1, max_length=MOST_VARIANTS, description="What else may answer under the model's name."
+    )
+    quality: QualityBlock | None = None
 
 
 class ClientsBlock(Block):

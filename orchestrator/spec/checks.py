@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from math import fsum, isclose
 
-from orchestrator.spec import batch_block, credentials, engine_args, grammar, schedule_block, sky_task
+from orchestrator.domain.service import Objective, Policy
+from orchestrator.spec import batch_block, credentials, engine_args, grammar, schedule_block, sky_task, variant_block
 from orchestrator.spec.blocks import MigrationBlock, ModelBlock, PlacementBlock, SloBlock
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.service_model import ServiceFile
@@ -35,7 +36,7 @@ class Finding:
 
 def check(file: ServiceFile, data: Mapping[str, Data], templates: tuple[str, ...]) -> Iterator[Finding]:
     """Yield every finding, those about values that were left out of ``file`` included: the caller drops them."""
-    yield from _model(file, templates, has_run=bool(data.get("run")))
+    yield from _model(file, data, templates)
     if file.slo:
         yield from _slo(file.slo)
     if file.migration:
@@ -54,8 +55,8 @@ def check(file: ServiceFile, data: Mapping[str, Data], templates: tuple[str, ...
     yield from _credentials(dict(data))
 
 
-def _model(file: ServiceFile, templates: tuple[str, ...], *, has_run: bool) -> Iterator[Finding]:
-    model = file.model
+def _model(file: ServiceFile, data: Mapping[str, Data], templates: tuple[str, ...]) -> Iterator[Finding]:
+    model, has_run = file.model, bool(data.get("run"))
     if model is None:
         if not has_run:
             yield Finding(
@@ -70,9 +71,28 @@ def _model(file: ServiceFile, templates: tuple[str, ...], *, has_run: bool) -> I
         yield Finding(("model", "args"), "the builtin engine takes no arguments", at_key=True)
     else:
         yield from _engine_args(model.args)
+    yield from _variants(model, has_variants=_value_at(data, ("model", "variants")) is not None)
     if model.template is not None and model.template not in templates:
         message = f"{show(model.template)} is not one of {listed(templates)}"
         yield Finding(("model", "template"), message, nearest(model.template, templates))
+
+
+def _variants(model: ModelBlock, *, has_variants: bool) -> Iterator[Finding]:
+    if model.quality is not None and not has_variants:
+        yield Finding(("model", "quality"), "has no effect without variants beside it", at_key=True)
+    takes_args = model.engine != BUILTIN
+    for path, message, at_key in variant_block.findings(
+        model.variants or (), model.quality, model.args, takes_args=takes_args
+    ):
+        yield Finding(("model", *path), message, at_key=at_key)
+
+
+def about_the_policy(file: ServiceFile, policy: Policy) -> Iterator[Finding]:
+    """Yield what the file asks of its policy and that one cannot do."""
+    rules = file.model.quality if file.model else None
+    if rules is not None and rules.price and policy.objective is not Objective.LOWEST_SCORE:
+        message = f"{policy.name} weighs no terms, so a price of quality has nothing to stand beside. Use one that does"
+        yield Finding(("model", "quality", "price"), message, at_key=True)
 
 
 def _engine_args(args: Mapping[str, object]) -> Iterator[Finding]:
@@ -86,7 +106,12 @@ def _engine_args(args: Mapping[str, object]) -> Iterator[Finding]:
 
 def _beside_run(model: ModelBlock) -> Iterator[Finding]:
     """A file that starts its own server leaves nothing for us to start."""
-    written = {"engine": model.engine, "template": model.template, "args": model.args or None}
+    written = {
+        "engine": model.engine,
+        "template": model.template,
+        "args": model.args or None,
+        "variants": model.variants,
+    }
     for key, value in written.items():
         if value is not None:
             message = "has no effect beside run, which starts the server itself. Remove one of the two"
@@ -315,6 +340,11 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
     for path, message in NOT_YET.items():
         if _value_at(data, path) is not None:
             yield Finding(path, message, at_key=True)
+    if file.model and file.model.variants and file.gateway and file.gateway.resume_streams:
+        message = (
+            "with variants, a stream that breaks may go on at a replica of another one; its header names the first"
+        )
+        yield Finding(("gateway", "resume_streams"), message, at_key=True)
     if file.gateway and file.gateway.routing not in {None, "weighted", "greenest", "round_robin"}:
         yield Finding(("gateway", "routing"), "kept, but the gateway balances by weight so far", at_key=True)
     if file.report and file.report.functional_unit not in {None, 1000}:

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.domain.plan import DIGEST_LENGTH
 from orchestrator.domain.service import Policy, ServiceSpec
+from orchestrator.domain.written import left_out_of
 from orchestrator.errors import StoreIncompatible
 
 _SPEC = TypeAdapter(ServiceSpec)
@@ -21,6 +22,8 @@ def canonical(value: ServiceSpec | Policy) -> str:
         plain = _POLICY.dump_python(value, mode="json", warnings="error")
     else:
         plain = _SPEC.dump_python(value, mode="json", warnings="error")
+        for name in left_out_of(value):
+            del plain[name]
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

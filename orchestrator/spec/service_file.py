@@ -60,6 +60,7 @@ def parse_service(text: str, file: str, *, base: Path | None = None, name: str |
     _note(document, checks.check(found, document.data, templates))
     final_name = _name(found, document, name)
     policy = _policy(found.policy, document, base)
+    _note(document, checks.about_the_policy(found, policy))
     if document.problems:
         raise InvalidSpec(file, in_order(document.problems))
     spec = to_domain.service_spec(found, document.data, final_name, policy, base)

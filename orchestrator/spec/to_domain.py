@@ -20,9 +20,11 @@ from orchestrator.domain.service import (
     ModelSpec,
     PlacementRules,
     Policy,
+    QualityRules,
     ResourceRequest,
     Scaling,
     ServiceSpec,
+    Variant,
 )
 from orchestrator.spec import batch_block, blocks, checks, engine_args, grammar, schedule_block, sky_task
 from orchestrator.spec.service_model import ServiceFile
@@ -38,9 +40,10 @@ def service_spec(
     slo = file.slo or blocks.SloBlock()
     report = file.report or blocks.ReportBlock()
     probe = file.service.readiness_probe if file.service else None
+    model = _model(file, name, base)
     spec = ServiceSpec(
         name=name,
-        model=_model(file, name, base),
+        model=model,
         resources=_resources(file.resources or sky_task.ResourcesBlock()),
         scaling=_scaling(file),
         placement=_placement(file),
@@ -56,6 +59,8 @@ def service_spec(
         if isinstance(file.secrets, dict)
         else (),
         passthrough_json=passthrough(data, name),
+        variants=_variants(file, model, base),
+        quality=_quality(file),
     )
     return _written(
         spec,
@@ -75,6 +80,29 @@ def passthrough(data: Mapping[str, Data], name: str) -> str:
     )
 
 
+def _variants(file: ServiceFile, main: ModelSpec, base: Path | None) -> tuple[Variant, ...]:
+    """Build the variants by name: what is not written is the main model's, and so is the name that clients send."""
+    block = file.model
+    found = []
+    for one in block.variants or () if block is not None else ():
+        args = dict(main.args) | {key: engine_args.read(key, value) for key, value in one.args.items()}
+        identity = main.id if one.id is None else _identity(one.id, base)
+        gb = one.weights_gb or (main.weights_gb if one.id is None else None)
+        model = replace(main, id=identity, served_name=main.name, args=tuple(sorted(args.items())), weights_gb=gb)
+        figures = (one.memory_gib, one.throughput, one.power)
+        found.append(Variant(one.name, model, one.quality or 0.0, one.source or "", *figures))
+    return tuple(sorted(found, key=lambda v: v.name))
+
+
+def _quality(file: ServiceFile) -> QualityRules:
+    block = None if file.model is None else file.model.quality
+    return QualityRules() if block is None else QualityRules(block.floor or 0.0, block.price or 0.0)
+
+
+def _identity(written: str, base: Path | None) -> str:
+    return str(base / written) if grammar.is_path(written) and base is not None else written
+
+
 def _model(file: ServiceFile, name: str, base: Path | None) -> ModelSpec:
     """A file with a run command of its own gets ``Engine.COMMAND``; without a model block its service names it."""
     block = file.model
@@ -82,7 +110,7 @@ def _model(file: ServiceFile, name: str, base: Path | None) -> ModelSpec:
         return ModelSpec(id="", engine=Engine.COMMAND, served_name=name, template="")
     written = block.id or ""
     is_path = grammar.is_path(written)
-    identity = str(base / written) if is_path and base is not None else written
+    identity = _identity(written, base)
     last = PurePosixPath(identity).name
     spec = ModelSpec(
         id=identity,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.plan import DIGEST_LENGTH
 from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.written import left_out_of
 from orchestrator.errors import StoreIncompatible
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ class Codec(Generic[V]):
 def spec_digest(spec: ServiceSpec) -> str:
     """Return the short name of a spec's content, as :mod:`orchestrator.spec` computes it for a file (a test compares).
 
-    12 hex digits of SHA-256 over the JSON with sorted keys and no spaces.
+    12 hex digits of SHA-256 over the JSON with sorted keys and no spaces, without fields that say nothing.
     """
-    text = json.dumps(json.loads(SPECS.encode(spec)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    left_out = left_out_of(spec)
+    document = {key: value for key, value in json.loads(SPECS.encode(spec)).items() if key not in left_out}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 

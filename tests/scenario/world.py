@@ -42,7 +42,7 @@ from orchestrator.domain.service import (
     ServiceSpec,
 )
 from orchestrator.domain.time import HOUR, Instant
-from orchestrator.domain.workload import workload_digest
+from orchestrator.domain.variants import workloads_of
 from orchestrator.gateway.fake import FakeGateway
 from orchestrator.planner.rollout import ABORTED
 from orchestrator.prices.fake import FakeOffers
@@ -268,10 +268,10 @@ class World:
             replicas = self.replicas(service.name)
             if service.state is ServiceState.GOING_DOWN or len(replicas) != self._wanted(service):
                 return False
-            digest = workload_digest(service.spec)
-            if any(
-                (r.state, r.weight_percent, r.workload_digest) != (ReplicaState.READY, FULL, digest) for r in replicas
-            ):
+            workloads = workloads_of(service.spec)
+            if any((r.state, r.weight_percent) != (ReplicaState.READY, FULL) for r in replicas):
+                return False
+            if not {r.workload_digest for r in replicas} <= workloads:
                 return False
             if service.state is ServiceState.ACTIVE and set(self.routed(service.name)) != {r.name for r in replicas}:
                 return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,7 @@ from orchestrator.control.usecases import preview_deploy
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import highest_price
 from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.variants import model_of, with_variants
 from orchestrator.errors import UsageError
 from orchestrator.provisioners.skypilot.clouds import WITHOUT_PORTS
 from orchestrator.provisioners.skypilot.task import NodeOptions, SkyTask, build_task
@@ -42,7 +44,9 @@ def render(
     *,
     offer: Annotated[
         str | None,
-        typer.Option("--offer", metavar="OFFER", help="REGION:SHAPE:MARKET; without, what plan launches first."),
+        typer.Option(
+            "--offer", metavar="OFFER", help="REGION:SHAPE:MARKET or …#VARIANT; else what plan launches first."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -80,7 +84,8 @@ def _find(session: Session, loaded: LoadedSpec, wanted: str | None) -> Offer:
     now = session.runtime.clock.now()
 
     async def ask() -> Mapping[str, Offer]:
-        return {o.id: o for o in await session.runtime.offers.offers(loaded.spec.resources, now)}
+        sold = await session.runtime.offers.offers(loaded.spec.resources, now)
+        return {o.id: o for o in with_variants(sold, loaded.spec)}
 
     offers = session.run(ask())
     if wanted is None:
@@ -103,8 +108,8 @@ def _request(spec: ServiceSpec, offer: Offer) -> LaunchRequest:
         deployment_uid="0" * 32,
         service=spec.name,
         intent_id="0" * 10,
-        offer=offer,
-        model=spec.model,
+        offer=replace(offer, variant=""),
+        model=model_of(spec, offer.variant) or spec.model,
         labels=spec.labels,
         replica="r0",
         max_usd_per_hour=None if offer.price is None else highest_price(offer.price.usd_per_hour),

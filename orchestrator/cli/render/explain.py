@@ -19,6 +19,7 @@ from orchestrator.cli.render.offers import INDENT, offers_table, price_sources
 from orchestrator.cli.render.proof import proof
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
+from orchestrator.cli.render.variants import variant_lines
 from orchestrator.cli.render.work import work_table
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind
 from orchestrator.domain.scale import WantedReplicas
@@ -67,6 +68,7 @@ def render(
             offers_table(decision.assessments, marks, width=width, exactly=True),
             indented(INDENT, (FORMULAS, "dim")),
         ]
+        parts += [indented(INDENT, (words, "dim")) for words in variant_lines(decision.assessments)]
         parts += work_table(decision.assessments, width=width)
         parts += _sources(decision.assessments, width=width)
     if why_not:

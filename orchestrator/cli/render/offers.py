@@ -55,7 +55,7 @@ def offers_table(
             str(index),
             a.region,
             a.zone or numbers.UNKNOWN,
-            a.shape,
+            shape_words(a),
             MARKET_WORDS[a.market],
             numbers.UNKNOWN if a.pue is None else f"{a.pue:.2f}",
             marks.write(write(a.grams_per_kwh), a.intensity_kind, stale=stale),
@@ -67,6 +67,11 @@ def offers_table(
         )
     counted = indented(INDENT, (_count_words(assessments, len(shown)), "dim"))
     return Group(grid.laid_out(width, INDENT), counted)
+
+
+def shape_words(a: Assessment) -> str:
+    """Name the shape, and what would run on it where a service has variants."""
+    return a.shape if a.quality is None else f"{a.shape} {a.quality.variant}"
 
 
 def _over(value: float, limit: float | None) -> bool:

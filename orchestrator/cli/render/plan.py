@@ -19,6 +19,7 @@ from orchestrator.cli.render.offers import INDENT, MARKET_WORDS, offers_table, p
 from orchestrator.cli.render.proof import proof
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
+from orchestrator.cli.render.variants import variant_lines
 from orchestrator.cli.render.work import work_line
 from orchestrator.domain.plan import GLYPHS, Action, ActionKind, Plan, Totals
 from orchestrator.domain.scale import COST_OF, Spare, WantedReplicas
@@ -39,6 +40,7 @@ def render(plan: Plan, spec: ServiceSpec | None, *, width: int, offers: int) -> 
         parts.append(indented(INDENT, (f"Prices: {prices}", "dim")))
     if batches := work_line(plan.decision.assessments):
         parts.append(indented(INDENT, (f"Expected batch: {batches}.", "dim")))
+    parts += [indented(INDENT, (words, "dim")) for words in variant_lines(plan.decision.assessments)]
     if plan.actions:
         parts += [Text(""), actions_table(plan, width=width)]
     parts += [Text(""), *summary(plan, width=width)]

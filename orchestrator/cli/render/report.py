@@ -14,6 +14,7 @@ from orchestrator.cli.render.numbers import NOTHING, UNKNOWN, Marks, exact, gram
 from orchestrator.cli.render.offers import INDENT
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
+from orchestrator.cli.render.variants import served_words
 from orchestrator.domain.time import Window
 from orchestrator.ledger.report import Embodied, Fetched, Report, Rival
 
@@ -71,6 +72,7 @@ def _totals(report: Report, marks: Marks) -> RenderableType:
         *([] if report.egress is None else [("Egress", sentences(_egress(report.egress)))]),
         ("Cost", sentences((usd(report.usd), _cost_note(report)))),
         ("Tokens", f"{report.prompt_tokens:,} read, {report.output_tokens:,} written"),
+        *([] if report.quality is None else [("Quality", sentences(served_words(report.quality)))]),
     )
 
 

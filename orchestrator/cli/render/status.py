@@ -16,6 +16,7 @@ from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
 from orchestrator.control.views import ReplicaView, ServiceStatus
 from orchestrator.domain.carbon import CarbonIntensity, Gap
+from orchestrator.domain.offer import variant_in
 from orchestrator.domain.records import Event, OperationState, ServiceState
 from orchestrator.domain.replica import PAID, ReplicaState
 from orchestrator.domain.time import Instant
@@ -140,7 +141,7 @@ def _add_replica(grid: Grid, view: ReplicaView, now: Instant, marks: Marks, rate
     known = reading if isinstance(reading, CarbonIntensity) else None
     grid.add(
         label(r),
-        r.region,
+        f"{r.region} {variant}" if (variant := variant_in(r.offer_id)) else r.region,
         r.zone or UNKNOWN,
         MARKET_WORDS[r.market],
         Text(r.state.value, style=REPLICA_STYLES.get(r.state, "yellow")),

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from orchestrator.cli.render import numbers
-from orchestrator.cli.render.offers import INDENT
+from orchestrator.cli.render.offers import INDENT, shape_words
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.scale import Work
@@ -56,7 +56,7 @@ def _works(assessments: Sequence[Assessment]) -> dict[str, Work]:
     found: dict[str, Work] = {}
     for a in assessments:
         if a.work is not None:
-            found.setdefault(a.shape, a.work)
+            found.setdefault(shape_words(a), a.work)
     return found
 
 

@@ -14,6 +14,7 @@ from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.service import PlacementRules, Policy
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.apply import RULES
+from orchestrator.policy.assess import FLOOR_RULE
 
 _SLACK = 1 + 1e-9
 """A limit that is set to a value from the data has to let that value pass in floating point, too."""
@@ -96,6 +97,15 @@ def _price_cap(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verdi
     return Relaxed(snapshot, wider, f"raise policy.price_cap to ${verdict.value:.4f}/h", f"+${more:.4f}/h")
 
 
+def _floor(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verdict) -> Relaxed | None:
+    if verdict.value is None or verdict.limit is None:
+        return None
+    spec = snapshot.spec
+    lower = replace(snapshot, spec=replace(spec, quality=replace(spec.quality, floor=verdict.value)))
+    less = 100 * (verdict.limit - verdict.value)
+    return Relaxed(lower, policy, f"lower model.quality.floor to {verdict.value:g}", f"-{less:.3g} points")
+
+
 def _capacity(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict) -> Relaxed:
     freed = tuple(
         replace(c, avoid_until=None, avoid_reason="") if c.offer.id == offer.offer_id else c
@@ -121,4 +131,5 @@ _RELAX: Mapping[str, Relax] = {
     "policy.max_extra_cost": _extra_cost,
     "policy.price_cap": _price_cap,
     "capacity": _capacity,
+    FLOOR_RULE: _floor,
 }

@@ -29,6 +29,7 @@ USABLE_MEMORY = 0.9
 PREFILL_ELSEWHERE = "H100"
 """Whose share of peak compute is taken for parts on which nobody has timed prefill."""
 
+_GIB: Final = 2**30
 _BYTES: Final = {"bfloat16": 2.0, "fp8": 1.0, "mxfp4": 0.5313}
 _VARIANT = re.compile(r"-(Instruct|Thinking|FP8|2507|it|BF16)(?=-|$)")
 _SIZE = r"(\d{1,4}(?:\.\d{1,2})?)"
@@ -76,6 +77,13 @@ def replica_model(model: ModelSpec, shape: Shape) -> ReplicaModel | None:
         and parallel in {None, width, count}
     ]
     return rows[0] if rows else _by_size(model, shape.accelerator, shape.accelerator_count, precision)
+
+
+def accelerator_memory_gib(shape: Shape) -> float | None:
+    """Return the memory of all of a shape's accelerators by their data sheet; ``None`` where there is none."""
+    name = (shape.accelerator or "").casefold()
+    sheet = next((s for known, s in rules().sheets.items() if known.casefold() == name), None)
+    return None if sheet is None else sheet[0] * shape.accelerator_count / _GIB
 
 
 def family_of(model_id: str) -> str:

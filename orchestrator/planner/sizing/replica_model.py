@@ -8,7 +8,7 @@ compute, so it takes a time in proportion to its tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf
 
@@ -52,6 +52,18 @@ class ReplicaModel:
     def origin(self) -> str:
         """Where its numbers come from, with their band."""
         return f"{self.knowledge.value}, ±{self.error_fraction:.0%} ({self.source})"
+
+    def times(self, throughput: float, source: str) -> ReplicaModel:
+        """Return a replica that does everything so many times as fast, as somebody measured; with as much KV cache."""
+        return replace(
+            self,
+            tau0=self.tau0 / throughput,
+            tau1=self.tau1 / throughput,
+            tau2=self.tau2 / throughput,
+            prefill_tokens_per_second=self.prefill_tokens_per_second * throughput,
+            accelerator_power=None,
+            source=f"{self.source}; {throughput:g} times as fast: {source}",
+        )
 
     def step_seconds(self, batch: float, context_tokens: float) -> float:
         """Return the time of one decode step, which is also the time between two tokens of a stream."""

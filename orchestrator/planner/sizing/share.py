@@ -18,7 +18,8 @@ from functools import lru_cache
 
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.scale import LoadSeen, Work
-from orchestrator.domain.service import Engine, ServiceSpec
+from orchestrator.domain.service import Engine, ModelSpec, ServiceSpec
+from orchestrator.domain.variants import model_of, variant_of
 from orchestrator.planner.sizing.capacity import DEFAULT_PLACES, Capacity
 from orchestrator.planner.sizing.packaged import replica_model
 from orchestrator.planner.sizing.replica_model import ReplicaModel
@@ -26,37 +27,59 @@ from orchestrator.planner.slots import standing_slots
 from orchestrator.planner.snapshot import Snapshot
 
 
-def capacity_on(spec: ServiceSpec, shapes: Sequence[Shape | None], kv_tokens: int | None = None) -> Capacity:
+def capacity_on(
+    spec: ServiceSpec, shapes: Sequence[Shape | None], kv_tokens: int | None = None, variants: Sequence[str] = ()
+) -> Capacity:
     """Return what one replica of the service can carry, as far as that is known of every shape that it stands on.
 
     ``kv_tokens``: how many tokens the KV cache holds where an engine says so, which goes before what is worked out. An
-    engine without a model has no model. Raises ``InvalidSettings`` when the packaged tables were damaged.
+    engine without a model has no model. ``variants``: which runs on each of the shapes, the main model on all without.
+    Raises ``InvalidSettings`` when the packaged tables were damaged.
     """
-    written = dict(spec.model.args).get("max_num_seqs")
-    places = written if isinstance(written, int) and not isinstance(written, bool) else DEFAULT_PLACES
+    runs = dict.fromkeys(zip(shapes, variants or [""] * len(shapes), strict=True))
+    places = min((_places(model_of(spec, v) or spec.model) for _, v in runs), default=_places(spec.model))
     ttft = None if spec.ttft_p95 is None else spec.ttft_p95.total_seconds()
     models: list[ReplicaModel] = []
-    for shape in dict.fromkeys(shapes):
-        found = None if shape is None or spec.model.engine is not Engine.VLLM else replica_model(spec.model, shape)
+    for shape, variant in runs:
+        found = None if shape is None or spec.model.engine is not Engine.VLLM else _model(spec, shape, variant)
         if found is None:
             return Capacity(places, (), ttft)
         models.append(found if kv_tokens is None else replace(found, kv_tokens=kv_tokens))
     return Capacity(places, tuple(models), ttft)
 
 
+def _places(model: ModelSpec) -> int:
+    written = dict(model.args).get("max_num_seqs")
+    return written if isinstance(written, int) and not isinstance(written, bool) else DEFAULT_PLACES
+
+
+def _model(spec: ServiceSpec, shape: Shape, name: str) -> ReplicaModel | None:
+    """Return the model of a replica of a variant: by its owner's own measurement, else by size and precision."""
+    variant = variant_of(spec, name)
+    if variant is None:
+        return None if name else replica_model(spec.model, shape)
+    if variant.throughput is None:
+        return replica_model(variant.model, shape)
+    main = replica_model(spec.model, shape)
+    return None if main is None else main.times(variant.throughput, variant.source)
+
+
 def works(snapshot: Snapshot) -> dict[Shape, Work]:
-    """Return what a replica of every shape that is sold would have to do."""
-    shapes = dict.fromkeys(c.offer.shape for c in snapshot.candidates)
+    """Return what a replica of the main model would have to do on every shape that is sold."""
+    shapes = dict.fromkeys(c.offer.shape for c in snapshot.candidates if not c.offer.variant)
     return {shape: work_on(snapshot, shape) for shape in shapes}
 
 
-def work_on(snapshot: Snapshot, shape: Shape, replicas: int | None = None) -> Work:
-    """Return what a replica of the shape has to do. ``replicas``: that share the load, else as many as are wanted."""
+def work_on(snapshot: Snapshot, shape: Shape, replicas: int | None = None, variant: str = "") -> Work:
+    """Return what a replica of the shape has to do. ``replicas``: that share the load, else as many as are wanted.
+
+    ``variant``: that it runs, the main model without.
+    """
     expected, load = snapshot.mean_batch, snapshot.load
     number = standing_slots(snapshot.spec) if replicas is None else replicas
     if load is None or number < 1:
         return Work(expected.value, expected.origin, number)
-    capacity = capacity_on(snapshot.spec, [shape])
+    capacity = capacity_on(snapshot.spec, [shape], variants=[variant])
     model = capacity.models[0] if capacity.models else None
     if model is None or load.prompt_tokens is None or not load.output_tokens:
         return Work(load.mean_in_flight / number, f"{_shared(load, number)} as long as where they were", number)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from orchestrator.domain.hardware import PowerModel, Shape
+from orchestrator.domain.hardware import PowerModel
+from orchestrator.domain.offer import Offer
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.scale import Spare
 from orchestrator.planner.judged import Judged
@@ -31,14 +32,14 @@ def spares(judged: Judged, offer_ids: Mapping[int, str]) -> tuple[Spare, ...]:
         if number == 1 or side is None:
             continue
         offer = side.candidate.offer
-        draws = _draws(snapshot, offer.shape, in_flight)
+        draws = _draws(snapshot, offer, in_flight)
         priced = spare(slot, offer, number, draws, side.assessment.grams_per_kwh)
         found.append(replace(priced, is_needed=None if needed is None else number <= needed))
     return tuple(found)
 
 
-def _draws(snapshot: Snapshot, shape: Shape, in_flight: float) -> Callable[[PowerModel, int], float]:
+def _draws(snapshot: Snapshot, offer: Offer, in_flight: float) -> Callable[[PowerModel, int], float]:
     """Return what each of so many replicas draws; ``in_flight``: of all together, where no load is known."""
     if snapshot.load is None:
         return lambda power, number: power.watts(in_flight / number)
-    return lambda power, number: work_on(snapshot, shape, number).watts(power)
+    return lambda power, number: work_on(snapshot, offer.shape, number, offer.variant).watts(power)

@@ -19,8 +19,10 @@ from orchestrator.domain.carbon import Gap
 from orchestrator.domain.plan import Plan
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import ReplicaState
-from orchestrator.domain.service import ModelSpec, PlacementRules, Policy
+from orchestrator.domain.scale import LoadSeen
+from orchestrator.domain.service import ModelSpec, PlacementRules, Policy, QualityRules, Variant
 from orchestrator.domain.time import HOUR
+from orchestrator.domain.variants import with_variants
 from orchestrator.errors import ExitStatus, NoFeasiblePlacement, SignalsTooOld
 from orchestrator.planner.plan import plan, plan_migration
 from orchestrator.planner.snapshot import Snapshot
@@ -70,6 +72,18 @@ def confirmed(world: Snapshot, policy: Policy = GREEN) -> Callable[[], Plan]:
     return lambda: plan(world, policy, NOON)
 
 
+def varied() -> Snapshot:
+    """Two replicas of a model with two variants, one of which is below the floor, at a load that is known."""
+    model = ModelSpec("Qwen/Qwen3-8B", served_name="chat")
+    variants = (
+        Variant("fp8", replace(model, id="Qwen/Qwen3-8B-FP8"), 0.985, "our 1,200 prompts of October"),
+        Variant("small", replace(model, id="Qwen/Qwen3-4B"), 0.9, "our 1,200 prompts of October"),
+    )
+    spec = replace(service_spec(2), model=model, variants=variants, quality=QualityRules(floor=0.95))
+    known = [replace(c, offer=o) for c in (SE, DE) for o in with_variants([c.offer], spec)]
+    return snapshot(known, spec=spec, load=LoadSeen(600.0, 1.0, 12.0, 1, 12, 0, None, 200.0, 150.0))
+
+
 def asked_for() -> Plan:
     """Somebody asks for a move that no rule speaks for."""
     world = snapshot([SE, PL], [replica(SE, up_for=HOUR)], service_spec(placement=EUROPE))
@@ -92,6 +106,7 @@ PLANS: dict[str, Callable[[], Plan]] = {
     "replace-what-was-lost": confirmed(snapshot([SE, DE], [replica(DE, 0, ReplicaState.LOST)])),
     "take-down": confirmed(snapshot([SE, DE], [replica(SE, 0), replica(DE, 1)], service_spec(2), taking_down=True)),
     "move-on-request": asked_for,
+    "choose-among-variants": confirmed(varied()),
 }
 
 
