@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
 
-from orchestrator.domain.routing import ServiceRoutes
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes
 from tests.unit.gateway.conftest import Gateway, upstream
 from tests.unit.gateway.scripted import Act, ScriptedEngine
 
@@ -54,6 +55,26 @@ async def test_an_unknown_intensity_is_not_a_header(gateway: Gateway, engine: Sc
     async with gateway.post() as response:
         assert "x-greenctl-grams-per-kwh" not in response.headers
         assert "x-greenctl-intensity-kind" not in response.headers
+
+
+async def test_the_answer_says_which_variant_gave_it(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """Where the table names one, which it does for services with variants alone; the table keeps it through JSON."""
+    named = upstream(engine, variant="fp8")
+    await gateway.use(named)
+
+    async with gateway.post() as response:
+        assert response.headers["x-greenctl-variant"] == "fp8"
+
+    table = RoutingTable(1, datetime(2026, 6, 1, tzinfo=UTC), (ServiceRoutes("chat", "tiny", (named,)),))
+    assert RoutingTable.from_json(table.to_json()) == table
+
+
+async def test_without_variants_no_header_speaks_of_them(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """The answer reads as it always did."""
+    await gateway.use(upstream(engine))
+
+    async with gateway.post() as response:
+        assert "x-greenctl-variant" not in response.headers
 
 
 async def test_the_request_id_is_kept_when_sound(gateway: Gateway, engine: ScriptedEngine) -> None:
