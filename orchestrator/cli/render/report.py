@@ -98,7 +98,7 @@ def _egress(found: Fetched) -> tuple[str, ...]:
     if found.usd is not None:
         words.append(egress.money(found.usd))
     if found.unknown:
-        words.append(f"{UNKNOWN} in part for {found.unknown} of them")
+        words.append(f"{UNKNOWN} unknown in part for {found.unknown} of them")
     return tuple(words)
 
 

@@ -217,3 +217,15 @@ def test_numbers_are_in_their_range(value: object) -> None:
 def test_flags_are_true_or_false(value: object) -> None:
     """Nothing is truthy."""
     refusal(forms.flag().read, value)
+
+
+@pytest.mark.parametrize("text", ["hub", "at-hand", "aws/eu-north-1"])
+def test_where_weights_come_from(text: str) -> None:
+    """A word, or the region of a bucket."""
+    assert grammar.weights_from(text) == text
+
+
+@pytest.mark.parametrize("value", ["Hub!", "s3://bucket", "", 7, ["hub"], None])
+def test_where_weights_cannot_come_from(value: object) -> None:
+    """Nothing else, and the words that there are stand in the refusal."""
+    assert "at-hand" in refusal(grammar.weights_from, value).message
