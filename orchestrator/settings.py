@@ -210,11 +210,16 @@ class PriceSettings(_Section):
 
 
 class ControllerSettings(_Section):
-    """How often the controller looks. All in physical seconds: they bound outside work, not grid time."""
+    """How often the controller looks. All in physical seconds: they bound outside work, not grid time.
+
+    ``keep_samples_days``: how long samples of energy stay as they were written. Older ones become a row for each
+    replica and hour, with which every report is the same to the last digit; 0 keeps all of them for ever.
+    """
 
     tick_seconds: float = Field(default=1.0, gt=0)
     plan_seconds: float = Field(default=5.0, gt=0)
-    sample_seconds: float = Field(default=10.0, gt=0, le=60)
+    sample_seconds: float = Field(default=60.0, gt=0, le=60)
+    keep_samples_days: int = Field(default=30, ge=0, le=36_500)
 
 
 class Settings(BaseSettings):

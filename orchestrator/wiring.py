@@ -103,6 +103,7 @@ def build(settings: Settings) -> Runtime:
             sample_every=timedelta(seconds=settings.controller.sample_seconds),
             plan_every=timedelta(seconds=settings.controller.plan_seconds),
             health_failures_until_lost=HEALTH_FAILURES_UNTIL_LOST,
+            keep_samples=timedelta(days=settings.controller.keep_samples_days) or None,
         ),
     )
 

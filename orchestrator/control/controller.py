@@ -25,6 +25,7 @@ from orchestrator.control.progress import Progress
 from orchestrator.control.routes import Routes
 from orchestrator.control.runtime import Runtime, is_due
 from orchestrator.control.sweep import Sweeper
+from orchestrator.control.tidying import Tidier
 from orchestrator.domain.records import EventKind, OperationKind, ServiceState
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.errors import GreenctlError, LeaseHeld
@@ -58,7 +59,7 @@ class Controller:
         grid = grid or GridReader(runtime.carbon)
         self._market = Market(runtime, grid)
         self._applier = Applier(runtime, journal)
-        self._meter = Meter(runtime, journal, grid)
+        self._meter = Meter(runtime, journal, grid, self._applier.warn_once)
         self._loads = LoadWatch(runtime)
         self._edits = EditWatch(journal, self._applier)
         self._renewals = Renewals(runtime, journal, self._applier.warn_once)
@@ -70,6 +71,7 @@ class Controller:
         self._fulfilment = Fulfilment(
             runtime, journal, self._applier, self._market, self._edits, progress, self._decider, self._routes
         )
+        self._tidier = Tidier(runtime, journal)
         self._pauses: dict[str, Pause] = {}
         self._sampled_at: float | None = None
         self._swept_at: float | None = None
@@ -98,6 +100,7 @@ class Controller:
         self._renewals.forget_all_but(there)
         self._routes.forget_all_but(there.values())
         await self._routes.publish(status, {s.name for s in services})
+        looks.append(self._tidier.look())
         for error in looks:
             if error is not None:
                 raise error

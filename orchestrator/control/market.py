@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from orchestrator.control.grid import GridReader, ZoneView
@@ -46,16 +46,17 @@ class Market:
 
     async def views(self, service: ServiceRecord, replicas: Sequence[Replica]) -> dict[str, ZoneView]:
         """Return what is known of the zones of the replicas, by zone."""
-        zones = sorted({r.zone for r in replicas if r.zone is not None})
-        now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
-        return await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
+        return await self._views(service, (r.zone for r in replicas))
 
     async def signals(self, service: ServiceRecord, offers: Sequence[Offer]) -> tuple[Reading, ...]:
         """Return what the zones of the offers emit now, by name of the zone."""
-        zones = sorted({o.region.zone for o in offers if o.region.zone is not None})
-        now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
-        views = await self._grid.zones(zones, service.spec.carbon.basis, now, hours)
+        views = await self._views(service, (o.region.zone for o in offers))
         return tuple(v.now for v in views.values())
+
+    async def _views(self, service: ServiceRecord, zones: Iterable[str | None]) -> dict[str, ZoneView]:
+        named = sorted({zone for zone in zones if zone is not None})
+        now, hours = self._runtime.clock.now(), max(1, int(service.spec.policy.horizon / HOUR))
+        return await self._grid.zones(named, service.spec.carbon.basis, now, hours)
 
 
 def nearest_to_now(view: ZoneView, max_age: timedelta, now: Instant) -> Reading:

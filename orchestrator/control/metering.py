@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
 from orchestrator.domain.energy import EnergySample
-from orchestrator.domain.offer import Offer
+from orchestrator.domain.hardware import PowerModel, Shape
+from orchestrator.domain.offer import Offer, variant_in
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import GatewayStatus
@@ -24,6 +25,8 @@ from orchestrator.planner.sizing.share import capacity_on
 
 AWAY_AFTER_SECONDS = 120.0
 """A longer stretch without a sample means that nobody was looking, and is noted with the sample."""
+
+AS_LAST_SAMPLED = "as in its last sample, for its shape is sold no longer"
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Account:
     prompt_tokens: int = 0
     output_tokens: int = 0
     mean_batch: float = 0.0
+    last: EnergySample | None = None
 
     def add(self, samples: Sequence[EnergySample]) -> None:
         """Take in what was written."""
@@ -45,7 +49,17 @@ class Account:
         self.prompt_tokens += sum(s.prompt_tokens for s in samples)
         self.output_tokens += sum(s.output_tokens for s in samples)
         if samples:
-            self.mean_batch = samples[-1].mean_batch
+            self.last = samples[-1]
+            self.mean_batch = self.last.mean_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the energy of a replica is counted by. ``shape``: ``None`` where only its last sample tells of it."""
+
+    power: PowerModel
+    pue: float
+    shape: Shape | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +74,11 @@ class Reading:
 class Meter:
     """Remembers the gateway's counters and how far the ledger has come; both are learnt again after a restart."""
 
-    def __init__(self, runtime: Runtime, journal: Journal, grid: GridReader) -> None:
+    def __init__(
+        self, runtime: Runtime, journal: Journal, grid: GridReader, warn_once: Callable[[Replica, str], None]
+    ) -> None:
         self._runtime = runtime
+        self._warn_once = warn_once
         self._journal = journal
         self._grid = grid
         self._readings: dict[str, Reading] = {}
@@ -93,7 +110,7 @@ class Meter:
                 continue
             account.is_running = account.is_running or look.exists is True
             if account.is_running and (due or has_ended):
-                await self._write(service, replica, account, offers.get(replica.offer_id), status, watch)
+                await self._write(service, replica, account, offers, status, watch)
             account.is_running = account.is_running and not has_ended
 
     def forget_all_but(self, names: AbstractSet[str]) -> None:
@@ -108,22 +125,26 @@ class Meter:
         service: ServiceRecord,
         replica: Replica,
         account: Account,
-        offer: Offer | None,
+        offers: Mapping[str, Offer],
         status: GatewayStatus | None,
         watch: Watch,
     ) -> None:
         now = self._runtime.clock.now()
         window = Window(min(now, account.until), now)
-        if offer is None or offer.shape.power is None or offer.region.pue is None or not window.length:
+        facts = facts_of(replica, offers, account.last)
+        if facts is None and offers and replica.offer_id not in offers:
+            text = f"r{replica.slot}: {replica.offer_id} is sold no longer and was never sampled: its energy is unknown"
+            self._warn_once(replica, text)
+        if facts is None or not window.length:
             return
-        load = self._load(service, replica, account, offer, window, status, watch)
+        load = self._load(service, replica, account, facts.shape, window, status, watch)
         series = await self._series(service, replica, window, now)
         own = samples_for(
             replica,
             window,
             load,
-            offer.shape.power,
-            offer.region.pue,
+            facts.power,
+            facts.pue,
             _lookup(series),
             self._runtime.clock.rate,
             self._runtime.tuning.longest_sample,
@@ -153,7 +174,7 @@ class Meter:
         service: ServiceRecord,
         replica: Replica,
         account: Account,
-        offer: Offer,
+        shape: Shape | None,
         window: Window,
         status: GatewayStatus | None,
         watch: Watch,
@@ -170,7 +191,8 @@ class Meter:
         batch = self._mean_batch(replica, status, watch)
         if batch is None:
             batch = 0.0 if replica.ready_at is None else account.mean_batch
-        models = capacity_on(service.spec, [offer.shape], variants=[offer.variant]).models
+        variant = variant_in(replica.offer_id)
+        models = () if shape is None else capacity_on(service.spec, [shape], variants=[variant]).models
         return Load(batch, prompt, output, note, models[0].reading(prompt / physical) if models else 0.0)
 
     def _mean_batch(self, replica: Replica, status: GatewayStatus | None, watch: Watch) -> float | None:
@@ -185,6 +207,27 @@ class Meter:
         if old is None or old.boot_id != new.boot_id or new.at <= old.at:
             return None
         return max(0.0, new.request_seconds - old.request_seconds) / (new.at - old.at)
+
+
+def facts_of(replica: Replica, offers: Mapping[str, Offer], last: EnergySample | None) -> Facts | None:
+    """Return what a replica's energy is counted by: from its offer, or, once that is sold no longer, from what is left.
+
+    That is the same shape and the same region in other offers, and else its last sample: then it goes on drawing what
+    it drew. ``None`` where power or PUE is in neither; such energy is unknown, and not zero.
+    """
+    offer = offers.get(replica.offer_id)
+    if offer is not None:
+        power, pue = offer.shape.power, offer.region.pue
+        return None if power is None or pue is None else Facts(power, pue, offer.shape)
+    others = [offers[name] for name in sorted(offers)]
+    shape = next((o.shape for o in others if o.shape.name == replica.shape and o.shape.power is not None), None)
+    pue = next((o.region.pue for o in others if o.region.id == replica.region and o.region.pue is not None), None)
+    if pue is None and last is not None:
+        pue = last.pue
+    power = None if shape is None else shape.power
+    if power is None and last is not None:
+        power = PowerModel(last.watts, last.watts, 1.0, AS_LAST_SAMPLED, last.uncertainty_fraction, "ledger")
+    return None if power is None or pue is None else Facts(power, pue, shape)
 
 
 def _was_there(replica: Replica) -> bool:

@@ -19,6 +19,7 @@ from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.domain.transfer import Egress
 from orchestrator.domain.variants import model_of
 from orchestrator.ledger.egress import egress_of, on_grids
+from orchestrator.ledger.hourly import hourly
 from orchestrator.ledger.quality import served
 from orchestrator.ledger.report import Alternative, Place, Report, period_of, report
 from orchestrator.ledger.sampling import settle
@@ -33,7 +34,8 @@ async def service_report(runtime: Runtime, service: str, period: Window | None) 
     """
     record = known_service(service, runtime)
     now = runtime.clock.now()
-    samples = runtime.store.energy(service, period)
+    period = _whole_hours(period, runtime)
+    samples = hourly(runtime.store.energy(service, period))
     span = period_of(samples, now) if period is None else period
     allowed = await _allowed(record, runtime, span.start) if samples else ()
     zones = {s.zone for s in samples if s.zone is not None} | {a.zone for a in allowed if a.zone is not None}
@@ -68,6 +70,17 @@ def _egresses(record: ServiceRecord, launched: Sequence[Replica], table: _Intens
         if egress is not None:
             found.append(egress if grams is None else on_grids(egress, {replica.region: grams}, replica.region))
     return found
+
+
+def _whole_hours(period: Window | None, runtime: Runtime) -> Window | None:
+    """Widen to whole clock hours what lies so far back that samples may stand as hours: those are never cut."""
+    keep, clock = runtime.tuning.keep_samples, runtime.clock
+    if period is None or keep is None:
+        return period
+    old = clock.now() - keep * clock.rate
+    start = floor_hour(period.start) if period.start < old else period.start
+    end = period.end if period.end >= old or floor_hour(period.end) == period.end else floor_hour(period.end) + HOUR
+    return Window(start, end)
 
 
 class _Intensities:

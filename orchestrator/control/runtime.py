@@ -25,6 +25,8 @@ class Tuning:
     ``longest_sample``: into which pieces the ledger is cut; a simulated year is as exact with fewer of them.
     ``orphan_grace``: how long something is suspected before it is told of, and may be reaped. ``orphan_idle``: how long
     it must be known to have served nobody before that.
+    ``keep_samples``: how long samples of energy stay as they were written before they become rows of an hour; ``None``
+    for ever. ``tidy_every``: how often the store is asked whether there are older ones.
     """
 
     terminate_grace: timedelta = timedelta(seconds=30)
@@ -36,6 +38,8 @@ class Tuning:
     sweep_every: timedelta = timedelta(seconds=60)
     orphan_grace: timedelta = timedelta(minutes=10)
     orphan_idle: timedelta = timedelta(minutes=15)
+    keep_samples: timedelta | None = None
+    tidy_every: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)

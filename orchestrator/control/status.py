@@ -33,7 +33,7 @@ from orchestrator.planner.rollout import FULL_WEIGHT
 from orchestrator.planner.split import best_split
 from orchestrator.planner.wanted import is_scaled
 
-RECENT_SECONDS = 120.0
+RECENT_SECONDS = 180.0
 """How far back the load shown with a replica may lie, in physical seconds."""
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from orchestrator.clocks import SystemClock
 from orchestrator.control.controller import Controller
+from orchestrator.controller.daemon import keep_log_short, log_path
 from orchestrator.controller.lock import Lock
 from orchestrator.controller.loop import run
 from orchestrator.domain.records import EventKind
@@ -49,7 +50,8 @@ async def _main(settings: Settings) -> None:
 
 def _gateway_keeper(settings: Settings) -> Callable[[], Awaitable[None]]:
     async def keep() -> None:
-        """Start the gateway when it does not run; it outlives us on purpose."""
+        """Keep our log short, and start the gateway when it does not run; it outlives us on purpose."""
+        keep_log_short(log_path(settings))
         if gateway_daemon.running(settings.state_dir) is not None:
             return
         try:

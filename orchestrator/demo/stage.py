@@ -39,6 +39,7 @@ class Stage:
             "GREENCTL_STATE_DIR": str(self.settings.state_dir),
             "GREENCTL_GATEWAY__PORT": str(self.settings.gateway.port),
             "GREENCTL_WORLD__RATE": str(self.settings.world.rate),
+            "GREENCTL_CONTROLLER__SAMPLE_SECONDS": str(self.settings.controller.sample_seconds),
         }
         if self.settings.world.start is not None:
             ours["GREENCTL_WORLD__START"] = format_instant(self.settings.world.start)

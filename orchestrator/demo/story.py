@@ -32,7 +32,7 @@ from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.errors import SignalUnavailable, TimedOut
-from orchestrator.settings import LocalRegionSettings, SignalSettings, WorldSettings, load_settings
+from orchestrator.settings import ControllerSettings, LocalRegionSettings, SignalSettings, WorldSettings, load_settings
 from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.spec.service_file import LoadedSpec, load_service_file
 from orchestrator.store.memory import MemoryStore
@@ -40,6 +40,9 @@ from orchestrator.wiring import build, client_key
 
 RATE = 60.0
 """An hour of grid time per minute: a morning passes while the kettle boils."""
+
+SAMPLE_SECONDS = 10.0
+"""A story of a few minutes tells of energy sooner than a service does that runs for months."""
 
 BEFORE = Path(__file__).parent / "service-before.yaml"
 SPEC = Path(__file__).parent / "service.yaml"
@@ -103,6 +106,7 @@ async def play(options: Options) -> int:
         state_dir=Path(tempfile.mkdtemp(prefix="greenctl-demo-")),
         signals=SignalSettings(recorded=options.carbon_data),
         world=WorldSettings(start=moment.start, rate=RATE),
+        controller=ControllerSettings(sample_seconds=SAMPLE_SECONDS),
     )
     gateway = settings.gateway.model_copy(update={"port": free_port()})
     stage = Stage(settings.model_copy(update={"gateway": gateway}))

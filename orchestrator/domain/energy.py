@@ -19,7 +19,7 @@ class EnergyMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EnergySample:
-    """What one replica used in one window (at most a minute of engine time).
+    """What one replica used in one window (at most a minute of engine time, of old samples an hour of the grid's).
 
     ``engine_seconds`` is physical running time. On a recorded grid that is replayed faster than real time the window is
     longer than that (``window`` = engine seconds x clock rate): joules are drawn in physical seconds, the intensity is

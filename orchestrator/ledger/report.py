@@ -21,6 +21,7 @@ from orchestrator.domain.transfer import Egress, Span, added
 from orchestrator.domain.units import SECONDS_PER_HOUR, joules_to_kwh
 from orchestrator.domain.written import ONLY_IF_SET
 from orchestrator.ledger.embodied import embodied_rate
+from orchestrator.ledger.hourly import details
 from orchestrator.ledger.quality import Served
 
 TOKENS_PER_UNIT: Final = 1000
@@ -57,7 +58,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """The same IT energy, minute by minute, in other places.
+    """The same IT energy, hour by hour, in other places.
 
     ``grams`` and ``usd`` are ``None`` when a minute is unknown there; ``known_fraction`` is the share of the service's
     known samples that could be priced. ``region`` names the places.
@@ -218,7 +219,7 @@ def report(
         joules_per_output_token=joules / tokens if tokens else None,
         intensity_kind=weakest(kinds) if kinds else None,
         method=EnergyMethod.MODELLED if EnergyMethod.MODELLED in methods else next(iter(methods), None),
-        method_details=tuple(sorted({s.method_detail for s in samples})),
+        method_details=details(samples),
         uncertainty_fraction=max((s.uncertainty_fraction for s in samples), default=None),
         regions=_by_region(samples),
         rivals=tuple(_rival(a, samples, intensity_at) for a in alternatives),

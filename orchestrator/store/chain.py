@@ -20,7 +20,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, select, type_coerce, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, bindparam, select, type_coerce, update
 from sqlalchemy.types import NULLTYPE
 
 from orchestrator.domain.time import as_utc
@@ -42,13 +42,17 @@ HEAD = "head"
 
 
 class LinkKind(StrEnum):
-    """``BEGUN``: the first of all. ``ADOPTED``: the row was there before the chain, or was accepted as it is."""
+    """``BEGUN``: the first of all. ``ADOPTED``: the row was there before the chain, or was accepted as it is.
+
+    ``SEALED``: stands for links that were taken away, see :mod:`orchestrator.store.compaction`.
+    """
 
     BEGUN = "begun"
     ADOPTED = "adopted"
     WRITTEN = "written"
     NOTICED = "noticed"
     ACCEPTED = "accepted"
+    SEALED = "sealed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ LINKED: Mapping[str, Linked] = {
         Linked(tables.reaps, ("id",)),
         Linked(tables.events, ("id",), is_history=True),
         Linked(tables.energy_samples, ("replica", "window_start"), is_history=True),
+        Linked(tables.energy_hours, ("replica", "window_start"), is_history=True),
     )
 }
 """Not among them: suspects, which every sweep finds anew, and the newest turn, which ``controllers`` repeats."""
@@ -151,6 +156,14 @@ class Pen:
             if content != before and (before is not None or content != self._known(table, row_text(key))):
                 self.append(LinkKind.WRITTEN, table, row_text(key), content)
 
+    def compare(self, table: str, found: Mapping[str, str]) -> None:
+        """Compare many rows of one table, by name with what each contains, with the chain before they change."""
+        query = select(_LINKS.row_key, _LINKS.content_sha256).where(_LINKS.entity == table, _LINKS.row_key.in_(found))
+        known = {str(row): str(content) for row, content in self._tx.execute(query.order_by(_LINKS.seq))}
+        for row, content in found.items():
+            if content != known.get(row, ""):
+                self.append(LinkKind.NOTICED, table, row, content)
+
     def close(self) -> None:
         """Write what was appended, and the new head."""
         self._flush()
@@ -196,9 +209,9 @@ def content_of(tx: Connection, table: str, key: Sequence[Any]) -> str:
     return "" if found is None else _digest(tx, kind, found)
 
 
-def contents(tx: Connection, kind: Linked) -> Iterator[tuple[str, str]]:
-    """Return name and SHA-256 of every row of a table."""
-    rows = tx.execute(kind.query, execution_options=_STREAMED)
+def contents(tx: Connection, kind: Linked, *within: ColumnElement[bool]) -> Iterator[tuple[str, str]]:
+    """Return name and SHA-256 of every row of a table, or of those for which all of that holds."""
+    rows = tx.execute(kind.query.where(*within), execution_options=_STREAMED)
     for row in rows.mappings():
         yield row_text([row[name] for name in kind.key]), _digest(tx, kind, row)
 

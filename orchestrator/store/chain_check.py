@@ -12,6 +12,7 @@ from orchestrator.domain.chain import Acceptance, Finding, JournalMarks, Journal
 from orchestrator.domain.time import format_instant, parse_instant
 from orchestrator.store import tables
 from orchestrator.store.chain import AT_ONCE, HEAD, JOURNAL, LINKED, LinkKind, Pen, contents, link_sha256
+from orchestrator.store.compaction import SAMPLES, Gap, Sealed, hour_of, hours_kept, sealed_by, unexplained
 from orchestrator.store.rules import check_findings
 
 MOST_KEPT = 100
@@ -37,7 +38,7 @@ def check(tx: Connection, *, history: bool = True) -> JournalReport:
     for every in tx.execute(_EVERY_LINK, execution_options=_STREAMED):
         chain.see(every)
     chain.compare_head(tx.execute(select(tables.journal_head.c.seq, tables.journal_head.c.sha256)).first())
-    rows, found = 0, chain.findings
+    rows, found = 0, chain.found()
     for name, kind in LINKED.items():
         if chain.links and (history or not kind.is_history):
             known = _last_links(tx, name)
@@ -46,6 +47,9 @@ def check(tx: Connection, *, history: bool = True) -> JournalReport:
                 link, linked = known.pop(row, (0, ""))
                 if content != linked:
                     found.append(Finding(link, Tampering.EDITED if linked else Tampering.ADDED, name, row))
+            if name == SAMPLES and known:
+                merged = hours_kept(tx)
+                known = {row: link for row, link in known.items() if hour_of(row) not in merged}
             found += [Finding(link, Tampering.REMOVED, name, row) for row, (link, linked) in known.items() if linked]
     found.sort(key=lambda f: (f.link == 0, f.link, f.table, f.row))
     return JournalReport(chain.links, rows, chain.last, tuple(found))
@@ -103,12 +107,21 @@ class _Chain:
         self.last = ""
         self._seq = 0
         self._row = ("", "")
+        self._gaps: list[Gap] = []
+        self._accepted_gaps = 0
+        self._seals: list[Sealed] = []
+
+    def found(self) -> list[Finding]:
+        """Return what is wrong with the links, once all were seen: gaps as far as no seal names them."""
+        new = {gap[0] for gap in self._gaps[self._accepted_gaps :]}
+        gone = [gap[0] for gap in unexplained(self._gaps, self._seals) if gap[0] in new]
+        return [*self.findings, *(Finding(first, Tampering.LINK_REMOVED) for first in gone)]
 
     def see(self, link: Row[*tuple[Any, ...]]) -> None:
         """Compare a link with itself and with the one before."""
         values = tuple(link)
         if link.seq != self._seq + 1:
-            self.findings.append(Finding(self._seq + 1, Tampering.LINK_REMOVED))
+            self._gaps.append((self._seq + 1, link.seq - 1, self.last, link.before_sha256))
         elif link.before_sha256 != self.last:
             self.findings.append(Finding(self._seq, Tampering.LINK_EDITED, *self._row))
         self.links, self._seq, self.last = self.links + 1, link.seq, link.sha256
@@ -120,6 +133,10 @@ class _Chain:
         elif link.kind == LinkKind.ACCEPTED.value:
             # Whatever was wrong with links up to here was part of what was accepted; rows are adopted one by one.
             self.findings.clear()
+            self._accepted_gaps = len(self._gaps)
+        elif link.kind == LinkKind.SEALED.value:
+            seal = sealed_by(link.content_sha256, link.detail)
+            self._seals += [] if seal is None else [seal]
 
     def compare_head(self, head: Row[*tuple[Any, ...]] | None) -> None:
         """Compare the last link with the head, which repeats it."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, select, update
 
+from orchestrator.control.ports.store import MOST_COMPACTED
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.energy import EnergySample
@@ -25,6 +26,7 @@ from orchestrator.domain.replica import ENDED, Replica, ReplicaState
 from orchestrator.store import mappers, orphans, spending, tables
 from orchestrator.store.chain import Born, Rows, linked
 from orchestrator.store.chain_check import notice
+from orchestrator.store.compaction import SAMPLES, compact, seal, without_merged
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_all_new, insert_new
 from orchestrator.store.requests import require_service
@@ -252,9 +254,20 @@ class SqlJournal(orphans.SqlOrphanRecords):
                 _replica(tx, name)
             for name in dict.fromkeys(sample.service for sample in kept):
                 require_service(tx, name)
-            insert_all_new(tx, tables.energy_samples, rows)
+            insert_all_new(tx, tables.energy_samples, without_merged(tx, rows))
 
-        self._write(work, [("energy_samples", row["replica"], row["window_start"]) for row in rows])
+        self._write(
+            work, lambda tx: [(SAMPLES, row["replica"], row["window_start"]) for row in without_merged(tx, rows)]
+        )
+
+    def compact_energy(self, before: datetime, most: int = MOST_COMPACTED) -> int:
+        """Merge old samples into rows of an hour, about ``most`` at once; a step that is not full takes away links.
+
+        Returns how many samples were merged or links taken away; 0 when nothing is left to do for now.
+        """
+        until = tidy_instant(before)
+        merged = self._write(lambda tx: compact(tx, until, most))
+        return merged if merged >= most else merged + self._write(seal)
 
     def record_event(
         self,

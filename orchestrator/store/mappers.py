@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import CompoundSelect, Connection, Select
 
 from orchestrator.domain.carbon import Basis, CarbonIntensity, Gap, Reading
 from orchestrator.domain.decision import Decision
@@ -21,7 +21,7 @@ Values = dict[str, Any]
 """A row by column names."""
 
 
-def fetch(tx: Connection, query: Select[*tuple[Any, ...]]) -> list[Values]:
+def fetch(tx: Connection, query: Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]) -> list[Values]:
     """Run the query; return the rows by column names, without the number of arrival, which no value has."""
     found = tx.execute(query)
     names = tuple(found.keys())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from orchestrator.control.ports.store import MOST_COMPACTED
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.energy import EnergySample
@@ -22,6 +23,8 @@ from orchestrator.domain.records import (
     ServiceState,
 )
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
+from orchestrator.domain.time import HOUR, floor_hour
+from orchestrator.ledger.hourly import hourly
 from orchestrator.store import rules
 from orchestrator.store.memory_orphans import MemoryOrphanRecords, close_request, replace_suspects
 from orchestrator.store.memory_state import State, at_revision, faultable, require_replica, require_service
@@ -211,9 +214,39 @@ class MemoryJournal(MemoryOrphanRecords):
             require_service(state, sample.service)
         for sample in kept:
             key = (sample.replica, sample.window.start)
-            if key not in state.energy:
+            merged = any(w.start <= sample.window.start < w.end for w in state.energy_merged[sample.replica])
+            if key not in state.energy and not merged:
                 state.energy[key] = sample
                 insort(state.energy_of[sample.service], sample, key=_by_start)
+
+    @faultable
+    def compact_energy(self, before: datetime, most: int = MOST_COMPACTED) -> int:
+        """Merge old samples into rows of an hour, about ``most`` at once; return how many were merged."""
+        state, end = self._at_turn(), floor_hour(tidy_instant(before))
+        raw = [
+            s
+            for s in state.energy.values()
+            if s.window.start < end and not any(w.start == s.window.start for w in state.energy_merged[s.replica])
+        ]
+        if not raw:
+            return 0
+        first = min(raw, key=lambda s: (s.window.start, s.service))
+        hour, done = floor_hour(first.window.start), 0
+        within = [s for s in raw if s.service == first.service and s.window.start < hour + HOUR]
+        for name in sorted({s.replica for s in within}):
+            if done >= most:
+                break
+            own = [s for s in within if s.replica == name]
+            for sample in own:
+                del state.energy[name, sample.window.start]
+            for row in hourly(own):
+                state.energy[name, row.window.start] = row
+                state.energy_merged[name].append(row.window)
+            done += len(own)
+        state.energy_of[first.service] = sorted(
+            (s for s in state.energy.values() if s.service == first.service), key=_by_start
+        )
+        return done
 
     @faultable
     def record_event(

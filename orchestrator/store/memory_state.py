@@ -25,6 +25,7 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.time import Window
 from orchestrator.store import rules
 from orchestrator.store.codec import spec_digest
 from orchestrator.store.shelves import Shelf
@@ -66,6 +67,9 @@ class State:
     energy: dict[tuple[str, datetime], EnergySample] = field(default_factory=dict)
     energy_of: defaultdict[str, list[EnergySample]] = field(default_factory=lambda: defaultdict(list))
     """By start and replica: what is read of them is a window."""
+
+    energy_merged: defaultdict[str, list[Window]] = field(default_factory=lambda: defaultdict(list))
+    """Of each replica, the rows that stand for several samples."""
 
     events: list[Event] = field(default_factory=list)
     routing_version: int = 0

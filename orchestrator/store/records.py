@@ -9,22 +9,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, Select, Table, and_, not_, or_, select
+from sqlalchemy import CompoundSelect, Connection, Select, Table, and_, select, union, union_all
 
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.records import Event, Intent, Operation, Pause, Placement, ServiceRecord
-from orchestrator.domain.replica import ENDED, Replica
+from orchestrator.domain.replica import Replica
 from orchestrator.domain.time import Instant, Window
 from orchestrator.store import mappers, rules, spending, tables
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_new
-from orchestrator.store.rules import EVERY_SERVICE, OPEN_INTENTS, OPEN_OPERATIONS
+from orchestrator.store.rules import EVERY_SERVICE
 from orchestrator.store.tidy import tidy_instant
 
 V = TypeVar("V")
 AnySelect = Select[*tuple[Any, ...]]
+AnyQuery = AnySelect | CompoundSelect[*tuple[Any, ...]]
 
 UID_HEX_DIGITS = 16
 """64 random bits: a million installations that share one cloud account collide with a chance of 3 in 10^8."""
@@ -63,12 +64,13 @@ class SqlRecords:
         With it and ``ended_since``, those too that ended then or later.
         """
         table = tables.replicas
-        query = _of_service(table, service).order_by(table.c.seq)
-        unfinished = not_(and_(table.c.state.in_(ENDED), table.c.cleaned_up == True))  # noqa: E712  # SQL
+        query = _of_service(table, service).order_by(table.c.service, table.c.seq)
         if not ended:
-            query = query.where(unfinished)
+            query = query.where(tables.UNFINISHED)
         elif ended_since is not None:
-            query = query.where(or_(unfinished, table.c.ended_at >= tidy_instant(ended_since)))
+            # Two searches by an index each; databases read every row that ever was for one search with an "or" in it.
+            lately = select(table.c.seq).where(table.c.ended_at >= tidy_instant(ended_since))
+            query = query.where(table.c.seq.in_(union(select(table.c.seq).where(tables.UNFINISHED), lately)))
         return sorted(self._all(query, mappers.replica_from), key=lambda r: (r.service, r.slot))
 
     def leases(self, service: str | None = None) -> Mapping[str, Instant]:
@@ -80,7 +82,7 @@ class SqlRecords:
         table = tables.operations
         query = _of_service(table, service).order_by(table.c.seq)
         if open_only:
-            query = query.where(table.c.state.in_(OPEN_OPERATIONS))
+            query = query.where(tables.OPEN_OPERATION)
         return self._all(query, mappers.operation_from)
 
     def operation(self, operation_id: str) -> Operation | None:
@@ -122,7 +124,7 @@ class SqlRecords:
         table = tables.intents
         query = _of_service(table, service).order_by(table.c.seq)
         if open_only:
-            query = query.where(table.c.state.in_(OPEN_INTENTS))
+            query = query.where(tables.OPEN_INTENT)
         return self._all(query, mappers.intent_from)
 
     def events(self, service: str | None = None, *, after_id: int = 0, limit: int = 1000) -> Sequence[Event]:
@@ -139,14 +141,18 @@ class SqlRecords:
 
     def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
         """Return energy samples whose window starts inside, oldest first."""
-        table = tables.energy_samples
-        query = _of_service(table, service).order_by(table.c.window_start)
-        if window is not None:
-            start, end = tidy_instant(window.start), tidy_instant(window.end)
-            query = query.where(table.c.window_start >= start, table.c.window_start < end)
-        return sorted(self._all(query, mappers.energy_from), key=lambda s: (s.window.start, s.replica))
+        names = [column.name for column in tables.energy_samples.columns]
+        parts = []
+        for table in (tables.energy_hours, tables.energy_samples):
+            query = select(*(table.c[name] for name in names)).where(table.c.service == service)
+            if window is not None:
+                start, end = tidy_instant(window.start), tidy_instant(window.end)
+                query = query.where(table.c.window_start >= start, table.c.window_start < end)
+            parts.append(query)
+        # One statement, or what is merged in between would be read twice or not at all.
+        return sorted(self._all(union_all(*parts), mappers.energy_from), key=lambda s: (s.window.start, s.replica))
 
-    def _all(self, query: AnySelect, read: Callable[[mappers.Values], V]) -> list[V]:
+    def _all(self, query: AnyQuery, read: Callable[[mappers.Values], V]) -> list[V]:
         return self._database.read(lambda tx: [read(row) for row in mappers.fetch(tx, query)])
 
     def _first(self, query: AnySelect, read: Callable[[mappers.Values], V]) -> V | None:

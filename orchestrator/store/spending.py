@@ -33,7 +33,7 @@ def leases_in(tx: Connection, service: str | None) -> dict[str, datetime]:
     """Return when the leases of the replicas end that need attention still, by name."""
     leases, replicas = tables.leases, tables.replicas
     query = select(leases.c.replica, leases.c.ends_at).join(replicas, replicas.c.name == leases.c.replica)
-    query = query.where(not_(replicas.c.cleaned_up))
+    query = query.where(tables.UNFINISHED, not_(replicas.c.cleaned_up))
     if service is not None:
         query = query.where(replicas.c.service == service)
     return {str(name): ends_at for name, ends_at in sorted(tuple(row) for row in tx.execute(query))}

@@ -15,6 +15,7 @@ from orchestrator.store.files import prepare_file
 from orchestrator.store.journal import SqlJournal
 from orchestrator.store.requests import SqlRequests
 from orchestrator.store.schema import bring_up_to_date
+from orchestrator.store.sizes import Sizes, sizes_in
 from orchestrator.store.tidy import tidy_instant, tidy_text
 
 
@@ -62,6 +63,10 @@ class SqlStore(SqlRequests):
             return epoch
 
         return SqlJournal(self._database, self._write(work, born=lambda _tx, epoch: [("controllers", epoch)]))
+
+    def sizes(self) -> Sizes:
+        """Return how many rows each table has, and how many bytes all of it. Raises ``StoreUnavailable``."""
+        return self._database.read(lambda tx: sizes_in(tx, self.address.path))
 
     def close(self) -> None:
         """Let go of the connections. Journals of this store share them."""

@@ -162,12 +162,15 @@ operations = _table(
     _text("error"),
 )
 
+OPEN_OPERATION = text("state IN ('queued', 'running')")
+"""Requests that wait or run. Here, too, a query has to say it in these very words for the index to be used."""
+
 ONE_OPEN_OPERATION = Index(
     "uq_operations_open_service",
     operations.c.service,
     unique=True,
-    sqlite_where=text("state IN ('queued', 'running')"),
-    postgresql_where=text("state IN ('queued', 'running')"),
+    sqlite_where=OPEN_OPERATION,
+    postgresql_where=OPEN_OPERATION,
 )
 """Two command lines can race; the database lets one of them through."""
 
@@ -215,6 +218,18 @@ replicas = _table(
     Column("cleaned_up", Flag, nullable=False),
     CheckConstraint("weight_percent BETWEEN 0 AND 100", name="weight"),
     Index("ix_replicas_service_slot", "service", "slot"),
+    Index("ix_replicas_ended_at", "ended_at"),
+)
+
+UNFINISHED = text("NOT (state IN ('failed', 'lost', 'terminated') AND cleaned_up)")
+"""Replicas that need attention still. A query has to say it in these very words for its index to be used."""
+
+Index(
+    "ix_replicas_unfinished",
+    replicas.c.service,
+    replicas.c.seq,
+    sqlite_where=UNFINISHED,
+    postgresql_where=UNFINISHED,
 )
 
 leases = _table(
@@ -240,6 +255,16 @@ intents = _table(
     _text("detail"),
     Index("ix_intents_replica", "replica"),
     Index("ix_intents_service", "service"),
+)
+
+OPEN_INTENT = text("state IN ('planned', 'issued')")
+
+Index(
+    "ix_intents_open",
+    intents.c.service,
+    intents.c.seq,
+    sqlite_where=OPEN_INTENT,
+    postgresql_where=OPEN_INTENT,
 )
 
 placements = _table(
@@ -313,33 +338,43 @@ signals_used = _table(
 
 # ── what it used, what happened ──────────────────────────────────────────────────────────────────────
 
-energy_samples = _table(
-    "energy_samples",
-    Column("replica", Text, ForeignKey("replicas.name"), nullable=False),
-    _moment("window_start"),
-    _moment("window_end"),
-    _service(),
-    _text("region"),
-    _text("zone", null=True),
-    _number("engine_seconds"),
-    _number("mean_batch"),
-    _number("watts"),
-    _number("it_joules"),
-    _number("pue"),
-    _number("facility_joules"),
-    _number("grams_per_kwh", null=True),
-    Column("intensity_kind", Word(Kind), nullable=True),
-    _text("intensity_source"),
-    _number("grams", null=True),
-    _number("usd", null=True),
-    Column("prompt_tokens", WHOLE, nullable=False),
-    Column("output_tokens", WHOLE, nullable=False),
-    Column("method", Word(EnergyMethod), nullable=False),
-    _text("method_detail"),
-    _number("uncertainty_fraction"),
-    PrimaryKeyConstraint("replica", "window_start"),
-    Index("ix_energy_samples_service_window_start", "service", "window_start"),
-)
+
+def _energy(name: str, *more: SchemaItem) -> Table:
+    return _table(
+        name,
+        Column("replica", Text, ForeignKey("replicas.name"), nullable=False),
+        _moment("window_start"),
+        _moment("window_end"),
+        _service(),
+        _text("region"),
+        _text("zone", null=True),
+        _number("engine_seconds"),
+        _number("mean_batch"),
+        _number("watts"),
+        _number("it_joules"),
+        _number("pue"),
+        _number("facility_joules"),
+        _number("grams_per_kwh", null=True),
+        Column("intensity_kind", Word(Kind), nullable=True),
+        _text("intensity_source"),
+        _number("grams", null=True),
+        _number("usd", null=True),
+        Column("prompt_tokens", WHOLE, nullable=False),
+        Column("output_tokens", WHOLE, nullable=False),
+        Column("method", Word(EnergyMethod), nullable=False),
+        _text("method_detail"),
+        _number("uncertainty_fraction"),
+        *more,
+        PrimaryKeyConstraint("replica", "window_start"),
+        Index(f"ix_{name}_service_window_start", "service", "window_start"),
+    )
+
+
+energy_samples = _energy("energy_samples")
+
+energy_hours = _energy("energy_hours", Column("samples", WHOLE, nullable=False), _text("samples_sha256"))
+"""What became of old samples, see :mod:`orchestrator.store.compaction`. ``samples``: how many a row stands for;
+``samples_sha256``: over what the chain had of each, so that a backup from before can be compared with it."""
 
 events = Table(
     "events",

@@ -28,6 +28,7 @@ from orchestrator.domain.replica import ENDED, NEXT_STATES, ReplicaState
 from orchestrator.domain.service import ModelSpec
 from orchestrator.domain.time import Window
 from orchestrator.errors import Conflict, LeaseHeld, UnknownService
+from orchestrator.ledger.hourly import hourly
 from orchestrator.store.codec import spec_digest
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
@@ -745,6 +746,41 @@ def test_energy_of_one_bad_sample_is_refused_as_a_whole(store: Store, journal: J
     assert not store.energy(SERVICE)
 
 
+def test_old_energy_becomes_rows_of_an_hour(store: Store, journal: Journal) -> None:
+    """Oldest first, whole clock hours alone; what touches is one row, a gap stays one, and nothing else changes."""
+    for name in ("chat-1", "chat-2"):
+        journal.start_replica(*a_launch(name))
+    minutes = (0, 1, 3, 58, 59, 60, 119, 120)  # from noon and a fraction of a second on: 12:00, ..., 14:00
+    samples = [a_sample(name, later(60 * m)) for m in minutes for name in ("chat-1", "chat-2")]
+    journal.record_energy(samples)
+    before = store.energy(SERVICE)
+
+    steps = [journal.compact_energy(later(7200), 1) for _ in range(5)]
+    after = [s for s in store.energy(SERVICE) if s.replica == "chat-1"]
+
+    assert steps == [5, 5, 2, 2, 0]
+    assert [(s.window.start, s.window.end) for s in after] == [
+        (later(60 * a), later(60 * b)) for a, b in ((0, 2), (3, 4), (58, 60), (60, 61), (119, 120), (120, 121))
+    ]
+    assert hourly(store.energy(SERVICE)) == hourly(before)
+
+
+def test_energy_that_stands_in_an_hour_is_not_counted_again(store: Store, journal: Journal) -> None:
+    """A write that is repeated after the samples were merged changes nothing; what nobody wrote yet is taken."""
+    journal.start_replica(*a_launch())
+    samples = [a_sample(start=later(60 * m)) for m in range(3)]
+    journal.record_energy(samples)
+    assert journal.compact_energy(later(7200)) == len(samples)
+    merged = list(store.energy(SERVICE))
+
+    journal.record_energy(samples[1:])
+    assert list(store.energy(SERVICE)) == merged
+    assert store.check_journal().is_whole
+
+    journal.record_energy([samples[2], a_sample(start=later(180))])
+    assert list(store.energy(SERVICE)) == [*merged, a_sample(start=later(180))]
+
+
 def test_events_are_read_on_from_where_one_was(store: Store, journal: Journal) -> None:
     """Ids grow with time; a reader that keeps the last one misses nothing and sees nothing twice."""
     for number in range(5):
@@ -794,7 +830,8 @@ WRITES: dict[str, Callable[[Journal], object]] = {
     "set_service_state": lambda j: j.set_service_state(SERVICE, ServiceState.GOING_DOWN, later(5)),
     "restore_revision": lambda j: j.restore_revision(SERVICE, 1, later(5)),
     "record_decision": lambda j: j.record_decision(a_decision(), READINGS),
-    "record_energy": lambda j: j.record_energy([a_sample()]),
+    "record_energy": lambda j: j.record_energy([a_sample(start=later(300))]),
+    "compact_energy": lambda j: j.compact_energy(later(86_400)),
     "record_event": lambda j: j.record_event(EventKind.WARNING, "w", service="", at=NOW, wall_at=NOW),
     "next_routing_version": lambda j: j.next_routing_version(),
     "set_suspects": lambda j: j.set_suspects("aws", [a_suspect()]),
@@ -832,6 +869,7 @@ def test_a_superseded_controller_changes_nothing(store: Store, journal: Journal,
     store.submit_reap(a_request("reap-1"))
     journal.close_reap_request("reap-1", OperationState.DONE, NOW, outcome_json="[]", reaps=[a_reap()])
     store.submit_reap(a_request("reap-2"))
+    journal.record_energy([a_sample(), a_sample(start=later(60))])
     newer = store.claim("second", later(4))
     before = everything(store)
 

@@ -82,6 +82,8 @@ def fill(store: SqlStore) -> SqlJournal:
     journal.update_replica("chat-1", weight_percent=100, endpoint="http://127.0.0.1:1", now=later(3))
     journal.record_decision(a_decision(), READINGS)
     journal.record_energy([a_sample(), a_sample(start=later(60))])
+    journal.record_energy([a_sample(start=later(-7200)), a_sample(start=later(-7140))])
+    journal.compact_energy(NOW)
     journal.record_event(EventKind.WARNING, "something", service=SERVICE, at=NOW, wall_at=NOW)
     journal.next_routing_version()
     journal.set_restored(seen_epoch=9)

@@ -27,7 +27,7 @@ from orchestrator.store.mappers import row_of
 from orchestrator.store.sql import SqlStore
 from orchestrator.store.tables import METADATA
 from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
-from tests.store_samples import NOW, a_spec, an_operation
+from tests.store_samples import NOW, SERVICE, a_launch, a_sample, a_spec, an_operation, later
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -284,3 +284,27 @@ def test_what_was_paused_before_reasons_were_kept_stays_paused(empty: Database) 
     empty.rebuild(one_back)
     flags = select(tables.services.c.paused)
     assert empty.read(lambda tx: list(tx.execute(flags).scalars())) == [True, True]
+
+
+def test_hours_of_energy_go_back_as_samples(empty: Database) -> None:
+    """A step back from the schema with hours loses nothing: they are samples of an hour then; forward they stay."""
+    schema.migrate(empty)
+    with SqlStore.open(empty.address.url.render_as_string(hide_password=False)) as store:
+        store.submit_deploy(a_spec(), an_operation())
+        journal = store.claim("one", NOW)
+        journal.start_replica(*a_launch())
+        journal.record_energy([a_sample(start=later(60 * n)) for n in range(150)])
+        assert journal.compact_energy(later(3600)) == 60
+        before = store.energy(SERVICE)
+    config = schema.alembic_config()
+
+    def back(tx: Connection) -> None:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0005")
+
+    empty.rebuild(back)
+    rows = empty.read(lambda tx: tx.exec_driver_sql("SELECT COUNT(*) FROM energy_samples").scalar_one())
+
+    assert rows == len(before) == 1 + 90
+    with SqlStore.open(empty.address.url.render_as_string(hide_password=False)) as store:
+        assert store.energy(SERVICE) == before

@@ -68,6 +68,11 @@ class Size:
         """Replicas of one service."""
         return self.replicas // self.services
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the services."""
+        return tuple(f"s{n:03d}" for n in range(self.services))
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -135,13 +140,13 @@ async def measure(size: Size, store: Store, label: str, done: Callable[[str], No
 
     Raises ``TimedOut`` when it does not come up or go down within :data:`MOST_TICKS` looks.
     """
-    clock, cloud, runtime = _world(size, store)
-    names = [f"s{n:03d}" for n in range(size.services)]
+    clock, cloud, runtime = fleet(size, store)
+    names = size.names
     grid = GridReader(runtime.carbon)
     plans = []
     for name in names:
         began = time.perf_counter()
-        spec = _spec(name, size)
+        spec = spec_of(name, size)
         digest = spec_digest(spec)
         plan = await preview_deploy(spec, digest, runtime, grid=grid)
         plans.append(time.perf_counter() - began)
@@ -149,8 +154,7 @@ async def measure(size: Size, store: Store, label: str, done: Callable[[str], No
     done("planned")
     controller = _Timed(runtime, store.claim(ACTOR, clock.now()), grid)
     controller.watch()
-    wanted = size.each * size.services
-    up = await _until(controller, clock, lambda: _ready(store) == wanted and not store.operations(), "be ready")
+    up = await until_ready(controller, clock, store, size)
     done("ready")
     moving, moving_cpu = controller.wall, controller.cpu
     controller.watch()
@@ -198,7 +202,11 @@ def most_memory_mib(platform: str, ru_maxrss: int) -> float:
 PARTS = ("planned", "ready", "rested", "gone", "checked")
 
 
-def _world(size: Size, store: Store) -> tuple[VirtualClock, FakeProvisioner, Runtime]:
+LARGE = Tuning(sample_every=timedelta(minutes=5), longest_sample=timedelta(hours=1))
+
+
+def fleet(size: Size, store: Store, tuning: Tuning = LARGE) -> tuple[VirtualClock, FakeProvisioner, Runtime]:
+    """Make the world around a controller: places for sale, each a bit dearer and dirtier than the one before."""
     clock = VirtualClock(BEGIN)
     places = [f"r{n:03d}" for n in range(size.regions)]
     dollars = {place: USD_PER_HOUR + USD_STEP * n for n, place in enumerate(places)}
@@ -215,12 +223,13 @@ def _world(size: Size, store: Store) -> tuple[VirtualClock, FakeProvisioner, Run
         probe=_Answering(),
         gateway=FakeGateway(),
         store=store,
-        tuning=Tuning(sample_every=timedelta(minutes=5), longest_sample=timedelta(hours=1)),
+        tuning=tuning,
     )
     return clock, cloud, runtime
 
 
-def _spec(name: str, size: Size) -> ServiceSpec:
+def spec_of(name: str, size: Size) -> ServiceSpec:
+    """Describe one service of the fleet."""
     return ServiceSpec(
         name=name,
         model=ModelSpec("org/model", served_name=name),
@@ -231,6 +240,15 @@ def _spec(name: str, size: Size) -> ServiceSpec:
         migration=MigrationRules(enabled=False, drain=timedelta(seconds=10)),
         startup_deadline=timedelta(minutes=30),
     )
+
+
+async def until_ready(controller: Controller, clock: VirtualClock, store: Store, size: Size) -> float:
+    """Look until every replica is ready and nothing is open; return the simulated seconds that it took.
+
+    Raises ``TimedOut`` when that does not happen within :data:`MOST_TICKS` looks.
+    """
+    wanted = size.each * size.services
+    return await _until(controller, clock, lambda: _ready(store) == wanted and not store.operations(), "be ready")
 
 
 async def _until(controller: Controller, clock: VirtualClock, holds: Callable[[], bool], what: str) -> float:

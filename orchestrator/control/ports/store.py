@@ -24,6 +24,9 @@ from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant
 
+MOST_COMPACTED = 600
+"""Samples that are merged in one transaction: ten replica-hours of one a minute, some hundredths of a second."""
+
 
 class Requests(Records, Protocol):
     """What the command line may write: wishes, never facts."""
@@ -139,6 +142,13 @@ class Journal(Records, Protocol):
 
     def record_energy(self, samples: Sequence[EnergySample]) -> None:
         """Keep samples; a sample of the same replica and window start is kept once."""
+        ...
+
+    def compact_energy(self, before: Instant, most: int = MOST_COMPACTED) -> int:
+        """Merge samples of clock hours that ended by then into rows of an hour (``ledger.hourly``), oldest first.
+
+        About ``most`` samples at once; returns how much was done, 0 when nothing is left to do for now.
+        """
         ...
 
     def record_event(

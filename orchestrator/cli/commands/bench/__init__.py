@@ -20,6 +20,7 @@ ENTRIES: Final = (
         "Bring up a large fleet, take it down: how long looks take, what is left.",
         __name__,
     ),
+    Entry("soak", _DECISIONS, "Run a small fleet for a year: what the database and the process grow to.", __name__),
     Entry("sim", _DECISIONS, "Live through simulated bad days: how fast, and whether a promise was broken.", __name__),
     Entry("forecast", _DECISIONS, "Forecast a recorded year four days ahead, and score it honestly.", __name__),
 )

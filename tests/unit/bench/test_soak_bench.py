@@ -1,0 +1,53 @@
+"""``greenctl bench soak``: months in a database, old samples merged on the way, and every figure as it was."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from orchestrator.bench.scale.measure import Size
+from orchestrator.bench.scale.soak import Soak
+from orchestrator.cli.app import app
+from orchestrator.cli.session import Session
+from orchestrator.errors import ExitStatus
+
+
+def bench(*words: str) -> Result:
+    return CliRunner(env={"COLUMNS": "160", "NO_COLOR": "1"}).invoke(app, ["bench", "soak", *words], obj=Session())
+
+
+def test_sizes_are_told_at_months_that_are_reached_and_in_the_end() -> None:
+    """Of a year months 1, 6 and 12 and its last day; of less, what there is."""
+    hour = timedelta(hours=1)
+
+    assert Soak(Size(1, 2, 1), 365, hour, None).marks == (30, 180, 360, 365)
+    assert Soak(Size(1, 2, 1), 180, hour, None).marks == (30, 180)
+    assert Soak(Size(1, 2, 1), 3, hour, None).marks == (3,)
+
+
+def test_old_days_are_hours_in_the_end(tmp_path: Path) -> None:
+    """Of two days one stays as it was written: a row a minute, and one an hour before; the report has not changed."""
+    file = tmp_path / "rows.json"
+
+    result = bench("--days", "2", "--replicas", "1", "--keep-days", "1", "--folder", str(tmp_path), "--json", str(file))
+
+    assert result.exit_code == 0, result.output
+    (mark,) = json.loads(file.read_text())["rows"]
+    assert 60 * 23 <= mark["rows"]["energy_samples"] <= 60 * 26
+    assert 22 <= mark["rows"]["energy_hours"] <= 26
+    assert mark["rows"]["journal_links"] < mark["rows"]["energy_samples"] + 700
+    assert (mark["findings"], mark["first_month_same"]) == (0, True)
+    assert mark["database_bytes"] > 0
+    assert "rows of energy_hours" in result.output
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.json"]
+
+
+def test_looks_that_do_not_divide_an_hour_are_refused() -> None:
+    """Before anything is begun, with what does."""
+    result = bench("--tick-minutes", "7")
+
+    assert result.exit_code == ExitStatus.INVALID
+    assert "does not divide an hour" in " ".join(result.output.split())
