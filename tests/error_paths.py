@@ -30,6 +30,7 @@ TESTS = (
     "tests/scenario/test_deploy.py",
     "tests/scenario/test_journal_edits.py",
     "tests/scenario/test_launch_faults.py",
+    "tests/scenario/test_lease.py",
     "tests/scenario/test_loss.py",
     "tests/scenario/test_migration.py",
     "tests/scenario/test_orphans.py",
