@@ -21,7 +21,7 @@ from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.domain.carbon import Basis
 from orchestrator.domain.places import Region
 from orchestrator.domain.service import Engine, ModelSpec
-from orchestrator.errors import DiskFull, InvalidSettings
+from orchestrator.errors import DiskFull, InvalidSettings, StoreUnavailable
 from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.instance import url_of
 from orchestrator.gateway.options import Options as GatewayOptions
@@ -37,6 +37,7 @@ from orchestrator.prices.shapes import ShapeCatalogue
 from orchestrator.prices.spot_advisor import InterruptionSource, SpotAdvisor
 from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
 from orchestrator.provisioners.local.engines.vllm_cpu import VllmCpuLauncher
+from orchestrator.provisioners.local.files import StateDirectory
 from orchestrator.provisioners.local.provisioner import LocalProvisioner
 from orchestrator.provisioners.skypilot.clouds import WITHOUT_PRICES
 from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
@@ -67,6 +68,8 @@ from orchestrator.signals.statement import Feed
 from orchestrator.signals.static import StaticCarbon
 from orchestrator.spec import grammar
 from orchestrator.spec.templates import load_template
+from orchestrator.store.address import parse_address
+from orchestrator.store.faults import RESTORE_HINT
 from orchestrator.store.sql import SqlStore
 from orchestrator.telemetry.engine_probe import HttpEngineProbe
 
@@ -96,7 +99,7 @@ def build(settings: Settings) -> Runtime:
         provisioners=provisioners(settings),
         probe=HttpEngineProbe(),
         gateway=SocketGateway(settings.state_dir),
-        store=SqlStore.open(settings.store_url),
+        store=_store(settings),
         client_keys_sha256=(hashlib.sha256(key.encode()).hexdigest(),),
         gateway_url=url_of(settings.gateway.host, settings.gateway.port),
         tuning=Tuning(
@@ -341,6 +344,22 @@ def vllm_launcher(settings: Settings) -> VllmCpuLauncher:
         return load_template(model.template).argv_for(model, CPU_FAMILY)
 
     return VllmCpuLauncher(argv_for=argv_for, cache_dir=settings.cache_dir, executable=settings.local.vllm)
+
+
+def _store(settings: Settings) -> SqlStore:
+    """Open the database. Raises as :meth:`SqlStore.open`, and ``StoreUnavailable`` where it was emptied.
+
+    An empty file is what SQLite makes of a new database. Beside replicas it is one that lost its memory: taken for
+    new, it would get a new identity, and what runs would belong to nobody.
+    """
+    path = parse_address(settings.store_url).path
+    if path is not None and path.is_file() and not path.stat().st_size:
+        beside = StateDirectory(settings.state_dir)
+        log = path.with_name(f"{path.name}-wal")
+        if beside.names() and not (log.is_file() and log.stat().st_size):
+            message = f"the database {path} is empty, and replicas of an earlier one lie in {beside.path}"
+            raise StoreUnavailable(message, hint=RESTORE_HINT)
+    return SqlStore.open(settings.store_url)
 
 
 def local_provisioner(settings: Settings) -> Provisioner:

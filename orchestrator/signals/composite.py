@@ -62,6 +62,7 @@ class CompositeCarbon:
             raise ValueError(message)
         self._order = {zone: tuple(by_name[n] for n in names) for zone, names in (order or {}).items()}
         self._passed_over: dict[tuple[str, Basis], tuple[Gap, ...]] = {}
+        self._unread: dict[str, Gap] = {}
 
     @property
     def name(self) -> str:
@@ -125,6 +126,10 @@ class CompositeCarbon:
         """Say why earlier sources were passed over when the zone's latest value was last asked for, in order."""
         return self._passed_over.get((zone, basis), ())
 
+    def unread(self) -> tuple[Gap, ...]:
+        """Say which sources could not be read when last asked, and why, in order; others may stand in for them."""
+        return tuple(self._unread[source.name] for source in self._sources if source.name in self._unread)
+
     def _of(self, zone: str) -> tuple[CarbonSource, ...]:
         return self._order.get(zone, self._sources)
 
@@ -173,9 +178,11 @@ class CompositeCarbon:
         for source in self._of(zone):
             try:
                 reading = await source.latest(zone, basis, now)
+                self._unread.pop(source.name, None)
             except SignalUnavailable as error:
                 failures += 1
                 reading = Gap(zone, error.message, source.name)
+                self._unread[source.name] = Gap("*", error.message, source.name)
             if isinstance(reading, CarbonIntensity):
                 reason = _mismatch([reading], zone, basis, now)
                 if reason:

@@ -14,6 +14,7 @@ from orchestrator.cli.render import plan as page
 from orchestrator.cli.render.numbers import usd
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
+from orchestrator.cli.unread import say_unread, unread
 from orchestrator.cli.watching import last_event_id, require_idle, watch
 from orchestrator.control.usecases import bill_of, preview_deploy, refuse_while_paused, submit_deploy
 from orchestrator.domain.plan import ActionKind, Plan
@@ -56,6 +57,7 @@ def deploy(
     loaded = read_spec(session, spec)
     require_idle(session.runtime, loaded.spec.name)
     plan = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime))
+    say_unread(session, unread(session))
     if digest is not None:
         _require(plan, digest, session)
     if not plan.actions and _is_recorded(session, loaded):

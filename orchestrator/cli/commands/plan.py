@@ -13,6 +13,7 @@ from orchestrator.cli.render import money
 from orchestrator.cli.render import plan as page
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import FORMAT_VERSION, Session
+from orchestrator.cli.unread import say_unread, unread
 from orchestrator.codec import to_json
 from orchestrator.control.usecases import bill_of, preview_deploy
 from orchestrator.errors import ExitStatus, UsageError
@@ -62,11 +63,13 @@ def plan(
     loaded = read_spec(session, spec)
     found = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime, check=check))
     plan_memory.remember(session.settings.cache_dir, found)
+    passed = unread(session)
+    say_unread(session, passed)
     bill = bill_of(loaded.spec, session.runtime, found.actions)
     if out is not None:
-        document = {"format_version": FORMAT_VERSION, "plan": found, "worst_case_bill": bill}
+        document = {"format_version": FORMAT_VERSION, "plan": found, "worst_case_bill": bill, "unread_signals": passed}
         _write(out, f"{to_json(document)}\n")
-    session.emit(plan=found, worst_case_bill=bill)
+    session.emit(plan=found, worst_case_bill=bill, unread_signals=passed)
     session.show(page.render(found, loaded.spec, width=session.out.width, offers=offers))
     session.show(money.worst_case(bill))
     if found.actions:

@@ -15,6 +15,7 @@ from orchestrator.cli.render import status as page
 from orchestrator.cli.render.headline import grid_time
 from orchestrator.cli.render.text import Escaped, line
 from orchestrator.cli.session import Session
+from orchestrator.cli.unread import say_unread, unread
 from orchestrator.control.usecases import service_status
 from orchestrator.control.views import ServiceStatus
 from orchestrator.domain.orphans import SuspectKind
@@ -51,7 +52,10 @@ def status(
         return
     found = session.run(service_status(session.runtime, service))
     strangers = [s for s in session.runtime.store.suspects() if s.kind is SuspectKind.STRANGER]
-    session.emit(services=found, suspects=strangers, restored=session.runtime.store.restored())
+    passed = unread(session)
+    say_unread(session, passed)
+    restored = session.runtime.store.restored()
+    session.emit(services=found, suspects=strangers, restored=restored, unread_signals=passed)
     session.show(_page(session, found, detailed=replicas or service is not None))
 
 

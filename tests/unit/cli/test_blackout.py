@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.domain.carbon import Kind
 from orchestrator.domain.time import HOUR
+from orchestrator.signals.fake import FakeCarbon
 from tests.unit.cli.world import World
 
 LEAST_LOOKS = 30
@@ -59,3 +61,21 @@ def test_a_blackout_leaves_the_last_plan_then_a_safe_one_and_status_says_why(wor
     assert light["replicas"][0]["grid"]["grams_per_kwh"] == 20.0
     assert REASON not in light["look"]
     assert light["ready"] == 1
+
+
+def test_whoever_stands_in_for_a_source_that_cannot_be_read_is_told_of(world: World) -> None:
+    """A broken recording is not replaced by made-up numbers in silence, not even where silence was asked for."""
+    likeness = FakeCarbon("profile", kind=Kind.SYNTHETIC)
+    for zone in ("SE", "DE"):
+        likeness.hold(zone, 300.0)
+    world.stand_in(likeness)
+    assert "could not be read" not in world.run("plan", world.spec_file()).stderr
+
+    world.carbon.fail("ci_lifecycle_2023.csv:2: the time has no zone")
+    words = "warning: the carbon source 'fake' could not be read: ci_lifecycle_2023.csv:2: the time has no zone."
+    assert words in " ".join(world.run("plan", world.spec_file(), "--quiet").stderr.split())
+    assert words in " ".join(world.run("deploy", world.spec_file(), "--yes").stderr.split())
+    assert words in " ".join(world.run("status").stderr.split())
+    for document in (world.document("plan", world.spec_file()), world.document("status")):
+        (gap,) = document["unread_signals"]
+        assert (gap["source"], gap["reason"]) == ("fake", "ci_lifecycle_2023.csv:2: the time has no zone")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from orchestrator.cli.outside import Outside
 from orchestrator.cli.session import Session
 from orchestrator.clocks import VirtualClock
 from orchestrator.control.controller import Controller
+from orchestrator.control.ports import CarbonSource
 from orchestrator.control.runtime import Runtime
 from orchestrator.controller.daemon import ControllerInfo
 from orchestrator.domain.carbon import Kind
@@ -36,6 +37,7 @@ from orchestrator.prices.fake import FakeOffers
 from orchestrator.provisioners.fake import FakeProvisioner
 from orchestrator.regions.catalogue import RegionCatalogue
 from orchestrator.settings import LocalRegionSettings, LocalSettings, Settings
+from orchestrator.signals.composite import CompositeCarbon
 from orchestrator.signals.fake import FakeCarbon
 from orchestrator.store.memory import MemoryStore
 from orchestrator.telemetry.engine_probe import FakeProbe
@@ -135,6 +137,10 @@ class World(Outside):
         """The fakes."""
         del settings
         return self._runtime
+
+    def stand_in(self, source: CarbonSource) -> None:
+        """Let this source answer whatever the world's own one does not."""
+        self._runtime = replace(self._runtime, carbon=CompositeCarbon([self.carbon, source]))
 
     def regions(self, settings: Settings) -> RegionCatalogue:
         """The regions that are offered."""

@@ -53,9 +53,15 @@ async def test_it_remembers_why_sources_were_passed_over() -> None:
         Gap("AA", "the feed has been silent for 9 hours", "live"),
         Gap("AA", "the folder is gone", "stored"),
     )
+    assert source.unread() == (Gap("*", "the folder is gone", "stored"),)
     first.heal()
+    second.heal()
     await source.latest("AA", LIFECYCLE, NOW)
     assert source.passed_over("AA", LIFECYCLE) == ()
+    assert source.unread() == (Gap("*", "the folder is gone", "stored"),), "nobody asked it since"
+    first.fail("it is late")
+    await source.latest("AA", LIFECYCLE, NOW)
+    assert source.unread() == (Gap("*", "it is late", "live"),)
 
 
 async def test_when_nobody_knows_the_gap_names_everyones_reason() -> None:
