@@ -12,6 +12,7 @@ from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant
 from orchestrator.planner.moves import Side
+from orchestrator.planner.promise import promises
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.variants import standings
@@ -62,6 +63,7 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
         snapshot.rtt_ms,
         works(snapshot),
         standings(snapshot),
+        promises(snapshot),
     )
     return Judged(snapshot, policy, now, assessments)
 

@@ -157,13 +157,15 @@ def assess_all(
     rtt_ms: Mapping[str, float] | None = None,
     works: Mapping[Shape, Work] | None = None,
     standings: Mapping[str, Standing] | None = None,
+    promises: Mapping[str, Verdict] | None = None,
 ) -> tuple[Assessment, ...]:
     """Judge every offer, then apply the rules between offers: spot must be cheaper, and the extra cost is bounded.
 
     Extra cost is counted above the cheapest offer of the same market: on demand is a fallback because it is dearer.
     ``without_spot``: regions where no provisioner can buy spot. ``rtt_ms``: measured round trips by region; others
     are estimated from distance. ``works``: what a replica has to do, by shape; ``mean_batch`` holds for the others.
-    ``standings``: of services with variants, by offer id. The result is in the order of the offers' ids, whatever the
+    ``standings``: of services with variants, by offer id. ``promises``: what each offer makes of ``slo.ttft_p95``, by
+    offer id. The result is in the order of the offers' ids, whatever the
     order of the input.
     """
     ordered = sorted(candidates, key=lambda c: c.offer.id)
@@ -174,6 +176,7 @@ def assess_all(
         else assess(c, spec, policy, now, mean_batch, providers, without_spot, shares.get(c.offer.shape))
         for c in ordered
     ]
+    alone = [_with(a, (promises or {}).get(a.offer_id)) for a in alone]
     if has_expressions(policy):
         measured = rtt_ms or {}
         regions = {c.offer.region.id: c.offer.region for c in ordered}

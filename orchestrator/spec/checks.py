@@ -323,10 +323,20 @@ NOT_YET: dict[Path, str] = {
     ("carbon", "sources"): "kept, but sources are set for the whole installation so far",
     ("gateway", "host"): "kept, but the gateway answers on its own address so far",
     ("migration", "abort_if", "ttft_p95"): "kept, but only error_rate ends a move so far",
-    ("slo", "clients"): "kept, but only policies that speak of rtt_ms look at it so far",
-    ("slo", "ttft_p95"): "kept, but placement does not look at it yet",
 }
 """What is understood and kept, and not acted upon by this version. A line goes when its feature comes."""
+
+
+def _of_the_way(data: Mapping[str, Data]) -> Iterator[Finding]:
+    """Say what each of two keys that belong together does alone."""
+    clients, ttft = _value_at(data, ("slo", "clients")), _value_at(data, ("slo", "ttft_p95"))
+    if ttft is not None and clients is None:
+        yield Finding(
+            ("slo", "ttft_p95"), "holds for queues; without slo.clients the way to them is not counted", at_key=True
+        )
+    if clients is not None and ttft is None:
+        message = "traffic goes by it; places only with slo.ttft_p95, or a policy that speaks of rtt_ms"
+        yield Finding(("slo", "clients"), message, at_key=True)
 
 
 def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
@@ -337,6 +347,7 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
         yield Finding(("setup",), "runs on cloud machines only, not for replicas on this machine", at_key=True)
     if _value_at(data, ("slo", "availability")) is not None and not (file.resources and file.resources.use_spot):
         yield Finding(("slo", "availability"), "kept, but only services on spot get spares for it", at_key=True)
+    yield from _of_the_way(data)
     for path, message in NOT_YET.items():
         if _value_at(data, path) is not None:
             yield Finding(path, message, at_key=True)

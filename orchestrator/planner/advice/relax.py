@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from fnmatch import fnmatchcase
+from math import ceil
 
 from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.service import PlacementRules, Policy
+from orchestrator.planner.promise import TTFT_RULE
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.apply import RULES
 from orchestrator.policy.assess import FLOOR_RULE
@@ -106,6 +109,14 @@ def _floor(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verdict) 
     return Relaxed(lower, policy, f"lower model.quality.floor to {verdict.value:g}", f"-{less:.3g} points")
 
 
+def _ttft(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verdict) -> Relaxed | None:
+    if verdict.value is None or verdict.limit is None:
+        return None
+    needed = ceil(verdict.value)
+    later = replace(snapshot, spec=replace(snapshot.spec, ttft_p95=timedelta(milliseconds=needed)))
+    return Relaxed(later, policy, f"raise {TTFT_RULE} to {needed} ms", f"+{needed - verdict.limit:.0f} ms")
+
+
 def _capacity(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict) -> Relaxed:
     freed = tuple(
         replace(c, avoid_until=None, avoid_reason="") if c.offer.id == offer.offer_id else c
@@ -132,4 +143,5 @@ _RELAX: Mapping[str, Relax] = {
     "policy.price_cap": _price_cap,
     "capacity": _capacity,
     FLOOR_RULE: _floor,
+    TTFT_RULE: _ttft,
 }

@@ -1,0 +1,174 @@
+"""``slo.ttft_p95`` keeps places out that cannot keep it: too far, or too slow, by what is known and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.decision import Verdict
+from orchestrator.domain.hardware import PowerModel, Shape
+from orchestrator.domain.offer import Candidate
+from orchestrator.domain.plan import ActionKind
+from orchestrator.domain.scale import LoadSeen
+from orchestrator.domain.service import ClientArea, ModelSpec, PlacementRules, Scaling, ServiceSpec
+from orchestrator.domain.variants import workload_of
+from orchestrator.errors import NoFeasiblePlacement
+from orchestrator.planner.advice.shadow import shadow_prices
+from orchestrator.planner.judged import judge
+from orchestrator.planner.plan import plan
+from orchestrator.planner.promise import TTFT_RULE
+from orchestrator.planner.snapshot import Snapshot
+from orchestrator.policy.latency import estimated_rtt_ms
+from tests.builders import GREEN, NOON, candidate, replica, service_spec, snapshot
+
+PLACES = {
+    "aws/frankfurt": (50.11, 8.68, 300.0),
+    "aws/virginia": (39.01, -77.43, 200.0),
+    "aws/iceland": (64.15, -21.94, 30.0),
+    "aws/sydney": (-33.87, 151.21, 10.0),
+}
+L4 = Shape("1xL4", "L4", 1, 8.0, 32.0, PowerModel(40.0, 110.0, 4.0, "test", 0.1, "test"))
+EU, US = ClientArea("eu", 1.0), ClientArea("us-east", 1.0)
+LOAD = LoadSeen(600.0, 1.0, 12.0, 1, 12, 0, None, 200.0, 150.0)
+
+
+def place(name: str) -> Candidate:
+    """An offer at a place of the map."""
+    latitude, longitude, grams = PLACES[name]
+    found = candidate(name, grams, on=L4)
+    region = replace(found.offer.region, latitude=latitude, longitude=longitude)
+    return replace(found, offer=replace(found.offer, region=region))
+
+
+def promised(ms: float | None, *clients: ClientArea, most: int = 2) -> ServiceSpec:
+    """A service of these clients that promises its first token within so many milliseconds."""
+    ttft = None if ms is None else timedelta(milliseconds=ms)
+    spec = replace(service_spec(1), model=ModelSpec("Qwen/Qwen3-8B"), ttft_p95=ttft, scaling=Scaling(1, most))
+    return replace(spec, clients=tuple(replace(c, weight=1.0 / len(clients)) for c in clients))
+
+
+def world(spec: ServiceSpec, *names: str, load: LoadSeen | None = None) -> Snapshot:
+    """What is sold at these places, at all without names."""
+    return snapshot([place(n) for n in names or PLACES], (), spec, load=load)
+
+
+def verdicts(snap: Snapshot) -> dict[str, Verdict]:
+    """What the rule says of each region."""
+    found = judge(snap, GREEN, NOON).assessments
+    return {a.region: v for a in found for v in a.verdicts if v.rule == TTFT_RULE}
+
+
+def within(snap: Snapshot) -> set[str]:
+    """The regions that keep the promise."""
+    return {region for region, verdict in verdicts(snap).items() if verdict.passed}
+
+
+def test_the_cleanest_place_is_no_choice_when_it_is_too_far() -> None:
+    """Sydney is the cleanest and 260 ms from Europe, which the refused offer says with both numbers."""
+    snap = world(promised(100, EU))
+    (launch,) = [a for a in plan(snap, GREEN, NOON).actions if a.kind is ActionKind.LAUNCH]
+    assert launch.region == "aws/iceland"
+    far = verdicts(snap)["aws/sydney"]
+    assert far.value == pytest.approx(estimated_rtt_ms((EU,), place("aws/sydney").offer.region))
+    assert (far.passed, far.limit, far.unit) == (False, 100.0, "ms")
+    assert "to clients in eu, serving not known yet: over 100 ms" in far.text
+
+
+def test_nothing_is_judged_that_was_not_promised() -> None:
+    """Without a promise, or without clients, plans are as they ever were."""
+    for spec in (promised(None, EU), promised(1)):
+        assert verdicts(world(spec)) == {}
+
+
+def test_a_place_near_to_everybody_goes_before_places_near_to_some() -> None:
+    """Anybody may be sent there; where there is none, each place has to be near to somebody."""
+    both = promised(80, EU, US)
+    assert within(world(both)) == {"aws/iceland"}
+    assert within(world(both, "aws/frankfurt", "aws/virginia", "aws/sydney")) == {"aws/frankfurt", "aws/virginia"}
+
+
+def test_a_place_that_may_not_be_used_is_near_to_nobody() -> None:
+    """What ``placement`` keeps out is no reason to keep out others."""
+    spec = replace(promised(80, EU, US), placement=PlacementRules(deny=("aws/iceland",)))
+    assert {"aws/frankfurt", "aws/virginia"} <= within(world(spec))
+
+
+def test_one_replica_alone_has_to_reach_everybody() -> None:
+    """There is no other that those who are far could be sent to."""
+    alone = promised(80, EU, US, most=1)
+    assert within(world(alone, "aws/frankfurt", "aws/virginia")) == set()
+    with pytest.raises(NoFeasiblePlacement) as refused:
+        plan(world(alone, "aws/frankfurt", "aws/virginia"), GREEN, NOON)
+    assert f"raise {TTFT_RULE} to 107 ms" in refused.value.hint()
+
+
+def test_reading_the_prompt_counts_where_it_is_known() -> None:
+    """The way alone would fit; the way and the engine's own time do not, and no number of replicas mends it."""
+    trip = estimated_rtt_ms((EU,), place("aws/iceland").offer.region)
+    assert trip is not None
+    spec = promised(trip + 1.0, EU)
+    assert "aws/iceland" in within(world(spec, "aws/iceland"))
+    busy = verdicts(world(spec, "aws/iceland", load=LOAD))["aws/iceland"]
+    assert not busy.passed
+    assert busy.value is not None
+    assert busy.value > trip + 1.0
+    assert "ms of serving" in busy.text
+
+
+def test_what_is_not_known_keeps_nobody_out_and_is_said() -> None:
+    """A place without coordinates, or clients of an area that nobody has heard of."""
+    nowhere = candidate("aws/frankfurt", 300.0, on=L4)
+    found = verdicts(snapshot([nowhere], (), promised(1, EU)))["aws/frankfurt"]
+    assert (found.passed, found.value) == (True, None)
+    assert "is not known" in found.text
+
+
+def test_measured_round_trips_go_before_the_map() -> None:
+    """They are what the estimate stands in for."""
+    snap = replace(world(promised(70, EU), "aws/sydney", "aws/frankfurt"), rtt_ms={"aws/sydney": 20.0})
+    assert within(snap) == {"aws/sydney", "aws/frankfurt"}
+
+
+def test_who_serves_already_is_not_put_out() -> None:
+    """A promise keeps offers out and evicts nobody: nothing is ended for an estimate of a distance."""
+    spec = promised(100, EU)
+    found = place("aws/sydney")
+    serving = replica(found, workload_digest=workload_of(spec, "") or "")
+    snap = snapshot([found, place("aws/iceland")], [serving], spec)
+    assert "aws/sydney" not in within(snap)
+    assert plan(snap, GREEN, NOON).actions == ()
+
+
+def test_advice_says_what_the_promise_costs() -> None:
+    """More milliseconds let a cleaner place in, which is judged again before it is said."""
+    prices = {p.rule: p for p in shadow_prices(world(promised(100, EU)), GREEN, NOON)}
+    price = prices[TTFT_RULE]
+    assert price.region == "aws/sydney"
+    assert price.change.startswith("raise slo.ttft_p95 to ")
+    assert price.by.startswith("+")
+    assert price.by.endswith(" ms")
+    assert price.saved_fraction == pytest.approx(1 - 10.0 / 30.0)
+
+
+@given(
+    names=st.lists(st.sampled_from(sorted(PLACES)), min_size=1, max_size=4, unique=True),
+    ms=st.floats(1, 600),
+    more=st.floats(0, 300),
+    clients=st.sampled_from([(EU,), (US,)]),
+    seed=st.integers(0, 99),
+)
+def test_a_looser_promise_to_clients_of_one_area_keeps_no_more_places_out(
+    names: Sequence[str], ms: float, more: float, clients: Sequence[ClientArea], seed: int
+) -> None:
+    """And the order of the offers changes nothing."""
+    tight = within(world(promised(ms, *clients), *names))
+    assert tight <= within(world(promised(ms + more, *clients), *names))
+    mixed = list(names)
+    Random(seed).shuffle(mixed)
+    assert within(world(promised(ms, *clients), *mixed)) == tight
