@@ -113,8 +113,6 @@ def stop(settings: Settings, *, timeout_seconds: float = 30.0) -> bool:
         return False
     try:
         process = psutil.Process(found.pid)
-        if abs(process.create_time() - found.started) > 1.0:
-            return False
         process.send_signal(signal.SIGTERM)
         process.wait(timeout_seconds)
     except psutil.NoSuchProcess:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -11,9 +10,13 @@ from typing import TextIO
 
 import psutil
 
+from orchestrator import file_locks
 from orchestrator.errors import LeaseHeld
 
 LOCK_FILE = "controller.lock"
+
+SAME_START_SECONDS = 1.0
+"""Two readings of when a process began agree to less than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +27,6 @@ class Holder:
     started: float
     since: str
     epoch: int
-
-
-def _locked_by_other(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
 
 
 class Lock:
@@ -46,7 +41,7 @@ class Lock:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = self._path.open("a+")
         self._path.chmod(0o600)
-        if _locked_by_other(file):
+        if not file_locks.take(file.fileno()):
             file.close()
             message = f"another controller runs on {self._path.parent}"
             raise LeaseHeld(message)
@@ -71,17 +66,28 @@ class Lock:
 
 
 def holder(state_dir: Path) -> Holder | None:
-    """Return who holds the lock now, ``None`` when nobody does. Does not disturb the holder."""
+    """Return who holds the lock now, ``None`` when nobody does, or nobody yet who has signed. Disturbs nobody.
+
+    What is written may be of one before: a lock is taken first and signed then.
+    """
     path = state_dir / LOCK_FILE
     if not path.exists():
         return None
-    with path.open("r+") as file:
-        if not _locked_by_other(file):
-            fcntl.flock(file, fcntl.LOCK_UN)
+    with path.open() as file:
+        if not file_locks.is_held(file.fileno()):
             return None
         text = file.read()
     try:
         found = json.loads(text)
-        return Holder(int(found["pid"]), float(found["started"]), str(found["since"]), int(found["epoch"]))
+        signed = Holder(int(found["pid"]), float(found["started"]), str(found["since"]), int(found["epoch"]))
     except (ValueError, KeyError, TypeError):
         return None
+    return signed if _lives(signed) else None
+
+
+def _lives(signed: Holder) -> bool:
+    """Whether the process is there that signed, and not another one of its number."""
+    try:
+        return abs(psutil.Process(signed.pid).create_time() - signed.started) <= SAME_START_SECONDS
+    except psutil.NoSuchProcess:
+        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import ipaddress
 import json
 import os
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from orchestrator import file_locks
 from orchestrator.errors import Conflict, PortBusy, ProviderError
 from orchestrator.gateway.sockets import FOLDER, sockets_in
 
@@ -53,13 +53,11 @@ def holding(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not file_locks.take(handle):
             raise Conflict(
                 "a gateway already runs from this state directory",
                 hint="Stop it first, or use another state directory and port.",
-            ) from error
+            )
         os.ftruncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
         _remove_traces(folder)
@@ -101,13 +99,12 @@ def holder(folder: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if not file_locks.is_held(handle):
+            return None
         written = os.read(handle, 32)
-        return int(written) if written.isdigit() else None
     finally:
         os.close(handle)
-    return None
+    return int(written) if written.isdigit() else None
 
 
 def require_free_port(host: str, port: int) -> None:

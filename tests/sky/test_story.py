@@ -47,7 +47,7 @@ service: {{replicas: {replicas}, readiness_probe: {{path: /health, initial_delay
 placement: {{allow: [slurm/*]{most}}}
 policy: {{set: {{max_extra_cost: unlimited}}}}
 migration: {{enabled: {moves}, min_dwell: 10m, canary: [50%, 100%], canary_hold: 8s, drain: 180s}}
-gateway: {{retries: 3, resume_streams: false}}
+gateway: {{retries: 3, resume_streams: {resumes}}}
 """
 
 
@@ -55,10 +55,11 @@ LONG_TOKENS = 950
 LONG_STREAMS = 6
 
 
-def spec(model: Path, replicas: int, *, one_each: bool = False, moves: bool = False) -> str:
+def spec(model: Path, replicas: int, *, one_each: bool = False, moves: bool = False, resumes: bool = False) -> str:
     """The service with that many replicas, in each region at most one or as the policy likes."""
     most = ", max_per_region: 1" if one_each else ""
-    return SPEC.format(model=model, replicas=replicas, most=most, moves=str(moves).lower())
+    words = {"moves": str(moves).lower(), "resumes": str(resumes).lower()}
+    return SPEC.format(model=model, replicas=replicas, most=most, **words)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,9 @@ def _what_happens(lab: Lab, made: Deployment, model: Path) -> None:
         _leaves_under_a_long_stream(lab, made)
     with phase("a full region: the launch fails there, lands elsewhere"):
         _lands_elsewhere(lab, made, model)
+    # Up to here no stream may need it. A replica that is taken away takes the streams on it with it, so from here on
+    # they go on elsewhere.
+    made.run("deploy", made.spec(spec(model, 3, resumes=True)), "--yes")
     with phase("scancel: a replica is lost and replaced"):
         _is_replaced(lab, made)
 

@@ -1,0 +1,80 @@
+"""Who runs here: locks of the operating system, asked by many at once and taken by one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator import file_locks
+from orchestrator.controller.lock import LOCK_FILE, Lock, holder
+from orchestrator.errors import LeaseHeld
+
+
+def opened(path: Path) -> int:
+    """An open file of its own: locks belong to those."""
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def signed(path: Path, pid: int, started: float) -> None:
+    """What a controller wrote."""
+    path.write_text(json.dumps({"pid": pid, "started": started, "since": "2023-06-01T00:00:00Z", "epoch": 7}))
+
+
+def test_two_who_ask_at_once_do_not_take_each_other_for_the_holder(tmp_path: Path) -> None:
+    """One of them read the name of a controller that had been killed, and told that it ran."""
+    path = tmp_path / LOCK_FILE
+    me = psutil.Process()
+    signed(path, me.pid, me.create_time())
+    asker = opened(path)
+    fcntl.flock(asker, fcntl.LOCK_SH)
+
+    assert not file_locks.is_held(opened(path))
+    assert holder(tmp_path) is None
+
+
+def test_whoever_takes_it_waits_for_one_who_asks(tmp_path: Path) -> None:
+    """The asker is gone in an instant; a controller that starts just then is not refused."""
+    asker, taker = opened(tmp_path / "lock"), opened(tmp_path / "lock")
+    fcntl.flock(asker, fcntl.LOCK_SH)
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        fcntl.flock(asker, fcntl.LOCK_UN)
+
+    assert file_locks.take(taker, wait=wait)
+    assert waited == [file_locks.WAIT_SECONDS]
+    assert file_locks.is_held(asker)
+
+
+def test_what_another_one_keeps_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    """A second controller is refused within a second."""
+    first, second = opened(tmp_path / "lock"), opened(tmp_path / "lock")
+    assert file_locks.take(first)
+    waited: list[float] = []
+    assert not file_locks.take(second, wait=waited.append)
+    assert 0.5 < sum(waited) <= 1.0
+
+
+def test_a_lock_that_nobody_has_signed_yet_is_nobodys(tmp_path: Path) -> None:
+    """What is written in the file is of the one before, whose number may be another process's by now."""
+    lock = Lock(tmp_path)
+    lock.take()
+    gone = psutil.Process()
+    for pid, started in ((2**22 + 1, 0.0), (gone.pid, gone.create_time() - 3600.0)):
+        signed(tmp_path / LOCK_FILE, pid, started)
+        assert holder(tmp_path) is None
+
+    lock.sign("2023-06-01T00:00:00Z", 8)
+    found = holder(tmp_path)
+    assert found is not None
+    assert (found.pid, found.epoch) == (os.getpid(), 8)
+    with pytest.raises(LeaseHeld):
+        Lock(tmp_path).take()
+    lock.release()
+    assert holder(tmp_path) is None
