@@ -31,7 +31,11 @@ class HedgeRules:
     ``replicas``: how many shall be ready. ``tick``: how often is decided. ``cold_start``: from the launch to readiness,
     spot and on demand alike.
 
-    ``shortage_price``: what a time of too few ready replicas costs; it buys spares on spot. ``stand_in_price``: the
+    ``shortage_price``: what a time of too few ready replicas costs; it buys spares on spot. ``rarity``: how much more
+    of that price counts where shortages are rare: a risk ``p`` weighs ``usual_risk^rarity * p^(1 - rarity)``, which is
+    ``p`` itself at ``usual_risk``. At 0 every minute of shortage costs the same, so a market that is never calm gets
+    all the spares and a calm one none; towards 1 each halving of the risk is worth the same, which is how availability
+    is promised: in nines. ``stand_in_price``: the
     same where on-demand capacity beyond the missing replicas is weighed, which costs three times as much and leaves
     soon. ``settle``: how long a spot replica has been ready before the on-demand one that stood in for it leaves
     (SkyServe drops it at once; many losses come in two steps, minutes apart).
@@ -63,6 +67,8 @@ class HedgeRules:
     cold_start: timedelta = timedelta(seconds=120)
     on_demand_price: float = 3.0
     shortage_price: float = 500.0
+    rarity: float = 0.7
+    usual_risk: float = 0.009
     stand_in_price: float = 100.0
     settle: timedelta = timedelta(minutes=10)
     carbon_weight: float = 0.6
@@ -94,7 +100,8 @@ class HedgeRules:
         ages = ("unknown_age", "fresh_age", "stressed_age", "shallow_age")
         for name in ("cold_start", "settle", *ages, "look_deeper", "horizon", "look_again"):
             self._check(name, lambda v: v >= timedelta(0), "zero or more")
-        for name in ("first_odds", "more_odds"):
+        self._check("rarity", lambda v: 0 <= v < 1, "at least 0 and below 1")
+        for name in ("usual_risk", "first_odds", "more_odds"):
             self._check(name, lambda v: 0 < v <= 1, "above 0 and at most 1")
         self._check("carbon_weight", lambda v: 0 <= v <= 1, "in 0..1")
         self._check("tick", lambda v: v > timedelta(0), "positive")

@@ -8,7 +8,7 @@ from itertools import pairwise, product
 import pytest
 
 from orchestrator.errors import InvalidProgram
-from orchestrator.planner.hedge.hedge import Hedge, Orders
+from orchestrator.planner.hedge.hedge import Hedge, Orders, felt
 from orchestrator.planner.hedge.layouts import spreads
 from orchestrator.planner.hedge.memory import Memory
 from orchestrator.planner.hedge.rules import HedgeRules, SpotZone, carbon_weights
@@ -278,6 +278,18 @@ class TestHedge:
 
         assert sum(sum(s) for _, s in cheap) < sum(sum(s) for _, s in dear)
 
+    def test_a_shortage_weighs_more_where_it_is_rare(self) -> None:
+        """The same price buys more safety on a calm market, and less on one where no spare helps for long."""
+        flat, rules = HedgeRules(rarity=0.0), HedgeRules()
+
+        assert [felt(p, flat) for p in (0.0, 0.001, 0.4)] == pytest.approx([0.0, 0.001, 0.4])
+        assert felt(rules.usual_risk, rules) == pytest.approx(rules.usual_risk)
+        assert felt(rules.usual_risk / 10, rules) > rules.usual_risk / 10
+        assert felt(rules.usual_risk * 10, rules) < rules.usual_risk * 10
+        risks = [k / 1000 for k in range(1001)]
+        assert felt(0.0, rules) == 0.0
+        assert [felt(p, rules) for p in risks] == sorted(felt(p, rules) for p in risks)
+
     def test_the_cleaner_of_equal_zones_is_used(self) -> None:
         """Among zones of which the same is known, replicas stand where the grid is cleaner."""
         zones = [replace(z, grams_per_kwh=50.0 if z.region == "west" else 600.0) for z in ZONES]
@@ -307,8 +319,8 @@ class TestHedge:
             assert spot + min(orders.on_demand for orders, _ in window) >= 3
 
     def test_a_zone_is_left_before_its_room_runs_out(self) -> None:
-        """Three stand in the cleanest zone until a look finds no more than them; then the zone is left, or hedged."""
-        zones = [replace(z, grams_per_kwh=50.0 if z.name == "west-b" else 400.0) for z in ZONES]
+        """Three stand where grams are half until a look finds no more than them; then the zone is left, or hedged."""
+        zones = [replace(z, grams_per_kwh=200.0 if z.name == "west-b" else 400.0) for z in ZONES]
 
         def room(tick: int) -> list[int]:
             return [PLENTY, PLENTY, PLENTY, PLENTY if tick < 2000 else 3]
@@ -347,6 +359,8 @@ class TestRules:
         [
             ("replicas", 0),
             ("shortage_price", float("nan")),
+            ("rarity", 1.0),
+            ("usual_risk", 0.0),
             ("stand_in_price", -1.0),
             ("first_odds", 0.0),
             ("carbon_weight", 1.5),
