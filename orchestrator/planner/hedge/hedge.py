@@ -7,11 +7,11 @@ while they are young, spread over regions that do not fail together. It decides 
 launches were accepted, which replicas are gone) and never on what is to come. Where several replicas stand it asks, now
 and then, for a few more than it wants, for one tick, which it pays for: room that runs out is seen before it is gone.
 
-A risk weighs more where it is rare (``rarity``). With one price for every minute of shortage the spares stood in markets
-that are never calm, half a point above the availability of a spare that always stands, while on calm ones (the published
-H100 traces of October 2025, 13 zones) three replicas shared a zone and were short a little more often than with it.
-Measured on 200 windows of each of seven groups of published traces, with one set of rules, against one spare always:
-available for as long or longer on each, 0.417 of the on-demand price (0.475), 21 % less CO2e. Decision 0037.
+A risk weighs more where it is rare (``rarity``). With one price for every minute of shortage the spares stood in
+markets that are never calm, half a point above the availability of a spare that always stands, while on calm ones (the
+published H100 traces of October 2025, 13 zones) three replicas shared a zone and were short a little more often than
+with it. Measured on 200 windows of each of seven groups of published traces, with one set of rules, against one spare
+always: available for as long or longer on each, 0.417 of the on-demand price (0.475), 21 % less CO2e. Decision 0037.
 
 Reference: SpotHedge (Z. Mao et al., "SkyServe: Serving AI Models across Regions and Clouds with Spot Instances",
 EuroSys 2025) holds one spare always, in random zones that were not lost lately.
