@@ -254,7 +254,7 @@ class Hedge:
 
 def felt(risk: float, rules: HedgeRules) -> float:
     """Return what a risk of shortage weighs: itself at ``usual_risk``, more of it where it is rarer."""
-    return rules.usual_risk**rules.rarity * risk ** (1 - rules.rarity)
+    return float(rules.usual_risk**rules.rarity * max(0.0, risk) ** (1 - rules.rarity))
 
 
 def _is_part(held: Sequence[int], wanted: Sequence[int]) -> bool:
