@@ -1,4 +1,4 @@
-"""Commands beside each other, each one's output in one block: ``python3 -m tests.lanes [--times FILE] LANE -- LANE``.
+"""Commands beside each other, each one's output in one block: ``python3 -m tests.lanes LANE -- LANE``.
 
 A lane is words ``NAME=COMMAND``: commands for bash, one after the other. The output of the first command that still
 runs is shown as it comes, that of others waits for its turn. The first that fails ends the whole run, as Ctrl-C does,
@@ -180,11 +180,9 @@ def lanes_of(words: Sequence[str], folder: Path) -> list[list[Step]]:
 
 def main(argv: Sequence[str]) -> int:
     """Run the lanes; the status of what failed, 130 when interrupted, 2 for words that are no lanes."""
-    words = list(argv)
-    times = Path(words[1]) if words[:1] == ["--times"] and len(words) > 1 else None
     folder = Path(tempfile.mkdtemp(prefix="greenctl-lanes-"))
     try:
-        made = Lanes(lanes_of(words if times is None else words[2:], folder), sys.stdout.buffer)
+        made = Lanes(lanes_of(argv, folder), sys.stdout.buffer)
     except ValueError as error:
         folder.rmdir()
         sys.stderr.write(f"tests.lanes: {error}\n")
@@ -192,16 +190,11 @@ def main(argv: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # also where we were started with SIGINT ignored, as by `&`
         signal.signal(number, _interrupt)
     sys.stdout.flush()
-    failed = None
     try:
         failed = made.run()
     except KeyboardInterrupt:
         made.write("\n== interrupted: everything was ended\n")
         return INTERRUPTED
-    finally:
-        if times is not None:
-            with times.open("a") as lines:
-                lines.writelines(f"{line}\n" for line in times_of(made.steps, failed))
     if failed is not None:
         made.tell(failed)
         return failed.status if failed.status is not None and failed.status > 0 else 1
@@ -209,17 +202,6 @@ def main(argv: Sequence[str]) -> int:
         step.log.unlink()
     folder.rmdir()
     return 0
-
-
-def times_of(steps: Sequence[Step], failed: Step | None) -> list[str]:
-    """How long each took, and which one failed; those that had not begun are left out."""
-    words = {True: ", FAILED", False: ""}
-    ended = {True: ", ended with it", False: ""}
-    return [
-        f"{s.name}: {s.seconds:.0f} s{words[s is failed]}{ended[s is not failed and bool(s.status)]}"
-        for s in steps
-        if s.process is not None
-    ]
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
