@@ -30,6 +30,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Final
 
+from orchestrator.domain.model_names import size_in
 from orchestrator.domain.service import WEIGHTS_AT_HAND, WEIGHTS_FROM_HUB, Engine, ModelSpec
 from orchestrator.domain.transfer import UNNAMED, Egress, Span
 from orchestrator.errors import InvalidSettings
@@ -44,8 +45,6 @@ BYTES_PER_TOKEN: Final = 5
 LOCAL: Final = "local"
 """The provider that is this machine: its engines read what its disk holds."""
 
-_NUMBER = r"\d{1,4}(?:\.\d{1,2})?"
-_BILLIONS = re.compile(rf"(?<![A-Za-z0-9.])({_NUMBER})[Bb](?:-[Aa]{_NUMBER}[Bb])?(?![A-Za-z0-9])")
 _BYTES_BY_NAME: Final = (
     (re.compile(r"gguf|ggml|exl2|bnb|2bit|3bit"), None, ""),
     (re.compile(r"gpt-oss|mxfp4|nvfp4|fp4"), 0.5313, "4 bits and their scales"),
@@ -155,13 +154,13 @@ def weights_gb(model: ModelSpec) -> tuple[float | None, str]:
     if model.weights_gb is not None:
         return model.weights_gb, "model.weights_gb"
     name = model.id.rstrip("/").rpartition("/")[2]
-    size = _BILLIONS.search(name)
+    size = size_in(name)
     if size is None:
         return None, "neither model.weights_gb nor the name of the model tells"
     each, precision = next((b, w) for pattern, b, w in _BYTES_BY_NAME if pattern.search(name.casefold()))
     if each is None:
         return None, "the name does not tell how many bits a weight has"
-    return float(size[1]) * each, f"{size[1]} billion weights of {precision}, by its name"
+    return size.billions * each, f"{size.billions:g} billion weights of {precision}, by its name"
 
 
 def _usd_per_gb(where: str, region: str) -> tuple[Span | None, str]:

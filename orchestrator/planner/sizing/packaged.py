@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.domain.hardware import PowerModel, Shape
+from orchestrator.domain.model_names import size_in
 from orchestrator.domain.service import ModelSpec
 from orchestrator.errors import InvalidSettings
 from orchestrator.planner.sizing.replica_model import Knowledge, ReplicaModel
@@ -32,9 +33,6 @@ PREFILL_ELSEWHERE = "H100"
 _GIB: Final = 2**30
 _BYTES: Final = {"bfloat16": 2.0, "fp8": 1.0, "mxfp4": 0.5313}
 _VARIANT = re.compile(r"-(Instruct|Thinking|FP8|2507|it|BF16)(?=-|$)")
-_SIZE = r"(\d{1,4}(?:\.\d{1,2})?)"
-_BILLIONS = re.compile(rf"(?<![A-Za-z0-9.]){_SIZE}[Bb](?:-[Aa]{_SIZE}[Bb])?(?![A-Za-z0-9])")
-"""As names have it: 8B, or 30B-A3B where 3 billion of 30 are active for each token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +165,16 @@ def _by_size(model: ModelSpec, accelerator: str, count: int, precision: str) -> 
     """
     law = rules()
     sheet = next((s for name, s in law.sheets.items() if name.casefold() == accelerator.casefold()), None)
-    size = _BILLIONS.search(model.id.rpartition("/")[2])
+    size = size_in(model.id.rpartition("/")[2])
     if sheet is None or size is None:
         return None
     memory, bandwidth, flops = sheet
-    billions, active = float(size[1]), float(size[2] or size[1])
+    billions, active = size.billions, size.billions if size.active is None else size.active
     weights = billions * 1e9 * _BYTES[precision]
     room = memory * count * USABLE_MEMORY - weights
     if weights <= 0 or active <= 0 or room <= 0:
         return None
-    kv_bytes = law.kv_bytes[size[2] is not None] * (billions / 8) ** (1 / 3)
+    kv_bytes = law.kv_bytes[size.active is not None] * (billions / 8) ** (1 / 3)
     read_rate = bandwidth * count * law.memory_efficiency
     prefill = law.prefill_efficiency.get(accelerator, law.prefill_efficiency[PREFILL_ELSEWHERE])
     return ReplicaModel(
