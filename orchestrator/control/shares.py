@@ -23,7 +23,7 @@ from orchestrator.domain.time import Instant
 from orchestrator.planner.origins import next_rows
 from orchestrator.planner.split import Place, next_parts
 from orchestrator.policy.apply import usd_per_gram
-from orchestrator.policy.latency import estimated_rtt_ms
+from orchestrator.policy.latency import rtt_by_area
 
 SHIFT_EVERY_SECONDS = 60.0
 EVENLY = "round_robin"
@@ -166,10 +166,8 @@ def rtts_of(
 ) -> dict[str, dict[str, float | None]]:
     """Return the round trip (ms) from each origin to each place; ``None`` where it is not known."""
     sold = {p.offer_id: offers.get(p.offer_id) for p in places}
-    return {
-        c.near: {i: None if offer is None else estimated_rtt_ms((c,), offer.region) for i, offer in sold.items()}
-        for c in clients
-    }
+    trips = {i: {} if offer is None else rtt_by_area(clients, offer.region) for i, offer in sold.items()}
+    return {c.near: {i: own.get(c.near) for i, own in trips.items()} for c in clients}
 
 
 def _inherited(parts: Mapping[str, float], slots: Sequence[Replica]) -> dict[str, float]:
@@ -233,9 +231,9 @@ def farthest_rtt_ms(clients: Sequence[ClientArea], offer: Offer | None) -> float
     """Return the round trip of the farthest clients (ms): any of them may be sent anywhere; 0 where none are named."""
     if not clients:
         return 0.0
-    trips = [None if offer is None else estimated_rtt_ms((c,), offer.region) for c in clients]
+    trips = [] if offer is None else list(rtt_by_area(clients, offer.region).values())
     known = [t for t in trips if t is not None]
-    return max(known) if len(known) == len(trips) else None
+    return max(known) if known and len(known) == len(trips) else None
 
 
 def counts_grams(spec: ServiceSpec) -> bool:

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from orchestrator.domain.decision import Verdict
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Offer
-from orchestrator.domain.service import ClientArea
 from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import placement_verdicts
-from orchestrator.policy.latency import estimated_rtt_ms
+from orchestrator.policy.latency import rtt_by_area
 
 TTFT_RULE = "slo.ttft_p95"
 
@@ -72,13 +71,10 @@ def _may_be_used(snapshot: Snapshot, offer: Offer) -> bool:
 def _ways(snapshot: Snapshot, offer: Offer, serving_ms: float | None) -> _Ways | None:
     """Return ``None`` where it is not known how far clients of some area are."""
     measured = snapshot.rtt_ms.get(offer.region.id)
-    found: dict[str, float] = {}
-    for client in snapshot.spec.clients:
-        trip = estimated_rtt_ms((ClientArea(client.near, 1.0),), offer.region) if measured is None else measured
-        if trip is None:
-            return None
-        found[client.near] = trip
-    return _Ways(found, serving_ms)
+    trips = rtt_by_area(snapshot.spec.clients, offer.region)
+    found = {area: trip if measured is None else measured for area, trip in trips.items()}
+    known = {area: trip for area, trip in found.items() if trip is not None}
+    return _Ways(known, serving_ms) if len(known) == len(found) else None
 
 
 def _serving_ms(snapshot: Snapshot, shape: Shape, variant: str) -> float | None:

@@ -6,6 +6,7 @@ Good for ranking regions, not for promises: against the measured pairs that it w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import asin, cos, radians, sin, sqrt
 
@@ -68,6 +69,11 @@ def estimated_rtt_ms(clients: tuple[ClientArea, ...], region: Region) -> float |
     here = (region.latitude, region.longitude)
     total = sum(client.weight for client in clients)
     return sum(c.weight * rtt_at(distance_km(p, here)) for c, p in zip(clients, known, strict=True)) / total
+
+
+def rtt_by_area(clients: Sequence[ClientArea], region: Region) -> dict[str, float | None]:
+    """Return the round trip from each area of the clients to a region, milliseconds; ``None`` where it is not known."""
+    return {c.near: estimated_rtt_ms((c,), region) for c in clients}
 
 
 def distance_km(one: tuple[float, float], other: tuple[float, float]) -> float:
