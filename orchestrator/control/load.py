@@ -24,6 +24,7 @@ from orchestrator.domain.routing import GatewayStatus, ServiceCounts
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import Scaling, ServiceSpec
 from orchestrator.domain.variants import workloads_of
+from orchestrator.planner.promise import trip_seconds
 from orchestrator.planner.sizing.capacity import Capacity
 from orchestrator.planner.sizing.idle import Idle, Standing, break_even, judge_idle
 from orchestrator.planner.sizing.share import capacity_on
@@ -171,6 +172,9 @@ class LoadWatch:
             shapes = [offers[r.offer_id].shape if r.offer_id in offers else None for r in ready]
             loads = [watch.loads.get(r.name) for r in ready]
             capacity = capacity_of(service.spec, shapes, loads, [variant_in(r.offer_id) for r in ready])
+            placed = [offers[r.offer_id] for r in ready if r.offer_id in offers]
+            farthest = max((trip_seconds(service.spec, offer, seen) for offer in placed), default=0.0)
+            capacity = replace(capacity, rtt_seconds=farthest)
             memory.needs.append(need(now, seen, scaling, capacity))
         since = now - max(scaling.upscale_delay, scaling.downscale_delay).total_seconds()
         # The newest of the older ones stays: from it on the whole delay has been watched.

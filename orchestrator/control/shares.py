@@ -21,6 +21,7 @@ from orchestrator.domain.service import ClientArea, Objective, ServiceSpec
 from orchestrator.domain.split import OriginSplit, Split
 from orchestrator.domain.time import Instant
 from orchestrator.planner.origins import next_rows
+from orchestrator.planner.promise import weights_of
 from orchestrator.planner.split import Place, next_parts
 from orchestrator.policy.apply import usd_per_gram
 from orchestrator.policy.latency import rtt_by_area
@@ -151,14 +152,6 @@ def _next_rows(
     numbers = {p.offer_id: p.replicas for p in places}
     held = {o: {r.name: own[r.offer_id] / numbers[r.offer_id] for r in slots} for o, own in rows.items()}
     return held, target
-
-
-def weights_of(clients: Sequence[ClientArea]) -> dict[str, float]:
-    """Return how much of the traffic comes from each origin."""
-    found: dict[str, float] = {}
-    for client in clients:
-        found[client.near] = found.get(client.near, 0.0) + client.weight
-    return found
 
 
 def rtts_of(

@@ -12,7 +12,7 @@ from orchestrator.control.past import last_size
 from orchestrator.control.pausing import pauses_of
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
-from orchestrator.control.shares import counts_grams, places_of, rtts_of, weights_of
+from orchestrator.control.shares import counts_grams, places_of, rtts_of
 from orchestrator.control.spending import bill_of, budget_use
 from orchestrator.control.views import ReplicaView, ServiceStatus
 from orchestrator.domain.carbon import CarbonIntensity
@@ -29,6 +29,7 @@ from orchestrator.domain.units import watts_to_kw
 from orchestrator.domain.variants import with_variants
 from orchestrator.errors import PriceUnavailable
 from orchestrator.planner.origins import best_rows
+from orchestrator.planner.promise import weights_of
 from orchestrator.planner.rollout import FULL_WEIGHT
 from orchestrator.planner.split import best_split
 from orchestrator.planner.wanted import is_scaled

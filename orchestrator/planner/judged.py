@@ -12,7 +12,7 @@ from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant
 from orchestrator.planner.moves import Side
-from orchestrator.planner.promise import promises
+from orchestrator.planner.promise import Promised, promised
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.variants import standings
@@ -26,12 +26,13 @@ STANDING_RULES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A snapshot with its offers judged, looked up by offer id."""
+    """A snapshot with its offers judged, looked up by offer id; ``promised``: how near each of them is to whom."""
 
     snapshot: Snapshot
     policy: Policy
     now: Instant
     assessments: tuple[Assessment, ...]
+    promised: Promised = field(default_factory=Promised, compare=False)
     _assessed: Mapping[str, Assessment] = field(init=False, repr=False, compare=False)
     _candidates: Mapping[str, Candidate] = field(init=False, repr=False, compare=False)
 
@@ -52,6 +53,7 @@ class Judged:
 
 def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
     """Judge every offer of the snapshot."""
+    kept = promised(snapshot)
     assessments = assess_all(
         snapshot.candidates,
         snapshot.spec,
@@ -61,11 +63,11 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
         snapshot.providers,
         snapshot.without_spot,
         snapshot.rtt_ms,
-        works(snapshot),
-        standings(snapshot),
-        promises(snapshot),
+        works(snapshot, kept.trips_seconds),
+        standings(snapshot, kept.trips_seconds),
+        kept.verdicts,
     )
-    return Judged(snapshot, policy, now, assessments)
+    return Judged(snapshot, policy, now, assessments, kept)
 
 
 def buy(kind: ActionKind, slot: int, target: Assessment, reason: str, mover: Replica | None = None) -> Action:

@@ -74,7 +74,7 @@ def best_number(judged: Judged, budget: Budget = unhurried, *, keep_up: bool = F
     most; then the best of those that were tried holds.
     """
     seen, until = judged.snapshot, budget() / 2
-    size, load = seen.sizing, _load_to_carry(seen)
+    size, load = seen.sizing, _load_to_carry(seen, judged.promised.trips_seconds)
     if size is None or load is None or not _buys(seen):
         return Numbered(judged)
     seen = replace(seen, load=load)
@@ -109,11 +109,12 @@ def moved_on(actions: Iterable[Action], judged: Judged, exchanged: Replica | Non
 # ── what is to be carried ────────────────────────────────────────────────────────────────────────────
 
 
-def _load_to_carry(snapshot: Snapshot) -> LoadSeen | None:
+def _load_to_carry(snapshot: Snapshot, trips: Mapping[str, float]) -> LoadSeen | None:
     """Return the load that replicas are bought for; ``None`` where too little is known to compare numbers by it.
 
     The number of load follows the last half minute and what engines say, the load that places are judged by is a mean
     over minutes. Where the one is more, as much load is to be carried as takes so many of what serves.
+    ``trips``: seconds of the way to whom they serve, by offer.
     """
     size, load, scaling = snapshot.sizing, snapshot.load, snapshot.spec.scaling
     if size is None or load is None or snapshot.taking_down or snapshot.spec.batch is not None:
@@ -128,6 +129,7 @@ def _load_to_carry(snapshot: Snapshot) -> LoadSeen | None:
         return load
     runs = [variant_in(r.offer_id) for r in ready]
     capacity = capacity_on(snapshot.spec, [shapes.get(r.offer_id) for r in ready], variants=runs)
+    capacity = replace(capacity, rtt_seconds=max(trips.get(r.offer_id, 0.0) for r in ready))
     if not capacity.models:
         return None
     if size.replicas <= max(size.least, capacity.replicas_for(load)):
@@ -152,11 +154,11 @@ def _numbers(snapshot: Snapshot, judged: Judged) -> Iterator[int]:
     if size is None or snapshot.load is None:
         return
     needed: list[int] = []
-    for shape, variant in _shapes(snapshot, judged):
+    for (shape, variant), rtt_seconds in _kinds(snapshot, judged).items():
         capacity = capacity_on(snapshot.spec, [shape], variants=[variant])
         if not capacity.models:
             return
-        needed.append(capacity.replicas_for(snapshot.load))
+        needed.append(replace(capacity, rtt_seconds=rtt_seconds).replicas_for(snapshot.load))
     if not needed:
         return
     first = min(max(min(needed), size.least, _standing(snapshot), 1), size.most)
@@ -170,12 +172,18 @@ def _standing(snapshot: Snapshot) -> int:
     return held + 1 - snapshot.spec.scaling.num_overprovision
 
 
-def _shapes(snapshot: Snapshot, judged: Judged) -> tuple[tuple[Shape, str], ...]:
-    """Return the shapes of what may be bought and of what stands, each with the variant that would run on it."""
+def _kinds(snapshot: Snapshot, judged: Judged) -> dict[tuple[Shape, str], float]:
+    """Return the shapes of what may be bought and of what stands, each with the variant that would run on it.
+
+    The values are seconds of the shortest way to whom they serve: farther ones take no fewer.
+    """
     held = {r.offer_id for r in snapshot.living()}
     open_to_us = {a.offer_id for a in judged.assessments if a.allowed}
-    known = open_to_us | held
-    return tuple(dict.fromkeys((c.offer.shape, c.offer.variant) for c in snapshot.candidates if c.offer.id in known))
+    trips, found = judged.promised.trips_seconds, dict[tuple[Shape, str], float]()
+    for offer in (c.offer for c in snapshot.candidates if c.offer.id in open_to_us | held):
+        kind = (offer.shape, offer.variant)
+        found[kind] = min(found.get(kind, inf), trips.get(offer.id, 0.0))
+    return found
 
 
 def _least(snapshot: Snapshot, judged: Judged) -> float:

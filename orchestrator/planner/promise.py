@@ -6,18 +6,24 @@ offer is kept out where they alone take longer than is promised. What is not kno
 and the verdict says so.
 
 With clients in several areas a place that is near to all of them is one that anybody may be sent to. Where such places
-are allowed, others are kept out; where there is none, a place has to be near to somebody at least, and the rows of
-``origins.py`` send everybody to their own.
+are allowed, others are kept out; where there is none, a place has to be near to somebody at least, all that are chosen
+together have to be near to everybody (``cover.py``), and the rows of ``origins.py`` send everybody to their own.
+
+What the way takes of the promise the queue cannot have: ``trips_seconds`` is what sizing subtracts. It is the way of
+the farthest clients that a place can keep its promise to, because the others are served elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 
 from orchestrator.domain.decision import Verdict
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Offer
+from orchestrator.domain.scale import LoadSeen
+from orchestrator.domain.service import ClientArea, ServiceSpec
 from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import placement_verdicts
@@ -26,6 +32,23 @@ from orchestrator.policy.latency import rtt_by_area
 TTFT_RULE = "slo.ttft_p95"
 
 _MS = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """What each offer makes of the promise, by its id; nothing where none was made, or nobody says where clients are.
+
+    ``trips_seconds``: of the round trip to whom it would serve, where that is known. ``near``: the areas that it keeps
+    the promise to, where some have to be served in one place and some in another; empty where anybody may be sent
+    anywhere. ``total_ms``: the least time to the first token by area, of the same. ``areas``: the part of the clients
+    in each, which all have to be near to somebody.
+    """
+
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    trips_seconds: Mapping[str, float] = field(default_factory=dict)
+    near: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    total_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    areas: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +62,69 @@ class _Ways:
         """Return the least time to the first token of clients there, as far as it is known."""
         return self.by_area[area] + (self.serving_ms or 0.0)
 
+    def near(self, limit_ms: float) -> frozenset[str]:
+        """Return the areas to which the promise is kept."""
+        return frozenset(area for area in self.by_area if self.total_ms(area) <= limit_ms)
 
-def promises(snapshot: Snapshot) -> dict[str, Verdict]:
-    """Return a verdict for each offer by id; none where nothing is promised, or nobody says where the clients are."""
+    def trip_seconds(self, limit_ms: float) -> float:
+        """Return the way of the farthest whom it serves: of those that it is near to, else of the nearest."""
+        served = self.near(limit_ms) or {min(sorted(self.by_area), key=self.total_ms)}
+        return max(self.by_area[area] for area in served) / _MS
+
+
+def promised(snapshot: Snapshot) -> Promised:
+    """Return what each offer makes of ``slo.ttft_p95``."""
     spec = snapshot.spec
     if spec.ttft_p95 is None or not spec.clients:
-        return {}
-    limit = spec.ttft_p95.total_seconds() * _MS
+        return Promised()
+    limit = _limit_ms(spec.ttft_p95)
     kinds = dict.fromkeys((c.offer.shape, c.offer.variant) for c in snapshot.candidates)
-    serving = {kind: _serving_ms(snapshot, *kind) for kind in kinds}
-    ways = {c.offer.id: _ways(snapshot, c.offer, serving[c.offer.shape, c.offer.variant]) for c in snapshot.candidates}
-    allowed = [c.offer for c in snapshot.candidates if _may_be_used(snapshot, c.offer)]
-    near_all = any(
-        (own := ways[offer.id]) is not None and max(map(own.total_ms, own.by_area)) <= limit for offer in allowed
-    )
-    return {
-        c.offer.id: _verdict(c.offer, ways[c.offer.id], limit, farthest=near_all or _alone(snapshot))
+    serving = {kind: _serving_ms(spec, snapshot.load, *kind) for kind in kinds}
+    ways = {
+        c.offer.id: _ways(spec, c.offer, serving[c.offer.shape, c.offer.variant], snapshot.rtt_ms)
         for c in snapshot.candidates
     }
+    allowed = [c.offer for c in snapshot.candidates if _may_be_used(snapshot, c.offer)]
+    near_all = any(
+        (own := ways[offer.id]) is not None and len(own.near(limit)) == len(own.by_area) for offer in allowed
+    )
+    farthest = near_all or _alone(snapshot)
+    verdicts = {c.offer.id: _verdict(c.offer, ways[c.offer.id], limit, farthest=farthest) for c in snapshot.candidates}
+    trips = {offer_id: own.trip_seconds(limit) for offer_id, own in ways.items() if own is not None}
+    weights = weights_of(spec.clients)
+    if farthest or len(weights) == 1:
+        return Promised(verdicts, trips)
+    everybody = frozenset(weights)
+    return Promised(
+        verdicts,
+        trips,
+        {offer_id: everybody if own is None else own.near(limit) for offer_id, own in ways.items()},
+        {offer_id: {a: own.total_ms(a) for a in own.by_area} for offer_id, own in ways.items() if own is not None},
+        weights,
+    )
+
+
+def trip_seconds(spec: ServiceSpec, offer: Offer, load: LoadSeen | None) -> float:
+    """Return what the way takes of the promise at a place that serves; 0 where that is not known, or nothing promised.
+
+    Estimated from the distance; see :class:`Promised`.
+    """
+    if spec.ttft_p95 is None or not spec.clients:
+        return 0.0
+    own = _ways(spec, offer, _serving_ms(spec, load, offer.shape, offer.variant), {})
+    return 0.0 if own is None else own.trip_seconds(_limit_ms(spec.ttft_p95))
+
+
+def weights_of(clients: Sequence[ClientArea]) -> dict[str, float]:
+    """Return the part of the clients that is in each area, by name."""
+    found: dict[str, float] = {}
+    for client in clients:
+        found[client.near] = found.get(client.near, 0.0) + client.weight
+    return found
+
+
+def _limit_ms(promise: timedelta) -> float:
+    return promise.total_seconds() * _MS
 
 
 def _alone(snapshot: Snapshot) -> bool:
@@ -68,19 +136,18 @@ def _may_be_used(snapshot: Snapshot, offer: Offer) -> bool:
     return all(v.passed for v in placement_verdicts(offer.region, snapshot.spec.placement))
 
 
-def _ways(snapshot: Snapshot, offer: Offer, serving_ms: float | None) -> _Ways | None:
+def _ways(spec: ServiceSpec, offer: Offer, serving_ms: float | None, measured_ms: Mapping[str, float]) -> _Ways | None:
     """Return ``None`` where it is not known how far clients of some area are."""
-    measured = snapshot.rtt_ms.get(offer.region.id)
-    trips = rtt_by_area(snapshot.spec.clients, offer.region)
+    measured = measured_ms.get(offer.region.id)
+    trips = rtt_by_area(spec.clients, offer.region)
     found = {area: trip if measured is None else measured for area, trip in trips.items()}
     known = {area: trip for area, trip in found.items() if trip is not None}
     return _Ways(known, serving_ms) if len(known) == len(found) else None
 
 
-def _serving_ms(snapshot: Snapshot, shape: Shape, variant: str) -> float | None:
+def _serving_ms(spec: ServiceSpec, load: LoadSeen | None, shape: Shape, variant: str) -> float | None:
     """Return what reading the prompt takes, and one step of that request alone (milliseconds)."""
-    load = snapshot.load
-    models = capacity_on(snapshot.spec, [shape], variants=[variant]).models
+    models = capacity_on(spec, [shape], variants=[variant]).models
     if load is None or load.prompt_tokens is None or not models:
         return None
     seconds = load.prompt_tokens / models[0].prefill_tokens_per_second + models[0].step_seconds(1.0, load.prompt_tokens)

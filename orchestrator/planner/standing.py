@@ -17,13 +17,13 @@ from datetime import timedelta
 from operator import attrgetter
 
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
-from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.scale import WantedReplicas, Work
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, floor_hour
 from orchestrator.planner.moves import REST_AFTER_FAILURE
+from orchestrator.planner.promise import promised
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.variants import standings
@@ -121,10 +121,10 @@ def _same_works(one: Snapshot, other: Snapshot) -> bool:
     return before.keys() == after.keys() and all(_is_same(work, after[key]) for key, work in before.items())
 
 
-def _works(snapshot: Snapshot) -> dict[Shape | str, Work]:
-    """What replicas have to do by shape, and where the service has variants by offer."""
-    found: dict[Shape | str, Work] = {shape: work for shape, work in works(snapshot).items()}  # noqa: C416  # wider keys
-    return found | {offer_id: own.work for offer_id, own in standings(snapshot).items()}
+def _works(snapshot: Snapshot) -> dict[str, Work]:
+    """What replicas have to do, by offer."""
+    trips = promised(snapshot).trips_seconds
+    return works(snapshot, trips) | {offer_id: own.work for offer_id, own in standings(snapshot, trips).items()}
 
 
 def _is_same(one: Work, other: Work) -> bool:

@@ -11,7 +11,7 @@ does; its owner's own ``throughput`` goes before both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from orchestrator.domain.decision import Quality, Verdict
 from orchestrator.domain.offer import Offer
@@ -19,7 +19,7 @@ from orchestrator.domain.service import MAIN, ServiceSpec, Variant
 from orchestrator.domain.units import SECONDS_PER_HOUR
 from orchestrator.domain.variants import variant_of
 from orchestrator.planner.sizing.packaged import accelerator_memory_gib
-from orchestrator.planner.sizing.share import work_on
+from orchestrator.planner.sizing.share import NO_TRIPS, work_on
 from orchestrator.planner.slots import standing_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import FLOOR_RULE, MEMORY_RULE, Standing
@@ -27,8 +27,11 @@ from orchestrator.policy.assess import FLOOR_RULE, MEMORY_RULE, Standing
 THE_MAIN_MODEL = "what quality is relative to"
 
 
-def standings(snapshot: Snapshot) -> dict[str, Standing]:
-    """Return what holds for each offer as one of the service's variants, by id; nothing where it has none."""
+def standings(snapshot: Snapshot, trips: Mapping[str, float] = NO_TRIPS) -> dict[str, Standing]:
+    """Return what holds for each offer as one of the service's variants, by id; nothing where it has none.
+
+    ``trips``: as of :func:`works`.
+    """
     spec = snapshot.spec
     if not spec.variants:
         return {}
@@ -39,7 +42,7 @@ def standings(snapshot: Snapshot) -> dict[str, Standing]:
         variant = variant_of(spec, offer.variant)
         if variant is None and offer.variant:
             continue  # a shelf of an older file
-        work = work_on(snapshot, offer.shape, variant=offer.variant)
+        work = work_on(snapshot, offer.shape, variant=offer.variant, rtt_seconds=trips.get(offer.id, 0.0))
         quality = _quality(variant, spec, tokens)
         found[offer.id] = Standing(work, quality, tuple(_verdicts(offer, variant, quality)))
     return found

@@ -14,7 +14,6 @@ from fnmatch import fnmatchcase
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Kind, Reading
 from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.decision import Assessment, Quality, Verdict
-from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market
@@ -155,7 +154,7 @@ def assess_all(
     providers: frozenset[str],
     without_spot: frozenset[str] = frozenset(),
     rtt_ms: Mapping[str, float] | None = None,
-    works: Mapping[Shape, Work] | None = None,
+    works: Mapping[str, Work] | None = None,
     standings: Mapping[str, Standing] | None = None,
     promises: Mapping[str, Verdict] | None = None,
 ) -> tuple[Assessment, ...]:
@@ -163,7 +162,7 @@ def assess_all(
 
     Extra cost is counted above the cheapest offer of the same market: on demand is a fallback because it is dearer.
     ``without_spot``: regions where no provisioner can buy spot. ``rtt_ms``: measured round trips by region; others
-    are estimated from distance. ``works``: what a replica has to do, by shape; ``mean_batch`` holds for the others.
+    are estimated from distance. ``works``: what a replica has to do, by offer id; ``mean_batch`` holds for the others.
     ``standings``: of services with variants, by offer id. ``promises``: what each offer makes of ``slo.ttft_p95``, by
     offer id. The result is in the order of the offers' ids, whatever the
     order of the input.
@@ -173,7 +172,7 @@ def assess_all(
     alone = [
         _judged_variant(c, spec, policy, now, mean_batch, providers, without_spot, own)
         if (own := variants.get(c.offer.id)) is not None
-        else assess(c, spec, policy, now, mean_batch, providers, without_spot, shares.get(c.offer.shape))
+        else assess(c, spec, policy, now, mean_batch, providers, without_spot, shares.get(c.offer.id))
         for c in ordered
     ]
     alone = [_with(a, (promises or {}).get(a.offer_id)) for a in alone]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from random import Random
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.scale import LoadSeen
 from orchestrator.domain.service import Scaling
-from orchestrator.planner.sizing.capacity import Capacity
+from orchestrator.planner.sizing.capacity import MOST_FOR_TTFT, Capacity
 from orchestrator.planner.sizing.packaged import fitted
 from orchestrator.planner.sizing.replica_model import ReplicaModel
+from orchestrator.planner.sizing.share import needed
 from orchestrator.planner.sizing.staffing import replicas_for, usable_fraction
 from orchestrator.planner.wanted import Need, need, wanted
 
@@ -139,3 +141,25 @@ def _following(needs: list[Need], rules: Scaling) -> list[int]:
         current = new
         numbers.append(new)
     return numbers
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    models,
+    st.floats(0.1, 50.0),
+    lengths,
+    lengths,
+    st.integers(1, 8),
+    st.floats(0.01, 5.0),
+    st.lists(st.floats(0.0, 6.0), min_size=2, max_size=6),
+)
+def test_a_longer_way_to_the_clients_never_needs_fewer_replicas(
+    model: ReplicaModel, rate: float, prompt: float, output: float, places: int, promise: float, ways: list[float]
+) -> None:
+    """What the way takes of the promise the queue cannot have; and the row that plans read says the same number."""
+    capacity, load = Capacity(places, (model,), promise), seen(rate, prompt, output)
+    numbers = [replace(capacity, rtt_seconds=way).replicas_for(load) for way in sorted(ways)]
+    assert numbers == sorted(numbers)
+    assert numbers[0] >= capacity.replicas_for(load)
+    assert numbers[-1] <= MOST_FOR_TTFT * Capacity(places, (model,)).replicas_for(load)
+    assert numbers == [needed(capacity, load, way) for way in sorted(ways)]

@@ -32,12 +32,14 @@ class Capacity:
     """What is known of what one replica can carry. ``places``: sequences that its engine runs at once.
 
     ``models``: of the shapes that its replicas stand on, empty as soon as one of them has none; the slowest counts.
-    ``ttft_p95_seconds``: what the service promises, ``None`` without a promise.
+    ``ttft_p95_seconds``: what the service promises, ``None`` without a promise. ``rtt_seconds``: what the way to its
+    clients takes of that.
     """
 
     places: int = DEFAULT_PLACES
     models: tuple[ReplicaModel, ...] = ()
     ttft_p95_seconds: float | None = None
+    rtt_seconds: float = 0.0
 
     def offered(self, load: LoadSeen) -> Offered:
         """Return the offered load: by tokens where model and lengths are known, else by requests under way."""
@@ -50,12 +52,17 @@ class Capacity:
         return Offered(load.mean_in_flight / self.places, words, "requests in flight over the engine's max_num_seqs")
 
     def replicas_for(self, load: LoadSeen, room: float = 0.0) -> int:
-        """Return the fewest replicas that carry the load with a share of ``room``, and keep its promise of TTFT."""
+        """Return the fewest replicas that carry the load with a share of ``room``, and keep its promise of TTFT.
+
+        A longer way leaves less of the promise to the queue, so it never takes fewer. Where the way leaves less than
+        reading the prompt takes, it is as many as leave no queue: that is all that more replicas can mend.
+        """
         number = replicas_for(self.offered(load).replicas * (1 + room))
         least = self.ttft_seconds(load, MOST_FOR_TTFT * number, room)
         if self.ttft_p95_seconds is None or least is None or least > self.ttft_p95_seconds:
             return number  # not known, or nothing that more replicas would mend
-        while (self.ttft_seconds(load, number, room) or 0.0) > self.ttft_p95_seconds:
+        left = max(least, self.ttft_p95_seconds - self.rtt_seconds)
+        while (self.ttft_seconds(load, number, room) or 0.0) > left:
             number += 1
         return number
 

@@ -12,9 +12,11 @@ whether it carries them is not known, which is not no.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
+from types import MappingProxyType
 
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.scale import LoadSeen, Work
@@ -25,6 +27,9 @@ from orchestrator.planner.sizing.packaged import replica_model
 from orchestrator.planner.sizing.replica_model import ReplicaModel
 from orchestrator.planner.slots import standing_slots
 from orchestrator.planner.snapshot import Snapshot
+
+NO_TRIPS: Mapping[str, float] = MappingProxyType({})
+"""Nobody has said where the clients are, or nothing is promised of the first token."""
 
 
 def capacity_on(
@@ -64,16 +69,28 @@ def _model(spec: ServiceSpec, shape: Shape, name: str) -> ReplicaModel | None:
     return None if main is None else main.times(variant.throughput, variant.source)
 
 
-def works(snapshot: Snapshot) -> dict[Shape, Work]:
-    """Return what a replica of the main model would have to do on every shape that is sold."""
-    shapes = dict.fromkeys(c.offer.shape for c in snapshot.candidates if not c.offer.variant)
-    return {shape: work_on(snapshot, shape) for shape in shapes}
+def works(snapshot: Snapshot, trips: Mapping[str, float] = NO_TRIPS) -> dict[str, Work]:
+    """Return what a replica of the main model would have to do on every offer, by its id.
+
+    ``trips``: seconds of round trip to the clients that the offer would serve, by its id; none where nothing is
+    promised of them.
+    """
+    found: dict[tuple[Shape, float], Work] = {}
+    by_offer: dict[str, Work] = {}
+    for offer in (c.offer for c in snapshot.candidates if not c.offer.variant):
+        kind = (offer.shape, trips.get(offer.id, 0.0))
+        if kind not in found:
+            found[kind] = work_on(snapshot, offer.shape, rtt_seconds=kind[1])
+        by_offer[offer.id] = found[kind]
+    return by_offer
 
 
-def work_on(snapshot: Snapshot, shape: Shape, replicas: int | None = None, variant: str = "") -> Work:
+def work_on(
+    snapshot: Snapshot, shape: Shape, replicas: int | None = None, variant: str = "", rtt_seconds: float = 0.0
+) -> Work:
     """Return what a replica of the shape has to do. ``replicas``: that share the load, else as many as are wanted.
 
-    ``variant``: that it runs, the main model without.
+    ``variant``: that it runs, the main model without. ``rtt_seconds``: what the way takes of ``slo.ttft_p95``.
     """
     expected, load = snapshot.mean_batch, snapshot.load
     number = standing_slots(snapshot.spec) if replicas is None else replicas
@@ -87,17 +104,39 @@ def work_on(snapshot: Snapshot, shape: Shape, replicas: int | None = None, varia
     batch = model.batch_at(rate, load.prompt_tokens, load.output_tokens, capacity.places)
     scaling = snapshot.spec.scaling
     # A target of its owner says what a replica carries, whatever it stands on.
-    needed = None if scaling.target_qps_per_replica is not None else _needed(capacity, load)
+    least = None if scaling.target_qps_per_replica is not None else needed(capacity, load, rtt_seconds)
     spares = scaling.num_overprovision if replicas is None else 0
-    carries = None if needed is None else needed <= number - spares
+    carries = None if least is None else least <= number - spares
     origin = f"{load.requests_per_second:.3g} requests/s shared by {number}; {model.origin}"
-    return Work(batch, origin, number, needed, carries, model.reading(rate * load.prompt_tokens))
+    return Work(batch, origin, number, least, carries, model.reading(rate * load.prompt_tokens))
+
+
+def needed(capacity: Capacity, load: LoadSeen, rtt_seconds: float) -> int:
+    """Return the fewest replicas that keep the promise behind that way; see :meth:`Capacity.replicas_for`."""
+    if rtt_seconds <= 0.0 or capacity.ttft_p95_seconds is None:
+        return _fewest(capacity, load)
+    first, waits = _queues(capacity, load)
+    left = max(waits[-1], capacity.ttft_p95_seconds - rtt_seconds) if waits else 0.0
+    return first + next((more for more, seconds in enumerate(waits) if seconds <= left), 0)
 
 
 @lru_cache(maxsize=256)
-def _needed(capacity: Capacity, load: LoadSeen) -> int:
+def _fewest(capacity: Capacity, load: LoadSeen) -> int:
     """Remember it: a plan asks for each shape again and again, and Erlang's recursion is long."""
     return capacity.replicas_for(load)
+
+
+@lru_cache(maxsize=256)
+def _queues(capacity: Capacity, load: LoadSeen) -> tuple[int, tuple[float, ...]]:
+    """Return the fewest replicas without any way, and the seconds to the first token on so many, and each one more.
+
+    They end where more replicas mend nothing; none where the promise is not theirs to keep. Hundreds of places with
+    ways of their own read the same row.
+    """
+    first, last = (replace(capacity, rtt_seconds=rtt).replicas_for(load) for rtt in (0.0, inf))
+    seconds = [capacity.ttft_seconds(load, number) for number in range(first, last + 1)]
+    known = tuple(s for s in seconds if s is not None)
+    return first, known if len(known) == len(seconds) else ()
 
 
 def _shared(load: LoadSeen, number: int) -> str:

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.control.grid import ZoneView
 from orchestrator.control.market import nearest_to_now
 from orchestrator.control.observe import Watch
-from orchestrator.control.shares import SHIFT_EVERY_SECONDS, Shares, rtts_of, weights_of
+from orchestrator.control.shares import SHIFT_EVERY_SECONDS, Shares, rtts_of
 from orchestrator.control.traffic import routes_for
 from orchestrator.domain.carbon import CarbonSeries, Reading
 from orchestrator.domain.crossover import Crossover
@@ -19,6 +19,7 @@ from orchestrator.domain.replica import Replica
 from orchestrator.domain.scale import LoadSeen
 from orchestrator.domain.service import ClientArea
 from orchestrator.domain.time import HOUR
+from orchestrator.planner.promise import weights_of
 from orchestrator.planner.split import Place
 from tests.builders import MINUTE, NOON, candidate, intensity, record, replica, service_spec
 

@@ -156,6 +156,29 @@ def test_advice_says_what_the_promise_costs() -> None:
     assert price.saved_fraction == pytest.approx(1 - 10.0 / 30.0)
 
 
+NARROW = ModelSpec("Qwen/Qwen3-8B", args=(("max_num_seqs", 1),))
+"""One request at a time: the rest waits, and more replicas make the wait shorter."""
+
+
+def test_a_place_that_is_farther_needs_more_replicas_for_the_same_promise() -> None:
+    """The way takes of the promise what the queue cannot have; where nobody has said where clients are, nothing."""
+    slow = LoadSeen(600.0, 0.25, 1.0, 1, 1, 0, None, 200.0, 150.0)
+    # On five replicas the first token comes within 4,203 ms at the engine, and Iceland is 41 ms farther than Frankfurt.
+    spec = replace(promised(4220, EU, most=9), model=NARROW)
+    found = judge(world(spec, "aws/frankfurt", "aws/iceland", load=slow), GREEN, NOON)
+    works = {a.region: a.work for a in found.assessments}
+    near, far = works["aws/frankfurt"], works["aws/iceland"]
+    assert near is not None
+    assert far is not None
+    assert near.needed is not None
+    assert far.needed is not None
+    assert (near.needed, far.needed) == (5, 6)
+    nowhere = judge(world(replace(spec, clients=()), "aws/iceland", load=slow), GREEN, NOON).assessments[0].work
+    assert nowhere is not None
+    assert nowhere.needed is not None
+    assert nowhere.needed <= near.needed
+
+
 @given(
     names=st.lists(st.sampled_from(sorted(PLACES)), min_size=1, max_size=4, unique=True),
     ms=st.floats(1, 600),

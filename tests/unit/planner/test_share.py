@@ -51,7 +51,9 @@ class TestTheBatch:
 
     def test_the_same_requests_are_fewer_under_way_where_they_are_answered_faster(self) -> None:
         """Little's law by each shape's own model, at what so many replicas share."""
-        found = works(world(2.0, 2))
+        snap = world(2.0, 2)
+        own = works(snap)
+        found = {c.offer.shape: own[c.offer.id] for c in snap.candidates}
         assert found[LARGE].mean_batch < found[SMALL].mean_batch / 3
         assert found[LARGE].replicas == found[SMALL].replicas == 2
         (model,) = capacity_on(replace(service_spec(), model=QWEN), [LARGE]).models
