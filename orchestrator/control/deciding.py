@@ -39,6 +39,9 @@ from orchestrator.planner.wanted import is_scaled
 ANOTHER_HOUR = timedelta(minutes=30)
 """A beginning that is put off by less is the same one: work that may be interrupted is planned by the quarter hour."""
 
+STANDING = frozenset({DecisionKind.STAY, DecisionKind.HOLD})
+"""Plans that may stand: all is as it should be, or on its way there. What is refused is no plan."""
+
 LONGEST_REST_SECONDS = 30.0
 """How long nothing is planned for a service at rest; less on a replayed grid, where five minutes pass sooner."""
 
@@ -119,11 +122,11 @@ class Decider:
             load=self._loads.steady(service.name),
         )
         until = _next_of(until, snapshot.sizing, now)
-        if operation is None and self._stands(snapshot, now, what, until):
+        keep_up = running is None or running.kind is not OperationKind.DEPLOY
+        if self._stands(snapshot, now, what, until, keep_up=keep_up):
             return True
-        deploying = running is not None and running.kind is OperationKind.DEPLOY
         budget = thinking_time(self._runtime.clock)
-        wanted = plan(snapshot, service.spec.policy, now, keep_up=not deploying, budget=budget)
+        wanted = plan(snapshot, service.spec.policy, now, keep_up=keep_up, budget=budget)
         if running is not None and wanted.decision.kind is DecisionKind.MOVE and wanted.decision.comparisons:
             return True  # a voluntary move waits until the request is closed
         # Signals take a while to read: a pause that came meanwhile holds for what was thought without knowing of it.
@@ -138,8 +141,10 @@ class Decider:
         zones = {c.offer.id: c.offer.region.zone for c in snapshot.candidates}
         self._applier.actions(wanted, service, wanted.decision.id, zones)
         # What was refused, held back or not thought to its end is no answer to stand by.
-        is_whole = operation is None and not (afforded.refused or held.withheld) and budget() > 0
-        self._rest(wanted, snapshot, what, until, is_whole=is_whole)
+        is_whole = not (afforded.refused or held.withheld) and budget() > 0
+        rest = self._rest(wanted, what, until)
+        if is_whole and wanted.decision.kind in STANDING and not wanted.actions:
+            self._standings.keep(snapshot, wanted.decision.at, rest, keep_up=keep_up)
         if afforded.refused:
             raise BudgetSpent("; ".join(afforded.refused))
         return not wanted.actions and not held.withheld
@@ -173,23 +178,22 @@ class Decider:
         """Keep a decision and the signals it used."""
         self._past.record(decision, signals)
 
-    def _stands(self, snapshot: Snapshot, now: Instant, what: object, until: Instant | None) -> bool:
+    def _stands(self, snapshot: Snapshot, now: Instant, what: object, until: Instant | None, *, keep_up: bool) -> bool:
         """Whether what was planned last still holds, and wants nothing; then that is looked at again after a rest."""
-        standing = self._standings.of(snapshot, now)
+        standing = self._standings.of(snapshot, now, keep_up=keep_up)
         if standing is None:
             return False
         self._planned[snapshot.spec.name] = Planned(what, self._runtime.clock.monotonic(), standing.rest_seconds, until)
         return True
 
-    def _rest(self, wanted: Plan, snapshot: Snapshot, what: object, until: Instant | None, *, is_whole: bool) -> None:
-        """Leave a service alone of which nothing is wanted: for a while, or as long as the plan stands."""
+    def _rest(self, wanted: Plan, what: object, until: Instant | None) -> float:
+        """Leave a service alone of which nothing is wanted for a while; return how long, in physical seconds."""
         if wanted.decision.kind is not DecisionKind.STAY:
-            return
+            return 0.0
         again = wanted.look_again_in.total_seconds() / self._runtime.clock.rate
         rest = min(again, LONGEST_REST_SECONDS)
-        self._planned[snapshot.spec.name] = Planned(what, self._runtime.clock.monotonic(), rest, until)
-        if is_whole:
-            self._standings.keep(snapshot, wanted.decision.at, rest)
+        self._planned[wanted.service] = Planned(what, self._runtime.clock.monotonic(), rest, until)
+        return rest
 
     def _lives(self, service: str) -> bool:
         return any(r.state in LIVE for r in self._journal.replicas(service))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
+from orchestrator.control.at_once import all_of
 from orchestrator.control.ports import CarbonSource
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
 from orchestrator.domain.crossover import Crossover
@@ -94,7 +94,7 @@ class GridReader:
 
     async def zones(self, zones: Sequence[str], basis: Basis, now: Instant, hours: int) -> dict[str, ZoneView]:
         """Read several zones at once."""
-        views = await asyncio.gather(*(self.zone(z, basis, now, hours) for z in zones))
+        views = await all_of([self.zone(z, basis, now, hours) for z in zones])
         return {v.zone: v for v in views}
 
     async def intensities(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:

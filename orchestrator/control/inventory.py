@@ -5,10 +5,10 @@ The controller's sweep and ``greenctl doctor`` look through the same eyes, so th
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from orchestrator.control.at_once import all_of
 from orchestrator.control.ports import Instance, Phase, Provisioner, Records
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.orphans import Sighting, Suspect, Work
@@ -84,7 +84,7 @@ async def read_source(
     trouble = missing_too_much(there, (r for r in recorded.values() if source.has(r)))
     strangers = [i for i in there.values() if i.name not in recorded]
     seen = {i.name: _sighting(i, source) for i in there.values()}
-    at_work = await asyncio.gather(*(_at_work(i, source, runtime, status) for i in strangers))
+    at_work = await all_of([_at_work(i, source, runtime, status) for i in strangers])
     seen |= {s.name: s for s in at_work}
     look = Look(
         source=source.name,

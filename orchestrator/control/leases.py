@@ -6,10 +6,10 @@ lease is long enough for very many of those. Whom nobody wants any more is not r
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 
+from orchestrator.control.at_once import all_of
 from orchestrator.control.ports import Ability, Instance, Journal, Phase
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.lease import renewed_every
@@ -59,7 +59,7 @@ class Renewals:
         ]
         if not due:
             return
-        answers = await asyncio.gather(*(self._renew(replica, service.spec.lease) for replica in due))
+        answers = await all_of([self._renew(replica, service.spec.lease) for replica in due])
         for replica, answer in zip(due, answers, strict=True):
             self._note(replica, service.spec, answer)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from orchestrator.control.at_once import all_of
 from orchestrator.control.ports import EngineLoad, Instance, Phase
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.traffic import weights_in
@@ -85,9 +85,7 @@ async def observe(
     ``steps``: the canary step in per cent (of its slot's traffic) that the published table was made of, by replica.
     """
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
-    looks = [_one(service, r, runtime, watch) for r in open_ones]
-    # One replica is most services' lot, and needs no task of its own.
-    seen = [await looks[0]] if len(looks) == 1 else await asyncio.gather(*looks)
+    seen = await all_of([_one(service, r, runtime, watch) for r in open_ones])
     counts = None if status is None else watch.counts_in(status)
     found = {}
     for replica, look in zip(open_ones, seen, strict=True):

@@ -17,11 +17,12 @@ STAY_EVERY = HOUR
 class Standing:
     """A plan that wants nothing: what it was asked, and until when nothing but a change of that can change it.
 
-    ``last``: what was on record then. ``until``: in grid time, and at the latest when "stay" is recorded again.
-    ``rest_seconds``: physical, after which the question is looked at again.
+    ``keep_up``: as the planner was asked it. ``last``: what was on record then. ``until``: in grid time, and at the
+    latest when "stay" is recorded again. ``rest_seconds``: physical, after which the question is looked at again.
     """
 
     question: Snapshot
+    keep_up: bool
     last: Last
     until: Instant
     rest_seconds: float
@@ -34,21 +35,22 @@ class Standings:
         self._past = past
         self._known: dict[str, Standing] = {}
 
-    def of(self, snapshot: Snapshot, now: Instant) -> Standing | None:
+    def of(self, snapshot: Snapshot, now: Instant, *, keep_up: bool) -> Standing | None:
         """Return the plan that still answers this question; ``None``, and nothing is remembered, where none does."""
         service = snapshot.spec.name
         standing = self._known.get(service)
-        if standing is not None and self._still_stands(standing, snapshot, now):
+        same_way = standing is not None and standing.keep_up is keep_up
+        if standing is not None and same_way and self._still_stands(standing, snapshot, now):
             return standing
         self._known.pop(service, None)
         return None
 
-    def keep(self, snapshot: Snapshot, now: Instant, rest_seconds: float) -> None:
+    def keep(self, snapshot: Snapshot, now: Instant, rest_seconds: float, *, keep_up: bool) -> None:
         """Remember that nothing is wanted, for as long as that follows from the same question."""
         until, last = stands_until(snapshot, now), self._past.last(snapshot.spec.name)
         if until is not None and last is not None:
             end = min(until, last.at + STAY_EVERY)
-            self._known[snapshot.spec.name] = Standing(snapshot, last, end, rest_seconds)
+            self._known[snapshot.spec.name] = Standing(snapshot, keep_up, last, end, rest_seconds)
 
     def _still_stands(self, standing: Standing, snapshot: Snapshot, now: Instant) -> bool:
         # After anything else was recorded it would be news that all is well again.

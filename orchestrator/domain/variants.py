@@ -12,7 +12,7 @@ from dataclasses import replace
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.service import ModelSpec, ServiceSpec, Variant
-from orchestrator.domain.workload import workload_digest
+from orchestrator.domain.workload import model_digest
 
 
 def variant_of(spec: ServiceSpec, name: str) -> Variant | None:
@@ -31,13 +31,13 @@ def model_of(spec: ServiceSpec, name: str) -> ModelSpec | None:
 def workload_of(spec: ServiceSpec, name: str) -> str | None:
     """Return the digest of what a replica of the variant runs; ``None`` for one that is unknown."""
     model = model_of(spec, name)
-    return None if model is None else workload_digest(replace(spec, model=model))
+    return None if model is None else model_digest(spec, model)
 
 
 def workloads_of(spec: ServiceSpec) -> frozenset[str]:
     """Return the digests of all that the spec's replicas may run."""
     models = (spec.model, *(v.model for v in spec.variants))
-    return frozenset(workload_digest(replace(spec, model=model)) for model in models)
+    return frozenset(model_digest(spec, model) for model in models)
 
 
 def with_variants(offers: Iterable[Offer], spec: ServiceSpec) -> tuple[Offer, ...]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import lru_cache
 
-from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.service import ModelSpec, ServiceSpec
 
 _LENGTH = 12
 _COUNTED_ELSEWHERE = frozenset({"name", "service", "resources"})
@@ -18,15 +18,20 @@ def workload_digest(spec: ServiceSpec) -> str:
 
     Placement, policy and the number of replicas do not change a workload.
     """
+    return model_digest(spec, spec.model)
+
+
+def model_digest(spec: ServiceSpec, model: ModelSpec) -> str:
+    """Digest the same with another model in the place of the main one: what a variant's replicas run."""
     hardware = spec.resources
-    parts = (
-        repr(spec.model),
-        repr(hardware.accelerators),
-        repr(hardware.min_vcpus),
-        repr(hardware.min_memory_gib),
-        _task(spec.passthrough_json),
-    )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_LENGTH]
+    needs = (repr(hardware.accelerators), repr(hardware.min_vcpus), repr(hardware.min_memory_gib))
+    return _digest((repr(model), *needs), spec.passthrough_json)
+
+
+@lru_cache(maxsize=1024)
+def _digest(parts: tuple[str, ...], passthrough_json: str) -> str:
+    """Remember it by the words themselves: ``1`` and ``True`` are equal, and not the same argument."""
+    return hashlib.sha256("\n".join((*parts, _task(passthrough_json))).encode()).hexdigest()[:_LENGTH]
 
 
 @lru_cache(maxsize=256)

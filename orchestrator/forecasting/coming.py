@@ -20,7 +20,6 @@ from orchestrator.forecasting.hourly import Hour, by_hour, clock_hours
 SOURCE: Final = "greenctl blend-28"
 
 _DAY: Final = timedelta(days=1)
-_AGO: Final = tuple(day * _DAY for day in range(PATTERN_DAYS))
 _WEIGHTS: Final = tuple(RECENCY**day for day in range(PATTERN_DAYS))
 
 
@@ -53,12 +52,16 @@ def coming_hours(history: CarbonSeries, window: Window, now: Instant) -> CarbonS
 def _usual(known: dict[Instant, Hour], newest: Instant, now: Instant) -> dict[int, Hour]:
     """Return what each hour of the day usually is, by the clock hour, from the 28 days up to the newest hour."""
     usual, oldest = {}, now - OLDEST_DAYS * _DAY
-    for back in range(24):
-        first = newest - back * HOUR
-        days = [(day, hour) for day, ago in enumerate(_AGO) if (hour := known.get(first - ago)) is not None]
-        if not days or first - _AGO[days[0][0]] < oldest:
+    ages: dict[int, dict[int, Hour]] = {}
+    for start, hour in known.items():
+        days_ago, back = divmod((newest - start) // HOUR, 24)
+        if 0 <= days_ago < PATTERN_DAYS:
+            ages.setdefault(back, {})[days_ago] = hour
+    for back, found in sorted(ages.items()):
+        first, days = newest - back * HOUR, sorted(found)
+        if first - days[0] * _DAY < oldest:
             continue
-        held = [(_WEIGHTS[day], hour) for day, hour in days]
+        held = [(_WEIGHTS[day], found[day]) for day in days]
         mean = sum(weight * hour.grams_per_kwh for weight, hour in held) / sum(weight for weight, _ in held)
         usual[first.hour] = Hour(mean, weakest([hour.kind for _, hour in held]))
     return usual

@@ -246,11 +246,13 @@ def _fewest(costs: Sequence[Sequence[float]], lows: Sequence[int], whole: int) -
     """
     least: dict[int, float] = {0: 0.0}
     taken: list[dict[int, int]] = []
-    for own, low in zip(costs, lows, strict=True):
+    for place, (own, low) in enumerate(zip(costs, lows, strict=True), start=1):
         totals: dict[int, float] = {}
         choice: dict[int, int] = {}
         for before, cost in least.items():
-            for k, more in enumerate(own[: max(0, whole - before - low + 1)], start=low):
+            most = whole - before
+            first = max(low, most) if place == len(costs) else low  # the last one takes all that is left
+            for k, more in enumerate(own[first - low : max(0, most - low + 1)], start=first):
                 if (total := cost + more) < totals.get(before + k, inf):
                     totals[before + k], choice[before + k] = total, k
         least = totals

@@ -96,19 +96,19 @@ class Remembering:
 
 def faultable(work: Callable[Concatenate[R, P], V]) -> Callable[Concatenate[R, P], V]:
     """Run a port's method alone, and fail it where that was asked for."""
+    name = work.__name__
 
     @wraps(work)
     def guarded(self: R, /, *args: P.args, **kwargs: P.kwargs) -> V:
         state = self._state
         with state.lock:
-            waiting = state.faults.get(work.__name__)
-            fault = waiting.popleft() if waiting else None
-            if fault is not None and not fault.after:
+            if not state.faults.get(name):
+                return work(self, *args, **kwargs)
+            fault = state.faults[name].popleft()
+            if not fault.after:
                 raise fault.error
-            answer = work(self, *args, **kwargs)
-            if fault is not None:
-                raise fault.error
-            return answer
+            work(self, *args, **kwargs)
+            raise fault.error
 
     return guarded
 

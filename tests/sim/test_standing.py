@@ -8,6 +8,7 @@ import pytest
 from orchestrator.bench.sim.faults import Fault, Setting, setting_of
 from orchestrator.bench.sim.run import Outcome, run
 from orchestrator.control.standing import Standing, Standings
+from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.time import Instant
 from orchestrator.planner.plan import plan
 from orchestrator.planner.snapshot import Snapshot
@@ -35,14 +36,16 @@ def test_whenever_a_plan_stands_the_planner_would_have_wanted_nothing(monkeypatc
     """Asked all the same, it agrees at every look at which it is not asked, and those are most of them."""
     still_stands = Standings._still_stands
     asked: Counter[bool] = Counter()
+    kinds: set[DecisionKind] = set()
 
     def also_asked(self: Standings, standing: Standing, snapshot: Snapshot, now: Instant) -> bool:
         stands = still_stands(self, standing, snapshot, now)
         asked[stands] += 1
         if stands:
-            found = plan(snapshot, snapshot.spec.policy, now, keep_up=True)
+            found = plan(snapshot, snapshot.spec.policy, now, keep_up=standing.keep_up)
             assert not found.actions
-            before = plan(standing.question, snapshot.spec.policy, now, keep_up=True)
+            before = plan(standing.question, snapshot.spec.policy, now, keep_up=standing.keep_up)
+            kinds.add(found.decision.kind)
             assert found.decision.kind is before.decision.kind
         return stands
 
@@ -52,6 +55,7 @@ def test_whenever_a_plan_stands_the_planner_would_have_wanted_nothing(monkeypatc
         assert lived(seed).is_good
 
     assert asked[True] > asked[False]
+    assert kinds == {DecisionKind.STAY, DecisionKind.HOLD}
 
 
 def test_after_a_hold_it_is_news_that_all_is_well_again() -> None:
