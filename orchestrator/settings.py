@@ -214,12 +214,15 @@ class ControllerSettings(_Section):
 
     ``keep_samples_days``: how long samples of energy stay as they were written. Older ones become a row for each
     replica and hour, with which every report is the same to the last digit; 0 keeps all of them for ever.
+    ``keep_decisions_days``: how long decisions of the policy that changed nothing stay whole. Of older ones a row is
+    kept for each day: how many there were, their names and what the last one said. Whatever acted is kept for ever.
     """
 
     tick_seconds: float = Field(default=1.0, gt=0)
     plan_seconds: float = Field(default=5.0, gt=0)
     sample_seconds: float = Field(default=60.0, gt=0, le=60)
     keep_samples_days: int = Field(default=30, ge=0, le=36_500)
+    keep_decisions_days: int = Field(default=14, ge=0, le=36_500)
 
 
 class Settings(BaseSettings):

@@ -107,6 +107,7 @@ def build(settings: Settings) -> Runtime:
             plan_every=timedelta(seconds=settings.controller.plan_seconds),
             health_failures_until_lost=HEALTH_FAILURES_UNTIL_LOST,
             keep_samples=timedelta(days=settings.controller.keep_samples_days) or None,
+            keep_decisions=timedelta(days=settings.controller.keep_decisions_days) or None,
         ),
     )
 

@@ -26,7 +26,8 @@ class Tuning:
     ``orphan_grace``: how long something is suspected before it is told of, and may be reaped. ``orphan_idle``: how long
     it must be known to have served nobody before that.
     ``keep_samples``: how long samples of energy stay as they were written before they become rows of an hour; ``None``
-    for ever. ``tidy_every``: how often the store is asked whether there are older ones.
+    for ever. ``keep_decisions``: how long decisions that changed nothing stay whole. ``tidy_every``: how often the
+    store is asked whether there is something older.
     """
 
     terminate_grace: timedelta = timedelta(seconds=30)
@@ -39,6 +40,7 @@ class Tuning:
     orphan_grace: timedelta = timedelta(minutes=10)
     orphan_idle: timedelta = timedelta(minutes=15)
     keep_samples: timedelta | None = None
+    keep_decisions: timedelta | None = None
     tidy_every: timedelta = timedelta(minutes=10)
 
 

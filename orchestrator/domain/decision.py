@@ -6,14 +6,15 @@ the factors it is the product or sum of, so that a reader can recompute it by ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.domain.carbon import Kind
 from orchestrator.domain.certificate import Certificate
 from orchestrator.domain.price import Market
 from orchestrator.domain.scale import WantedReplicas, Work
-from orchestrator.domain.time import Instant
+from orchestrator.domain.time import Instant, floor_day
 from orchestrator.domain.transfer import Egress
 from orchestrator.domain.written import ONLY_IF_SET
 
@@ -217,3 +218,42 @@ class Decision:
     plan_digest: str = ""
     sizing: WantedReplicas | None = None
     certificate: Certificate | None = None
+
+
+RESTING = frozenset({DecisionKind.STAY, DecisionKind.HOLD})
+"""Kinds of decisions that change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestingDay:
+    """What is left of old decisions of the policy that changed nothing: those of one service, day, kind and policy.
+
+    ``day``: its beginning, UTC, as the decisions count time. ``first_at`` and ``last_at``: of the first and the last of
+    them; ``summary``: what the last one said. ``ids``: of all of them.
+    """
+
+    service: str
+    day: Instant
+    kind: DecisionKind
+    policy: str
+    first_at: Instant
+    last_at: Instant
+    summary: str
+    ids: tuple[str, ...]
+
+    def with_more(self, more: RestingDay) -> RestingDay:
+        """Return both as one, ``more`` being of the same service, day, kind and policy."""
+        first, last = sorted((self, more), key=lambda d: d.last_at)
+        begun = min(self.first_at, more.first_at)
+        return replace(last, first_at=begun, ids=first.ids + last.ids)
+
+
+def resting_days(decisions: Iterable[Decision]) -> tuple[RestingDay, ...]:
+    """Put decisions, in order, together by service, day, kind and policy."""
+    together: dict[tuple[str, Instant, DecisionKind, str], list[Decision]] = {}
+    for one in decisions:
+        together.setdefault((one.service, floor_day(one.at), one.kind, one.policy), []).append(one)
+    return tuple(
+        RestingDay(*name, some[0].at, some[-1].at, some[-1].summary, tuple(d.id for d in some))
+        for name, some in together.items()
+    )

@@ -37,6 +37,11 @@ def floor_hour(moment: Instant) -> Instant:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
+def floor_day(moment: Instant) -> Instant:
+    """Return the start of the UTC day that holds ``moment``."""
+    return floor_hour(moment).replace(hour=0)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
     """Half-open interval ``[start, end)``."""

@@ -88,6 +88,7 @@ LINKED: Mapping[str, Linked] = {
         Linked(tables.intents, ("id",)),
         Linked(tables.placements, ("replica",)),
         Linked(tables.decisions, ("id",), (tables.verdicts, tables.signals_used)),
+        Linked(tables.resting_days, ("service", "day", "kind", "policy")),
         Linked(tables.reap_requests, ("id",)),
         Linked(tables.reaps, ("id",)),
         Linked(tables.events, ("id",), is_history=True),

@@ -13,6 +13,7 @@ from orchestrator.domain.time import format_instant, parse_instant
 from orchestrator.store import tables
 from orchestrator.store.chain import AT_ONCE, HEAD, JOURNAL, LINKED, LinkKind, Pen, contents, link_sha256
 from orchestrator.store.compaction import SAMPLES, Gap, Sealed, hour_of, hours_kept, sealed_by, unexplained
+from orchestrator.store.resting import DECISIONS, merged_ids
 from orchestrator.store.rules import check_findings
 
 MOST_KEPT = 100
@@ -50,6 +51,9 @@ def check(tx: Connection, *, history: bool = True) -> JournalReport:
             if name == SAMPLES and known:
                 merged = hours_kept(tx)
                 known = {row: link for row, link in known.items() if hour_of(row) not in merged}
+            if name == DECISIONS and known:
+                stand = merged_ids(tx)
+                known = {row: link for row, link in known.items() if row not in stand}
             found += [Finding(link, Tampering.REMOVED, name, row) for row, (link, linked) in known.items() if linked]
     found.sort(key=lambda f: (f.link == 0, f.link, f.table, f.row))
     return JournalReport(chain.links, rows, chain.last, tuple(found))

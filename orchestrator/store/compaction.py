@@ -4,10 +4,11 @@ Compaction puts the samples of one replica and one clock hour, by :func:`orchest
 ``energy_hours``. Each sample is compared with the chain first, and what differs is put on record, as before any other
 write. The rows of hours are links of the chain; a sample whose hour stands there is not missing.
 
-Sealing takes away the links of such samples, later and in the order of the chain. What stands for them is a link of
-its own at the end (``sealed``): it names a range of numbers and the SHA-256 over every gap in it, each with the hashes
-of its two edges, which the links beside the gap repeat. So a check still follows the chain from end to end, and a link
-that somebody else takes out, inside or outside of a range, is seen. See decision 0032.
+Sealing takes away the links of such samples, and of old decisions (:mod:`orchestrator.store.resting`), later and in the
+order of the chain. What stands for them is a link of its own at the end (``sealed``): it names a range of numbers and
+the SHA-256 over every gap in it, each with the hashes of its two edges, which the links beside the gap repeat. So a
+check still follows the chain from end to end, and a link that somebody else takes out, inside or outside of a range, is
+seen. See decision 0032.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from orchestrator.domain.time import HOUR, floor_hour, parse_instant
 from orchestrator.ledger.hourly import hourly
 from orchestrator.store import mappers, tables
 from orchestrator.store.chain import JOURNAL, LINKED, LinkKind, Pen, content_of, contents, row_text
+from orchestrator.store.resting import DECISIONS, merged_between
 
 SAMPLES, HOURS = tables.energy_samples.name, tables.energy_hours.name
 SEAL = "seal"
@@ -35,6 +37,7 @@ LINKS_AT_ONCE = 5000
 LEAST_SEALED = 500
 """A seal is a link too: one for fewer would save little."""
 
+_DAY = timedelta(days=1)
 _HOUR_LENGTH = len(":00:00.000000Z")
 _LINKS = tables.journal_links.c
 
@@ -65,18 +68,19 @@ def compact(tx: Connection, before: datetime, most: int) -> int:
     return done
 
 
-def seal(tx: Connection, most: int = LINKS_AT_ONCE) -> int:
-    """Take away links of samples whose hours stand in their place; return how many went.
+def seal(tx: Connection, before: datetime, most: int = LINKS_AT_ONCE) -> int:
+    """Take away links of samples and decisions in whose place rows of hours and days stand; return how many went.
 
-    Of each range the first and the last link stay, and ranges end before a number that is missing: a gap that somebody
-    else made never becomes part of one that is sealed.
+    Up to the first sample that began at ``before`` or later: decisions of its time may still become days. Of each
+    range the first and the last link stay, and ranges end before a number that is missing: a gap that somebody else
+    made never becomes part of one that is sealed.
     """
     since = _sealed_through(tx)
     query = select(_LINKS.seq, _LINKS.kind, _LINKS.entity, _LINKS.row_key).where(_LINKS.seq > since)
     links = tx.execute(query.order_by(_LINKS.seq).limit(most)).all()
     merged = _merged(tx, (link.row_key for link in links if link.entity == SAMPLES))
     for together in _without_jumps(links):
-        settled, going = _settled(tx, together, merged)
+        settled, going = _settled(tx, together, merged, before)
         if len(going) >= LEAST_SEALED:
             break
     else:
@@ -215,16 +219,29 @@ def _without_jumps(links: Sequence[Row[*tuple[Any, ...]]]) -> list[list[Row[*tup
     return stretches
 
 
-def _settled(tx: Connection, links: Sequence[Row[*tuple[Any, ...]]], merged: set[str]) -> tuple[list[int], list[int]]:
+def _settled(
+    tx: Connection, links: Sequence[Row[*tuple[Any, ...]]], merged: set[str], before: datetime
+) -> tuple[list[int], list[int]]:
     """The numbers up to the first sample that is not merged yet, and those of them that may go: neither end."""
-    settled, going = [], []
+    settled, going, starts = [], [], []
+    decided: dict[int, str] = {}
     for link in links:
-        is_sample = link.entity == SAMPLES and link.kind in _TAKEN
-        if is_sample and hour_of(link.row_key) in merged:
-            going.append(link.seq)
-        elif is_sample and content_of(tx, SAMPLES, _key(link.row_key)):
-            break
+        ours = link.kind in _TAKEN
+        if ours and link.entity == SAMPLES:
+            start = _key(link.row_key)[1]
+            if start >= before:
+                break
+            starts.append(start)
+            if hour_of(link.row_key) in merged:
+                going.append(link.seq)
+            elif content_of(tx, SAMPLES, _key(link.row_key)):
+                break
+        elif ours and link.entity == DECISIONS:
+            decided[link.seq] = link.row_key
         settled.append(link.seq)
+    if starts and decided:
+        names = merged_between(tx, min(starts) - _DAY, max(starts) + _DAY)
+        going = sorted([*going, *(seq for seq, name in decided.items() if name in names)])
     return settled, [seq for seq in going if settled[0] < seq < settled[-1]]
 
 

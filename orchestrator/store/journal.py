@@ -30,6 +30,7 @@ from orchestrator.store.compaction import SAMPLES, compact, seal, without_merged
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_all_new, insert_new
 from orchestrator.store.requests import require_service
+from orchestrator.store.resting import rest
 from orchestrator.store.rules import (
     ACCEPTED_EPOCH,
     ROUTING_VERSION,
@@ -260,14 +261,22 @@ class SqlJournal(orphans.SqlOrphanRecords):
             work, lambda tx: [(SAMPLES, row["replica"], row["window_start"]) for row in without_merged(tx, rows)]
         )
 
-    def compact_energy(self, before: datetime, most: int = MOST_COMPACTED) -> int:
+    def compact_energy(
+        self, before: datetime, most: int = MOST_COMPACTED, *, links_before: datetime | None = None
+    ) -> int:
         """Merge old samples into rows of an hour, about ``most`` at once; a step that is not full takes away links.
 
         Returns how many samples were merged or links taken away; 0 when nothing is left to do for now.
         """
         until = tidy_instant(before)
+        sealed_until = until if links_before is None else tidy_instant(links_before)
         merged = self._write(lambda tx: compact(tx, until, most))
-        return merged if merged >= most else merged + self._write(seal)
+        return merged if merged >= most else merged + self._write(lambda tx: seal(tx, sealed_until))
+
+    def compact_decisions(self, before: datetime) -> int:
+        """Merge the oldest day of one service's old decisions that changed nothing; return how many were merged."""
+        until = tidy_instant(before)
+        return self._write(lambda tx: rest(tx, until))
 
     def record_event(
         self,

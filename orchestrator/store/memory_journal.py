@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from orchestrator.control.ports.store import MOST_COMPACTED
+from orchestrator.control.ports.store import DECISIONS_LEFT, MOST_COMPACTED
 from orchestrator.domain.carbon import Reading
-from orchestrator.domain.decision import Decision
+from orchestrator.domain.decision import RESTING, Decision, resting_days
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.money import SpendingCap
 from orchestrator.domain.orphans import Reap, Restored, Suspect
@@ -23,13 +23,15 @@ from orchestrator.domain.records import (
     ServiceState,
 )
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
-from orchestrator.domain.time import HOUR, floor_hour
+from orchestrator.domain.time import HOUR, floor_day, floor_hour
 from orchestrator.ledger.hourly import hourly
 from orchestrator.store import rules
 from orchestrator.store.memory_orphans import MemoryOrphanRecords, close_request, replace_suspects
 from orchestrator.store.memory_state import State, at_revision, faultable, require_replica, require_service
 from orchestrator.store.spending import refuse_unaffordable
 from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
+
+DAY = timedelta(days=1)
 
 
 class MemoryJournal(MemoryOrphanRecords):
@@ -220,7 +222,13 @@ class MemoryJournal(MemoryOrphanRecords):
                 insort(state.energy_of[sample.service], sample, key=_by_start)
 
     @faultable
-    def compact_energy(self, before: datetime, most: int = MOST_COMPACTED) -> int:
+    def compact_energy(
+        self,
+        before: datetime,
+        most: int = MOST_COMPACTED,
+        *,
+        links_before: datetime | None = None,  # noqa: ARG002  # there is no chain of links
+    ) -> int:
         """Merge old samples into rows of an hour, about ``most`` at once; return how many were merged."""
         state, end = self._at_turn(), floor_hour(tidy_instant(before))
         raw = [
@@ -247,6 +255,31 @@ class MemoryJournal(MemoryOrphanRecords):
             (s for s in state.energy.values() if s.service == first.service), key=_by_start
         )
         return done
+
+    @faultable
+    def compact_decisions(self, before: datetime) -> int:
+        """Merge the oldest day of one service's old decisions that changed nothing; return how many were merged."""
+        state, end = self._at_turn(), floor_day(tidy_instant(before))
+        followed = {p.decision_id for p in state.placements.values()}
+        idle = [
+            (decision.at, service, name)
+            for service, names in state.decisions_of.items()
+            for name in names[:-DECISIONS_LEFT]
+            if (decision := state.decisions[name]).kind in RESTING and decision.actor == "policy"
+            if decision.at < end and name not in followed
+        ]
+        if not idle:
+            return 0
+        at, service, _ = min(idle)
+        merged = [name for then, whose, name in idle if whose == service and then < floor_day(at) + DAY]
+        for day in resting_days(sorted((state.decisions.pop(name) for name in merged), key=lambda d: d.at)):
+            key = (day.service, day.day, day.kind, day.policy)
+            old = state.resting.get(key)
+            state.resting[key] = day if old is None else old.with_more(day)
+        for name in merged:
+            state.decisions_of[service].remove(name)
+            del state.signals[name]
+        return len(merged)
 
     @faultable
     def record_event(

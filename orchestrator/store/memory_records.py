@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from orchestrator.domain.carbon import Reading
-from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.records import (
     Event,
@@ -100,6 +100,12 @@ class MemoryRecords(Remembering):
     def signals_used(self, decision_id: str) -> Sequence[Reading]:
         """Return the signals that a decision was recorded with, in their order; none when there is no such decision."""
         return self._state.signals.get(decision_id, ())
+
+    @faultable
+    def resting_days(self, service: str) -> Sequence[RestingDay]:
+        """Return what is left of old decisions that changed nothing, oldest first."""
+        found = (day for day in self._state.resting.values() if day.service == service)
+        return sorted(found, key=lambda d: (d.day, d.first_at, d.kind))
 
     @faultable
     def placements(self, service: str) -> Sequence[Placement]:

@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.chain import Acceptance, Finding, JournalMarks
-from orchestrator.domain.decision import Decision
+from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect, SuspectKind
 from orchestrator.domain.records import (
@@ -64,6 +64,7 @@ class State:
     decisions: dict[str, Decision] = field(default_factory=dict)
     decisions_of: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     signals: dict[str, tuple[Reading, ...]] = field(default_factory=dict)
+    resting: dict[tuple[str, datetime, DecisionKind, str], RestingDay] = field(default_factory=dict)
     energy: dict[tuple[str, datetime], EnergySample] = field(default_factory=dict)
     energy_of: defaultdict[str, list[EnergySample]] = field(default_factory=lambda: defaultdict(list))
     """By start and replica: what is read of them is a window."""

@@ -12,12 +12,12 @@ from uuid import uuid4
 from sqlalchemy import CompoundSelect, Connection, Select, Table, and_, select, union, union_all
 
 from orchestrator.domain.carbon import Reading
-from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.records import Event, Intent, Operation, Pause, Placement, ServiceRecord
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.time import Instant, Window
-from orchestrator.store import mappers, rules, spending, tables
+from orchestrator.store import mappers, resting, rules, spending, tables
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_new
 from orchestrator.store.rules import EVERY_SERVICE
@@ -112,6 +112,10 @@ class SqlRecords:
         table = tables.signals_used
         query = select(table).where(table.c.decision_id == decision_id).order_by(table.c.ordinal)
         return self._all(query, mappers.reading_from)
+
+    def resting_days(self, service: str) -> Sequence[RestingDay]:
+        """Return what is left of old decisions that changed nothing, oldest first."""
+        return self._database.read(lambda tx: resting.days_of(tx, service))
 
     def placements(self, service: str) -> Sequence[Placement]:
         """Return where replicas stood, in order of their launches."""

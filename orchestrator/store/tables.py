@@ -298,6 +298,7 @@ decisions = _table(
     _text("plan_digest"),
     _text("document"),
     Index("ix_decisions_service", "service"),
+    Index("ix_decisions_service_kind_at", "service", "kind", "at"),
 )
 """``document`` is the whole decision as JSON; the other columns repeat what is asked for by SQL."""
 
@@ -335,6 +336,22 @@ signals_used = _table(
     CheckConstraint("(gap_reason IS NULL) <> (grams_per_kwh IS NULL)", name="value_or_gap"),
 )
 """A reading is a number with its origin, or a gap with its reason: never both, never neither."""
+
+resting_days = _table(
+    "resting_days",
+    _service(),
+    _moment("day"),
+    Column("kind", Word(DecisionKind), nullable=False),
+    _text("policy"),
+    _moment("first_at"),
+    _moment("last_at"),
+    _text("summary"),
+    _text("ids_json"),
+    _text("decisions_sha256"),
+    PrimaryKeyConstraint("service", "day", "kind", "policy"),
+)
+"""What became of old decisions that changed nothing, see :mod:`orchestrator.store.resting`. ``decisions_sha256``: over
+what the chain had of each, so that a backup from before can be compared with it."""
 
 # ── what it used, what happened ──────────────────────────────────────────────────────────────────────
 

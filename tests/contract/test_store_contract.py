@@ -14,7 +14,8 @@ import pytest
 
 from orchestrator.clocks import SystemClock
 from orchestrator.control.ports import Journal, Records, Store
-from orchestrator.domain.decision import DecisionKind
+from orchestrator.control.ports.store import DECISIONS_LEFT
+from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.records import (
     EventKind,
     IntentKind,
@@ -26,7 +27,7 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import ENDED, NEXT_STATES, ReplicaState
 from orchestrator.domain.service import ModelSpec
-from orchestrator.domain.time import Window
+from orchestrator.domain.time import Window, floor_day
 from orchestrator.errors import Conflict, LeaseHeld, UnknownService
 from orchestrator.ledger.hourly import hourly
 from orchestrator.store.codec import spec_digest
@@ -781,6 +782,73 @@ def test_energy_that_stands_in_an_hour_is_not_counted_again(store: Store, journa
     assert list(store.energy(SERVICE)) == [*merged, a_sample(start=later(180))]
 
 
+def at_rest(number: int, **changes: Any) -> Decision:
+    """One of a row of decisions of the policy, an hour after the other."""
+    values = {"at": later(3600 * number), "kind": DecisionKind.STAY, "actor": "policy", "summary": f"stay {number}"}
+    return a_decision(f"h-{number}", **(values | changes))
+
+
+def test_old_decisions_that_changed_nothing_become_days(store: Store, journal: Journal) -> None:
+    """The oldest day first, whole days alone; what is left says how many there were, which, and what the last said."""
+    kinds = {30: DecisionKind.HOLD, 31: DecisionKind.HOLD}
+    for n in range(60 + DECISIONS_LEFT):
+        journal.record_decision(at_rest(n, kind=kinds.get(n, DecisionKind.STAY)), READINGS)
+
+    steps = [journal.compact_decisions(later(3600 * 48)) for _ in range(3)]
+
+    days = store.resting_days(SERVICE)
+    assert NOW.hour == 12
+    assert steps == [12, 24, 0]
+    assert [(d.kind, len(d.ids), d.summary) for d in days] == [
+        (DecisionKind.STAY, 12, "stay 11"),
+        (DecisionKind.STAY, 22, "stay 35"),
+        (DecisionKind.HOLD, 2, "stay 31"),
+    ]
+    assert [d.day for d in days] == [floor_day(NOW), *[floor_day(NOW) + timedelta(days=1)] * 2]
+    assert (days[0].first_at, days[0].last_at, days[0].ids[:2]) == (NOW, later(11 * 3600), ("h-0", "h-1"))
+    assert store.decision("h-0") is None
+    assert not store.signals_used("h-0")
+    assert len(store.decisions(SERVICE, limit=1000)) == 60 + DECISIONS_LEFT - 36
+    assert not store.resting_days("other")
+    assert store.check_journal().is_whole
+
+
+def test_the_newest_decisions_are_left_and_their_day_is_added_to_later(store: Store, journal: Journal) -> None:
+    """However old they are: a controller that starts reads them. A day of which a part was left grows later."""
+    for n in range(DECISIONS_LEFT + 5):
+        journal.record_decision(at_rest(n, at=later(n)), READINGS)
+    much_later = later(86_400 * 30)
+
+    assert [journal.compact_decisions(much_later) for _ in range(2)] == [5, 0]
+    for n in range(100, 103):
+        journal.record_decision(at_rest(n), READINGS)
+    assert [journal.compact_decisions(much_later) for _ in range(2)] == [3, 0]
+
+    (day,) = store.resting_days(SERVICE)
+    assert day.ids == tuple(f"h-{n}" for n in range(8))
+    assert (day.first_at, day.last_at, day.summary) == (NOW, later(7), "stay 7")
+    assert len(store.decisions(SERVICE, limit=1000)) == DECISIONS_LEFT
+    assert store.check_journal().is_whole
+
+
+def test_decisions_that_acted_are_kept(store: Store, journal: Journal) -> None:
+    """And those that a person made, and those that a launch follows from: they say why."""
+    replica, intent, placement = a_launch()
+    journal.start_replica(replica, intent, replace(placement, decision_id="h-2"))
+    journal.record_decision(at_rest(0, kind=DecisionKind.MOVE), READINGS)
+    journal.record_decision(at_rest(1, actor="ada"), READINGS)
+    for n in range(2, 5 + DECISIONS_LEFT):
+        journal.record_decision(at_rest(n, at=later(n)), READINGS)
+
+    while journal.compact_decisions(later(86_400 * 30)):
+        pass
+
+    kept = {d.id for d in store.decisions(SERVICE, limit=1000)}
+    assert {"h-0", "h-1", "h-2"} < kept
+    assert not {"h-3", "h-4"} & kept
+    assert list(store.signals_used("h-2")) == list(READINGS)
+
+
 def test_events_are_read_on_from_where_one_was(store: Store, journal: Journal) -> None:
     """Ids grow with time; a reader that keeps the last one misses nothing and sees nothing twice."""
     for number in range(5):
@@ -831,6 +899,7 @@ WRITES: dict[str, Callable[[Journal], object]] = {
     "restore_revision": lambda j: j.restore_revision(SERVICE, 1, later(5)),
     "record_decision": lambda j: j.record_decision(a_decision(), READINGS),
     "record_energy": lambda j: j.record_energy([a_sample(start=later(300))]),
+    "compact_decisions": lambda j: j.compact_decisions(later(86_400 * 9)),
     "compact_energy": lambda j: j.compact_energy(later(86_400)),
     "record_event": lambda j: j.record_event(EventKind.WARNING, "w", service="", at=NOW, wall_at=NOW),
     "next_routing_version": lambda j: j.next_routing_version(),
@@ -848,7 +917,7 @@ def everything(store: Records) -> list[object]:
     return [
         *(store.services(), store.replicas(ended=True), store.operations(open_only=False), store.decisions(SERVICE)),
         *(store.placements(SERVICE), store.intents(), store.events(), store.energy(SERVICE)),
-        store.leases(),
+        *(store.leases(), store.resting_days(SERVICE)),
         *(store.suspects(), store.restored(), store.reap_requests(open_only=False), store.reaps()),
         store.journal_marks(),
     ]
@@ -870,6 +939,9 @@ def test_a_superseded_controller_changes_nothing(store: Store, journal: Journal,
     journal.close_reap_request("reap-1", OperationState.DONE, NOW, outcome_json="[]", reaps=[a_reap()])
     store.submit_reap(a_request("reap-2"))
     journal.record_energy([a_sample(), a_sample(start=later(60))])
+    if method == "compact_decisions":  # which leaves the newest alone
+        for n in range(DECISIONS_LEFT + 1):
+            journal.record_decision(at_rest(n), ())
     newer = store.claim("second", later(4))
     before = everything(store)
 

@@ -17,6 +17,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select
 
+from orchestrator.control.ports.store import DECISIONS_LEFT
+from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import Pause, ServiceState
 from orchestrator.errors import StoreIncompatible
 from orchestrator.store import schema, tables
@@ -27,7 +29,7 @@ from orchestrator.store.mappers import row_of
 from orchestrator.store.sql import SqlStore
 from orchestrator.store.tables import METADATA
 from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
-from tests.store_samples import NOW, SERVICE, a_launch, a_sample, a_spec, an_operation, later
+from tests.store_samples import NOW, READINGS, SERVICE, a_decision, a_launch, a_sample, a_spec, an_operation, later
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -308,3 +310,35 @@ def test_hours_of_energy_go_back_as_samples(empty: Database) -> None:
     assert rows == len(before) == 1 + 90
     with SqlStore.open(empty.address.url.render_as_string(hide_password=False)) as store:
         assert store.energy(SERVICE) == before
+
+
+def test_days_at_rest_go_back_as_decisions_that_are_gone(empty: Database) -> None:
+    """A step back keeps all that is whole; forward again, a check names what is missing, and somebody accepts it."""
+    schema.migrate(empty)
+    url = empty.address.url.render_as_string(hide_password=False)
+    with SqlStore.open(url) as store:
+        store.submit_deploy(a_spec(), an_operation())
+        journal = store.claim("one", NOW)
+        for n in range(DECISIONS_LEFT + 2):
+            stay = a_decision(f"d-{n}", at=later(n), kind=DecisionKind.STAY, actor="policy")
+            journal.record_decision(stay, READINGS)
+        assert journal.compact_decisions(later(86_400 * 2)) == 2
+        before = store.decisions(SERVICE, limit=1000)
+    config = schema.alembic_config()
+
+    def back(tx: Connection) -> None:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0006")
+
+    empty.rebuild(back)
+
+    with SqlStore.open(url) as store:
+        assert store.decisions(SERVICE, limit=1000) == before
+        assert store.resting_days(SERVICE) == []
+        report = store.check_journal()
+        assert {(f.table, f.what.value) for f in report.findings} == {
+            ("decisions", "removed"),
+            ("resting_days", "removed"),
+        }
+        store.accept_edits(report.digest, actor="ada", reason="went back a version", now=later(9))
+        assert store.check_journal().is_whole

@@ -32,12 +32,13 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """How long, how coarse, and how long samples stay as they were written; ``keep`` of ``None``: for ever."""
+    """How long, how coarse, and how long samples and decisions at rest stay as they were; ``None``: for ever."""
 
     size: Size
     days: int
     tick: timedelta
     keep: timedelta | None
+    keep_decisions: timedelta | None
 
     @property
     def marks(self) -> tuple[int, ...]:
@@ -67,7 +68,9 @@ class Mark:
 
 async def soak(asked: Soak, store: SqlStore, done: Callable[[int], None]) -> tuple[Mark, ...]:
     """Let the fleet come up and run; ``done`` is told of each day. Raises ``TimedOut`` when it does not come up."""
-    tuning = Tuning(sample_every=asked.tick, longest_sample=MINUTE, keep_samples=asked.keep)
+    tuning = Tuning(
+        sample_every=asked.tick, longest_sample=MINUTE, keep_samples=asked.keep, keep_decisions=asked.keep_decisions
+    )
     clock, _, runtime = fleet(asked.size, store, tuning)
     grid = GridReader(runtime.carbon)
     names = asked.size.names

@@ -80,6 +80,7 @@ def _decision(runtime: Runtime, service: str, decision_id: str | None) -> Decisi
     if decision_id is not None:
         found = runtime.store.decision(decision_id)
         if found is None or found.service != service:
+            _refuse_merged(runtime, service, decision_id)
             raise UsageError(
                 f"{service} has no decision {decision_id!r}", hint=f"greenctl history {service} lists them."
             )
@@ -90,3 +91,14 @@ def _decision(runtime: Runtime, service: str, decision_id: str | None) -> Decisi
             f"nothing has been decided for {service} yet", hint="The controller decides: greenctl controller status"
         )
     return newest[0]
+
+
+def _refuse_merged(runtime: Runtime, service: str, decision_id: str) -> None:
+    """Say of a decision that is no longer kept whole what is left of it. Raises ``UsageError``."""
+    day = next((d for d in runtime.store.resting_days(service) if decision_id in d.ids), None)
+    if day is not None:
+        raise UsageError(
+            f"{decision_id} is no longer kept whole: it was one of {len(day.ids)} that said {day.kind.value!r} on"
+            f" {day.day:%Y-%m-%d} by {day.policy}; the last of them: {day.summary}",
+            hint="What changed anything is kept for ever; for how long the others are: controller.keep_decisions_days.",
+        )

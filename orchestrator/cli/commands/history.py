@@ -57,10 +57,11 @@ def history(
     decisions = runtime.store.decisions(service, limit=DECISIONS_READ)
     placements = runtime.store.placements(service)
     pauses = [p for p in runtime.store.pauses(in_force=False) if p.service in {"", service}]
+    resting = runtime.store.resting_days(service)
     document = {"service": service, "events": events, "decisions": decisions, "placements": placements}
-    session.emit(history=document | {"pauses": pauses})
+    session.emit(history=document | {"pauses": pauses, "resting_days": resting})
     names = labels(runtime.store.replicas(service, ended=True))
-    rows = page.timeline(events, decisions, placements, names, pauses)
+    rows = page.timeline(events, decisions, placements, names, pauses, resting)
     session.show(page.render(service, rows, width=session.out.width, limit=limit, rate=runtime.clock.rate))
 
 

@@ -13,7 +13,16 @@ from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 
 MEBI = 1024.0 * 1024.0
-SHOWN = ("energy_samples", "energy_hours", "journal_links", "events", "decisions", "verdicts", "signals_used")
+SHOWN = (
+    "energy_samples",
+    "energy_hours",
+    "journal_links",
+    "events",
+    "decisions",
+    "verdicts",
+    "signals_used",
+    "resting_days",
+)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from orchestrator.cli.render.headline import headline
 from orchestrator.cli.render.labels import shortened
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
-from orchestrator.domain.decision import Decision
+from orchestrator.domain.decision import Decision, RestingDay
 from orchestrator.domain.records import Event, EventKind, Pause, Placement
 from orchestrator.domain.time import Instant
 
@@ -48,14 +48,20 @@ def timeline(
     placements: Sequence[Placement],
     labels: Mapping[str, str],
     pauses: Sequence[Pause] = (),
+    resting: Sequence[RestingDay] = (),
 ) -> list[Row]:
     """Merge all of them, oldest first; what repeats itself becomes one row that says so. ``labels``: short names."""
     rows = [Row(e.at, e.kind.value, labels.get(e.replica, e.replica), shortened(e.text, labels)) for e in events]
     rows += [Row(d.at, "decision", "", f"{shortened(_decided(d), labels)} ({d.id}, by {d.actor})") for d in decisions]
     rows += [row for p in placements for row in _stays(p, labels.get(p.replica, p.replica))]
     rows += [Row(p.at, "paused" if p.paused else "resumed", "", _pause_words(p)) for p in pauses]
+    rows += [Row(*_rested(d, labels), times=len(d.ids), until=d.last_at) for d in resting]
     order = {"decision": 0, "placed": 1}
     return list(_merged(sorted(rows, key=lambda r: (r.at, order.get(r.what, 2)))))
+
+
+def _rested(day: RestingDay, labels: Mapping[str, str]) -> tuple[Instant, str, str, str]:
+    return day.first_at, "decision", "", f"{shortened(day.summary, labels)} (no longer kept whole, by {day.policy})"
 
 
 def _pause_words(word: Pause) -> str:
@@ -82,7 +88,9 @@ def _merged(rows: Sequence[Row]) -> Iterator[Row]:
     pending: Row | None = None
     for row in rows:
         if pending is not None and _signature(pending) == _signature(row):
-            pending = Row(pending.at, pending.what, row.replica, row.text, pending.times + 1, row.at)
+            pending = Row(
+                pending.at, pending.what, row.replica, row.text, pending.times + row.times, row.until or row.at
+            )
             continue
         if pending is not None:
             yield pending

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.domain.chain import Acceptance, JournalMarks, JournalReport
-from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
 from orchestrator.domain.records import Event, Intent, Operation, Pause, Placement, ServiceRecord
@@ -66,6 +66,10 @@ class Records(Protocol):
 
     def decision(self, decision_id: str) -> Decision | None:
         """Return one decision by id."""
+        ...
+
+    def resting_days(self, service: str) -> Sequence[RestingDay]:
+        """Return what is left of old decisions that changed nothing, oldest first."""
         ...
 
     def placements(self, service: str) -> Sequence[Placement]:

@@ -27,6 +27,9 @@ from orchestrator.domain.time import Instant
 MOST_COMPACTED = 600
 """Samples that are merged in one transaction: ten replica-hours of one a minute, some hundredths of a second."""
 
+DECISIONS_LEFT = 50
+"""The newest decisions on a service are never merged: more than a controller reads when it starts."""
+
 
 class Requests(Records, Protocol):
     """What the command line may write: wishes, never facts."""
@@ -144,10 +147,22 @@ class Journal(Records, Protocol):
         """Keep samples; a sample of the same replica and window start is kept once."""
         ...
 
-    def compact_energy(self, before: Instant, most: int = MOST_COMPACTED) -> int:
+    def compact_energy(
+        self, before: Instant, most: int = MOST_COMPACTED, *, links_before: Instant | None = None
+    ) -> int:
         """Merge samples of clock hours that ended by then into rows of an hour (``ledger.hourly``), oldest first.
 
         About ``most`` samples at once; returns how much was done, 0 when nothing is left to do for now.
+        ``links_before``: the journal's links about what was merged are taken away up to samples of that time.
+        """
+        ...
+
+    def compact_decisions(self, before: Instant) -> int:
+        """Merge decisions of days that ended by then into one :class:`RestingDay` or a few, the oldest day first.
+
+        Only those of the policy that changed nothing, that no placement follows from, and that are not among the
+        :data:`DECISIONS_LEFT` newest of their service. One service and day at once; returns how many were merged, 0
+        when nothing is left to do for now.
         """
         ...
 

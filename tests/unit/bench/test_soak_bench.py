@@ -12,6 +12,7 @@ from orchestrator.bench.scale.measure import Size
 from orchestrator.bench.scale.soak import Soak
 from orchestrator.cli.app import app
 from orchestrator.cli.session import Session
+from orchestrator.control.ports.store import DECISIONS_LEFT
 from orchestrator.errors import ExitStatus
 
 
@@ -23,16 +24,17 @@ def test_sizes_are_told_at_months_that_are_reached_and_in_the_end() -> None:
     """Of a year months 1, 6 and 12 and its last day; of less, what there is."""
     hour = timedelta(hours=1)
 
-    assert Soak(Size(1, 2, 1), 365, hour, None).marks == (30, 180, 360, 365)
-    assert Soak(Size(1, 2, 1), 180, hour, None).marks == (30, 180)
-    assert Soak(Size(1, 2, 1), 3, hour, None).marks == (3,)
+    assert Soak(Size(1, 2, 1), 365, hour, None, None).marks == (30, 180, 360, 365)
+    assert Soak(Size(1, 2, 1), 180, hour, None, None).marks == (30, 180)
+    assert Soak(Size(1, 2, 1), 3, hour, None, None).marks == (3,)
 
 
 def test_old_days_are_hours_in_the_end(tmp_path: Path) -> None:
     """Of two days one stays as it was written: a row a minute, and one an hour before; the report has not changed."""
     file = tmp_path / "rows.json"
 
-    result = bench("--days", "2", "--replicas", "1", "--keep-days", "1", "--folder", str(tmp_path), "--json", str(file))
+    words = ("--days", "2", "--replicas", "1", "--keep-days", "1", "--keep-decisions", "0")
+    result = bench(*words, "--folder", str(tmp_path), "--json", str(file))
 
     assert result.exit_code == 0, result.output
     (mark,) = json.loads(file.read_text())["rows"]
@@ -43,6 +45,20 @@ def test_old_days_are_hours_in_the_end(tmp_path: Path) -> None:
     assert mark["database_bytes"] > 0
     assert "rows of energy_hours" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["rows.json"]
+
+
+def test_decisions_at_rest_do_not_pile_up(tmp_path: Path) -> None:
+    """Of six days, those older than one are a row each; the newest decisions are whole, and the journal is."""
+    file = tmp_path / "rows.json"
+    words = ("--days", "6", "--replicas", "1", "--keep-days", "1", "--keep-decisions", "1")
+
+    result = bench(*words, "--folder", str(tmp_path), "--json", str(file))
+
+    assert result.exit_code == 0, result.output
+    (mark,) = json.loads(file.read_text())["rows"]
+    assert 2 <= mark["rows"]["resting_days"] <= 6
+    assert DECISIONS_LEFT <= mark["rows"]["decisions"] <= DECISIONS_LEFT + 24 * 2
+    assert (mark["findings"], mark["first_month_same"]) == (0, True)
 
 
 def test_looks_that_do_not_divide_an_hour_are_refused() -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from datetime import timedelta
 
 import pytest
 from rich.cells import cell_len
 
 from orchestrator import __version__
 from orchestrator.control.ports import LaunchRequest
+from orchestrator.control.ports.store import DECISIONS_LEFT
+from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.records import EventKind, ServiceState
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec, ResourceRequest
@@ -179,6 +182,27 @@ def test_a_decision_that_does_not_exist_is_said(world: World) -> None:
 
     assert result.exit_code == 2
     assert "greenctl history chat" in result.stderr
+
+
+def test_a_decision_that_is_no_longer_kept_whole_is_said(world: World) -> None:
+    """With what is left of it, in the history as well: how many of that day said so, and the last words."""
+    world.deploy()
+    journal = world.store.claim("another", world.clock.now())
+    for n in range(DECISIONS_LEFT + 3):
+        at = world.clock.now() + timedelta(seconds=n)
+        stay = Decision(f"old-{n}", "chat", at, DecisionKind.STAY, "policy", "green-first", "stay where it is clean")
+        journal.record_decision(stay, ())
+    assert journal.compact_decisions(world.clock.now() + timedelta(days=3)) >= 3
+
+    result = world.run("explain", "chat", "--decision", "old-0")
+
+    assert result.exit_code == 2
+    told = " ".join(result.stderr.split())
+    assert "old-0 is no longer kept whole" in told
+    assert "stay where it is clean" in told
+    assert "controller.keep_decisions_days" in told
+    assert "no longer kept whole" in world.run("history", "chat").stdout
+    assert "old-0" in world.document("history", "chat")["history"]["resting_days"][0]["ids"]
 
 
 def test_history_tells_the_story_in_order(world: World) -> None:

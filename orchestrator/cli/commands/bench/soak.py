@@ -29,6 +29,10 @@ def soak(
     keep_days: Annotated[
         int, typer.Option("--keep-days", min=0, max=3660, help="Days that samples stay as written; 0: for ever.")
     ] = 30,
+    keep_decisions: Annotated[
+        int,
+        typer.Option("--keep-decisions", min=0, max=3660, help="Days of decisions that changed nothing; 0: for ever."),
+    ] = 14,
     folder: Annotated[
         Path | None,
         typer.Option("--folder", metavar="DIR", exists=True, file_okay=False, help="Where the database is made."),
@@ -53,8 +57,8 @@ def soak(
     if 60 % tick_minutes:
         raise UsageError(f"--tick-minutes: {tick_minutes} does not divide an hour", hint="Give 60, 30, 20, 15, ...")
     session = Session.of(ctx)
-    keep = None if keep_days == FOR_EVER else timedelta(days=keep_days)
-    asked = Soak(Size(replicas, 10, 1), days, timedelta(minutes=tick_minutes), keep)
+    keep, whole = (None if n == FOR_EVER else timedelta(days=n) for n in (keep_days, keep_decisions))
+    asked = Soak(Size(replicas, 10, 1), days, timedelta(minutes=tick_minutes), keep, whole)
     with (
         page.progress(session.talk, days, quiet=session.quiet) as done,
         tempfile.TemporaryDirectory(prefix="greenctl-soak-", dir=folder) as home,
