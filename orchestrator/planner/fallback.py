@@ -113,7 +113,9 @@ def spot_again(judged: Judged, slot: int, replica: Replica, others: Sequence[Rep
     cheaper = [
         a
         for a in judged.assessments
-        if a.market is Market.SPOT and (dear is None or (a.usd_per_hour is not None and a.usd_per_hour < dear))
+        if a.market is Market.SPOT
+        and not judged.leaves(replica, a.offer_id)
+        and (dear is None or (a.usd_per_hour is not None and a.usd_per_hour < dear))
     ]
     spot_regions = {r.region for r in others if r.market is Market.SPOT}
     candidates = pools_for(judged, slot, Market.SPOT, cheaper, spot_regions, keep_up=False, holds=True)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from fractions import Fraction
 from math import inf, isfinite, lcm
 
 from orchestrator.domain.certificate import Budget
@@ -83,6 +84,29 @@ def jointly(
     is_proven = bound(table.parties, [len(t) for t in seated.taken], hall, seated.prices) >= seated.cost
     least = costs(chosen, objective) if is_proven else _alone(wanted, chosen, objective)
     return Joint(chosen, is_better=chosen != tuple(picked), least=least)
+
+
+def preference(
+    wanted: Sequence[Pools], chosen: Sequence[Assessment | None], room: Room, objective: Objective
+) -> tuple[tuple[bool, ...], tuple[Fraction, ...]]:
+    """Order ways to fill the same slots as :func:`jointly` does, the better one first: by who is served, then by cost.
+
+    Exact, as there: what decides first is summed up first.
+    """
+    markets: dict[tuple[int, ...], list[Market]] = {}
+    columns: list[list[Fraction]] = []
+    crowd = Counter(a.region for a in chosen if a is not None and a.market is Market.SPOT)
+    for pools, one in zip(wanted, chosen, strict=True):
+        if one is None:
+            continue
+        same = tuple(map(id, pools))
+        own = markets.setdefault(same, list(dict.fromkeys(a.market for pool in pools for a in pool)))
+        place = next((i for i, pool in enumerate(pools) if one in pool), len(pools))
+        columns.append([Fraction(n) for n in _vector(one, own, place, objective)])
+    sums = [sum(column, Fraction(0)) for column in zip(*columns, strict=True)]
+    if room.spread and sums:
+        sums[1] += sum(count - (region not in room.spot_regions) for region, count in crowd.items())
+    return tuple(one is None for one in chosen), tuple(sums)
 
 
 def costs(chosen: Sequence[Assessment | None], objective: Objective) -> float | None:
@@ -182,10 +206,13 @@ def _vectors(pools: Pools, objective: Objective) -> dict[str, tuple[Assessment, 
     for place, pool in enumerate(pools):
         for a in pool:
             if a.allowed and a.offer_id not in found:
-                *parts, _ = rank(a, objective)
-                numbers = [n for part in parts for n in _known(part)]
-                found[a.offer_id] = (a, (float(markets.index(a.market)), float(place), *numbers))
+                found[a.offer_id] = (a, _vector(a, markets, place, objective))
     return found
+
+
+def _vector(a: Assessment, markets: Sequence[Market], place: int, objective: Objective) -> _Vector:
+    *parts, _ = rank(a, objective)
+    return (float(markets.index(a.market)), float(place), *(n for part in parts for n in _known(part)))
 
 
 def _known(part: float) -> tuple[float, float]:

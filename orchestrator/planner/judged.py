@@ -41,6 +41,16 @@ class Judged:
         object.__setattr__(self, "_assessed", {a.offer_id: a for a in reversed(self.assessments)})
         object.__setattr__(self, "_candidates", {c.offer.id: c for c in reversed(self.snapshot.candidates)})
 
+    def leaves(self, replica: Replica, offer_id: str) -> frozenset[str] | None:
+        """Return the areas of the clients that nobody is near to any more once a replica has moved to an offer.
+
+        ``None`` where anybody may be sent anywhere.
+        """
+        if not self.promised.areas:
+            return None
+        others = [r.offer_id for r in self.snapshot.occupants().values() if r.name != replica.name]
+        return self.promised.left([*others, offer_id]) - self.promised.left([*others, replica.offer_id])
+
     def side(self, offer_id: str) -> Side | None:
         """The offer with its candidate; ``None`` when it is no longer sold."""
         assessment, candidate = self._assessed.get(offer_id), self._candidates.get(offer_id)

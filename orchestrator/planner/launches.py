@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import inf
 
 from orchestrator.domain.certificate import Budget, unhurried
@@ -15,8 +16,9 @@ from orchestrator.domain.service import Policy, SpotPlacer
 from orchestrator.errors import NoFeasiblePlacement, SignalsTooOld
 from orchestrator.planner.advice.least import Fits, in_words, least_change
 from orchestrator.planner.choose import rank
+from orchestrator.planner.cover import COVER_RULE, MOST_WAYS, Areas, Party, groups, ways
 from orchestrator.planner.fallback import Pool, best_of, earliest_try, moment, offer_waited_for, pools_for
-from orchestrator.planner.jointly import Joint, Room, costs, jointly
+from orchestrator.planner.jointly import Joint, Room, costs, jointly, preference
 from orchestrator.planner.judged import Judged, buy, judge
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
@@ -83,6 +85,9 @@ def fill(
     serving = len(staying) + len(crew.launches) + len(put_off)
     notes = [_put_off(put_off)] if put_off else [_waits(judged, slot, slots[slot]) for slot in unplaced]
     refusal = None
+    left = judged.promised.left([*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)])
+    if left and not unplaced and not put_off and not keep_up:
+        refusal = _uncovered(judged, slots, left)
     if unplaced and serving < wanted:
         markets = {slots[slot] for slot in unplaced}
         fits = _all_fit(judged, keep_up=keep_up)
@@ -115,33 +120,95 @@ class _Crew:
         most: float,
     ) -> None:
         self.launches: list[Action] = []
-        self._judged = judged
+        self.judged = judged
         self._slots = slots
         self._keep_up = keep_up
         self._most = most
         self._lost = lost_in(judged.snapshot)
+        self._held = [r.offer_id for r in staying.values()]
         self._taken = [r.region for r in staying.values()]
         self._spot_regions = {r.region for r in staying.values() if r.market is Market.SPOT}
 
     def launch_all(self, slots: Sequence[int], budget: Budget) -> tuple[Joint, list[Assessment]]:
         """Launch the best offers into all of the slots together; return them, and those that one by one would get."""
-        snapshot = self._judged.snapshot
+        snapshot = self.judged.snapshot
         room = Room(
             snapshot.spec.placement,
             tuple(self._taken),
             frozenset(self._spot_regions),
             spread=snapshot.spec.scaling.spot_placer is SpotPlacer.DYNAMIC_FALLBACK,
         )
-        wanted = [self._pools(slot, self._judged.assessments) for slot in slots]
-        picked = [self._picked(slot) for slot in slots]
-        joint = jointly(wanted, picked, room, self._judged.policy.objective, budget, self._most)
-        self.launches, self._taken, self._spot_regions = [], list(room.occupied), set(room.spot_regions)
-        if joint.is_better and self._is_spread_better(slots, picked, joint.chosen):
-            joint = replace(joint, chosen=tuple(picked), is_better=False)
+        joint, picked = self._seated(slots, room, {}, budget)
+        if self._is_short(joint) and (found := self._covering(slots, room, joint, budget)) is not None:
+            joint, picked = found
         for slot, target in zip(slots, joint.chosen, strict=True):
             if target is not None:
                 self._take(slot, target)
         return joint, [a for a in picked if a is not None]
+
+    def _seated(
+        self, slots: Sequence[int], room: Room, near_to: Mapping[int, Areas], budget: Budget
+    ) -> tuple[Joint, list[Assessment | None]]:
+        """Return the best offers for the slots together, and what each would take by itself after those before it.
+
+        ``near_to``: slots whose offer has to be near to these areas. Nothing is taken yet.
+        """
+        wanted = [self._near(self._pools(slot, self.judged.assessments), near_to.get(slot)) for slot in slots]
+        picked = [self._picked(slot, near_to.get(slot)) for slot in slots]
+        joint = jointly(wanted, picked, room, self.judged.policy.objective, budget, self._most)
+        self.launches, self._taken, self._spot_regions = [], list(room.occupied), set(room.spot_regions)
+        if joint.is_better and self._is_spread_better(slots, picked, joint.chosen):
+            joint = replace(joint, chosen=tuple(picked), is_better=False)
+        return joint, picked
+
+    def _is_short(self, joint: Joint) -> bool:
+        """Whether clients of some area would have nobody who keeps the promise to them."""
+        return bool(self._left(joint))
+
+    def _left(self, joint: Joint) -> Areas:
+        return self.judged.promised.left([*self._held, *(a.offer_id for a in joint.chosen if a is not None)])
+
+    def _covering(
+        self, slots: Sequence[int], room: Room, plain: Joint, budget: Budget
+    ) -> tuple[Joint, list[Assessment | None]] | None:
+        """Return the best offers that serve as many, and leave as few clients as can be without somebody near to them.
+
+        ``None`` where nothing is nearer than ``plain``, which is what was best without that.
+        """
+        promised, objective = self.judged.promised, self.judged.policy.objective
+        wanted = [self._pools(slot, self.judged.assessments) for slot in slots]
+        parties = _parties(slots, wanted, promised.near)
+        open_to = frozenset().union(*(near for party in parties for near in party.near))
+        needed = promised.left(self._held) & open_to
+        before, served = self._left(plain), sum(a is not None for a in plain.chosen)
+        for group in groups(needed, promised.areas) if needed else ():
+            best: tuple[object, Joint, list[Assessment | None]] | None = None
+            least: list[float | None] = []
+            tried = list(islice(ways(group, parties), MOST_WAYS + 1))
+            for near_to in tried[:MOST_WAYS]:
+                if budget() <= 0:
+                    return None if best is None else (replace(best[1], least=plain.least, in_time=False), best[2])
+                joint, picked = self._seated(slots, room, near_to, budget)
+                if sum(a is not None for a in joint.chosen) < served or self._left(joint) & group:
+                    continue
+                least.append(joint.least)
+                order = preference(wanted, joint.chosen, room, objective)
+                if best is None or order < best[0]:  # type: ignore[operator]  # both are what ``preference`` returns
+                    best = (order, joint, picked)
+            if best is not None and self._weight(self._left(best[1])) < self._weight(before):
+                known = [k for k in least if k is not None]
+                whole = len(tried) <= MOST_WAYS and len(known) == len(least)
+                return replace(best[1], least=min(known) if whole else plain.least), best[2]
+        return None
+
+    def _weight(self, areas: Areas) -> float:
+        return sum(self.judged.promised.areas[a] for a in sorted(areas))
+
+    def _near(self, pools: list[Pool], areas: Areas | None) -> list[Pool]:
+        if areas is None:
+            return pools
+        near = self.judged.promised.near
+        return [[a for a in pool if areas <= near.get(a.offer_id, frozenset())] for pool in pools]
 
     def _is_spread_better(
         self, slots: Sequence[int], picked: Sequence[Assessment | None], chosen: Sequence[Assessment | None]
@@ -157,28 +224,36 @@ class _Crew:
         before, late = set(self._spot_regions), 0
         for slot, target in zip(slots, chosen, strict=True):
             if target is not None:
-                pools = self._pools(slot, self._judged.assessments)
+                pools = self._pools(slot, self.judged.assessments)
                 late += next((i for i, pool in enumerate(pools) if target in pool), len(pools))
                 if target.market is Market.SPOT:
                     self._spot_regions.add(target.region)
         self._spot_regions = before
         return late
 
-    def _picked(self, slot: int) -> Assessment | None:
-        launched = self.launch(slot, self._judged.assessments)
-        return self._judged.by_id(self.launches[-1].offer_id) if launched else None
+    def _picked(self, slot: int, near_to: Areas | None) -> Assessment | None:
+        launched = self.launch(slot, self.judged.assessments, near_to=near_to)
+        return self.judged.by_id(self.launches[-1].offer_id) if launched else None
 
-    def launch(self, slot: int, among: Sequence[Assessment], *, first: str = "", note: str = "") -> bool:
+    def launch(
+        self,
+        slot: int,
+        among: Sequence[Assessment],
+        *,
+        first: str = "",
+        note: str = "",
+        near_to: Areas | None = None,
+    ) -> bool:
         """Launch the best of the offers into a slot; say whether there was one, and room for it.
 
-        ``first``: the offer that comes before better ones of its pool.
+        ``first``: the offer that comes before better ones of its pool. ``near_to``: areas that it has to be near to.
         """
         if len(self.launches) >= self._most:
             return False
-        pools = self._pools(slot, among)
+        pools = self._near(self._pools(slot, among), near_to)
         if first:
             pools = [p for pool in pools for p in ([a for a in pool if a.offer_id == first], pool)]
-        target = best_of(self._judged, pools, self._taken)
+        target = best_of(self.judged, pools, self._taken)
         if target is None:
             return False
         self._take(slot, target, note)
@@ -197,10 +272,10 @@ class _Crew:
         else by the last weeks, else by price. Every other rule holds, the bound on extra cost among these offers
         included.
         """
-        dark, lost = _without_freshness(self._judged), self._lost
-        wakes = _wakes(self._judged.snapshot)
+        dark, lost = _without_freshness(self.judged), self._lost
+        wakes = _wakes(self.judged.snapshot)
         for slot in slots:
-            is_stand_in = slot >= standing_slots(self._judged.snapshot.spec)
+            is_stand_in = slot >= standing_slots(self.judged.snapshot.spec)
             if slot not in lost and not wakes and not (is_stand_in and lost):
                 yield slot
                 continue
@@ -209,11 +284,11 @@ class _Crew:
                 yield slot
 
     def _pools(self, slot: int, among: Pool) -> list[Pool]:
-        return pools_for(self._judged, slot, self._slots[slot], among, self._spot_regions, keep_up=self._keep_up)
+        return pools_for(self.judged, slot, self._slots[slot], among, self._spot_regions, keep_up=self._keep_up)
 
     def kind(self, slot: int) -> DecisionKind:
         """Return what kind of decision it is to fill that slot."""
-        snapshot = self._judged.snapshot
+        snapshot = self.judged.snapshot
         if slot >= standing_slots(snapshot.spec):
             return DecisionKind.PLACE
         if slot in self._lost:
@@ -221,11 +296,22 @@ class _Crew:
         return DecisionKind.SCALE if _is_wanted_by_load(snapshot, slot) else DecisionKind.PLACE
 
     def _reason(self, slot: int, target: Assessment) -> str:
-        if slot >= standing_slots(self._judged.snapshot.spec):
+        if slot >= standing_slots(self.judged.snapshot.spec):
             return "stands in until spot is ready"
-        reason = f"replaces {self._lost[slot].name}" if slot in self._lost else wanted_by(self._judged.snapshot, slot)
+        reason = f"replaces {self._lost[slot].name}" if slot in self._lost else wanted_by(self.judged.snapshot, slot)
         falls_back = self._slots[slot] is Market.SPOT and target.market is Market.ON_DEMAND
         return f"{reason} on demand" if falls_back else reason
+
+
+def _parties(slots: Sequence[int], wanted: Sequence[Sequence[Pool]], near: Mapping[str, Areas]) -> list[Party]:
+    """Put slots together that look among the same offers, with what any of those that are allowed is near to."""
+    alike: dict[tuple[frozenset[str], ...], list[int]] = {}
+    for slot, pools in zip(slots, wanted, strict=True):
+        alike.setdefault(tuple(frozenset(a.offer_id for a in pool if a.allowed) for pool in pools), []).append(slot)
+    return [
+        Party(tuple(own), frozenset(near.get(i, frozenset()) for pool in pools for i in pool))
+        for pools, own in alike.items()
+    ]
 
 
 def wanted_by(snapshot: Snapshot, slot: int) -> str:
@@ -320,6 +406,26 @@ def _refusal(
     )
 
 
+def _uncovered(judged: Judged, slots: Mapping[int, Market], left: Areas) -> NoFeasiblePlacement:
+    """Refuse a choice that keeps the promise of the first token to nobody in some areas, with the least that helps."""
+    spec, promised = judged.snapshot.spec, judged.promised
+    fits = _all_fit(judged, keep_up=False)
+    changes = least_change(judged.snapshot, judged.policy, judged.assessments, fits)
+    limit = 0.0 if spec.ttft_p95 is None else spec.ttft_p95.total_seconds() * 1000.0
+    allowed = [a for a in judged.assessments if a.allowed]
+    nearest = []
+    for area in sorted(left):
+        known = [(promised.total_ms[a.offer_id][area], a.region) for a in allowed if a.offer_id in promised.total_ms]
+        ms, region = min(known, default=(inf, ""))
+        nearest.append(f"{area} (nearest: {region}, {ms:.0f} ms)" if region else area)
+    number = f"{len(slots)} replica{'s' if len(slots) != 1 else ''}"
+    return NoFeasiblePlacement(
+        f"{spec.name}: no choice of {number} keeps slo.ttft_p95 ({limit:.0f} ms) to clients of every area "
+        f"({COVER_RULE}); too far from everybody: {', '.join(nearest)}",
+        hint=in_words(changes) if changes else "Allow regions nearer to them, or relax slo.ttft_p95.",
+    )
+
+
 def _put_off(slots: Sequence[int]) -> str:
     names = ", ".join(f"r{slot}" for slot in slots)
     return f"{names} later: no more than {MOST_LAUNCHES_PER_MINUTE} launches in a minute"
@@ -375,7 +481,9 @@ def _all_fit(judged: Judged, *, keep_up: bool) -> Fits:
         missing = _in_order(slots, staying)
         crew = _Crew(judge(snapshot, policy, judged.now), slots, staying, keep_up=keep_up, most=inf)
         crew.launch_all(missing, unhurried)
-        return len(staying) + len(crew.launches) >= snapshot.least
+        offers = [*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)]
+        enough = len(staying) + len(crew.launches) >= snapshot.least
+        return enough and (keep_up or not crew.judged.promised.left(offers))
 
     return fits
 

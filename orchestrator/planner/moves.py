@@ -16,7 +16,7 @@ on a grid replayed at rate r an hour of grid time holds 1/r hours of running. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
@@ -33,6 +33,7 @@ from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.domain.variants import model_of
 from orchestrator.errors import NoCapacity
 from orchestrator.planner.capacity import gave_up
+from orchestrator.planner.cover import COVER_RULE
 from orchestrator.planner.egress import grams_term, launch_egress, usd_of
 from orchestrator.planner.schedule import may_begin, schedule_verdict
 from orchestrator.planner.snapshot import Snapshot
@@ -81,9 +82,17 @@ def hourly_intensities(candidate: Candidate, now: Instant, hours: int, live: flo
 
 
 def compare(
-    replica: Replica, here: Side, there: Side, snapshot: Snapshot, policy: Policy, now: Instant
+    replica: Replica,
+    here: Side,
+    there: Side,
+    snapshot: Snapshot,
+    policy: Policy,
+    now: Instant,
+    leaves: Collection[str] | None = None,
 ) -> MoveComparison:
     """Weigh staying against moving. Both sides have to be :func:`weighable` (allowed offers are).
+
+    ``leaves``: the areas of the clients that nobody would be near to any more; ``None`` where that is no question.
 
     Raises ``ValueError`` when a side's energy or its intensity in this hour is unknown.
     """
@@ -147,6 +156,7 @@ def compare(
         payback_hours=_payback(gains, cost),
         verdicts=(
             *_verdicts(replica, here, there, snapshot, policy, now, nets),
+            *([] if leaves is None else [_cover_verdict(leaves)]),
             *([_timing_verdict(gains[:best], snapshot, now)] if policy.objective is Objective.GREENEST else []),
             # The last of them: what is not worth moving anyhow does not wait for a window.
             *([] if (window := schedule_verdict(snapshot.timetable)) is None else [window]),
@@ -353,6 +363,15 @@ def _load_verdict(here: Side, there: Side) -> Iterator[Verdict]:
     as_here = present is not None and present.needed is not None and work.needed <= present.needed
     text = f"the load takes {work.needed} of {there.assessment.shape}, {work.replicas} serve"
     yield Verdict(LOAD_RULE, work.carries or as_here, text, float(work.needed), float(work.replicas), "replicas")
+
+
+def _cover_verdict(leaves: Collection[str]) -> Verdict:
+    """Whether clients of every area still have a replica that keeps the promise of the first token to them."""
+    areas = ", ".join(sorted(leaves))
+    text = (
+        f"nobody else keeps slo.ttft_p95 to clients in {areas}" if leaves else "every area keeps one within its promise"
+    )
+    return Verdict(COVER_RULE, not leaves, text, float(len(leaves)), 0.0, "areas")
 
 
 def _rest_verdict(there: Side, snapshot: Snapshot, now: Instant) -> Verdict:

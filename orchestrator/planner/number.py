@@ -5,7 +5,8 @@ another one: one large replica may carry what four small ones do, for less. So e
 filled as well as it can be, with every offer judged at the share that it would have there, spares included, and of the
 numbers at which everybody carries their share the one is taken that costs least by the policy's own objective::
 
-    best = min over n of (cost of what stands + cost of the best fill, n), nobody too small, nobody without a place
+    best = min over n of (cost of what stands + cost of the best fill, n), nobody too small, nobody without a place,
+           every area of the clients near to somebody where anybody is (``cover.py``)
 
 Filling is that of a plan (``planner.launches``): limits of a region, spread and market of spot, rules and bounds of the
 policy all hold, and for one number it is exact (``optimum/seats.py``). Numbers end where as many idle replicas of the
@@ -19,7 +20,7 @@ left alone, and going down is a matter of ``planner.wanted``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -36,6 +37,7 @@ from orchestrator.domain.time import HOUR
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.domain.variants import model_of
 from orchestrator.planner.capacity import gave_up
+from orchestrator.planner.cover import fewest
 from orchestrator.planner.egress import grams_term, launch_egress, usd_of
 from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.jointly import cost
@@ -74,19 +76,19 @@ def best_number(judged: Judged, budget: Budget = unhurried, *, keep_up: bool = F
     most; then the best of those that were tried holds.
     """
     seen, until = judged.snapshot, budget() / 2
-    size, load = seen.sizing, _load_to_carry(seen, judged.promised.trips_seconds)
+    size, load = seen.sizing, _load_to_carry(seen, judged)
     if size is None or load is None or not _buys(seen):
-        return Numbered(judged)
+        return Numbered(_enough_to_cover(judged, budget))
     seen = replace(seen, load=load)
     least = _least(seen, judged)
     ways: list[_Way] = []
     for number in _numbers(seen, judged):
-        if budget() < until or number * least > min((w.cost for w in ways if not w.short), default=inf):
+        if budget() < until or number * least > min((w.cost for w in ways if w.is_whole), default=inf):
             break
         ways += _ways(_at(seen, number, judged), budget, keep_up=keep_up)
     best = _best(ways, judged)
     if best is None or best.short:
-        return Numbered(judged)
+        return Numbered(_enough_to_cover(judged, budget))
     chosen = Tried(best.number, best.cost, best.short, best.offers)
     others = [Tried(w.number, w.cost, w.short, w.offers) for w in ways if w is not best]
     told = with_reasons(size, chosen, others, judged.policy.objective, load.requests_per_second)
@@ -106,15 +108,39 @@ def moved_on(actions: Iterable[Action], judged: Judged, exchanged: Replica | Non
         yield buy(ActionKind.MOVE, action.slot, target, reason, exchanged)
 
 
+def _enough_to_cover(judged: Judged, budget: Budget) -> Judged:
+    """Return the offers judged at the fewest replicas that are near to clients everywhere, from those in force on.
+
+    As it is where the number is pinned, where those that there are can be near to everybody, and where no number can.
+    """
+    seen = judged.snapshot
+    size, areas = seen.sizing, len(judged.promised.areas)
+    if size is None or not areas or not size.replicas or seen.taking_down or seen.spec.batch is not None:
+        return judged
+    for number in range(size.replicas, min(size.most, size.replicas + areas) + 1):
+        at = judged if number == size.replicas else _at(seen, number, judged)
+        slots = wanted_slots(at.snapshot)
+        kept = {slot: r for slot, r in seen.occupants().items() if slot in slots}
+        filling = fill(at, slots, kept, keep_up=True, budget=budget)
+        placed = [*(r.offer_id for r in seen.occupants().values()), *(a.offer_id for a in filling.launches)]
+        if _far(at, placed):
+            continue
+        if number == size.replicas:
+            return judged
+        told = replace(size, replicas=number, because=f"clients in {areas} areas, no place is near to all of them")
+        return replace(at, snapshot=replace(at.snapshot, sizing=told))
+    return judged
+
+
 # ── what is to be carried ────────────────────────────────────────────────────────────────────────────
 
 
-def _load_to_carry(snapshot: Snapshot, trips: Mapping[str, float]) -> LoadSeen | None:
+def _load_to_carry(snapshot: Snapshot, judged: Judged) -> LoadSeen | None:
     """Return the load that replicas are bought for; ``None`` where too little is known to compare numbers by it.
 
     The number of load follows the last half minute and what engines say, the load that places are judged by is a mean
-    over minutes. Where the one is more, as much load is to be carried as takes so many of what serves.
-    ``trips``: seconds of the way to whom they serve, by offer.
+    over minutes. Where the one is more, as much load is to be carried as takes so many of what serves;
+    not where so many are there for the sake of clients in several areas.
     """
     size, load, scaling = snapshot.sizing, snapshot.load, snapshot.spec.scaling
     if size is None or load is None or snapshot.taking_down or snapshot.spec.batch is not None:
@@ -129,10 +155,12 @@ def _load_to_carry(snapshot: Snapshot, trips: Mapping[str, float]) -> LoadSeen |
         return load
     runs = [variant_in(r.offer_id) for r in ready]
     capacity = capacity_on(snapshot.spec, [shapes.get(r.offer_id) for r in ready], variants=runs)
+    trips = judged.promised.trips_seconds
     capacity = replace(capacity, rtt_seconds=max(trips.get(r.offer_id, 0.0) for r in ready))
     if not capacity.models:
         return None
-    if size.replicas <= max(size.least, capacity.replicas_for(load)):
+    covering = fewest(judged.promised.near.get(a.offer_id, frozenset()) for a in judged.assessments if a.allowed)
+    if size.replicas <= max(size.least, covering, capacity.replicas_for(load)):
         return load
     fewer = size.replicas - 1
     times = (1 + _A_LITTLE) * fewer * usable_fraction(fewer) / capacity.offered(load).replicas
@@ -203,17 +231,24 @@ def _least(snapshot: Snapshot, judged: Judged) -> float:
 class _Way:
     """One number filled as well as it can be; ``cost`` in the objective's unit per hour.
 
-    ``short``: replicas that are too small for their share, or have no place. ``offers``: of everybody; ``bought``: of
-    those that have to be started.
+    ``short``: replicas that are too small for their share, or have no place. ``far``: areas of the clients that nobody
+    is near to, of those that somebody could be near to. ``offers``: of everybody; ``bought``: of those that have to be
+    started.
     """
 
     judged: Judged
     number: int
     short: int
+    far: int
     cost: float
     offers: tuple[str, ...]
     bought: tuple[Assessment, ...]
     exchanged: Replica | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everybody carries their share, and clients everywhere are promised what they can be."""
+        return not self.short and not self.far
 
 
 def _at(snapshot: Snapshot, number: int, judged: Judged) -> Judged:
@@ -262,11 +297,18 @@ def _weighed(
         judged,
         number=judged.snapshot.wanted,
         short=unplaced + sum(_is_small(a) for a in placed),
+        far=len(_far(judged, [a.offer_id for a in placed])),
         cost=sum(costs),
         offers=tuple(sorted(a.offer_id for a in placed)),
         bought=filling.chosen,
         exchanged=gone,
     )
+
+
+def _far(judged: Judged, offer_ids: Sequence[str]) -> frozenset[str]:
+    """Return the areas of the clients that none of these is near to, of those that something on sale is near to."""
+    left = judged.promised.left(offer_ids)
+    return left - judged.promised.left([a.offer_id for a in judged.assessments if a.allowed]) if left else left
 
 
 def _is_small(assessment: Assessment | None) -> bool:
@@ -335,9 +377,9 @@ def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
     found = list(ways)
     keeps = min((w for w in found if w.exchanged is None), key=_order, default=None)
     swaps = min((w for w in found if w.exchanged is not None), key=_order, default=None)
-    if swaps is None or keeps is None or swaps.short > keeps.short:
+    if swaps is None or keeps is None or _order(swaps)[:2] > _order(keeps)[:2]:
         return keeps
-    if swaps.short < keeps.short:
+    if _order(swaps)[:2] < _order(keeps)[:2]:
         return swaps
     saved, asked = keeps.cost - swaps.cost, judged.snapshot.spec.migration.min_improvement_fraction
     hours = judged.policy.horizon / HOUR / judged.snapshot.clock_rate
@@ -345,5 +387,5 @@ def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
     return swaps if is_repaid and saved > 0 and saved >= asked * abs(keeps.cost) else keeps
 
 
-def _order(way: _Way) -> tuple[int, float, int]:
-    return (way.short, way.cost, way.number)
+def _order(way: _Way) -> tuple[int, int, float, int]:
+    return (way.short, way.far, way.cost, way.number)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 
@@ -24,8 +24,8 @@ from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.domain.variants import variant_of, workload_of
 from orchestrator.errors import Conflict, Frozen, NoFeasiblePlacement, UnknownRegion, UsageError
-from orchestrator.planner.choose import choose, total
-from orchestrator.planner.fallback import best_of, is_fallback, pools_for, spot_again, why_not_back
+from orchestrator.planner.choose import total
+from orchestrator.planner.fallback import Pool, best_of, is_fallback, pools_for, spot_again, why_not_back
 from orchestrator.planner.frontier import frontier
 from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
 from orchestrator.planner.launches import Filling, fill, launch_room, refuse
@@ -72,6 +72,8 @@ def plan(
     judged, gone = numbered.judged, numbered.exchanged
     snapshot = judged.snapshot
     slots = wanted_slots(snapshot)
+    alone_near = _alone_near(judged, slots, occupants)
+    slots |= {slot: replica.market for slot, (replica, _) in alone_near.items()}
     surplus = _surplus(snapshot, slots, occupants)
     staying = {slot: r for slot, r in occupants.items() if slot in slots and r != gone}
     # What a person confirms is shown whole; what happens by itself is held to a pace.
@@ -91,7 +93,11 @@ def plan(
         actions = () if weighed.best is None else (move_action(judged, weighed.best),)
     certificate = timed(_proof(judged, filling, moves, weighed), seconds, budget)
     kind = DecisionKind.SCALE if gone is not None else _kind(snapshot, filling.kinds, moves, actions)
-    notes = (*filling.notes, *_fallback_notes(judged, slots, staying, actions))
+    notes = (
+        *filling.notes,
+        *_fallback_notes(judged, slots, staying, actions),
+        *_cover_notes(judged, slots, actions, alone_near),
+    )
     late = "" if weighed.in_time else "the time for thinking was up before every move was weighed"
     return _finish(
         judged, kind, actor, actions, weighed.shown, slots, notes, certificate, to_show=not keep_up, late=late
@@ -132,7 +138,7 @@ def plan_migration(
     if to_region is not None:
         pool = _only_region(judged, pool, mover, to_region)
     same_market = [a for a in pool if a.market is mover.market]
-    target = next(iter(choose(same_market, 1, others, snapshot.spec.placement, policy.objective)), None)
+    target = best_of(judged, _nearest_first(judged, mover, [same_market]), others)
     if target is None:
         where = to_region or "any other region"
         reasons = "; ".join(f"{a.region}: {a.excluded_because or 'max_per_region reached'}" for a in pool)
@@ -141,16 +147,49 @@ def plan_migration(
     here, there = judged.side(mover.offer_id), judged.side(target.offer_id)
     comparisons: tuple[MoveComparison, ...] = ()
     if here is not None and there is not None and weighable(here, now):
-        comparison = compare(mover, here, there, snapshot, policy, now)
+        comparison = compare(mover, here, there, snapshot, policy, now, judged.leaves(mover, target.offer_id))
         comparisons = (with_likelihood(comparison, here, there, now, snapshot.clock_rate),)
     action = buy(ActionKind.MOVE, mover.slot, target, reason, mover)
     slots = wanted_slots(snapshot)
-    return _finish(
-        judged, DecisionKind.MOVE, actor, (action,), comparisons, slots, certificate=of_target(judged, target)
-    )
+    notes = tuple(_cover_notes(judged, slots, (action,), {}))
+    return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, slots, notes, of_target(judged, target))
 
 
 # ── parts of a plan ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _alone_near(
+    judged: Judged, slots: Mapping[int, Market], occupants: Mapping[int, Replica]
+) -> dict[int, tuple[Replica, str]]:
+    """Return who is more than wanted and alone keeps the promise to clients of an area, by slot, with those areas.
+
+    It stays: load decides on the number, and what is promised to whom does as well.
+    """
+    found: dict[int, tuple[Replica, str]] = {}
+    staying = [r.offer_id for slot, r in occupants.items() if slot in slots]
+    for slot, replica in sorted(occupants.items()):
+        left = judged.promised.left(staying)
+        areas = left - judged.promised.left([*staying, replica.offer_id])
+        if slot not in slots and replica.state is ReplicaState.READY and areas:
+            found[slot] = (replica, ", ".join(sorted(areas)))
+            staying.append(replica.offer_id)
+    return found
+
+
+def _cover_notes(
+    judged: Judged,
+    slots: Mapping[int, Market],
+    actions: Sequence[Action],
+    alone_near: Mapping[int, tuple[Replica, str]],
+) -> Iterator[str]:
+    """Say to clients of which areas nobody will keep the promise of the first token, and who stays for whose sake."""
+    leaving = {a.replica for a in actions if a.replica}
+    kept = [r for slot, r in judged.snapshot.occupants().items() if slot in slots and r.name not in leaving]
+    left = judged.promised.left([*(r.offer_id for r in kept), *(a.offer_id for a in actions if a.offer_id)])
+    if left and slots:
+        yield f"nobody keeps slo.ttft_p95 to clients in {', '.join(sorted(left))}"
+    for slot, (_, areas) in alone_near.items():
+        yield f"r{slot} stays for clients in {areas}, to whom nobody else keeps slo.ttft_p95"
 
 
 def _surplus(snapshot: Snapshot, slots: Collection[int], occupants: dict[int, Replica]) -> list[Replica]:
@@ -197,7 +236,7 @@ def _forced_moves(
         spot_regions = {r.region for r in others if r.market is Market.SPOT}
         where = pools_for(judged, slot, market, judged.assessments, spot_regions, keep_up=False, holds=True)
         target = spot_again(judged, slot, replica, others) if is_fallback(slots[slot], replica) else None
-        target = target or best_of(judged, where, [r.region for r in others])
+        target = target or best_of(judged, _nearest_first(judged, replica, where), [r.region for r in others])
         if target is not None:
             return [buy(ActionKind.MOVE, slot, target, reason, replica)]
         stuck += 1
@@ -212,6 +251,13 @@ def _forced_moves(
         if target is not None:
             return [buy(ActionKind.MOVE, slot, target, "spot is to be had", replica)]
     return []
+
+
+def _nearest_first(judged: Judged, replica: Replica, pools: Sequence[Pool]) -> list[Pool]:
+    """Put those offers of each pool first that leave no area of the clients without somebody near."""
+    if not judged.promised.areas:
+        return list(pools)
+    return [p for pool in pools for p in ([a for a in pool if not judged.leaves(replica, a.offer_id)], pool)]
 
 
 def _waits(judged: Judged) -> str:

@@ -15,7 +15,7 @@ the farthest clients that a place can keep its promise to, because the others ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -49,6 +49,12 @@ class Promised:
     near: Mapping[str, frozenset[str]] = field(default_factory=dict)
     total_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     areas: Mapping[str, float] = field(default_factory=dict)
+
+    def left(self, offer_ids: Iterable[str]) -> frozenset[str]:
+        """Return the areas to which none of these offers is near."""
+        if not self.areas:
+            return frozenset()
+        return frozenset(self.areas).difference(*(self.near.get(i, frozenset()) for i in offer_ids))
 
 
 @dataclass(frozen=True, slots=True)

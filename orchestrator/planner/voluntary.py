@@ -104,7 +104,8 @@ class _Way:
 
     def compared(self, judged: Judged) -> MoveComparison:
         """Weigh it in full."""
-        return compare(self.replica, self.here, self.there, judged.snapshot, judged.policy, judged.now)
+        leaves = judged.leaves(self.replica, self.there.assessment.offer_id)
+        return compare(self.replica, self.here, self.there, judged.snapshot, judged.policy, judged.now, leaves)
 
 
 def _worth_showing(ways: Sequence[_Way], judged: Judged, budget: Budget) -> list[MoveComparison] | None:

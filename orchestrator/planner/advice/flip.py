@@ -58,8 +58,10 @@ def flips(comparison: MoveComparison, judged: Judged) -> tuple[Flip, ...]:
         return ()
     snapshot, policy, now = judged.snapshot, judged.policy, judged.now
 
+    leaves = judged.leaves(replica, comparison.to_offer)
+
     def weigh(here: Side, there: Side) -> MoveComparison:
-        return compare(replica, here, there, snapshot, policy, now)
+        return compare(replica, here, there, snapshot, policy, now, leaves)
 
     ways = (
         _Way(f"the grid of {here.assessment.region}", lambda d: weigh(_dirtier(here, d), there), *_GRID),

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import combinations
+from math import ceil
 
 from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.service import Policy
 from orchestrator.planner.advice.relax import relaxed
 from orchestrator.planner.choose import rank
+from orchestrator.planner.cover import COVER_RULE
+from orchestrator.planner.promise import TTFT_RULE, promised
 from orchestrator.planner.snapshot import Snapshot
 
 MOST_ALONE = 12
@@ -50,10 +54,10 @@ def least_change(snapshot: Snapshot, policy: Policy, offers: Sequence[Assessment
     ``offers``: those on the markets that are wanted, as they are judged now. What nobody chose (an unknown price, a
     provider that is not configured) is no rule to give up.
     """
-    limits = list(_limits(snapshot, offers))
+    limits, reach = list(_limits(snapshot, offers)), list(_reach(snapshot, offers))
     rules = list(_rules(snapshot, policy, offers))
-    alone = [*limits, *rules[:MOST_ALONE]]
-    pairs = combinations([*limits[-1:], *rules[:MOST_PAIRED]], 2)
+    alone = [*limits, *reach, *rules[:MOST_ALONE]]
+    pairs = combinations([*limits[-1:], *reach[-1:], *rules[:MOST_PAIRED]], 2)
     for chosen in (*((step,) for step in alone), *((a, b) for a, b in pairs if a.rule != b.rule)):
         world: tuple[Snapshot, Policy] | None = (snapshot, policy)
         for step in chosen:
@@ -78,6 +82,42 @@ def _limits(snapshot: Snapshot, offers: Sequence[Assessment]) -> Iterator[_Step]
     if limit is not None and any(a.allowed for a in offers):
         for most in range(limit + 1, min(max(limit + 1, snapshot.wanted), limit + MOST_ALONE) + 1):
             yield _at_most(most)
+
+
+def _reach(snapshot: Snapshot, offers: Sequence[Assessment]) -> Iterator[_Step]:
+    """Have more replicas, or promise less, where those that there may be are together not near to everybody."""
+    kept, scaling = promised(snapshot), snapshot.spec.scaling
+    if not kept.areas:
+        return
+    allowed = [a.offer_id for a in offers if a.allowed]
+    if not kept.left(allowed):
+        most = scaling.min_replicas if snapshot.sizing is None else snapshot.sizing.most
+        for more in range(1, min(len(kept.areas), MOST_ALONE)):
+            yield _as_many(most + more, scales=snapshot.sizing is not None)
+    limit = 0.0 if snapshot.spec.ttft_p95 is None else snapshot.spec.ttft_p95 / timedelta(milliseconds=1)
+    known = [kept.total_ms[i] for i in allowed if i in kept.total_ms]
+    longer = sorted({ceil(ms) for own in known for ms in own.values() if ms > limit})
+    # The last lets anybody be served anywhere: one place is near enough to all of them.
+    to_all = min((ceil(max(own.values())) for own in known), default=None)
+    for ms in dict.fromkeys([*longer[:MOST_ALONE], *([] if to_all is None else [to_all])]):
+        yield _later(ms, ms - limit)
+
+
+def _as_many(number: int, *, scales: bool) -> _Step:
+    def take(snapshot: Snapshot, policy: Policy) -> tuple[Snapshot, Policy]:
+        scaling = replace(snapshot.spec.scaling, min_replicas=number, max_replicas=number)
+        size = None if snapshot.sizing is None else replace(snapshot.sizing, replicas=number, most=number)
+        return replace(snapshot, spec=replace(snapshot.spec, scaling=scaling), sizing=size), policy
+
+    which = "max_replicas" if scales else "min_replicas"
+    return _Step(COVER_RULE, Change(f"raise service.replica_policy.{which} to {number}"), take)
+
+
+def _later(ms: int, by_ms: float) -> _Step:
+    def take(snapshot: Snapshot, policy: Policy) -> tuple[Snapshot, Policy]:
+        return replace(snapshot, spec=replace(snapshot.spec, ttft_p95=timedelta(milliseconds=ms))), policy
+
+    return _Step(TTFT_RULE, Change(f"raise {TTFT_RULE} to {ms} ms", f"+{by_ms:.0f} ms"), take)
 
 
 def _rules(snapshot: Snapshot, policy: Policy, offers: Sequence[Assessment]) -> Iterator[_Step]:

@@ -1,0 +1,195 @@
+"""Where no place is near to all clients, those that are chosen are near to everybody together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.plan import ActionKind, Plan
+from orchestrator.domain.price import Market
+from orchestrator.domain.replica import Replica
+from orchestrator.domain.scale import WantedReplicas
+from orchestrator.domain.service import ClientArea, PlacementRules, Scaling, ServiceSpec
+from orchestrator.domain.variants import workload_of
+from orchestrator.errors import NoFeasiblePlacement
+from orchestrator.planner.cover import COVER_RULE, Areas, Party, fewest, needed, ways
+from orchestrator.planner.judged import judge
+from orchestrator.planner.plan import plan, plan_migration
+from orchestrator.planner.snapshot import Snapshot
+from tests.builders import GREEN, NOON, replica, snapshot
+from tests.unit.planner.test_promise import EU, PLACES, US, place, promised
+
+ASIA = ClientArea("au", 1.0)
+FAR_APART = ("aws/frankfurt", "aws/virginia")
+"""Either is near to its own clients, and neither to the other's."""
+
+
+def wanting(number: int, *clients: ClientArea, ms: float = 60.0, **rules: int) -> ServiceSpec:
+    """A service of so many replicas."""
+    spec = promised(ms, *clients, most=max(2, number))
+    placement = PlacementRules(max_per_region=rules.get("max_per_region"))
+    return replace(spec, scaling=Scaling(number, max(2, number)), placement=placement)
+
+
+def world(spec: ServiceSpec, *names: str) -> Snapshot:
+    """What is sold at these places, with nobody there yet."""
+    return snapshot([place(n) for n in names or PLACES], (), spec)
+
+
+def regions(made: Plan) -> list[str]:
+    """Where a plan launches."""
+    return sorted(a.region for a in made.actions if a.kind is ActionKind.LAUNCH)
+
+
+def serving(spec: ServiceSpec, *names: str) -> tuple[Replica, ...]:
+    """One replica at each of these places."""
+    digest = workload_of(spec, "") or ""
+    return tuple(
+        replica(place(n), slot=slot, name=f"chat-{slot}", workload_digest=digest) for slot, n in enumerate(names)
+    )
+
+
+def test_two_replicas_go_to_two_places_although_one_place_is_the_cleanest() -> None:
+    """Virginia is cleaner than Frankfurt, and both would go there if nobody were in Europe."""
+    assert regions(plan(world(wanting(2, US), *FAR_APART), GREEN, NOON)) == ["aws/virginia"] * 2
+    made = plan(world(wanting(2, EU, US), *FAR_APART), GREEN, NOON)
+    assert regions(made) == sorted(FAR_APART)
+
+
+def test_a_third_replica_goes_where_it_is_cleanest() -> None:
+    """Each area needs one place near to it and no more."""
+    made = plan(world(wanting(3, EU, US), *FAR_APART), GREEN, NOON)
+    assert regions(made) == ["aws/frankfurt", "aws/virginia", "aws/virginia"]
+
+
+def test_what_is_chosen_is_proven_best_of_all_that_serve_everybody() -> None:
+    """The bound is of choices that do, so that nobody is told of a gap that no choice could close."""
+    made = plan(world(wanting(2, EU, US), *FAR_APART), GREEN, NOON)
+    assert made.decision.certificate is not None
+    assert made.decision.certificate.gap == pytest.approx(0.0)
+
+
+def test_a_number_that_is_too_small_is_refused_with_the_one_that_is_enough() -> None:
+    """One replica is near to one area; the refusal names who is left and the smallest change."""
+    spec = replace(wanting(1, EU, US), scaling=Scaling(1, 2))
+    with pytest.raises(NoFeasiblePlacement) as refused:
+        plan(world(spec, *FAR_APART), GREEN, NOON)
+    assert COVER_RULE in str(refused.value)
+    assert "too far from everybody: eu (nearest: aws/frankfurt, " in str(refused.value)
+    assert refused.value.hint() == "Smallest change: raise service.replica_policy.min_replicas to 2."
+
+
+def test_where_load_may_have_more_the_clients_get_more() -> None:
+    """The bounds leave room for the second place, so it is taken, and the plan says for whom."""
+    spec = replace(wanting(1, EU, US), scaling=Scaling(1, 3))
+    snap = replace(world(spec, *FAR_APART), sizing=WantedReplicas(1, 1, 3, None, "min_replicas"))
+    made = plan(snap, GREEN, NOON)
+    assert regions(made) == sorted(FAR_APART)
+    assert made.decision.sizing is not None
+    assert made.decision.sizing.replicas == 2
+    assert "clients in 2 areas" in made.decision.sizing.because
+
+
+def test_an_area_that_nothing_is_near_to_is_refused_with_the_promise_that_would_do() -> None:
+    """Nobody on sale is within 60 ms of Australia."""
+    with pytest.raises(NoFeasiblePlacement) as refused:
+        plan(world(wanting(3, EU, US, ASIA), *FAR_APART), GREEN, NOON)
+    assert "too far from everybody: au (nearest: " in str(refused.value)
+    assert "raise slo.ttft_p95 to " in refused.value.hint()
+
+
+def test_a_place_that_a_rule_keeps_out_is_what_to_let_in() -> None:
+    """When a promise twice as long is not the least."""
+    spec = wanting(2, EU, US, ms=60)
+    barred = replace(spec, placement=PlacementRules(deny=("aws/virginia",)))
+    with pytest.raises(NoFeasiblePlacement) as refused:
+        plan(world(barred, *FAR_APART), GREEN, NOON)
+    assert "Smallest change: " in refused.value.hint()
+
+
+def test_serving_comes_first_and_the_gap_is_said() -> None:
+    """A service that is up gets what there is; that its clients in Australia are far from all of it is in the plan."""
+    made = plan(world(wanting(3, EU, US, ASIA), *FAR_APART), GREEN, NOON, keep_up=True)
+    assert len(regions(made)) == 3
+    assert set(regions(made)) == set(FAR_APART)
+    assert "nobody keeps slo.ttft_p95 to clients in au" in made.decision.summary
+
+
+def test_no_move_by_itself_leaves_an_area_without_anybody() -> None:
+    """It would be greener to have both in Virginia; the rule that says no is told by name."""
+    spec = wanting(2, EU, US)
+    snap = replace(world(spec, *FAR_APART), replicas=serving(spec, *FAR_APART))
+    made = plan(snap, GREEN, NOON)
+    assert made.actions == ()
+    (away,) = [c for c in made.decision.comparisons if c.to_offer.startswith("aws/virginia")]
+    failed = next(v for v in away.verdicts if v.rule == COVER_RULE)
+    assert not failed.passed
+    assert "clients in eu" in failed.text
+
+
+def test_a_person_may_move_it_and_is_told() -> None:
+    """A soft rule: the comparison shows it, and the plan says who is left behind."""
+    spec = wanting(2, EU, US)
+    snap = replace(world(spec, *FAR_APART), replicas=serving(spec, *FAR_APART))
+    made = plan_migration(snap, GREEN, NOON, replica="r0", to_region="aws/virginia", actor="me", reason="asked")
+    assert made.decision.kind is DecisionKind.MOVE
+    assert "nobody keeps slo.ttft_p95 to clients in eu" in made.decision.summary
+
+
+def test_the_last_one_near_to_an_area_is_not_retired() -> None:
+    """Load takes one fewer; the one that would go is the only one near to Europe."""
+    spec = wanting(2, EU, US)
+    there = serving(spec, "aws/virginia", "aws/virginia", "aws/frankfurt")
+    snap = replace(world(spec, *FAR_APART), replicas=there, sizing=WantedReplicas(2, 1, 3, 1, "load"))
+    made = plan(snap, GREEN, NOON)
+    assert [a for a in made.actions if a.kind is ActionKind.RETIRE] == []
+    assert "r2 stays for clients in eu" in made.decision.summary
+    spare = replace(snap, replicas=serving(spec, "aws/virginia", "aws/frankfurt", "aws/frankfurt"))
+    assert [a.slot for a in plan(spare, GREEN, NOON).actions if a.kind is ActionKind.RETIRE] == [2]
+
+
+def test_one_that_is_lost_is_replaced_for_whom_it_served() -> None:
+    """Although the place of the other one is cleaner."""
+    spec = wanting(2, EU, US)
+    snap = replace(world(spec, *FAR_APART), replicas=serving(spec, *FAR_APART)[1:])
+    assert regions(plan(snap, GREEN, NOON, keep_up=True)) == ["aws/frankfurt"]
+
+
+AREAS = ("a", "b", "c", "d")
+sets = st.frozensets(st.sampled_from(AREAS), min_size=1)
+
+
+@given(st.lists(sets, min_size=1, max_size=5), st.integers(1, 3), st.integers(0, 2))
+def test_every_cover_is_found_and_what_is_found_covers(offers: list[Areas], one: int, other: int) -> None:
+    """Against trying every choice of offers: there is a way exactly where there is a choice, and a choice for each."""
+    parties = [Party(tuple(range(one)), frozenset(offers))]
+    if other:
+        parties.append(Party(tuple(range(one, one + other)), frozenset(offers[:1])))
+    whole = frozenset().union(*offers)
+    pools = [offers] * one + [offers[:1]] * other
+    can = any(frozenset().union(*choice) == whole for choice in product(*pools))
+    found = list(ways(whole, parties))
+    assert bool(found) is can
+    for near_to in found:
+        least = [min((own for own in pools[slot] if part <= own), key=len) for slot, part in near_to.items()]
+        assert frozenset().union(*least) == whole
+    alone = next(n for n in range(1, 9) if any(frozenset().union(*c) == whole for c in product(offers, repeat=n)))
+    assert fewest(offers) == alone
+    assert needed(whole, offers) <= whole
+
+
+def test_the_judged_offers_know_whom_a_move_would_leave() -> None:
+    """And where anybody may be sent anywhere there is no such question."""
+    spec = wanting(2, EU, US)
+    there = serving(spec, *FAR_APART)
+    judged = judge(replace(world(spec, *FAR_APART), replicas=there), GREEN, NOON)
+    offer = f"aws/virginia:1xL4:{Market.ON_DEMAND.value}"
+    assert judged.leaves(there[0], offer) == {"eu"}
+    assert judged.leaves(there[1], offer) == frozenset()
+    loose = wanting(2, EU, US, ms=300)
+    assert judge(replace(world(loose, *FAR_APART), replicas=there), GREEN, NOON).leaves(there[0], offer) is None
