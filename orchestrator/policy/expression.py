@@ -11,9 +11,10 @@ Null has no value here. An expression that uses something unknown has no result,
 from __future__ import annotations
 
 import math
+import operator
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +59,14 @@ class BadExpression(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """``unit`` is ``None`` for a bare number, which fits every unit beside which it stands."""
+    """``unit`` is ``None`` for a bare number, which fits every unit beside which it stands.
+
+    ``constant``: what a number is that no variable can change; ``None`` where that is not known.
+    """
 
     sort: Sort
     unit: Unit | None = PURE
+    constant: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class Expression:
         context = {n: types[isinstance(v, str)](v) for n, v in zip(self.uses, values, strict=True)}
         try:
             found = self._runner.evaluate(context)
-        except CELEvalError:  # a division by zero; types have been checked
+        except (CELEvalError, ArithmeticError):  # a division by zero, an overflow; types have been checked
             return None
         if self.sort is Sort.TRUTH:
             return bool(found)
@@ -133,7 +138,10 @@ def expression(text: str) -> Expression:
     found = checker.type_of(tree)
     if found.sort is Sort.TEXT:
         raise BadExpression("this is text; a rule is true or false, a term is a number")
-    return Expression(text, found.sort, found.unit, tuple(sorted(checker.uses)), environment.program(tree))
+    made = Expression(text, found.sort, found.unit, tuple(sorted(checker.uses)), environment.program(tree))
+    if not made.uses and made.evaluate(()) is None:
+        raise BadExpression("this has no finite result")
+    return made
 
 
 def _check_size(text: str) -> None:
@@ -191,8 +199,7 @@ class _Checker:
         token = children[0]
         if token.type == "INT_LIT" and "x" not in token:
             # CEL does not multiply whole numbers with others: every number here is a double.
-            tree.children[0] = token.update(type="FLOAT_LIT", value=f"{token}.0")
-            return _Type(Sort.NUMBER, None)
+            tree.children[0] = token = token.update(type="FLOAT_LIT", value=f"{token}.0")
         sorts = {"FLOAT_LIT": Sort.NUMBER, "STRING_LIT": Sort.TEXT, "BOOL_LIT": Sort.TRUTH}
         if token.type == "NULL_LIT":
             raise _at(tree, "null is not compared. if_unknown says what holds where something is unknown")
@@ -200,7 +207,9 @@ class _Checker:
             raise _at(tree, "numbers are written like 400 or 0.5, texts like 'spot'")
         if token.type == "FLOAT_LIT" and not math.isfinite(float(token)):
             raise _at(tree, "too large a number")
-        return _Type(sorts[token.type], None if token.type == "FLOAT_LIT" else PURE)
+        if token.type == "FLOAT_LIT":
+            return _Type(Sort.NUMBER, None, float(token))
+        return _Type(sorts[token.type])
 
     def _name(self, tree: Tree[Any], children: list[Any]) -> _Type:
         self._count(tree)
@@ -228,13 +237,13 @@ class _Checker:
         return _Type(Sort.TRUTH)
 
     def _relation(self, tree: Tree[Any], children: list[Any]) -> _Type:
-        operator, left, right = _binary(children)
-        if operator == "relation_in":
+        sign, left, right = _binary(children)
+        if sign == "relation_in":
             return self._member(tree, left, right)
         one, other = self.type_of(left), self.type_of(right)
         if one.sort is not other.sort:
             raise _at(tree, f"{one.sort.value} is compared with {other.sort.value}")
-        if one.sort is not Sort.NUMBER and operator not in {"relation_eq", "relation_ne"}:
+        if one.sort is not Sort.NUMBER and sign not in {"relation_eq", "relation_ne"}:
             raise _at(tree, f"{one.sort.value} is neither more nor less than another; use == or !=")
         self._common(tree, one, other, "compare")
         return _Type(Sort.TRUTH)
@@ -250,25 +259,28 @@ class _Checker:
         return _Type(Sort.TRUTH)
 
     def _sum(self, tree: Tree[Any], children: list[Any]) -> _Type:
-        _, left, right = _binary(children)
+        name, left, right = _binary(children)
         one, other = self._number(left), self._number(right)
-        return _Type(Sort.NUMBER, self._common(tree, one, other, "add"))
+        unit = self._common(tree, one, other, "add")
+        return _Type(Sort.NUMBER, unit, _constant(tree, name, one.constant, other.constant))
 
     def _product(self, tree: Tree[Any], children: list[Any]) -> _Type:
-        operator, left, right = _binary(children)
-        if operator == "multiplication_mod":
+        sign, left, right = _binary(children)
+        if sign == "multiplication_mod":
             raise _at(tree, "% is not known here")
-        one, other = self._number(left).unit, self._number(right).unit
+        first, second = self._number(left), self._number(right)
+        number = _constant(tree, sign, first.constant, second.constant)
+        one, other = first.unit, second.unit
         if one is None and other is None:
-            return _Type(Sort.NUMBER, None)
+            return _Type(Sort.NUMBER, None, number)
         right_unit = other or PURE
-        return _Type(
-            Sort.NUMBER, product(one or PURE, right_unit if operator == "multiplication_mul" else inverse(right_unit))
-        )
+        unit = product(one or PURE, right_unit if sign == "multiplication_mul" else inverse(right_unit))
+        return _Type(Sort.NUMBER, unit, number)
 
     def _sign(self, tree: Tree[Any], children: list[Any]) -> _Type:
         if str(children[0].data) == "unary_neg":
-            return self._number(children[1])
+            number = self._number(children[1])
+            return replace(number, constant=None if number.constant is None else -number.constant)
         found = self.type_of(children[1])
         if found.sort is not Sort.TRUTH:
             raise _at(tree, f"! turns what is true or false around, and this is {found.sort.value}")
@@ -288,6 +300,26 @@ class _Checker:
             what = {"add": "added to", "compare": "compared with"}.get(verb, "the same as")
             raise _at(tree, f"{spoken(one.unit)} cannot be {what} {spoken(other.unit)}")
         return one.unit
+
+
+_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
+    "addition_add": operator.add,
+    "addition_sub": operator.sub,
+    "multiplication_mul": operator.mul,
+    "multiplication_div": operator.truediv,
+}
+
+
+def _constant(tree: Tree[Any], name: str, one: float | None, other: float | None) -> float | None:
+    """Compute what no variable can change. Raises ``BadExpression`` where that has no result, whatever is known."""
+    if name == "multiplication_div" and other == 0:
+        raise _at(tree, "this divides by zero")
+    if one is None or other is None:
+        return None
+    found = _ARITHMETIC[name](one, other)
+    if not math.isfinite(found):
+        raise _at(tree, "this is too large a number")
+    return found
 
 
 def _binary(children: list[Any]) -> tuple[str, Any, Any]:

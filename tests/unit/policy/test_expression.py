@@ -93,6 +93,13 @@ def test_what_is_taken_means_what_cel_says(text: str, result: bool | float) -> N
         ("'open", 1, 1, "not an expression"),
         ("(" * 6 + "1" + ")" * 6, 1, 6, "nested more than 5 deep"),
         ("!" * 6 + "true", 1, 1, "signs in a row"),
+        ("1 / 0", 1, 1, "divides by zero"),
+        ("usd_per_hour < 1 / 0", 1, 16, "divides by zero"),
+        ("usd_per_hour /\n  (2 - 2.0)", 1, 1, "divides by zero"),
+        ("pue > 1 &&\n  usd_per_hour * (1e200 * 1e200) > 1", 2, 19, "too large"),
+        ("usd_per_hour > -1e308 - 1e308", 1, 16, "too large"),
+        ("true ? 1 / 0 : 1", 1, 8, "divides by zero"),
+        ("1 / (true ? 0 : 1)", 1, 1, "no finite result"),
         ("1 + " * 75 + "1", 1, 1, "301 characters are more than 300"),
     ],
 )
@@ -139,6 +146,8 @@ def test_what_cannot_be_computed_is_unknown() -> None:
     """Division by zero has no finite result, whatever the language calls it."""
     assert expression("usd_per_hour / (pue - 2)").result(KNOWN) is None
     assert expression("(usd_per_hour - 2) / (pue - 2)").result(KNOWN) is None
+    assert expression("usd_per_hour * 1e308 * 1e3").result(KNOWN) is None
+    assert expression("1 / (true ? 2 : 1) < 1").result(KNOWN) is True
 
 
 def test_an_expression_knows_its_unit_and_what_it_uses() -> None:
