@@ -125,6 +125,8 @@ class RecordedTable:
             reason = f"not a life-cycle intensity above {low:g} and up to {high:g} g/kWh"
             if self.factors is Factors.DIRECT:
                 reason = f"not a direct intensity in {low:g}..{high:g} g/kWh"
+            if math.isnan(number):
+                reason = "not a number"
             key = (row + FIRST_ROW, zone)
             self._quarantined[key] = Quarantined(self.name, row + FIRST_ROW, zone, cell, reason)
         return HOLE

@@ -147,6 +147,30 @@ def test_a_hole_in_the_year_is_named_and_never_filled(folder: Path) -> None:
     assert "placement.deny" in said
 
 
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("NaN", "column DE: 'NaN' is not a number"),
+        ("n/a", "column DE: 'n/a' is not a number"),
+        ("-40", "column DE: '-40' is not a life-cycle intensity above"),
+    ],
+)
+def test_a_cell_that_is_not_believed_is_named_with_its_place(folder: Path, cell: str, said: str) -> None:
+    """It is not merely missing: which file, line and column, what stands there, and what is wrong with it."""
+    data = data_folder(folder / "data")
+    file = data / "carbon" / "ci_lifecycle_2023.csv"
+    lines = file.read_text().splitlines()
+    first, _, rest = lines[31].split(",", 2)
+    lines[31] = f"{first},{cell},{rest}"
+    file.write_text("\n".join(lines) + "\n")
+
+    result = simulated(folder, *PERIOD)
+
+    assert result.exit_code == 5
+    told = " ".join(result.stderr.split())
+    assert f"Not believed: ci_lifecycle_2023.csv:32: {said}" in told
+
+
 def test_no_region_left_is_a_refusal_of_the_rules(folder: Path) -> None:
     """A service that may stand nowhere: the rules' own exit status, not a failure in the middle."""
     spec = folder / "service.yaml"

@@ -24,7 +24,7 @@ from orchestrator.control.ports import OfferSource
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.service import Policy, ServiceSpec
 from orchestrator.domain.time import Instant, Window, as_utc
-from orchestrator.errors import UsageError
+from orchestrator.errors import SignalUnavailable, UsageError
 from orchestrator.prices.catalogue import CatalogueOffers, CompositeOffers
 from orchestrator.prices.shapes import ShapeCatalogue
 from orchestrator.regions.catalogue import RegionCatalogue
@@ -44,6 +44,7 @@ DEFAULT_RATE: Final = 0.5
 RARELY: Final = 500_000
 """Allocations between two runs of the collector; it took a fifth of the time at its default of 700."""
 DEFAULT_COLD_START: Final = timedelta(minutes=2)
+LONGEST_CELL: Final = 40
 
 
 class Traffic(StrEnum):
@@ -122,6 +123,7 @@ def simulate(
     catalogue = wiring.regions(session.settings)
     offers = tuple(session.run(_offers(session, catalogue, data).offers(loaded.resources, period.start)))
     rules, ours, skipped = _chosen(policies, loaded, offers)
+    carbon = _carbon(session, data)
     request = prepared(
         Request(
             spec=loaded,
@@ -134,7 +136,7 @@ def simulate(
             traces=() if data is None else read_traces(data),
             seed=seed,
             cold_start=cold_start,
-            carbon=_carbon(session, data),
+            carbon=carbon,
             longitudes=_longitudes(catalogue),
             prices=PriceChanges() if data is None else read_prices(data, offers),
             evenly=traffic is Traffic.EVEN,
@@ -146,7 +148,7 @@ def simulate(
     notes: list[str] = []
     stopped = False
     try:
-        with _rarely_collected(), _shown(session, request) as tell:
+        with _rarely_collected(), _shown(session, request) as tell, _doubts_told(carbon):
             session.run(_collect(request, rows, tell, notes.append))
     except KeyboardInterrupt:
         stopped = True
@@ -157,6 +159,21 @@ def simulate(
         _write(html_file, html.page(document))
     if stopped:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def _doubts_told(carbon: RecordedCarbon) -> Iterator[None]:
+    """Say of a recording that cannot be used which of its cells were not believed: those are what seems missing."""
+    try:
+        yield
+    except SignalUnavailable as error:
+        doubts = carbon.quarantined()
+        if not doubts:
+            raise
+        first, more = doubts[0], f", and {len(doubts) - 1:,} more" if len(doubts) > 1 else ""
+        cell = f"{first.file}:{first.line}: column {first.zone}: {first.text[:LONGEST_CELL]!r} is {first.reason}{more}"
+        message = f"{error.message}. Not believed: {cell}"
+        raise SignalUnavailable(message, hint=error.hint()) from error
 
 
 @contextmanager
