@@ -12,7 +12,7 @@ import structlog
 
 from orchestrator.clocks import SystemClock
 from orchestrator.control.controller import Controller
-from orchestrator.controller.daemon import keep_log_short, log_path
+from orchestrator.controller.daemon import FAILED, keep_log_short, log_path
 from orchestrator.controller.lock import Lock
 from orchestrator.controller.loop import run
 from orchestrator.domain.records import EventKind
@@ -75,8 +75,9 @@ def main() -> int:
     try:
         asyncio.run(_main(load_settings()))
     except GreenctlError as error:
-        log.critical("controller_failed", code=error.code, message=error.message, hint=error.hint())
-        return int(error.exit_status)
+        status = int(error.exit_status)
+        log.critical(FAILED, code=error.code, message=error.message, hint=error.hint(), exit_status=status)
+        return status
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,13 +18,16 @@ from pathlib import Path
 import psutil
 
 from orchestrator.controller.lock import Holder, holder
-from orchestrator.errors import ControllerUnavailable, PortBusy
+from orchestrator.errors import ControllerUnavailable, ExitStatus, GreenctlError, PortBusy
 from orchestrator.gateway import daemon as gateway_daemon
 from orchestrator.settings import Settings
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.05
 LOG_TAIL_BYTES = 2000
+FAILED = "controller_failed"
+"""The event in its log with which a controller ends that cannot go on."""
+
 LOG_LIMIT_BYTES = 8 * 1024 * 1024
 """At this size a log is copied to ``NAME.log.1`` and emptied: two files bound what a year of troubles can fill."""
 
@@ -69,8 +73,8 @@ def _info(found: Holder, settings: Settings) -> ControllerInfo:
 def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerInfo:
     """Start the controller unless one runs, and return it. The gateway is started by the controller.
 
-    Raises ``PortBusy`` before anything is started when the gateway's port is taken by somebody else, and
-    ``ControllerUnavailable`` with the end of its log when it does not come up.
+    Raises ``PortBusy`` before anything is started when the gateway's port is taken by somebody else, what the
+    controller itself says that is wrong, and ``ControllerUnavailable`` with the end of its log when it says nothing.
     """
     running = info(settings)
     if running is not None:
@@ -82,6 +86,7 @@ def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerI
     path = log_path(settings)
     with path.open("ab") as log:
         path.chmod(0o600)
+        begins = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(  # a fixed argv, no user text
             [sys.executable, "-m", "orchestrator.controller"],
             stdin=subprocess.DEVNULL,
@@ -98,9 +103,28 @@ def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerI
         if process.poll() is not None:
             break
         time.sleep(POLL_SECONDS)
-    tail = path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+    said = path.read_bytes()[begins:]
+    named = last_error(said.decode(errors="replace"))
+    if named is not None:
+        raise named
+    tail = said[-LOG_TAIL_BYTES:].decode(errors="replace")
     message = f"the controller did not come up; its log ends with: {tail.strip()}"
     raise ControllerUnavailable(message, hint=f"Read {path}.")
+
+
+def last_error(log: str) -> GreenctlError | None:
+    """Return the error that a controller ended with, as its log tells it; ``None`` where it tells of none.
+
+    It has the code, the exit status, the words and the hint that it had there.
+    """
+    for text in reversed(log.splitlines()):
+        with suppress(ValueError, KeyError, TypeError):
+            told = json.loads(text)
+            if told["event"] == FAILED:
+                error = GreenctlError(str(told["message"]), hint=str(told["hint"]))
+                error.code, error.exit_status = str(told["code"]), ExitStatus(int(told["exit_status"]))
+                return error
+    return None
 
 
 def stop(settings: Settings, *, timeout_seconds: float = 30.0) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -94,6 +96,22 @@ def test_a_busy_gateway_port_is_named_before_anything_starts(deployment: Deploym
 
     assert (error["code"], error["status"]) == ("port_busy", str(int(ExitStatus.PROVIDER)))
     assert str(deployment.port) in error["message"]
+    assert nothing_runs(deployment)
+
+
+def test_a_database_of_a_later_version_is_named_by_every_command(deployment: Deployment) -> None:
+    """Code, versions and what to do; the same error and status whichever command meets it, and nothing is started."""
+    deployment.records().deployment_uid()
+    with closing(sqlite3.connect(deployment.state_dir / "greenctl.db")) as database, database:
+        database.execute("UPDATE greenctl_schema SET version_num = '9999'")
+
+    found = [refused(deployment, *words) for words in (("status",), ("controller", "start"))]
+
+    for error in found:
+        assert (error["code"], error["status"]) == ("store_incompatible", str(int(ExitStatus.PROVIDER)))
+        assert "has schema 9999" in error["message"]
+        assert error["hint"]
+        assert "{" not in error["message"]
     assert nothing_runs(deployment)
 
 

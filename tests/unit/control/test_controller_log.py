@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.controller.daemon import keep_log_short
+from orchestrator.controller.daemon import keep_log_short, last_error
+from orchestrator.errors import ExitStatus
 
 
 def test_a_long_log_is_emptied_for_a_writer_that_appends(tmp_path: Path) -> None:
@@ -30,3 +31,21 @@ def test_a_log_that_is_not_there_is_no_trouble(tmp_path: Path) -> None:
     keep_log_short(tmp_path / "controller.log", 1)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_controller_ended_with_is_told_as_it_was() -> None:
+    """Code, status, words and hint; the last one counts, and lines that are none of ours are passed over."""
+    log = """{"event": "controller_failed", "code": "old", "message": "m", "hint": "h", "exit_status": 2}
+Traceback: not JSON
+{"event": "look_failed", "code": "x"}
+[1, 2]
+{"event": "controller_failed", "code": "store_incompatible", "message": "schema 9", "hint": "upgrade", "exit_status": 4}
+{"event": "controller_failed"}
+"""
+
+    error = last_error(log)
+
+    assert error is not None
+    assert (error.code, error.message, error.hint()) == ("store_incompatible", "schema 9", "upgrade")
+    assert error.exit_status is ExitStatus.PROVIDER
+    assert last_error("nothing\n") is None
