@@ -3,7 +3,7 @@
 A service at rest says "stay" once an hour, with every offer that was weighed: nearly all of a database that is a year
 old. What is merged, :meth:`orchestrator.control.ports.store.Journal.compact_decisions` says. Each decision is compared
 with the chain first, and what differs is put on record, as before any other write. The rows of days are links of the
-chain; a decision that one of them names is not missing. See decision 0043.
+chain and repeat the names in it; a decision that one of them names is not missing. See decision 0043.
 """
 
 from __future__ import annotations
@@ -63,14 +63,20 @@ def days_of(tx: Connection, service: str) -> list[RestingDay]:
     return [_day_from(row) for row in tx.execute(query.order_by(_KEPT.day, _KEPT.first_at, _KEPT.kind))]
 
 
-def merged_ids(tx: Connection, *within: ColumnElement[bool]) -> set[str]:
-    """Return the names of the decisions that stand in rows of days, or in those for which all of that holds."""
-    return {name for ids in tx.execute(select(_KEPT.ids_json).where(*within)).scalars() for name in _names(ids)}
+def merged_ids(tx: Connection) -> set[str]:
+    """Return the names of all decisions that ever stood in rows of days.
+
+    By the chain: a row of a day that is missing is one finding, and not one for each decision that it stood for.
+    """
+    links = tables.journal_links.c
+    told = tx.execute(select(links.detail).where(links.entity == DAYS, links.detail != "")).scalars()
+    return {name for detail in told for name in _names(detail)}
 
 
 def merged_between(tx: Connection, first: datetime, last: datetime) -> set[str]:
-    """Return the names of the decisions that were merged of the days from the first to the last."""
-    return merged_ids(tx, _KEPT.day >= floor_day(first), _KEPT.day <= last)
+    """Return the names of the decisions that stand in rows of the days from the first to the last."""
+    query = select(_KEPT.ids_json).where(_KEPT.day >= floor_day(first), _KEPT.day <= last)
+    return {name for ids in tx.execute(query).scalars() for name in _names(ids)}
 
 
 # ── the parts ────────────────────────────────────────────────────────────────────────────────────────
@@ -105,16 +111,14 @@ def _keep(tx: Connection, pen: Pen, day: RestingDay, told: list[str]) -> None:
         pen.look([(DAYS, *key)])
         day, told = _day_from(old).with_more(day), [old.decisions_sha256, *told]
     values = {name: getattr(day, name) for name in ("first_at", "last_at", "summary")}
-    values |= {
-        "ids_json": json.dumps(day.ids),
-        "decisions_sha256": hashlib.sha256(json.dumps(told).encode()).hexdigest(),
-    }
+    ids, digest = json.dumps(day.ids), hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    values |= {"ids_json": ids, "decisions_sha256": digest}
     if old is None:
         named = dict(zip(("service", "day", "kind", "policy"), key, strict=True))
         tx.execute(tables.resting_days.insert().values(**named, **values))
     else:
         tx.execute(update(tables.resting_days).where(*here).values(**values))
-    pen.append(LinkKind.WRITTEN, DAYS, row_text(key), content_of(tx, DAYS, key))
+    pen.append(LinkKind.WRITTEN, DAYS, row_text(key), content_of(tx, DAYS, key), ids)
 
 
 def _day_from(row: Row[*tuple[Any, ...]]) -> RestingDay:

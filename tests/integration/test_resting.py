@@ -126,7 +126,6 @@ def test_links_wait_until_the_decisions_of_their_time_are_merged(store: SqlStore
         ("UPDATE resting_days SET ids_json = 'no list'", (T.EDITED, "resting_days")),
         ("UPDATE resting_days SET ids_json = '7'", (T.EDITED, "resting_days")),
         ("DELETE FROM verdicts WHERE decision_id = 'h-30'", (T.EDITED, "decisions")),
-        ("DELETE FROM journal_links WHERE entity = 'resting_days'", (T.LINK_REMOVED, "")),
     ],
 )
 def test_what_is_changed_afterwards_is_seen(
@@ -140,6 +139,17 @@ def test_what_is_changed_afterwards_is_seen(
     by_hand(store, edit)
 
     assert seen in found(store)
+    assert {table for _, table in found(store)} == {seen[1]}  # not one more for each decision that a row stood for
+
+
+def test_links_of_days_are_missed(store: SqlStore, journal: SqlJournal) -> None:
+    """They say which decisions are not missing, so taking them out hides nothing."""
+    merge_all(journal)
+
+    by_hand(store, "DELETE FROM journal_links WHERE entity = 'resting_days'")
+
+    assert (T.LINK_REMOVED, "") in found(store)
+    assert (T.REMOVED, "decisions") in found(store)
 
 
 def test_a_decision_that_somebody_takes_away_is_missed(store: SqlStore, journal: SqlJournal) -> None:

@@ -23,6 +23,7 @@ def soak(
     *,
     days: Annotated[int, typer.Option("--days", min=1, max=3660, help="Simulated days.")] = 365,
     replicas: Annotated[int, typer.Option("--replicas", min=1, max=100, help="Replicas of the one service.")] = 2,
+    places: Annotated[int, typer.Option("--places", min=1, max=200, help="Regions to choose from.")] = 10,
     tick_minutes: Annotated[
         int, typer.Option("--tick-minutes", min=1, max=60, help="Minutes between two looks, a divisor of 60.")
     ] = 60,
@@ -58,7 +59,7 @@ def soak(
         raise UsageError(f"--tick-minutes: {tick_minutes} does not divide an hour", hint="Give 60, 30, 20, 15, ...")
     session = Session.of(ctx)
     keep, whole = (None if n == FOR_EVER else timedelta(days=n) for n in (keep_days, keep_decisions))
-    asked = Soak(Size(replicas, 10, 1), days, timedelta(minutes=tick_minutes), keep, whole)
+    asked = Soak(Size(replicas, places, 1), days, timedelta(minutes=tick_minutes), keep, whole)
     with (
         page.progress(session.talk, days, quiet=session.quiet) as done,
         tempfile.TemporaryDirectory(prefix="greenctl-soak-", dir=folder) as home,
