@@ -16,13 +16,13 @@ from orchestrator.cli.orphans import turn_for
 from orchestrator.cli.render.checks import Check, Outcome
 from orchestrator.cli.render.headline import grid_time
 from orchestrator.cli.render.numbers import age, instant, number
+from orchestrator.cli.render.orphans import ACCEPT, BRAKE
 from orchestrator.cli.session import Session
 from orchestrator.control.orphan_survey import ENDED, orphan_survey
 from orchestrator.domain.carbon import Basis, CarbonIntensity
 from orchestrator.domain.orphans import SuspectKind
 from orchestrator.domain.records import ServiceState
 from orchestrator.errors import GreenctlError
-from orchestrator.planner.reaping import RESTORED
 
 MAX_SIGNAL_AGE: Final = timedelta(minutes=90)
 """The default of ``carbon.max_age``: older numbers hold voluntary moves."""
@@ -184,8 +184,7 @@ def _replicas(session: Session) -> Iterator[Check]:
         words = f"another database acts as deployment {uid}: it launched {names}, which no intent here is about"
         yield Check("twin", Outcome.FAILED, words, _TWIN_HINT)
     elif survey.restored_epoch is not None:
-        words = f"an instance of turn {survey.restored_epoch} is in no record: {RESTORED}"
-        yield Check("restored", Outcome.FAILED, words, _ORPHAN_HINT)
+        yield Check("restored", Outcome.FAILED, BRAKE, f"Look: {_ORPHAN_HINT}; go on from it: {ACCEPT}")
     for source in survey.sources:
         name = f"replicas {source.name}"
         if not source.complete:

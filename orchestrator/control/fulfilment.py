@@ -7,6 +7,7 @@ from orchestrator.control.deciding import Decider
 from orchestrator.control.edits import EditWatch
 from orchestrator.control.market import Market
 from orchestrator.control.operations import is_done, plan_in, revision_to_restore
+from orchestrator.control.orphan_survey import in_no_record
 from orchestrator.control.ports import Journal
 from orchestrator.control.progress import Progress
 from orchestrator.control.routes import Routes
@@ -160,7 +161,9 @@ class Fulfilment:
             for operation in self._journal.operations(service.name):
                 if operation.kind is OperationKind.DOWN:
                     self._journal.set_operation(operation.id, OperationState.DONE, now)
-            self._applier.event(EventKind.OPERATION, "the service is down; nothing of it is left", service.name)
+            strange = in_no_record(self._journal, service.name)
+            words = f"every replica on record has ended. {strange}" if strange else "nothing of it is left"
+            self._applier.event(EventKind.OPERATION, f"the service is down; {words}", service.name)
 
     def _waits(self, operation: Operation, service: ServiceRecord) -> bool:
         """Whether a request waits for the end of a pause that came just after it."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from orchestrator.control.inventory import Listing, fleet, read_source, sources
 from orchestrator.control.observe import gateway_status
+from orchestrator.control.ports import Records
 from orchestrator.control.reaper import reap_view
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.decision import Verdict
@@ -153,6 +154,15 @@ async def orphan_survey(runtime: Runtime, *, turn_for: timedelta | None) -> Orph
         orphans=tuple(found),
         twins=tuple(s.name for s in twins),
     )
+
+
+def in_no_record(records: Records, service: str) -> str:
+    """Say which instances carry a service's name and are in no record, by the last sweep; empty when there are none."""
+    names = [s.name for s in records.suspects() if s.kind is SuspectKind.STRANGER and s.service == service]
+    if not names:
+        return ""
+    carry = "carries its name and is" if len(names) == 1 else "carry its name and are"
+    return f"{', '.join(names)} {carry} in no record: what runs there may cost money. Look: greenctl doctor --orphans"
 
 
 def _suspects(listing: Listing) -> tuple[Suspect, ...]:

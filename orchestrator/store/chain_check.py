@@ -19,6 +19,9 @@ from orchestrator.store.rules import check_findings
 MOST_KEPT = 100
 """Findings that an acceptance lists one by one; the digest names all of them."""
 
+GLANCED = ("services", "pauses", "operations", "replicas")
+"""The tables of what ``greenctl status`` shows."""
+
 _LINKS = tables.journal_links.c
 _STREAMED = {"yield_per": AT_ONCE}
 
@@ -57,6 +60,29 @@ def check(tx: Connection, *, history: bool = True) -> JournalReport:
             found += [Finding(link, Tampering.REMOVED, name, row) for row, (link, linked) in known.items() if linked]
     found.sort(key=lambda f: (f.link == 0, f.link, f.table, f.row))
     return JournalReport(chain.links, rows, chain.last, tuple(found))
+
+
+def glance(tx: Connection) -> tuple[Finding, ...]:
+    """Compare with the chain what people look at first: rows of :data:`GLANCED`, and the last link with the head.
+
+    Costs what those rows do, however long the chain is. What else was edited is for :func:`check`.
+    """
+    newest = tx.execute(_NEWEST_LINK).first()
+    if newest is None:
+        return ()
+    head = tx.execute(select(tables.journal_head.c.seq, tables.journal_head.c.sha256)).first()
+    found = []
+    if head is None or tuple(head) != tuple(newest):
+        what = Tampering.REMOVED if head is None else Tampering.EDITED
+        found.append(Finding(newest.seq, what, tables.journal_head.name, HEAD))
+    for name in GLANCED:
+        known = _last_links(tx, name)
+        for row, content in contents(tx, LINKED[name]):
+            link, linked = known.pop(row, (0, ""))
+            if content != linked:
+                found.append(Finding(link, Tampering.EDITED if linked else Tampering.ADDED, name, row))
+        found += [Finding(link, Tampering.REMOVED, name, row) for row, (link, linked) in known.items() if linked]
+    return tuple(sorted(found, key=lambda f: (f.link == 0, f.link, f.table, f.row)))
 
 
 def marks(tx: Connection) -> JournalMarks:
@@ -175,5 +201,6 @@ _EVERY_LINK = select(
     *(_LINKS.seq, _LINKS.kind, _LINKS.entity, _LINKS.row_key, _LINKS.content_sha256, _LINKS.before_sha256),
     *(_LINKS.detail, _LINKS.sha256),
 ).order_by(_LINKS.seq)
+_NEWEST_LINK = select(_LINKS.seq, _LINKS.sha256).order_by(_LINKS.seq.desc()).limit(1)
 _TOLD = _LINKS.kind.in_((LinkKind.NOTICED.value, LinkKind.ACCEPTED.value))
 _OF_ROWS = frozenset({Tampering.EDITED, Tampering.ADDED, Tampering.REMOVED})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from orchestrator.domain.chain import Acceptance, JournalMarks, JournalReport
+from orchestrator.domain.chain import Acceptance, Finding, JournalMarks, JournalReport
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
 from orchestrator.domain.records import Intent, OperationState
 from orchestrator.domain.replica import Replica
@@ -55,6 +55,11 @@ class MemoryOrphanRecords(MemoryRecords):
         """Return what :meth:`MemoryStore.edit_by_hand` has put there: nobody else can change a process's memory."""
         del history
         return JournalReport(links=0, rows=0, head="", findings=self._state.findings)
+
+    @faultable
+    def glance_at_journal(self) -> Sequence[Finding]:
+        """Return what :meth:`MemoryStore.edit_by_hand` has put there."""
+        return self._state.findings
 
     @faultable
     def journal_marks(self) -> JournalMarks:

@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from orchestrator.domain.chain import Acceptance, JournalMarks, JournalReport
+from orchestrator.domain.chain import Acceptance, Finding, JournalMarks, JournalReport
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
 from orchestrator.domain.records import Intent, IntentState, OperationState
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.time import Instant, as_utc
 from orchestrator.store import mappers, tables
-from orchestrator.store.chain_check import acceptances, check, marks, one_moment
+from orchestrator.store.chain_check import acceptances, check, glance, marks, one_moment
 from orchestrator.store.inserts import insert_all_new, insert_new
 from orchestrator.store.records import SqlRecords
 from orchestrator.store.rules import ACCEPTED_EPOCH, OPEN_INTENTS, OPEN_OPERATIONS, SEEN_EPOCH, unknown
@@ -65,6 +65,15 @@ class SqlOrphanRecords(SqlRecords):
         def work(tx: Connection) -> JournalReport:
             one_moment(tx)
             return check(tx, history=history)
+
+        return self._database.read(work)
+
+    def glance_at_journal(self) -> Sequence[Finding]:
+        """Compare what people look at first with the chain; what else was edited is for :meth:`check_journal`."""
+
+        def work(tx: Connection) -> Sequence[Finding]:
+            one_moment(tx)
+            return glance(tx)
 
         return self._database.read(work)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 
+from orchestrator.control.ports.store import DECISIONS_LEFT
 from orchestrator.domain.chain import Finding, Tampering
+from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.records import EventKind, IntentState, OperationKind, OperationState, ServiceState
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.errors import Conflict
@@ -39,6 +42,7 @@ from tests.store_samples import (
 )
 
 T = Tampering
+AT_REST = Decision("stay", SERVICE, NOW, DecisionKind.STAY, "policy", "green-first", "stay")
 
 
 KINDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
@@ -84,6 +88,9 @@ def fill(store: SqlStore) -> SqlJournal:
     journal.record_energy([a_sample(), a_sample(start=later(60))])
     journal.record_energy([a_sample(start=later(-7200)), a_sample(start=later(-7140))])
     journal.compact_energy(NOW)
+    for n in range(DECISIONS_LEFT + 1):
+        journal.record_decision(replace(AT_REST, id=f"stay-{n}", at=later(n)), ())
+    assert journal.compact_decisions(later(86_400)) == 1
     journal.record_event(EventKind.WARNING, "something", service=SERVICE, at=NOW, wall_at=NOW)
     journal.next_routing_version()
     journal.set_restored(seen_epoch=9)
@@ -465,3 +472,24 @@ def test_a_journal_without_a_chain_gets_one_with_its_next_write(
 
     assert report.is_whole, report.findings
     assert report.links == report.rows + 2, "the beginning, and what was written"
+
+
+@pytest.mark.parametrize(
+    ("edit", "table", "what"),
+    [
+        ("UPDATE replicas SET weight_percent = 50", "replicas", T.EDITED),
+        ("UPDATE services SET revision = 9", "services", T.EDITED),
+        ("UPDATE operations SET actor = 'bob'", "operations", T.EDITED),
+        ("UPDATE journal_head SET seq = 2", "journal_head", T.EDITED),
+        ("DELETE FROM journal_head", "journal_head", T.REMOVED),
+    ],
+)
+def test_a_glance_sees_what_people_look_at(store: SqlStore, edit: str, table: str, what: Tampering) -> None:
+    """Without a look at every link; a whole journal shows nothing, and so does an edit of what is not shown."""
+    assert store.glance_at_journal() == ()
+    by_hand(store, "UPDATE events SET text = 'nothing happened'")
+    assert store.glance_at_journal() == ()
+
+    by_hand(store, edit)
+
+    assert (what, table) in {(f.what, f.table) for f in store.glance_at_journal()}

@@ -7,6 +7,7 @@ from orchestrator.cli.parameters import ServiceName, Timeout, Yes
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.cli.watching import last_event_id, watch
+from orchestrator.control.orphan_survey import in_no_record
 from orchestrator.control.usecases import submit_down
 from orchestrator.domain.records import ServiceState
 from orchestrator.errors import UnknownService
@@ -34,6 +35,7 @@ def down(ctx: typer.Context, service: ServiceName, *, yes: Yes = False, timeout:
     if record.state is ServiceState.DOWN and not replicas:
         session.emit(down={"service": service, "state": "unchanged", "operation": None})
         session.show(line(f"{service} is already down."))
+        _warn(session, service)
         return
     count = len(replicas)
     session.say(line(f"This removes {count} replica{'' if count == 1 else 's'} of {service}. Its history is kept."))
@@ -44,3 +46,10 @@ def down(ctx: typer.Context, service: ServiceName, *, yes: Yes = False, timeout:
     watch(session, operation, after_event=news, timeout=timeout)
     session.emit(down={"service": service, "state": "done", "operation": operation.id})
     session.show(line(f"{service} is down. What it drew and cost: ", (f"greenctl report {service}", "bold")))
+    _warn(session, service)
+
+
+def _warn(session: Session, service: str) -> None:
+    """Say what carries its name still, though no record knows it: nobody ends that without a word."""
+    if strange := in_no_record(session.runtime.store, service):
+        session.complain(line((strange, "yellow")))

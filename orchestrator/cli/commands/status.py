@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import MaybeServiceName
-from orchestrator.cli.render import orphans, pauses
+from orchestrator.cli.render import journal, orphans, pauses
 from orchestrator.cli.render import status as page
 from orchestrator.cli.render.headline import grid_time
 from orchestrator.cli.render.text import Escaped, line
@@ -54,8 +54,9 @@ def status(
     strangers = [s for s in session.runtime.store.suspects() if s.kind is SuspectKind.STRANGER]
     passed = unread(session)
     say_unread(session, passed)
-    restored = session.runtime.store.restored()
-    session.emit(services=found, suspects=strangers, restored=restored, unread_signals=passed)
+    store = session.runtime.store
+    document = {"services": found, "suspects": strangers, "restored": store.restored()}
+    session.emit(**document, unread_signals=passed, journal_edits=store.glance_at_journal())
     session.show(_page(session, found, detailed=replicas or service is not None))
 
 
@@ -70,9 +71,13 @@ def _page(session: Session, found: Sequence[ServiceStatus], *, detailed: bool) -
         for one in found:
             parts += [Text(""), page.replicas(one, width=width, rate=rate)]
     parts += pauses.in_force(_pauses(session, found))
-    suspects = orphans.suspects_line(session.runtime.store.suspects(), session.runtime.store.restored())
+    store = session.runtime.store
+    suspects = orphans.suspects_line(store.suspects(), store.restored())
     if suspects is not None:
         parts.append(suspects)
+    edits = journal.edits_line(store.glance_at_journal(), store.journal_marks())
+    if edits is not None:
+        parts.append(edits)
     return Group(*parts)
 
 

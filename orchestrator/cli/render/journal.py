@@ -11,7 +11,8 @@ from rich.text import Text
 from orchestrator.cli.render.numbers import instant
 from orchestrator.cli.render.table import Grid, columns
 from orchestrator.cli.render.text import line, safe
-from orchestrator.domain.chain import Acceptance, JournalReport
+from orchestrator.control.edits import words as in_words
+from orchestrator.domain.chain import Acceptance, Finding, JournalMarks, JournalReport
 
 MOST_SHOWN: Final = 20
 
@@ -44,3 +45,13 @@ def _accepted(word: Acceptance) -> Text:
     return line(
         f"Accepted by {who} at {instant(word.at)}: {word.findings:,} findings ({safe(word.reason)}), link {word.link}."
     )
+
+
+def edits_line(glanced: Sequence[Finding], marks: JournalMarks) -> Text | None:
+    """Return one line for the status page, ``None`` when nothing is known to be wrong. ``glanced``: found just now."""
+    if not glanced and not marks.holds:
+        return None
+    more = f", and {len(glanced) - 1} more" if len(glanced) > 1 else ""
+    what = f": {safe(in_words(glanced[0]))}{more}" if glanced else ""
+    words = f"The journal is not as it was written{what}. What stands above may be wrong; nothing voluntary is done. "
+    return line((words, "red"), "Look: ", ("greenctl journal check", "bold"))

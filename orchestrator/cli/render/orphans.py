@@ -15,6 +15,11 @@ from orchestrator.control.orphan_survey import OrphanSurvey, OrphanView
 from orchestrator.domain.orphans import ReapVerdict, Restored, Suspect, SuspectKind
 from orchestrator.planner.reaping import RESTORED
 
+ACCEPT: Final = "greenctl doctor --orphans --accept-restored"
+BRAKE: Final = (
+    f"The brake is on, for {RESTORED}: nothing is launched, moved, routed anew or reaped; what serves goes on serving."
+)
+
 KINDS: Final = {
     SuspectKind.STRANGER.value: ("no record", "red"),
     SuspectKind.ABSENT.value: ("not listed", "yellow"),
@@ -54,8 +59,8 @@ def twins(survey: OrphanSurvey) -> Text:
 
 def restored(epoch: int) -> Text:
     """Say that the database was set back, what that stops, and how it goes on."""
-    words = f"An instance of turn {epoch} is in no record: {RESTORED}. Nothing is launched, moved or reaped until: "
-    return line((words, "red"), ("greenctl doctor --orphans --accept-restored", "bold"))
+    words = f"{BRAKE} Turn {epoch} is newer than its records; what runs since then may be in none of them. Look: "
+    return line((words, "red"), ("greenctl doctor --orphans", "bold"), "; go on from it: ", (ACCEPT, "bold"))
 
 
 def answer(verdicts: Sequence[ReapVerdict], *, width: int) -> RenderableType:

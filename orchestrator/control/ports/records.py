@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from orchestrator.domain.chain import Acceptance, JournalMarks, JournalReport
+from orchestrator.domain.chain import Acceptance, Finding, JournalMarks, JournalReport
 from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
@@ -114,6 +114,13 @@ class Records(Protocol):
 
     def check_journal(self, *, history: bool = True) -> JournalReport:
         """Compare the journal with its chain; without ``history``, only those rows that something is decided by."""
+        ...
+
+    def glance_at_journal(self) -> Sequence[Finding]:
+        """Compare what people look at first with the chain: services, pauses, requests, replicas, and the chain's end.
+
+        Cheap however long the chain is; nothing found does not mean that the rest is whole.
+        """
         ...
 
     def journal_marks(self) -> JournalMarks:

@@ -36,6 +36,21 @@ def test_what_is_wrong_is_named(world: World) -> None:
     assert "not as it was written: replicas chat-1 (edited, link 7), and 1 more" in doctor.stdout
 
 
+def test_status_says_so_before_any_controller_has_looked(world: World) -> None:
+    """What it shows may be wrong; afterwards nothing is said any more."""
+    world.deploy()
+    assert "as it was written" not in world.run("status").stdout
+    world.store.edit_by_hand(EDIT, Finding(9, Tampering.REMOVED, "replicas", "chat-2"))
+
+    page = " ".join(world.run("status").stdout.split())
+
+    assert "The journal is not as it was written: replicas chat-1 (edited, link 7), and 1 more" in page
+    assert "greenctl journal check" in page
+    assert [f["row"] for f in world.document("status")["journal_edits"]] == ["chat-1", "chat-2"]
+    world.run("journal", "accept", world.store.check_journal().digest, "--reason", "mine", "--yes")
+    assert "as it was written" not in world.run("status").stdout
+
+
 def test_somebody_goes_on_from_it(world: World) -> None:
     """Asked first; who and why are shown from then on."""
     world.store.edit_by_hand(EDIT)

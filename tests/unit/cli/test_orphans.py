@@ -257,3 +257,34 @@ def test_two_databases_of_one_deployment_are_noticed(world: World) -> None:
     assert "--accept-restored" not in listed.stdout
     world.controller_since = format_instant(world.clock.wall())
     assert "twin" not in {c["name"] for c in world.document("doctor")["checks"]}
+
+
+def test_down_says_what_carries_the_name_still(world: World) -> None:
+    """Nobody ends a stranger without a word, so "down" must not sound as if nothing ran; again when it is down."""
+    world.deploy()
+    stray = plant(world)
+    watch(world, 2)
+
+    first = world.run("down", "chat", "--yes")
+    again = world.run("down", "chat", "--yes")
+
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    for result in (first, again):
+        told = " ".join(result.stderr.split())
+        assert f"{stray} carries its name and is in no record" in told
+        assert "greenctl doctor --orphans" in told
+    assert "nothing of it is left" not in world.run("history", "chat").stdout
+
+
+def test_the_brake_says_what_it_holds_and_which_word_ends_it(world: World) -> None:
+    """Status and doctor alike; also where no instance shows it, as after a restore."""
+    world.deploy()
+    world.store.claim("a restore", world.clock.now()).set_restored(seen_epoch=9)
+
+    status, doctor = (" ".join(world.run(word).stdout.split()) for word in ("status", "doctor"))
+
+    for page in (status, doctor):
+        assert "The brake is on" in page
+        assert "nothing is launched, moved, routed anew or reaped" in page
+        assert "greenctl doctor --orphans --accept-restored" in page
+    assert "An instance of turn" not in status
