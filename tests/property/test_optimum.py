@@ -182,6 +182,23 @@ def test_planning_the_same_world_again_changes_nothing(seed: int, is_small: bool
     assert running.plan.first_step() == plan.first_step()
 
 
+@FEWER
+@given(SEEDS)
+def test_a_relay_of_days_breaks_no_rule_and_its_bound_holds(seed: int) -> None:
+    """Over two or three days, under any rule, the optimum lies between what is proven and what is planned."""
+    draw = np.random.default_rng([3, seed])
+    size = Size(int(draw.integers(2, 5)), int(draw.integers(1, 4)), int(draw.integers(37, 73)))
+    world = random_world(size, seed, replicas=float(draw.uniform(5.0, 12.0)))
+    world = replace(world, rules=replace(random_rules(draw, world), max_replicas=None))
+    answer, whole = solve(world, unhurried), linear_optimum(world)
+
+    assert answer.linear is not None
+    assert answer.bound <= whole + LAST_DIGITS * abs(whole)
+    assert whole - LAST_DIGITS * abs(whole) <= answer.linear
+    assert answer.linear_gap <= WANTED_GAP
+    assert judge(world, weigh(world), answer.plan.replicas, answer.plan.traffic).broken == ()
+
+
 @given(SEEDS)
 def test_a_certified_gap_is_what_it_says(seed: int) -> None:
     """Where an answer calls itself certified, its linear plan is within the wanted gap of the bound."""

@@ -33,6 +33,18 @@ class Prices:
     budget: float
 
 
+def between(one: Prices, other: Prices) -> Prices:
+    """Return the prices halfway between two: the bound is concave, so theirs is no worse than the mean."""
+    return Prices(
+        capacity=0.5 * (one.capacity + other.capacity),
+        survival=0.5 * (one.survival + other.survival),
+        spot=0.5 * (one.spot + other.spot),
+        starts=0.5 * (one.starts + other.starts),
+        replicas=0.5 * (one.replicas + other.replicas),
+        budget=0.5 * (one.budget + other.budget),
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Priced:
     """What prices prove.

@@ -194,6 +194,17 @@ class Program:
         self._highs.run()
         return bool(self._highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
 
+    def begin_with(self, running: Floats) -> None:
+        """Let these replicas run before the first step, ``[J]``, parts of one included."""
+        for offer, row in self._row_of_offer.items():
+            self._highs.changeRowBounds(row, -highspy.kHighsInf, float(running[offer]))
+
+    def end_with(self, hold: Floats) -> None:
+        """Let a replica in the last step cost this much, ``[J]``, weighted."""
+        last = self._problem.steps - 1
+        columns = np.array([first + last for first in self._columns_of.values()], dtype=np.int32)
+        self._highs.changeColsCost(len(columns), columns, hold[list(self._columns_of)] / self._money)
+
     def fix(self, replicas: Floats, steps: int) -> None:
         """Hold the replicas of the first steps to these numbers, ``[J, >= steps]``."""
         span = np.arange(steps)
@@ -229,13 +240,13 @@ class Program:
         """Allow that much more time: the solver's clock goes on from one solve to the next."""
         self._highs.setOptionValue("time_limit", self._highs.getRunTime() + max(seconds, 0.0))
 
-    def worth_of_running(self) -> Floats:
-        """Return what a replica that runs in the first step saves in the second, ``[J]``, weighted."""
+    def worth_of_running(self, step: int) -> Floats:
+        """Return what a replica that ran before a step saves in it, ``[J]``, weighted; nothing after the last one."""
         worth = np.zeros(len(self._problem.offers))
-        if self._problem.steps > 1:
+        if step < self._problem.steps:
             dual = np.array(self._highs.getSolution().row_dual)
             for offer, row in self._row_of_offer.items():
-                worth[offer] = max(0.0, -float(dual[row + 1])) * self._money
+                worth[offer] = max(0.0, -float(dual[row + step])) * self._money
         return worth
 
     def prices(self) -> Prices:

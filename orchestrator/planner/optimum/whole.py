@@ -43,7 +43,7 @@ def made_whole(
     ``in_hand``: one that is there already, with its cost.
     """
     best = in_hand
-    after = relaxed.program.worth_of_running()
+    after = relaxed.relay.worth_of_running()
     slack = (WHOLE_SLACK if in_hand is None else KEPT_SLACK) * abs(relaxed.objective)
     for spare in (0, 1):
         first = _first_step(problem, weighed, relaxed, after, spare, budget, slack)
@@ -64,9 +64,9 @@ def _plans(relaxed: Relaxed, first: Solution, budget: Budget) -> Iterator[Soluti
     replicas, traffic = relaxed.solution.replicas.copy(), relaxed.solution.traffic.copy()
     replicas[:, 0], traffic[:, :, 0] = first.replicas[:, 0], first.traffic[:, :, 0]
     yield Solution(replicas, traffic)
-    relaxed.program.fix(replicas, 1)
-    if relaxed.program.solve(budget()):
-        after = relaxed.program.solution()
+    relaxed.relay.fix(replicas)
+    if relaxed.relay.forward(budget):
+        after = relaxed.relay.solution()
         after.replicas[:, 0] = replicas[:, 0]
         yield after
 
@@ -81,7 +81,7 @@ def _first_step(
     now = relaxed.solution.replicas[:, 0]
     used = set(np.flatnonzero((now > _PART) | (relaxed.solution.replicas.any(axis=1) & (problem.running > 0))).tolist())
     if spare:
-        used |= relaxed.program.offers
+        used |= relaxed.relay.offers
     if not used:
         return None
     step, costs = _alone(problem, weighed, after, relaxed.prices.budget, np.ceil(now - _PART) + spare)

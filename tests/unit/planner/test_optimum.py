@@ -12,10 +12,12 @@ from orchestrator.bench.planner.worlds import Size, random_world
 from orchestrator.errors import InvalidProgram
 from orchestrator.planner.optimum.certify import certify
 from orchestrator.planner.optimum.dominance import without_beaten
+from orchestrator.planner.optimum.duality import price
 from orchestrator.planner.optimum.fallback import frozen, greedy, shifted
 from orchestrator.planner.optimum.judge import judge
 from orchestrator.planner.optimum.plan import Rung
-from orchestrator.planner.optimum.problem import Problem, Rules, Weights, canonical, weigh
+from orchestrator.planner.optimum.problem import Problem, Rules, Weights, canonical, open_offers, weigh
+from orchestrator.planner.optimum.relay import Relay, legs_of
 from orchestrator.planner.optimum.routing import carried, routed
 from orchestrator.planner.optimum.solve import solve
 from tests.optimum_reference import linear_optimum, stage_cost, unhurried
@@ -135,6 +137,58 @@ def test_priced_columns_reach_the_optimum_of_the_whole_program(seed: int) -> Non
     assert relaxed is not None
     assert relaxed.bound <= whole * (1 + 1e-7)
     assert whole * (1 - 1e-7) <= relaxed.objective <= whole * 1.006
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_days_in_a_relay_are_as_good_as_the_whole_horizon(seed: int) -> None:
+    """Three days, solved one by one, come within the wanted gap of all at once, and to the optimum where none is."""
+    world = canonical(random_world(Size(8, 4, 72), seed))[0]
+    whole, weighed = linear_optimum(world), weigh(world)
+    near, exact = certify(world, weighed, unhurried, 0.005), certify(world, weighed, unhurried, 0.0)
+
+    assert near is not None
+    assert exact is not None
+    assert (near.relay.legs, legs_of(world)) == (3, 3)
+    assert near.bound <= whole * (1 + 1e-7)
+    assert whole * (1 - 1e-7) <= near.objective <= whole * 1.006
+    assert exact.objective == pytest.approx(whole, rel=1e-6)
+
+
+def test_every_pass_of_a_relay_is_a_plan_with_a_bound() -> None:
+    """Nothing is free between two days: what runs at night runs in the morning, or is started again."""
+    world = canonical(random_world(Size(6, 3, 48), 3))[0]
+    whole, weighed = linear_optimum(world), weigh(world)
+    relay = Relay(world, weighed, open_offers(world), 2)
+    costs, bounds = [], []
+    for _ in range(4):
+        assert relay.forward(unhurried)
+        plan = relay.solution()
+        verdict = judge(world, weighed, plan.replicas, plan.traffic)
+        assert verdict.broken == ()
+        costs.append(verdict.objective)
+        assert relay.backward(unhurried)
+        bounds.append(price(world, weighed, relay.prices()).bound)
+
+    assert max(bounds) <= whole * (1 + 1e-7)
+    assert min(costs) >= whole * (1 - 1e-7)
+    assert min(costs) - max(bounds) < costs[0] - bounds[0]
+
+
+def test_money_for_all_days_is_not_cut_into_days() -> None:
+    """A budget spans the horizon, so its program does, too."""
+    world = random_world(Size(2, 2, 96), 0)
+
+    assert legs_of(world) == 4
+    assert legs_of(replace(world, rules=Rules(budget_usd=1e6))) == 1
+
+
+def test_days_without_anything_for_sale_have_a_plan_of_nothing() -> None:
+    """What cannot be bought is left over, in every leg."""
+    world = random_world(Size(2, 2, 48), 0)
+    answer = solve(replace(world, quota=np.zeros(len(world.offers))), unhurried)
+
+    assert not answer.plan.replicas.any()
+    assert answer.missing_tokens == pytest.approx(world.demand.sum(axis=0).max())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -294,7 +348,8 @@ def test_the_reference_agrees_with_a_sum_by_hand() -> None:
 _DIGEST = """
 from orchestrator.bench.planner.worlds import Size, random_world
 from orchestrator.planner.optimum.solve import solve
-print(solve(random_world(Size(12, 6, 8), 5), lambda: float("inf")).plan.digest)
+for size in (Size(12, 6, 8), Size(12, 6, 48)):
+    print(solve(random_world(size, 5), lambda: float("inf")).plan.digest)
 """
 
 
