@@ -2,8 +2,9 @@
 
 Ray Serve generates the file at every change and starts HAProxy by a path that can be set. We set it to a small
 launcher that edits the file first: the statistics and metrics pages listen on the loopback address instead of on all
-interfaces, clients must send their request headers within a time, and when no gateway process is up the client gets
-an OpenAI-shaped 503 with ``Retry-After`` instead of an empty 500.
+interfaces, clients must send their request headers within a time, and when no gateway process is up, or none is routed
+to yet, the client gets an OpenAI-shaped 503 with ``Retry-After`` instead of an empty 500, or a 404 after which nobody
+tries again. Our application takes every path, so only a start knows none.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ _MAX_SHEBANG = 120
 _PAGE_BIND = re.compile(r"^((?:frontend prometheus|listen stats)\n\s*bind )\*?:(\d+)$", re.MULTILINE)
 _DEFAULTS = re.compile(r"^defaults\n\s*mode http\n(?!\s*timeout http-request)", re.MULTILINE)
 _ERROR_FILE = re.compile(r"^(\s*errorfile 50[234]) .*$", re.MULTILINE)
+_NO_APPLICATION = re.compile(r"^(backend default_backend\n\s*http-request return) status 404 .*$", re.MULTILINE)
 
 
 def tightened(config: str, error_file: str) -> str:
     """Return the configuration with our changes; what is not recognised stays as it is."""
     config = _PAGE_BIND.sub(r"\g<1>127.0.0.1:\g<2>", config)
     config = _DEFAULTS.sub(lambda m: f"{m.group()}    timeout http-request {REQUEST_SECONDS}s\n", config)
+    config = _NO_APPLICATION.sub(lambda m: f"{m.group(1)} status 503 errorfile {error_file}", config)
     return _ERROR_FILE.sub(lambda m: f"{m.group(1)} {error_file}", config)
 
 

@@ -34,6 +34,10 @@ frontend prometheus
     mode http
 frontend http_frontend
     bind 127.0.0.1:8080
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path \\'%[path]\\' not found. Ping /-/routes."
+backend gateway
+    http-reuse always
 listen stats
   bind *:8404
   stats enable
@@ -55,11 +59,19 @@ class TestFront:
         """A client that dribbles its headers is cut off; one that comes too early is told to wait."""
         text = tightened(CONFIG, "/e")
         assert "defaults\n    mode http\n    timeout http-request 30s\n" in text
-        assert [line.split()[1:] for line in text.splitlines() if "errorfile" in line] == [
+        assert [line.split()[1:] for line in text.splitlines() if line.strip().startswith("errorfile")] == [
             ["502", "/e"],
             ["503", "/e"],
             ["504", "/e"],
         ]
+
+    def test_who_comes_before_the_application_is_routed_to_is_told_to_wait(self) -> None:
+        """Ray's own answer is a 404, after which a client would not try again."""
+        text = tightened(CONFIG, "/e/503.http")
+        assert (
+            "backend default_backend\n    http-request return status 503 errorfile /e/503.http\nbackend gateway" in text
+        )
+        assert "404" not in text.replace("8404", "")
 
     def test_tightening_twice_is_tightening_once(self) -> None:
         """A restart of HAProxy with the same file changes nothing more."""
