@@ -165,6 +165,8 @@ def _look(
     if record.state is not ServiceState.ACTIVE:
         return record.state.value.replace("_", " ")
     moving = [r for r in replicas if r.state in LIVE and r.replaces and r.weight_percent < FULL_WEIGHT]
+    if moving and record.paused:
+        return _stopped_on_its_way(moving[0])
     if moving:
         return f"r{moving[0].slot} is moving to {moving[0].region}"
     decisions = runtime.store.decisions(record.name, limit=1)
@@ -174,3 +176,11 @@ def _look(
     if too_few and (starting or not is_held):
         return "waiting for replicas to become ready"
     return decisions[0].summary if decisions else "steady"
+
+
+def _stopped_on_its_way(replica: Replica) -> str:
+    """Say how far a move is that a pause holds: both sides of it are kept."""
+    where = f"r{replica.slot} does not move on to {replica.region} before the pause ends"
+    if replica.state is ReplicaState.PENDING:
+        return f"{where}; nothing is bought for it yet, unless what it replaces is lost"
+    return f"{where}; both sides are paid for until then"

@@ -47,6 +47,9 @@ async def test_a_move_under_way_stays_where_it_stands_and_goes_on_later() -> Non
 
     assert world.replica(new).weight_percent == share
     assert {r.name for r in world.ready()} == {old, new}
+    (status,) = await service_status(world.runtime, "chat")
+    assert "does not move on" in status.look
+    assert "both sides are paid for until then" in status.look
 
     resume("chat", world.runtime, actor="ada", reason="")
     await world.settle()
@@ -82,6 +85,8 @@ async def test_of_a_move_that_a_pause_holds_back_nobody_is_told_that_it_began() 
 
     assert world.replica(new.name).state is ReplicaState.PENDING
     assert world.events(EventKind.MIGRATION_STARTED) == []
+    (status,) = await service_status(world.runtime, "chat")
+    assert "nothing is bought for it yet" in status.look
 
     resume("chat", world.runtime, actor="ada", reason="")
     await world.settle()
