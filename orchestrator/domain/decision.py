@@ -62,6 +62,36 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """What fetching the weights counts for a replica that would be launched, once: gCO2e and US dollars.
+
+    ``hours``: of running, over which that is spread where offers are compared: the policy's horizon. ``grams`` is
+    ``None`` where nobody knows how large the weights are, and then nothing is counted; ``usd`` where nobody knows a
+    price that matters (:mod:`orchestrator.planner.egress`). ``usd_per_gram``: what the policy's score makes of a gram.
+    """
+
+    grams: float | None
+    usd: float | None
+    hours: float
+    usd_per_gram: float = 0.0
+
+    @property
+    def grams_per_hour(self) -> float:
+        """The grams spread over the hours."""
+        return (self.grams or 0.0) / self.hours
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """The dollars spread over the hours."""
+        return None if self.usd is None else self.usd / self.hours
+
+    @property
+    def score_usd_per_hour(self) -> float | None:
+        """Both, as a policy of weighed terms counts them."""
+        return None if self.usd_per_hour is None else self.usd_per_hour + self.usd_per_gram * self.grams_per_hour
+
+
+@dataclass(frozen=True, slots=True)
 class Assessment:
     """One offer, priced and judged.
 
@@ -69,7 +99,8 @@ class Assessment:
     intensity; ``expected_grams_per_hour`` at the mean of the horizon. ``None`` means unknown, never zero.
     ``score_usd_per_hour``: what a policy of weighed terms makes of it. ``liters_per_hour``: water on site.
     ``work``: the share of the load that the energy follows from, ``None`` in decisions before that was kept.
-    ``quality``: of services with variants; its ``usd_per_hour`` is a part of the score.
+    ``quality``: of services with variants; its ``usd_per_hour`` is a part of the score. ``fetch``: of the weights,
+    where a launch fetches them; it is a part of none of the figures beside it.
     """
 
     offer_id: str
@@ -96,6 +127,7 @@ class Assessment:
     liters_per_hour: float | None = None
     work: Work | None = None
     quality: Quality | None = field(default=None, metadata=ONLY_IF_SET)
+    fetch: Fetch | None = field(default=None, metadata=ONLY_IF_SET)
 
     @property
     def allowed(self) -> bool:

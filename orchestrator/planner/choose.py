@@ -23,20 +23,44 @@ def rank(assessment: Assessment, objective: Objective) -> Rank:
     Of variants that are equal in all of that the better one comes first: quality is given up for something or not at
     all.
 
+    Whoever is launched fetches the weights, which counts with what is minimised (:func:`launch_cost`).
+
     Before all that come those whose replicas carry their share of the load, or of which nobody knows: what has to be
     doubled at once is no bargain.
     """
     too_small = 1.0 if assessment.work is not None and assessment.work.carries is False else 0.0
     lost = 0.0 if assessment.quality is None else assessment.quality.lost_points
-    grams = assessment.expected_grams_per_hour
-    usd = assessment.usd_per_hour
+    grams = launch_cost(assessment, Objective.GREENEST)
+    usd = launch_cost(assessment, Objective.CHEAPEST)
     known_grams, known_usd = (inf if grams is None else grams), (inf if usd is None else usd)
     if objective is Objective.CHEAPEST:
         return (too_small, known_usd, known_grams, 0.0, lost, assessment.offer_id)
     if objective is Objective.LOWEST_SCORE:
-        score = assessment.score_usd_per_hour
+        score = launch_cost(assessment, objective)
         return (too_small, inf if score is None else score, known_usd, known_grams, lost, assessment.offer_id)
     return (too_small, known_grams, known_usd, 0.0, lost, assessment.offer_id)
+
+
+def cost(assessment: Assessment, objective: Objective) -> float | None:
+    """Return what is minimised while it runs: gCO2e or USD per hour; ``None`` where it is unknown."""
+    return {
+        Objective.GREENEST: assessment.expected_grams_per_hour,
+        Objective.CHEAPEST: assessment.usd_per_hour,
+        Objective.LOWEST_SCORE: assessment.score_usd_per_hour,
+    }[objective]
+
+
+def launch_cost(assessment: Assessment, objective: Objective) -> float | None:
+    """Return :func:`cost` and what fetching the weights adds, spread over the horizon as a move has to repay it."""
+    running, fetch = cost(assessment, objective), assessment.fetch
+    if running is None or fetch is None:
+        return running
+    once = {
+        Objective.GREENEST: fetch.grams_per_hour,
+        Objective.CHEAPEST: fetch.usd_per_hour,
+        Objective.LOWEST_SCORE: fetch.score_usd_per_hour,
+    }[objective]
+    return None if once is None else running + once
 
 
 def choose(

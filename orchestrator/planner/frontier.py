@@ -19,11 +19,13 @@ def frontier(
 ) -> tuple[FrontierPoint, ...]:
     """Both ends of the trade-off for one replica on each of the markets: cheapest, and greenest whatever it costs.
 
-    The greenest end lifts only the cost rules; every other rule still holds.
+    The greenest end lifts only the cost rules; every other rule still holds. Of running: whoever stands there already
+    fetches nothing.
     """
-    uncapped = [_without_cost_rules(a) for a in assessments]
+    running = [a if a.fetch is None else replace(a, fetch=None) for a in assessments]
+    uncapped = [_without_cost_rules(a) for a in running]
     ends = []
-    for objective, pool in ((Objective.CHEAPEST, assessments), (Objective.GREENEST, uncapped)):
+    for objective, pool in ((Objective.CHEAPEST, running), (Objective.GREENEST, uncapped)):
         wanted = [[[a for a in pool if a.market is market]] for market in markets]
         picked: list[Assessment | None] = []
         for (on_it,) in wanted:

@@ -18,7 +18,7 @@ from orchestrator.domain.certificate import Budget
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import Objective, PlacementRules
-from orchestrator.planner.choose import rank
+from orchestrator.planner.choose import launch_cost, rank
 from orchestrator.planner.optimum.seats import Choice, Hall, Seated, bound, seat, spent
 
 Pools = Sequence[Sequence[Assessment]]
@@ -110,18 +110,12 @@ def preference(
 
 
 def costs(chosen: Sequence[Assessment | None], objective: Objective) -> float | None:
-    """Sum up what is minimised over the offers that are there, per hour; ``None`` where one of them is not known."""
-    known = [cost(a, objective) for a in chosen if a is not None]
+    """Sum up what is minimised over the offers that are there, per hour, fetching the weights included.
+
+    ``None`` where one of them is not known.
+    """
+    known = [launch_cost(a, objective) for a in chosen if a is not None]
     return None if None in known else sum(k for k in known if k is not None)
-
-
-def cost(assessment: Assessment, objective: Objective) -> float | None:
-    """Return what is minimised: gCO2e or USD per hour; ``None`` where it is unknown."""
-    return {
-        Objective.GREENEST: assessment.expected_grams_per_hour,
-        Objective.CHEAPEST: assessment.usd_per_hour,
-        Objective.LOWEST_SCORE: assessment.score_usd_per_hour,
-    }[objective]
 
 
 def _alone(wanted: Sequence[Pools], chosen: Sequence[Assessment | None], objective: Objective) -> float | None:
@@ -130,7 +124,7 @@ def _alone(wanted: Sequence[Pools], chosen: Sequence[Assessment | None], objecti
     for pools, one in zip(wanted, chosen, strict=True):
         if one is None:
             continue
-        known = [cost(a, objective) for pool in pools for a in pool if a.allowed]
+        known = [launch_cost(a, objective) for pool in pools for a in pool if a.allowed]
         least = [k for k in known if k is not None]
         if not least:
             return None

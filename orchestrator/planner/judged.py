@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from orchestrator.domain.decision import Assessment
-from orchestrator.domain.offer import Candidate
+from orchestrator.domain.decision import Assessment, Fetch
+from orchestrator.domain.offer import Candidate, variant_in
 from orchestrator.domain.plan import Action, ActionKind
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Policy
-from orchestrator.domain.time import Instant
+from orchestrator.domain.time import HOUR, Instant
+from orchestrator.domain.variants import model_of
+from orchestrator.planner.egress import launch_egress, usd_of
 from orchestrator.planner.moves import Side
 from orchestrator.planner.promise import Promised, promised
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.variants import standings
+from orchestrator.policy.apply import usd_per_gram
 from orchestrator.policy.assess import FLOOR_RULE, assess_all
 
 STANDING_RULES = frozenset(
@@ -77,7 +80,37 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
         standings(snapshot, kept.trips_seconds),
         kept.verdicts,
     )
-    return Judged(snapshot, policy, now, assessments, kept)
+    return Judged(snapshot, policy, now, _with_fetches(assessments, snapshot, policy), kept)
+
+
+def _with_fetches(assessments: tuple[Assessment, ...], snapshot: Snapshot, policy: Policy) -> tuple[Assessment, ...]:
+    """Say what a launch on each offer would fetch, where it fetches anything.
+
+    A variant is not ranked better for being smaller than the main model (ADR 0033), so it counts as much at least.
+    """
+    known = {a.region: a.grams_per_kwh for a in assessments if a.grams_per_kwh is not None}
+    hours = policy.horizon / HOUR / snapshot.clock_rate
+    price = max(0.0, usd_per_gram(policy))
+    found: dict[tuple[str, str], Fetch | None] = {}
+    for a in assessments:
+        region, variant = a.region, variant_in(a.offer_id)
+        for name in ("", variant):
+            if (region, name) not in found:
+                egress = launch_egress(model_of(snapshot.spec, name) or snapshot.spec.model, region, known)
+                grams = None if egress is None or egress.grams is None else egress.grams.counted
+                own = None if egress is None else Fetch(grams, usd_of(egress), hours, price)
+                found[region, name] = _at_least(own, found.get((region, "")))
+    if not any(found.values()):
+        return assessments
+    fetches = [found[a.region, variant_in(a.offer_id)] for a in assessments]
+    return tuple(a if own is None else replace(a, fetch=own) for a, own in zip(assessments, fetches, strict=True))
+
+
+def _at_least(own: Fetch | None, main: Fetch | None) -> Fetch | None:
+    if own is None or main is None:
+        return own or main
+    usd = None if own.usd is None or main.usd is None else max(own.usd, main.usd)
+    return replace(own, grams=max((g for g in (own.grams, main.grams) if g is not None), default=None), usd=usd)
 
 
 def buy(kind: ActionKind, slot: int, target: Assessment, reason: str, mover: Replica | None = None) -> Action:

@@ -35,12 +35,10 @@ from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import Objective
 from orchestrator.domain.time import HOUR
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
-from orchestrator.domain.variants import model_of
 from orchestrator.planner.capacity import gave_up
+from orchestrator.planner.choose import cost, launch_cost
 from orchestrator.planner.cover import fewest
-from orchestrator.planner.egress import grams_term, launch_egress, usd_of
 from orchestrator.planner.hedge.spares import hedged
-from orchestrator.planner.jointly import cost
 from orchestrator.planner.judged import Judged, buy, judge
 from orchestrator.planner.launches import Filling, fill
 from orchestrator.planner.moves import COLD_START_POWER_FRACTION, REST_AFTER_FAILURE
@@ -229,7 +227,7 @@ def _least(snapshot: Snapshot, judged: Judged) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One number filled as well as it can be; ``cost`` in the objective's unit per hour.
+    """One number filled as well as it can be; ``cost``: in the objective's unit per hour, fetching spread over hours.
 
     ``short``: replicas that are too small for their share, or have no place. ``far``: areas of the clients that nobody
     is near to, of those that somebody could be near to. ``offers``: of everybody; ``bought``: of those that have to be
@@ -285,7 +283,8 @@ def _weighed(
         return None
     held = [judged.by_id(r.offer_id) for r in kept.values()]
     placed = [a for a in (*held, *filling.chosen) if a is not None]
-    costs = [k for a in placed if (k := cost(a, objective)) is not None]
+    running = [None if a is None else cost(a, objective) for a in held]
+    costs = [k for k in (*running, *(launch_cost(a, objective) for a in filling.chosen)) if k is not None]
     if len(costs) != len(kept) + len(filling.chosen):
         return None
     unplaced = len(slots) - len(kept) - len(filling.chosen)
@@ -334,20 +333,15 @@ def _once(way: _Way) -> float:
 
 
 def _start(judged: Judged, target: Assessment) -> float:
-    """Return what the start of a replica costs, by the terms of a move (ADR 0025): loading, and fetching the weights.
+    """Return what the start of a replica costs, by the terms of a move (ADR 0025): loading.
 
-    Of weights of which nobody knows the size or the price nothing is counted, as there.
+    Fetching the weights is in what the way costs already, spread over the horizon.
     """
     hours = judged.snapshot.cold_start_seconds.value / SECONDS_PER_HOUR
     side = judged.side(target.offer_id)
     power = None if side is None else side.candidate.offer.shape.power
     kwh = 0.0 if power is None else COLD_START_POWER_FRACTION * watts_to_kw(power.full_watts) * (target.pue or 0.0)
-    known = {a.region: a.grams_per_kwh for a in judged.assessments if a.grams_per_kwh is not None}
-    spec = judged.snapshot.spec
-    model = model_of(spec, variant_in(target.offer_id)) or spec.model
-    egress = launch_egress(model, target.region, known)
-    grams = kwh * (target.grams_per_kwh or 0.0) * hours - sum(t.amount for t in grams_term(egress))
-    return _worth(judged, grams, (target.usd_per_hour or 0.0) * hours + (usd_of(egress) or 0.0))
+    return _worth(judged, kwh * (target.grams_per_kwh or 0.0) * hours, (target.usd_per_hour or 0.0) * hours)
 
 
 def _overlap(judged: Judged, replica: Replica) -> float:

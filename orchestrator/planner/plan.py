@@ -41,6 +41,9 @@ from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
 from orchestrator.planner.worth import with_worth
 from orchestrator.policy.assess import FRESHNESS_RULE
 
+LAUNCHING = frozenset({DecisionKind.PLACE, DecisionKind.REPLACE, DecisionKind.SCALE})
+"""Decisions that begin with a start, which fetches the weights."""
+
 BY_ITSELF = "policy"
 """The actor of plans that nobody asked for."""
 
@@ -383,7 +386,8 @@ def _finish(
     placed = [a for a in (judged.by_id(i) for i in offer_ids) if a is not None]
     all_known = len(placed) == len(offer_ids)
     chosen = Counter(offer_ids)
-    counted = tuple(replace(a, chosen=n) if (n := chosen[a.offer_id]) != a.chosen else a for a in judged.assessments)
+    weighed = judged.assessments if kind in LAUNCHING else [_running(a) for a in judged.assessments]
+    counted = tuple(replace(a, chosen=n) if (n := chosen[a.offer_id]) != a.chosen else a for a in weighed)
     decision = Decision(
         id=_decision_id(snapshot, judged.now, kind, actions),
         service=snapshot.spec.name,
@@ -411,6 +415,11 @@ def _finish(
         else (),
     )
     return replace(draft, decision=replace(decision, plan_digest=draft.digest))
+
+
+def _running(assessment: Assessment) -> Assessment:
+    """Return it without what a launch would fetch: where nothing is launched that decides nothing."""
+    return assessment if assessment.fetch is None else replace(assessment, fetch=None)
 
 
 def _decision_id(snapshot: Snapshot, now: Instant, kind: DecisionKind, actions: Sequence[Action]) -> str:

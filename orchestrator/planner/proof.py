@@ -14,7 +14,7 @@ from orchestrator.domain.certificate import Budget, Certificate, Rung, gap, rung
 from orchestrator.domain.decision import Assessment, MoveComparison
 from orchestrator.domain.service import Objective
 from orchestrator.domain.time import HOUR
-from orchestrator.planner.jointly import cost
+from orchestrator.planner.choose import cost
 from orchestrator.planner.judged import Judged
 from orchestrator.planner.launches import Filling
 from orchestrator.planner.moves import Side, hourly_intensities
@@ -24,7 +24,7 @@ from orchestrator.planner.voluntary import Weighed, net_of
 def of_launches(judged: Judged, filling: Filling) -> Certificate | None:
     """Prove the offers that were chosen for empty slots; ``None`` without any, or where a cost is unknown.
 
-    The cost is the running of them over the policy's horizon.
+    The cost is the running of them over the policy's horizon, and fetching the weights once.
     """
     if not filling.chosen or filling.objective is None or filling.least is None:
         return None

@@ -17,6 +17,7 @@ from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import ClientArea, ModelSpec, Objective, PlacementRules, Policy, Scaling
+from orchestrator.planner.choose import launch_cost
 from orchestrator.planner.judged import judge
 from orchestrator.planner.plan import plan
 from orchestrator.planner.promise import promised
@@ -90,7 +91,7 @@ worlds = st.builds(
 
 
 def _cost(a: Assessment, policy: Policy) -> float:
-    found = a.expected_grams_per_hour if policy is GREEN else a.usd_per_hour
+    found = launch_cost(a, policy.objective)
     assert found is not None
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli.render.numbers import grams, number, usd
+from orchestrator.domain.decision import Decision
 from orchestrator.domain.transfer import Egress, Span
 from orchestrator.ledger.egress import BYTES_PER_TOKEN
 
@@ -21,6 +22,24 @@ def sentence(egress: Egress | None) -> str:
         )
     size = f"{number(egress.gb)} GB from {egress.source} ({egress.gb_origin})"
     return f"Egress, modelled: {size}: {carbon(egress.grams)}, {money(egress.usd)} ({egress.usd_origin}). {TOKENS}"
+
+
+def launch_lines(decision: Decision) -> list[str]:
+    """Say of each offer that was launched what fetching the weights counted in the choice; nothing where it is none."""
+    found = []
+    for a in decision.assessments:
+        if a.fetch is None or not a.chosen or (a.fetch.grams == 0.0 and a.fetch.usd == 0.0):
+            continue
+        carbon_words = "an unknown amount of CO2e" if a.fetch.grams is None else f"{grams(a.fetch.grams)} CO2e"
+        money_words = "unknown dollars" if a.fetch.usd is None else usd(a.fetch.usd)
+        spread = f"{grams(a.fetch.grams_per_hour)}/h"
+        if a.fetch.usd_per_hour:
+            spread += f" and {usd(a.fetch.usd_per_hour)}/h"
+        found.append(
+            f"Fetching the weights for {a.offer_id} is {carbon_words} and {money_words} once; a launch is ranked with "
+            f"{spread} of it, over {number(a.fetch.hours)} h."
+        )
+    return found
 
 
 def carbon(found: Span | None) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orchestrator.cli.render import numbers
 from orchestrator.cli.render.comparison import in_full, overview, verdict_line
+from orchestrator.cli.render.egress import launch_lines
 from orchestrator.cli.render.facts import facts
 from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.labels import shortened
@@ -69,6 +70,7 @@ def render(
             indented(INDENT, (FORMULAS, "dim")),
         ]
         parts += [indented(INDENT, (words, "dim")) for words in variant_lines(decision.assessments)]
+        parts += [indented(INDENT, (words, "dim")) for words in launch_lines(decision)]
         parts += work_table(decision.assessments, width=width)
         parts += _sources(decision.assessments, width=width)
     if why_not:

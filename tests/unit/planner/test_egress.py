@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cli.render.egress import sentence
+from orchestrator.cli.render.egress import launch_lines, sentence
 from orchestrator.domain.decision import MoveComparison
 from orchestrator.domain.money import Charge, MoneyBudget
 from orchestrator.domain.service import ModelSpec, Objective, Policy, WeighedTerm
@@ -140,3 +140,49 @@ def test_the_worst_case_bill_names_the_egress_of_what_is_planned() -> None:
     assert planned.egress_usd == pytest.approx(140 * 0.147)
     bare = worst_case(replace(spec, model=ModelSpec("a/b-70B")), [], {}, NOON, 1.0, planned=wished.actions)
     assert planned.usd == pytest.approx((bare.usd or 0.0) + 140 * 0.147)
+
+
+def test_a_launch_goes_where_rent_and_weights_together_cost_least() -> None:
+    """From a bucket in one cloud: a cent an hour of rent does not repay 17 dollars of traffic within the horizon."""
+    model = ModelSpec("org/model-70B", weights_from="gcp/europe-west3")
+    sold = [candidate("gcp/europe-west3", 30.0, usd=1.0), candidate("aws/se", 30.0, usd=0.9)]
+    spec = replace(service_spec(), model=model)
+    (launch,) = plan(snapshot(sold, [], spec), CHEAP, NOON).actions
+    assert launch.region == "gcp/europe-west3"
+    from_hub = replace(spec, model=replace(model, weights_from="hub"))
+    (launch,) = plan(snapshot(sold, [], from_hub), CHEAP, NOON).actions
+    assert launch.region == "aws/se"
+
+
+def test_what_a_launch_is_ranked_by_adds_up() -> None:
+    """The certificate is of running over the horizon and of the weights once, to a millionth, and explain says both."""
+    spec = replace(service_spec(), model=ModelSpec("org/model-70B", weights_from="gcp/europe-west3"))
+    for policy in (GREEN, CHEAP):
+        decision = plan(snapshot([HERE, THERE], [], spec), policy, NOON).decision
+        (taken,) = [a for a in decision.assessments if a.chosen]
+        assert taken.fetch is not None
+        running = taken.expected_grams_per_hour if policy is GREEN else taken.usd_per_hour
+        once = taken.fetch.grams if policy is GREEN else taken.fetch.usd
+        assert running is not None
+        assert once is not None
+        assert decision.certificate is not None
+        assert decision.certificate.objective == pytest.approx(running * taken.fetch.hours + once, abs=1e-6)
+        (words,) = launch_lines(decision)
+        assert words.startswith(f"Fetching the weights for {taken.offer_id} is ")
+
+
+def test_a_decision_that_launches_nothing_tells_of_no_launch() -> None:
+    """What stands has fetched its weights long ago, and moves have a term of their own."""
+    spec = replace(service_spec(), model=ModelSpec("org/model-70B", weights_from="gcp/europe-west3"))
+    made = snapshot([HERE], [], spec)
+    made = replace(made, replicas=(replica(HERE, workload_digest=made.workload_digest),))
+    decision = plan(made, GREEN, NOON).decision
+    assert all(a.fetch is None for a in decision.assessments)
+    assert launch_lines(decision) == []
+
+
+def test_weights_that_are_there_change_no_rank() -> None:
+    """No figure of a launch tells of a network then."""
+    spec = replace(service_spec(), model=ModelSpec("Qwen/Qwen3-8B", weights_from="at-hand"))
+    found = plan(snapshot([HERE, THERE], [], spec), GREEN, NOON).decision
+    assert all(a.fetch is None for a in found.assessments)
