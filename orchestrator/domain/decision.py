@@ -14,6 +14,7 @@ from orchestrator.domain.carbon import Kind
 from orchestrator.domain.certificate import Certificate
 from orchestrator.domain.price import Market
 from orchestrator.domain.scale import WantedReplicas, Work
+from orchestrator.domain.split import OriginSplit
 from orchestrator.domain.time import Instant, floor_day
 from orchestrator.domain.transfer import Egress
 from orchestrator.domain.written import ONLY_IF_SET
@@ -234,7 +235,8 @@ class Decision:
     """Why the world looks as it does. ``sizing``: how many replicas were wanted, where load decides on that.
 
     ``certificate``: how good the decision is, and the proof of it; ``None`` where nothing was chosen, or too little is
-    known.
+    known. ``origins``: whose traffic would go where once the plan is carried out, of services with clients in several
+    areas.
     """
 
     id: str
@@ -250,6 +252,7 @@ class Decision:
     plan_digest: str = ""
     sizing: WantedReplicas | None = None
     certificate: Certificate | None = None
+    origins: OriginSplit | None = field(default=None, metadata=ONLY_IF_SET)
 
 
 RESTING = frozenset({DecisionKind.STAY, DecisionKind.HOLD})

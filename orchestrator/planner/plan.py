@@ -15,7 +15,7 @@ from dataclasses import replace
 from math import inf
 
 from orchestrator.domain.certificate import Budget, Certificate, unhurried
-from orchestrator.domain.decision import Assessment, Decision, DecisionKind, MoveComparison
+from orchestrator.domain.decision import RESTING, Assessment, Decision, DecisionKind, MoveComparison
 from orchestrator.domain.offer import variant_in
 from orchestrator.domain.plan import Action, ActionKind, Plan, Totals
 from orchestrator.domain.price import Market
@@ -33,6 +33,7 @@ from orchestrator.planner.likely import with_likelihood
 from orchestrator.planner.moves import compare, weighable
 from orchestrator.planner.number import best_number, moved_on
 from orchestrator.planner.proof import of_launches, of_moves, of_target, timed
+from orchestrator.planner.rows import rows_of
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.sizing.spares import spares
 from orchestrator.planner.slots import standing_slots, wanted_slots
@@ -401,6 +402,7 @@ def _finish(
         clock_rate=snapshot.clock_rate,
         sizing=None if snapshot.taking_down else snapshot.sizing,
         certificate=certificate,
+        origins=rows_of(judged, offer_ids) if to_show or kind not in RESTING else None,
     )
     draft = Plan(
         service=snapshot.spec.name,

@@ -17,6 +17,7 @@ from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.labels import shortened
 from orchestrator.cli.render.numbers import Marks, six
 from orchestrator.cli.render.offers import INDENT, offers_table, price_sources
+from orchestrator.cli.render.origins import origin_lines
 from orchestrator.cli.render.proof import proof
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
@@ -73,6 +74,7 @@ def render(
         parts += [indented(INDENT, (words, "dim")) for words in launch_lines(decision)]
         parts += work_table(decision.assessments, width=width)
         parts += _sources(decision.assessments, width=width)
+    parts += [indented(INDENT, (words, "dim")) for words in origin_lines(decision.origins)]
     if why_not:
         parts += _why_not(decision.assessments, why_not)
     parts += _comparisons(decision, width=width, why_not=why_not, every=every, names=names or {})

@@ -16,6 +16,7 @@ from orchestrator.cli.render.headline import grid_time, headline
 from orchestrator.cli.render.labels import label_of
 from orchestrator.cli.render.numbers import NOTHING, Marks, percent, usd
 from orchestrator.cli.render.offers import INDENT, MARKET_WORDS, offers_table, price_sources
+from orchestrator.cli.render.origins import origin_lines
 from orchestrator.cli.render.proof import proof
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import indented, line
@@ -44,6 +45,7 @@ def render(plan: Plan, spec: ServiceSpec | None, *, width: int, offers: int) -> 
     if plan.actions:
         parts += [Text(""), actions_table(plan, width=width)]
     parts += [Text(""), *summary(plan, width=width)]
+    parts += [indented(INDENT, words) for words in origin_lines(plan.decision.origins)]
     if legend := marks.legend():
         parts += [Text(legend, style="dim")]
     return Group(*parts)

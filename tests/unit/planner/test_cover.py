@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.cli.render.origins import origin_lines
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.scale import WantedReplicas
-from orchestrator.domain.service import ClientArea, PlacementRules, Scaling, ServiceSpec
+from orchestrator.domain.service import ClientArea, ModelSpec, PlacementRules, Scaling, ServiceSpec
 from orchestrator.domain.variants import workload_of
 from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.cover import COVER_RULE, Areas, Party, fewest, needed, ways
 from orchestrator.planner.judged import judge
 from orchestrator.planner.plan import plan, plan_migration
+from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.store.mappers import decision_from, decision_row
 from tests.builders import GREEN, NOON, replica, snapshot
-from tests.unit.planner.test_promise import EU, PLACES, US, place, promised
+from tests.unit.planner.test_promise import EU, L4, LOAD, PLACES, US, place, promised
 
 ASIA = ClientArea("au", 1.0)
 FAR_APART = ("aws/frankfurt", "aws/virginia")
@@ -193,3 +197,42 @@ def test_the_judged_offers_know_whom_a_move_would_leave() -> None:
     assert judged.leaves(there[1], offer) == frozenset()
     loose = wanting(2, EU, US, ms=300)
     assert judge(replace(world(loose, *FAR_APART), replicas=there), GREEN, NOON).leaves(there[0], offer) is None
+
+
+def test_a_plan_tells_whose_traffic_goes_where() -> None:
+    """Before anything runs, by the rows that will be asked for then; and it is kept with the decision."""
+    qwen = replace(wanting(2, EU, US), model=ModelSpec("Qwen/Qwen3-8B"))
+    engine = capacity_on(qwen, [L4]).ttft_seconds(LOAD, 2)
+    assert engine is not None
+    # An engine at its fullest and a short way: near enough to one's own clients, and not to those over the ocean.
+    spec = replace(qwen, ttft_p95=timedelta(seconds=engine + 0.01))
+    snap = replace(world(spec, *FAR_APART), load=LOAD)
+    made = plan(snap, GREEN, NOON)
+    found = made.decision.origins
+    assert found is not None
+    assert {row.origin: dict(row.parts) for row in found.rows} == {
+        "eu": {i: pytest.approx(float(i.startswith("aws/frankfurt")), abs=1e-6) for i in offers_of(made)},
+        "us-east": {i: pytest.approx(float(i.startswith("aws/virginia")), abs=1e-6) for i in offers_of(made)},
+    }
+    assert [words.split(" (")[0] for words in origin_lines(found)] == [
+        "Traffic from eu to aws/frankfurt 100 %",
+        "Traffic from us-east to aws/virginia 100 %",
+    ]
+    assert decision_from(decision_row(made.decision)) == made.decision
+
+
+def test_a_plan_without_load_says_why_there_are_no_rows_yet() -> None:
+    """And one whose clients are all in one area, or which changes nothing by itself, says nothing."""
+    made = plan(world(wanting(2, EU, US), *FAR_APART), GREEN, NOON)
+    assert origin_lines(made.decision.origins) == [
+        "Clients of every area are served by one split for now: no load has been seen yet."
+    ]
+    assert plan(world(wanting(2, EU), *FAR_APART), GREEN, NOON).decision.origins is None
+    spec = wanting(2, EU, US)
+    at_rest = replace(world(spec, *FAR_APART), replicas=serving(spec, *FAR_APART))
+    assert plan(at_rest, GREEN, NOON, keep_up=True).decision.origins is None
+
+
+def offers_of(made: Plan) -> list[str]:
+    """What a plan buys."""
+    return sorted(a.offer_id for a in made.actions)
