@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.calendar import timetable_of
@@ -50,13 +51,15 @@ LONGEST_REST_SECONDS = 30.0
 class Planned:
     """When a plan was last made (``Clock.monotonic``), of what, and how long it holds while nothing changes.
 
-    ``until``: when a window of the service's schedule opens or closes next, in grid time.
+    ``until``: when a window of the service's schedule opens or closes next, in grid time. ``stands``: it wants nothing,
+    and :class:`Standings` knows until when.
     """
 
     what: object
     at: float
     rest_seconds: float = 0.0
     until: Instant | None = None
+    stands: bool = False
 
 
 class Decider:
@@ -82,6 +85,8 @@ class Decider:
         self._past = Past(journal)
         self._windows = WindowBook(journal, self._past)
         self._planned: dict[str, Planned] = {}
+        self._there: dict[str, object] = {}
+        """What there was at the last look, planned or not."""
         self._standings = Standings(self._past)
 
     async def plan(self, service: ServiceRecord, operation: Operation | None) -> bool:
@@ -97,7 +102,7 @@ class Decider:
         looks_done = running is not None and is_done(running, service, replicas)
         before = self.last_size(service)
         size = self._loads.wanted(service.spec, before, fixed=running is not None)
-        what = self._what_there_is(service, operation, size)
+        what = self._there[service.name] = self._what_there_is(service, operation, size)
         wakes = size is not None and before is not None and size.replicas > before.replicas == 0
         if not looks_done and not self._should_plan(service.name, what, at_once=wakes):
             return False
@@ -141,10 +146,8 @@ class Decider:
         zones = {c.offer.id: c.offer.region.zone for c in snapshot.candidates}
         self._applier.actions(wanted, service, wanted.decision.id, zones)
         # What was refused, held back or not thought to its end is no answer to stand by.
-        is_whole = not (afforded.refused or held.withheld) and budget() > 0
-        rest = self._rest(wanted, what, until)
-        if is_whole and wanted.decision.kind in STANDING and not wanted.actions:
-            self._standings.keep(snapshot, wanted.decision.at, rest, keep_up=keep_up)
+        stands = not (afforded.refused or held.withheld) and budget() > 0
+        self._rest(wanted, snapshot, what, until, keep_up=keep_up, stands=stands)
         if afforded.refused:
             raise BudgetSpent("; ".join(afforded.refused))
         return not wanted.actions and not held.withheld
@@ -174,6 +177,23 @@ class Decider:
         """Return how many replicas were wanted last, where load decides on that."""
         return self._past.size(service.name) if is_scaled(service.spec.scaling) else None
 
+    def rests_until(self, service: str, since: float) -> float:
+        """Return when the planner is to be asked next, while nothing comes from outside; in the past if not known.
+
+        ``since``: nothing has since then. Both are seconds of ``Clock.monotonic``. A plan that stands holds until time
+        may change it; what was not asked since then is asked as soon as it may be.
+        """
+        last, there, clock = self._planned.get(service), self._there.get(service), self._runtime.clock
+        if last is None:
+            return -inf
+        if last.at < since or last.what != there:
+            return last.at + self._least_rest(last, there)
+        standing = self._standings.until(service) if last.stands else None
+        if standing is None:
+            return -inf
+        until = standing if last.until is None else min(standing, last.until)
+        return clock.monotonic() + (until - clock.now()).total_seconds() / clock.rate
+
     def record(self, decision: Decision, signals: Sequence[Reading]) -> None:
         """Keep a decision and the signals it used."""
         self._past.record(decision, signals)
@@ -183,17 +203,24 @@ class Decider:
         standing = self._standings.of(snapshot, now, keep_up=keep_up)
         if standing is None:
             return False
-        self._planned[snapshot.spec.name] = Planned(what, self._runtime.clock.monotonic(), standing.rest_seconds, until)
+        at = self._runtime.clock.monotonic()
+        self._planned[snapshot.spec.name] = Planned(what, at, standing.rest_seconds, until, stands=True)
         return True
 
-    def _rest(self, wanted: Plan, what: object, until: Instant | None) -> float:
-        """Leave a service alone of which nothing is wanted for a while; return how long, in physical seconds."""
-        if wanted.decision.kind is not DecisionKind.STAY:
-            return 0.0
-        again = wanted.look_again_in.total_seconds() / self._runtime.clock.rate
-        rest = min(again, LONGEST_REST_SECONDS)
-        self._planned[wanted.service] = Planned(what, self._runtime.clock.monotonic(), rest, until)
-        return rest
+    def _rest(
+        self, wanted: Plan, snapshot: Snapshot, what: object, until: Instant | None, *, keep_up: bool, stands: bool
+    ) -> None:
+        """Leave a service alone of which nothing is wanted: for a while, or as long as the plan stands."""
+        if wanted.decision.kind not in STANDING or wanted.actions:
+            return
+        rest = 0.0
+        if wanted.decision.kind is DecisionKind.STAY:
+            again = wanted.look_again_in.total_seconds() / self._runtime.clock.rate
+            rest = min(again, LONGEST_REST_SECONDS)
+        at = self._runtime.clock.monotonic()
+        if stands:
+            self._standings.keep(snapshot, wanted.decision.at, rest, keep_up=keep_up)
+        self._planned[snapshot.spec.name] = Planned(what, at, rest, until, stands=stands)
 
     def _lives(self, service: str) -> bool:
         return any(r.state in LIVE for r in self._journal.replicas(service))
@@ -208,10 +235,11 @@ class Decider:
             return True
         if last.until is not None and self._runtime.clock.now() >= last.until:
             return True  # all that the schedule's timer does: it asks for a look
+        return is_due(self._runtime.clock, last.at, self._least_rest(last, what))
+
+    def _least_rest(self, last: Planned, what: object) -> float:
         rest = self._runtime.tuning.plan_every.total_seconds()
-        if last.what == what:
-            rest = max(rest, last.rest_seconds)
-        return is_due(self._runtime.clock, last.at, rest)
+        return max(rest, last.rest_seconds) if last.what == what else rest
 
     def _somebody_ended(self, service: str, since: float) -> bool:
         """Whether a replica was lost, or its start came to nothing, since the last plan: the next try is made at once.

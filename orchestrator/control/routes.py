@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from math import inf
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.load import LoadWatch
@@ -120,6 +121,15 @@ class Routes:
         self.published = table
         self.published_steps = steps
         self._told = frozenset(u.replica for s in table.services for u in s.upstreams)
+
+    def rests_until(self, service: str, status: GatewayStatus, since: float) -> float:
+        """Return when routes may change while nothing comes from outside; in the past if not known.
+
+        ``since``: nothing has since then; both are seconds of ``Clock.monotonic``. ``status``: the gateway's counters
+        at the last look, by which it has to have the newest table.
+        """
+        is_told = self.published is not None and status.applied_version >= self.published.version
+        return self._shares.rests_until(service, since) if is_told else -inf
 
     def has_told_of(self, replicas: Iterable[Replica]) -> bool:
         """Whether the gateway has been told of every ready one."""

@@ -313,7 +313,7 @@ class Checks:
                 # Nobody but a person may end it, and at rest it is gone; but somebody has to say so.
                 self._look_for_notice(name, machine, passed)
                 continue
-            self._orphaned[name] = self._orphaned.get(name, 0.0) + passed
+            self._orphaned[name] = self._orphaned.get(name, -passed) + passed
             if self._orphaned[name] > MOST_ORPHANED_SECONDS:
                 self.broken("I3", f"{name} has been nobody's for {self._orphaned[name]:.0f} s")
                 self._orphaned[name] = 0.0
@@ -323,7 +323,7 @@ class Checks:
         if restored.holds or restored.accepted_epoch >= machine.request.epoch:
             self._unnoticed.pop(name, None)
             return
-        self._unnoticed[name] = self._unnoticed.get(name, 0.0) + passed
+        self._unnoticed[name] = self._unnoticed.get(name, -passed) + passed
         if self._unnoticed[name] > MOST_ORPHANED_SECONDS:
             self.broken("I24", f"{name} is in no record, and nobody noticed that the database was set back")
             self._unnoticed[name] = 0.0
@@ -332,7 +332,7 @@ class Checks:
         machine = self._world.cloud.machines.get(name)
         if machine is None or machine.is_stray or not self._world.cloud.exists(name):
             return
-        before, seconds = self._unrenewed.get(name, (machine.lease_ends_at, 0.0))
+        before, seconds = self._unrenewed.get(name, (machine.lease_ends_at, -passed))
         seconds = seconds + passed if before == machine.lease_ends_at else 0.0
         if seconds > UNRENEWED_SECONDS:
             self.broken("I6", f"the lease of {name} has not been renewed for {seconds:.0f} s")
@@ -346,7 +346,7 @@ class Checks:
         if service is None:
             return
         key = (name, row.state)
-        self._late[key] = self._late.get(key, 0.0) + passed
+        self._late[key] = self._late.get(key, -passed) + passed
         limit = service.spec.startup_deadline.total_seconds() + LATE_SECONDS
         if self._late[key] > limit:
             self.broken("I9", f"{name} has been {row.state.value} for {self._late[key]:.0f} s")

@@ -44,6 +44,8 @@ class Process:
     look_began_at: float = 0.0
     controller: Controller | None = None
     looks: int = 0
+    looked_well: bool = False
+    """Whether its last look came to its end without an error."""
     failed_looks: int = 0
 
 

@@ -1,10 +1,11 @@
 """The world: the real controller on the real store, in simulated time, with everything around it simulated.
 
-Looks are as near to each other as the world's setting says while something moves and minutes apart while nothing does,
-so that an hour of rest costs little; whatever happens to the world brings the next look near. A look that did exactly
-what the one before did (asked once more for a machine that cannot be seen yet) brings nothing near, nor does a lease
-that is renewed. People and the operator, who accepts restored databases and gives the word for strangers, use the same
-use cases as the command line.
+Looks are as near to each other as the world's setting says while something moves; whatever happens to the world brings
+the next look near. Where the controller says that it rests, the world, which knows of all that happens, leaves out the
+looks till then, but for those that renew leases (decision 0042). Else looks come at longer and longer intervals: one
+that did exactly what the one before did (asked once more for a machine that cannot be seen yet) brings nothing near,
+nor does a lease that is renewed. People and the operator, who accepts restored databases and gives the word for
+strangers, use the same use cases as the command line.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import hashlib
 from contextlib import suppress
 from datetime import datetime, timedelta
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from sqlalchemy import update
@@ -21,7 +22,7 @@ from sqlalchemy import update
 from orchestrator.bench.sim.checks import ALLOWED, Checks
 from orchestrator.bench.sim.cloud import SimCloud
 from orchestrator.bench.sim.database import Trouble
-from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe, SimReader
+from orchestrator.bench.sim.edge import LOAD_CHANGES_SECONDS, SimGateway, SimGrid, SimProbe, SimReader
 from orchestrator.bench.sim.faults import HOUR, QUIET_START, Fault, Setting
 from orchestrator.bench.sim.misfortunes import Misfortunes
 from orchestrator.bench.sim.processes import RECORDS, Call, Died, Door, Process
@@ -81,6 +82,9 @@ SLOWER_AT_REST = 10.0
 LOAD_SECONDS = 300.0
 """The most between two looks where the number of replicas follows the load: what is not read is not followed."""
 
+UNSURE_SECONDS = 600.0
+"""The most between two looks where all is well by the records, and the controller does not say that it rests."""
+
 OPERATOR_SECONDS = 600.0
 DEEDS = frozenset({"cloud.launch", "cloud.terminate", "gateway.publish"})
 """What is told of besides writes."""
@@ -88,6 +92,12 @@ DEEDS = frozenset({"cloud.launch", "cloud.terminate", "gateway.publish"})
 UNTOLD = frozenset({"record_energy", "set_suspects"})
 NO_NEWS = frozenset({"record_event", "record_decision", "renew_lease"})
 """Writes after which nothing can be seen that could not be seen before."""
+
+NO_CHANGE = frozenset({"publish", "next_routing_version"})
+"""Deeds after which nothing but the traffic is otherwise than before."""
+
+STEPS = (HOUR, LOAD_CHANGES_SECONDS)
+"""How often grids and loads change, in seconds."""
 
 TUNING = Tuning(
     sample_every=timedelta(minutes=5),
@@ -144,6 +154,8 @@ class SimWorld:
         """Writes and calls that change something, of this look and of the one before."""
         self._waiting = 0
         self._next_look = inf
+        self._stirred_at = 0.0
+        """When something last happened that no look had to do with, or that a look did."""
         self._pace = setting.look_seconds
         self._backup: Any = None
         self.kill_in = 0
@@ -219,7 +231,8 @@ class SimWorld:
     # ── looks ────────────────────────────────────────────────────────────────────────────────────────
 
     def wake(self) -> None:
-        """Have the next look soon: a real controller looks every second."""
+        """Have the next look soon, because something has happened: a real controller looks every second."""
+        self._stirred_at = self.clock.elapsed
         self._pace = self.setting.look_seconds
         soon = round(self.clock.elapsed + self.setting.look_seconds, 3)
         if soon < self._next_look:
@@ -235,18 +248,47 @@ class SimWorld:
 
     def _plan_look(self) -> None:
         setting = self.setting
+        now, soon = self.clock.elapsed, self.clock.elapsed + setting.look_seconds
+        if any(words.split()[1] not in NO_CHANGE for words in self._done):
+            self._stirred_at = now + 0.001  # what was looked at before that deed may look otherwise after it
+        rests_until = self._rests_until()
         if self._done and self._done != self._done_before:
             self._pace = setting.look_seconds
-        elif self.is_settled():
-            most = min(LOAD_SECONDS, setting.resting_seconds) if setting.scaled else setting.resting_seconds
+        elif rests_until > soon:
+            self._pace = min(rests_until - now, setting.resting_seconds)
+        elif self.is_settled() and self._all_serve():
+            most = min(LOAD_SECONDS if setting.scaled else UNSURE_SECONDS, setting.resting_seconds)
             self._pace = min(self._pace * SLOWER_AT_REST, most)
         else:
             self._pace = min(self._pace * SLOWER, max(setting.waiting_seconds, setting.look_seconds))
         self._done_before, self._done = self._done, []
-        now, soon = self.clock.elapsed, self.clock.elapsed + setting.look_seconds
         coming = self.cloud.changes_after(now)
-        self._next_look = round(min(now + self._pace, inf if coming is None else max(soon, coming)), 3)
+        coming = min(now + self._pace, inf if coming is None else max(soon, coming))
+        self._next_look = ceil(coming * 1000.0) / 1000.0
         self.timeline.at(self._next_look, self._look)
+
+    def _all_serve(self) -> bool:
+        """Whether everybody who should answer does: whoever does not is looked at again and again, until it is lost."""
+        return all(self.cloud.serves(r.name) for r in self.truth.replicas() if r.state is ReplicaState.READY)
+
+    def _rests_until(self) -> float:
+        """Return until when no look of the one controller can do anything but renew leases; in the past if not known.
+
+        It is not where the world itself shows one thing now and another one in a moment, or where some trouble waits
+        for the next call, whichever that is.
+        """
+        process, now = self.claimant, self.clock.elapsed
+        if process is None or process.controller is None or not process.looked_well or not self.can_work:
+            return -inf
+        waits = self.kill_in or self.sleep_in is not None or self.database.fails_next
+        if waits or self.sleepers or [p for p in self.processes if p.is_alive][1:]:
+            return -inf
+        return min(process.controller.rests_until(self._changed_at()), *(now // each * each + each for each in STEPS))
+
+    def _changed_at(self) -> float:
+        """Return when anything last changed that a look can see."""
+        now = self.clock.elapsed
+        return max(self._stirred_at, self.cloud.changed_before(now), *(now // each * each for each in STEPS))
 
     async def look(self) -> None:
         """Let every process that is awake look once."""
@@ -264,7 +306,9 @@ class SimWorld:
         self.looks += 1
         waiting = self._waiting
         try:
+            process.looked_well = False
             await controller.tick()
+            process.looked_well = True
             process.looks += 1
         except Died:
             pass
