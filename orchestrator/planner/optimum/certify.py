@@ -40,10 +40,13 @@ PASSES: Final = 8
 """Of a relay, forward and back, before the program of the whole horizon has its turn."""
 
 ROUNDS: Final = 60
-_LITTLE: Final = 5e-4
-"""Part of a plan's cost that missing offers may take off its bound while another pass can still bring more."""
+
+LITTLE: Final = 1e-3
+"""Part of a plan's cost that missing offers may take off its bound while another pass can still bring more: a fifth of
+the wanted gap."""
 
 _USED: Final = 1e-7
+_WANTED: Final = 1e-10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,14 +100,17 @@ def _passed(relay: Relay, search: _Search, budget: Budget) -> bool:
 
 
 def _following(problem: Problem, weighed: Weighed, relay: Relay, search: _Search) -> Relay | None:
-    """Return what to pass through next: the same legs, others with better offers, at last one; ``None`` at the end."""
+    """Return what to pass through next: legs that may use more, in the end the whole horizon; ``None`` after that."""
     offers = np.array(sorted(relay.offers), dtype=np.int64)
-    if relay.legs > 1 and search.passes >= PASSES:
+    if relay.legs == 1:
+        better = _next_offers(offers, relay.solution(), search.worth, search.scale)
+        return Relay(problem, weighed, better, 1) if better.size else None
+    if search.passes >= PASSES:
         return Relay(problem, weighed, offers, 1)
-    if relay.legs > 1 and search.missed(offers) <= _LITTLE:
-        return relay
-    better = _next_offers(offers, relay.solution(), search.worth, search.scale)
-    return Relay(problem, weighed, better, relay.legs, relay.worth()) if better.size else None
+    if search.missed(offers) > LITTLE:
+        # Legs keep their bases: what nobody uses any longer costs less than to begin anew without it.
+        relay.add(_most_wanted(offers, search.worth, search.scale))
+    return relay
 
 
 class _Search:
@@ -252,12 +258,15 @@ def _coarsened(problem: Problem, hours: int, *, peaks: bool) -> Problem:
 
 def _next_offers(offers: Integers, solution: Solution, worth: Floats, scale: float) -> Integers:
     """Keep what is used or as good as used, add the most wanted of what is missing; nothing when none is missing."""
-    inside = np.zeros(len(worth), dtype=bool)
-    inside[offers] = True
-    wanted = worth < -1e-10 * scale
-    missing = np.flatnonzero(wanted & ~inside)
-    if missing.size == 0:
-        return missing
-    most = missing[np.argsort(worth[missing], kind="stable")][:MORE]
-    used = solution.replicas.sum(axis=1) > _USED
-    return np.union1d(np.flatnonzero(used | (wanted & inside)), most)
+    most = _most_wanted(offers, worth, scale)
+    if most.size == 0:
+        return most
+    wanted = np.intersect1d(offers, np.flatnonzero(worth < -_WANTED * scale))
+    used = np.flatnonzero(solution.replicas.sum(axis=1) > _USED)
+    return np.union1d(np.union1d(used, wanted), most)
+
+
+def _most_wanted(offers: Integers, worth: Floats, scale: float) -> Integers:
+    """Return those that take most off the bound of what is missing."""
+    missing = np.setdiff1d(np.flatnonzero(worth < -_WANTED * scale), offers)
+    return np.asarray(missing[np.argsort(worth[missing], kind="stable")][:MORE])

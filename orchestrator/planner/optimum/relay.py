@@ -76,6 +76,11 @@ class Relay:
         """The offers that the programs may use."""
         return self._legs[0].program.offers
 
+    def add(self, offers: Integers) -> None:
+        """Let the programs use these offers, too."""
+        for leg in self._legs:
+            leg.program.add(offers.tolist())
+
     def forward(self, budget: Budget) -> bool:
         """Solve leg by leg, each from the end of the one before; return whether there was time for all of them."""
         parts: list[Solution] = []
@@ -118,10 +123,6 @@ class Relay:
             replicas=np.concatenate([p.replicas for p in parts]),
             budget=parts[0].budget,
         )
-
-    def worth(self) -> list[Floats]:
-        """Return what a replica that runs on is worth at the end of each leg but the last, ``[J]`` each, weighted."""
-        return [leg.program.worth_of_running(0) for leg in self._legs[1:]]
 
     def worth_of_running(self) -> Floats:
         """Return what a replica that runs in the first step saves in the second, ``[J]``, weighted."""
