@@ -142,6 +142,7 @@ class Applier:
                 self._journal.update_replica(replica.name, weight_percent=step.weight_percent, now=now)
                 if replica.replaces:
                     text = f"r{replica.slot}: {step.weight_percent} % of its traffic goes to {replica.region}"
+                    text = "; ".join(filter(None, (text, step.reason)))
                     self.event(EventKind.MIGRATION_STEP, text, service.name, replica.name)
             case StepKind.DRAIN:
                 self.drain(replica, step.reason)

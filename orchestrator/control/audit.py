@@ -180,7 +180,7 @@ def _end_of(
     """Return who is behind an end: whoever wanted the successor, or the end of the service; else nobody but us."""
     why = intent.detail if replica is None or not replica.reason else replica.reason
     if why.startswith(REPLACED_BY):
-        successor = origins.get(why.removeprefix(REPLACED_BY))
+        successor = origins.get(why.removeprefix(REPLACED_BY).partition(";")[0])
         return _Origin(CONTROLLER if successor is None else successor.actor, why)
     if why == TAKEN_DOWN:
         downs = [o for o in operations if o.kind is OperationKind.DOWN and o.created_at <= intent.created_at]

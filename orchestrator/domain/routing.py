@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -213,6 +214,25 @@ class RoutingTable:
         return fields.build(lambda: cls(version, issued_at, services))
 
 
+FIRST_TOKEN_STEP = 2 ** (1 / 4)
+FIRST_TOKEN_SHORTEST_SECONDS = 0.01
+FIRST_TOKEN_CLASSES = 66
+"""Times to a first token are counted in classes, each a fifth wider than the one before, from 10 ms to 10 minutes."""
+
+
+def first_token_class(seconds: float) -> int:
+    """Return the class (0..``FIRST_TOKEN_CLASSES - 1``) of a time to a first token, ``>= 0``."""
+    if seconds < FIRST_TOKEN_SHORTEST_SECONDS:
+        return 0
+    steps = math.log(seconds / FIRST_TOKEN_SHORTEST_SECONDS) / math.log(FIRST_TOKEN_STEP)
+    return min(FIRST_TOKEN_CLASSES - 1, 1 + math.floor(steps))
+
+
+def first_token_from_seconds(number: int) -> float:
+    """Return from where on times are of a class."""
+    return 0.0 if number == 0 else FIRST_TOKEN_SHORTEST_SECONDS * FIRST_TOKEN_STEP ** (number - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamStatus:
     """What happened at one upstream since its gateway booted.
@@ -222,6 +242,9 @@ class UpstreamStatus:
     finished it) and ``cancelled`` (the client left). ``ok`` includes answers that blame the client (4xx).
     ``request_seconds`` is the integral of ``in_flight`` over time: its difference over a period, divided by the
     period, is the mean number of concurrent requests.
+    ``first_tokens``: how many streams had their first token in each class of time (:func:`first_token_class`), from
+    when the gateway sent the request on; classes beyond the last that has any are left out. Empty where nothing was
+    streamed, and of gateways of before.
     """
 
     replica: str
@@ -232,6 +255,11 @@ class UpstreamStatus:
     truncated: int = 0
     resumed: int = 0
     cancelled: int = 0
+    first_tokens: tuple[int, ...] = ()
+
+    def later_than(self, seconds: float) -> int:
+        """Return how many first tokens surely came later than that: a class that holds the limit does not count."""
+        return sum(n for number, n in enumerate(self.first_tokens) if first_token_from_seconds(number) >= seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +314,7 @@ class GatewayStatus:
         document = {
             "format": FORMAT,
             **{name: getattr(self, name) for name in self.__slots__ if name not in {"upstreams", "services"}},
-            "upstreams": [{name: getattr(u, name) for name in u.__slots__} for u in self.upstreams],
+            "upstreams": [_status_document(u) for u in self.upstreams],
             "services": [{name: getattr(s, name) for name in s.__slots__} for s in self.services],
         }
         return json.dumps(document)
@@ -361,6 +389,7 @@ def _sum_upstream(parts: list[UpstreamStatus]) -> UpstreamStatus:
         truncated=sum(p.truncated for p in parts),
         resumed=sum(p.resumed for p in parts),
         cancelled=sum(p.cancelled for p in parts),
+        first_tokens=tuple(map(sum, zip_longest(*(p.first_tokens for p in parts), fillvalue=0))),
     )
 
 
@@ -443,6 +472,12 @@ def _read_upstream(fields: _Fields) -> Upstream:
     return fields.build(lambda: Upstream(replica, url, weight, draining, region, zone, grams, kind, key_file, variant))
 
 
+def _status_document(status: UpstreamStatus) -> dict[str, object]:
+    """Leave out what an older controller does not know while it says nothing."""
+    names = [n for n in status.__slots__ if n != "first_tokens" or status.first_tokens]
+    return {name: getattr(status, name) for name in names}
+
+
 def _read_upstream_status(fields: _Fields) -> UpstreamStatus:
     status = UpstreamStatus(
         replica=fields.text("replica"),
@@ -453,6 +488,7 @@ def _read_upstream_status(fields: _Fields) -> UpstreamStatus:
         truncated=fields.whole("truncated"),
         resumed=fields.whole("resumed"),
         cancelled=fields.whole("cancelled"),
+        first_tokens=fields.wholes("first_tokens") if fields.has("first_tokens") else (),
     )
     fields.finish()
     return status
@@ -526,6 +562,12 @@ class _Fields:
 
     def optional_number(self, key: str) -> float | None:
         return self.number(key) if self._present(key) else None
+
+    def wholes(self, key: str) -> tuple[int, ...]:
+        items = self._typed(key, "a list", lambda v: v if isinstance(v, list) else None)
+        if not all(isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in items):
+            raise self._wrong(key, "an entry is not a whole number of at least 0")
+        return tuple(items)
 
     def texts(self, key: str) -> tuple[str, ...]:
         items = self._typed(key, "a list", lambda v: v if isinstance(v, list) else None)

@@ -203,6 +203,7 @@ class _StreamRelay:
         splitter = SseSplitter()
         try:
             while chunk := await stream.read():
+                attempt.note_first_token()
                 if outcome := await self._pass_events(splitter.feed(chunk), upstream):
                     attempt.settle(outcome)
                     stream.end()

@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from orchestrator.domain.routing import GatewayStatus, ServiceCounts, UpstreamStatus
+from orchestrator.domain.routing import GatewayStatus, ServiceCounts, UpstreamStatus, first_token_class
 
 
 class Outcome(StrEnum):
@@ -34,6 +34,12 @@ class _Counts:
     in_flight: int = 0
     seconds: float = 0.0
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+    first_tokens: list[int] = field(default_factory=list)
+
+    def note_first_token(self, seconds: float) -> None:
+        number = first_token_class(max(0.0, seconds))
+        self.first_tokens += [0] * (number + 1 - len(self.first_tokens))
+        self.first_tokens[number] += 1
 
     def change(self, by: int, now: float) -> None:
         self.seconds += self.in_flight * (now - self.since)
@@ -49,9 +55,17 @@ class Counted:
         self._clock = clock
         self._ended = ended
         self.outcome: Outcome | None = None
-        now = clock()
+        self._began = now = clock()
+        self._has_spoken = False
         for each in counts:
             each.change(+1, now)
+
+    def note_first_token(self) -> None:
+        """Count how long the first piece of a stream took; what comes after it is none."""
+        if not self._has_spoken:
+            self._has_spoken = True
+            for each in self._counts:
+                each.note_first_token(self._clock() - self._began)
 
     def settle(self, outcome: Outcome) -> None:
         """Decide the outcome, unless it is decided already."""
@@ -171,4 +185,5 @@ def _upstream_status(replica: str, counts: _Counts, now: float) -> UpstreamStatu
         truncated=counts.outcomes[Outcome.TRUNCATED],
         resumed=counts.outcomes[Outcome.RESUMED],
         cancelled=counts.outcomes[Outcome.CANCELLED],
+        first_tokens=tuple(counts.first_tokens),
     )

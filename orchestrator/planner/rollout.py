@@ -21,6 +21,12 @@ from orchestrator.domain.routing import UpstreamStatus
 from orchestrator.domain.service import MigrationRules, ServiceSpec
 from orchestrator.domain.time import Instant
 
+FEWEST_FIRST_TOKENS = 20
+"""Of fewer streams nobody knows the 95th percentile: one late answer would be it."""
+
+LATE_FRACTION = 0.05
+"""So many first tokens may be later than a 95th percentile."""
+
 FULL_WEIGHT = 100
 ABORTED = "aborted: "
 
@@ -206,10 +212,12 @@ def _canary(replica: Replica, seen: Observation, old: Replica, view: RolloutView
         return
     later = [p for p in rules.canary_percent if p > replica.weight_percent]
     if later:
-        yield Step(StepKind.WEIGHT, replica.name, weight_percent=later[0])
+        unjudged = _unjudged(view.traffic.get(replica.name), rules)
+        yield Step(StepKind.WEIGHT, replica.name, unjudged, weight_percent=later[0])
     elif sum(_serves(r, view) for r in view.replicas if r.name != old.name) >= view.spec.scaling.min_replicas:
         # While another slot is being replaced, the old one is worth more than what it costs.
-        yield Step(StepKind.DRAIN, old.name, f"replaced by {replica.name}")
+        unjudged = _unjudged(view.traffic.get(replica.name), rules)
+        yield Step(StepKind.DRAIN, old.name, "; ".join(filter(None, (f"replaced by {replica.name}", unjudged))))
 
 
 def _serves(replica: Replica, view: RolloutView) -> bool:
@@ -226,7 +234,21 @@ def _trouble(traffic: UpstreamStatus | None, rules: MigrationRules) -> str:
     answered = traffic.ok + bad
     if bad and bad / answered > rules.abort_error_fraction:
         return f"{bad} of {answered} requests failed on it"
+    limit, streams = rules.abort_ttft_p95, sum(traffic.first_tokens)
+    if limit is None or streams < FEWEST_FIRST_TOKENS:
+        return ""
+    late = traffic.later_than(limit.total_seconds())
+    if late > LATE_FRACTION * streams:
+        return f"{late} of {streams} first tokens on it came later than {limit / timedelta(milliseconds=1):.0f} ms"
     return ""
+
+
+def _unjudged(traffic: UpstreamStatus | None, rules: MigrationRules) -> str:
+    """Say that ``abort_if.ttft_p95`` could not be judged: what is not known gives no move up, nor passes for good."""
+    streams = 0 if traffic is None else sum(traffic.first_tokens)
+    if rules.abort_ttft_p95 is None or streams >= FEWEST_FIRST_TOKENS:
+        return ""
+    return f"abort_if.ttft_p95 was not judged: {streams} of the {FEWEST_FIRST_TOKENS} streams that it takes"
 
 
 def _draining(replica: Replica, seen: Observation, view: RolloutView, now: Instant) -> Iterator[Step]:

@@ -195,7 +195,9 @@ class AbortBlock(Block):
         None, description="Share of failed requests on the new replica. Default 1%."
     )
     ttft_p95: Annotated[timedelta | None, forms.duration("1ms", "10m")] = Field(
-        None, description="Time to first token on the new replica, 95th percentile."
+        None,
+        description="Time to the first token on the new replica, 95th percentile, as the gateway counts it from "
+        "sending a stream there; judged from 20 streams on. Default: not judged.",
     )
 
 

@@ -322,7 +322,6 @@ NOT_YET: dict[Path, str] = {
     ("carbon", "budget"): "kept: policies may hold to its even pace, and nothing is held back yet when it is spent",
     ("carbon", "sources"): "kept, but sources are set for the whole installation so far",
     ("gateway", "host"): "kept, but the gateway answers on its own address so far",
-    ("migration", "abort_if", "ttft_p95"): "kept, but only error_rate ends a move so far",
 }
 """What is understood and kept, and not acted upon by this version. A line goes when its feature comes."""
 

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import EventKind, OperationState
 from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.service import MigrationRules
 from orchestrator.errors import NoCapacity
 from tests.scenario.world import FULL, RULES, Traffic, World, chat
 
@@ -25,11 +26,11 @@ def dirty_from(hour: int) -> Callable[[int], float]:
     return lambda now: 30.0 if now < hour else 500.0
 
 
-async def moving_world() -> tuple[World, str]:
+async def moving_world(rules: MigrationRules = AT_ONCE) -> tuple[World, str]:
     """A service whose place has just become dirty, with traffic; return it with the name of its replica."""
     world = World()
     world.grid("SE", dirty_from(0))
-    await world.up(chat(migration=AT_ONCE))
+    await world.up(chat(migration=rules))
     world.store.set_paused("chat", paused=True, now=world.now)
     await world.run(3600, every=60.0)
     world.traffic["chat"] = Traffic(2.0, 4.0)
@@ -132,6 +133,21 @@ async def test_errors_on_the_new_replica_give_the_traffic_back_for_good() -> Non
     assert world.routed() == {old: FULL}
     failed = sum(c.failed for c in world.gateway._counts.values())
     assert failed <= 20, "an aborted canary should hurt few requests"
+
+
+@pytest.mark.parametrize("limit", [timedelta(seconds=1), timedelta(seconds=5), None])
+async def test_a_new_replica_that_is_late_to_speak_gives_the_traffic_back(limit: timedelta | None) -> None:
+    """By what the gateway counts of its streams, and only where the owner asked for it and it is later than that."""
+    world, old = await moving_world(replace(AT_ONCE, canary_hold=timedelta(seconds=60), abort_ttft_p95=limit))
+    new = await until_move_begins(world, old)
+    world.slow.add(new)
+    is_late = limit is not None and limit < timedelta(seconds=2)
+    end = EventKind.MIGRATION_ABORTED if is_late else EventKind.MIGRATION_DONE
+    await world.until(lambda: bool(world.events(end)))
+    aborted = [e.text for e in world.events(EventKind.MIGRATION_ABORTED)]
+    assert bool(aborted) is is_late
+    assert all("first tokens on it came later than 1000 ms" in text for text in aborted)
+    assert world.refused == 0
 
 
 STAGES: dict[str, Callable[[World, str, str], bool]] = {

@@ -31,7 +31,7 @@ from orchestrator.domain.carbon import Basis
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import Event, EventKind, Operation, OperationState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
-from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream, first_token_class
 from orchestrator.domain.service import (
     Accelerators,
     MigrationRules,
@@ -165,6 +165,8 @@ class World:
         """Replicas whose engine does not answer although its machine runs."""
         self.failing: set[str] = set()
         """Replicas whose engine answers every request with an error."""
+        self.slow: set[str] = set()
+        """Replicas whose streams take two seconds to their first token."""
         self.planted: set[str] = set()
         """Machines with our mark that no controller of this world has bought."""
         self.murdered: set[str] = set()
@@ -580,6 +582,7 @@ class World:
                 ok=counts.ok,
                 failed=counts.failed,
                 truncated=counts.truncated,
+                first_tokens=(*[0] * first_token_class(2.0 if name in self.slow else 0.2), counts.ok),
             )
 
     def _count_by_service(self, seconds: float) -> None:

@@ -14,11 +14,19 @@ from orchestrator.bench.sim.timeline import Dice
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.ports import EngineLoad
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceCounts, UpstreamStatus
+from orchestrator.domain.routing import (
+    FIRST_TOKEN_CLASSES,
+    GatewayStatus,
+    RoutingTable,
+    ServiceCounts,
+    UpstreamStatus,
+    first_token_class,
+)
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import Conflict, GatewayUnavailable, SignalUnavailable
 
 STREAM_SECONDS = (5.0, 90.0)
+FIRST_TOKEN_SECONDS = 0.2
 LOAD_CHANGES_SECONDS = 1800.0
 
 
@@ -32,6 +40,7 @@ class Line:
     failed: int = 0
     seconds: float = 0.0
     owed: float = 0.0
+    first_tokens: list[int] = field(default_factory=lambda: [0] * FIRST_TOKEN_CLASSES)
 
 
 class SimGateway:
@@ -51,6 +60,8 @@ class SimGateway:
         self.loses_replies = False
         self.is_steady = False
         self.lines: dict[str, Line] = {}
+        self.first_token_seconds: dict[str, float] = {}
+        """Of replicas that take longer, or less long, than others do."""
         self._boots = 1
         self._streams: tuple[int, dict[str, float]] = (0, {})
         self._looked_at = 0.0
@@ -73,6 +84,7 @@ class SimGateway:
         for line in self.lines.values():
             line.busy_until = self._now()
             line.ok = line.failed = 0
+            line.first_tokens = [0] * FIRST_TOKEN_CLASSES
             line.seconds = 0.0
         self.table = keeps
         self.look()
@@ -132,7 +144,14 @@ class SimGateway:
             raise GatewayUnavailable("no answer from the control socket")
         self.look()
         upstreams = tuple(
-            UpstreamStatus(n, in_flight=self.in_flight(n), ok=c.ok, failed=c.failed, request_seconds=c.seconds)
+            UpstreamStatus(
+                n,
+                in_flight=self.in_flight(n),
+                ok=c.ok,
+                failed=c.failed,
+                request_seconds=c.seconds,
+                first_tokens=tuple(c.first_tokens),
+            )
             for n, c in self.lines.items()
         )
         routed = self.routed()
@@ -179,6 +198,7 @@ class SimGateway:
             line.failed += number
         else:
             line.ok += number
+            line.first_tokens[first_token_class(self.first_token_seconds.get(name, FIRST_TOKEN_SECONDS))] += number
 
 
 class SimProbe:

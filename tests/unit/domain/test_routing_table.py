@@ -5,14 +5,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.domain.routing import (
+    FIRST_TOKEN_CLASSES,
     GatewayStatus,
     InvalidRouting,
     RoutingTable,
     ServiceRoutes,
     Upstream,
     UpstreamStatus,
+    first_token_class,
+    first_token_from_seconds,
     sum_statuses,
 )
 
@@ -157,3 +162,26 @@ class TestStatus:
         """No process is not a process with zero requests."""
         with pytest.raises(ValueError, match="no gateway process"):
             sum_statuses([])
+
+
+@given(st.floats(0.0, 2000.0))
+def test_a_first_token_is_counted_in_the_class_that_holds_it(seconds: float) -> None:
+    """From where a class begins to where the next one does; the last has no end."""
+    number = first_token_class(seconds)
+    assert 0 <= number < FIRST_TOKEN_CLASSES
+    assert first_token_from_seconds(number) <= seconds * (1 + 1e-9)
+    assert number == FIRST_TOKEN_CLASSES - 1 or seconds < first_token_from_seconds(number + 1) * (1 + 1e-9)
+    one = UpstreamStatus("a", first_tokens=(*[0] * number, 1))
+    assert one.later_than(seconds * 1.3 + 0.01) == 0
+    assert number == 0 or seconds > 600.0 or one.later_than(seconds / 1.3) == 1
+
+
+def test_counts_of_first_tokens_go_and_come_back_and_add_up() -> None:
+    """A gateway that counts none writes what it always wrote; entries that are no counts are refused by name."""
+    status = GatewayStatus(1, "b", (UpstreamStatus("a", first_tokens=(0, 2)), UpstreamStatus("b")))
+    assert GatewayStatus.from_json(status.to_json()) == status
+    assert "first_tokens" not in GatewayStatus(1, "b", (UpstreamStatus("b"),)).to_json()
+    other = GatewayStatus(1, "c", (UpstreamStatus("a", first_tokens=(1, 0, 4)),))
+    assert sum_statuses([status, other]).upstream("a").first_tokens == (1, 2, 4)
+    with pytest.raises(InvalidRouting, match="first_tokens"):
+        GatewayStatus.from_json(status.to_json().replace("[0, 2]", "[0, -2]"))

@@ -34,6 +34,20 @@ async def test_a_stream_comes_through_byte_for_byte(gateway: Gateway, engine: Sc
     assert '"role": "assistant"' in text
 
 
+async def test_each_stream_has_one_first_token_and_other_answers_have_none(
+    gateway: Gateway, engine: ScriptedEngine
+) -> None:
+    """What a move is judged by: of each replica, from when the request was sent on to the first piece of the stream."""
+    await gateway.use(upstream(engine))
+    await read(gateway, CHAT)
+    await read(gateway)
+    async with gateway.post() as response:
+        assert response.status == 200
+
+    (counts,) = (await gateway.status()).upstreams
+    assert (counts.ok, sum(counts.first_tokens)) == (3, 2)
+
+
 async def test_each_chunk_arrives_before_the_next_is_made(gateway: Gateway, engine: ScriptedEngine) -> None:
     """Nothing is buffered: the client holds the first words while the engine has not said the others yet."""
     gate = asyncio.Event()

@@ -9,7 +9,7 @@ from math import inf
 import pytest
 
 from orchestrator.domain.replica import ENDED, NEXT_STATES, Replica, ReplicaState
-from orchestrator.domain.routing import UpstreamStatus
+from orchestrator.domain.routing import FIRST_TOKEN_CLASSES, UpstreamStatus, first_token_class
 from orchestrator.domain.service import MigrationRules, ServiceSpec
 from orchestrator.domain.time import Instant
 from orchestrator.planner.rollout import Observation, RolloutView, Step, StepKind, next_steps, still_seconds, weight_of
@@ -269,6 +269,49 @@ class TestShifting:
     def test_errors_send_it_back(self, weight: int, trouble: UpstreamStatus) -> None:
         """More than one percent of what it answered: the replacement drains, the old one stays."""
         assert self.next(self.fresh(weight), traffic=trouble) == [(StepKind.DRAIN, "new", 0)]
+
+    SLOW = MigrationRules(abort_ttft_p95=timedelta(milliseconds=1200))
+
+    @pytest.mark.parametrize("weight", [10, 50, 100])
+    def test_first_tokens_that_come_late_send_it_back(self, weight: int) -> None:
+        """More than a twentieth of the streams, by the gateway's own count; where nothing was asked, nothing."""
+        late = UpstreamStatus("new", ok=40, first_tokens=_first_tokens(fast=37, slow=3))
+        (found,) = self._steps(self.fresh(weight), late)
+        assert (found.kind, found.replica) == (StepKind.DRAIN, "new")
+        assert found.reason == "aborted: 3 of 40 first tokens on it came later than 1200 ms"
+        assert self.next(self.fresh(10), traffic=late) == [(StepKind.WEIGHT, "new", 50)]
+        in_time = UpstreamStatus("new", ok=40, first_tokens=_first_tokens(fast=38, slow=2))
+        assert all(s.replica != "new" or s.kind is StepKind.WEIGHT for s in self._steps(self.fresh(weight), in_time))
+
+    @pytest.mark.parametrize("known", [UpstreamStatus("new"), UpstreamStatus("new", ok=500), None])
+    def test_what_is_not_known_gives_no_move_up_and_is_said(self, known: UpstreamStatus | None) -> None:
+        """A gateway of before, answers that were no streams, or none yet: errors alone decide."""
+        (on,) = self._steps(self.fresh(10), known)
+        assert (on.kind, on.weight_percent) == (StepKind.WEIGHT, 50)
+        assert on.reason == "abort_if.ttft_p95 was not judged: 0 of the 20 streams that it takes"
+        (end,) = self._steps(self.fresh(100), known)
+        assert end.reason == f"replaced by new; {on.reason}"
+
+    def test_few_streams_judge_nothing(self) -> None:
+        """Nineteen late ones are nineteen, and the twentieth judges."""
+        few = UpstreamStatus("new", ok=19, first_tokens=_first_tokens(slow=19))
+        assert [s.kind for s in self._steps(self.fresh(10), few)] == [StepKind.WEIGHT]
+        enough = UpstreamStatus("new", ok=20, first_tokens=_first_tokens(slow=20))
+        assert [s.kind for s in self._steps(self.fresh(10), enough)] == [StepKind.DRAIN]
+
+    def _steps(self, new: Replica, traffic: UpstreamStatus | None) -> list[Step]:
+        return list(
+            next_steps(
+                RolloutView(
+                    service_spec(migration=self.SLOW),
+                    (self.OLD, new),
+                    {"new": replace(WELL, told_weight=new.weight_percent, told_for=timedelta(hours=1)), "old": WELL},
+                    {} if traffic is None else {"new": traffic},
+                    1.0,
+                ),
+                NOON,
+            )
+        )
 
     @pytest.mark.parametrize(
         "fine",
@@ -559,3 +602,11 @@ class TestOneSlotWaitsForAnother:
             [self.OLD, self.NEW], {"old": GONE, "new": self.TOLD}, traffic={"new": UpstreamStatus("new", failed=9)}
         )
         assert [(s.kind, s.replica) for s in found] == [(StepKind.LOST, "old")]
+
+
+def _first_tokens(*, fast: int = 0, slow: int = 0) -> tuple[int, ...]:
+    """Count streams whose first token came after 0.2 s and after 2 s."""
+    found = [0] * FIRST_TOKEN_CLASSES
+    found[first_token_class(0.2)] += fast
+    found[first_token_class(2.0)] += slow
+    return tuple(found)

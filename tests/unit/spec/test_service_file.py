@@ -354,7 +354,6 @@ def test_a_slip_in_a_block_does_not_hide_the_others_nor_invent_any() -> None:
         ("slo: {clients: [{near: eu, weight: 1}]}", "slo.clients"),
         ("slo: {ttft_p95: 1s}", "slo.ttft_p95"),
         ("slo: {availability: 99%}", "slo.availability"),
-        ("migration: {abort_if: {ttft_p95: 1s}}", "migration.abort_if.ttft_p95"),
         ("gateway: {routing: session}", "gateway.routing"),
         ("gateway: {host: a.example}", "gateway.host"),
         ("carbon: {budget: 1kg/day}", "carbon.budget"),
