@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from orchestrator.control.ports.store import MOST_COMPACTED
 from orchestrator.domain.carbon import Reading
@@ -29,6 +29,7 @@ from orchestrator.store.chain_check import notice
 from orchestrator.store.compaction import SAMPLES, compact, seal, without_merged
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_all_new, insert_new
+from orchestrator.store.remembered import RememberedReplicas
 from orchestrator.store.requests import require_service
 from orchestrator.store.resting import rest
 from orchestrator.store.rules import (
@@ -54,8 +55,8 @@ class SqlJournal(orphans.SqlOrphanRecords):
     Writing about something that was never recorded is a ``ValueError`` (``UnknownService`` for a service).
     """
 
-    def __init__(self, database: Database, epoch: int) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, epoch: int, remembered: RememberedReplicas | None = None) -> None:
+        super().__init__(database, remembered)
         self._epoch = epoch
 
     @property
@@ -301,7 +302,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
         }
 
         def work(tx: Connection) -> int:
-            return int(tx.execute(tables.events.insert().values(**row).returning(tables.events.c.id)).scalar_one())
+            return int(tx.execute(_NEW_EVENT, row).scalar_one())
 
         self._write(work, born=lambda _tx, number: [("events", number)])
 
@@ -370,7 +371,7 @@ class SqlJournal(orphans.SqlOrphanRecords):
         The lock is exclusive on purpose: journal writes follow one another, and therefore events are committed in the
         order of their ids and nobody who reads on from the last id misses one.
         """
-        newest = tx.execute(select(tables.deployment.c.epoch).with_for_update()).scalar_one_or_none() or 0
+        newest = tx.execute(_TURN).scalar_one_or_none() or 0
         if newest != self._epoch:
             table = tables.controllers
             holder = tx.execute(select(table.c.holder).where(table.c.epoch == newest)).scalar_one_or_none()
@@ -379,12 +380,19 @@ class SqlJournal(orphans.SqlOrphanRecords):
 
 def _replica(tx: Connection, name: str) -> Replica:
     """Read the replica as it is now. The epoch's lock keeps everybody else from changing it meanwhile."""
-    rows = mappers.fetch(tx, select(tables.replicas).where(tables.replicas.c.name == name))
+    rows = mappers.fetch(tx, _REPLICA, {"replica": name})
     if not rows:
         raise unknown("replica", name)
     return mappers.replica_from(rows[0])
 
 
 def _change_replica(tx: Connection, name: str, change: dict[str, Any]) -> Replica:
-    tx.execute(update(tables.replicas).where(tables.replicas.c.name == name).values(**change))
+    tx.execute(_CHANGED_REPLICA, {**change, "replica": name})
     return _replica(tx, name)
+
+
+_TURN = select(tables.deployment.c.epoch).with_for_update()
+_REPLICA = select(tables.replicas).where(tables.replicas.c.name == bindparam("replica"))
+_CHANGED_REPLICA = update(tables.replicas).where(tables.replicas.c.name == bindparam("replica"))
+_NEW_EVENT = tables.events.insert().returning(tables.events.c.id)
+"""Built once, being part of every write: making a statement costs more than running it."""

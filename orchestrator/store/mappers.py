@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +22,13 @@ Values = dict[str, Any]
 """A row by column names."""
 
 
-def fetch(tx: Connection, query: Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]) -> list[Values]:
+def fetch(
+    tx: Connection,
+    query: Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]],
+    parameters: Mapping[str, Any] | None = None,
+) -> list[Values]:
     """Run the query; return the rows by column names, without the number of arrival, which no value has."""
-    found = tx.execute(query)
+    found = tx.execute(query, parameters)
     names = tuple(found.keys())
     rows = [dict(zip(names, row, strict=True)) for row in found]
     for row in rows:

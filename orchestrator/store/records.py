@@ -6,6 +6,7 @@ What is ordered by text is sorted here: PostgreSQL would follow the database's l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from orchestrator.domain.time import Instant, Window
 from orchestrator.store import mappers, resting, rules, spending, tables
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_new
+from orchestrator.store.remembered import RememberedReplicas
 from orchestrator.store.rules import EVERY_SERVICE
 from orchestrator.store.tidy import tidy_instant
 
@@ -34,8 +36,10 @@ UID_HEX_DIGITS = 16
 class SqlRecords:
     """The ``Records`` port over a database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, remembered: RememberedReplicas | None = None) -> None:
         self._database = database
+        self._remembered = remembered
+        """Of the store whose process acts, and its journal; whoever reads once has no use for it."""
 
     def deployment_uid(self) -> str:
         """Return this installation's unique id, made on first use."""
@@ -63,15 +67,29 @@ class SqlRecords:
 
         With it and ``ended_since``, those too that ended then or later.
         """
+        memory, since = self._remembered, None if ended_since is None else tidy_instant(ended_since)
+        if memory is not None and not ended and service is not None:
+            return self._database.read(lambda tx: memory.unfinished(tx, service))
+        if memory is not None and ended and since is not None:
+            return self._database.read(lambda tx: memory.since(tx, service, since))
+        return self._database.read(lambda tx: self._all_replicas(tx, service, since, ended=ended))
+
+    def _all_replicas(
+        self, tx: Connection, service: str | None, since: datetime | None, *, ended: bool
+    ) -> list[Replica]:
         table = tables.replicas
         query = _of_service(table, service).order_by(table.c.service, table.c.seq)
         if not ended:
             query = query.where(tables.UNFINISHED)
-        elif ended_since is not None:
+        elif since is not None:
             # Two searches by an index each; databases read every row that ever was for one search with an "or" in it.
-            lately = select(table.c.seq).where(table.c.ended_at >= tidy_instant(ended_since))
+            lately = select(table.c.seq).where(table.c.ended_at >= since)
             query = query.where(table.c.seq.in_(union(select(table.c.seq).where(tables.UNFINISHED), lately)))
-        return sorted(self._all(query, mappers.replica_from), key=lambda r: (r.service, r.slot))
+        rows = (mappers.replica_from(row) for row in mappers.fetch(tx, query))
+        found = sorted(rows, key=lambda r: (r.service, r.slot))
+        if self._remembered is not None and not ended:
+            self._remembered.compare(tx, found)
+        return found
 
     def leases(self, service: str | None = None) -> Mapping[str, Instant]:
         """Return when the leases of the replicas end that need attention still, by name."""

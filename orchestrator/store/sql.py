@@ -13,6 +13,7 @@ from orchestrator.store.address import Address, parse_address
 from orchestrator.store.database import PATIENCE_SECONDS, Database
 from orchestrator.store.files import prepare_file
 from orchestrator.store.journal import SqlJournal
+from orchestrator.store.remembered import RememberedReplicas
 from orchestrator.store.requests import SqlRequests
 from orchestrator.store.schema import bring_up_to_date
 from orchestrator.store.sizes import Sizes, sizes_in
@@ -62,7 +63,9 @@ class SqlStore(SqlRequests):
             tx.execute(tables.controllers.insert().values(epoch=epoch, **row))
             return epoch
 
-        return SqlJournal(self._database, self._write(work, born=lambda _tx, epoch: [("controllers", epoch)]))
+        epoch = self._write(work, born=lambda _tx, epoch: [("controllers", epoch)])
+        self._remembered = self._remembered or RememberedReplicas()
+        return SqlJournal(self._database, epoch, self._remembered)
 
     def sizes(self) -> Sizes:
         """Return how many rows each table has, and how many bytes all of it. Raises ``StoreUnavailable``."""
