@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from pathlib import Path
 
 from orchestrator.bench.quantile import quantile
@@ -39,6 +40,7 @@ from orchestrator.domain.service import (
 )
 from orchestrator.errors import TimedOut
 from orchestrator.gateway.fake import FakeGateway
+from orchestrator.planner.launches import MOST_LAUNCHES_PER_MINUTE
 from orchestrator.prices.fake import FakeOffers
 from orchestrator.provisioners.fake import FakeProvisioner
 from orchestrator.signals.fake import FakeCarbon
@@ -46,7 +48,11 @@ from orchestrator.spec.codec import spec_digest
 
 BEGIN = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 TICK = timedelta(seconds=5)
-MOST_TICKS = 500
+SCARCE_UP_TO = 100
+"""Up to so many replicas, places sell out at twice the mean: launches fail and are repeated, ten in a minute. More
+would take hours of rounds that find nothing to do and flatter the percentiles: there, every place has room."""
+
+SPARE_ROUNDS = 120
 REST_TICKS = 24
 REST_TICK = timedelta(seconds=30)
 ACTOR = "bench"
@@ -69,31 +75,50 @@ class Size:
         return self.replicas // self.services
 
     @property
+    def room(self) -> int:
+        """How many replicas fit into one place, see :data:`SCARCE_UP_TO`."""
+        scarce = max(self.each, 2 * self.replicas // self.regions)
+        return scarce if self.replicas <= SCARCE_UP_TO else self.replicas
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of the services."""
         return tuple(f"s{n:03d}" for n in range(self.services))
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One fleet, measured. Looks are of one service each; ``cpu`` is our own time, the others are by the wall.
+class Phase:
+    """One part of a fleet's life.
 
-    ``plan_p99_s``: planning one deploy over all regions. ``up_s``, ``down_s``: simulated time until the whole fleet was
-    ready, and until it was gone. ``leaked``: machines that exist after the end; ``open_records``: replicas that are on
-    record as there. ``links``: of the journal's chain; ``check_s``: what comparing it took. ``rss_mib``: the most
-    memory that this process had.
+    A look is ``reconcile`` of one service; a round is ``tick``: all of them, and what is done once for all.
+    ``simulated_s``: how long it took by the fleet's clock; ``cpu`` is our own time, the others are by the wall.
     """
 
-    size: Size
-    store: str
+    name: str
+    simulated_s: float
     looks: int
     look_p50_s: float
     look_p99_s: float
     look_cpu_p99_s: float
-    rest_p99_s: float
+    rounds: int
+    round_p50_s: float
+    round_p99_s: float
+    round_cpu_p99_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fleet, measured. ``phases``: launch, steady and scale-down.
+
+    ``plan_p99_s``: planning one deploy over all regions. ``leaked``: machines that exist after the end;
+    ``open_records``: replicas that are on record as there. ``links``: of the journal's chain; ``check_s``: what
+    comparing it took. ``rss_mib``: the most memory that this process had.
+    """
+
+    size: Size
+    store: str
+    phases: tuple[Phase, ...]
     plan_p99_s: float
-    up_s: float
-    down_s: float
     leaked: int
     open_records: int
     links: int
@@ -118,12 +143,23 @@ class _Answering:
 
 
 class _Timed(Controller):
-    """The controller, with a watch on each of its looks."""
+    """The controller, with a watch on each of its looks and rounds."""
 
     def watch(self) -> None:
         """Begin a new series."""
         self.wall: list[float] = []
         self.cpu: list[float] = []
+        self.rounds: list[float] = []
+        self.rounds_cpu: list[float] = []
+
+    async def tick(self) -> None:
+        """Look at everything, and keep how long it took."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        try:
+            await super().tick()
+        finally:
+            self.rounds.append(time.perf_counter() - wall)
+            self.rounds_cpu.append(time.process_time() - cpu)
 
     async def reconcile(self, name: str, status: GatewayStatus | None, *, sample: bool = False) -> None:
         """Look, and keep how long it took."""
@@ -134,11 +170,26 @@ class _Timed(Controller):
             self.wall.append(time.perf_counter() - wall)
             self.cpu.append(time.process_time() - cpu)
 
+    def phase(self, name: str, simulated_s: float) -> Phase:
+        """Return what was seen since :meth:`watch`."""
+        return Phase(
+            name=name,
+            simulated_s=simulated_s,
+            looks=len(self.wall),
+            look_p50_s=quantile(self.wall, 0.5),
+            look_p99_s=quantile(self.wall, 0.99),
+            look_cpu_p99_s=quantile(self.cpu, 0.99),
+            rounds=len(self.rounds),
+            round_p50_s=quantile(self.rounds, 0.5),
+            round_p99_s=quantile(self.rounds, 0.99),
+            round_cpu_p99_s=quantile(self.rounds_cpu, 0.99),
+        )
+
 
 async def measure(size: Size, store: Store, label: str, done: Callable[[str], None]) -> Row:
     """Bring the fleet up, let it rest, take it down. ``done`` is told of each part of it.
 
-    Raises ``TimedOut`` when it does not come up or go down within :data:`MOST_TICKS` looks.
+    Raises ``TimedOut`` when it does not come up or go down within :func:`most_rounds`.
     """
     clock, cloud, runtime = fleet(size, store)
     names = size.names
@@ -154,22 +205,20 @@ async def measure(size: Size, store: Store, label: str, done: Callable[[str], No
     done("planned")
     controller = _Timed(runtime, store.claim(ACTOR, clock.now()), grid)
     controller.watch()
-    up = await until_ready(controller, clock, store, size)
+    launch = controller.phase("launch", await until_ready(controller, clock, store, size))
     done("ready")
-    moving, moving_cpu = controller.wall, controller.cpu
     controller.watch()
     for _ in range(REST_TICKS):
         clock.advance(REST_TICK)
         await controller.tick()
-    rest = controller.wall
+    steady = controller.phase("steady", REST_TICKS * REST_TICK.total_seconds())
     done("rested")
     controller.watch()
     for name in names:
         submit_down(name, runtime, actor=ACTOR)
-    down = await _until(controller, clock, lambda: not store.operations() and not store.replicas(), "be gone")
+    gone = await _until(controller, clock, size, lambda: not store.operations() and not store.replicas(), "be gone")
+    down = controller.phase("scale-down", gone)
     done("gone")
-    moving += controller.wall
-    moving_cpu += controller.cpu
     began = time.perf_counter()
     report = store.check_journal()
     check_s = time.perf_counter() - began
@@ -177,14 +226,8 @@ async def measure(size: Size, store: Store, label: str, done: Callable[[str], No
     return Row(
         size=size,
         store=label,
-        looks=len(moving) + len(rest),
-        look_p50_s=quantile(moving, 0.5),
-        look_p99_s=quantile(moving, 0.99),
-        look_cpu_p99_s=quantile(moving_cpu, 0.99),
-        rest_p99_s=quantile(rest, 0.99),
+        phases=(launch, steady, down),
         plan_p99_s=quantile(plans, 0.99),
-        up_s=up,
-        down_s=down,
         leaked=len(cloud.existing()),
         open_records=len(store.replicas()),
         links=report.links,
@@ -210,7 +253,7 @@ def fleet(size: Size, store: Store, tuning: Tuning = LARGE) -> tuple[VirtualCloc
     clock = VirtualClock(BEGIN)
     places = [f"r{n:03d}" for n in range(size.regions)]
     dollars = {place: USD_PER_HOUR + USD_STEP * n for n, place in enumerate(places)}
-    room = {f"sky/{place}": max(size.each, 2 * size.replicas // size.regions) for place in places}
+    room = {f"sky/{place}": size.room for place in places}
     carbon = FakeCarbon()
     for n, place in enumerate(places):
         carbon.hold(place.upper(), GREENEST + GRAMS_STEP * n)
@@ -242,24 +285,32 @@ def spec_of(name: str, size: Size) -> ServiceSpec:
     )
 
 
+def most_rounds(size: Size) -> int:
+    """Return how many rounds a fleet is given: no more than so many replicas are launched in a minute."""
+    launching = timedelta(minutes=size.replicas / MOST_LAUNCHES_PER_MINUTE)
+    return SPARE_ROUNDS + ceil(2 * launching / TICK)
+
+
 async def until_ready(controller: Controller, clock: VirtualClock, store: Store, size: Size) -> float:
     """Look until every replica is ready and nothing is open; return the simulated seconds that it took.
 
-    Raises ``TimedOut`` when that does not happen within :data:`MOST_TICKS` looks.
+    Raises ``TimedOut`` when that does not happen within :func:`most_rounds`.
     """
     wanted = size.each * size.services
-    return await _until(controller, clock, lambda: _ready(store) == wanted and not store.operations(), "be ready")
+    return await _until(controller, clock, size, lambda: _ready(store) == wanted and not store.operations(), "be ready")
 
 
-async def _until(controller: Controller, clock: VirtualClock, holds: Callable[[], bool], what: str) -> float:
+async def _until(
+    controller: Controller, clock: VirtualClock, size: Size, holds: Callable[[], bool], what: str
+) -> float:
     """Look until it holds; return the simulated seconds that it took."""
-    began = clock.monotonic()
-    for _ in range(MOST_TICKS):
+    began, most = clock.monotonic(), most_rounds(size)
+    for _ in range(most):
         clock.advance(TICK)
         await controller.tick()
         if holds():
             return clock.monotonic() - began
-    message = f"the fleet did not come to {what} within {MOST_TICKS} looks"
+    message = f"the fleet did not come to {what} within {most} rounds"
     raise TimedOut(message, hint="A smaller fleet tells whether it is the size.")
 
 
