@@ -335,7 +335,12 @@ def _only_region(judged: Judged, pool: list[Assessment], mover: Replica, region:
         raise UnknownRegion(message)
     if region == mover.region:
         message = f"{mover.name} already stands in {region}"
-        raise UsageError(message, hint="Name another region with --to.")
+        hint = "Name another region with --to."
+        if judged.snapshot.spec.variants:
+            hint += (
+                " Which variant runs where it stands follows from model.variants and model.quality: change the file."
+            )
+        raise UsageError(message, hint=hint)
     return [a for a in pool if a.region == region]
 
 

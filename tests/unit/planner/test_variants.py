@@ -26,11 +26,11 @@ from orchestrator.domain.service import (
     WeighedTerm,
 )
 from orchestrator.domain.variants import with_variants, workload_of, workloads_of
-from orchestrator.errors import NoFeasiblePlacement
+from orchestrator.errors import NoFeasiblePlacement, UsageError
 from orchestrator.planner.capacity import avoidance_of, avoided
 from orchestrator.planner.judged import judge
 from orchestrator.planner.moves import NET_SCORE
-from orchestrator.planner.plan import plan
+from orchestrator.planner.plan import plan, plan_migration
 from orchestrator.planner.sizing.share import capacity_on, work_on
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import FLOOR_RULE, MEMORY_RULE, QUALITY_PRICE_RULE
@@ -304,3 +304,18 @@ def test_work_without_a_load_is_the_same_for_all_variants() -> None:
     """Nobody has counted anything: the batch is the one that is expected of any replica."""
     quiet = world(offering(FP8), load=None)
     assert work_on(quiet, L4, variant="fp8") == work_on(quiet, L4)
+
+
+def test_a_move_by_hand_to_where_it_stands_says_what_decides_on_the_variant() -> None:
+    """Asked for in the hope of another variant, it is refused with what to change; without variants nothing is said."""
+    spec = offering(FP8)
+    here = candidate("aws/se", 300.0, on=L4)
+    snap = world(spec, here, on=[here.offer.id])
+    running = snap.replicas[0]
+    with pytest.raises(UsageError) as refused:
+        plan_migration(snap, GREEN, NOON, replica=None, to_region=running.region, actor="me", reason="asked")
+    assert "model.variants and model.quality: change the file" in refused.value.hint()
+    plain = replace(snap, spec=replace(spec, variants=()))
+    with pytest.raises(UsageError) as refused:
+        plan_migration(plain, GREEN, NOON, replica=None, to_region=running.region, actor="me", reason="asked")
+    assert "variant" not in refused.value.hint()
