@@ -13,6 +13,7 @@ import structlog
 from orchestrator.clocks import SystemClock
 from orchestrator.control.controller import Controller
 from orchestrator.controller.daemon import FAILED, keep_log_short, log_path
+from orchestrator.controller.home import settle
 from orchestrator.controller.lock import Lock
 from orchestrator.controller.loop import run
 from orchestrator.domain.records import EventKind
@@ -28,6 +29,7 @@ log = structlog.get_logger("orchestrator.controller")
 async def _main(settings: Settings) -> None:
     lock = Lock(settings.state_dir)
     lock.take()
+    settle(settings.state_dir)
     runtime = build(settings)
     since = format_instant(SystemClock().wall())
     journal = runtime.store.claim(f"pid {os.getpid()}", runtime.clock.now())

@@ -4,6 +4,7 @@ import typer
 
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import ServiceName, Timeout, Yes
+from orchestrator.cli.render.journal import edits_line
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.cli.watching import last_event_id, watch
@@ -39,6 +40,10 @@ def down(ctx: typer.Context, service: ServiceName, *, yes: Yes = False, timeout:
         return
     count = len(replicas)
     session.say(line(f"This removes {count} replica{'' if count == 1 else 's'} of {service}. Its history is kept."))
+    edits = edits_line(runtime.store.glance_at_journal(), runtime.store.journal_marks())
+    if edits is not None:
+        session.complain(edits)
+        session.complain(line("Replicas whose rows were edited are not ended before somebody accepts that."))
     session.confirm("Type the name of the service to continue:", yes=yes, answer=service)
     news = last_event_id(runtime, service)
     session.outside.controller().start(session.settings, progress=lambda words: session.say(line(words)))

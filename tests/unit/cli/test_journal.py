@@ -51,6 +51,18 @@ def test_status_says_so_before_any_controller_has_looked(world: World) -> None:
     assert "as it was written" not in world.run("status").stdout
 
 
+def test_down_says_what_it_will_wait_for(world: World) -> None:
+    """A replica whose row was edited is not ended; whoever waits for that is told before."""
+    world.deploy()
+    world.store.edit_by_hand(EDIT)
+
+    result = world.run("down", "chat", answers=["no"])
+
+    told = " ".join(result.stderr.split())
+    assert "The journal is not as it was written: replicas chat-1" in told
+    assert "are not ended before somebody accepts that" in told
+
+
 def test_somebody_goes_on_from_it(world: World) -> None:
     """Asked first; who and why are shown from then on."""
     world.store.edit_by_hand(EDIT)
