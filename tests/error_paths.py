@@ -17,7 +17,7 @@ from pathlib import Path
 LEAST_PERCENT = 95.0
 
 MODULES = (
-    *(f"orchestrator/store/{name}.py" for name in ("chain", "chain_check", "journal", "rules")),
+    *(f"orchestrator/store/{name}.py" for name in ("chain", "chain_check", "journal", "resting", "rules")),
     *(f"orchestrator/control/{name}.py" for name in ("apply", "leases", "reaper", "sweep")),
     *(f"orchestrator/planner/{name}.py" for name in ("orphans", "reaping")),
 )
@@ -26,6 +26,7 @@ TESTS = (
     "tests/contract/test_orphan_store_contract.py",
     "tests/contract/test_spending_store_contract.py",
     "tests/integration/test_journal_chain.py",
+    "tests/integration/test_resting.py",
     "tests/property/test_reaper_properties.py",
     "tests/scenario/test_deploy.py",
     "tests/scenario/test_journal_edits.py",
