@@ -337,9 +337,7 @@ def _only_region(judged: Judged, pool: list[Assessment], mover: Replica, region:
         message = f"{mover.name} already stands in {region}"
         hint = "Name another region with --to."
         if judged.snapshot.spec.variants:
-            hint += (
-                " Which variant runs there follows from model.variants and model.quality: change the file."
-            )
+            hint += " Which variant runs there follows from model.variants and model.quality: change the file."
         raise UsageError(message, hint=hint)
     return [a for a in pool if a.region == region]
 
