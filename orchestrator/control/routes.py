@@ -128,8 +128,12 @@ class Routes:
         ``since``: nothing has since then; both are seconds of ``Clock.monotonic``. ``status``: the gateway's counters
         at the last look, by which it has to have the newest table.
         """
-        is_told = self.published is not None and status.applied_version >= self.published.version
-        return self._shares.rests_until(service, since) if is_told else -inf
+        table = self.published
+        # A table whose answer was lost is published again, though the gateway may have it.
+        is_told = table is not None and self._routes.get(service) in table.services
+        if table is None or not is_told or status.applied_version < table.version:
+            return -inf
+        return self._shares.rests_until(service, since)
 
     def has_told_of(self, replicas: Iterable[Replica]) -> bool:
         """Whether the gateway has been told of every ready one."""

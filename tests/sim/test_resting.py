@@ -41,6 +41,18 @@ def test_looks_that_are_left_out_would_have_done_nothing(
     assert seen["resting"] > seen["awake"]
 
 
+def test_a_table_whose_answer_was_lost_is_published_again_at_the_next_look() -> None:
+    """The gateway has it, and we do not know: until it has said so nobody rests. Found by looking in each rest."""
+    lost = Fault(0, 5000.0, "gateway_answer_lost", 0.0, 0.5)
+
+    outcome = run(Setting(1, (lost,), hours=2.2, replicas=1, rest_hours=0.1))
+
+    told = [line.split() for line in outcome.history]
+    tried = [float(words[0]) for words in told if words[2:3] == ["next_routing_version"] and float(words[0]) >= 5000.0]
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert tried[1] - tried[0] <= outcome.setting.look_seconds + 0.01
+
+
 def test_at_rest_a_day_is_a_few_looks() -> None:
     """Grids change by the hour, loads by the half hour, and leases are renewed: little else is a reason to look."""
     outcome = run(Setting(1, hours=24.0, replicas=1))

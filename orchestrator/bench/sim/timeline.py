@@ -55,7 +55,8 @@ class SimClock(VirtualClock):
     def move_to(self, elapsed: float) -> None:
         """Let time pass until then; never backwards."""
         if elapsed > self.elapsed:
-            self.present += timedelta(seconds=round(elapsed - self.elapsed, 6))
+            # By the exact sum: what is rounded at each step adds up, and an hour would begin a moment late.
+            self.present = BEGIN + timedelta(seconds=round(elapsed, 6))
             self.elapsed = elapsed
 
 

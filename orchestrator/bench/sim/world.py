@@ -29,6 +29,7 @@ from orchestrator.bench.sim.processes import RECORDS, Call, Died, Door, Process
 from orchestrator.bench.sim.shop import for_sale
 from orchestrator.bench.sim.timeline import BEGIN, Dice, SimClock, Timeline
 from orchestrator.control.controller import Controller
+from orchestrator.control.load import STEADY_SECONDS
 from orchestrator.control.ports import Store
 from orchestrator.control.reap_requests import submit_acceptance, submit_reap
 from orchestrator.control.runtime import Runtime, Tuning
@@ -154,6 +155,7 @@ class SimWorld:
         """Writes and calls that change something, of this look and of the one before."""
         self._waiting = 0
         self._next_look = inf
+        self._calm_at = 0.0
         self._stirred_at = 0.0
         """When something last happened that no look had to do with, or that a look did."""
         self._pace = setting.look_seconds
@@ -275,12 +277,15 @@ class SimWorld:
         """Return until when no look of the one controller can do anything but renew leases; in the past if not known.
 
         It is not where the world itself shows one thing now and another one in a moment, or where some trouble waits
-        for the next call, whichever that is.
+        for the next call, whichever that is, nor where the load has just come to rest, and its averages have not.
         """
         process, now = self.claimant, self.clock.elapsed
         if process is None or process.controller is None or not process.looked_well or not self.can_work:
             return -inf
         waits = self.kill_in or self.sleep_in is not None or self.database.fails_next
+        averages = self.gateway.is_steady and now < self._calm_at + STEADY_SECONDS
+        if self.cloud.weather.hides or averages:
+            return -inf
         if waits or self.sleepers or [p for p in self.processes if p.is_alive][1:]:
             return -inf
         return min(process.controller.rests_until(self._changed_at()), *(now // each * each + each for each in STEPS))
@@ -529,6 +534,7 @@ class SimWorld:
         self.offers.heal()
         self.prices_away = False
         self.kill_in, self.sleep_in = 0, None
+        self._calm_at = self.clock.elapsed
         self.tell("calm")
         self.supervise_in(1.0)
         self.wake()
