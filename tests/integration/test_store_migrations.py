@@ -313,7 +313,7 @@ def test_hours_of_energy_go_back_as_samples(empty: Database) -> None:
 
 
 def test_days_at_rest_go_back_as_decisions_that_are_gone(empty: Database) -> None:
-    """A step back keeps all that is whole; forward again, a check names what is missing, and somebody accepts it."""
+    """A step back keeps all that is whole; forward again, a check names the day that is missing, and somebody accepts it."""
     schema.migrate(empty)
     url = empty.address.url.render_as_string(hide_password=False)
     with SqlStore.open(url) as store:
@@ -336,9 +336,6 @@ def test_days_at_rest_go_back_as_decisions_that_are_gone(empty: Database) -> Non
         assert store.decisions(SERVICE, limit=1000) == before
         assert store.resting_days(SERVICE) == []
         report = store.check_journal()
-        assert {(f.table, f.what.value) for f in report.findings} == {
-            ("decisions", "removed"),
-            ("resting_days", "removed"),
-        }
+        assert [(f.table, f.what.value) for f in report.findings] == [("resting_days", "removed")]
         store.accept_edits(report.digest, actor="ada", reason="went back a version", now=later(9))
         assert store.check_journal().is_whole
