@@ -14,7 +14,7 @@ from orchestrator.planner.follow.rule import Arms, Temper, follow
 from orchestrator.planner.follow.trajectory import best_trajectory
 
 HABITS = Habits(horizon_hours=5, beyond_hours=8, scenarios=2)
-HOURS, FIRST = 24 * 14, 24 * 12
+HOURS, FIRST, MONDAY = 24 * 14, 24 * 12, 0
 ARMS = Arms((0, 1, 2), (1.2, 1.1, 1.3))
 FEW = settings(max_examples=200 if tests.hypothesis_profiles.PROFILE == "thorough" else 12)
 """Each example is days of decisions."""
@@ -25,7 +25,7 @@ GRIDS = arrays(np.float64, (HOURS, 3), elements=GRAMS, fill=st.floats(1, 900, wi
 
 def placed(values: np.ndarray, switching_grams: float) -> list[int]:
     """Follow a grid with gaps."""
-    ahead = outlook(filled_from_before(values), FIRST, HABITS)
+    ahead = outlook(filled_from_before(values), FIRST, MONDAY, HABITS)
     return [int(i) for i in follow(ahead, ARMS, switching_grams, Temper())]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 
 import numpy as np
 
@@ -21,7 +22,8 @@ def our_placements(
     ``year_before`` is (hours, zones) of the grid's zones, perhaps without any hours: experience, where there is some.
     """
     seen = filled_from_before(np.vstack([year_before, grid.grams_per_kwh]))
-    ahead = outlook(seen, len(year_before) + instance.first, Habits())
+    begins = date(grid.year - 1 if len(year_before) else grid.year, 1, 1)
+    ahead = outlook(seen, len(year_before) + instance.first, begins.weekday(), Habits())
     for service in services:
         names = useful_regions(instance, service)
         places = [instance.places[n] for n in names]

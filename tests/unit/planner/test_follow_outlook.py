@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from orchestrator.forecasting.regression import Habits as RegressionHabits
+from orchestrator.forecasting.regression import foresee
 from orchestrator.planner.follow.outlook import Habits, outlook
 from orchestrator.planner.follow.past import Past, filled_from_before
 
 HABITS = Habits(horizon_hours=6, beyond_hours=12, scenarios=3)
 FIRST = 24 * 16
+MONDAY = 0
 
 
 def grid(hours: int, zones: int = 3, seed: int = 0) -> np.ndarray:
@@ -80,7 +83,7 @@ def test_a_grid_that_repeats_itself_is_expected_exactly() -> None:
     """A pattern of the day without weather leaves no error, in any scenario."""
     hours = FIRST + 48
     pattern = 200 + 50 * np.sin(2 * np.pi * np.arange(hours)[:, None] / 24) * np.array([1.0, 0.5])
-    ahead = outlook(pattern, FIRST, HABITS)
+    ahead = outlook(pattern, FIRST, MONDAY, HABITS)
 
     for h in range(6):
         assert ahead.expected[h][:, : 48 - h] == pytest.approx(pattern[FIRST + h :].T, abs=1e-3)
@@ -92,7 +95,7 @@ def test_the_expectation_is_better_than_the_same_hour_of_yesterday() -> None:
     """On lasting weather the correction takes a good part of the error of its base, hours ahead as well."""
     hours = 24 * 60
     truth = grid(hours)
-    ahead = outlook(truth, FIRST, HABITS)
+    ahead = outlook(truth, FIRST, MONDAY, HABITS)
     for h in (0, 5):
         at = np.arange(FIRST, hours - h)
         error = ahead.expected[h][:, : len(at)].T - truth[at + h]
@@ -100,9 +103,23 @@ def test_the_expectation_is_better_than_the_same_hour_of_yesterday() -> None:
         assert np.sqrt((error**2).mean()) < 0.8 * np.sqrt((naive**2).mean())
 
 
+def test_the_first_hours_are_half_way_to_the_second_expectation_once_a_zone_is_known_for_28_days() -> None:
+    """Before that, and in later hours, there is the first one alone."""
+    truth, days = grid(24 * 32), 24 * 28
+    alone = outlook(truth, FIRST, MONDAY, replace(HABITS, met_hours=0)).expected
+    met = outlook(truth, FIRST, MONDAY, replace(HABITS, met_hours=2)).expected
+    issues = np.arange(days, len(truth))
+    second = foresee(truth, issues, MONDAY, RegressionHabits(horizon_hours=2)).transpose(1, 2, 0)
+
+    assert np.array_equal(met[2:], alone[2:])
+    assert np.array_equal(met[:, :, : days - FIRST], alone[:, :, : days - FIRST])
+    assert met[:2, :, days - FIRST :] == pytest.approx((alone[:2, :, days - FIRST :] + second) / 2, rel=1e-4)
+    assert not np.array_equal(met[:2, :, days - FIRST :], alone[:2, :, days - FIRST :])
+
+
 def test_the_scenarios_have_the_expectation_as_their_mean() -> None:
     """They are as many as asked for, of the shape of the expectation, and none of them is certain."""
-    ahead = outlook(grid(24 * 40), FIRST, HABITS)
+    ahead = outlook(grid(24 * 40), FIRST, MONDAY, HABITS)
     errors = np.stack(ahead.errors)
 
     assert errors.shape == (3, *ahead.expected.shape)
@@ -113,7 +130,7 @@ def test_the_scenarios_have_the_expectation_as_their_mean() -> None:
 def test_each_scenario_is_what_an_expectation_of_its_age_lacked() -> None:
     """Found less expected hour, of the decision that many hours before; the youngest is known to its last hour."""
     truth = grid(24 * 40)
-    ahead = outlook(truth, FIRST, HABITS)
+    ahead = outlook(truth, FIRST, MONDAY, HABITS)
     for number, errors in enumerate(ahead.errors):
         age = HABITS.youngest_hours + 24 * number
         assert age >= HABITS.horizon_hours
@@ -129,19 +146,19 @@ def test_a_horizon_of_days_has_no_younger_scenarios_than_itself() -> None:
     other = values.copy()
     other[-1] += 100.0
     habits = replace(HABITS, horizon_hours=30, youngest_hours=6)
-    one, two = (outlook(v, FIRST, habits) for v in (values, other))
+    one, two = (outlook(v, FIRST, MONDAY, habits) for v in (values, other))
 
     assert all(np.array_equal(a, b) for a, b in zip(one.errors, two.errors, strict=True))
     assert np.array_equal(one.centre, two.centre)
 
 
-@pytest.mark.parametrize("after", [FIRST, FIRST + 1, FIRST + 100])
+@pytest.mark.parametrize("after", [FIRST, FIRST + 1, FIRST + 100, 24 * 29, 24 * 29 + 5])
 def test_the_outlook_of_an_hour_knows_nothing_of_that_hour_or_later(after: int) -> None:
     """Two pasts that are equal before an hour give equal outlooks up to and at that hour, to the last bit."""
     one = grid(24 * 30)
     other = one.copy()
     other[after:] = grid(24 * 30, seed=9)[after:] + 100
-    first, second = outlook(one, FIRST, HABITS), outlook(other, FIRST, HABITS)
+    first, second = outlook(one, FIRST, MONDAY, HABITS), outlook(other, FIRST, MONDAY, HABITS)
     known = after - FIRST + 1
 
     assert np.array_equal(first.expected[:, :, :known], second.expected[:, :, :known])
@@ -156,7 +173,7 @@ def test_a_zone_without_any_value_is_unknown_and_harms_no_other() -> None:
     """Its expectation is no number; the other zones' are as good as without it."""
     values = grid(24 * 30)
     values[:, 1] = np.nan
-    ahead = outlook(filled_from_before(values), FIRST, HABITS)
+    ahead = outlook(filled_from_before(values), FIRST, MONDAY, HABITS)
 
     assert np.isnan(ahead.expected[:, 1]).all()
     assert np.isfinite(ahead.expected[:, [0, 2]]).all()
