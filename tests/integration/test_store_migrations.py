@@ -313,7 +313,7 @@ def test_hours_of_energy_go_back_as_samples(empty: Database) -> None:
 
 
 def test_days_at_rest_go_back_as_decisions_that_are_gone(empty: Database) -> None:
-    """A step back keeps all that is whole; forward again, a check names the day that is missing, and somebody accepts it."""
+    """A step back keeps all that is whole; forward again, a check names the missing day, and somebody accepts it."""
     schema.migrate(empty)
     url = empty.address.url.render_as_string(hide_password=False)
     with SqlStore.open(url) as store:
