@@ -1,9 +1,10 @@
 """Which offers can keep what is promised of the first token: the way to the clients, and what no replica mends. Pure.
 
-``slo.ttft_p95`` is round trip + queue + prompt + one step. The queue is mended by more replicas, which is the business
-of ``sizing/`` and of how traffic is shared; the way, the prompt and the step are the place's and the shape's own. So an
-offer is kept out where they alone take longer than is promised. What is not known of them is not counted against it,
-and the verdict says so.
+``slo.ttft_p95`` is round trip + queue + prompt + one step of a full batch. The queue is mended by more replicas, which
+is the business of ``sizing/`` and of how traffic is shared; the way, the prompt and the step are the place's and the
+shape's own. So an offer is kept out where they alone take longer than is promised. Prompt and step are those of
+``Capacity.serving_seconds``, by which sizing and the rows of traffic go too, so that who is near here can be sent
+traffic there. What is not known of them is not counted against an offer, and the verdict says so.
 
 With clients in several areas a place that is near to all of them is one that anybody may be sent to. Where such places
 are allowed, others are kept out; where there is none, a place has to be near to somebody at least, all that are chosen
@@ -152,12 +153,9 @@ def _ways(spec: ServiceSpec, offer: Offer, serving_ms: float | None, measured_ms
 
 
 def _serving_ms(spec: ServiceSpec, load: LoadSeen | None, shape: Shape, variant: str) -> float | None:
-    """Return what reading the prompt takes, and one step of that request alone (milliseconds)."""
-    models = capacity_on(spec, [shape], variants=[variant]).models
-    if load is None or load.prompt_tokens is None or not models:
-        return None
-    seconds = load.prompt_tokens / models[0].prefill_tokens_per_second + models[0].step_seconds(1.0, load.prompt_tokens)
-    return seconds * _MS
+    """Return what the engine takes when nobody waits (milliseconds), by the formula of sizing and of the rows."""
+    seconds = None if load is None else capacity_on(spec, [shape], variants=[variant]).serving_seconds(load)
+    return None if seconds is None else seconds * _MS
 
 
 def _verdict(offer: Offer, ways: _Ways | None, limit: float, *, farthest: bool) -> Verdict:

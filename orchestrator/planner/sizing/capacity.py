@@ -69,18 +69,32 @@ class Capacity:
     def ttft_seconds(self, load: LoadSeen, replicas: int, room: float = 0.0) -> float | None:
         """Return the 95th percentile of the time to the first token on so many replicas; ``None`` without a model.
 
-        Waiting for a place (M/M/c, places of all replicas as servers), reading the prompt, and one step of a full
-        batch. Infinite when they cannot carry the load.
+        Waiting for a place (M/M/c, places of all replicas as servers), and :meth:`serving_seconds`. Infinite when they
+        cannot carry the load.
         """
-        model = self._slowest(load)
-        if model is None or load.prompt_tokens is None or not load.output_tokens:
+        model, serving = self._slowest(load), self.serving_seconds(load)
+        if model is None or serving is None or load.prompt_tokens is None or not load.output_tokens:
             return None
         prompt, output = load.prompt_tokens, load.output_tokens
         batch = model.usable_batch(prompt, output, self.places)
         stay = batch * model.busy_seconds(batch, prompt, output)
         erlangs = load.requests_per_second * (1 + room) * stay
         waits = wait_quantile(max(1, int(replicas * batch)), erlangs, stay, TTFT_QUANTILE)
-        return waits + prompt / model.prefill_tokens_per_second + model.step_seconds(batch, prompt + output / 2)
+        return waits + serving
+
+    def serving_seconds(self, load: LoadSeen) -> float | None:
+        """Return what the engine takes to the first token when nobody waits; ``None`` without a model.
+
+        Reading the prompt and one step of a full batch, which no number of replicas mends: replicas are sized to be
+        full at the swings of their load, and a request may come just then. It follows from the lengths of requests
+        alone, so that who is near enough to whom does not change with their rate. See decision 0046.
+        """
+        model = self._slowest(load)
+        if model is None or load.prompt_tokens is None or not load.output_tokens:
+            return None
+        prompt, output = load.prompt_tokens, load.output_tokens
+        batch = model.usable_batch(prompt, output, self.places)
+        return prompt / model.prefill_tokens_per_second + model.step_seconds(batch, prompt + output / 2)
 
     def joules_per_token(self, load: LoadSeen, replicas: int) -> float | None:
         """Return what an output token takes on so many replicas, accelerators alone; ``None`` where none was measured.
