@@ -1,0 +1,251 @@
+"""What the data plane promises, as predicates over a history of the real gateway. Pure.
+
+- I13, no silent truncation: a stream ends with its marker, whole, or with an error event; an answer is whole or a
+  refusal; each request has one end, and has it.
+- I14, counts: none is below zero, what is accepted is what has ended and what is under way, a request counts as its
+  client saw it, and at rest nothing is under way.
+- I15: a client that leaves stops the work for it, and no work outlives its request.
+- D7: a gateway serves from what it kept, and refuses nothing that somebody in its table may take.
+- D8: who drains gets nothing new, and an engine at work is never counted as idle.
+
+None of them knows how the gateway came to its answer, except that the counts are those that a controller reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from orchestrator.bench.sim.checks import Violation
+from orchestrator.domain.routing import GatewayStatus, RoutingTable
+from tests.gateway_world import PATIENCE, Exchange, Generation, History
+
+STOPPED_SECONDS = 2.0
+"""Within which the work for a client that left must have stopped."""
+
+CHOSEN_SECONDS = PATIENCE.connect_seconds + PATIENCE.tokenize_seconds
+"""How long it may take from the choice of a replica until it has the request."""
+
+ACCEPTED_AND_FAILED = frozenset(
+    {"no_ready_replica", "no_replica_in_time", "waiting_room_full", "upstream_failed", "upstream_timeout"}
+)
+
+
+def broken(history: History) -> list[Violation]:
+    """Return every broken promise of a history that has come to rest."""
+    found: list[Violation] = []
+    for exchange in history.exchanges:
+        found += [Violation("I13", exchange.asked, f"{exchange.request_id}: {t}") for t in dishonest_end(exchange)]
+        work = [g for g in history.generations if g.request_id == exchange.request_id]
+        found += [Violation("I15", exchange.asked, f"{exchange.request_id}: {t}") for t in burnt(exchange, work)]
+        tables = in_use(history, exchange)
+        found += [Violation("D7", exchange.asked, f"{exchange.request_id}: {t}") for t in needless(exchange, tables)]
+    for looks, exchanges in zip(history.looks, history.boots, strict=True):
+        found += [Violation("I14", at, text) for at, text in drifts(looks)]
+        found += [Violation("I14", looks[-1][0], text) for text in unlike(looks[-1][1], exchanges) if looks]
+        found += [Violation("D8", at, text) for at, text in unnoticed(looks, exchanges, history.generations)]
+    found += [Violation("D7", at, f"booted with {a}, not {b}") for at, a, b in history.booted if a != b]
+    found += [Violation("D8", g.began, f"{g.replica} drains and gets {g.request_id}") for g in late_starts(history)]
+    return found + [Violation("I5", 0.0, text) for text in history.mishaps]
+
+
+def dishonest_end(exchange: Exchange) -> Iterator[str]:
+    """I13. A client that left, or is still sending, is owed no end; all others are, and exactly one."""
+    messages = [m for _, m in exchange.heard]
+    starts = [n for n, m in enumerate(messages) if m["type"] == "http.response.start"]
+    ends = [n for n, m in enumerate(messages) if m["type"] == "http.response.body" and not m.get("more_body", False)]
+    if len(starts) > 1 or len(ends) > 1 or (starts and starts[0] != 0) or (ends and ends[0] != len(messages) - 1):
+        yield f"{len(starts)} beginnings and {len(ends)} ends"
+        return
+    if exchange.left is not None:
+        return
+    if not ends or exchange.over is None:
+        yield "it has no end"
+        return
+    body = b"".join(m.get("body", b"") for m in messages)
+    if is_event_stream(messages[0]):
+        yield from _dishonest_stream(exchange, body)
+    else:
+        yield from _dishonest_answer(exchange, messages[0], body)
+
+
+def _dishonest_stream(exchange: Exchange, body: bytes) -> Iterator[str]:
+    if not body.endswith(b"\n\n"):
+        yield "the last event is torn"
+        return
+    said, reasons, ends = _read_stream(body)
+    if len(ends) != 1 or ends[0] != "last":
+        yield f"{len(ends)} terminal events"
+        return
+    expected = "".join(f"w{n} " for n in range(exchange.words))
+    for index in range(exchange.choices):
+        text = said.get(index, "")
+        if not expected.startswith(text):
+            yield f"choice {index} says {text!r}"
+        elif is_marked(body) and (text != expected or reasons.get(index) not in {"stop", "length"}):
+            yield f"marked as whole, but choice {index} says {text!r} and ends by {reasons.get(index)}"
+
+
+def _read_stream(body: bytes) -> tuple[dict[int, str], dict[int, str], list[str]]:
+    """Return text and reason of each choice, and for each terminal event whether it was the last."""
+    said: dict[int, str] = {}
+    reasons: dict[int, str] = {}
+    ends: list[str] = []
+    events = [e.removeprefix(b"data: ") for e in body.split(b"\n\n")[:-1] if e.startswith(b"data: ")]
+    for number, event in enumerate(events):
+        place = "last" if number == len(events) - 1 else "amid"
+        document = None if event == b"[DONE]" else json.loads(event)
+        if document is None or "error" in document:
+            ends.append(place)
+            continue
+        for choice in document["choices"]:
+            index = choice["index"]
+            said[index] = said.get(index, "") + (choice.get("text") or (choice.get("delta") or {}).get("content") or "")
+            if choice["finish_reason"] is not None:
+                reasons[index] = choice["finish_reason"]
+    return said, reasons, ends
+
+
+def _dishonest_answer(exchange: Exchange, start: dict[str, Any], body: bytes) -> Iterator[str]:
+    announced = [int(v) for k, v in start["headers"] if k == b"content-length"]
+    if announced != [len(body)]:
+        yield f"{announced} bytes announced, {len(body)} sent"
+        return
+    document = json.loads(body)
+    if start["status"] != 200:
+        if "error" not in document:
+            yield f"status {start['status']} without an error"
+        return
+    if exchange.is_stream:
+        yield "a stream was asked for"
+    expected = "".join(f"w{n} " for n in range(exchange.words))
+    for choice in document["choices"]:
+        text = choice.get("text") or (choice.get("message") or {}).get("content")
+        if text != expected or choice["finish_reason"] not in {"stop", "length"}:
+            yield f"status 200, but it says {text!r} and ends by {choice['finish_reason']}"
+
+
+def is_event_stream(start: dict[str, Any]) -> bool:
+    return any(k == b"content-type" and v.startswith(b"text/event-stream") for k, v in start["headers"])
+
+
+def is_marked(body: bytes) -> bool:
+    return body.endswith(b"data: [DONE]\n\n")
+
+
+def drifts(looks: list[tuple[float, GatewayStatus]]) -> Iterator[tuple[float, str]]:
+    """I14, at every look: nothing below zero, what is accepted is accounted for, and no total runs backwards."""
+    for at, status in looks:
+        numbers = {u.replica: u.in_flight for u in status.upstreams} | {s.service: s.in_flight for s in status.services}
+        for name, number in numbers.items():
+            if number < 0:
+                yield at, f"{name} has {number} in flight"
+        under_way = sum(s.in_flight for s in status.services)
+        ended = status.ok + status.failed + status.truncated + status.cancelled
+        if status.accepted != ended + under_way:
+            yield at, f"{status.accepted} accepted, {ended} ended, {under_way} under way"
+    for (_, before), (at, after) in pairwise(looks):
+        for name in ("accepted", "ok", "failed", "truncated", "cancelled", "resumed"):
+            if getattr(after, name) < getattr(before, name):
+                yield at, f"{name} fell from {getattr(before, name)} to {getattr(after, name)}"
+
+
+def unlike(rest: GatewayStatus, exchanges: list[Exchange]) -> Iterator[str]:
+    """I14, at rest: nothing is under way, and the totals are what the clients saw.
+
+    Who left counts as cancelled, unless the request had not been sent whole. Of a slow client nobody knows what it had
+    not taken yet.
+    """
+    for name, number in [(u.replica, u.in_flight) for u in rest.upstreams] + [
+        (s.service, s.in_flight) for s in rest.services
+    ]:
+        if number:
+            yield f"{name} has {number} in flight at rest"
+    seen = Counter(outcome(e) for e in exchanges)
+    open_ended = seen["left"]
+    for name in ("ok", "failed", "truncated", "cancelled"):
+        if not seen[name] <= getattr(rest, name) <= seen[name] + open_ended:
+            yield f"{getattr(rest, name)} counted as {name}, the clients saw {seen[name]}"
+
+
+def outcome(exchange: Exchange) -> str:
+    """Return what the client would call it, in the words of the counts; "left", and "refused" when not accepted."""
+    if exchange.left is not None:
+        return "left" if exchange.is_slow else "cancelled" if exchange.is_sent else "refused"
+    if not exchange.heard:
+        return "never"
+    start = exchange.heard[0][1]
+    body = b"".join(m.get("body", b"") for _, m in exchange.heard)
+    if is_event_stream(start):
+        return "ok" if is_marked(body) else "truncated"
+    if any(k == b"x-greenctl-replica" for k, _ in start["headers"]):
+        return "failed" if start["status"] >= 500 else "ok"
+    code = json.loads(body)["error"]["code"]
+    return "failed" if code in ACCEPTED_AND_FAILED else "refused"
+
+
+def burnt(exchange: Exchange, work: list[Generation]) -> Iterator[str]:
+    """I15: no work outlives its request by more than a moment, and none begins once it is over."""
+    ends = [t for t in (exchange.left, exchange.over) if t is not None]
+    if not ends:
+        return
+    end = min(ends)
+    for one in work:
+        if one.began > end:
+            yield f"{one.replica} began {one.began - end:g} s after its end"
+        if one.ended is None:
+            yield f"{one.replica} works on"
+        elif one.ended > end + STOPPED_SECONDS:
+            yield f"{one.replica} worked on for {one.ended - end:g} s"
+
+
+def in_use(history: History, exchange: Exchange) -> list[RoutingTable]:
+    """Return the tables by which the exchange could be routed; an exchange without an end sees all that follow."""
+    end = exchange.over if exchange.over is not None else float("inf")
+    before = [t for at, t in history.tables if at < exchange.asked][-1:]
+    return before + [t for at, t in history.tables if exchange.asked <= at <= end]
+
+
+def needless(exchange: Exchange, tables: list[RoutingTable]) -> Iterator[str]:
+    """D7: "no replica is ready" is said only while a table names nobody that may get a request."""
+    if exchange.left is not None or not exchange.heard or is_event_stream(exchange.heard[0][1]):
+        return
+    document = json.loads(b"".join(m.get("body", b"") for _, m in exchange.heard))
+    code = document["error"]["code"] if "error" in document else None
+    always = [any(not u.draining for s in t.services for u in s.upstreams) for t in tables]
+    if code in {"no_ready_replica", "no_replica_in_time"} and always and all(always):
+        yield f"{code}, though there was one"
+
+
+def unnoticed(
+    looks: list[tuple[float, GatewayStatus]], exchanges: list[Exchange], generations: list[Generation]
+) -> Iterator[tuple[float, str]]:
+    """D8: at every look each replica has as many in flight as it works for, at least: else it would be ended amid."""
+    open_at = {e.request_id: e for e in exchanges}
+    for at, status in looks:
+        working = Counter(
+            g.replica
+            for g in generations
+            if g.request_id in open_at and g.began < at and (g.ended is None or g.ended > at)
+        )
+        for replica, number in working.items():
+            if status.upstream(replica).in_flight < number:
+                yield at, f"{replica} works for {number}, counted are {status.upstream(replica).in_flight}"
+
+
+def late_starts(history: History) -> Iterator[Generation]:
+    """D8: work that began though the replica had been draining for longer than a choice may take."""
+    for work in history.generations:
+        tables = [(at, t) for at, t in history.tables if at <= work.began]
+        chosen = work.began - CHOSEN_SECONDS
+        since = [t for at, t in tables if at < chosen][-1:] + [t for at, t in tables if at >= chosen]
+        if since and all(_drains(t, work.replica) for t in since):
+            yield work
+
+
+def _drains(table: RoutingTable, replica: str) -> bool:
+    named = [u for s in table.services for u in s.upstreams if u.replica == replica]
+    return all(u.draining for u in named)
