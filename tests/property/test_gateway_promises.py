@@ -27,7 +27,7 @@ ACTS = st.builds(
     after=st.integers(0, 7),
     torn=st.sampled_from([0, 1, 9, 40]),
     pause=st.sampled_from([0.0, 0.0, 0.5, 20.0, 45.0]),
-    status=st.sampled_from([200, 200, 200, 200, 400, 429, 500, 502, 503, 401, 302]),
+    status=st.sampled_from([200] * 20 + [400, 429, 500, 502, 503, 401, 302]),
 )
 
 REQUESTS = st.fixed_dictionaries(
@@ -71,10 +71,10 @@ class Gateways(RuleBasedStateMachine):
         self.world = GatewayWorld(Path(self.folder.name))
         self.version = 0
 
-    @initialize()
-    def begins(self) -> None:
+    @initialize(resumes=st.booleans())
+    def begins(self, *, resumes: bool) -> None:
         ups = tuple(Upstream(n, self.world.urls[n], 100, False, "x", None) for n in "abc")
-        self._publish((ServiceRoutes("chat", "tiny", ups, resume_streams=True),))
+        self._publish((ServiceRoutes("chat", "tiny", ups, resume_streams=resumes),))
 
     @rule(data=st.data())
     def the_controller_publishes(self, data: st.DataObject) -> None:
@@ -95,8 +95,14 @@ class Gateways(RuleBasedStateMachine):
         is_slow=st.sampled_from([False, False, False, True]),
         sends_all=st.sampled_from([True] * 9 + [False]),
         times=st.sampled_from([1, 1, 1, 4]),
+        acts=st.lists(ACTS, max_size=3),
     )
-    def clients_ask(self, body: dict[str, Any], *, is_chat: bool, is_slow: bool, sends_all: bool, times: int) -> None:
+    def clients_ask(
+        self, body: dict[str, Any], *, is_chat: bool, is_slow: bool, sends_all: bool, times: int, acts: list[Act]
+    ) -> None:
+        """Two replicas of three act so next, whichever of them is asked first; the third does what it was going to."""
+        for name in "ab":
+            self.world.engines[name].acts.extend(acts)
         said = {"messages": [{"role": "user", "content": "hi"}]} if is_chat else {"prompt": "hi "}
         path = "/v1/chat/completions" if is_chat else "/v1/completions"
         for _ in range(times):
