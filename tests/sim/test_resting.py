@@ -58,7 +58,7 @@ def test_at_rest_a_day_is_a_few_looks() -> None:
     outcome = run(Setting(1, hours=24.0, replicas=1))
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
-    assert outcome.looks < 7 * outcome.hours
+    assert outcome.looks < 7.5 * outcome.hours
 
 
 def test_who_does_not_answer_keeps_the_controller_awake() -> None:
@@ -71,3 +71,20 @@ def test_who_does_not_answer_keeps_the_controller_awake() -> None:
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
     assert lost
     assert lost[0] < 4000.0 + 120.0
+
+
+def test_a_look_in_vain_is_repeated_soon() -> None:
+    """A rest and five minutes after a lost answer: a lease was not renewed for half an hour (I6), only in here."""
+    day = setting_of(48)
+    outcome = run(day.without(frozenset(f.number for f in day.faults) - {10, 14, 19}))
+
+    failed = [float(line.split()[0]) for line in outcome.history if "a look failed" in line]
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert failed[1] - failed[0] <= 30.0
+
+
+def test_a_move_of_a_day_ago_is_of_another_day() -> None:
+    """Rests end to the millisecond when a move leaves the day: the seventh is then the first of a new one (I10)."""
+    outcome = run(setting_of(68).without(frozenset(f.number for f in setting_of(68).faults)))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))

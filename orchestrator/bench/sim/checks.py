@@ -56,6 +56,9 @@ LATE_SECONDS = 600.0
 UNRENEWED_SECONDS = 1800.0
 """For how long a lease may not be renewed, of a controller and a provider that can work: three renewals."""
 
+ROUNDING_SECONDS = 0.001
+"""What is left of a difference of two times that is none."""
+
 MOST_PER_MINUTE = 10
 SOLD_OUT_SECONDS = 60.0
 """For so long, at least, nobody asks again where nothing was to be had."""
@@ -267,7 +270,8 @@ class Checks:
         moves = self._moves[decision.service]
         moves.append((now, decision.id))
         # A database that was set back has forgotten moves, and nobody else remembers them.
-        lately = [i for at, i in moves if at > now - 86400.0 and world.truth.decision(i) is not None]
+        day = 86400.0 - ROUNDING_SECONDS  # a move of exactly a day ago is no longer of this day
+        lately = [i for at, i in moves if at > now - day and world.truth.decision(i) is not None]
         if len(lately) > rules.max_moves_per_day:
             self.broken("I10", f"{len(lately)} voluntary moves of {decision.service} in a day")
         row = world.truth.replica(best.replica)

@@ -135,7 +135,7 @@ class Setting:
     lag_seconds: float = 0.0
     look_seconds: float = 2.0
     waiting_seconds: float = 30.0
-    resting_seconds: float = 1200.0
+    resting_seconds: float = 900.0
     drain_seconds: float = 60.0
     skew_seconds: float = 0.0
     database: str = "memory"

@@ -258,7 +258,7 @@ class SimWorld:
             self._pace = setting.look_seconds
         elif rests_until > soon:
             self._pace = min(rests_until - now, setting.resting_seconds)
-        elif self.is_settled() and self._all_serve():
+        elif self.is_settled() and self._all_serve() and not self._looked_in_vain():
             most = min(LOAD_SECONDS if setting.scaled else UNSURE_SECONDS, setting.resting_seconds)
             self._pace = min(self._pace * SLOWER_AT_REST, most)
         else:
@@ -268,6 +268,11 @@ class SimWorld:
         coming = min(now + self._pace, inf if coming is None else max(soon, coming))
         self._next_look = ceil(coming * 1000.0) / 1000.0
         self.timeline.at(self._next_look, self._look)
+
+    def _looked_in_vain(self) -> bool:
+        """Whether the last look of the one controller came to nothing: it tries again within half a minute."""
+        process = self.claimant
+        return process is not None and process.is_alive and not process.looked_well
 
     def _all_serve(self) -> bool:
         """Whether everybody who should answer does: whoever does not is looked at again and again, until it is lost."""
