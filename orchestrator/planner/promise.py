@@ -145,9 +145,7 @@ def _may_be_used(snapshot: Snapshot, offer: Offer) -> bool:
 
 def _ways(spec: ServiceSpec, offer: Offer, serving_ms: float | None, measured_ms: Mapping[str, float]) -> _Ways | None:
     """Return ``None`` where it is not known how far clients of some area are."""
-    measured = measured_ms.get(offer.region.id)
-    trips = rtt_by_area(spec.clients, offer.region)
-    found = {area: trip if measured is None else measured for area, trip in trips.items()}
+    found = rtt_by_area(spec.clients, offer.region, measured_ms.get(offer.region.id))
     known = {area: trip for area, trip in found.items() if trip is not None}
     return _Ways(known, serving_ms) if len(known) == len(found) else None
 

@@ -56,7 +56,5 @@ def _place(judged: Judged, side: Side, replicas: int) -> Place:
 
 
 def _trips(judged: Judged, side: Side) -> dict[str, float | None]:
-    region = side.candidate.offer.region
-    measured = judged.snapshot.rtt_ms.get(region.id)
-    trips = rtt_by_area(judged.snapshot.spec.clients, region)
-    return {area: trip if measured is None else measured for area, trip in trips.items()}
+    region, snapshot = side.candidate.offer.region, judged.snapshot
+    return rtt_by_area(snapshot.spec.clients, region, snapshot.rtt_ms.get(region.id))

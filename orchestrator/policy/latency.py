@@ -71,9 +71,14 @@ def estimated_rtt_ms(clients: tuple[ClientArea, ...], region: Region) -> float |
     return sum(c.weight * rtt_at(distance_km(p, here)) for c, p in zip(clients, known, strict=True)) / total
 
 
-def rtt_by_area(clients: Sequence[ClientArea], region: Region) -> dict[str, float | None]:
-    """Return the round trip from each area of the clients to a region, milliseconds; ``None`` where it is not known."""
-    return {c.near: estimated_rtt_ms((c,), region) for c in clients}
+def rtt_by_area(
+    clients: Sequence[ClientArea], region: Region, measured_ms: float | None = None
+) -> dict[str, float | None]:
+    """Return the round trip from each area of the clients to a region, milliseconds; ``None`` where it is not known.
+
+    ``measured_ms``: of the region, from wherever its clients are; it goes before every estimate.
+    """
+    return {c.near: estimated_rtt_ms((c,), region) if measured_ms is None else measured_ms for c in clients}
 
 
 def distance_km(one: tuple[float, float], other: tuple[float, float]) -> float:
