@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.store.sql import SqlStore
+
 USER = "greenctl"
 TEMPLATE = "template_greenctl"
 START_SECONDS = 30.0
@@ -79,8 +81,6 @@ class PostgresServer:
     def new_database(self, *, migrated: bool = True) -> str:
         """Make a database and return its URL; with our schema in it unless asked otherwise."""
         if migrated and not self.execute("SELECT 1 FROM pg_database WHERE datname = %s", TEMPLATE):
-            from orchestrator.store.sql import SqlStore  # noqa: PLC0415  # only where a server really runs
-
             self.execute(f"CREATE DATABASE {TEMPLATE}")
             SqlStore.open(self.url(TEMPLATE)).close()
         name = f"test_{next(self._numbers)}"
@@ -160,6 +160,16 @@ def postgres_server(request: pytest.FixtureRequest) -> PostgresServer:
         _shared.append(server)
         request.config.add_cleanup(_shared.clear)
     return _shared[0]
+
+
+@pytest.fixture(name="store", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def either_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
+    """An empty store on SQLite, and then on PostgreSQL: the fixture `store` of who imports this and the server's."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_server").new_database()
+    with SqlStore.open(url) as opened:
+        yield opened
 
 
 def new_server(config: pytest.Config) -> PostgresServer:

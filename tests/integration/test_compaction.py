@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -16,7 +14,7 @@ from orchestrator.ledger.hourly import hourly
 from orchestrator.store import tables
 from orchestrator.store.journal import SqlJournal
 from orchestrator.store.sql import SqlStore
-from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
+from tests.postgres import either_store, postgres_server  # noqa: F401  # fixtures
 from tests.store_samples import NOW, SERVICE, a_launch, a_sample, a_spec, an_operation, later
 
 HOURS = 11
@@ -36,16 +34,6 @@ def minutes(replica: str = "chat-1") -> list[EnergySample]:
         )
         for n in range(60 * HOURS)
     ]
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    if request.param == "postgres":
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        url = server.new_database()
-    with SqlStore.open(url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -16,7 +14,7 @@ from orchestrator.domain.time import Window, floor_day
 from orchestrator.store import tables
 from orchestrator.store.journal import SqlJournal
 from orchestrator.store.sql import SqlStore
-from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
+from tests.postgres import either_store, postgres_server  # noqa: F401  # fixtures
 from tests.store_samples import NOW, READINGS, a_decision, a_launch, a_sample, a_spec, an_operation
 
 DAYS = 2
@@ -26,16 +24,6 @@ A_DAY = 15 * 24
 BEGIN = floor_day(NOW) + timedelta(days=1)
 OLD = BEGIN + timedelta(days=DAYS)
 T = Tampering
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    if request.param == "postgres":
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        url = server.new_database()
-    with SqlStore.open(url) as opened:
-        yield opened
 
 
 @pytest.fixture
