@@ -97,7 +97,6 @@ async def orphan_survey(runtime: Runtime, *, turn_for: timedelta | None) -> Orph
 
     Raises ``StoreUnavailable``.
     """
-    controller_runs = turn_for is not None
     store = runtime.store
     before = store.suspects()
     status = await gateway_status(runtime)
@@ -105,12 +104,7 @@ async def orphan_survey(runtime: Runtime, *, turn_for: timedelta | None) -> Orph
     suspects = [s for listing in listings for s in _suspects(listing)]
     uid, epoch, known = store.deployment_uid(), store.newest_epoch(), store.restored()
     signs = [
-        restored_epoch(
-            listing.seen,
-            epoch=epoch,
-            settled_epoch=epoch - controller_runs,
-            accepted_epoch=known.accepted_epoch,
-        )
+        restored_epoch(listing.seen, epoch=epoch, accepted_epoch=known.accepted_epoch)
         for listing in listings
         if listing.seen is not None
     ]

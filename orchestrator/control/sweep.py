@@ -130,7 +130,7 @@ class Sweeper:
         known = self._journal.restored()
         epoch = self._journal.epoch
         signs = [
-            restored_epoch(listing.seen, epoch=epoch, settled_epoch=epoch - 1, accepted_epoch=known.accepted_epoch)
+            restored_epoch(listing.seen, epoch=epoch, accepted_epoch=known.accepted_epoch)
             for listing in listings
             if listing.seen is not None
         ]

@@ -73,18 +73,18 @@ def missing_too_much(shown: Collection[str], recorded: Iterable[Replica]) -> str
     return f"lacks {len(missing)} of {len(known)} replicas that were there a moment ago"
 
 
-def restored_epoch(look: Look, *, epoch: int, settled_epoch: int, accepted_epoch: int) -> int | None:
+def restored_epoch(look: Look, *, epoch: int, accepted_epoch: int) -> int | None:
     """Return the newest turn on an instance which proves that rows are missing here; ``None`` without such a sign.
 
-    Two signs count: a turn that this database has never given out (``epoch`` is its newest), and a launch of the last
-    finished turn (``settled_epoch``) or later whose intent is not here, although an intent is committed before every
-    launch. What somebody has accepted is no sign any more.
+    Two signs count: a turn that this database has never given out (``epoch`` is its newest), and a launch of any turn
+    whose intent is not here, although an intent is committed before every launch and none is ever taken away. What
+    somebody has accepted is no sign any more, and what carries no turn never was one. See decision 0051.
     """
     found = []
     for one in look.shown:
         turn = one.epoch or 0
         unknown = one.name not in look.recorded and one.intent_id not in look.intents
-        if turn > accepted_epoch and (turn > epoch or (unknown and turn >= settled_epoch)):
+        if turn > accepted_epoch and (turn > epoch or unknown):
             found.append(turn)
     return max(found, default=None)
 

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.control.ports import EngineLoad, Instance
 from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
 from orchestrator.control.runtime import Tuning
-from orchestrator.domain.orphans import ReapRequest, ReapVerdict, SuspectKind
+from orchestrator.domain.orphans import ReapRequest, ReapVerdict, Restored, SuspectKind
 from orchestrator.domain.records import EventKind, IntentState, OperationState
 from orchestrator.domain.replica import ENDED, ReplicaState
 from orchestrator.domain.service import Policy
@@ -608,8 +608,11 @@ async def test_an_instance_of_a_turn_that_never_was_stops_everything() -> None:
     assert len(world.ready()) == 1
 
 
-async def test_a_stranger_of_a_long_gone_turn_stops_nothing() -> None:
-    """Rows can be lost in other ways: it is suspected, and the service is kept up as always."""
+async def test_a_stranger_of_a_long_gone_turn_is_a_sign_as_well() -> None:
+    """Its intent was committed before its launch, so rows are missing, however many turns have begun and ended since.
+
+    Once somebody has accepted it, it is suspected like any other, and the service is kept up as always.
+    """
     world = World()
     await world.up(chat())
     for _ in range(3):
@@ -617,10 +620,28 @@ async def test_a_stranger_of_a_long_gone_turn_stops_nothing() -> None:
         world.start()
     stray = await world.plant(epoch=1)
     await world.run(70)
+
+    assert world.store.restored().holds
+    submit_acceptance(world.runtime, actor="ada", epoch=1)
+    await world.run(70)
     world.preempt(world.the_replica().name)
     await world.settle()
-
     assert not world.store.restored().holds
+    assert strangers(world) == {stray}
+
+
+async def test_a_turn_that_ended_before_it_looked_takes_no_sign_away() -> None:
+    """Rows are lost in one turn, the next one is killed before its first sweep, and the third one sees it."""
+    world = World()
+    await world.up(chat())
+    stray = await world.plant(epoch=world.store.newest_epoch())
+    world.kill()
+    world.start()
+    world.kill()
+    world.start()
+    await world.run(70)
+
+    assert world.store.restored() == Restored(seen_epoch=1)
     assert strangers(world) == {stray}
 
 

@@ -334,7 +334,7 @@ class Model:
         """Sweep once, as ``control/sweep`` and ``control/reaper`` do. ``knows``: what engines do can be read."""
         process, db = state.processes[at], state.db
         look = _look(state, knows=knows)
-        sign = restored_epoch(look, epoch=process.turn, settled_epoch=process.turn - 1, accepted_epoch=db.accepted)
+        sign = restored_epoch(look, epoch=process.turn, accepted_epoch=db.accepted)
         seen = max(db.seen, sign or 0)
         held = seen > db.accepted and not self.mistakes.no_backup_brake
         after = db._replace(seen=seen)

@@ -18,3 +18,33 @@ def test_nothing_leaves_for_want_of_load_that_nobody_has_read(seed: int) -> None
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
     assert outcome.launches > 1
+
+
+def test_a_turn_that_never_looked_hides_no_loss_of_rows() -> None:
+    """A database is set back in the middle of a turn, and the turn after that is killed before its first sweep.
+
+    A launch without an intent counted only if it was of the last finished turn or later: the machines were suspected,
+    and work went on on a database that lacked them (I24).
+    """
+    faults = (
+        Fault(25, 62995.68443278088, "db_restored", 0.0, 0.18777617871661967),
+        Fault(26, 64940.374152889635, "scale", 0.0, 0.7721722431986245),
+        Fault(27, 65634.13635078893, "kill_at_call", 34.03065459189308, 0.7882792743828445),
+        Fault(28, 66060.6224613897, "throttled", 1509.401356068069, 0.5144787776121117),
+    )
+
+    outcome = run(Setting(400879, faults, hours=24.0, replicas=2, look_seconds=20.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+def test_a_machine_that_nobody_can_judge_is_ended_by_hand() -> None:
+    """It never answered, and the database forgot it: the reaper's word is no, for good, and says what to do instead."""
+    faults = (
+        Fault(29, 70911.62967582211, "db_restored", 0.0, 0.3037431267659877),
+        Fault(32, 75976.3370989732, "broken_workload", 0.0, 0.3848233160553155),
+    )
+
+    outcome = run(Setting(400466, faults, hours=24.0, replicas=1, spot=True, lag_seconds=120.0, look_seconds=10.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))

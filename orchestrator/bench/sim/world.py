@@ -31,7 +31,7 @@ from orchestrator.bench.sim.timeline import BEGIN, Dice, SimClock, Timeline
 from orchestrator.control.controller import Controller
 from orchestrator.control.load import STEADY_SECONDS
 from orchestrator.control.ports import Store
-from orchestrator.control.reap_requests import submit_acceptance, submit_reap
+from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.control.usecases import (
     preview_deploy,
@@ -57,6 +57,7 @@ from orchestrator.domain.service import (
 )
 from orchestrator.domain.workload import workload_digest
 from orchestrator.errors import GreenctlError, LeaseHeld
+from orchestrator.planner.reaping import UNKNOWN_WORK
 from orchestrator.prices.fake import FakeOffers
 from orchestrator.spec.codec import spec_digest
 from orchestrator.store import tables
@@ -628,7 +629,18 @@ class SimWorld:
                 named = tuple(found) if len(self.words) % 4 == EVERY_FOURTH else ()
                 self.words.append(named)
                 submit_reap(self.runtime, actor="ada", names=found, confirmed=named)
+            self._end_by_hand(frozenset(found))
         self.operator_comes()
+
+    def _end_by_hand(self, strangers: frozenset[str]) -> None:
+        """Do what the reaper's answer says about whoever cannot be judged: look there, and end it at its provider."""
+        answers = [answer for answer in map(outcome_of, self.truth.reap_requests(open_only=False)) if answer]
+        newest = answers[-1] if answers else ()
+        for name in sorted({v.name for v in newest if v.held_because == UNKNOWN_WORK} & strangers):
+            if not self.cloud.serves(name):
+                self.tell(f"{name} serves nobody by ada's own look, and is ended at its provider")
+                self.cloud.vanish(name)
+                self.wake()
 
 
 def opened(url: str) -> SqlStore:

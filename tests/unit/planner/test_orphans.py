@@ -44,7 +44,7 @@ def test_what_need_not_be_shown_raises_no_doubt(state: ReplicaState) -> None:
     [
         (None, 0, None),
         (0, 0, None),
-        (4, 0, None),
+        (1, 0, 1),
         (5, 0, 5),
         (6, 0, 6),
         (7, 0, 7),
@@ -54,10 +54,10 @@ def test_what_need_not_be_shown_raises_no_doubt(state: ReplicaState) -> None:
     ],
 )
 def test_turns_that_prove_that_rows_are_missing(turn: int | None, accepted: int, sign: int | None) -> None:
-    """In turn 6, with 5 the last one that is finished: older strangers prove nothing, accepted ones neither."""
+    """In turn 6: a launch of any turn whose intent is not here; not one without a turn, nor an accepted one."""
     seen = look(replace(SEEN, epoch=turn))
 
-    assert restored_epoch(seen, epoch=6, settled_epoch=5, accepted_epoch=accepted) == sign
+    assert restored_epoch(seen, epoch=6, accepted_epoch=accepted) == sign
 
 
 def test_a_known_launch_proves_nothing_unless_its_turn_never_was() -> None:
@@ -65,8 +65,8 @@ def test_a_known_launch_proves_nothing_unless_its_turn_never_was() -> None:
     by_record = look(SEEN, recorded=(a_replica("gc-1"),))
     by_intent = look(SEEN, intents=("i-1",))
     for known in (by_record, by_intent):
-        assert restored_epoch(known, epoch=5, settled_epoch=4, accepted_epoch=0) is None
-        assert restored_epoch(known, epoch=4, settled_epoch=3, accepted_epoch=0) == 5
+        assert restored_epoch(known, epoch=5, accepted_epoch=0) is None
+        assert restored_epoch(known, epoch=4, accepted_epoch=0) == 5
 
 
 def test_a_suspicion_begins_anew_after_a_listing_without_it() -> None:
