@@ -27,7 +27,7 @@ def with_own_rules(a: Assessment, spec: ServiceSpec, policy: Policy, rtt_ms: flo
     verdicts = [_judge(rule, values) for rule in policy.rules]
     parts = [(term, expression(term.term).result(values)) for term in policy.weigh]
     verdicts += [
-        Verdict(WEIGH, passed=False, text=f"{_unknown(expression(term.term), values)}, and {term.term} is weighed")
+        Verdict(WEIGH, passed=False, text=_unweighed(expression(term.term), values))
         for term, part in parts
         if part is None and term.if_unknown is WhenUnknown.EXCLUDE
     ]
@@ -62,16 +62,24 @@ def _judge(rule: OfferRule, values: Mapping[str, Value]) -> Verdict:
     result = found.result(values)
     if result is None:
         kept = rule.if_unknown is WhenUnknown.KEEP
-        return Verdict(name, kept, f"{_unknown(found, values)}: {'kept' if kept else 'excluded'} by if_unknown")
+        why = _unknown(found, values, f"rule {rule.name}")
+        return Verdict(name, kept, f"{why}: {'kept' if kept else 'excluded'} by if_unknown")
     because = f"{rule.because}: " if rule.because and not result else ""
     numbers = _numbers(found, values)
     seen = f" ({numbers})" if numbers else ""
     return Verdict(name, bool(result), f"{because}{rule.only_if} is {'true' if result else 'false'}{seen}")
 
 
-def _unknown(found: Expression, values: Mapping[str, Value]) -> str:
+def _unweighed(found: Expression, values: Mapping[str, Value]) -> str:
+    return f"{_unknown(found, values, 'a term')}, and {found.text} is weighed"
+
+
+def _unknown(found: Expression, values: Mapping[str, Value], owner: str) -> str:
+    """Say why an expression has no result: of the inputs, or of the arithmetic, then with what it saw."""
     names = found.unknown_in(values)
-    return f"{', '.join(names)} unknown" if names else f"{found.text} has no finite result"
+    if names:
+        return f"{', '.join(names)} unknown"
+    return f"{found.trouble_in(values)} in {owner} ({found.text}; {_numbers(found, values)})"
 
 
 def _numbers(found: Expression, values: Mapping[str, Value]) -> str:

@@ -5,7 +5,9 @@ names of :mod:`orchestrator.policy.variables`, numbers, texts, comparisons, arit
 a list of texts. Nothing loops, calls, or reaches into a value, so that every expression ends after as many steps as it
 has signs. Types and units are checked beforehand: whoever compares grams with dollars is told so, with line and column.
 
-Null has no value here. An expression that uses something unknown has no result, and its owner says what that means.
+Null has no value here. An expression that uses something unknown has no result, and its owner says what that means. Nor
+has one whose arithmetic comes to no finite number: CEL makes infinity of a division by zero, and infinity passes
+whatever asks for more than something.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from orchestrator.policy.variables import (
 
 if TYPE_CHECKING:
     from celpy import Runner
+    from celpy.evaluation import CELFunction, Result
     from lark import Tree
 
 MAX_CHARACTERS = 300
@@ -41,6 +44,15 @@ MAX_VALUES = 25
 """Names and literals in one expression. With the nesting it bounds the recursion of whoever walks the tree: the deepest
 expression that is taken needs some 500 frames, half of what Python allows by default."""
 
+DIVISION_BY_ZERO = "division by zero"
+TOO_LARGE = "too large a number"
+
+_SIGNS: Mapping[str, Callable[[float, float], float]] = {
+    "_+_": operator.add,
+    "_-_": operator.sub,
+    "_*_": operator.mul,
+    "_/_": operator.truediv,
+}
 _LOOPS = frozenset({"all", "exists", "exists_one", "filter", "map", "min", "reduce"})
 _PASSED = frozenset(
     {"expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary", "member", "primary"}
@@ -89,15 +101,26 @@ class Expression:
         return tuple(name for name in self.uses if values[name] is None)
 
     def result(self, values: Mapping[str, Value]) -> bool | float | None:
-        """Evaluate; ``None`` where a variable is unknown, or where the arithmetic has no finite result."""
+        """Evaluate; ``None`` where a variable is unknown, or where the arithmetic has no finite result.
+
+        A part that has no result does not matter where ``&&``, ``||`` or ``? :`` do without it.
+        """
         if self.text in VARIABLES:
             return values[self.text]  # type: ignore[return-value]  # the most frequent term of all; texts are refused
         if self.unknown_in(values):
             return None
-        return _evaluated(self.text, tuple(values[name] for name in self.uses))
+        found = _evaluated(self.text, tuple(values[name] for name in self.uses))
+        return None if isinstance(found, str) else found
 
-    def evaluate(self, values: tuple[Value, ...]) -> bool | float | None:
-        """Let the library compute; ``values``: known ones, in the order of :attr:`uses`."""
+    def trouble_in(self, values: Mapping[str, Value]) -> str:
+        """Return why the arithmetic has no result though everything is known; empty where it has, or not all is."""
+        if self.text in VARIABLES or self.unknown_in(values):
+            return ""
+        found = _evaluated(self.text, tuple(values[name] for name in self.uses))
+        return found if isinstance(found, str) else ""
+
+    def evaluate(self, values: tuple[Value, ...]) -> bool | float | str:
+        """Let the library compute; ``values``: known ones, in the order of :attr:`uses`. Text says why not."""
         from celpy import celtypes  # noqa: PLC0415  # only policies with expressions pay for it
         from celpy.evaluation import CELEvalError  # noqa: PLC0415
 
@@ -105,16 +128,44 @@ class Expression:
         context = {n: types[isinstance(v, str)](v) for n, v in zip(self.uses, values, strict=True)}
         try:
             found = self._runner.evaluate(context)
-        except (CELEvalError, ArithmeticError):  # a division by zero, an overflow; types have been checked
-            return None
+        except CELEvalError as error:  # of our arithmetic, within or not within others'; types have been checked
+            return DIVISION_BY_ZERO if DIVISION_BY_ZERO in str(error) else TOO_LARGE
         if self.sort is Sort.TRUTH:
             return bool(found)
-        number = float(found)  # type: ignore[arg-type]  # the checker says that it is a number
-        return number if math.isfinite(number) else None
+        return float(found)  # type: ignore[arg-type]  # the checker says that it is a number
+
+
+def _finite(compute: Callable[[float, float], float]) -> CELFunction:
+    """Return an operator for the library that gives finite numbers only. What has no result has none with others."""
+    from celpy import celtypes  # noqa: PLC0415  # as above
+    from celpy.evaluation import CELEvalError  # noqa: PLC0415
+
+    def computed(one: Result, other: Result) -> Result:
+        for side in (one, other):
+            if isinstance(side, CELEvalError):
+                return side
+        try:
+            number = compute(float(one), float(other))  # type: ignore[arg-type]  # the checker says so of both
+        except ZeroDivisionError as error:
+            raise ZeroDivisionError(DIVISION_BY_ZERO) from error
+        if not math.isfinite(number):
+            raise OverflowError(TOO_LARGE)
+        return celtypes.DoubleType(number)
+
+    return computed
+
+
+def _chosen(condition: Result, one: Result, other: Result) -> Result:
+    """Choose as the library does, but let a condition without a result say why it has none."""
+    from celpy.evaluation import CELEvalError  # noqa: PLC0415  # as above
+
+    if isinstance(condition, CELEvalError):
+        return condition
+    return one if condition else other
 
 
 @lru_cache(maxsize=1 << 14)
-def _evaluated(text: str, values: tuple[Value, ...]) -> bool | float | None:
+def _evaluated(text: str, values: tuple[Value, ...]) -> bool | float | str:
     """Remember results: the offers of a region share its grid, and an evaluation takes about 0.2 ms."""
     return expression(text).evaluate(values)
 
@@ -138,8 +189,9 @@ def expression(text: str) -> Expression:
     found = checker.type_of(tree)
     if found.sort is Sort.TEXT:
         raise BadExpression("this is text; a rule is true or false, a term is a number")
-    made = Expression(text, found.sort, found.unit, tuple(sorted(checker.uses)), environment.program(tree))
-    if not made.uses and made.evaluate(()) is None:
+    functions = {**{sign: _finite(compute) for sign, compute in _SIGNS.items()}, "_?_:_": _chosen}
+    made = Expression(text, found.sort, found.unit, tuple(sorted(checker.uses)), environment.program(tree, functions))
+    if not made.uses and isinstance(made.evaluate(()), str):
         raise BadExpression("this has no finite result")
     return made
 

@@ -131,7 +131,9 @@ def test_a_rule_that_keeps_the_unknown_allows_whatever_one_that_excludes_it_does
         for a, b in zip(strict, lenient, strict=True):
             assert b.allowed or not a.allowed
             if a.allowed is not b.allowed:
-                assert "unknown" in b.verdicts[-1].text or "no finite result" in b.verdicts[-1].text
+                assert "unknown" in b.verdicts[-1].text or b.verdicts[-1].text.startswith(
+                    ("division by zero", "too large")
+                )
 
 
 @given(settled_worlds(), WEIGHED)

@@ -150,6 +150,50 @@ def test_what_cannot_be_computed_is_unknown() -> None:
     assert expression("1 / (true ? 2 : 1) < 1").result(KNOWN) is True
 
 
+BY_ZERO = "usd_per_hour / (pue - 2)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{BY_ZERO} > 1",
+        f"{BY_ZERO} < 1",
+        f"{BY_ZERO} != 1",
+        f"!({BY_ZERO} == 1)",
+        f"-({BY_ZERO}) < 1",
+        f"1 / ({BY_ZERO}) < 1",
+        f"({BY_ZERO}) * 0 == 0",
+        f"{BY_ZERO} > 1 || {BY_ZERO} < 1",
+        f"{BY_ZERO} > 1 ? true : true",
+        f"({BY_ZERO} > 1) == ({BY_ZERO} > 1)",
+        f"true && {BY_ZERO} > 1",
+        "usd_per_hour * 1e308 * 1e3 > 1",
+        "usd_per_hour * 1e308 - -1e308 > 1",
+    ],
+)
+def test_infinity_passes_nothing(text: str) -> None:
+    """Neither a comparison nor its opposite: whoever divides by zero is told so, and knows nothing by it."""
+    found = expression(text)
+    assert found.result(KNOWN) is None
+    assert found.trouble_in(KNOWN) == ("too large a number" if "1e308" in text else "division by zero")
+    assert found.trouble_in({**KNOWN, "usd_per_hour": None}) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        (f"pue > 2 && {BY_ZERO} > 1", False),
+        (f"{BY_ZERO} > 1 && pue > 2", False),
+        (f"pue == 2 || {BY_ZERO} > 1", True),
+        (f"pue > 2 ? {BY_ZERO} : usd_per_hour", 2.0),
+    ],
+)
+def test_who_asks_first_may_divide(text: str, result: bool | float) -> None:
+    """A condition that settles the matter is enough, on whichever side it stands."""
+    assert expression(text).result(KNOWN) == result
+    assert expression(text).trouble_in(KNOWN) == ""
+
+
 def test_an_expression_knows_its_unit_and_what_it_uses() -> None:
     """Products and quotients have units of their own."""
     found = expression("usd_per_hour / kwh_per_hour * grams_per_kwh")

@@ -68,6 +68,27 @@ def test_unknown_means_what_the_rule_says(only_if: str, if_unknown: WhenUnknown,
     assert verdict.text.startswith("grams_per_kwh unknown: ")
 
 
+@pytest.mark.parametrize("sign", ["<", ">"])
+@pytest.mark.parametrize(("if_unknown", "kept"), [(WhenUnknown.EXCLUDE, False), (WhenUnknown.KEEP, True)])
+def test_a_division_by_zero_is_named_and_has_no_result(sign: str, if_unknown: WhenUnknown, kept: bool) -> None:
+    """Infinity is more than anything, and must pass nothing: what the rule says of the unknown holds."""
+    found = one(CLEAN, ruled(f"usd_per_hour / (grams_per_kwh - 30) {sign} 3", if_unknown))
+    verdict = found.verdicts[-1]
+    assert (verdict.rule, verdict.passed) == ("policy.rules.mine", kept)
+    assert verdict.text == (
+        f"division by zero in rule mine (usd_per_hour / (grams_per_kwh - 30) {sign} 3; "
+        f"grams_per_kwh 30 g/kWh, usd_per_hour 1 USD/h): {'kept' if kept else 'excluded'} by if_unknown"
+    )
+
+
+def test_a_term_that_divides_by_zero_weighs_nothing() -> None:
+    """It has no score, and says why."""
+    found = one(CLEAN, weighed(("usd_per_hour / (grams_per_kwh - 30)", 1.0)))
+    assert found.score_usd_per_hour is None
+    assert found.excluded_because is not None
+    assert found.excluded_because.startswith("division by zero in a term (usd_per_hour / (grams_per_kwh - 30); ")
+
+
 def test_a_score_is_the_weighed_sum() -> None:
     """In dollars per hour."""
     found = one(
