@@ -106,28 +106,28 @@ class Crasher:
 
 
 async def _deploy(world: SimWorld) -> None:
-    await world.deploy(world.spec(number=2))
+    await world.people.deploy(world.people.spec(number=2))
 
 
 async def _scale_down(world: SimWorld) -> None:
-    await world.deploy(world.spec(number=1))
+    await world.people.deploy(world.people.spec(number=1))
 
 
 async def _new_workload(world: SimWorld) -> None:
-    await world.deploy(replace(world.spec(), model=ModelSpec("org/other", served_name="chat")))
+    await world.people.deploy(replace(world.people.spec(), model=ModelSpec("org/other", served_name="chat")))
 
 
 async def _broken_workload(world: SimWorld) -> None:
-    await world.deploy(replace(world.spec(), model=ModelSpec(BROKEN_MODEL, served_name="chat")))
+    await world.people.deploy(replace(world.people.spec(), model=ModelSpec(BROKEN_MODEL, served_name="chat")))
 
 
 async def _move(world: SimWorld) -> None:
     there = {r.region for r in world.truth.replicas("chat")}
-    await world.move(next(r for r in ("sky/de", "sky/fr", "sky/se") if r not in there))
+    await world.people.move(next(r for r in ("sky/de", "sky/fr", "sky/se") if r not in there))
 
 
 async def _down(world: SimWorld) -> None:
-    world.down()
+    world.people.down()
 
 
 async def _stranger(world: SimWorld) -> None:
@@ -200,9 +200,9 @@ async def _tell(story: Story, seed: int, crash: Crash | None) -> Told:
     world = SimWorld(setting)
     world.grid.freeze(world.clock.now())  # whatever moves, moves because of the story
     world.start()
-    world.operator_comes()
+    world.people.operator_comes()
     if story.replicas:
-        await world.deploy(world.spec())
+        await world.people.deploy(world.people.spec())
         await world.timeline.until(1800.0)
     crasher = Crasher(world, crash)
     world.hooks.append(crasher)

@@ -15,6 +15,7 @@ from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bench.sim.order import can_be_found
 from orchestrator.bench.sim.processes import Call
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.records import IntentKind, IntentState, ServiceRecord, ServiceState
@@ -285,7 +286,7 @@ class Checks:
 
     def _will_reap(self, call: Call) -> None:
         world, now = self._world, self._world.clock.elapsed
-        named = {n for o in world.words for n in o}
+        named = {n for o in world.people.words for n in o}
         self._reaped += [(now, r.name) for r in call.kwargs.get("reaps", ()) if r.name not in named]
         lately = {name for at, name in self._reaped if at > now - 3600.0}
         if len(lately) > max(1, len(world.cloud.machines) // 10):
@@ -362,7 +363,7 @@ class Checks:
         """Look once nothing is open any more."""
         world = self._world
         store = world.truth
-        existing = {n for n in world.cloud.existing() if world.can_be_found(n)}
+        existing = {n for n in world.cloud.existing() if can_be_found(world, n)}
         journal = {r.name for r in store.replicas() if r.state not in ENDED}
         if existing != journal:
             self.broken("I3", f"only there: {sorted(existing - journal)}; only recorded: {sorted(journal - existing)}")

@@ -238,31 +238,33 @@ class Misfortunes:
             return
         match fault.kind:
             case "scale":
-                await self._world.deploy(
-                    replace(record.spec, scaling=self._world.spec(number=1 + int(3 * fault.pick)).scaling)
+                await self._world.people.deploy(
+                    replace(record.spec, scaling=self._world.people.spec(number=1 + int(3 * fault.pick)).scaling)
                 )
             case "new_workload":
-                await self._world.deploy(
+                await self._world.people.deploy(
                     replace(record.spec, model=ModelSpec(f"org/m{int(3 * fault.pick)}", served_name=service))
                 )
             case "broken_workload":
-                await self._world.deploy(replace(record.spec, model=ModelSpec(BROKEN_MODEL, served_name=service)))
+                await self._world.people.deploy(
+                    replace(record.spec, model=ModelSpec(BROKEN_MODEL, served_name=service))
+                )
             case "same_again":
-                await self._world.deploy(record.spec)
+                await self._world.people.deploy(record.spec)
             case "move":
-                await self._world.move(self._region(fault))
+                await self._world.people.move(self._region(fault))
             case "pause":
                 self._world.truth.set_paused(service, paused=True, now=self._world.clock.now())
                 self._later(
                     fault, lambda: self._world.truth.set_paused(service, paused=False, now=self._world.clock.now())
                 )
             case _:
-                self._world.down()
-                again = self._world.spec()
+                self._world.people.down()
+                again = self._world.people.spec()
 
                 async def up() -> None:
                     with suppress(GreenctlError):
-                        await self._world.deploy(again)
+                        await self._world.people.deploy(again)
 
                 self._world.timeline.at(self._world.clock.elapsed + 60.0 + fault.seconds, up)
 

@@ -12,54 +12,33 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import suppress
 from datetime import datetime, timedelta
 from math import ceil, inf
 from typing import Any
 
 from sqlalchemy import update
 
-from orchestrator.bench.sim.checks import ALLOWED, Checks
+from orchestrator.bench.sim.checks import Checks
 from orchestrator.bench.sim.cloud import SimCloud
 from orchestrator.bench.sim.database import Trouble
 from orchestrator.bench.sim.edge import LOAD_CHANGES_SECONDS, SimGateway, SimGrid, SimProbe, SimReader
 from orchestrator.bench.sim.faults import HOUR, QUIET_START, Fault, Setting
 from orchestrator.bench.sim.misfortunes import Misfortunes
+from orchestrator.bench.sim.order import is_at_rest, is_settled, why_not
+from orchestrator.bench.sim.people import People
 from orchestrator.bench.sim.processes import RECORDS, Call, Died, Door, Process
 from orchestrator.bench.sim.shop import for_sale
 from orchestrator.bench.sim.timeline import BEGIN, Dice, SimClock, Timeline
 from orchestrator.control.controller import Controller
 from orchestrator.control.load import STEADY_SECONDS
 from orchestrator.control.ports import Store
-from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
 from orchestrator.control.runtime import Runtime, Tuning
-from orchestrator.control.usecases import (
-    preview_deploy,
-    preview_migration,
-    submit_deploy,
-    submit_down,
-    submit_migration,
-)
 from orchestrator.domain.decision import DecisionKind
-from orchestrator.domain.orphans import SuspectKind
 from orchestrator.domain.price import Market
-from orchestrator.domain.records import OperationState, ServiceState
-from orchestrator.domain.replica import ENDED, ReplicaState
-from orchestrator.domain.service import (
-    Accelerators,
-    MigrationRules,
-    ModelSpec,
-    PlacementRules,
-    Policy,
-    ResourceRequest,
-    Scaling,
-    ServiceSpec,
-)
-from orchestrator.domain.workload import workload_digest
+from orchestrator.domain.records import OperationState
+from orchestrator.domain.replica import ReplicaState
 from orchestrator.errors import GreenctlError, LeaseHeld
-from orchestrator.planner.reaping import UNKNOWN_WORK
 from orchestrator.prices.fake import FakeOffers
-from orchestrator.spec.codec import spec_digest
 from orchestrator.store import tables
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
@@ -71,9 +50,6 @@ DOLLARS = {"se": 1.0, "fr": 1.05, "de": 0.9, "us": 0.5}
 UID = "0123456789abcdef"
 TAKEN_OVER = 0.6
 """In which part of the sleeps another controller starts meanwhile."""
-
-EVERY_FOURTH = 3
-"""Of the operator's words names what is to be ended, and is not held to the hourly share."""
 
 SLOWER = 3.0
 """By how much looks are farther apart after one that changed nothing."""
@@ -87,7 +63,6 @@ LOAD_SECONDS = 300.0
 UNSURE_SECONDS = 600.0
 """The most between two looks where all is well by the records, and the controller does not say that it rests."""
 
-OPERATOR_SECONDS = 600.0
 DEEDS = frozenset({"cloud.launch", "cloud.terminate", "gateway.publish"})
 """What is told of besides writes."""
 
@@ -107,7 +82,6 @@ TUNING = Tuning(
     plan_every=timedelta(seconds=10),
     sweep_every=timedelta(seconds=60),
 )
-POLICY = Policy(name="sim", max_extra_cost_fraction=None, horizon=timedelta(hours=1))
 
 
 class SimWorld:
@@ -140,8 +114,7 @@ class SimWorld:
         self.cloud.on_launch = self.checks.on_launch
         self.hooks: list[Any] = []
         self.misfortunes = Misfortunes(self)
-        self.people = Process(0)
-        self.runtime = self._runtime(self.people)
+        self.people = People(self, self._runtime(Process(0)))
         self.claimant: Process | None = None
         self.processes: list[Process] = []
         self.sleepers = 0
@@ -149,7 +122,6 @@ class SimWorld:
         self.lost_rows = False
         """Whether the database has ever lost what was committed."""
         self.foreign: list[str] = []
-        self.words: list[tuple[str, ...]] = []
         self.looks = 0
         self._done: list[str] = []
         self._done_before: list[str] = []
@@ -259,7 +231,7 @@ class SimWorld:
             self._pace = setting.look_seconds
         elif rests_until > soon:
             self._pace = min(rests_until - now, setting.resting_seconds)
-        elif self.is_settled() and self._all_serve() and not self._looked_in_vain():
+        elif is_settled(self) and self._all_serve() and not self._looked_in_vain():
             most = min(LOAD_SECONDS if setting.scaled else UNSURE_SECONDS, setting.resting_seconds)
             self._pace = min(self._pace * SLOWER_AT_REST, most)
         else:
@@ -422,26 +394,6 @@ class SimWorld:
 
     # ── the run ──────────────────────────────────────────────────────────────────────────────────────
 
-    def spec(self, name: str = "chat", number: int | None = None, model: str = "org/model") -> ServiceSpec:
-        """Return what people want."""
-        setting = self.setting
-        least = setting.replicas if number is None else number
-        scaled = setting.scaled and not setting.spot
-        return ServiceSpec(
-            name=name,
-            model=ModelSpec(model, served_name=name),
-            resources=ResourceRequest(accelerators=(Accelerators("L4", 1),), use_spot=setting.spot),
-            scaling=Scaling(least, least + 2, target_qps_per_replica=1.0) if scaled else Scaling(least, least),
-            placement=PlacementRules(allow=tuple(sorted(ALLOWED))),
-            policy=POLICY,
-            migration=MigrationRules(
-                canary_percent=(50, 100),
-                canary_hold=timedelta(seconds=5),
-                drain=timedelta(seconds=setting.drain_seconds),
-            ),
-            startup_deadline=timedelta(minutes=10),
-        )
-
     def close(self) -> None:
         """Let go of the database."""
         if isinstance(self.truth, SqlStore):
@@ -451,10 +403,10 @@ class SimWorld:
         """Live through the whole run: up, the bad hours, calm, rest. Stops at the first violation."""
         self.start()
         for number in range(self.setting.services):
-            await self.deploy(self.spec(f"chat{number or ''}"))
+            await self.people.deploy(self.people.spec(f"chat{number or ''}"))
         for fault in self.setting.faults:
             self.timeline.at(fault.at, self.misfortunes.beginning(fault))
-        self.operator_comes()
+        self.people.operator_comes()
         self.timeline.at(QUIET_START - 1.0, self._check_first_deploy)
         await self.timeline.until(self.setting.hours * HOUR)
         await self.come_to_rest()
@@ -470,12 +422,12 @@ class SimWorld:
     async def come_to_order(self, seconds: float) -> None:
         """Wait until nothing is open, and check what must hold then; a shorter :meth:`come_to_rest`."""
         limit = self.clock.elapsed + seconds
-        while not self.timeline.stopped and not self.is_at_rest() and self.clock.elapsed < limit:
+        while not self.timeline.stopped and not is_at_rest(self) and self.clock.elapsed < limit:
             await self.timeline.until(self.clock.elapsed + 60.0)
         if self.timeline.stopped:
             return
-        if not self.is_at_rest():
-            self.checks.broken("I17", f"not in order after {seconds:.0f} s: {self.why_not()}")
+        if not is_at_rest(self):
+            self.checks.broken("I17", f"not in order after {seconds:.0f} s: {why_not(self)}")
             return
         before = self.checks.actions
         await self.timeline.until(self.clock.elapsed + 900.0)
@@ -494,13 +446,13 @@ class SimWorld:
         settled_at: float | None = None
         while self.clock.elapsed < limit and not self.timeline.stopped:
             await self.timeline.until(self.clock.elapsed + 300.0)
-            settled_at = (settled_at or self.clock.elapsed) if self.is_at_rest() else None
+            settled_at = (settled_at or self.clock.elapsed) if is_at_rest(self) else None
             if settled_at is not None and self.clock.elapsed - settled_at >= self.setting.rest_hours * HOUR:
                 break
         if self.checks.violations:
             return
         if settled_at is None:
-            self.checks.broken("I17", f"not in order {hours:.0f} hours after everything was well: {self.why_not()}")
+            self.checks.broken("I17", f"not in order {hours:.0f} hours after everything was well: {why_not(self)}")
             return
         self.checks.at_rest()
         before, began = self.checks.actions, self.clock.now()
@@ -544,103 +496,6 @@ class SimWorld:
         self.tell("calm")
         self.supervise_in(1.0)
         self.wake()
-
-    def is_settled(self) -> bool:
-        """Whether nothing is open by the records: requests, and replicas that are not yet where they belong."""
-        store = self.truth
-        if store.operations() or self.claimant is None or not self.claimant.is_alive:
-            return False
-        for service in store.services():
-            replicas = store.replicas(service.name)
-            if service.state is ServiceState.GOING_DOWN:
-                return False
-            wanted = service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
-            if len(replicas) < wanted or (service.state is ServiceState.DOWN and replicas):
-                return False
-            digest = workload_digest(service.spec)
-            if any(
-                (r.state, r.weight_percent, r.workload_digest) != (ReplicaState.READY, 100, digest) for r in replicas
-            ):
-                return False
-            if {r.replaces for r in replicas} & {r.name for r in replicas}:
-                return False  # both serve for a moment, and one of them is about to go
-        return True
-
-    def is_at_rest(self) -> bool:
-        """Whether nothing is open, nothing is there that should not be, and nothing is still to come."""
-        names = {r.name for r in self.truth.replicas() if r.state not in ENDED}
-        machines = {
-            n
-            for n, m in self.cloud.machines.items()
-            if self.can_be_found(n) and not m.failure and (m.ends_at is None or m.ends_at > self.clock.elapsed)
-        }
-        return self.is_settled() and machines == names
-
-    def can_be_found(self, name: str) -> bool:
-        """Whether a machine is ours to look after.
-
-        One whose mark was taken off by hand is known by its name alone: once no record has that name, by nobody.
-        """
-        machine, row = self.cloud.machines[name], self.truth.replica(name)
-        is_recorded = row is not None and not (row.state in ENDED and row.cleaned_up)
-        return not machine.is_stray and (machine.has_mark or is_recorded)
-
-    def why_not(self) -> str:
-        """Say what is not in order."""
-        rows = [f"{r.name} {r.state.value} w{r.weight_percent} {r.reason!r}" for r in self.truth.replicas()]
-        requests = [f"{o.kind.value} {o.state.value}" for o in self.truth.operations()]
-        return f"{rows}, requests {requests}, there {self.cloud.existing()}, {self.truth.restored()}"
-
-    # ── people ───────────────────────────────────────────────────────────────────────────────────────
-
-    async def deploy(self, spec: ServiceSpec) -> None:
-        """Plan, confirm and submit, as the command line does."""
-        digest = spec_digest(spec)
-        wanted = await preview_deploy(spec, digest, self.runtime)
-        submit_deploy(spec, digest, wanted, self.runtime, actor="ada")
-        self.wake()
-
-    async def move(self, to: str, service: str = "chat") -> None:
-        """Ask for a move."""
-        wanted = await preview_migration(
-            service, self.runtime, replica=None, to_region=to, reason="asked for", actor="ada"
-        )
-        submit_migration(wanted, self.runtime, actor="ada", reason="asked for")
-        self.wake()
-
-    def down(self, service: str = "chat") -> None:
-        """Ask for the end."""
-        submit_down(service, self.runtime, actor="ada")
-        self.wake()
-
-    def operator_comes(self) -> None:
-        """Have somebody come by from now on."""
-        self.timeline.at(self.clock.elapsed + OPERATOR_SECONDS, self._operate)
-
-    async def _operate(self) -> None:
-        """Come by now and then: accept a database that was set back, give the word for strangers."""
-        with suppress(GreenctlError):
-            restored = self.truth.restored()
-            if restored.holds:
-                self.lost_rows = True
-                submit_acceptance(self.runtime, actor="ada", epoch=restored.seen_epoch)
-            found = [s.name for s in self.truth.suspects() if s.kind is SuspectKind.STRANGER]
-            if found:
-                named = tuple(found) if len(self.words) % 4 == EVERY_FOURTH else ()
-                self.words.append(named)
-                submit_reap(self.runtime, actor="ada", names=found, confirmed=named)
-            self._end_by_hand(frozenset(found))
-        self.operator_comes()
-
-    def _end_by_hand(self, strangers: frozenset[str]) -> None:
-        """Do what the reaper's answer says about whoever cannot be judged: look there, and end it at its provider."""
-        answers = [answer for answer in map(outcome_of, self.truth.reap_requests(open_only=False)) if answer]
-        newest = answers[-1] if answers else ()
-        for name in sorted({v.name for v in newest if v.held_because == UNKNOWN_WORK} & strangers):
-            if not self.cloud.serves(name):
-                self.tell(f"{name} serves nobody by ada's own look, and is ended at its provider")
-                self.cloud.vanish(name)
-                self.wake()
 
 
 def opened(url: str) -> SqlStore:

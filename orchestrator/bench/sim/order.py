@@ -1,0 +1,60 @@
+"""Whether all is in order in a simulated world: by its records, and by what is really there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.records import ServiceState
+from orchestrator.domain.replica import ENDED, ReplicaState
+from orchestrator.domain.workload import workload_digest
+
+if TYPE_CHECKING:
+    from orchestrator.bench.sim.world import SimWorld
+
+
+def is_settled(world: SimWorld) -> bool:
+    """Whether nothing is open by the records: requests, and replicas that are not yet where they belong."""
+    store = world.truth
+    if store.operations() or world.claimant is None or not world.claimant.is_alive:
+        return False
+    for service in store.services():
+        replicas = store.replicas(service.name)
+        if service.state is ServiceState.GOING_DOWN:
+            return False
+        wanted = service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
+        if len(replicas) < wanted or (service.state is ServiceState.DOWN and replicas):
+            return False
+        digest = workload_digest(service.spec)
+        if any((r.state, r.weight_percent, r.workload_digest) != (ReplicaState.READY, 100, digest) for r in replicas):
+            return False
+        if {r.replaces for r in replicas} & {r.name for r in replicas}:
+            return False  # both serve for a moment, and one of them is about to go
+    return True
+
+
+def is_at_rest(world: SimWorld) -> bool:
+    """Whether nothing is open, nothing is there that should not be, and nothing is still to come."""
+    names = {r.name for r in world.truth.replicas() if r.state not in ENDED}
+    machines = {
+        n
+        for n, m in world.cloud.machines.items()
+        if can_be_found(world, n) and not m.failure and (m.ends_at is None or m.ends_at > world.clock.elapsed)
+    }
+    return is_settled(world) and machines == names
+
+
+def can_be_found(world: SimWorld, name: str) -> bool:
+    """Whether a machine is ours to look after.
+
+    One whose mark was taken off by hand is known by its name alone: once no record has that name, by nobody.
+    """
+    machine, row = world.cloud.machines[name], world.truth.replica(name)
+    is_recorded = row is not None and not (row.state in ENDED and row.cleaned_up)
+    return not machine.is_stray and (machine.has_mark or is_recorded)
+
+
+def why_not(world: SimWorld) -> str:
+    """Say what is not in order."""
+    rows = [f"{r.name} {r.state.value} w{r.weight_percent} {r.reason!r}" for r in world.truth.replicas()]
+    requests = [f"{o.kind.value} {o.state.value}" for o in world.truth.operations()]
+    return f"{rows}, requests {requests}, there {world.cloud.existing()}, {world.truth.restored()}"

@@ -1,0 +1,125 @@
+"""People of a simulated world: they ask for things by the same use cases as the command line, and one comes by.
+
+Whoever comes by, the operator, accepts databases that were set back, gives the word for strangers, and ends by hand
+what the reaper holds back because nobody can judge it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from orchestrator.bench.sim.checks import ALLOWED
+from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
+from orchestrator.control.runtime import Runtime
+from orchestrator.control.usecases import (
+    preview_deploy,
+    preview_migration,
+    submit_deploy,
+    submit_down,
+    submit_migration,
+)
+from orchestrator.domain.orphans import SuspectKind
+from orchestrator.domain.service import (
+    Accelerators,
+    MigrationRules,
+    ModelSpec,
+    PlacementRules,
+    Policy,
+    ResourceRequest,
+    Scaling,
+    ServiceSpec,
+)
+from orchestrator.errors import GreenctlError
+from orchestrator.planner.reaping import UNKNOWN_WORK
+from orchestrator.spec.codec import spec_digest
+
+if TYPE_CHECKING:
+    from orchestrator.bench.sim.world import SimWorld
+
+OPERATOR_SECONDS = 600.0
+
+EVERY_FOURTH = 3
+"""Of the operator's words names what is to be ended, and is not held to the hourly share."""
+
+POLICY = Policy(name="sim", max_extra_cost_fraction=None, horizon=timedelta(hours=1))
+
+
+class People:
+    """Everybody who wants something. ``runtime``: what their commands work with."""
+
+    def __init__(self, world: SimWorld, runtime: Runtime) -> None:
+        self._world = world
+        self.runtime = runtime
+        self.words: list[tuple[str, ...]] = []
+        """Whom each word about strangers named one by one."""
+
+    def spec(self, name: str = "chat", number: int | None = None, model: str = "org/model") -> ServiceSpec:
+        """Return what people want."""
+        setting = self._world.setting
+        least = setting.replicas if number is None else number
+        scaled = setting.scaled and not setting.spot
+        return ServiceSpec(
+            name=name,
+            model=ModelSpec(model, served_name=name),
+            resources=ResourceRequest(accelerators=(Accelerators("L4", 1),), use_spot=setting.spot),
+            scaling=Scaling(least, least + 2, target_qps_per_replica=1.0) if scaled else Scaling(least, least),
+            placement=PlacementRules(allow=tuple(sorted(ALLOWED))),
+            policy=POLICY,
+            migration=MigrationRules(
+                canary_percent=(50, 100),
+                canary_hold=timedelta(seconds=5),
+                drain=timedelta(seconds=setting.drain_seconds),
+            ),
+            startup_deadline=timedelta(minutes=10),
+        )
+
+    async def deploy(self, spec: ServiceSpec) -> None:
+        """Plan, confirm and submit, as the command line does."""
+        digest = spec_digest(spec)
+        wanted = await preview_deploy(spec, digest, self.runtime)
+        submit_deploy(spec, digest, wanted, self.runtime, actor="ada")
+        self._world.wake()
+
+    async def move(self, to: str, service: str = "chat") -> None:
+        """Ask for a move."""
+        wanted = await preview_migration(
+            service, self.runtime, replica=None, to_region=to, reason="asked for", actor="ada"
+        )
+        submit_migration(wanted, self.runtime, actor="ada", reason="asked for")
+        self._world.wake()
+
+    def down(self, service: str = "chat") -> None:
+        """Ask for the end."""
+        submit_down(service, self.runtime, actor="ada")
+        self._world.wake()
+
+    def operator_comes(self) -> None:
+        """Have somebody come by from now on."""
+        self._world.timeline.at(self._world.clock.elapsed + OPERATOR_SECONDS, self._operate)
+
+    async def _operate(self) -> None:
+        """Come by now and then: accept a database that was set back, give the word for strangers."""
+        with suppress(GreenctlError):
+            restored = self._world.truth.restored()
+            if restored.holds:
+                self._world.lost_rows = True
+                submit_acceptance(self.runtime, actor="ada", epoch=restored.seen_epoch)
+            found = [s.name for s in self._world.truth.suspects() if s.kind is SuspectKind.STRANGER]
+            if found:
+                named = tuple(found) if len(self.words) % 4 == EVERY_FOURTH else ()
+                self.words.append(named)
+                submit_reap(self.runtime, actor="ada", names=found, confirmed=named)
+            self._end_by_hand(frozenset(found))
+        self.operator_comes()
+
+    def _end_by_hand(self, strangers: frozenset[str]) -> None:
+        """Do what the reaper's answer says about whoever cannot be judged: look there, and end it at its provider."""
+        answers = [answer for answer in map(outcome_of, self._world.truth.reap_requests(open_only=False)) if answer]
+        newest = answers[-1] if answers else ()
+        for name in sorted({v.name for v in newest if v.held_because == UNKNOWN_WORK} & strangers):
+            if not self._world.cloud.serves(name):
+                self._world.tell(f"{name} serves nobody by ada's own look, and is ended at its provider")
+                self._world.cloud.vanish(name)
+                self._world.wake()
