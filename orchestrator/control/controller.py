@@ -7,10 +7,8 @@ later, and meanwhile the others are looked at as always.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import inf
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.deciding import Decider
@@ -28,12 +26,12 @@ from orchestrator.control.routes import Routes
 from orchestrator.control.runtime import Runtime, is_due
 from orchestrator.control.sweep import Sweeper
 from orchestrator.control.tidying import Tidier
-from orchestrator.domain.records import EventKind, OperationKind, ServiceRecord, ServiceState
+from orchestrator.domain.records import EventKind, OperationKind, ServiceState
 from orchestrator.domain.routing import GatewayStatus
 from orchestrator.errors import GreenctlError, LeaseHeld
 from orchestrator.planner.pause import needed_steps
-from orchestrator.planner.rollout import RolloutView, StepKind, next_steps, still_seconds
-from orchestrator.planner.wanted import is_scaled, may_sleep
+from orchestrator.planner.rollout import RolloutView, StepKind, next_steps
+from orchestrator.planner.wanted import may_sleep
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 """How long a service whose look failed is left alone, doubled by each further failure."""
@@ -77,16 +75,12 @@ class Controller:
         self._pauses: dict[str, Pause] = {}
         self._sampled_at: float | None = None
         self._swept_at: float | None = None
-        self._still_until: dict[str, float] = {}
-        """Until when no replica of a service asks for a step by itself, seconds of ``Clock.monotonic``."""
-        self._ended_well: tuple[Sequence[ServiceRecord], GatewayStatus] | None = None
 
     async def tick(self) -> None:
         """Look at every service of which something is there, going down or asked for, then at the gateway.
 
         Raises the first error that a service's look ended with, after all have been looked at; ``LeaseHeld`` at once.
         """
-        self._ended_well = None
         status = await gateway_status(self._runtime)
         sample = is_due(self._runtime.clock, self._sampled_at, self._runtime.tuning.sample_every.total_seconds())
         if (
@@ -110,29 +104,6 @@ class Controller:
         for error in looks:
             if error is not None:
                 raise error
-        self._ended_well = None if status is None else (services, status)
-
-    def rests_until(self, since: float) -> float:
-        """Return when time alone may make a look do what the last one did not; in the past where that is not known.
-
-        ``since``: nothing has come from outside since then: no request, no loss, no price, no other value of a grid, no
-        other load, no other answer. Both are seconds of ``Clock.monotonic``. Whoever knows that much may leave out
-        looks, but for those that renew leases and sample energy, which are not counted here; who does not, looks every
-        second.
-        """
-        if self._ended_well is None or self._pauses or self._journal.operations() or not self._sweeper.is_at_ease():
-            return -inf
-        services, status, swept_at = *self._ended_well, self._swept_at
-        found = self._tidier.rests_until()
-        if swept_at is None or swept_at < since:
-            found = min(found, (swept_at or 0.0) + self._runtime.tuning.sweep_every.total_seconds())
-        for service in services:
-            name = service.name
-            if name not in self._still_until or is_scaled(service.spec.scaling) or service.paused:
-                return -inf
-            asks, shifts = self._decider.rests_until(name, since), self._routes.rests_until(name, status, since)
-            found = min(found, self._still_until[name], asks, shifts)
-        return found
 
     async def _try(self, name: str, status: GatewayStatus | None, *, sample: bool) -> Exception | None:
         """Look at one service, unless its last look failed a moment ago; return the error instead of raising it."""
@@ -164,7 +135,6 @@ class Controller:
 
     async def reconcile(self, name: str, status: GatewayStatus | None, *, sample: bool = False) -> None:
         """Bring one service a step nearer to what is wanted."""
-        self._still_until.pop(name, None)
         service = self._journal.service(name)
         if service is None:
             return
@@ -195,10 +165,7 @@ class Controller:
             taking_down=service.state is not ServiceState.ACTIVE,
         )
         by_name = {r.name: r for r in replicas}
-        now = self._runtime.clock.now()
-        steps = next_steps(view, now)
-        if not steps:
-            self._still_until[name] = self._runtime.clock.monotonic() + still_seconds(view, now)
+        steps = next_steps(view, self._runtime.clock.now())
         if self._edits.holds_back(service):
             steps = needed_steps(steps, replicas)
         try:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from math import inf
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.calendar import timetable_of
@@ -51,15 +50,13 @@ LONGEST_REST_SECONDS = 30.0
 class Planned:
     """When a plan was last made (``Clock.monotonic``), of what, and how long it holds while nothing changes.
 
-    ``until``: when a window of the service's schedule opens or closes next, in grid time. ``stands``: it wants nothing,
-    and :class:`Standings` knows until when.
+    ``until``: when a window of the service's schedule opens or closes next, in grid time.
     """
 
     what: object
     at: float
     rest_seconds: float = 0.0
     until: Instant | None = None
-    stands: bool = False
 
 
 class Decider:
@@ -85,8 +82,6 @@ class Decider:
         self._past = Past(journal)
         self._windows = WindowBook(journal, self._past)
         self._planned: dict[str, Planned] = {}
-        self._there: dict[str, object] = {}
-        """What there was at the last look, planned or not."""
         self._standings = Standings(self._past)
 
     async def plan(self, service: ServiceRecord, operation: Operation | None) -> bool:
@@ -102,7 +97,7 @@ class Decider:
         looks_done = running is not None and is_done(running, service, replicas)
         before = self.last_size(service)
         size = self._loads.wanted(service.spec, before, fixed=running is not None)
-        what = self._there[service.name] = self._what_there_is(service, operation, size)
+        what = self._what_there_is(service, operation, size)
         wakes = size is not None and before is not None and size.replicas > before.replicas == 0
         if not looks_done and not self._should_plan(service.name, what, at_once=wakes):
             return False
@@ -177,23 +172,6 @@ class Decider:
         """Return how many replicas were wanted last, where load decides on that."""
         return self._past.size(service.name) if is_scaled(service.spec.scaling) else None
 
-    def rests_until(self, service: str, since: float) -> float:
-        """Return when the planner is to be asked next, while nothing comes from outside; in the past if not known.
-
-        ``since``: nothing has since then. Both are seconds of ``Clock.monotonic``. A plan that stands holds until time
-        may change it; what was not asked since then is asked as soon as it may be.
-        """
-        last, there, clock = self._planned.get(service), self._there.get(service), self._runtime.clock
-        if last is None:
-            return -inf
-        if last.at < since or last.what != there:
-            return last.at + self._least_rest(last, there)
-        standing = self._standings.until(service) if last.stands else None
-        if standing is None:
-            return -inf
-        until = standing if last.until is None else min(standing, last.until)
-        return clock.monotonic() + (until - clock.now()).total_seconds() / clock.rate
-
     def record(self, decision: Decision, signals: Sequence[Reading]) -> None:
         """Keep a decision and the signals it used."""
         self._past.record(decision, signals)
@@ -204,7 +182,7 @@ class Decider:
         if standing is None:
             return False
         at = self._runtime.clock.monotonic()
-        self._planned[snapshot.spec.name] = Planned(what, at, standing.rest_seconds, until, stands=True)
+        self._planned[snapshot.spec.name] = Planned(what, at, standing.rest_seconds, until)
         return True
 
     def _rest(
@@ -220,7 +198,7 @@ class Decider:
         at = self._runtime.clock.monotonic()
         if stands:
             self._standings.keep(snapshot, wanted.decision.at, rest, keep_up=keep_up)
-        self._planned[snapshot.spec.name] = Planned(what, at, rest, until, stands=stands)
+        self._planned[snapshot.spec.name] = Planned(what, at, rest, until)
 
     def _lives(self, service: str) -> bool:
         return any(r.state in LIVE for r in self._journal.replicas(service))
@@ -235,11 +213,8 @@ class Decider:
             return True
         if last.until is not None and self._runtime.clock.now() >= last.until:
             return True  # all that the schedule's timer does: it asks for a look
-        return is_due(self._runtime.clock, last.at, self._least_rest(last, what))
-
-    def _least_rest(self, last: Planned, what: object) -> float:
         rest = self._runtime.tuning.plan_every.total_seconds()
-        return max(rest, last.rest_seconds) if last.what == what else rest
+        return is_due(self._runtime.clock, last.at, max(rest, last.rest_seconds) if last.what == what else rest)
 
     def _somebody_ended(self, service: str, since: float) -> bool:
         """Whether a replica was lost, or its start came to nothing, since the last plan: the next try is made at once.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from math import inf
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.load import LoadWatch
@@ -121,19 +120,6 @@ class Routes:
         self.published = table
         self.published_steps = steps
         self._told = frozenset(u.replica for s in table.services for u in s.upstreams)
-
-    def rests_until(self, service: str, status: GatewayStatus, since: float) -> float:
-        """Return when routes may change while nothing comes from outside; in the past if not known.
-
-        ``since``: nothing has since then; both are seconds of ``Clock.monotonic``. ``status``: the gateway's counters
-        at the last look, by which it has to have the newest table.
-        """
-        table = self.published
-        # A table whose answer was lost is published again, though the gateway may have it.
-        is_told = table is not None and self._routes.get(service) in table.services
-        if table is None or not is_told or status.applied_version < table.version:
-            return -inf
-        return self._shares.rests_until(service, since)
 
     def has_told_of(self, replicas: Iterable[Replica]) -> bool:
         """Whether the gateway has been told of every ready one."""

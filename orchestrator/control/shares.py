@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
 
 from orchestrator.control.load import capacity_of
 from orchestrator.control.observe import Watch
@@ -94,17 +93,6 @@ class Shares:
         began, memory.is_shifting = moved and not memory.is_shifting, moved
         memory.rows, origins = _next_rows(spec, memory, slots, places, offers, load)
         return _told(target, origins) if began else ""
-
-    def rests_until(self, service: str, since: float) -> float:
-        """Return when a part of the traffic may move while nothing comes from outside; infinite where it is at rest.
-
-        ``since``: nothing has since then; both are seconds of ``Clock.monotonic``.
-        """
-        memory = self._memories.get(service)
-        if memory is None or memory.moved_at is None:
-            return inf
-        at_rest = memory.moved_at >= since and not memory.is_shifting
-        return inf if at_rest else memory.moved_at + SHIFT_EVERY_SECONDS
 
     def weights(self, service: str, replicas: Sequence[Replica]) -> dict[str, int]:
         """Return the weight (1..100, relative to each other) of each ready replica's slot."""

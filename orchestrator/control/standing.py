@@ -45,11 +45,6 @@ class Standings:
         self._known.pop(service, None)
         return None
 
-    def until(self, service: str) -> Instant | None:
-        """Return until when the service's plan stands while its question stays the same; ``None`` without one."""
-        standing = self._known.get(service)
-        return None if standing is None else standing.until
-
     def keep(self, snapshot: Snapshot, now: Instant, rest_seconds: float, *, keep_up: bool) -> None:
         """Remember that nothing is wanted, for as long as that follows from the same question."""
         until, last = stands_until(snapshot, now), self._past.last(snapshot.spec.name)

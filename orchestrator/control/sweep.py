@@ -41,7 +41,6 @@ class Sweeper:
         self._reaper = Reaper(runtime, journal, applier)
         self._reopened: set[str] = set()
         self._troubles: dict[str, int] = {}
-        self._suspects = 0
         self._held = journal.restored().holds
 
     @property
@@ -56,10 +55,6 @@ class Sweeper:
         """Whether somebody waits for a sweep."""
         return self._reaper.is_asked()
 
-    def is_at_ease(self) -> bool:
-        """Whether the last sweep read every listing, suspected nobody, and nobody waits for the next one."""
-        return not (self._troubles or self._suspects or self.held or self._edits.holds or self.is_asked())
-
     async def sweep(self, status: GatewayStatus | None) -> None:
         """Look at every source's listing once. ``status``: the gateway's counters, ``None`` without an answer."""
         self._reaper.accept()
@@ -72,7 +67,6 @@ class Sweeper:
         for listing in listings:
             old = [s for s in before if s.source == listing.source.name]
             suspects += self._compare(listing, old)
-        self._suspects = len(suspects)
         self._forget_sources({s.name for s in named}, before)
         await self._reaper.act(listings, suspects, held=self._held or self._edits.holds)
 

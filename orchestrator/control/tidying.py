@@ -9,7 +9,6 @@ decisions 0032 and 0043.
 from __future__ import annotations
 
 from datetime import timedelta
-from math import inf
 
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime, is_due
@@ -26,15 +25,6 @@ class Tidier:
         self._runtime = runtime
         self._journal = journal
         self._rested_at: float | None = None
-
-    def rests_until(self) -> float:
-        """Return when there may be something to tidy: seconds of ``Clock.monotonic``; infinite where all is kept."""
-        tuning = self._runtime.tuning
-        if tuning.keep_samples is None and tuning.keep_decisions is None:
-            return inf
-        if self._rested_at is None:
-            return self._runtime.clock.monotonic()
-        return self._rested_at + tuning.tidy_every.total_seconds()
 
     def look(self) -> GreenctlError | None:
         """Take a step, where there is one; return what went wrong with it. Raises ``LeaseHeld``."""

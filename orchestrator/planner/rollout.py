@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from math import inf
 
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.routing import UpstreamStatus
@@ -97,24 +96,6 @@ class RolloutView:
     clock_rate: float
     health_failures_until_lost: int = 3
     taking_down: bool = False
-
-
-def still_seconds(view: RolloutView, now: Instant) -> float:
-    """Return the physical seconds after which time alone may bring a step, where none is due now; infinite for never.
-
-    0 while anything moves, or is not seen to be well: then the next look may differ from this one in any case.
-    """
-    found, replaced = inf, {r.replaces for r in view.replicas}
-    for replica in view.replicas:
-        seen = view.observations.get(replica.name, Observation(exists=None))
-        if not seen.exists or seen.failed or replica.name in replaced:
-            return 0.0
-        if replica.state is ReplicaState.STARTING:
-            left = view.spec.startup_deadline - _physical(replica.state_since, now, view)
-            found = min(found, max(0.0, left.total_seconds()))
-        elif replica.state is not ReplicaState.READY or seen.unhealthy_times or replica.weight_percent != FULL_WEIGHT:
-            return 0.0
-    return found
 
 
 def next_steps(view: RolloutView, now: Instant) -> tuple[Step, ...]:

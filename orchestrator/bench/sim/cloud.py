@@ -144,10 +144,6 @@ class SimCloud:
         """When the next machine is born, seen, up or gone, as far as that is settled."""
         return min((at for m in self.machines.values() for at in m.moments() if at > now), default=None)
 
-    def changed_before(self, now: float) -> float:
-        """When a machine was last born, seen, up or gone by what was settled, up to now; 0 for never."""
-        return max((at for m in self.machines.values() for at in m.moments() if at <= now), default=0.0)
-
     def vanish(self, name: str) -> None:
         """Take a machine away without a trace."""
         self.machines.pop(name, None)

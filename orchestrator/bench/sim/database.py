@@ -28,11 +28,6 @@ class Trouble:
         """Whether nothing lasting is wrong."""
         return not (self.is_down or self.read_only)
 
-    @property
-    def fails_next(self) -> bool:
-        """Whether something waits for the next write."""
-        return bool(self.fails_before or self.fails_after)
-
     def before(self, call: Call) -> None:
         """Refuse, perhaps."""
         if self.is_down or (call.is_write and self.read_only):

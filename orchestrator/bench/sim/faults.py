@@ -118,8 +118,7 @@ class Setting:
 
     ``lag_seconds``: until a new machine can be seen, at most. ``look_seconds``: between two looks while something
     moves; ``waiting_seconds`` and ``resting_seconds``: the most while something is open, and while nothing is: then
-    leases are all that is due, every ten minutes. A look may come just before that, so half an hour is kept by twenty
-    minutes between two.
+    leases are all that is due, every ten minutes.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
     at rest: longer than replicas have to stay.
@@ -135,7 +134,7 @@ class Setting:
     lag_seconds: float = 0.0
     look_seconds: float = 2.0
     waiting_seconds: float = 30.0
-    resting_seconds: float = 900.0
+    resting_seconds: float = 600.0
     drain_seconds: float = 60.0
     skew_seconds: float = 0.0
     database: str = "memory"

@@ -1,11 +1,8 @@
 """The world: the real controller on the real store, in simulated time, with everything around it simulated.
 
 Looks are as near to each other as the world's setting says while something moves; whatever happens to the world brings
-the next look near. Where the controller says that it rests, the world, which knows of all that happens, leaves out the
-looks till then, but for those that renew leases (decision 0042). Else looks come at longer and longer intervals: one
-that did exactly what the one before did (asked once more for a machine that cannot be seen yet) brings nothing near,
-nor does a lease that is renewed. People and the operator, who accepts restored databases and gives the word for
-strangers, use the same use cases as the command line.
+the next look near. Else they come at longer and longer intervals: one that did exactly what the one before did (asked
+once more for a machine that cannot be seen yet) brings nothing near, nor does a lease that is renewed.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from sqlalchemy import update
 from orchestrator.bench.sim.checks import Checks
 from orchestrator.bench.sim.cloud import SimCloud
 from orchestrator.bench.sim.database import Trouble
-from orchestrator.bench.sim.edge import LOAD_CHANGES_SECONDS, SimGateway, SimGrid, SimProbe, SimReader
+from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe, SimReader
 from orchestrator.bench.sim.faults import HOUR, QUIET_START, Fault, Setting
 from orchestrator.bench.sim.misfortunes import Misfortunes
 from orchestrator.bench.sim.order import is_at_rest, is_settled, why_not
@@ -30,7 +27,6 @@ from orchestrator.bench.sim.processes import RECORDS, Call, Died, Door, Process
 from orchestrator.bench.sim.shop import for_sale
 from orchestrator.bench.sim.timeline import BEGIN, Dice, SimClock, Timeline
 from orchestrator.control.controller import Controller
-from orchestrator.control.load import STEADY_SECONDS
 from orchestrator.control.ports import Store
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.domain.decision import DecisionKind
@@ -60,21 +56,12 @@ SLOWER_AT_REST = 10.0
 LOAD_SECONDS = 300.0
 """The most between two looks where the number of replicas follows the load: what is not read is not followed."""
 
-UNSURE_SECONDS = 600.0
-"""The most between two looks where all is well by the records, and the controller does not say that it rests."""
-
 DEEDS = frozenset({"cloud.launch", "cloud.terminate", "gateway.publish"})
 """What is told of besides writes."""
 
 UNTOLD = frozenset({"record_energy", "set_suspects"})
 NO_NEWS = frozenset({"record_event", "record_decision", "renew_lease"})
 """Writes after which nothing can be seen that could not be seen before."""
-
-NO_CHANGE = frozenset({"publish", "next_routing_version"})
-"""Deeds after which nothing but the traffic is otherwise than before."""
-
-STEPS = (HOUR, LOAD_CHANGES_SECONDS)
-"""How often grids and loads change, in seconds."""
 
 TUNING = Tuning(
     sample_every=timedelta(minutes=5),
@@ -128,9 +115,6 @@ class SimWorld:
         """Writes and calls that change something, of this look and of the one before."""
         self._waiting = 0
         self._next_look = inf
-        self._calm_at = 0.0
-        self._stirred_at = 0.0
-        """When something last happened that no look had to do with, or that a look did."""
         self._pace = setting.look_seconds
         self._backup: Any = None
         self.kill_in = 0
@@ -207,7 +191,6 @@ class SimWorld:
 
     def wake(self) -> None:
         """Have the next look soon, because something has happened: a real controller looks every second."""
-        self._stirred_at = self.clock.elapsed
         self._pace = self.setting.look_seconds
         soon = round(self.clock.elapsed + self.setting.look_seconds, 3)
         if soon < self._next_look:
@@ -224,15 +207,10 @@ class SimWorld:
     def _plan_look(self) -> None:
         setting = self.setting
         now, soon = self.clock.elapsed, self.clock.elapsed + setting.look_seconds
-        if any(words.split()[1] not in NO_CHANGE for words in self._done):
-            self._stirred_at = now + 0.001  # what was looked at before that deed may look otherwise after it
-        rests_until = self._rests_until()
         if self._done and self._done != self._done_before:
             self._pace = setting.look_seconds
-        elif rests_until > soon:
-            self._pace = min(rests_until - now, setting.resting_seconds)
         elif is_settled(self) and self._all_serve() and not self._looked_in_vain():
-            most = min(LOAD_SECONDS if setting.scaled else UNSURE_SECONDS, setting.resting_seconds)
+            most = min(LOAD_SECONDS, setting.resting_seconds) if setting.scaled else setting.resting_seconds
             self._pace = min(self._pace * SLOWER_AT_REST, most)
         else:
             self._pace = min(self._pace * SLOWER, max(setting.waiting_seconds, setting.look_seconds))
@@ -250,28 +228,6 @@ class SimWorld:
     def _all_serve(self) -> bool:
         """Whether everybody who should answer does: whoever does not is looked at again and again, until it is lost."""
         return all(self.cloud.serves(r.name) for r in self.truth.replicas() if r.state is ReplicaState.READY)
-
-    def _rests_until(self) -> float:
-        """Return until when no look of the one controller can do anything but renew leases; in the past if not known.
-
-        It is not where the world itself shows one thing now and another one in a moment, or where some trouble waits
-        for the next call, whichever that is, nor where the load has just come to rest, and its averages have not.
-        """
-        process, now = self.claimant, self.clock.elapsed
-        if process is None or process.controller is None or not process.looked_well or not self.can_work:
-            return -inf
-        waits = self.kill_in or self.sleep_in is not None or self.database.fails_next
-        averages = self.gateway.is_steady and now < self._calm_at + STEADY_SECONDS
-        if self.cloud.weather.hides or averages:
-            return -inf
-        if waits or self.sleepers or [p for p in self.processes if p.is_alive][1:]:
-            return -inf
-        return min(process.controller.rests_until(self._changed_at()), *(now // each * each + each for each in STEPS))
-
-    def _changed_at(self) -> float:
-        """Return when anything last changed that a look can see."""
-        now = self.clock.elapsed
-        return max(self._stirred_at, self.cloud.changed_before(now), *(now // each * each for each in STEPS))
 
     async def look(self) -> None:
         """Let every process that is awake look once."""
@@ -492,7 +448,6 @@ class SimWorld:
         self.offers.heal()
         self.prices_away = False
         self.kill_in, self.sleep_in = 0, None
-        self._calm_at = self.clock.elapsed
         self.tell("calm")
         self.supervise_in(1.0)
         self.wake()

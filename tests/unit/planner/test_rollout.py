@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
-from math import inf
 
 import pytest
 
@@ -12,7 +11,7 @@ from orchestrator.domain.replica import ENDED, NEXT_STATES, Replica, ReplicaStat
 from orchestrator.domain.routing import FIRST_TOKEN_CLASSES, UpstreamStatus, first_token_class
 from orchestrator.domain.service import MigrationRules, ServiceSpec
 from orchestrator.domain.time import Instant
-from orchestrator.planner.rollout import Observation, RolloutView, Step, StepKind, next_steps, still_seconds, weight_of
+from orchestrator.planner.rollout import Observation, RolloutView, Step, StepKind, next_steps, weight_of
 from tests.builders import MINUTE, NOON, SECOND, candidate, replica, service_spec
 
 PL = candidate("aws/pl", 700.0)
@@ -53,43 +52,6 @@ def kind(one: Replica, seen: Observation, now: Instant = NOON) -> StepKind | Non
 def starting(state: ReplicaState, ago: timedelta = MINUTE) -> Replica:
     """Make a replica on its way up."""
     return replica(SE, 0, state, up_for=ago)
-
-
-def still(one: Replica, seen: Observation, clock_rate: float = 1.0) -> float:
-    """Ask for how long a replica that is alone needs no step."""
-    view = RolloutView(service_spec(), (one,), {one.name: seen}, {}, clock_rate)
-    return still_seconds(view, NOON)
-
-
-class TestStandingStill:
-    def test_one_that_serves_does_so_for_ever(self) -> None:
-        """Nothing about it is due by the clock."""
-        assert still(replica(SE, 0), WELL) == inf
-
-    @pytest.mark.parametrize("seen", [GONE, UNKNOWN, replace(WELL, failed=True), replace(WELL, unhealthy_times=1)])
-    def test_whoever_is_not_seen_to_be_well_is_looked_at_again(self, seen: Observation) -> None:
-        """The third bad look in a row may be the one that counts."""
-        assert still(replica(SE, 0), seen) == 0.0
-
-    def test_one_that_starts_has_its_deadline(self) -> None:
-        """In physical time, whatever the clock of the grid does."""
-        limit = service_spec().startup_deadline
-
-        for rate in (1.0, 60.0):
-            one = starting(ReplicaState.STARTING, MINUTE * rate)
-            assert still(one, replace(WELL, serves=None), rate) == (limit - MINUTE).total_seconds()
-        late = starting(ReplicaState.STARTING, 2 * limit)
-        assert still(late, replace(WELL, serves=None)) == 0.0
-
-    def test_whoever_moves_is_looked_at_again(self) -> None:
-        """On its way up before it is seen, on its way out, with a part of its traffic, or about to be replaced."""
-        for state in (ReplicaState.PENDING, ReplicaState.PROVISIONING, ReplicaState.DRAINING, ReplicaState.LOST):
-            assert still(replica(SE, 0, state), WELL) == 0.0
-        assert still(replace(replica(SE, 0), weight_percent=50), WELL) == 0.0
-        old = replica(SE, 0)
-        new = replace(replica(SE, 0), name="new", replaces=old.name)
-        view = RolloutView(service_spec(), (old, new), {old.name: WELL, "new": WELL}, {}, 1.0)
-        assert still_seconds(view, NOON) == 0.0
 
 
 class TestComingUp:
