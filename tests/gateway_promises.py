@@ -5,8 +5,9 @@
 - I14, counts: none is below zero, what is accepted is what has ended and what is under way, a request counts as its
   client saw it, and at rest nothing is under way.
 - I15: a client that leaves stops the work for it, and no work outlives its request.
-- D7: a gateway serves from what it kept, and refuses nothing that somebody in its table may take.
-- D8: who drains gets nothing new, and an engine at work is never counted as idle.
+- D7: a gateway serves from what it kept, and refuses nothing that somebody in its table may take; nor what those may
+  take whom a table lost without a word, while they answer and are more than those that are left.
+- D8: who drains gets nothing new, nor who left so, or as one of few; and an engine at work is never counted as idle.
 
 None of them knows how the gateway came to its answer, except that the counts are those that a controller reads.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 from orchestrator.bench.sim.checks import Violation
 from orchestrator.domain.routing import GatewayStatus, RoutingTable
+from orchestrator.gateway.kept import KEPT_SECONDS
 from tests.gateway_world import PATIENCE, Exchange, Generation, History
 
 STOPPED_SECONDS = 2.0
@@ -41,8 +43,7 @@ def broken(history: History) -> list[Violation]:
         found += [Violation("I13", exchange.asked, f"{exchange.request_id}: {t}") for t in dishonest_end(exchange)]
         work = [g for g in history.generations if g.request_id == exchange.request_id]
         found += [Violation("I15", exchange.asked, f"{exchange.request_id}: {t}") for t in burnt(exchange, work)]
-        tables = in_use(history, exchange)
-        found += [Violation("D7", exchange.asked, f"{exchange.request_id}: {t}") for t in needless(exchange, tables)]
+        found += [Violation("D7", exchange.asked, f"{exchange.request_id}: {t}") for t in needless(exchange, history)]
     for looks, exchanges in zip(history.looks, history.boots, strict=True):
         found += [Violation("I14", at, text) for at, text in drifts(looks)]
         found += [Violation("I14", looks[-1][0], text) for text in unlike(looks[-1][1], exchanges) if looks]
@@ -202,22 +203,61 @@ def burnt(exchange: Exchange, work: list[Generation]) -> Iterator[str]:
             yield f"{one.replica} worked on for {one.ended - end:g} s"
 
 
-def in_use(history: History, exchange: Exchange) -> list[RoutingTable]:
-    """Return the tables by which the exchange could be routed; an exchange without an end sees all that follow."""
+def in_use(history: History, exchange: Exchange) -> list[int]:
+    """Return which tables the exchange could be routed by; an exchange without an end sees all that follow."""
     end = exchange.over if exchange.over is not None else float("inf")
-    before = [t for at, t in history.tables if at < exchange.asked][-1:]
-    return before + [t for at, t in history.tables if exchange.asked <= at <= end]
+    before = [n for n, (at, _) in enumerate(history.tables) if at < exchange.asked][-1:]
+    return before + [n for n, (at, _) in enumerate(history.tables) if exchange.asked <= at <= end]
 
 
-def needless(exchange: Exchange, tables: list[RoutingTable]) -> Iterator[str]:
-    """D7: "no replica is ready" is said only while a table names nobody that may get a request."""
+def needless(exchange: Exchange, history: History) -> Iterator[str]:
+    """D7: "no replica is ready" is said only while nobody may get a request, by the table or by what it lost."""
     if exchange.left is not None or not exchange.heard or is_event_stream(exchange.heard[0][1]):
         return
     document = json.loads(b"".join(m.get("body", b"") for _, m in exchange.heard))
     code = document["error"]["code"] if "error" in document else None
-    always = [any(not u.draining for s in t.services for u in s.upstreams) for t in tables]
-    if code in {"no_ready_replica", "no_replica_in_time"} and always and all(always):
+    numbers, end = in_use(history, exchange), exchange.heard[-1][0]
+    named = numbers and all(serving(history.tables[n][1]) for n in numbers)
+    if code in {"no_ready_replica", "no_replica_in_time"} and named:
         yield f"{code}, though there was one"
+    lost = numbers and all(serving(history.tables[n][1]) or left_behind(history, n, end) for n in numbers)
+    if code in {"no_ready_replica", "no_replica_in_time", "model_not_found"} and lost and not named:
+        yield f"{code}, though a table lost most of those who answer without a word"
+
+
+def serving(table: RoutingTable) -> set[str]:
+    """Return the replicas that may get new requests by a table."""
+    return {u.replica for s in table.services for u in s.upstreams if not u.draining}
+
+
+def lost_by(history: History, number: int) -> dict[str, float]:
+    """Return who served by a table up to this one, and is in none since, without having drained; since when.
+
+    A table by which everybody drains means it of those that were lost before, too.
+    """
+    lost: dict[str, float] = {}
+    served: set[str] = set()
+    for at, table in history.tables[: number + 1]:
+        named = {u.replica for s in table.services for u in s.upstreams}
+        lost = {replica: since for replica, since in lost.items() if replica not in named}
+        lost |= dict.fromkeys(served - named, at)
+        if named and not serving(table):
+            lost = {}
+        served = serving(table)
+    return lost
+
+
+def left_behind(history: History, number: int, until: float) -> set[str]:
+    """Return those among them that were well all the time, where they are more than those that the table names."""
+    table, lost = history.tables[number][1], lost_by(history, number)
+    well = {r for r, since in lost.items() if _is_well(history, r, since, until) and until - since < KEPT_SECONDS}
+    return well if len(well) > len(serving(table)) else set()
+
+
+def _is_well(history: History, replica: str, since: float, until: float) -> bool:
+    events = [(at, is_well) for at, name, is_well in history.outages if name == replica and at <= until]
+    before = [is_well for at, is_well in events if at < since]
+    return all(before[-1:]) and not any(at >= since for at, _ in events)
 
 
 def unnoticed(
@@ -237,15 +277,18 @@ def unnoticed(
 
 
 def late_starts(history: History) -> Iterator[Generation]:
-    """D8: work that began though the replica had been draining for longer than a choice may take."""
+    """D8: work that began though the replica had been on its way out for longer than a choice may take."""
     for work in history.generations:
-        tables = [(at, t) for at, t in history.tables if at <= work.began]
+        tables = [(at, n) for n, (at, _) in enumerate(history.tables) if at <= work.began]
         chosen = work.began - CHOSEN_SECONDS
-        since = [t for at, t in tables if at < chosen][-1:] + [t for at, t in tables if at >= chosen]
-        if since and all(_drains(t, work.replica) for t in since):
+        since = [n for at, n in tables if at < chosen][-1:] + [n for at, n in tables if at >= chosen]
+        if since and not any(_may_serve(history, n, work) for n in since):
             yield work
 
 
-def _drains(table: RoutingTable, replica: str) -> bool:
-    named = [u for s in table.services for u in s.upstreams if u.replica == replica]
-    return all(u.draining for u in named)
+def _may_serve(history: History, number: int, work: Generation) -> bool:
+    table, lost = history.tables[number][1], lost_by(history, number)
+    if work.replica not in lost:
+        return work.replica in serving(table)
+    began = max([lost[work.replica]] + [at for at, _, _ in history.booted if at <= work.began])
+    return len(lost) > len(serving(table)) and work.began - began < KEPT_SECONDS + CHOSEN_SECONDS

@@ -95,6 +95,7 @@ class History:
     """Everything that the promises are about. ``looks``: the counts of one boot of the gateway each, with their time.
 
     ``tables``: what was put to use, and when. ``booted``: version in use after a start, and the newest accepted one.
+    ``outages``: when which replica went, or came back, and then it is well.
     """
 
     exchanges: list[Exchange] = field(default_factory=list)
@@ -104,6 +105,7 @@ class History:
     tables: list[tuple[float, RoutingTable]] = field(default_factory=list)
     booted: list[tuple[float, int, int]] = field(default_factory=list)
     mishaps: list[str] = field(default_factory=list)
+    outages: list[tuple[float, str, bool]] = field(default_factory=list)
 
 
 class NobodyMoves(Exception):
@@ -186,10 +188,11 @@ class Wire(asyncio.Transport):
         path = head.split(b" ", 2)[1].decode()
         pairs = (line.partition(b":") for line in head.split(b"\r\n")[1:])
         headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-        length = int(headers[b"content-length"])
+        length = int(headers.get(b"content-length", b"0"))
         if len(rest) >= length and not self._is_closed:
             self._received = rest[length:]
-            self._task = self._loop.create_task(self._engine.answer(self, path, headers, json.loads(rest[:length])))
+            body = json.loads(rest[:length] or b"null")
+            self._task = self._loop.create_task(self._engine.answer(self, path, headers, body))
 
     def deliver(self, data: bytes) -> None:
         if not self._is_closed:
@@ -244,6 +247,7 @@ class Engine:
         self._loop = loop
         self._history = history
         self.name = name
+        self.model = "tiny"
         self.acts: deque[Act] = deque()
         self.wires: set[Wire] = set()
         self.is_up = True
@@ -252,12 +256,14 @@ class Engine:
     def die(self) -> None:
         """End as a killed process does: connections are reset, new ones refused."""
         self.is_up = False
+        self._note()
         for wire in list(self.wires):
             wire.lose(ConnectionResetError())
 
     def vanish(self) -> None:
         """End as a preempted machine does: nothing answers, and nothing says so."""
         self.is_dark = True
+        self._note()
         for wire in list(self.wires):
             wire.silence()
 
@@ -265,12 +271,21 @@ class Engine:
         for wire in list(self.wires):
             wire.lose(ConnectionResetError())
         self.is_up, self.is_dark = True, False
+        self._note()
+
+    def _note(self) -> None:
+        self._history.outages.append((self._loop.time(), self.name, self.is_up and not self.is_dark))
 
     async def answer(self, wire: Wire, path: str, headers: dict[bytes, bytes], body: Any) -> None:
-        act = self.acts.popleft() if self.acts and path != "/tokenize" else Act()
-        if path == "/tokenize":
-            wire.deliver(_whole(200, {"count": len(body["prompt"].split())}))
+        asides: dict[str, Callable[[], Any]] = {
+            "/tokenize": lambda: {"count": len(body["prompt"].split())},
+            "/health": dict,
+            "/v1/models": lambda: {"data": [{"id": self.model}]},
+        }
+        if path in asides:
+            wire.deliver(_whole(200, asides[path]()))
             return
+        act = self.acts.popleft() if self.acts else Act()
         work = Generation(self.name, headers[b"x-request-id"].decode(), self._loop.time())
         self._history.generations.append(work)
         try:
@@ -487,7 +502,7 @@ class GatewayWorld:
         )
         self._app = GatewayApp(self.node)
         self.loop.run_until_complete(self.node.__aenter__())
-        self.node.load_table()
+        self.loop.run_until_complete(self.node.load_table())
         newest = self.history.tables[-1][1].version if self.history.tables else 0
         self.history.booted.append((self.loop.time(), self.node.applied_version, newest))
         self.history.looks.append([])

@@ -286,6 +286,7 @@ class GatewayStatus:
     ``applied_version`` is the lowest version in use (0: none). ``boot_id`` changes whenever any counter restarts.
     ``accepted`` counts valid requests for known services, and at rest equals
     ``ok + failed + truncated + cancelled``; ``resumed`` counts those among them whose stream changed its upstream.
+    ``kept``: replicas that some process serves by although that table lost them without a word.
     """
 
     applied_version: int
@@ -300,6 +301,7 @@ class GatewayStatus:
     mode: str = "serve"
     processes: int = 1
     services: tuple[ServiceCounts, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def of_service(self, service: str) -> ServiceCounts | None:
         """Return the counts of one service; ``None`` when this gateway has not counted any of its requests."""
@@ -313,7 +315,9 @@ class GatewayStatus:
         """Write the status as one JSON document."""
         document = {
             "format": FORMAT,
-            **{name: getattr(self, name) for name in self.__slots__ if name not in {"upstreams", "services"}},
+            **{name: getattr(self, name) for name in self.__slots__ if name not in {"upstreams", "services", "kept"}},
+            # An older controller reads the status of a gateway that keeps nobody.
+            **({"kept": list(self.kept)} if self.kept else {}),
             "upstreams": [_status_document(u) for u in self.upstreams],
             "services": [{name: getattr(s, name) for name in s.__slots__} for s in self.services],
         }
@@ -338,6 +342,7 @@ class GatewayStatus:
             processes=fields.whole("processes"),
             # A gateway outlives controllers: an older one does not count by service.
             services=tuple(_read_service_counts(item) for item in fields.objects("services", missing_is_empty=True)),
+            kept=fields.texts("kept") if fields.has("kept") else (),
         )
         fields.finish()
         return status
@@ -365,6 +370,7 @@ def sum_statuses(statuses: Iterable[GatewayStatus]) -> GatewayStatus:
             _sum_service([c for p in parts if (c := p.of_service(name)) is not None])
             for name in dict.fromkeys(s.service for p in parts for s in p.services)
         ),
+        kept=tuple(dict.fromkeys(name for part in parts for name in part.kept)),
     )
 
 

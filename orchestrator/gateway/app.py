@@ -63,7 +63,7 @@ class GatewayApp:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             # Only now: a table that is published while we start reaches either our socket or this file.
-            self._node.load_table()
+            await self._node.load_table()
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
@@ -132,6 +132,7 @@ class GatewayApp:
             "table_error": node.table_error or None,
             "services": len(services),
             "upstreams": sum(not u.draining for s in services for u in s.upstreams),
+            "kept": len(node.kept),
         }
         return json.dumps(document).encode()
 

@@ -22,6 +22,7 @@ ALLOWED_FAILS: Final = 3
 @dataclass(slots=True)
 class _Record:
     fails: int = 0
+    is_gone: bool = False
     rests_until: float | None = None
 
 
@@ -39,6 +40,13 @@ class Cooldowns:
         now = self._clock()
         return frozenset(u.replica for u in upstreams if self._rests(u.url, now))
 
+    def gone(self, upstreams: Iterable[Upstream]) -> frozenset[str]:
+        """Return the names of the replicas that should rest now because they did not answer at all."""
+        if not self._records:
+            return frozenset()
+        now = self._clock()
+        return frozenset(u.replica for u in upstreams if self._rests(u.url, now) and self._records[u.url].is_gone)
+
     def trying(self, upstream: Upstream, cooldown_seconds: float) -> None:
         """Note that a request goes there now; after a rest it is the trial, and the others keep away meanwhile."""
         record = self._records.get(upstream.url)
@@ -53,6 +61,7 @@ class Cooldowns:
         """Note a failure; return whether the upstream began to rest by it."""
         record = self._records.setdefault(upstream.url, _Record())
         record.fails += 1
+        record.is_gone = gone
         if not gone and record.fails < ALLOWED_FAILS:
             return False
         was_resting = record.rests_until is not None

@@ -97,6 +97,12 @@ class Metrics:
             buckets=HELD_BUCKETS,
             registry=self.registry,
         )
+        self._kept = Gauge(
+            "greenctl_gateway_kept_upstreams",
+            "Replicas served by though the routing table lost them without a word. Labels: worker, service.",
+            ["worker", "service"],
+            registry=self.registry,
+        )
         self._version = Gauge(
             "greenctl_gateway_routing_table_version",
             "Version of the routing table in use, 0 without one. Labels: worker.",
@@ -121,6 +127,11 @@ class Metrics:
         for service in services:
             self._in_flight.labels(self._worker, service)
             self._held.labels(self._worker, service)
+            self._kept.labels(self._worker, service)
+
+    def keeps(self, service: str, number: int) -> None:
+        """Record how many replicas of a service are served by without being in the table."""
+        self._kept.labels(self._worker, service).set(number)
 
     def began(self, service: str) -> None:
         """Record an accepted request."""

@@ -11,14 +11,15 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from orchestrator.domain.routing import GatewayStatus, InvalidRouting, RoutingTable, ServiceRoutes, Upstream
 from orchestrator.gateway.cooldown import Cooldowns
+from orchestrator.gateway.kept import Missed, doubtful, missed_in, upstreams_of, with_kept, without
 from orchestrator.gateway.metrics import Metrics
 from orchestrator.gateway.routing import choose
 from orchestrator.gateway.table import TableFile
@@ -27,6 +28,13 @@ from orchestrator.gateway.upstreams import Patience, UpstreamClient, UpstreamFai
 from orchestrator.gateway.waiting import WaitingRoom
 
 logger = logging.getLogger(__name__)
+
+PROBE_EVERY_SECONDS: Final = 15.0
+"""How often those are asked whom the table lost without a word. Between two looks, their failures are noticed as those
+of all others are."""
+
+SILENT_TIMES: Final = 3
+"""So often in a row nothing good was heard of somebody whom the table lost: then it is not waited for any more."""
 
 
 class OlderTableError(Exception):
@@ -68,6 +76,9 @@ class GatewayNode:
         self.tally = Tally(clock)
         self.waiting = WaitingRoom(self.routes, self.metrics, clock)
         self.table: RoutingTable | None = None
+        """What requests are served by: what the controller wrote, and those that are kept beside it."""
+        self.kept: frozenset[str] = frozenset()
+        """Names of the latter."""
         self.table_error = ""
         self.is_draining = False  # set once, on the way to the end
         self._origin = origin
@@ -75,6 +86,10 @@ class GatewayNode:
         self._cooldowns = Cooldowns(clock)
         self._numbers: Counter[tuple[str, str]] = Counter()
         self._applying = asyncio.Lock()
+        self._told: RoutingTable | None = None
+        self._missed: list[Missed] = []
+        self._silent: Counter[str] = Counter()
+        self._watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self.metrics.booted(self.mode)
@@ -84,6 +99,8 @@ class GatewayNode:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
         await self.client.__aexit__(kind, error, traceback)
 
     @property
@@ -91,27 +108,35 @@ class GatewayNode:
         """Version of the table in use; 0 without one."""
         return self.table.version if self.table is not None else 0
 
-    def load_table(self) -> None:
+    async def load_table(self) -> None:
         """Take the table from disk if it is newer than ours. A file that cannot be used is reported, not raised."""
-        try:
-            table = self._file.load()
-        except InvalidRouting as error:
-            self.table_error = str(error)
-            logger.error("the routing table cannot be used; waiting for a new one: %s", error)  # noqa: TRY400
-            return
-        if table is not None and table.version > self.applied_version:
-            self._use(table)
+        async with self._applying:
+            try:
+                table = self._file.load()
+            except InvalidRouting as error:
+                self.table_error = str(error)
+                logger.error("the routing table cannot be used; waiting for a new one: %s", error)  # noqa: TRY400
+                return
+            if table is None or table.version <= self.applied_version:
+                return
+            missed = [Missed(routes, self.clock()) for routes in self._file.load_kept(table.version)]
+            self._use(table, missed, await self._answering(doubtful(missed, table)))
+            self._watch()
 
     async def apply(self, table: RoutingTable) -> None:
         """Put a table to disk, then to use. The same version again is accepted, so that a repeat is harmless.
 
+        One that takes most of a service away without a word waits for what those say themselves: :mod:`.kept`.
         Raises :class:`OlderTableError`, and ``OSError`` when it cannot be kept; then the last one stays in use.
         """
         async with self._applying:
             if table.version < self.applied_version:
                 raise OlderTableError(self.applied_version)
-            await asyncio.to_thread(self._file.save, table)
-            self._use(table)
+            missed = missed_in(table, self._told, self._missed, self.clock())
+            answering = await self._answering(doubtful(missed, table))
+            await asyncio.to_thread(self._file.save, table, tuple(m.routes for m in missed))
+            self._use(table, missed, answering)
+            self._watch()
 
     async def drain(self) -> None:
         """Refuse new requests and those that wait for a replica from now on; return once those that run have ended."""
@@ -137,7 +162,8 @@ class GatewayNode:
         number = self._numbers[routes.service, row]
         self._numbers[routes.service, row] += 1
         resting = self._cooldowns.resting(routes.upstreams)
-        upstream = choose(routes.upstreams_for(row), number, excluded=tried, cooling=resting)
+        gone = self._cooldowns.gone(routes.upstreams)
+        upstream = choose(routes.upstreams_for(row), number, excluded=tried, cooling=resting, gone=gone)
         if upstream is not None:
             self._cooldowns.trying(upstream, routes.cooldown_seconds)
         return upstream
@@ -164,11 +190,53 @@ class GatewayNode:
             services=[s.service for s in services],
         )
         held = tuple(replace(c, held=self.waiting.held(c.service)) for c in counted.services)
-        return replace(counted, services=held)
+        return replace(counted, services=held, kept=tuple(sorted(self.kept)))
 
-    def _use(self, table: RoutingTable) -> None:
+    async def _answering(self, missed: Sequence[Missed]) -> frozenset[str]:
+        """Ask those that are missed, all at once; return the names of those that are well."""
+        asked = upstreams_of(missed)
+        are_well = await asyncio.gather(*(self.client.is_well(u, model) for model, u in asked))
+        return frozenset(u.replica for (_, u), is_well in zip(asked, are_well, strict=True) if is_well)
+
+    def _watch(self) -> None:
+        """Look after those that are missed for as long as somebody is."""
+        if self._missed and (self._watching is None or self._watching.done()):
+            self._watching = asyncio.create_task(self._look_after_the_missed())
+
+    async def _look_after_the_missed(self) -> None:
+        while self._told is not None and self._missed:
+            await asyncio.sleep(PROBE_EVERY_SECONDS)
+            async with self._applying:
+                missed = missed_in(self._told, None, self._missed, self.clock())
+                answering = await self._answering(missed)
+                self._silent = Counter(
+                    {
+                        u.replica: 1 + self._silent[u.replica]
+                        for _, u in upstreams_of(missed)
+                        if u.replica not in answering
+                    }
+                )
+                given_up = {name for name, times in self._silent.items() if times >= SILENT_TIMES}
+                self._use(self._told, without(missed, given_up), answering)
+
+    def _use(self, told: RoutingTable, missed: list[Missed], answering: frozenset[str]) -> None:
         """Switch over; between two steps of the event loop, so that no request sees half of it."""
         leaving = self.table.services if self.table is not None else ()
+        in_doubt = doubtful(missed, told)
+        kept = answering & {u.replica for _, u in upstreams_of(in_doubt)}
+        table = with_kept(told, in_doubt, kept)
+        if kept - self.kept:
+            names = ", ".join(sorted(kept))
+            logger.warning(
+                "table %d lost most of a service without a word: %s answer, and are kept", told.version, names
+            )
+        elif self.kept - kept:
+            logger.warning("no longer kept beside the table: %s", ", ".join(sorted(self.kept - kept)))
+        for routes in (m.routes for m in (*self._missed, *missed)):
+            self.metrics.keeps(routes.service, sum(u.replica in kept for u in routes.upstreams))
+        self._told, self._missed, self.kept = told, missed, kept
+        if table == self.table:
+            return
         self.table, self.table_error = table, ""
         upstreams = [u for s in table.services for u in s.upstreams]
         self._cooldowns.forget_all_but(upstreams)

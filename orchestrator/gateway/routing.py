@@ -11,8 +11,15 @@ Who is eligible, best first; the first non-empty group is used:
 3. upstreams with a weight, though cooling down;
 4. standby upstreams, though cooling down.
 
-Groups 2 to 4 are the panic mode: a table whose weights are all zero, or a network fault that makes everything look
-bad, must not turn a service off while something may still answer. A draining upstream is in no group: the controller
+Groups 2 to 4 are for a table whose weights are all zero, or a network fault that makes everything look bad: neither
+must turn a service off while something may still answer.
+
+When more than half of the upstreams are cooling down, the panic mode: first attempts go to all that have a weight and
+answer, however badly. What makes most of them fail is then rather the load, or something that they share, than each of
+them, and the few others would get all of it. Who does not answer at all takes no load off anybody, and is left out. A
+retry still goes where nothing failed lately.
+
+A draining upstream is in no group: the controller
 is waiting for its last request to end, and a new one could be cut off.
 """
 
@@ -34,15 +41,19 @@ def choose(
     *,
     excluded: Collection[str] = (),
     cooling: Collection[str] = (),
+    gone: Collection[str] = (),
 ) -> Upstream | None:
     """Pick the upstream for the ``number``-th request of a service; ``None`` when nobody is eligible.
 
-    ``excluded`` and ``cooling`` hold replica names: those this request has tried already, and those that failed
-    lately. ``number`` should count up by one from request to request; any whole number is accepted.
+    ``excluded`` and ``cooling`` hold replica names: those this request has tried already, and those that failed lately;
+    ``gone`` those among the latter that did not answer at all. ``number`` should count up by one from request to
+    request; any whole number is accepted.
     """
     candidates = [u for u in upstreams if not u.draining and u.replica not in excluded]
     rested = [u for u in candidates if u.replica not in cooling]
+    panics = not excluded and 2 * len(rested) < len(candidates)
     groups = (
+        [u for u in candidates if panics and u.weight > 0 and u.replica not in gone],
         [u for u in rested if u.weight > 0],
         [u for u in rested if u.weight == 0],
         [u for u in candidates if u.weight > 0],

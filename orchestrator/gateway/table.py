@@ -7,18 +7,24 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.domain.routing import InvalidRouting, RoutingTable
+from orchestrator.domain.routing import InvalidRouting, RoutingTable, ServiceRoutes
 
 FILE_NAME = "routes.json"
+KEPT_FILE_NAME = "kept.json"
 
 
 class TableFile:
-    """``routes.json`` in the gateway's folder, mode 0600. Several gateway processes share it."""
+    """``routes.json`` in the gateway's folder, mode 0600. Several gateway processes share it.
+
+    Beside it lies ``kept.json`` while the table of the same version lacks somebody: the last words about those.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+        self._kept_path = folder / KEPT_FILE_NAME
         self._lock = folder / "routes.lock"
 
     def load(self) -> RoutingTable | None:
@@ -26,32 +32,29 @@ class TableFile:
 
         Raises :class:`~orchestrator.domain.routing.InvalidRouting` naming the file when it cannot be used.
         """
-        try:
-            text = self.path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise InvalidRouting(f"{self.path}: {error}") from error
-        try:
-            return RoutingTable.from_json(text)
-        except InvalidRouting as error:
-            raise InvalidRouting(f"{self.path}: {error}") from error
+        return _read(self.path)
 
-    def save(self, table: RoutingTable) -> None:
-        """Replace the file atomically and durably, unless it holds a newer table already. Raises ``OSError``."""
+    def load_kept(self, version: int) -> tuple[ServiceRoutes, ...]:
+        """Return the routes of those that the table of this version lacks without a word; none where nobody knows."""
+        try:
+            kept = _read(self._kept_path)
+        except InvalidRouting:
+            return ()
+        return kept.services if kept is not None and kept.version == version else ()
+
+    def save(self, table: RoutingTable, kept: tuple[ServiceRoutes, ...] = ()) -> None:
+        """Replace the file atomically and durably, unless it holds a newer table already. Raises ``OSError``.
+
+        ``kept``: of those that the table lacks without a word; written first, so that no crash loses them.
+        """
         with self._locked():
             if self._version_on_disk() > table.version:
                 return
-            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".routes-")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(table.to_json())
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(self.path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            if kept:
+                _write(self._kept_path, replace(table, services=kept))
+            _write(self.path, table)
+            if not kept:
+                self._kept_path.unlink(missing_ok=True)
 
     def _version_on_disk(self) -> int:
         try:
@@ -68,3 +71,29 @@ class TableFile:
             yield
         finally:
             os.close(handle)
+
+
+def _read(path: Path) -> RoutingTable | None:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InvalidRouting(f"{path}: {error}") from error
+    try:
+        return RoutingTable.from_json(text)
+    except InvalidRouting as error:
+        raise InvalidRouting(f"{path}: {error}") from error
+
+
+def _write(path: Path, table: RoutingTable) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".routes-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(table.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

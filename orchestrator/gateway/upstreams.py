@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -46,6 +46,7 @@ class Patience:
     idle_seconds: float = 120.0
     tokenize_seconds: float = 5.0
     linger_seconds: float = 0.25
+    probe_seconds: float = 2.0
 
 
 class UpstreamFailure(Exception):
@@ -168,6 +169,19 @@ class UpstreamClient:
             return None
         return count if isinstance(count, int) and count >= 0 else None
 
+    async def is_well(self, upstream: Upstream, model: str) -> bool:
+        """Whether the upstream is healthy, takes our key and serves the model. Never raises, and is never long.
+
+        The key is not shown before that: by now the address may be somebody else's.
+        """
+        with suppress(UpstreamFailure, TimeoutError, ValueError, KeyError, TypeError):
+            async with asyncio.timeout(self._patience.probe_seconds):
+                if (await self._get(replace(upstream, api_key_file=None), "/health")).status != _OK:
+                    return False
+                listed = await self._get(upstream, "/v1/models")
+                return listed.status == _OK and any(m["id"] == model for m in json.loads(listed.body)["data"])
+        return False
+
     def _let_end(self, response: aiohttp.ClientResponse) -> None:
         """Give the response a moment to end, because the connection of one that has ended can be used again."""
 
@@ -187,14 +201,26 @@ class UpstreamClient:
     async def _post(
         self, upstream: Upstream, path: str, raw: bytes, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
+        return await self._send("POST", upstream, path, raw, headers)
+
+    async def _get(self, upstream: Upstream, path: str) -> Answer:
+        response = await self._send("GET", upstream, path, None, {})
+        try:
+            return await self._read_whole(response)
+        finally:
+            response.close()
+
+    async def _send(
+        self, method: str, upstream: Upstream, path: str, raw: bytes | None, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the client is not open")
         key = self._keys.read(upstream.api_key_file)
         sent = {**headers, "authorization": f"Bearer {key}"} if key else dict(headers)
         with _failures_named():
             async with asyncio.timeout(self._patience.first_byte_seconds):
-                return await self._session.post(
-                    upstream.url.rstrip("/") + path, data=raw, headers=sent, allow_redirects=False
+                return await self._session.request(
+                    method, upstream.url.rstrip("/") + path, data=raw, headers=sent, allow_redirects=False
                 )
 
     async def _read_whole(self, response: aiohttp.ClientResponse) -> Answer:

@@ -234,11 +234,48 @@ def one_drains(world: GatewayWorld, _act: Act) -> None:
     world.rest()
 
 
+def forgotten(world: GatewayWorld, _act: Act) -> None:
+    """The controller has another memory than before, and says so of everybody; then one is back."""
+    routes(world, 1, "abc")
+    world.publish(RoutingTable(2, ISSUED, ()))
+    for _ in range(3):
+        ask(world)
+    world.rest()
+    world.restart()
+    ask(world)
+    routes(world, 3, "a")
+    ask(world)
+    world.rest()
+
+
+def shrinking(world: GatewayWorld, _act: Act) -> None:
+    """It loses one after the other; the last one is dead indeed."""
+    for version, names in enumerate(("abc", "bc", "c"), start=1):
+        routes(world, version, names)
+        world.passes(60.0)
+    world.engines["c"].die()
+    routes(world, 4, "")
+    for _ in range(3):
+        ask(world)
+    world.rest()
+
+
+def one_is_lost(world: GatewayWorld, _act: Act) -> None:
+    """Of three, and it would still answer."""
+    routes(world, 1, "abc")
+    routes(world, 2, "bc")
+    world.passes(60.0)
+    for _ in range(6):
+        ask(world)
+    world.rest()
+
+
 CUT = Act(Ending.CUT, after=2)
 SLOW = Act(pause=20.0)
 FORWARD, UPSTREAMS, TALLY = (f"orchestrator.gateway.{m}:" for m in ("forward", "upstreams", "tally"))
 GIVE_UP = FORWARD + "_StreamRelay._give_up"
 RELAY = FORWARD + "_StreamRelay._relay"
+KEPT = "orchestrator.gateway.kept:"
 CHOOSE = "orchestrator.gateway.routing:choose"
 
 MISTAKES = {
@@ -315,6 +352,26 @@ MISTAKES = {
         "D7",
         Change(CHOOSE, "not in excluded]", "not in excluded and u.replica not in cooling]"),
         (everybody_rests, Act()),
+    ),
+    "an empty table is believed": (
+        "D7",
+        Change(KEPT + "doubtful", "> left.get(m.routes.service, 0)", "> 1000"),
+        (forgotten, Act()),
+    ),
+    "a table that shrinks step by step is believed": (
+        "D7",
+        Change(KEPT + "missed_in", "*(old.routes.upstreams if old is not None else ())", ""),
+        (shrinking, Act()),
+    ),
+    "who is kept is forgotten at a restart": (
+        "D7",
+        Change("orchestrator.gateway.node:GatewayNode.load_table", "self._file.load_kept(table.version)", "()"),
+        (forgotten, Act()),
+    ),
+    "whoever is missed is kept": (
+        "D8",
+        Change(KEPT + "doubtful", "> left.get(m.routes.service, 0)", "> 0"),
+        (one_is_lost, Act()),
     ),
     "who drains is chosen": ("D8", Change(CHOOSE, "not u.draining and ", ""), (one_drains, Act())),
     "a stream counts as over at its first word": (

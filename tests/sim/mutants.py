@@ -565,7 +565,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a gateway that boots alone has no table",
         "B24",
-        (Change("orchestrator.gateway.table:TableFile.load", "return RoutingTable.from_json(text)", "return None"),),
+        (Change("orchestrator.gateway.table:_read", "return RoutingTable.from_json(text)", "return None"),),
         tests=("tests/unit/gateway",),
     ),
     Mutant(

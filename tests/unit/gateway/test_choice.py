@@ -61,6 +61,17 @@ def test_when_everybody_rests_everybody_is_tried() -> None:
     assert Counter(name_of(choose(pair, n, cooling={"a", "b"})) for n in range(100)) == {"a": 90, "b": 10}
 
 
+def test_when_most_fail_first_attempts_go_to_all_that_answer() -> None:
+    """It is rather the load than each of them; who does not answer takes no load off anybody. Retries go elsewhere."""
+    five = [up(n) for n in "abcde"]
+    half = Counter(name_of(choose(five[:4], n, cooling={"a", "b"})) for n in range(100))
+    assert half == {"c": 50, "d": 50}
+    most = Counter(name_of(choose(five, n, cooling={"a", "b", "c"}, gone={"c"})) for n in range(100))
+    assert most == {"a": 25, "b": 25, "d": 25, "e": 25}
+    retries = {name_of(choose(five, n, excluded={"d"}, cooling={"a", "b", "c"}, gone={"c"})) for n in range(10)}
+    assert retries == {"e"}
+
+
 def test_nobody_is_nobody() -> None:
     """An empty service has no upstream."""
     assert choose([], 0) is None

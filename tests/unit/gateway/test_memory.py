@@ -52,6 +52,18 @@ class TestCooldowns:
         assert results == [False] * (ALLOWED_FAILS - 1) + [True]
         assert cooldowns.resting([up()]) == {"a"}
 
+    def test_who_answers_badly_is_not_gone(self) -> None:
+        """It is told apart for as long as it rests, by its last failure."""
+        clock = Clock()
+        cooldowns = Cooldowns(clock)
+        cooldowns.failed(up(), 30, gone=True)
+        assert cooldowns.gone([up()]) == {"a"}
+        cooldowns.failed(up(), 30, gone=False)
+        assert (cooldowns.gone([up()]), cooldowns.resting([up()])) == (frozenset(), {"a"})
+        cooldowns.failed(up(), 30, gone=True)
+        clock.now += 30
+        assert cooldowns.gone([up()]) == frozenset()
+
     def test_a_success_in_between_clears_the_count(self) -> None:
         """Only failures in a row add up."""
         cooldowns = Cooldowns(Clock())
@@ -193,7 +205,7 @@ class TestNode:
         """With nothing else up, a new process routes by what the last one was told."""
         await self.node(tmp_path).apply(table(3, up()))
         fresh = self.node(tmp_path)
-        fresh.load_table()
+        await fresh.load_table()
         assert fresh.table == table(3, up())
 
     async def test_refuses_to_go_back(self, tmp_path: Path) -> None:
@@ -209,7 +221,7 @@ class TestNode:
         """The gateway comes up, says what is wrong, and waits."""
         (tmp_path / FILE_NAME).write_text(json.dumps({"format": 1}))
         node = self.node(tmp_path)
-        node.load_table()
+        await node.load_table()
         assert node.table is None
         assert "version: missing" in node.table_error
         await node.apply(table(1))
