@@ -228,7 +228,7 @@ class GatewayNode:
         if kept - self.kept:
             names = ", ".join(sorted(kept))
             logger.warning(
-                "table %d lost most of a service without a word: %s answer, and are kept", told.version, names
+                "table %d lost most of a service without a word; kept while they answer: %s", told.version, names
             )
         elif self.kept - kept:
             logger.warning("no longer kept beside the table: %s", ", ".join(sorted(self.kept - kept)))

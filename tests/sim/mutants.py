@@ -8,7 +8,8 @@ B1 skypilot #3470, B2 skypilot #4410, B3 skypilot #4443, B4 skypilot #8564, B5 s
 B7 skypilot #10444, B8 karpenter-provider-hetzner #53, B9 karpenter #1448, B10 karpenter-provider-aws #549, B11 dstack
 #3453, B13 karpenter #1019, B14 karpenter #1293, B15 ray #18925, B16 ray #43034, B17 ray #43030, B18 ray #41726, B21
 keda #1850, B22 green-scheduler #306, B23 electricitymaps-contrib #6351, B24 litellm #38121, B25 kubernetes #23731, B26
-apscheduler #864, B27 skypilot #4044, B28 skypilot 32c55be. R are mistakes that our own design warns of.
+apscheduler #864, B27 skypilot #4044, B28 skypilot 32c55be. R are mistakes that our own design warns of;
+those of the gateway have the number of the promise that they break.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 from orchestrator.bench.sim.faults import Fault, Setting, setting_of
 from orchestrator.bench.sim.run import run
+from tests.gateway_mistakes import MISTAKES, Mistake, told
 from tests.sim.crash import STORIES, Crash, tell
 
 
@@ -47,6 +49,7 @@ class Mutant:
     """A bug. ``scenes`` are tried first, because they are about it; then random days are.
 
     ``tests``: who has to catch what is out of the simulation's sight, gateways and feeds: files of the other suites.
+    ``mistake``: one of the gateway's, with the story of the real gateway in which it shows.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Mutant:
     scenes: tuple[Setting, ...] = ()
     stories: tuple[tuple[str, int, Crash | None], ...] = ()
     tests: tuple[str, ...] = ()
+    mistake: Mistake | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -574,6 +578,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (Change("orchestrator.planner.fallback:_apart", " not in spot_regions", " in spot_regions"),),
         tests=("tests/unit/planner/test_spot.py", "tests/scenario/test_spot.py"),
     ),
+    *(Mutant(name, m.promise, (Change(*m.change),), mistake=m) for name, m in MISTAKES.items()),
 )
 """Some are about the order of two lines, some about one condition; none of them is caught by types or by style."""
 
@@ -638,6 +643,8 @@ def hunt(mutant: Mutant, days: int = 12, seed0: int = 0) -> Verdict:
 def _hunt(mutant: Mutant, seeds: range) -> Verdict:
     runs = 0
     chapters = {s.name: s for s in STORIES}
+    if mutant.mistake is not None:
+        return _told(mutant, mutant.mistake)
     if mutant.tests:
         caught = _tests_fail(mutant, mutant.name) and not _tests_fail(mutant, "")
         return Verdict(mutant, "tests" * caught, " ".join(mutant.tests), 1)
@@ -658,6 +665,14 @@ def _hunt(mutant: Mutant, seeds: range) -> Verdict:
             if found.violations:
                 return Verdict(mutant, found.violations[0].invariant, f"seed {seed}", runs, setting_of(seed))
     return Verdict(mutant, runs=runs)
+
+
+def _told(mutant: Mutant, mistake: Mistake) -> Verdict:
+    """Tell the gateway's story with the mistake and without it: it has to break that promise, and nothing."""
+    with applied(mutant.changes):
+        found = {v.invariant for v in told(mistake)}
+    caught = mistake.promise in found and not told(mistake)
+    return Verdict(mutant, mistake.promise * caught, mistake.story[0].__name__, 2)
 
 
 def _tests_fail(mutant: Mutant, name: str) -> bool:

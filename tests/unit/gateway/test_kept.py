@@ -162,7 +162,7 @@ def test_an_empty_table_does_not_turn_off_those_who_answer(
     status = world.node.status()
     assert (status.applied_version, status.kept) == (2, ("a", "b"))
     assert b'kept_upstreams{service="chat",worker="0"} 2.0' in world.node.metrics.page()
-    assert "table 2 lost most of a service without a word: a, b answer, and are kept" in caplog.text
+    assert "table 2 lost most of a service without a word; kept while they answer: a, b" in caplog.text
 
 
 def test_whoever_answers_no_more_is_not_kept(world: GatewayWorld) -> None:
