@@ -29,6 +29,7 @@ STOP_SECONDS: Final = 20.0
 PROGRESS_MARK: Final = "gateway: "
 """Lines of the log that begin so are meant for whoever started the gateway."""
 
+_MAX_LOG_BYTES = 8 * 1024 * 1024
 _POLL_SECONDS = 0.05
 _children: list[subprocess.Popen[bytes]] = []
 """Gateways that we started: they live on without us, but one that ends while we live has to be reaped."""
@@ -50,7 +51,7 @@ def start(
         return found
     _reap()
     log = gateway_folder(options.state_dir) / LOG_FILE
-    keep_log_short(log)
+    _keep_short(log)
     with log.open("ab") as output:
         log.chmod(0o600)
         reader = _LogReader(log, output.tell())
@@ -181,6 +182,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _reap() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
+
+
+def _keep_short(log: Path) -> None:
+    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
 
 
 def _import_path() -> str:
