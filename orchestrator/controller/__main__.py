@@ -12,7 +12,7 @@ import structlog
 
 from orchestrator.clocks import SystemClock
 from orchestrator.control.controller import Controller
-from orchestrator.controller.daemon import FAILED, keep_log_short, log_path
+from orchestrator.controller.daemon import FAILED, log_path
 from orchestrator.controller.home import settle
 from orchestrator.controller.lock import Lock
 from orchestrator.controller.loop import run
@@ -20,6 +20,8 @@ from orchestrator.domain.records import EventKind
 from orchestrator.domain.time import format_instant
 from orchestrator.errors import GreenctlError
 from orchestrator.gateway import daemon as gateway_daemon
+from orchestrator.gateway.instance import log_path as gateway_log_path
+from orchestrator.logs import keep_log_short
 from orchestrator.settings import Settings, load_settings
 from orchestrator.wiring import build, gateway_options
 
@@ -52,8 +54,9 @@ async def _main(settings: Settings) -> None:
 
 def _gateway_keeper(settings: Settings) -> Callable[[], Awaitable[None]]:
     async def keep() -> None:
-        """Keep our log short, and start the gateway when it does not run; it outlives us on purpose."""
-        keep_log_short(log_path(settings))
+        """Keep our logs short, and start the gateway when it does not run; it outlives us on purpose."""
+        for log_of in (log_path(settings), gateway_log_path(settings.state_dir)):
+            keep_log_short(log_of)
         if gateway_daemon.running(settings.state_dir) is not None:
             return
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,9 +27,6 @@ LOG_TAIL_BYTES = 2000
 FAILED = "controller_failed"
 """The event in its log with which a controller ends that cannot go on."""
 
-LOG_LIMIT_BYTES = 8 * 1024 * 1024
-"""At this size a log is copied to ``NAME.log.1`` and emptied: two files bound what a year of troubles can fill."""
-
 
 @dataclass(frozen=True, slots=True)
 class ControllerInfo:
@@ -45,19 +41,6 @@ class ControllerInfo:
 def log_path(settings: Settings) -> Path:
     """Where the controller writes its log."""
     return settings.state_dir / "controller.log"
-
-
-def keep_log_short(path: Path, limit_bytes: int = LOG_LIMIT_BYTES) -> None:
-    """Empty a log that has become too long; whoever writes it appends, and so goes on at its new end.
-
-    A full disk or a log that is not there keeps nobody from going on.
-    """
-    with suppress(OSError):
-        if path.stat().st_size > limit_bytes:
-            old = path.with_suffix(".log.1")
-            shutil.copyfile(path, old)
-            old.chmod(0o600)
-            os.truncate(path, 0)
 
 
 def info(settings: Settings) -> ControllerInfo | None:

@@ -17,6 +17,7 @@ from orchestrator.gateway.instance import LOG_FILE, GatewayInfo, holder, running
 from orchestrator.gateway.leftovers import clean_up
 from orchestrator.gateway.options import Options, Progress
 from orchestrator.gateway.sockets import FOLDER, gateway_folder
+from orchestrator.logs import keep_log_short
 
 __all__ = ["GatewayInfo", "is_there", "running", "start", "stop"]
 
@@ -29,7 +30,6 @@ STOP_SECONDS: Final = 20.0
 PROGRESS_MARK: Final = "gateway: "
 """Lines of the log that begin so are meant for whoever started the gateway."""
 
-_MAX_LOG_BYTES = 8 * 1024 * 1024
 _POLL_SECONDS = 0.05
 _children: list[subprocess.Popen[bytes]] = []
 """Gateways that we started: they live on without us, but one that ends while we live has to be reaped."""
@@ -51,7 +51,7 @@ def start(
         return found
     _reap()
     log = gateway_folder(options.state_dir) / LOG_FILE
-    _keep_short(log)
+    keep_log_short(log)
     with log.open("ab") as output:
         log.chmod(0o600)
         reader = _LogReader(log, output.tell())
@@ -182,11 +182,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _reap() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
-
-
-def _keep_short(log: Path) -> None:
-    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
 
 
 def _import_path() -> str:

@@ -22,6 +22,11 @@ LOG_FILE: Final = "gateway.log"
 _LOCK_FILE = "gateway.lock"
 
 
+def log_path(state_dir: Path) -> Path:
+    """Where the gateway's processes write their log; all of them append."""
+    return state_dir / FOLDER / LOG_FILE
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayInfo:
     """What a gateway says about itself once it serves. ``mode``: ``serve`` (Ray Serve) or ``plain``."""

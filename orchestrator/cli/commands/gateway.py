@@ -9,8 +9,7 @@ from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.cli.show_log import show_log
 from orchestrator.errors import GatewayUnavailable
-from orchestrator.gateway.instance import LOG_FILE
-from orchestrator.gateway.sockets import FOLDER
+from orchestrator.gateway.instance import log_path
 
 app = new_app(
     """Start, stop and inspect the endpoint that clients talk to.
@@ -83,5 +82,11 @@ def logs(ctx: typer.Context, *, lines: Lines = LOG_LINES, follow: Follow = False
       greenctl gateway logs -f
     """
     session = Session.of(ctx)
-    path = session.settings.state_dir / FOLDER / LOG_FILE
-    show_log(session, path, lines=lines, follow=follow, about="gateway", hint="greenctl gateway start")
+    show_log(
+        session,
+        log_path(session.settings.state_dir),
+        lines=lines,
+        follow=follow,
+        about="gateway",
+        hint="greenctl gateway start",
+    )

@@ -1,11 +1,20 @@
-"""The controller's log stays within two files, however long it runs."""
+"""Logs of the controller and the gateway stay within two files, however long they run."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from orchestrator.controller.daemon import keep_log_short, last_error
+import pytest
+
+from orchestrator.controller.__main__ import _gateway_keeper
+from orchestrator.controller.daemon import last_error
 from orchestrator.errors import ExitStatus
+from orchestrator.gateway import daemon as gateway_daemon
+from orchestrator.gateway.instance import GatewayInfo
+from orchestrator.gateway.instance import log_path as gateway_log_path
+from orchestrator.logs import LOG_LIMIT_BYTES, keep_log_short
+from orchestrator.settings import Settings
 
 
 def test_a_long_log_is_emptied_for_a_writer_that_appends(tmp_path: Path) -> None:
@@ -24,6 +33,25 @@ def test_a_long_log_is_emptied_for_a_writer_that_appends(tmp_path: Path) -> None
     assert path.read_bytes() == b"z"
     assert old.read_bytes() == b"x" * 100 + b"y"
     assert old.stat().st_mode & 0o077 == 0
+
+
+def test_the_controller_keeps_the_log_of_the_gateway_short_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway outlives controllers by months, and nobody starts it anew for the sake of its log."""
+    monkeypatch.setattr(gateway_daemon, "running", lambda _: GatewayInfo(1, "127.0.0.1", 1, "plain", 1))
+    log = gateway_log_path(tmp_path)
+    log.parent.mkdir()
+    log.write_bytes(b"x" * (LOG_LIMIT_BYTES + 1))
+
+    asyncio.run(_kept(Settings(state_dir=tmp_path)))
+
+    assert log.stat().st_size == 0
+    assert log.with_suffix(".log.1").stat().st_size == LOG_LIMIT_BYTES + 1
+
+
+async def _kept(settings: Settings) -> None:
+    await _gateway_keeper(settings)()
 
 
 def test_a_log_that_is_not_there_is_no_trouble(tmp_path: Path) -> None:
