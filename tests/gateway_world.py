@@ -241,13 +241,18 @@ class Wire(asyncio.Transport):
 
 
 class Engine:
-    """One replica. ``acts`` are used up one per request; after them it behaves."""
+    """One replica. ``acts`` are used up one per request; after them it behaves.
+
+    ``shown``: the keys that came with whatever is no request for words, by path.
+    """
 
     def __init__(self, loop: VirtualLoop, name: str, history: History) -> None:
         self._loop = loop
         self._history = history
         self.name = name
         self.model = "tiny"
+        self.key = ""
+        self.shown: list[tuple[str, str]] = []
         self.acts: deque[Act] = deque()
         self.wires: set[Wire] = set()
         self.is_up = True
@@ -283,7 +288,10 @@ class Engine:
             "/v1/models": lambda: {"data": [{"id": self.model}]},
         }
         if path in asides:
-            wire.deliver(_whole(200, asides[path]()))
+            shown = headers.get(b"authorization", b"").decode()
+            self.shown.append((path, shown))
+            is_known = path == "/health" or not self.key or shown == f"Bearer {self.key}"
+            wire.deliver(_whole(200, asides[path]()) if is_known else _whole(401, {"error": "a key is wanted"}))
             return
         act = self.acts.popleft() if self.acts else Act()
         work = Generation(self.name, headers[b"x-request-id"].decode(), self._loop.time())

@@ -199,6 +199,20 @@ def test_an_engine_with_another_model_at_the_address_is_another_one(world: Gatew
     assert status_of(ask(world)) == 404
 
 
+@pytest.mark.parametrize(("wanted", "kept"), [("secret", ("a",)), ("another", ())])
+def test_who_does_not_know_our_key_is_another_one(
+    world: GatewayWorld, tmp_path: Path, wanted: str, kept: tuple[str, ...]
+) -> None:
+    """And a stranger at the address sees the key only once it says that it is well."""
+    (tmp_path / "key").write_text("secret")
+    world.engines["a"].key = wanted
+    locked = Upstream("a", world.urls["a"], 100, False, "local/a", None, api_key_file=str(tmp_path / "key"))
+    world.publish(RoutingTable(1, ISSUED, (ServiceRoutes("chat", "tiny", (locked,)),)))
+    forget_all(world, 2)
+    assert world.engines["a"].shown == [("/health", ""), ("/v1/models", "Bearer secret")]
+    assert world.node.status().kept == kept
+
+
 def test_those_who_replace_them_end_it(world: GatewayWorld) -> None:
     """As many as are missed are enough."""
     routes(world, 1, "a")
