@@ -23,6 +23,8 @@ MODULES = (
 )
 TESTS = (
     "tests/contract/test_store_contract.py",
+    "tests/contract/test_history_store_contract.py",
+    "tests/contract/test_turn_store_contract.py",
     "tests/contract/test_orphan_store_contract.py",
     "tests/contract/test_spending_store_contract.py",
     "tests/integration/test_journal_chain.py",

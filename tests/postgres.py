@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
 
 USER = "greenctl"
@@ -165,6 +166,19 @@ def postgres_server(request: pytest.FixtureRequest) -> PostgresServer:
 @pytest.fixture(name="store", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def either_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
     """An empty store on SQLite, and then on PostgreSQL: the fixture `store` of who imports this and the server's."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_server").new_database()
+    with SqlStore.open(url) as opened:
+        yield opened
+
+
+@pytest.fixture(name="store", params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def every_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStore | SqlStore]:
+    """An empty store of each kind: the fixture `store` of who imports this and the server's."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
     url = f"sqlite:///{tmp_path / 'store.db'}"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_server").new_database()

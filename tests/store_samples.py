@@ -265,3 +265,9 @@ def a_reap(name: str = "gc-1", **changes: Any) -> Reap:
         "updated_at": later(5),
     }
     return Reap(name=name, **(values | changes))
+
+
+def at_rest(number: int, **changes: Any) -> Decision:
+    """One of a row of decisions of the policy, an hour after the other."""
+    values = {"at": later(3600 * number), "kind": DecisionKind.STAY, "actor": "policy", "summary": f"stay {number}"}
+    return a_decision(f"h-{number}", **(values | changes))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from orchestrator.control.ports import Journal, Store
 from orchestrator.domain.orphans import Restored, SuspectKind, Work
 from orchestrator.domain.records import IntentState, OperationState
-from orchestrator.store.memory import MemoryStore
-from orchestrator.store.sql import SqlStore
-from tests.postgres import postgres_server  # noqa: F401  # a fixture
+from tests.postgres import every_store, postgres_server  # noqa: F401  # fixtures
 from tests.store_samples import (
     NOW,
     a_launch,
@@ -24,18 +20,6 @@ from tests.store_samples import (
     an_operation,
     later,
 )
-
-
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStore | SqlStore]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_server").new_database()
-    with SqlStore.open(url) as opened:
-        yield opened
 
 
 @pytest.fixture

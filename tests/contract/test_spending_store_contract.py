@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta, timezone
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +12,7 @@ from orchestrator.control.ports import Journal, Store
 from orchestrator.domain.money import LeaseTerms, MoneyBudget, SpendingCap
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.errors import BudgetSpent, LeaseHeld
-from orchestrator.store.memory import MemoryStore
-from orchestrator.store.sql import SqlStore
-from tests.postgres import postgres_server  # noqa: F401  # a fixture
+from tests.postgres import every_store, postgres_server  # noqa: F401  # fixtures
 from tests.store_samples import NOW, SERVICE, a_launch, a_spec, an_operation, later
 
 DAY = timedelta(days=1)
@@ -29,23 +25,9 @@ def cap(usd: float) -> SpendingCap:
     return SpendingCap(MoneyBudget(usd_per_month=usd), TERMS)
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStore | SqlStore]:
-    if request.param == "memory":
-        made: MemoryStore | SqlStore = MemoryStore()
-        made.submit_deploy(a_spec(), an_operation())
-        yield made
-        return
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_server").new_database()
-    with SqlStore.open(url) as opened:
-        opened.submit_deploy(a_spec(), an_operation())
-        yield opened
-
-
 @pytest.fixture
 def journal(store: Store) -> Journal:
+    store.submit_deploy(a_spec(), an_operation())
     return store.claim("first", NOW)
 
 
@@ -158,9 +140,8 @@ def test_what_has_ended_holds_what_it_has_cost(store: Store, journal: Journal) -
     assert [r.name for r in store.replicas()] == ["chat-3"]
 
 
-def test_two_at_once_do_not_both_spend_the_last_dollar(store: Store) -> None:
+def test_two_at_once_do_not_both_spend_the_last_dollar(store: Store, journal: Journal) -> None:
     """Of many writers of the newest turn one gets it; of two controllers the older one gets nothing at all."""
-    journal = store.claim("first", NOW)
     names = [f"chat-{number}" for number in range(6)]
     begin = threading.Barrier(len(names))
 

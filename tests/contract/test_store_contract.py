@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from threading import Barrier
-from typing import Any
 
 import pytest
 
 from orchestrator.clocks import SystemClock
 from orchestrator.control.ports import Journal, Records, Store
-from orchestrator.control.ports.store import DECISIONS_LEFT
-from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.records import (
     EventKind,
     IntentKind,
@@ -27,25 +22,19 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import ENDED, NEXT_STATES, ReplicaState
 from orchestrator.domain.service import ModelSpec
-from orchestrator.domain.time import Window, floor_day
-from orchestrator.errors import Conflict, LeaseHeld, UnknownService
-from orchestrator.ledger.hourly import hourly
+from orchestrator.errors import Conflict, UnknownService
 from orchestrator.store.codec import spec_digest
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
-from tests.postgres import postgres_server  # noqa: F401  # a fixture
+from tests.postgres import every_store, postgres_server  # noqa: F401  # fixtures
 from tests.store_samples import (
     NOW,
-    READINGS,
     SERVICE,
     a_decision,
     a_launch,
     a_reading,
-    a_reap,
-    a_request,
     a_sample,
     a_spec,
-    a_suspect,
     an_intent,
     an_operation,
     later,
@@ -64,18 +53,6 @@ PATHS: dict[ReplicaState, tuple[ReplicaState, ...]] = {
     S.LOST: (S.PROVISIONING, S.LOST),
 }
 """One way to each state."""
-
-
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStore | SqlStore]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_server").new_database()
-    with SqlStore.open(url) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -643,340 +620,6 @@ def test_unknown_names_are_refused(journal: Journal) -> None:
         journal.set_intent("nobody", IntentState.FAILED, NOW)
     with pytest.raises(ValueError, match="nobody"):
         journal.set_operation("nobody", OperationState.DONE, NOW)
-
-
-# ── decisions, energy, events, counters ──────────────────────────────────────────────────────────────
-
-
-def test_a_decision_comes_back_bit_for_bit(store: MemoryStore | SqlStore, journal: Journal) -> None:
-    """Every number, unknown, verdict, term and reading of it, infinities and tiny numbers included."""
-    decision = a_decision()
-
-    journal.record_decision(decision, READINGS)
-
-    found = store.decision("d-1")
-    assert found == decision
-    assert repr(found) == repr(decision)  # tells -0.0 from 0.0, and 1 from 1.0 or True
-    assert tuple(store.signals_used("d-1")) == READINGS
-    assert not store.signals_used("d-2")
-
-
-def test_a_decision_is_kept_once(store: MemoryStore | SqlStore, journal: Journal) -> None:
-    """The id decides: whoever repeats it changes neither the decision nor its signals."""
-    journal.record_decision(a_decision(), READINGS)
-
-    journal.record_decision(a_decision(summary="another"), ())
-
-    assert list(store.decisions(SERVICE)) == [a_decision()]
-    assert tuple(store.signals_used("d-1")) == READINGS
-
-
-def test_decisions_are_listed_newest_first(store: Store, journal: Journal) -> None:
-    """In the order in which they were made, whatever the replayed clock said; as many as asked for."""
-    store.submit_deploy(a_spec("other"), an_operation("op-b", "other"))
-    for number, seconds in enumerate([0, 20, 10]):
-        journal.record_decision(a_decision(f"d-{number}", at=later(seconds), assessments=(), comparisons=()), ())
-    journal.record_decision(a_decision("d-other", service="other"), ())
-
-    assert [d.id for d in store.decisions(SERVICE)] == ["d-2", "d-1", "d-0"]
-    assert [d.id for d in store.decisions(SERVICE, limit=2)] == ["d-2", "d-1"]
-    assert not store.decisions(SERVICE, limit=0)
-
-
-def test_decisions_of_a_kind_and_a_time_can_be_asked_for(store: Store, journal: Journal) -> None:
-    """Newest first, as many as asked for of those that fit."""
-    kinds = [DecisionKind.MOVE, DecisionKind.STAY, DecisionKind.MOVE, DecisionKind.MOVE]
-    for number, kind in enumerate(kinds):
-        made = a_decision(f"d-{number}", at=later(10 * number), kind=kind, assessments=(), comparisons=())
-        journal.record_decision(made, ())
-
-    def found(**asked: Any) -> list[str]:
-        return [d.id for d in store.decisions(SERVICE, **asked)]
-
-    assert found(kind=DecisionKind.MOVE) == ["d-3", "d-2", "d-0"]
-    assert found(kind=DecisionKind.MOVE, limit=1) == ["d-3"]
-    assert found(since=later(20)) == ["d-3", "d-2"]
-    assert found(kind=DecisionKind.MOVE, since=later(1)) == ["d-3", "d-2"]
-    assert found(kind=DecisionKind.PLACE) == []
-
-
-def test_unknown_energy_stays_unknown(store: Store, journal: Journal) -> None:
-    """No intensity is not zero grams, and zero dollars are not unknown."""
-    journal.start_replica(*a_launch())
-    unknown = a_sample(zone=None)
-    known = a_sample(start=later(60), grams_per_kwh=0.0, grams=0.0, usd=None)
-
-    journal.record_energy([unknown, known])
-
-    assert list(store.energy(SERVICE)) == [unknown, known]
-    assert [repr(s) for s in store.energy(SERVICE)] == [repr(unknown), repr(known)]
-
-
-def test_a_stretch_of_energy_is_counted_once(store: Store, journal: Journal) -> None:
-    """A sample written twice, after a crash or within one batch, is the first one."""
-    journal.start_replica(*a_launch())
-    journal.record_energy([a_sample()])
-
-    journal.record_energy([a_sample(watts=1.0), a_sample(start=later(60)), a_sample(start=later(60), watts=2.0)])
-    journal.record_energy([])
-
-    assert list(store.energy(SERVICE)) == [a_sample(), a_sample(start=later(60))]
-
-
-def test_energy_is_found_by_the_start_of_its_window(store: Store, journal: Journal) -> None:
-    """Half-open, oldest first, then by name, of one service."""
-    for name in ("b", "a", "B"):
-        journal.start_replica(*a_launch(name))
-    samples = [a_sample(name, later(60 * minute)) for minute in (2, 0, 1) for name in ("b", "a", "B")]
-    journal.record_energy(samples)
-
-    inside = store.energy(SERVICE, Window(later(60), later(120)))
-
-    assert [(s.replica, s.window.start) for s in inside] == [(name, later(60)) for name in ("B", "a", "b")]
-    assert [s.window.start for s in store.energy(SERVICE)] == sorted(s.window.start for s in samples)
-    assert not store.energy("other")
-
-
-def test_energy_of_one_bad_sample_is_refused_as_a_whole(store: Store, journal: Journal) -> None:
-    """All or none: a batch is one transaction."""
-    journal.start_replica(*a_launch())
-
-    with pytest.raises(ValueError, match="nobody"):
-        journal.record_energy([a_sample(), a_sample("nobody")])
-
-    assert not store.energy(SERVICE)
-
-
-def test_old_energy_becomes_rows_of_an_hour(store: Store, journal: Journal) -> None:
-    """Oldest first, whole clock hours alone; what touches is one row, a gap stays one, and nothing else changes."""
-    for name in ("chat-1", "chat-2"):
-        journal.start_replica(*a_launch(name))
-    minutes = (0, 1, 3, 58, 59, 60, 119, 120)  # from noon and a fraction of a second on: 12:00, ..., 14:00
-    samples = [a_sample(name, later(60 * m)) for m in minutes for name in ("chat-1", "chat-2")]
-    journal.record_energy(samples)
-    before = store.energy(SERVICE)
-
-    steps = [journal.compact_energy(later(7200), 1) for _ in range(5)]
-    after = [s for s in store.energy(SERVICE) if s.replica == "chat-1"]
-
-    assert steps == [5, 5, 2, 2, 0]
-    assert [(s.window.start, s.window.end) for s in after] == [
-        (later(60 * a), later(60 * b)) for a, b in ((0, 2), (3, 4), (58, 60), (60, 61), (119, 120), (120, 121))
-    ]
-    assert hourly(store.energy(SERVICE)) == hourly(before)
-
-
-def test_energy_that_stands_in_an_hour_is_not_counted_again(store: Store, journal: Journal) -> None:
-    """A write that is repeated after the samples were merged changes nothing; what nobody wrote yet is taken."""
-    journal.start_replica(*a_launch())
-    samples = [a_sample(start=later(60 * m)) for m in range(3)]
-    journal.record_energy(samples)
-    assert journal.compact_energy(later(7200)) == len(samples)
-    merged = list(store.energy(SERVICE))
-
-    journal.record_energy(samples[1:])
-    assert list(store.energy(SERVICE)) == merged
-    assert store.check_journal().is_whole
-
-    journal.record_energy([samples[2], a_sample(start=later(180))])
-    assert list(store.energy(SERVICE)) == [*merged, a_sample(start=later(180))]
-
-
-def at_rest(number: int, **changes: Any) -> Decision:
-    """One of a row of decisions of the policy, an hour after the other."""
-    values = {"at": later(3600 * number), "kind": DecisionKind.STAY, "actor": "policy", "summary": f"stay {number}"}
-    return a_decision(f"h-{number}", **(values | changes))
-
-
-def test_old_decisions_that_changed_nothing_become_days(store: Store, journal: Journal) -> None:
-    """The oldest day first, whole days alone; what is left says how many there were, which, and what the last said."""
-    kinds = {30: DecisionKind.HOLD, 31: DecisionKind.HOLD}
-    for n in range(60 + DECISIONS_LEFT):
-        journal.record_decision(at_rest(n, kind=kinds.get(n, DecisionKind.STAY)), READINGS)
-
-    steps = [journal.compact_decisions(later(3600 * 48)) for _ in range(3)]
-
-    days = store.resting_days(SERVICE)
-    assert NOW.hour == 12
-    assert steps == [12, 24, 0]
-    assert [(d.kind, len(d.ids), d.summary) for d in days] == [
-        (DecisionKind.STAY, 12, "stay 11"),
-        (DecisionKind.STAY, 22, "stay 35"),
-        (DecisionKind.HOLD, 2, "stay 31"),
-    ]
-    assert [d.day for d in days] == [floor_day(NOW), *[floor_day(NOW) + timedelta(days=1)] * 2]
-    assert (days[0].first_at, days[0].last_at, days[0].ids[:2]) == (NOW, later(11 * 3600), ("h-0", "h-1"))
-    assert store.decision("h-0") is None
-    assert not store.signals_used("h-0")
-    assert len(store.decisions(SERVICE, limit=1000)) == 60 + DECISIONS_LEFT - 36
-    assert not store.resting_days("other")
-    assert store.check_journal().is_whole
-
-
-def test_the_newest_decisions_are_left_and_their_day_is_added_to_later(store: Store, journal: Journal) -> None:
-    """However old they are: a controller that starts reads them. A day of which a part was left grows later."""
-    for n in range(DECISIONS_LEFT + 5):
-        journal.record_decision(at_rest(n, at=later(n)), READINGS)
-    much_later = later(86_400 * 30)
-
-    assert [journal.compact_decisions(much_later) for _ in range(2)] == [5, 0]
-    for n in range(100, 103):
-        journal.record_decision(at_rest(n), READINGS)
-    assert [journal.compact_decisions(much_later) for _ in range(2)] == [3, 0]
-
-    (day,) = store.resting_days(SERVICE)
-    assert day.ids == tuple(f"h-{n}" for n in range(8))
-    assert (day.first_at, day.last_at, day.summary) == (NOW, later(7), "stay 7")
-    assert len(store.decisions(SERVICE, limit=1000)) == DECISIONS_LEFT
-    assert store.check_journal().is_whole
-
-
-def test_decisions_that_acted_are_kept(store: Store, journal: Journal) -> None:
-    """And those that a person made, and those that a launch follows from: they say why."""
-    replica, intent, placement = a_launch()
-    journal.start_replica(replica, intent, replace(placement, decision_id="h-2"))
-    journal.record_decision(at_rest(0, kind=DecisionKind.MOVE), READINGS)
-    journal.record_decision(at_rest(1, actor="ada"), READINGS)
-    for n in range(2, 5 + DECISIONS_LEFT):
-        journal.record_decision(at_rest(n, at=later(n)), READINGS)
-
-    while journal.compact_decisions(later(86_400 * 30)):
-        pass
-
-    kept = {d.id for d in store.decisions(SERVICE, limit=1000)}
-    assert {"h-0", "h-1", "h-2"} < kept
-    assert not {"h-3", "h-4"} & kept
-    assert list(store.signals_used("h-2")) == list(READINGS)
-
-
-def test_events_are_read_on_from_where_one_was(store: Store, journal: Journal) -> None:
-    """Ids grow with time; a reader that keeps the last one misses nothing and sees nothing twice."""
-    for number in range(5):
-        journal.record_event(
-            EventKind.WARNING,
-            f"event {number}",
-            service=SERVICE if number % 2 == 0 else "",
-            at=later(-number),
-            wall_at=later(number),
-            replica="chat-1",
-            detail_json='{"n": 1}',
-        )
-
-    everything = store.events()
-
-    assert [e.text for e in everything] == [f"event {n}" for n in range(5)]
-    assert [e.id for e in everything] == sorted({e.id for e in everything})
-    assert list(store.events(after_id=everything[1].id, limit=2)) == list(everything[2:4])
-    assert [e.text for e in store.events(SERVICE)] == ["event 0", "event 2", "event 4"]
-    assert not store.events(after_id=everything[-1].id)
-    assert not store.events(limit=0)
-    assert (store.last_event(SERVICE), store.last_event("nobody")) == (everything[4], None)
-    last = everything[4]
-    assert (last.kind, last.at, last.wall_at) == (EventKind.WARNING, later(-4), later(4))
-    assert (last.service, last.replica, last.detail_json) == (SERVICE, "chat-1", '{"n": 1}')
-
-
-def test_routing_versions_only_grow(store: Store, journal: Journal) -> None:
-    """Over turns as well: a gateway never takes an old table for a new one."""
-    versions = [journal.next_routing_version() for _ in range(3)]
-    versions.append(store.claim("second", later(1)).next_routing_version())
-
-    assert versions == sorted(set(versions))
-    assert versions[0] > 0
-
-
-# ── whose turn it is ─────────────────────────────────────────────────────────────────────────────────
-
-WRITES: dict[str, Callable[[Journal], object]] = {
-    "start_replica": lambda j: j.start_replica(*a_launch("chat-2")),
-    "move_replica": lambda j: j.move_replica("chat-1", S.PROVISIONING, later(5)),
-    "update_replica": lambda j: j.update_replica("chat-1", weight_percent=50, now=later(5)),
-    "renew_lease": lambda j: j.renew_lease("chat-1", later(5)),
-    "add_intent": lambda j: j.add_intent(an_intent(a_launch()[0], id="end", kind=IntentKind.TERMINATE)),
-    "set_intent": lambda j: j.set_intent("launch-chat-1", IntentState.ISSUED, later(5)),
-    "set_operation": lambda j: j.set_operation("op-2", OperationState.RUNNING, later(5)),
-    "set_service_state": lambda j: j.set_service_state(SERVICE, ServiceState.GOING_DOWN, later(5)),
-    "restore_revision": lambda j: j.restore_revision(SERVICE, 1, later(5)),
-    "record_decision": lambda j: j.record_decision(a_decision(), READINGS),
-    "record_energy": lambda j: j.record_energy([a_sample(start=later(300))]),
-    "compact_decisions": lambda j: j.compact_decisions(later(86_400 * 9)),
-    "compact_energy": lambda j: j.compact_energy(later(86_400)),
-    "record_event": lambda j: j.record_event(EventKind.WARNING, "w", service="", at=NOW, wall_at=NOW),
-    "next_routing_version": lambda j: j.next_routing_version(),
-    "set_suspects": lambda j: j.set_suspects("aws", [a_suspect()]),
-    "set_restored": lambda j: j.set_restored(seen_epoch=9),
-    "close_reap_request": lambda j: j.close_reap_request("reap-2", OperationState.DONE, later(5), outcome_json="[]"),
-    "set_reap_request": lambda j: j.set_reap_request("reap-2", OperationState.RUNNING, later(5)),
-    "set_reap": lambda j: j.set_reap("reap-1-gc-1", IntentState.ISSUED, later(5)),
-    "notice_edits": lambda j: j.notice_edits("abc"),
-}
-
-
-def everything(store: Records) -> list[object]:
-    """Read all that can be seen."""
-    return [
-        *(store.services(), store.replicas(ended=True), store.operations(open_only=False), store.decisions(SERVICE)),
-        *(store.placements(SERVICE), store.intents(), store.events(), store.energy(SERVICE)),
-        *(store.leases(), store.resting_days(SERVICE)),
-        *(store.suspects(), store.restored(), store.reap_requests(open_only=False), store.reaps()),
-        store.journal_marks(),
-    ]
-
-
-def test_every_write_of_the_port_is_fenced_below() -> None:
-    """A method added to the port must be added to the list of writes that the next test tries."""
-    methods = {name for name in vars(Journal) if not name.startswith("_")}
-
-    assert methods - {"epoch"} == set(WRITES)
-
-
-@pytest.mark.parametrize("method", sorted(WRITES))
-def test_a_superseded_controller_changes_nothing(store: Store, journal: Journal, method: str) -> None:
-    """After somebody else's claim each write is refused and names the new holder; theirs goes through."""
-    journal.start_replica(*a_launch())
-    store.submit_deploy(a_spec(functional_unit_tokens=7), an_operation("op-2"))
-    store.submit_reap(a_request("reap-1"))
-    journal.close_reap_request("reap-1", OperationState.DONE, NOW, outcome_json="[]", reaps=[a_reap()])
-    store.submit_reap(a_request("reap-2"))
-    journal.record_energy([a_sample(), a_sample(start=later(60))])
-    if method == "compact_decisions":  # which leaves the newest alone
-        for n in range(DECISIONS_LEFT + 1):
-            journal.record_decision(at_rest(n), ())
-    newer = store.claim("second", later(4))
-    before = everything(store)
-
-    with pytest.raises(LeaseHeld, match="second"):
-        WRITES[method](journal)
-
-    assert everything(store) == before
-    WRITES[method](newer)
-    if method != "next_routing_version":
-        assert everything(store) != before
-
-
-def test_a_superseded_controller_can_still_read(store: Store, journal: Journal) -> None:
-    """Looking is harmless."""
-    store.claim("second", later(1))
-
-    assert journal.service(SERVICE) == store.service(SERVICE)
-
-
-def test_each_claim_is_a_turn_of_its_own(store: Store) -> None:
-    """Claims that race get different epochs, and only the largest can write."""
-    barrier = Barrier(4)
-
-    def claim(number: int) -> Journal:
-        barrier.wait()
-        return store.claim(f"controller {number}", later(number))
-
-    with ThreadPoolExecutor(4) as pool:
-        journals = sorted(pool.map(claim, range(4)), key=lambda j: j.epoch)
-
-    assert [j.epoch for j in journals] == [1, 2, 3, 4]
-    for old in journals[:-1]:
-        with pytest.raises(LeaseHeld):
-            old.next_routing_version()
-    assert journals[-1].next_routing_version() == 1
 
 
 # ── values at the edge ───────────────────────────────────────────────────────────────────────────────
