@@ -12,9 +12,9 @@ For the first hours, from a zone's 28th day on, the expectation is the mean of t
 misjudged hours count less. Their errors differ enough for the mean to err as little as the better one, or less (Bates
 and Granger, Operational Research Quarterly 20(4), 1969). From the second half of the first day on it gains nothing.
 
-What is lost against the optimum is lost to weather that this does not foresee: of 0.91 points (72 services without
-the cleanest grids, 2022, 12 scenarios) 0.80 would be left if the next hour were known, 0.58 with six hours, 0.25 with
-a day, 0.63 with nothing but the mean of the three days after it, and 0.07 with both. Tried over two years and left
+What is lost against the optimum is lost to weather that this does not foresee: of 0.88 points (72 services without
+the cleanest grids, 2022) 0.78 would be left if the next hour were known, 0.56 with six hours, 0.25 with a day, 0.62
+with nothing but the mean of the three days after it, and 0.07 with both (decision 0049). Tried over two years and left
 out: the deviations of other zones, direct intensities, carbon-free shares and a provider's day-ahead forecasts, which
 made the expectation no better, nor did random features of the last days fitted to all zones together (2022); single
 days beyond the horizon, means of months and last year's season, which made following no better. Single hours up to the
