@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -28,6 +29,15 @@ class Told:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How many answers each replica had given to clients at a reading of the counters; who gave one since the last."""
+
+    status: GatewayStatus
+    numbers: Mapping[str, int]
+    since_then: AbstractSet[str]
+
+
 @dataclass(slots=True)
 class Watch:
     """What one controller process remembers between looks; all of it can be learnt again after a restart."""
@@ -40,6 +50,7 @@ class Watch:
     """Replicas whose engine did not tell its load at the last look; ``loads`` still holds what it told before."""
 
     _counts: tuple[GatewayStatus, Mapping[str, UpstreamStatus]] | None = None
+    _answers: Answers | None = None
     _weights: tuple[RoutingTable, Mapping[str, int]] | None = None
 
     def counts_in(self, status: GatewayStatus) -> Mapping[str, UpstreamStatus]:
@@ -47,6 +58,20 @@ class Watch:
         if self._counts is None or self._counts[0] is not status:
             self._counts = status, {u.replica: u for u in reversed(status.upstreams)}
         return self._counts[1]
+
+    def answering(self, status: GatewayStatus) -> AbstractSet[str]:
+        """Return the replicas that have answered a client since the counters before these: a whole answer, or a start.
+
+        None where there are no counters of the same gateway before these.
+        """
+        last = self._answers
+        if last is None or last.status is not status:
+            numbers = {u.replica: u.ok + sum(u.first_tokens) for u in status.upstreams}
+            same = last is not None and last.status.boot_id == status.boot_id
+            before = last.numbers if last is not None and same else numbers
+            grown = frozenset(name for name, number in numbers.items() if number > before.get(name, number))
+            last = self._answers = Answers(status, numbers, grown)
+        return last.since_then
 
     def weights_in(self, table: RoutingTable) -> Mapping[str, int]:
         """Return the weights by which new requests reach replicas under a table, read once for all services."""
@@ -85,7 +110,8 @@ async def observe(
     ``steps``: the canary step in per cent (of its slot's traffic) that the published table was made of, by replica.
     """
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
-    seen = await all_of([_one(service, r, runtime, watch) for r in open_ones])
+    answering = frozenset() if status is None else watch.answering(status)
+    seen = await all_of([_one(service, r, runtime, watch, answers=r.name in answering) for r in open_ones])
     counts = None if status is None else watch.counts_in(status)
     found = {}
     for replica, look in zip(open_ones, seen, strict=True):
@@ -121,7 +147,9 @@ def _told(
     return watch.told[name]
 
 
-async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch: Watch) -> Observation:
+async def _one(
+    service: ServiceRecord, replica: Replica, runtime: Runtime, watch: Watch, *, answers: bool
+) -> Observation:
     provisioner = runtime.provisioners.get(replica.region.partition("/")[0])
     if provisioner is None:
         return Observation(exists=None)
@@ -146,7 +174,9 @@ async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch
     if load is not None:
         watch.loads[replica.name] = load
         watch.unread.discard(replica.name)
-    watch.unhealthy[replica.name] = 0 if healthy else watch.unhealthy.get(replica.name, 0) + 1
+    # Engines that are too busy to answer us answer their clients (decision 0053): then this is no second bad look.
+    before = 0 if answers else watch.unhealthy.get(replica.name, 0)
+    watch.unhealthy[replica.name] = 0 if healthy else before + 1
     return Observation(
         exists=True,
         endpoint=instance.endpoint,

@@ -62,7 +62,8 @@ class Observation:
 
     ``exists`` is the provider's word, ``failed`` that it ended by itself, ``error_code`` the code of the error tree
     that its provider gives for it, ``serves`` that a real completion came back, ``unhealthy_times`` how often in a row
-    the health route failed, ``in_flight`` the gateway's count, ``engine_busy`` the engine's own count of requests.
+    the health route failed without an answer to any client in between, ``in_flight`` the gateway's count,
+    ``engine_busy`` the engine's own count of requests.
     ``told_weight``: the weight in the table that every gateway has confirmed, where it is for new requests.
     ``routed_away``: the confirmed table has none for it. ``told_for``: how long either has been confirmed without a
     change, physical time.

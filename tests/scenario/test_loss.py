@@ -54,6 +54,41 @@ async def test_a_health_blip_changes_nothing(looks: int) -> None:
     assert len(world.cloud.launches) == 1
 
 
+async def test_a_replica_that_is_too_busy_for_us_keeps_its_place() -> None:
+    """Its health route times out for minutes while its clients get their answers: nothing is wrong with it."""
+    world = World()
+    await world.up(chat(2))
+    busy = world.ready()[0].name
+    table = world.table()
+    world.traffic["chat"] = Traffic(4.0, 2.0)
+    await world.run(10)
+    world.deaf.add(busy)
+    await world.run(180)
+
+    assert world.replica(busy).state is ReplicaState.READY
+    assert world.table() == table
+    assert world.severed == []
+
+    world.traffic.clear()  # from here on nobody has an answer of it, either
+    await world.until(lambda: world.replica(busy).state is ReplicaState.LOST, limit=10)
+
+
+async def test_a_gateway_that_was_started_anew_vouches_for_nobody() -> None:
+    """Its counters begin at nothing, and fewer answers than before are no answers."""
+    world = World()
+    await world.up(chat())
+    name = world.the_replica().name
+    world.traffic["chat"] = Traffic(2.0, 1.0)
+    await world.run(10)
+    world.traffic.clear()
+    await world.run(5)
+    world.sick.add(name)
+    await world.run(1)
+    world.gateway_restarts()
+
+    await world.until(lambda: world.replica(name).state is ReplicaState.LOST, limit=5)
+
+
 async def test_a_silent_replica_is_lost_and_replaced_but_its_streams_get_their_time() -> None:
     """Its machine runs and holds streams: it is not ended before the drain limit, but right after it."""
     world = World()

@@ -163,6 +163,8 @@ class World:
             self.carbon.hold(name.upper(), grams)
         self.sick: set[str] = set()
         """Replicas whose engine does not answer although its machine runs."""
+        self.deaf: set[str] = set()
+        """Replicas that answer their clients, and are too busy to answer the controller."""
         self.failing: set[str] = set()
         """Replicas whose engine answers every request with an error."""
         self.slow: set[str] = set()
@@ -530,7 +532,7 @@ class World:
         self.probe.loads.clear()
         self.probe.calls.clear()
         for name, machine in machines.items():
-            if not self._answers(name) or now < machine.running_at:
+            if not self._answers(name) or name in self.deaf or now < machine.running_at:
                 continue
             prompt, output = self.tokens.setdefault(name, [0, 0])
             self.probe.serve(machine.endpoint, EngineLoad(self.in_flight(name), 0, prompt, output))
