@@ -157,6 +157,14 @@ class CarbonSeries:
             return None
         return sum(p.grams_per_kwh * p.interval.hours for p in self.points) / hours
 
+    def phases_after(self, now: Instant) -> frozenset[timedelta]:
+        """Return how long after ``now``, ``now + 1 h`` and so on a point begins or ends, each above 0 and at most 1 h.
+
+        Points that are over by ``now`` do not count.
+        """
+        edges = (edge for point in self.points for edge in (point.interval.start, point.interval.end))
+        return frozenset((edge - now) % HOUR or HOUR for edge in edges if edge > now)
+
     @property
     def kind(self) -> Kind | None:
         """The weakest kind among the points; ``None`` without any."""

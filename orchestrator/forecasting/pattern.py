@@ -90,24 +90,27 @@ def blended_with_holes(past: Floats, horizon_hours: int) -> Floats:
 
     As :func:`orchestrator.forecasting.coming.coming_hours`, for zones whose last hour is known: a day that lacks an
     hour does not count for it, and an hour that the last seven days lack is ``nan``. Other zones are ``nan``
-    throughout. Raises ``ValueError`` for another number of rows.
+    throughout. Several issues at once are further axes in front, and each is answered as if it were alone. Raises
+    ``ValueError`` for another number of rows.
     """
-    if len(past) != LOOK_BACK_HOURS:
-        raise ValueError(f"{len(past)} rows are not {LOOK_BACK_HOURS}")
-    days = past.reshape(PATTERN_DAYS, DAY, past.shape[1])
+    *issues, rows, zones = past.shape
+    if rows != LOOK_BACK_HOURS:
+        raise ValueError(f"{rows} rows are not {LOOK_BACK_HOURS}")
+    days = past.reshape(*issues, PATTERN_DAYS, DAY, zones)
     known = np.isfinite(days)
     weights = np.where(known, (RECENCY ** np.arange(PATTERN_DAYS - 1, -1, -1.0))[:, None, None], 0.0)
-    held = weights.sum(axis=0)
-    seen = known[-OLDEST_DAYS:].any(axis=0)
+    held = weights.sum(axis=-3)
+    seen = known[..., -OLDEST_DAYS:, :, :].any(axis=-3)
     usual = np.where(known, days, 0.0)
-    hours = np.where(seen, (weights * usual).sum(axis=0) / np.where(seen, held, 1.0), np.nan)
-    departures = days[-1] - hours
+    hours = np.where(seen, (weights * usual).sum(axis=-3) / np.where(seen, held, 1.0), np.nan)
+    departures = days[..., -1, :, :] - hours
     told = np.isfinite(departures)
-    day = np.where(told, departures, 0.0).sum(axis=0) / np.maximum(1, told.sum(axis=0))
+    day = np.where(told, departures, 0.0).sum(axis=-2) / np.maximum(1, told.sum(axis=-2))
+    last, day = departures[..., -1, None, :] - day[..., None, :], day[..., None, :]
     ahead = np.arange(horizon_hours)
-    fading = np.exp(-ahead / HOUR_FADES_HOURS)[:, None] * (departures[-1] - day)
+    fading = np.exp(-ahead / HOUR_FADES_HOURS)[:, None] * last
     fading += np.exp(-ahead / DAY_FADES_HOURS)[:, None] * day
-    return np.asarray(hours[ahead % DAY] + fading)
+    return np.asarray(hours[..., ahead % DAY, :] + fading)
 
 
 def yesterday(values: Floats, issues: Rows, horizon_hours: int) -> Floats:

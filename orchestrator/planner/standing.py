@@ -72,7 +72,8 @@ def _moments(snapshot: Snapshot, now: Instant) -> Iterator[Instant]:
         series[id(candidate.forecast)] = candidate.forecast
         yield from _ages(candidate, snapshot.spec)
     for forecast in series.values():
-        yield from _hours(forecast, now)
+        # When one of the instants now, now + 1 h and so on reaches another point, or a hole.
+        yield from (now + phase for phase in forecast.phases_after(now))
     for replica in snapshot.replicas:
         yield from _ends(replica, snapshot)
     yield from (at + A_DAY for at in snapshot.moves)
@@ -91,14 +92,6 @@ def _ages(candidate: Candidate, spec: ServiceSpec) -> Iterator[Instant]:
     yield from (end, end + limit + JUST_AFTER, reading.interval.start - limit)
     if candidate.crossover is not None:
         yield end + candidate.crossover.hours * HOUR
-
-
-def _hours(forecast: CarbonSeries, now: Instant) -> Iterator[Instant]:
-    """Yield when one of the instants ``now``, ``now + 1 h`` and so on reaches another point, or a hole."""
-    for point in forecast.points:
-        for edge in (point.interval.start, point.interval.end):
-            if edge > now:
-                yield now + ((edge - now) % HOUR or HOUR)
 
 
 def _ends(replica: Replica, snapshot: Snapshot) -> Iterator[Instant]:

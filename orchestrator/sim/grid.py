@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import cast
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from orchestrator.control.grid import TRAILING, GridReader, ZoneView
@@ -32,6 +34,9 @@ TRAILING_HOURS = int(TRAILING / HOUR)
 READ_HOURS = int(READ / HOUR)
 PAST_HOURS = TRAILING_HOURS + 8 * DAY_HOURS
 """How much of the past is read: the trailing mean's 28 days, and the week that a forecast may look back, and a day."""
+
+BLOCK_VALUES = 200_000
+"""So many past values are worked on at once: a few megabytes."""
 
 MOST_VIEWS = 120_000
 """About 500 MB: a year of thirteen zones stays whole; of more zones each policy works it out for itself."""
@@ -118,7 +123,7 @@ class SharedGrid(GridReader):
         self._grid = grid
         self._column = {zone: i for i, zone in enumerate(grid.zones)}
         self._complete = {zone: None not in grid.points[zone] for zone in grid.zones}
-        self._blended: tuple[tuple[int, int], Floats] | None = None
+        self._blocks: dict[int, _Block] = {}
         self._intervals: dict[int, Window] = {}
         self._views: dict[tuple[str, int, int], ZoneView] = {}
 
@@ -150,13 +155,14 @@ class SharedGrid(GridReader):
         last = min(self._grid.row(now), self._grid.row(window.end) + (floor_hour(window.end) < window.end))
         return trusted(zone, self._known(zone, first, max(first, last)))
 
-    def _blend(self, row: int, hours: int) -> Floats:
-        """Return the forecast issued at a row, (hours ahead, zones), of all zones at once; the last one is kept."""
-        if self._blended is None or self._blended[0] != (row, hours):
-            missing = np.full((max(0, LOOK_BACK_HOURS - row), len(self._grid.zones)), math.nan)
-            past = np.concatenate([missing, self._grid.grams_per_kwh[max(0, row - LOOK_BACK_HOURS) : row]])
-            self._blended = ((row, hours), blended_with_holes(past, hours))
-        return self._blended[1]
+    def _block(self, row: int, hours: int) -> _Block:
+        """Return what is expected and was usual at a row, worked out with its neighbours; the last one is kept."""
+        size = max(1, BLOCK_VALUES // (LOOK_BACK_HOURS * len(self._grid.zones)))
+        first = row - row % size
+        found = self._blocks.get(hours)
+        if found is None or found.first != first:
+            found = self._blocks[hours] = _Block.of(self._grid, first, size, hours)
+        return found
 
     def _interval(self, row: int) -> Window:
         """Return the hour of a row: one value for all zones and forecasts."""
@@ -183,21 +189,56 @@ class SharedGrid(GridReader):
         newest = self._grid.points[zone][row - 1] if column is not None and row > 0 else None
         if column is None or newest is None:
             return None
-        start, low, high = floor_hour(now), *PLAUSIBLE_GRAMS_PER_KWH
-        expected = self._blend(row, hours + 1)[:, column]
-        told = ~np.isnan(expected)
+        start = floor_hour(now)
+        block = self._block(row, hours + 1)
+        grams = block.expected[row - block.first][column]
         coming = _Coming(zone, start, newest.basis, partial(self._after, row))
         forecast: CarbonSeries
-        if told.all():
-            forecast = _Hourly.of(coming, tuple(np.clip(expected, low, high).tolist()))
+        if None not in grams:
+            forecast = _Hourly.of(coming, cast("tuple[float, ...]", tuple(grams)))
         else:  # an hour of the day that the last week never saw stays a hole
-            grams = np.clip(expected, low, high).tolist()
-            forecast = trusted(zone, tuple(coming.point(n, grams[n]) for n in np.flatnonzero(told).tolist()))
-        past = self._grid.grams_per_kwh[max(0, row - TRAILING_HOURS) : row, column]
-        seen = past[~np.isnan(past)]
-        mean = float(seen.mean()) if len(seen) >= MIN_COVERAGE * TRAILING_HOURS else None
+            told = tuple(coming.point(ahead, value) for ahead, value in enumerate(grams) if value is not None)
+            forecast = trusted(zone, told)
+        mean = block.means[row - block.first][column]
         history = _Stretch.of(zone, partial(self._known, zone, max(0, row - READ_HOURS), row))
         return ZoneView(zone, newest, history, forecast, mean)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Some consecutive rows, from ``first`` on: one sum over all costs little more than one over each.
+
+    By row and zone. ``expected``: g CO2e/kWh of each coming hour, ``None`` where the forecast has a hole; ``means``: of
+    the trailing weeks, ``None`` where too little of them is known.
+    """
+
+    first: int
+    expected: list[list[list[float | None]]]
+    means: list[list[float | None]]
+
+    @classmethod
+    def of(cls, grid: RecordedGrid, first: int, rows: int, hours: int) -> _Block:
+        """Work them out as if each row were alone."""
+        longest = max(LOOK_BACK_HOURS, TRAILING_HOURS)
+        begin, end = first - longest, min(first + rows - 1, len(grid.grams_per_kwh))
+        missing = np.full((max(0, -begin), len(grid.zones)), math.nan)
+        values = np.concatenate([missing, grid.grams_per_kwh[max(0, begin) : end]])
+        # (rows, zones, hours before), the newest hour last; that of the row itself is not known yet.
+        past = sliding_window_view(values, longest, axis=0)
+        issues = np.ascontiguousarray(past[..., -LOOK_BACK_HOURS:].transpose(0, 2, 1))
+        blends = np.clip(blended_with_holes(issues, hours), *PLAUSIBLE_GRAMS_PER_KWH).transpose(0, 2, 1)
+        numbers: list[list[list[float]]] = blends.tolist()
+        expected: list[list[list[float | None]]] = [[list(zone) for zone in row] for row in numbers]
+        if np.isnan(blends).any():
+            expected = [[[None if math.isnan(v) else v for v in zone] for zone in row] for row in numbers]
+        trailing = np.ascontiguousarray(past[..., -TRAILING_HOURS:])
+        return cls(first, expected, [[_trailing_mean(zone) for zone in row] for row in trailing])
+
+
+def _trailing_mean(hours: Floats) -> float | None:
+    """Return the mean of what is known of the hours, where that is enough of them."""
+    seen = hours[~np.isnan(hours)]
+    return float(seen.mean()) if len(seen) >= MIN_COVERAGE * TRAILING_HOURS else None
 
 
 class _Stretch(CarbonSeries):
@@ -277,6 +318,11 @@ class _Hourly(CarbonSeries):
             return super().hourly_grams(start, hours)
         found = self._grams[ahead : ahead + hours]
         return found if len(found) == hours else (*found, *[None] * (hours - len(found)))
+
+    def phases_after(self, now: Instant) -> frozenset[timedelta]:
+        """Return the one phase of whole hours; none once all of them are over."""
+        issued = self._coming.issued_at
+        return frozenset({(issued - now) % HOUR or HOUR} if issued + len(self._grams) * HOUR > now else ())
 
     def mean_grams_per_kwh(self) -> float | None:
         """Mean over the hours, each of the same weight."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from orchestrator.clocks import VirtualClock
 from orchestrator.control.batch import round_of
@@ -47,6 +47,7 @@ from orchestrator.sim.traffic import SimulatedGateway, SimulatedProbe
 from orchestrator.sim.workload import Workload
 from orchestrator.spec.codec import spec_digest
 from orchestrator.store.memory import MemoryStore
+from orchestrator.store.rules import is_finished_with
 
 WARM_UP = 2 * HOUR
 """The service is deployed so long before the period begins: that start is nobody's merit and in nobody's bill."""
@@ -79,7 +80,8 @@ KEPT_ENERGY = 2 * HOUR
 """The planner reads the load of the last ten minutes, which lie in samples of an hour."""
 
 REMEMBERED = timedelta(days=3)
-"""Decisions older than that are dropped from memory: nothing of the controller looks back that far."""
+"""Decisions older than that are dropped from memory: nothing of the controller looks back that far. Replicas that ended
+before are laid aside: each look goes through all others."""
 
 _TUNING = Tuning(
     longest_sample=LONGEST_SAMPLE,
@@ -158,6 +160,11 @@ class ListedOffers:
 class ForgetfulStore(MemoryStore):
     """A memory that lets go of what nobody reads again: a simulated year would fill gigabytes."""
 
+    def __init__(self, uid: str) -> None:
+        super().__init__(uid)
+        self._away: list[Replica] = []
+        self._away_before = datetime.min.replace(tzinfo=UTC)
+
     def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
         """Return samples that touch the window, oldest first: an hour is one sample here, and its end is asked for."""
         samples = self._state.energy_of.get(service, [])
@@ -184,6 +191,25 @@ class ForgetfulStore(MemoryStore):
                 del state.signals[name]
             gone = set(old)
             state.decisions_of[service] = [n for n in names if n not in gone]
+
+    def put_away(self, before: Instant) -> None:
+        """Lay aside the replicas that ended before a moment and of which nothing is left: few looks ask for them."""
+        shelf = self._state.replicas
+        old = [r for r in shelf.all() if is_finished_with(r) and r.ended_at is not None and r.ended_at < before]
+        self._away += [shelf.drop(r.name) for r in old]
+        self._away_before = before
+
+    def replicas(
+        self, service: str | None = None, *, ended: bool = False, ended_since: Instant | None = None
+    ) -> Sequence[Replica]:
+        """Return what a memory returns, with those that were laid aside where the question reaches back to them."""
+        found = super().replicas(service, ended=ended, ended_since=ended_since)
+        if not self._away or not ended or (ended_since is not None and ended_since >= self._away_before):
+            return found
+        old = [r for r in self._away if service in {None, r.service}]
+        if ended_since is not None:
+            old = [r for r in old if r.ended_at is not None and r.ended_at >= ended_since]
+        return sorted([*old, *found], key=lambda r: (r.service, r.slot))
 
     def count_events(self, kind: EventKind, since: Instant) -> int:
         """Count events of a kind from a moment on."""
@@ -257,6 +283,7 @@ class TwinWorld:
             self._note_places()
             if before // 86400 != self._clock.elapsed // 86400:
                 self._store.forget_decisions(self._clock.now() - REMEMBERED)
+                self._store.put_away(self._clock.now() - REMEMBERED)
                 progress((self._clock.now() - period.start) / period.length)
             if int(self._clock.elapsed // 3600) != counted:
                 counted = int(self._clock.elapsed // 3600)

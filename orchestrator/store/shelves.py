@@ -34,6 +34,11 @@ class Shelf(Generic[V]):
             self._open.discard(name)
         return value
 
+    def drop(self, name: str) -> V:
+        """Forget the value and return it; the others keep their order. Raises ``KeyError`` when there is none."""
+        self._open.discard(name)
+        return self._values.pop(name)
+
     def all(self) -> list[V]:
         """Return everything, in order of arrival."""
         return list(self._values.values())

@@ -122,3 +122,14 @@ class TestKinds:
         assert weakest(list(Kind)) is Kind.SYNTHETIC
         assert weakest([Kind.MEASURED, Kind.MEASURED]) is Kind.MEASURED
         assert weakest([Kind.MEASURED, Kind.FORECAST]) is Kind.FORECAST
+
+
+def test_the_phases_of_a_series_are_those_of_the_edges_that_are_still_to_come() -> None:
+    """A point from 12:00 to 13:00 has two edges of one phase; what is over has none."""
+    hourly = series("SE", [30.0, None, 40.0])
+
+    assert hourly.phases_after(NOON) == {HOUR}
+    assert hourly.phases_after(NOON + 20 * MINUTE) == {40 * MINUTE}
+    assert hourly.phases_after(NOON + 3 * HOUR) == frozenset()
+    odd = CarbonSeries("SE", (intensity("SE", 30.0, NOON), intensity("SE", 40.0, NOON + 90 * MINUTE)))
+    assert odd.phases_after(NOON + 20 * MINUTE) == {40 * MINUTE, 10 * MINUTE}

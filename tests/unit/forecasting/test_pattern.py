@@ -113,6 +113,20 @@ def test_without_holes_the_blend_with_holes_is_the_blend() -> None:
         blended_with_holes(values[DAY:], 60)
 
 
+def test_several_issues_at_once_are_each_answered_as_if_alone() -> None:
+    """To the last bit, holes or not: a simulated year works out a hundred hours together."""
+    dice = np.random.default_rng(9)
+    values = dice.uniform(100, 900, size=(5, LOOK_BACK_HOURS, 3))
+    values[1:][dice.random((4, LOOK_BACK_HOURS, 3)) < 0.3] = np.nan
+
+    together = blended_with_holes(values, 30)
+
+    assert together.shape == (5, 30, 3)
+    assert np.isnan(together).any()
+    for issue, alone in enumerate(values):
+        assert np.array_equal(together[issue], blended_with_holes(alone, 30), equal_nan=True)
+
+
 def test_an_hour_that_a_week_has_not_seen_stays_a_hole() -> None:
     """Six days without it are bridged by the days before, seven are not; the other hours do not mind."""
     for missing, is_hole in ((6, False), (7, True)):

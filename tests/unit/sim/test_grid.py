@@ -10,6 +10,7 @@ from orchestrator.domain.carbon import Basis
 from orchestrator.domain.time import HOUR
 from orchestrator.errors import SignalUnavailable
 from orchestrator.sim.grid import SharedGrid, read_grid
+from tests.builders import MINUTE
 from tests.unit.sim.sample_world import PAST_DAYS, START, ZONES, carbon, period, swinging, wait
 
 
@@ -44,6 +45,8 @@ def test_the_shared_reader_says_what_the_controllers_own_says(seed: int, hours: 
                 same, other = mine.forecast.at(moment), reference.forecast.at(moment)
                 assert (same and same.interval) == (other and other.interval)
                 assert mine.forecast.kind == reference.forecast.kind
+                for later in (moment, moment + 7 * MINUTE):
+                    assert mine.forecast.phases_after(later) == reference.forecast.phases_after(later)
                 told, expected = (s.hourly_grams(moment, hours + 3) for s in (mine.forecast, reference.forecast))
                 assert [g is None for g in told] == [g is None for g in expected]
                 assert [g or 0.0 for g in told] == pytest.approx([g or 0.0 for g in expected], rel=1e-12)

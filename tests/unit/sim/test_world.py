@@ -125,6 +125,27 @@ def test_spothedge_holds_a_spare_and_bridges_with_on_demand() -> None:
     )
 
 
+def test_replicas_of_last_week_are_laid_aside_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storm a day: looks go through those that ended lately, and who asks for all is told of all."""
+    hours = [(24.0 * day + edge, room) for day in range(7) for edge, room in ((20, 2), (21, 0))]
+    traces = tuple(flicker(f"sky/{z}", [*hours, (168, 2)]) for z in ("de", "fr", "se"))
+    wanted = spec(1, resources=replace(spec().resources, use_spot=True))
+    asked = request(spec=spothedge(wanted, {}), offers=BOTH, traces=traces)
+
+    world = TwinWorld(wait(setting_of(asked)), asked.spec)
+    short = wait(world.live())
+    store = world.runtime.store
+    monkeypatch.setattr("orchestrator.sim.world.REMEMBERED", timedelta(days=999))
+    long, stays = lived(asked)
+
+    assert short == long
+    everybody = store.replicas("chat", ended=True)
+    assert len(everybody) == len(stays) > len(store.replicas("chat", ended=True, ended_since=START + 4 * 24 * HOUR))
+    assert len(everybody) > len(store.replicas("chat", ended=True, ended_since=START + 24.1 * HOUR)) > 3
+    assert store._state.replicas.all() != everybody  # type: ignore[attr-defined]  # that is what it is for
+    assert store.replicas("other", ended=True) == []
+
+
 def test_the_same_again_is_the_same() -> None:
     """Two runs of one seed, every figure alike."""
     wanted = spec(2, placement=PlacementRules(home="sky/de", max_per_region=1))
