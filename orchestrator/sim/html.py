@@ -71,6 +71,8 @@ _HONESTY: Final = (
     "without the one beside B3, the cleanest static choice without hindsight."
 )
 
+_BOLD: Final = "Bold: greenctl's own controller under that policy. The others are rules that it is held against."
+
 _SOURCE: Final = (
     "Every figure of this page is in the JSON document that it was made from. It is embedded in this file under the id "
     "<code>document</code>, and is what <code>--json</code> writes."
@@ -90,6 +92,7 @@ def page(document: Document) -> str:
         f"<p>{_headline(document)}</p>",
         f"<p>{_HONESTY}</p>",
         _table(rows),
+        f"<p>{_BOLD}</p>",
         *[f"<p>{escape(words.removeprefix(SIGNS))}</p>" for words in document["legend"]],
         *[f"<p><b>{escape(r['policy'])}</b> refused: {escape(r['refusal'])}</p>" for r in refused],
     ]

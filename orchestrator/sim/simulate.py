@@ -67,8 +67,10 @@ Note = Callable[[str], None]
 class Request:
     """What to simulate. ``policies``: ours by name; ``rules``: rivals by name, in the order of the answer.
 
-    ``longitudes``: degrees east of regions whose catalogue entry has none. ``evenly``: all policies share traffic
-    evenly; else ours do as the service's file says, and rivals and the oracle go on sharing it evenly.
+    ``longitudes``: degrees east of regions whose catalogue entry has none; ``latitudes``: degrees north, both by grid
+    zone. Where the service names its clients, our policies see such a region there, for the way to it. ``evenly``: all
+    policies share traffic evenly; else ours do as the service's file says, and rivals and the oracle go on sharing it
+    evenly.
     """
 
     spec: ServiceSpec
@@ -85,6 +87,7 @@ class Request:
     longitudes: Mapping[str, float]
     prices: PriceChanges = field(default_factory=PriceChanges)
     evenly: bool = True
+    latitudes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
                 HOME_ASLEEP, about, "rule", setting, asleep, RULES[name].make(asleep), hold=request.spec.gateway
             )
         await asyncio.sleep(0)  # where an interrupt gets through
+    setting = replace(setting, offers=tuple(_seen_by_clients(o, request) for o in setting.offers))
     for name, policy in request.policies.items():
         about = policy.description or f"greenctl, policy {policy.name}"
         yield await _lived(name, about, "ours", setting, replace(request.spec, policy=policy), progress)
@@ -435,6 +439,16 @@ def _sleeps(spec: ServiceSpec) -> bool:
     return may_sleep(spec.scaling) and spec.batch is None
 
 
+def _seen_by_clients(offer: Offer, request: Request) -> Offer:
+    """Return the offer where its grid zone is, if its region's own place is not known and the way to it counts."""
+    zone = offer.region.zone or ""
+    known = offer.region.latitude is not None and offer.region.longitude is not None
+    if known or not request.spec.clients or zone not in request.latitudes or zone not in request.longitudes:
+        return offer
+    place = replace(offer.region, latitude=request.latitudes[zone], longitude=request.longitudes[zone])
+    return replace(offer, region=place)
+
+
 def _takes_spot(request: Request) -> bool:
     """Whether anybody of whom there is a row may stand on spot."""
     return Market.SPOT in request.spec.markets or not NEEDS_SPOT.isdisjoint(request.rules)
@@ -460,6 +474,9 @@ def _notes(request: Request) -> list[str]:
         quiet = sum(rate == 0 for rate in request.load.requests_per_second)
         words = f"{quiet} of {len(request.load.requests_per_second)} hours have no request: only in these it sleeps"
         notes.append(f"{words}, because requests flow evenly within an hour; rivals but {HOME_ASLEEP} never sleep")
+    if guessed := sorted({o.region.id for o in request.offers if _seen_by_clients(o, request) is not o}):
+        words = "lie where their grid zones have other regions, on average, as their own places are not known"
+        notes.append(f"for the way to clients {', '.join(guessed)} {words}")
     if not request.evenly:
         words = "of greenctl's policies follows the grid; rivals and the oracle share it evenly"
         notes.append(f"traffic {words}, so that a policy may stand below the oracle")

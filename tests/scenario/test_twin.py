@@ -20,6 +20,7 @@ from orchestrator.sim.world import TwinWorld
 from tests.unit.sim.sample_world import data_folder
 
 DEMO = Path(__file__).parents[2] / "orchestrator" / "demo" / "service.yaml"
+YEAR = DEMO.with_name("year.yaml")
 PERIOD = ("--from", "2023-01-01", "--to", "2023-01-04")
 POLICIES = "home,B3,B3*,greedy,regret,ours,balanced"
 
@@ -181,6 +182,36 @@ def test_no_region_left_is_a_refusal_of_the_rules(folder: Path) -> None:
 
     assert result.exit_code == 3, result.stderr
     assert "leave it no region with an offer" in " ".join(result.stderr.split())
+
+
+def test_every_policy_runs_on_the_demo_service_with_a_budget_and_clients(folder: Path) -> None:
+    """One command, each shipped policy, none refuses; where the regions of this machine are thought to be is told."""
+    data = data_folder(folder / "data")
+
+    result = greenctl("simulate", YEAR, "--data", data, *PERIOD, "--policies", "all", "--oracle", "--json")
+
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    rows = {r["policy"]: r for r in document["rows"]}
+    shipped = {path.stem for path in (DEMO.parents[2] / "policies").glob("*.yaml")}
+    assert shipped - {"green-first"} < rows.keys()
+    assert [r["policy"] for r in rows.values() if r["refusal"]] == []
+    assert "local/us-mida-pjm" in rows["latency-first"]["replica_hours_by_region"]
+    assert [n for n in document["notes"] if n.startswith("for the way to clients local/de, local/se, local/us-mida")]
+    same, asked = (re.sub(r"#.*", "", path.read_text()).split() for path in (DEMO, YEAR))
+    assert [word for word in same if word not in asked] == []
+
+
+def test_a_policy_that_cannot_run_says_why_and_stops_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's own file has no budget and no clients: two policies refuse, even where the table has little room."""
+    monkeypatch.setenv("COLUMNS", "100")
+    result = simulated(folder, *PERIOD, "--policies", "carbon-budget,latency-first,balanced")
+
+    assert result.exit_code == 0, result.stderr
+    for name, why in (("carbon-budget", "carbon.budget is missing"), ("latency-first", "rtt_ms unknown")):
+        assert re.search(rf"^\s*{name}\s+refuses\s", result.stdout, re.MULTILINE)
+        assert why in " ".join(result.stdout.split())
+    assert re.search(r"^\s*balanced\s+\d", result.stdout, re.MULTILINE)
 
 
 def test_half_a_recording_of_spot_is_refused(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """``greenctl simulate``."""
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -22,6 +22,7 @@ from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.control.ports import OfferSource
 from orchestrator.domain.offer import Offer
+from orchestrator.domain.places import Region
 from orchestrator.domain.service import Policy, ServiceSpec
 from orchestrator.domain.time import Instant, Window, as_utc
 from orchestrator.errors import SignalUnavailable, UsageError
@@ -137,7 +138,8 @@ def simulate(
             seed=seed,
             cold_start=cold_start,
             carbon=carbon,
-            longitudes=_longitudes(catalogue),
+            longitudes=_means(catalogue, lambda region: region.longitude),
+            latitudes=_means(catalogue, lambda region: region.latitude),
             prices=PriceChanges() if data is None else read_prices(data, offers),
             evenly=traffic is Traffic.EVEN,
         )
@@ -279,12 +281,12 @@ def _offers(session: Session, catalogue: RegionCatalogue, data: Path | None) -> 
     return CompositeOffers([own, CatalogueOffers(listed, catalogue.by_id, ShapeCatalogue.packaged())])
 
 
-def _longitudes(catalogue: RegionCatalogue) -> dict[str, float]:
+def _means(catalogue: RegionCatalogue, degrees: Callable[[Region], float | None]) -> dict[str, float]:
     """Return where the regions of each zone are on average, for those whose own place is not known."""
     found: dict[str, list[float]] = {}
     for region in catalogue.all():
-        if region.zone is not None and region.longitude is not None:
-            found.setdefault(region.zone, []).append(region.longitude)
+        if region.zone is not None and (value := degrees(region)) is not None:
+            found.setdefault(region.zone, []).append(value)
     return {zone: fmean(values) for zone, values in sorted(found.items())}
 
 

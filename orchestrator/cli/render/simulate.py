@@ -113,7 +113,7 @@ def render(request: Request, rows: Sequence[Row], notes: Sequence[str], *, stopp
     best = _named(rows, ORACLE)
     for row in rows:
         if row.refusal:
-            grid.add(row.policy, *[NOTHING] * 9, "refuses: see below")
+            grid.add(row.policy, "refuses", *[NOTHING] * 8, "see below")
             continue
         above = None if row is best else above_percent(row, best)
         grid.add(
