@@ -8,10 +8,11 @@ once (``optimum/seats.py``), and proves that nothing costs less. What was chosen
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fractions import Fraction
+from heapq import heappop, heappush
 from math import inf, isfinite, lcm
 
 from orchestrator.domain.certificate import Budget
@@ -107,6 +108,60 @@ def preference(
     if room.spread and sums:
         sums[1] += sum(count - (region not in room.spot_regions) for region, count in crowd.items())
     return tuple(one is None for one in chosen), tuple(sums)
+
+
+def best_first(
+    wanted: Sequence[Pools], room: Room, objective: Objective, keep: Callable[[Sequence[Assessment]], set[str]]
+) -> Iterator[tuple[tuple[Fraction, ...], tuple[Assessment, ...]]]:
+    """Yield the ways to fill all the slots, the best first: what :func:`preference` sums up of it, and the offers.
+
+    The sums are without what crowding adds, so where spot is to be spread they are a bound of those of all that are
+    still to come. No offers come with a way for which regions have no room. Slots that look in the same pools are
+    alike. ``keep``: the ids of the offers that are looked at at all, of those of a slot, given with the best first.
+
+    Every next best way is one of those before it with the next best offer for one slot (a heap of them).
+    """
+    order, different = _parties(wanted)
+    offers: list[list[tuple[Assessment, tuple[Fraction, ...]]]] = []
+    for pools in different:
+        found = {i: (a, tuple(Fraction(n) for n in v)) for i, (a, v) in _vectors(pools, objective).items()}
+        ranked = sorted(found.values(), key=lambda own: (own[1], own[0].offer_id))
+        kept = keep([a for a, _ in ranked])
+        offers.append([own for own in ranked if own[0].offer_id in kept])
+    if not all(offers):
+        return
+    seats = None if room.rules.max_per_region is None else _hall(wanted, room, 0).seats
+    # The last slot of a party steps first, so that its first one has the best offer.
+    parties = [[slot for slot in reversed(range(len(order))) if order[slot] == own] for own in range(len(different))]
+
+    columns = zip(*(offers[party][0][1] for party in order), strict=True)
+    heap = [(tuple(sum(column, Fraction(0)) for column in columns), (0,) * len(order))]
+    while heap:
+        least, way = heappop(heap)
+        chosen = tuple(offers[order[slot]][rank][0] for slot, rank in enumerate(way))
+        taken = Counter(a.region for a in chosen)
+        has_room = seats is None or all(n <= seats[region] for region, n in taken.items())
+        yield least, chosen if has_room else ()
+        for slot in _steps(way, parties, [len(own) for own in offers]):
+            own, rank = offers[order[slot]], way[slot]
+            sums = tuple(s - a + b for s, a, b in zip(least, own[rank][1], own[rank + 1][1], strict=True))
+            heappush(heap, (sums, (*way[:slot], rank + 1, *way[slot + 1 :])))
+
+
+def _steps(way: Sequence[int], parties: Sequence[Sequence[int]], most: Sequence[int]) -> Iterator[int]:
+    """Yield the slots of which one may take its next offer, so that every way follows from one other and no more.
+
+    Within a party none is further than the one before it. Whoever stepped last steps again, or the next one of its
+    party, or the first of a later party.
+    """
+    stepped = [(party, n) for party, slots in enumerate(parties) for n, slot in enumerate(slots) if way[slot]]
+    party, number = stepped[-1] if stepped else (-1, 0)
+    if party >= 0:
+        slots = parties[party]
+        if way[slots[number]] < (way[slots[number - 1]] if number else most[party] - 1):
+            yield slots[number]
+        yield from slots[number + 1 : number + 2]
+    yield from (slots[0] for slots, count in zip(parties[party + 1 :], most[party + 1 :], strict=True) if count > 1)
 
 
 def costs(chosen: Sequence[Assessment | None], objective: Objective) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.decision import Assessment, Fetch
@@ -14,6 +14,7 @@ from orchestrator.domain.time import HOUR, Instant
 from orchestrator.domain.variants import model_of
 from orchestrator.planner.egress import launch_egress, usd_of
 from orchestrator.planner.moves import Side
+from orchestrator.planner.nearby import Lack, Leaves, Nearby, missing, nearby
 from orchestrator.planner.promise import Promised, promised
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
@@ -29,13 +30,17 @@ STANDING_RULES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A snapshot with its offers judged, looked up by offer id; ``promised``: how near each of them is to whom."""
+    """A snapshot with its offers judged, looked up by offer id; ``promised``: how near each of them is to whom.
+
+    ``nearby``: how much of whose load each of them carries; ``None`` where that is no question, or not known.
+    """
 
     snapshot: Snapshot
     policy: Policy
     now: Instant
     assessments: tuple[Assessment, ...]
     promised: Promised = field(default_factory=Promised, compare=False)
+    nearby: Nearby | None = field(default=None, compare=False)
     _assessed: Mapping[str, Assessment] = field(init=False, repr=False, compare=False)
     _candidates: Mapping[str, Candidate] = field(init=False, repr=False, compare=False)
 
@@ -44,15 +49,22 @@ class Judged:
         object.__setattr__(self, "_assessed", {a.offer_id: a for a in reversed(self.assessments)})
         object.__setattr__(self, "_candidates", {c.offer.id: c for c in reversed(self.snapshot.candidates)})
 
-    def leaves(self, replica: Replica, offer_id: str) -> frozenset[str] | None:
-        """Return the areas of the clients that nobody is near to any more once a replica has moved to an offer.
+    def leaves(self, replica: Replica, offer_id: str) -> Leaves | None:
+        """Return what clients lose once a replica has moved to an offer: who was near to them, or enough for them.
 
         ``None`` where anybody may be sent anywhere.
         """
         if not self.promised.areas:
             return None
         others = [r.offer_id for r in self.snapshot.occupants().values() if r.name != replica.name]
-        return self.promised.left([*others, offer_id]) - self.promised.left([*others, replica.offer_id])
+        before, after = [*others, replica.offer_id], [*others, offer_id]
+        lack = self.lack(after)
+        grows = lack is not None and lack.missing > missing(self.lack(before))
+        return Leaves(self.promised.left(after) - self.promised.left(before), lack if grows else None)
+
+    def lack(self, offer_ids: Iterable[str]) -> Lack | None:
+        """Return for which clients too little is near, with replicas on these offers; see :meth:`Nearby.lack`."""
+        return None if self.nearby is None else self.nearby.lack(offer_ids)
 
     def side(self, offer_id: str) -> Side | None:
         """The offer with its candidate; ``None`` when it is no longer sold."""
@@ -80,7 +92,7 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
         standings(snapshot, kept.trips_seconds),
         kept.verdicts,
     )
-    return Judged(snapshot, policy, now, _with_fetches(assessments, snapshot, policy), kept)
+    return Judged(snapshot, policy, now, _with_fetches(assessments, snapshot, policy), kept, nearby(snapshot, kept))
 
 
 def _with_fetches(assessments: tuple[Assessment, ...], snapshot: Snapshot, policy: Policy) -> tuple[Assessment, ...]:
@@ -111,6 +123,11 @@ def _at_least(own: Fetch | None, main: Fetch | None) -> Fetch | None:
         return own or main
     usd = None if own.usd is None or main.usd is None else max(own.usd, main.usd)
     return replace(own, grams=max((g for g in (own.grams, main.grams) if g is not None), default=None), usd=usd)
+
+
+def is_small(assessment: Assessment | None) -> bool:
+    """Whether it is known that a replica there is too small for its share of the load."""
+    return assessment is not None and assessment.work is not None and assessment.work.carries is False
 
 
 def buy(kind: ActionKind, slot: int, target: Assessment, reason: str, mover: Replica | None = None) -> Action:

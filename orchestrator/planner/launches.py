@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import islice
 from math import inf
 
@@ -17,9 +18,10 @@ from orchestrator.errors import NoFeasiblePlacement, SignalsTooOld
 from orchestrator.planner.advice.least import Fits, in_words, least_change
 from orchestrator.planner.choose import rank
 from orchestrator.planner.cover import COVER_RULE, MOST_WAYS, Areas, Party, groups, ways
+from orchestrator.planner.enough import enough
 from orchestrator.planner.fallback import Pool, best_of, earliest_try, moment, offer_waited_for, pools_for
 from orchestrator.planner.jointly import Joint, Room, costs, jointly, preference
-from orchestrator.planner.judged import Judged, buy, judge
+from orchestrator.planner.judged import Judged, buy, is_small, judge
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import FRESHNESS_RULE
@@ -62,13 +64,15 @@ def fill(
     keep_up: bool,
     most: float = inf,
     budget: Budget = unhurried,
+    must_reach: bool = True,
 ) -> Filling:
     """Choose an offer for every slot that nobody holds; those on demand first, because they are what serving rests on.
 
     Slot by slot first; that stays where the optimiser, which looks at all of them together, finds nothing better within
     the budget. With ``keep_up`` what cannot be placed for want of fresh signals alone is placed without them. ``most``:
-    how many launches there may be; the rest follows later and is no error. A refusal comes with what could be launched:
-    it is the caller's to weigh them.
+    how many launches there may be; the rest follows later and is no error. ``must_reach``: what leaves clients without
+    enough near to them is refused, unless ``keep_up``. A refusal comes with what could be launched: it is the caller's
+    to weigh them.
     """
     missing = _in_order(slots, staying)
     if not missing:
@@ -85,9 +89,10 @@ def fill(
     serving = len(staying) + len(crew.launches) + len(put_off)
     notes = [_put_off(put_off)] if put_off else [_waits(judged, slot, slots[slot]) for slot in unplaced]
     refusal = None
-    left = judged.promised.left([*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)])
-    if left and not unplaced and not put_off and not keep_up:
-        refusal = _uncovered(judged, slots, left)
+    if must_reach and not unplaced and not put_off and not keep_up:
+        refusal = _too_far(
+            judged, slots, [*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)]
+        )
     if unplaced and serving < wanted:
         markets = {slots[slot] for slot in unplaced}
         fits = _all_fit(judged, keep_up=keep_up)
@@ -141,6 +146,9 @@ class _Crew:
         joint, picked = self._seated(slots, room, {}, budget)
         if self._is_short(joint) and (found := self._covering(slots, room, joint, budget)) is not None:
             joint, picked = found
+        if self.judged.lack([*self._held, *(a.offer_id for a in joint.chosen if a is not None)]) is not None:
+            wanted = [self._pools(slot, self.judged.assessments) for slot in slots]
+            joint = enough(self.judged, self._held, wanted, joint, room, budget)
         for slot, target in zip(slots, joint.chosen, strict=True):
             if target is not None:
                 self._take(slot, target)
@@ -406,24 +414,38 @@ def _refusal(
     )
 
 
-def _uncovered(judged: Judged, slots: Mapping[int, Market], left: Areas) -> NoFeasiblePlacement:
-    """Refuse a choice that keeps the promise of the first token to nobody in some areas, with the least that helps."""
-    spec, promised = judged.snapshot.spec, judged.promised
-    fits = _all_fit(judged, keep_up=False)
-    changes = least_change(judged.snapshot, judged.policy, judged.assessments, fits)
-    limit = 0.0 if spec.ttft_p95 is None else spec.ttft_p95.total_seconds() * 1000.0
+def _too_far(judged: Judged, slots: Mapping[int, Market], offer_ids: Sequence[str]) -> NoFeasiblePlacement | None:
+    """Refuse a choice that leaves clients of some area without anybody near to them, or with too few, and what helps.
+
+    ``None`` where it does not, and where so many replicas would be too few wherever they are: no deploy was ever
+    refused for too much load, and it is not nearness that lacks then.
+    """
+    left, lack = judged.promised.left(offer_ids), judged.lack(offer_ids)
+    if not left and (lack is None or any(is_small(judged.by_id(i)) for i in offer_ids)):
+        return None
+    changes = least_change(judged.snapshot, judged.policy, judged.assessments, _all_fit(judged, keep_up=False))
+    hint = in_words(changes) if changes else "Allow regions nearer to them, or relax slo.ttft_p95."
+    limit = (judged.snapshot.spec.ttft_p95 or timedelta(0)).total_seconds() * 1000.0
+    number = f"{len(slots)} replica{'s' if len(slots) != 1 else ''}"
+    no_choice = f"{judged.snapshot.spec.name}: no choice of {number} keeps slo.ttft_p95 ({limit:.0f} ms) to"
+    if left or lack is None:
+        return NoFeasiblePlacement(
+            f"{no_choice} clients of every area ({COVER_RULE}); too far from everybody: {_nearest(judged, left)}",
+            hint=hint,
+        )
+    return NoFeasiblePlacement(f"{no_choice} as many clients as each area has ({COVER_RULE}): {lack.words}", hint=hint)
+
+
+def _nearest(judged: Judged, left: Areas) -> str:
+    """Name the nearest place of each of these areas that is allowed."""
+    promised = judged.promised
     allowed = [a for a in judged.assessments if a.allowed]
     nearest = []
     for area in sorted(left):
         known = [(promised.total_ms[a.offer_id][area], a.region) for a in allowed if a.offer_id in promised.total_ms]
         ms, region = min(known, default=(inf, ""))
         nearest.append(f"{area} (nearest: {region}, {ms:.0f} ms)" if region else area)
-    number = f"{len(slots)} replica{'s' if len(slots) != 1 else ''}"
-    return NoFeasiblePlacement(
-        f"{spec.name}: no choice of {number} keeps slo.ttft_p95 ({limit:.0f} ms) to clients of every area "
-        f"({COVER_RULE}); too far from everybody: {', '.join(nearest)}",
-        hint=in_words(changes) if changes else "Allow regions nearer to them, or relax slo.ttft_p95.",
-    )
+    return ", ".join(nearest)
 
 
 def _put_off(slots: Sequence[int]) -> str:
@@ -482,8 +504,9 @@ def _all_fit(judged: Judged, *, keep_up: bool) -> Fits:
         crew = _Crew(judge(snapshot, policy, judged.now), slots, staying, keep_up=keep_up, most=inf)
         crew.launch_all(missing, unhurried)
         offers = [*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)]
-        enough = len(staying) + len(crew.launches) >= snapshot.least
-        return enough and (keep_up or not crew.judged.promised.left(offers))
+        is_enough = len(staying) + len(crew.launches) >= snapshot.least
+        is_near = not crew.judged.promised.left(offers) and crew.judged.lack(offers) is None
+        return is_enough and (keep_up or is_near)
 
     return fits
 

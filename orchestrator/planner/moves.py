@@ -16,7 +16,7 @@ on a grid replayed at rate r an hour of grid time holds 1/r hours of running. Th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
@@ -35,6 +35,7 @@ from orchestrator.errors import NoCapacity
 from orchestrator.planner.capacity import gave_up
 from orchestrator.planner.cover import COVER_RULE
 from orchestrator.planner.egress import grams_term, launch_egress, usd_of
+from orchestrator.planner.nearby import Leaves
 from orchestrator.planner.schedule import may_begin, schedule_verdict
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.apply import usd_per_gram
@@ -88,11 +89,11 @@ def compare(
     snapshot: Snapshot,
     policy: Policy,
     now: Instant,
-    leaves: Collection[str] | None = None,
+    leaves: Leaves | None = None,
 ) -> MoveComparison:
     """Weigh staying against moving. Both sides have to be :func:`weighable` (allowed offers are).
 
-    ``leaves``: the areas of the clients that nobody would be near to any more; ``None`` where that is no question.
+    ``leaves``: what it takes from clients of the service's areas; ``None`` where that is no question.
 
     Raises ``ValueError`` when a side's energy or its intensity in this hour is unknown.
     """
@@ -365,13 +366,14 @@ def _load_verdict(here: Side, there: Side) -> Iterator[Verdict]:
     yield Verdict(LOAD_RULE, work.carries or as_here, text, float(work.needed), float(work.replicas), "replicas")
 
 
-def _cover_verdict(leaves: Collection[str]) -> Verdict:
-    """Whether clients of every area still have a replica that keeps the promise of the first token to them."""
-    areas = ", ".join(sorted(leaves))
-    text = (
-        f"nobody else keeps slo.ttft_p95 to clients in {areas}" if leaves else "every area keeps one within its promise"
-    )
-    return Verdict(COVER_RULE, not leaves, text, float(len(leaves)), 0.0, "areas")
+def _cover_verdict(leaves: Leaves) -> Verdict:
+    """Whether clients of every area still have replicas that keep the promise of the first token to them, enough."""
+    if leaves.areas or leaves.lack is None:
+        areas = ", ".join(sorted(leaves.areas))
+        text = f"nobody else keeps slo.ttft_p95 to clients in {areas}"
+        text = text if leaves else "every area keeps one within its promise"
+        return Verdict(COVER_RULE, not leaves, text, float(len(leaves.areas)), 0.0, "areas")
+    return Verdict(COVER_RULE, passed=False, text=leaves.lack.words, value=leaves.lack.missing, limit=0.0, unit="load")
 
 
 def _rest_verdict(there: Side, snapshot: Snapshot, now: Instant) -> Verdict:

@@ -6,7 +6,7 @@ filled as well as it can be, with every offer judged at the share that it would 
 numbers at which everybody carries their share the one is taken that costs least by the policy's own objective::
 
     best = min over n of (cost of what stands + cost of the best fill, n), nobody too small, nobody without a place,
-           every area of the clients near to somebody where anybody is (``cover.py``)
+           every area of the clients near to somebody where anybody is (``cover.py``), and to enough (``nearby.py``)
 
 Filling is that of a plan (``planner.launches``): limits of a region, spread and market of spot, rules and bounds of the
 policy all hold, and for one number it is exact (``optimum/seats.py``). Numbers end where as many idle replicas of the
@@ -39,9 +39,10 @@ from orchestrator.planner.capacity import gave_up
 from orchestrator.planner.choose import cost, launch_cost
 from orchestrator.planner.cover import fewest
 from orchestrator.planner.hedge.spares import hedged
-from orchestrator.planner.judged import Judged, buy, judge
+from orchestrator.planner.judged import Judged, buy, is_small, judge
 from orchestrator.planner.launches import Filling, fill
 from orchestrator.planner.moves import COLD_START_POWER_FRACTION, REST_AFTER_FAILURE
+from orchestrator.planner.nearby import Lack, missing
 from orchestrator.planner.reasons import Tried, with_reasons
 from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.sizing.staffing import usable_fraction
@@ -87,8 +88,7 @@ def best_number(judged: Judged, budget: Budget = unhurried, *, keep_up: bool = F
     best = _best(ways, judged)
     if best is None or best.short:
         return Numbered(_enough_to_cover(judged, budget))
-    chosen = Tried(best.number, best.cost, best.short, best.offers)
-    others = [Tried(w.number, w.cost, w.short, w.offers) for w in ways if w is not best]
+    chosen, *others = (_tried(w) for w in (best, *(w for w in ways if w is not best)))
     told = with_reasons(size, chosen, others, judged.policy.objective, load.requests_per_second)
     return Numbered(replace(best.judged, snapshot=replace(best.judged.snapshot, sizing=told)), best.exchanged)
 
@@ -107,27 +107,37 @@ def moved_on(actions: Iterable[Action], judged: Judged, exchanged: Replica | Non
 
 
 def _enough_to_cover(judged: Judged, budget: Budget) -> Judged:
-    """Return the offers judged at the fewest replicas that are near to clients everywhere, from those in force on.
+    """Return the offers judged at the fewest replicas that are near to clients everywhere, and enough, from those on.
 
-    As it is where the number is pinned, where those that there are can be near to everybody, and where no number can.
+    As it is where the number is pinned, and where those that there are can be that. Where no number can, the first at
+    which the fewest areas, and then the least of the load, are left; not looked for further when more do not help.
     """
     seen = judged.snapshot
     size, areas = seen.sizing, len(judged.promised.areas)
     if size is None or not areas or not size.replicas or seen.taking_down or seen.spec.batch is not None:
         return judged
-    for number in range(size.replicas, min(size.most, size.replicas + areas) + 1):
+    best: tuple[tuple[int, float], int, Judged] | None = None
+    why = ""
+    for number in range(size.replicas, min(size.most, size.replicas + MOST_TRIED) + 1):
+        if budget() <= 0 or (best is not None and number > best[1] + areas):
+            break
         at = judged if number == size.replicas else _at(seen, number, judged)
         slots = wanted_slots(at.snapshot)
         kept = {slot: r for slot, r in seen.occupants().items() if slot in slots}
         filling = fill(at, slots, kept, keep_up=True, budget=budget)
         placed = [*(r.offer_id for r in seen.occupants().values()), *(a.offer_id for a in filling.launches)]
-        if _far(at, placed):
-            continue
-        if number == size.replicas:
-            return judged
-        told = replace(size, replicas=number, because=f"clients in {areas} areas, no place is near to all of them")
-        return replace(at, snapshot=replace(at.snapshot, sizing=told))
-    return judged
+        lack = at.lack(placed)
+        gap = (len(_far(at, placed)), missing(lack))
+        if best is None or gap < best[0]:
+            best = (gap, number, at)
+        if not any(gap):
+            break
+        why = why or (lack.words if lack is not None and not gap[0] else "")
+    if best is None or best[1] == size.replicas:
+        return judged
+    because = why or f"clients in {areas} areas, no place is near to all of them"
+    told = replace(size, replicas=best[1], because=because)
+    return replace(best[2], snapshot=replace(best[2].snapshot, sizing=told))
 
 
 # ── what is to be carried ────────────────────────────────────────────────────────────────────────────
@@ -138,7 +148,8 @@ def _load_to_carry(snapshot: Snapshot, judged: Judged) -> LoadSeen | None:
 
     The number of load follows the last half minute and what engines say, the load that places are judged by is a mean
     over minutes. Where the one is more, as much load is to be carried as takes so many of what serves;
-    not where so many are there for the sake of clients in several areas.
+    not where so many are there for the sake of clients in several areas: then it is more by what the number is beyond
+    those that stand and are enough for them.
     """
     size, load, scaling = snapshot.sizing, snapshot.load, snapshot.spec.scaling
     if size is None or load is None or snapshot.taking_down or snapshot.spec.batch is not None:
@@ -162,6 +173,11 @@ def _load_to_carry(snapshot: Snapshot, judged: Judged) -> LoadSeen | None:
         return load
     fewer = size.replicas - 1
     times = (1 + _A_LITTLE) * fewer * usable_fraction(fewer) / capacity.offered(load).replicas
+    if judged.nearby is not None:
+        standing = [r.offer_id for r in snapshot.occupants().values()]
+        if judged.lack(standing) is not None:
+            return load
+        times = min(times, max(1.0, size.replicas / len(standing)))
     rate, in_flight = load.requests_per_second * times, load.mean_in_flight * times
     return replace(load, requests_per_second=rate, mean_in_flight=in_flight)
 
@@ -230,14 +246,15 @@ class _Way:
     """One number filled as well as it can be; ``cost``: in the objective's unit per hour, fetching spread over hours.
 
     ``short``: replicas that are too small for their share, or have no place. ``far``: areas of the clients that nobody
-    is near to, of those that somebody could be near to. ``offers``: of everybody; ``bought``: of those that have to be
-    started.
+    is near to, of those that somebody could be near to. ``lack``: for whom too little is near. ``offers``: of
+    everybody; ``bought``: of those that have to be started.
     """
 
     judged: Judged
     number: int
     short: int
     far: int
+    lack: Lack | None
     cost: float
     offers: tuple[str, ...]
     bought: tuple[Assessment, ...]
@@ -246,7 +263,13 @@ class _Way:
     @property
     def is_whole(self) -> bool:
         """Whether everybody carries their share, and clients everywhere are promised what they can be."""
-        return not self.short and not self.far
+        return not self.short and not self.far and self.lack is None
+
+
+def _tried(way: _Way) -> Tried:
+    return Tried(
+        way.number, way.cost, way.short, way.offers, missing(way.lack), "" if way.lack is None else way.lack.words
+    )
 
 
 def _at(snapshot: Snapshot, number: int, judged: Judged) -> Judged:
@@ -263,13 +286,13 @@ def _ways(judged: Judged, budget: Budget, *, keep_up: bool) -> Iterator[_Way]:
     snapshot = judged.snapshot
     slots = wanted_slots(snapshot)
     staying = {slot: r for slot, r in snapshot.occupants().items() if slot in slots}
-    small = [r for r in staying.values() if _is_small(judged.by_id(r.offer_id))]
+    small = [r for r in staying.values() if is_small(judged.by_id(r.offer_id))]
     whom: list[Replica | None] = [None]
     if len(small) == 1 and _may_exchange(judged, small[0]):
         whom.append(small[0])
     for gone in whom:
         kept = {slot: r for slot, r in staying.items() if r is not gone}
-        filling = fill(judged, slots, kept, keep_up=keep_up, budget=budget)
+        filling = fill(judged, slots, kept, keep_up=keep_up, budget=budget, must_reach=False)
         if (way := _weighed(judged, slots, kept, filling, gone)) is not None:
             yield way
 
@@ -290,13 +313,14 @@ def _weighed(
     unplaced = len(slots) - len(kept) - len(filling.chosen)
     if gone is not None:
         slot = next((a for a in filling.launches if a.slot == gone.slot), None)
-        if slot is None or _is_small(judged.by_id(slot.offer_id)):
+        if slot is None or is_small(judged.by_id(slot.offer_id)):
             return None
     return _Way(
         judged,
         number=judged.snapshot.wanted,
-        short=unplaced + sum(_is_small(a) for a in placed),
+        short=unplaced + sum(is_small(a) for a in placed),
         far=len(_far(judged, [a.offer_id for a in placed])),
+        lack=judged.lack([a.offer_id for a in placed]),
         cost=sum(costs),
         offers=tuple(sorted(a.offer_id for a in placed)),
         bought=filling.chosen,
@@ -308,10 +332,6 @@ def _far(judged: Judged, offer_ids: Sequence[str]) -> frozenset[str]:
     """Return the areas of the clients that none of these is near to, of those that something on sale is near to."""
     left = judged.promised.left(offer_ids)
     return left - judged.promised.left([a.offer_id for a in judged.assessments if a.allowed]) if left else left
-
-
-def _is_small(assessment: Assessment | None) -> bool:
-    return assessment is not None and assessment.work is not None and assessment.work.carries is False
 
 
 def _may_exchange(judged: Judged, replica: Replica) -> bool:
@@ -371,9 +391,9 @@ def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
     found = list(ways)
     keeps = min((w for w in found if w.exchanged is None), key=_order, default=None)
     swaps = min((w for w in found if w.exchanged is not None), key=_order, default=None)
-    if swaps is None or keeps is None or _order(swaps)[:2] > _order(keeps)[:2]:
+    if swaps is None or keeps is None or _order(swaps)[:3] > _order(keeps)[:3]:
         return keeps
-    if _order(swaps)[:2] < _order(keeps)[:2]:
+    if _order(swaps)[:3] < _order(keeps)[:3]:
         return swaps
     saved, asked = keeps.cost - swaps.cost, judged.snapshot.spec.migration.min_improvement_fraction
     hours = judged.policy.horizon / HOUR / judged.snapshot.clock_rate
@@ -381,5 +401,5 @@ def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
     return swaps if is_repaid and saved > 0 and saved >= asked * abs(keeps.cost) else keeps
 
 
-def _order(way: _Way) -> tuple[int, int, float, int]:
-    return (way.short, way.far, way.cost, way.number)
+def _order(way: _Way) -> tuple[int, int, float, float, int]:
+    return (way.short, way.far, missing(way.lack), way.cost, way.number)

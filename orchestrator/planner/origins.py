@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import floor
 
 from orchestrator.domain.scale import LoadSeen
 from orchestrator.domain.split import OriginRow, OriginSplit
@@ -21,6 +20,7 @@ from orchestrator.planner.split import (
     MOST_SHIFTED,
     WORTH_SHIFTING,
     Place,
+    in_parts,
     lattice,
     most_part,
     why_even,
@@ -84,9 +84,14 @@ def _within(
         [p.grams_at(load, k / whole) for k in range(low, high + 1)]
         for p, low, high in zip(places, lows, highest, strict=True)
     ]
-    levels = best_levels(costs, lows, wants, ceilings)
-    flows = None if levels is None else nearest(levels, wants, ceilings, trips)
-    if levels is None or flows is None:
+    # Where an origin has one place to go to, and no whole parts for it, the last part of a place is not filled.
+    found = (
+        nearest(levels, wants, ceilings, trips, slack)
+        for slack in (0.0, 1.0)
+        if (levels := best_levels(costs, lows, wants, ceilings, slack)) is not None
+    )
+    flows = next((own for own in found if own is not None), None)
+    if flows is None:
         return OriginSplit(why_none="no sharing keeps what is promised to every origin")
     rows = []
     for o, name in enumerate(origins):
@@ -172,8 +177,7 @@ def breaks_a_limit(
 
 
 def _ceiling(place: Place, rtt_ms: float, load: LoadSeen, whole: int) -> int:
-    most = most_part(replace(place, rtt_ms=rtt_ms), load, 1.0)
-    return max(0, floor(min(1.0, most) * whole + _ROUNDING))
+    return in_parts(most_part(replace(place, rtt_ms=rtt_ms), load, 1.0), whole)
 
 
 def _unpromised(place: Place) -> Place:

@@ -31,6 +31,7 @@ from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
 from orchestrator.planner.launches import Filling, fill, launch_room, refuse
 from orchestrator.planner.likely import with_likelihood
 from orchestrator.planner.moves import compare, weighable
+from orchestrator.planner.nearby import missing
 from orchestrator.planner.number import best_number, moved_on
 from orchestrator.planner.proof import of_launches, of_moves, of_target, timed
 from orchestrator.planner.rows import rows_of
@@ -39,6 +40,7 @@ from orchestrator.planner.sizing.spares import spares
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
+from orchestrator.planner.wanted import DEAD_BAND
 from orchestrator.planner.worth import with_worth
 from orchestrator.policy.assess import FRESHNESS_RULE
 
@@ -165,18 +167,26 @@ def plan_migration(
 def _alone_near(
     judged: Judged, slots: Mapping[int, Market], occupants: Mapping[int, Replica]
 ) -> dict[int, tuple[Replica, str]]:
-    """Return who is more than wanted and alone keeps the promise to clients of an area, by slot, with those areas.
+    """Return who is more than wanted and alone keeps the promise to clients of an area, by slot, and to whom.
 
-    It stays: load decides on the number, and what is promised to whom does as well.
+    It stays: load decides on the number, and what is promised to whom does as well. So does who is needed near to
+    clients for their part of the load, at a little more of it than there is: nobody goes to be bought again.
     """
     found: dict[int, tuple[Replica, str]] = {}
+    nearby = None if judged.nearby is None else judged.nearby.busier(DEAD_BAND)
     staying = [r.offer_id for slot, r in occupants.items() if slot in slots]
     for slot, replica in sorted(occupants.items()):
         left = judged.promised.left(staying)
         areas = left - judged.promised.left([*staying, replica.offer_id])
-        if slot not in slots and replica.state is ReplicaState.READY and areas:
-            found[slot] = (replica, ", ".join(sorted(areas)))
-            staying.append(replica.offer_id)
+        if slot in slots or replica.state is not ReplicaState.READY:
+            continue
+        both = [*staying, replica.offer_id]
+        lack = None if nearby is None or areas or not staying else nearby.lack(staying)
+        helps = nearby is not None and lack is not None and missing(nearby.lack(both)) < lack.missing
+        if areas or helps:
+            whom, others = (sorted(areas), "nobody else keeps") if lack is None else (lack.areas, "too few others keep")
+            found[slot] = (replica, f"{', '.join(whom)}, to whom {others} slo.ttft_p95")
+            staying = both
     return found
 
 
@@ -189,11 +199,14 @@ def _cover_notes(
     """Say to clients of which areas nobody will keep the promise of the first token, and who stays for whose sake."""
     leaving = {a.replica for a in actions if a.replica}
     kept = [r for slot, r in judged.snapshot.occupants().items() if slot in slots and r.name not in leaving]
-    left = judged.promised.left([*(r.offer_id for r in kept), *(a.offer_id for a in actions if a.offer_id)])
+    offers = [*(r.offer_id for r in kept), *(a.offer_id for a in actions if a.offer_id)]
+    left, lack = judged.promised.left(offers), judged.lack(offers)
     if left and slots:
         yield f"nobody keeps slo.ttft_p95 to clients in {', '.join(sorted(left))}"
-    for slot, (_, areas) in alone_near.items():
-        yield f"r{slot} stays for clients in {areas}, to whom nobody else keeps slo.ttft_p95"
+    if lack is not None and slots:
+        yield lack.words
+    for slot, (_, whom) in alone_near.items():
+        yield f"r{slot} stays for clients in {whom}"
 
 
 def _surplus(snapshot: Snapshot, slots: Collection[int], occupants: dict[int, Replica]) -> list[Replica]:

@@ -8,7 +8,8 @@ traffic there. What is not known of them is not counted against an offer, and th
 
 With clients in several areas a place that is near to all of them is one that anybody may be sent to. Where such places
 are allowed, others are kept out; where there is none, a place has to be near to somebody at least, all that are chosen
-together have to be near to everybody (``cover.py``), and the rows of ``origins.py`` send everybody to their own.
+together have to be near to everybody (``cover.py``) and enough for them (``nearby.py``), and the rows of ``origins.py``
+send everybody to their own.
 
 What the way takes of the promise the queue cannot have: ``trips_seconds`` is what sizing subtracts. It is the way of
 the farthest clients that a place can keep its promise to, because the others are served elsewhere.
@@ -41,8 +42,8 @@ class Promised:
 
     ``trips_seconds``: of the round trip to whom it would serve, where that is known. ``near``: the areas that it keeps
     the promise to, where some have to be served in one place and some in another; empty where anybody may be sent
-    anywhere. ``total_ms``: the least time to the first token by area, of the same. ``areas``: the part of the clients
-    in each, which all have to be near to somebody.
+    anywhere. ``total_ms`` and ``rtt_ms``: the least time to the first token, and the way's part of it, by area, of the
+    same. ``areas``: the part of the clients in each, which all have to be near to somebody.
     """
 
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class Promised:
     near: Mapping[str, frozenset[str]] = field(default_factory=dict)
     total_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     areas: Mapping[str, float] = field(default_factory=dict)
+    rtt_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def left(self, offer_ids: Iterable[str]) -> frozenset[str]:
         """Return the areas to which none of these offers is near."""
@@ -108,6 +110,7 @@ def promised(snapshot: Snapshot) -> Promised:
         {offer_id: everybody if own is None else own.near(limit) for offer_id, own in ways.items()},
         {offer_id: {a: own.total_ms(a) for a in own.by_area} for offer_id, own in ways.items() if own is not None},
         weights,
+        {offer_id: own.by_area for offer_id, own in ways.items() if own is not None},
     )
 
 

@@ -143,6 +143,11 @@ def lattice(places: Sequence[Place], parts: int = 0) -> tuple[int, list[int]]:
     return each * number, [p.replicas * each for p in places]
 
 
+def in_parts(part: float, whole: int) -> int:
+    """Return how many of ``whole`` equal parts of the load fit into a part (``0..1``) of it."""
+    return max(0, floor(min(1.0, part) * whole + _ROUNDING))
+
+
 def most_part(place: Place, load: LoadSeen, even: float) -> float:
     """Return up to which part of the load the replicas of a place keep their queues short, and what is promised.
 

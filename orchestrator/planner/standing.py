@@ -23,6 +23,7 @@ from orchestrator.domain.scale import WantedReplicas, Work
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, floor_hour
 from orchestrator.planner.moves import REST_AFTER_FAILURE
+from orchestrator.planner.nearby import nearby
 from orchestrator.planner.promise import promised
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
@@ -110,8 +111,17 @@ def _number(size: WantedReplicas | None) -> tuple[object, ...] | None:
 def _same_works(one: Snapshot, other: Snapshot) -> bool:
     if one.load == other.load and one.mean_batch == other.mean_batch:
         return True
+    if _lacks(one) != _lacks(other):
+        return False
     before, after = _works(one), _works(other)
     return before.keys() == after.keys() and all(_is_same(work, after[key]) for key, work in before.items())
+
+
+def _lacks(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the areas to whose clients too little is near."""
+    near = nearby(snapshot, promised(snapshot))
+    lack = None if near is None else near.lack(r.offer_id for r in snapshot.occupants().values())
+    return () if lack is None else lack.areas
 
 
 def _works(snapshot: Snapshot) -> dict[str, Work]:

@@ -65,11 +65,13 @@ def best_levels(
     lows: Sequence[int],
     wants: Sequence[float],
     ceilings: Sequence[Sequence[int]],
+    slack: float = 0.0,
 ) -> list[int] | None:
     """Return the parts of each place at the least cost; ``None`` where no choice serves every origin within its limits.
 
     ``costs[p][k]``: of place ``p`` with ``lows[p] + k`` parts. ``wants[o]``: parts of origin ``o``; they add up to a
-    whole number. ``ceilings[o][p]``: the most parts of place ``p`` of which any may come from ``o``.
+    whole number. ``ceilings[o][p]``: the most parts of place ``p`` of which any may come from ``o``. ``slack``: so many
+    parts of each place may be left empty.
     """
     program = _Program()
     scale = max((abs(c) for own in costs for c in own), default=0.0) or 1.0
@@ -78,7 +80,7 @@ def best_levels(
     for p, (own, low) in enumerate(zip(levels, lows, strict=True)):
         program.row(1.0, 1.0, list(own), [1.0] * len(own))
         columns = [*own, *(flow[p] for flow in flows)]
-        program.row(0.0, 0.0, columns, [*(-float(low + k) for k in range(len(own))), *([1.0] * len(flows))])
+        program.row(-slack, 0.0, columns, [*(-float(low + k) for k in range(len(own))), *([1.0] * len(flows))])
         for flow, want, most in zip(flows, wants, ceilings, strict=True):
             open_to = [column for k, column in enumerate(own) if low + k <= most[p]]
             if len(open_to) < len(own):
@@ -96,10 +98,11 @@ def nearest(
     wants: Sequence[float],
     ceilings: Sequence[Sequence[int]],
     rtt_ms: Sequence[Sequence[float]],
+    slack: float = 0.0,
 ) -> _Floats | None:
     """Return whose parts each place takes, ``[origins, places]``, at the least mean round trip.
 
-    ``rtt_ms[o][p]``. ``None`` where the levels cannot be filled so.
+    ``rtt_ms[o][p]``. ``None`` where the levels cannot be filled so, but for ``slack`` parts of each.
     """
     program = _Program()
     flows = [
@@ -110,7 +113,7 @@ def nearest(
         for row, want, own in zip(rtt_ms, wants, ceilings, strict=True)
     ]
     for p, level in enumerate(levels):
-        program.row(level, level, [flow[p] for flow in flows], [1.0] * len(flows))
+        program.row(level - slack, level, [flow[p] for flow in flows], [1.0] * len(flows))
     for flow, want in zip(flows, wants, strict=True):
         program.row(want, want, list(flow), [1.0] * len(flow))
     found = program.solved()

@@ -27,6 +27,7 @@ from orchestrator.planner.wanted import need
 from orchestrator.policy.latency import AREAS
 from orchestrator.prices.shapes import ShapeCatalogue
 from tests.builders import GREEN, NOON, applied, candidate, service_spec, snapshot
+from tests.near_by_hand import enough_by_hand
 
 CATALOGUE = ShapeCatalogue.packaged()
 SHAPES = [CATALOGUE.accelerated(name, 1, None, None) for name in ("L4", "A100-80GB", "H100")]
@@ -104,7 +105,10 @@ def _judged(world: World, number: int, snap: Snapshot) -> dict[str, Assessment]:
 
 
 def brute_force(world: World, snap: Snapshot) -> float | None:
-    """Try every multiset of offers of every number between the bounds; ``None`` where none carries the load."""
+    """Try every multiset of offers of every number between the bounds; ``None`` where none carries the load.
+
+    Where no place is near to all clients, each area has to have somebody near to it, and enough for its part.
+    """
     best: float | None = None
     kept = promised(snap)
     for number in range(1, MOST + 1):
@@ -113,7 +117,7 @@ def brute_force(world: World, snap: Snapshot) -> float | None:
         for ids in combinations_with_replacement(able, number + world.spares):
             if world.limit is not None and max(Counter(sold[i].region for i in ids).values()) > world.limit:
                 continue
-            if kept.left(ids):
+            if kept.left(ids) or (kept.areas and not enough_by_hand(snap, ids)):
                 continue
             spent = sum(_cost(sold[i], world.policy) for i in ids)
             best = spent if best is None else min(best, spent)

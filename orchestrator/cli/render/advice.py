@@ -87,6 +87,19 @@ def _after(hours: float | None) -> str:
 def _limits(prices: Sequence[ShadowPrice], width: int) -> list[RenderableType]:
     if not prices:
         return [line("No limit of its file keeps it from a greener offer."), Text("")]
+    of_one, of_all = [p for p in prices if not p.is_of_all], [p for p in prices if p.is_of_all]
+    parts: list[RenderableType] = []
+    if of_one:
+        parts += [line(("What each limit costs", "bold"), ", per replica, beside the best offer that is allowed")]
+        parts += [_table(of_one, width), Text("")]
+    if of_all:
+        title = ", of all replicas, chosen anew with the change and without it"
+        parts += [line(("What the promise to clients costs", "bold"), title)]
+        parts += [_table(of_all, width), Text("")]
+    return parts
+
+
+def _table(prices: Sequence[ShadowPrice], width: int) -> RenderableType:
     grid = Grid(
         columns(
             "LIMIT",
@@ -103,8 +116,7 @@ def _limits(prices: Sequence[ShadowPrice], width: int) -> list[RenderableType]:
         money = numbers.UNKNOWN if change is None else f"{'+' if change >= 0 else '-'}{usd(abs(change))}"
         share = f"{price.saved_fraction:.0%}"
         grid.add(price.rule, price.change, price.by, price.offer_id, number(price.grams_per_hour_saved), share, money)
-    title = line(("What each limit costs", "bold"), ", per replica, beside the best offer that is allowed")
-    return [title, grid.laid_out(width, INDENT), Text("")]
+    return grid.laid_out(width, INDENT)
 
 
 def flip_lines(flips: Sequence[Flip], names: Mapping[str, str], *, width: int) -> list[RenderableType]:

@@ -93,6 +93,7 @@ def _answer(found: Plan, best: MoveComparison | None, prices: tuple[ShadowPrice,
         return Answer.MOVE_NOW, found.decision.summary
     dearest = prices[0] if prices else None
     if dearest is not None and dearest.saved_fraction >= WORTH_CHANGING:
-        saved = f"{dearest.saved_fraction:.0%} of the carbon of a replica ({dearest.grams_per_hour_saved:.3g} g/h)"
+        whose = "all replicas" if dearest.is_of_all else "a replica"
+        saved = f"{dearest.saved_fraction:.0%} of the carbon of {whose} ({dearest.grams_per_hour_saved:.3g} g/h)"
         return Answer.CHANGE_THE_CONSTRAINT, f"{found.decision.summary}; to {dearest.change} would save {saved}"
     return Answer.STAY, found.decision.summary

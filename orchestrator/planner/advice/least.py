@@ -92,7 +92,8 @@ def _reach(snapshot: Snapshot, offers: Sequence[Assessment]) -> Iterator[_Step]:
     allowed = [a.offer_id for a in offers if a.allowed]
     if not kept.left(allowed):
         most = scaling.min_replicas if snapshot.sizing is None else snapshot.sizing.most
-        for more in range(1, min(len(kept.areas), MOST_ALONE)):
+        # Each area may take one more of those that there are, and where load is known several.
+        for more in range(1, MOST_ALONE if snapshot.load is not None else min(len(kept.areas), MOST_ALONE)):
             yield _as_many(most + more, scales=snapshot.sizing is not None)
     limit = 0.0 if snapshot.spec.ttft_p95 is None else snapshot.spec.ttft_p95 / timedelta(milliseconds=1)
     known = [kept.total_ms[i] for i in allowed if i in kept.total_ms]

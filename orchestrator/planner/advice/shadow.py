@@ -1,19 +1,23 @@
 """What each limit of a service costs: the best offer that this limit alone keeps out. Pure.
 
 In a linear program this would be the limit's dual price; offers come in whole pieces, so here it is the difference to
-the next piece, which is exact and can be checked by changing the file as it says.
+the next piece, which is exact and can be checked by changing the file as it says. The promise to clients of several
+areas keeps no offer out by itself; what it costs is the difference of all replicas (``clients.py``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant
+from orchestrator.planner.advice.clients import chosen_anew, loosened
 from orchestrator.planner.advice.relax import Relaxed, relaxed
 from orchestrator.planner.choose import rank
-from orchestrator.planner.judged import judge
+from orchestrator.planner.judged import Judged, judge
+from orchestrator.planner.promise import TTFT_RULE
 from orchestrator.planner.snapshot import Snapshot
 
 
@@ -24,6 +28,9 @@ class ShadowPrice:
     ``by``: how far the limit moves, with its unit; empty where it has none. ``grams_per_hour_saved`` and
     ``usd_per_hour_change`` are against the best allowed offer, at the mean of the policy's horizon; dollars are
     ``None`` where a price is unknown.
+
+    ``is_of_all``: it is what a promise to clients costs. The figures are then of all ``replicas``, chosen anew with the
+    change, beside all of them without it; ``offer_id`` is the best offer that comes in.
     """
 
     rule: str
@@ -34,6 +41,8 @@ class ShadowPrice:
     grams_per_hour_saved: float
     saved_fraction: float
     usd_per_hour_change: float | None
+    replicas: int = 1
+    is_of_all: bool = False
 
 
 def shadow_prices(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[ShadowPrice, ...]:
@@ -65,7 +74,30 @@ def shadow_prices(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[Sha
             saved_fraction=1 - theirs / grams,
             usd_per_hour_change=_change(best, offer),
         )
-    return tuple(sorted(found.values(), key=lambda p: (-p.grams_per_hour_saved, p.rule)))
+    of_all = list(_of_all(judged))
+    of_one = [p for p in found.values() if not (judged.promised.areas and p.rule == TTFT_RULE)]
+    return tuple(sorted([*of_one, *of_all], key=lambda p: (-p.grams_per_hour_saved, p.rule, p.change)))
+
+
+def _of_all(judged: Judged) -> Iterator[ShadowPrice]:
+    """Yield what the promise to clients of several areas costs, where it has any."""
+    before = chosen_anew(judged.snapshot, judged.policy, judged.now) if judged.promised.areas else None
+    if before is None or before.grams <= 0:
+        return
+    for way in loosened(judged, before):
+        new, after = way.newcomer(before), way.fleet
+        yield ShadowPrice(
+            rule=way.rule,
+            change=way.change,
+            by=way.by,
+            offer_id=new.offer_id,
+            region=new.region,
+            grams_per_hour_saved=before.grams - after.grams,
+            saved_fraction=1 - after.grams / before.grams,
+            usd_per_hour_change=None if before.usd is None or after.usd is None else after.usd - before.usd,
+            replicas=len(after.offers),
+            is_of_all=True,
+        )
 
 
 def _greenest_first(a: Assessment) -> tuple[bool, float, float, str]:

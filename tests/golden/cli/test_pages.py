@@ -17,6 +17,7 @@ from rich.text import Text
 
 from orchestrator.cli.endpoint import Endpoint
 from orchestrator.cli.render import (
+    advice,
     carbon,
     checks,
     errors,
@@ -40,6 +41,8 @@ from orchestrator.domain.carbon import Basis, Kind
 from orchestrator.domain.price import Market
 from orchestrator.errors import InvalidSpec, NoFeasiblePlacement, Problem
 from orchestrator.gateway.instance import GatewayInfo
+from orchestrator.planner.advice.advise import Advice, Answer
+from orchestrator.planner.advice.shadow import ShadowPrice
 from orchestrator.prices.spot_advisor import InterruptionBand
 from orchestrator.prices.survey import PriceLine
 from tests.unit.cli import samples
@@ -71,9 +74,42 @@ PRICES = (
     replace(SPOT, offer_id="aws/eu-north-1:8xH100:on_demand", market=Market.ON_DEMAND, interruptions=None),
 )
 
+LIMIT = ShadowPrice(
+    rule="policy.max_extra_cost",
+    change="raise policy.max_extra_cost to 28.6%",
+    by="+13.6 points",
+    offer_id="aws/eu-west-3:1xL4:on_demand",
+    region="aws/eu-west-3",
+    grams_per_hour_saved=13.7,
+    saved_fraction=0.7,
+    usd_per_hour_change=0.2,
+)
+CLIENTS = replace(
+    LIMIT,
+    rule="slo.clients",
+    change="take au out of slo.clients",
+    by="-10% of the clients",
+    grams_per_hour_saved=35.9,
+    saved_fraction=0.47,
+    usd_per_hour_change=None,
+    replicas=5,
+    is_of_all=True,
+)
+LONGER = replace(
+    CLIENTS,
+    rule="slo.ttft_p95",
+    change="raise slo.ttft_p95 to 258 ms",
+    by="+8 ms",
+    grams_per_hour_saved=9.66,
+    saved_fraction=0.13,
+    usd_per_hour_change=-0.1,
+)
+ADVICE = Advice("chat", samples.NOW, Answer.STAY, "stay: no move pays", None, (CLIENTS, LIMIT, LONGER), ())
+
 Page = Callable[[int], RenderableType]
 
 PAGES: dict[str, Page] = {
+    "advise": lambda w: advice.render(ADVICE, NAMES, width=w),
     "prices": lambda w: prices.render(
         PRICES, at=samples.NOW, rate=1.0, troubles=(), limit=0, width=w, with_interruptions=True
     ),

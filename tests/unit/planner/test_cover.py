@@ -21,6 +21,7 @@ from orchestrator.domain.variants import workload_of
 from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.cover import COVER_RULE, Areas, Party, fewest, needed, ways
 from orchestrator.planner.judged import judge
+from orchestrator.planner.nearby import Leaves
 from orchestrator.planner.plan import plan, plan_migration
 from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.snapshot import Snapshot
@@ -193,8 +194,8 @@ def test_the_judged_offers_know_whom_a_move_would_leave() -> None:
     there = serving(spec, *FAR_APART)
     judged = judge(replace(world(spec, *FAR_APART), replicas=there), GREEN, NOON)
     offer = f"aws/virginia:1xL4:{Market.ON_DEMAND.value}"
-    assert judged.leaves(there[0], offer) == {"eu"}
-    assert judged.leaves(there[1], offer) == frozenset()
+    assert judged.leaves(there[0], offer) == Leaves(frozenset({"eu"}))
+    assert not judged.leaves(there[1], offer)
     loose = wanting(2, EU, US, ms=300)
     assert judge(replace(world(loose, *FAR_APART), replicas=there), GREEN, NOON).leaves(there[0], offer) is None
 
