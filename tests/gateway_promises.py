@@ -21,7 +21,8 @@ from itertools import pairwise
 from typing import Any
 
 from orchestrator.bench.sim.checks import Violation
-from orchestrator.domain.routing import GatewayStatus, RoutingTable
+from orchestrator.domain.counters import GatewayStatus
+from orchestrator.domain.routing import RoutingTable
 from orchestrator.gateway.kept import KEPT_SECONDS
 from tests.gateway_world import PATIENCE, Exchange, Generation, History
 

@@ -19,7 +19,8 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from orchestrator.domain.routing import GatewayStatus, RoutingTable
+from orchestrator.domain.counters import GatewayStatus
+from orchestrator.domain.routing import RoutingTable
 from orchestrator.gateway.app import GatewayApp
 from orchestrator.gateway.node import GatewayNode
 from orchestrator.gateway.sockets import gateway_folder

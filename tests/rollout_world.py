@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
+from orchestrator.domain.counters import UpstreamStatus
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.plan import Action, ActionKind, Plan
 from orchestrator.domain.replica import ENDED, LIVE, NEXT_STATES, Replica, ReplicaState
-from orchestrator.domain.routing import UpstreamStatus
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant, floor_hour
 from orchestrator.errors import NoFeasiblePlacement

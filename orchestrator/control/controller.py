@@ -26,8 +26,8 @@ from orchestrator.control.routes import Routes
 from orchestrator.control.runtime import Runtime, is_due
 from orchestrator.control.sweep import Sweeper
 from orchestrator.control.tidying import Tidier
+from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.records import EventKind, OperationKind, ServiceState
-from orchestrator.domain.routing import GatewayStatus
 from orchestrator.errors import GreenctlError, LeaseHeld
 from orchestrator.planner.pause import needed_steps
 from orchestrator.planner.rollout import RolloutView, StepKind, next_steps

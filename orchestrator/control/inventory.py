@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from orchestrator.control.at_once import all_of
 from orchestrator.control.ports import Instance, Phase, Provisioner, Records
 from orchestrator.control.runtime import Runtime
+from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.orphans import Sighting, Suspect, Work
 from orchestrator.domain.replica import Replica
-from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.time import Instant
 from orchestrator.errors import GreenctlError
 from orchestrator.planner.orphans import Look, missing_too_much

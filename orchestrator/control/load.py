@@ -16,11 +16,11 @@ from orchestrator.control.past import expected_cold_start
 from orchestrator.control.ports import EngineLoad
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonIntensity, Reading
+from orchestrator.domain.counters import GatewayStatus, ServiceCounts
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Offer, variant_in
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.routing import GatewayStatus, ServiceCounts
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import Scaling, ServiceSpec
 from orchestrator.domain.variants import workloads_of

@@ -11,12 +11,12 @@ from orchestrator.control.observe import Watch
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
+from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.hardware import PowerModel, Shape
 from orchestrator.domain.offer import Offer, variant_in
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.errors import GreenctlError
 from orchestrator.ledger.sampling import IntensityIn, Load, counted_until, samples_for

@@ -11,9 +11,10 @@ from orchestrator.control.at_once import all_of
 from orchestrator.control.ports import EngineLoad, Instance, Phase
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.traffic import weights_in
+from orchestrator.domain.counters import GatewayStatus, UpstreamStatus
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, UpstreamStatus
+from orchestrator.domain.routing import RoutingTable
 from orchestrator.errors import GatewayUnavailable, ProviderError
 from orchestrator.planner.rollout import Observation
 

@@ -15,9 +15,10 @@ from orchestrator.control.runtime import Runtime
 from orchestrator.control.shares import Shares
 from orchestrator.control.sweep import Sweeper
 from orchestrator.control.traffic import routes_for, same_routes, table_of
+from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.records import EventKind, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRoutes
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes
 from orchestrator.errors import Conflict, GatewayUnavailable, GreenctlError
 from orchestrator.planner.rollout import weight_of
 

@@ -16,12 +16,12 @@ from orchestrator.control.shares import counts_grams, places_of, rtts_of
 from orchestrator.control.spending import bill_of, budget_use
 from orchestrator.control.views import ReplicaView, ServiceStatus
 from orchestrator.domain.carbon import CarbonIntensity
+from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import Operation, ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, PAID, Replica, ReplicaState
-from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.split import OriginSplit, Split
 from orchestrator.domain.time import HOUR, Instant, Window

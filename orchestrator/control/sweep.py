@@ -20,9 +20,9 @@ from orchestrator.control.inventory import Listing, read_source, sources
 from orchestrator.control.ports import Journal
 from orchestrator.control.reaper import Reaper
 from orchestrator.control.runtime import Runtime
+from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.orphans import Suspect, SuspectKind
 from orchestrator.domain.records import EventKind
-from orchestrator.domain.routing import GatewayStatus
 from orchestrator.planner.orphans import restored_epoch, suspects_of, to_tell
 from orchestrator.planner.reaping import RESTORED
 

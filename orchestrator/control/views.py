@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.carbon import CarbonSeries, Reading
+from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.records import Event, Operation, Pause, ServiceRecord
 from orchestrator.domain.replica import Replica
-from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.split import OriginSplit, Split
 from orchestrator.domain.time import Instant, Window

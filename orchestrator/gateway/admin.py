@@ -18,7 +18,8 @@ from typing import Final, Self
 import aiohttp
 from aiohttp import web
 
-from orchestrator.domain.routing import InvalidRouting, RoutingTable
+from orchestrator.domain.routing import RoutingTable
+from orchestrator.domain.wire import InvalidRouting
 from orchestrator.gateway.node import GatewayNode, OlderTableError
 from orchestrator.gateway.sockets import short_path, socket_name, sockets_in
 

@@ -10,7 +10,9 @@ from typing import Final
 
 import aiohttp
 
-from orchestrator.domain.routing import GatewayStatus, InvalidRouting, RoutingTable, sum_statuses
+from orchestrator.domain.counters import GatewayStatus, sum_statuses
+from orchestrator.domain.routing import RoutingTable
+from orchestrator.domain.wire import InvalidRouting
 from orchestrator.errors import Conflict, GatewayUnavailable
 from orchestrator.gateway.sockets import FOLDER, short_path, sockets_in
 

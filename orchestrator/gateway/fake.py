@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceCounts, UpstreamStatus
+from orchestrator.domain.counters import GatewayStatus, ServiceCounts, UpstreamStatus
+from orchestrator.domain.routing import RoutingTable
 from orchestrator.errors import Conflict, GatewayUnavailable
 
 

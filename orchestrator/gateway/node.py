@@ -17,7 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from orchestrator.domain.routing import GatewayStatus, InvalidRouting, RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.counters import GatewayStatus
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.wire import InvalidRouting
 from orchestrator.gateway.cooldown import Cooldowns
 from orchestrator.gateway.kept import Missed, doubtful, missed_in, upstreams_of, with_kept, without
 from orchestrator.gateway.metrics import Metrics

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.domain.routing import InvalidRouting, RoutingTable, ServiceRoutes
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes
+from orchestrator.domain.wire import InvalidRouting
 
 FILE_NAME = "routes.json"
 KEPT_FILE_NAME = "kept.json"

@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from orchestrator.domain.routing import GatewayStatus, ServiceCounts, UpstreamStatus, first_token_class
+from orchestrator.domain.counters import GatewayStatus, ServiceCounts, UpstreamStatus, first_token_class
 
 
 class Outcome(StrEnum):

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from orchestrator.domain.counters import UpstreamStatus
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
-from orchestrator.domain.routing import UpstreamStatus
 from orchestrator.domain.service import MigrationRules, ServiceSpec
 from orchestrator.domain.time import Instant
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.control.ports import EngineLoad
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceCounts, UpstreamStatus
+from orchestrator.domain.counters import GatewayStatus, ServiceCounts, UpstreamStatus
+from orchestrator.domain.routing import RoutingTable
 from orchestrator.sim.cloud import SimulatedCloud, endpoint_of
 from orchestrator.sim.workload import Workload
 

@@ -16,7 +16,8 @@ import aiohttp
 import psutil
 import pytest
 
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.counters import GatewayStatus
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
 from orchestrator.gateway import daemon
 from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.instance import GatewayInfo

@@ -28,10 +28,11 @@ from orchestrator.control.usecases import (
     submit_migration,
 )
 from orchestrator.domain.carbon import Basis
+from orchestrator.domain.counters import first_token_class
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import Event, EventKind, Operation, OperationState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
-from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream, first_token_class
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
 from orchestrator.domain.service import (
     Accelerators,
     MigrationRules,

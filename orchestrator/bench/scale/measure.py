@@ -25,9 +25,9 @@ from orchestrator.control.grid import GridReader
 from orchestrator.control.ports import EngineLoad, Store
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.control.usecases import preview_deploy, submit_deploy, submit_down
+from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import ReplicaState
-from orchestrator.domain.routing import GatewayStatus
 from orchestrator.domain.service import (
     Accelerators,
     MigrationRules,

@@ -14,14 +14,14 @@ from orchestrator.bench.sim.timeline import Dice
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.ports import EngineLoad
 from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Gap, Kind, Reading
-from orchestrator.domain.routing import (
+from orchestrator.domain.counters import (
     FIRST_TOKEN_CLASSES,
     GatewayStatus,
-    RoutingTable,
     ServiceCounts,
     UpstreamStatus,
     first_token_class,
 )
+from orchestrator.domain.routing import RoutingTable
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import Conflict, GatewayUnavailable, SignalUnavailable
 

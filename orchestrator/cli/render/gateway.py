@@ -10,7 +10,7 @@ from orchestrator.cli.render.facts import facts
 from orchestrator.cli.render.offers import INDENT
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
-from orchestrator.domain.routing import GatewayStatus
+from orchestrator.domain.counters import GatewayStatus
 
 if TYPE_CHECKING:
     from orchestrator.gateway.instance import GatewayInfo

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from orchestrator.domain.routing import GatewayStatus, RoutingTable
+from orchestrator.domain.counters import GatewayStatus
+from orchestrator.domain.routing import RoutingTable
 
 
 class Gateway(Protocol):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.control.views import Band, ReplicaView, ServiceStatus, ZoneOutlook
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Gap, Kind
 from orchestrator.domain.certificate import Certificate, Rung
+from orchestrator.domain.counters import GatewayStatus, UpstreamStatus
 from orchestrator.domain.crossover import Crossover, Missed
 from orchestrator.domain.decision import (
     Assessment,
@@ -33,7 +34,6 @@ from orchestrator.domain.records import (
     ServiceState,
 )
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.routing import GatewayStatus, UpstreamStatus
 from orchestrator.domain.scale import Figure, Spare, WantedReplicas, Work
 from orchestrator.domain.service import (
     Engine,

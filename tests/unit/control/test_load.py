@@ -20,10 +20,10 @@ from orchestrator.control.load import (
 from orchestrator.control.observe import Watch
 from orchestrator.control.ports import EngineLoad
 from orchestrator.control.runtime import Runtime
+from orchestrator.domain.counters import GatewayStatus, ServiceCounts
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.routing import GatewayStatus, ServiceCounts
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.service import Engine, ModelSpec, Scaling, ServiceSpec
 from orchestrator.planner.sizing.capacity import DEFAULT_PLACES

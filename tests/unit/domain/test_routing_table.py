@@ -8,18 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.routing import (
+from orchestrator.domain.counters import (
     FIRST_TOKEN_CLASSES,
     GatewayStatus,
-    InvalidRouting,
-    RoutingTable,
-    ServiceRoutes,
-    Upstream,
     UpstreamStatus,
     first_token_class,
     first_token_from_seconds,
     sum_statuses,
 )
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.wire import InvalidRouting
 
 ISSUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

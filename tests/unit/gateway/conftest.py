@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.counters import GatewayStatus
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
 from orchestrator.gateway.app import GatewayApp
 from orchestrator.gateway.node import GatewayNode
 from orchestrator.gateway.plain import MODE, serving

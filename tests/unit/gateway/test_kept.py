@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.routing import GatewayStatus, RoutingTable, ServiceRoutes, Upstream, sum_statuses
+from orchestrator.domain.counters import GatewayStatus, sum_statuses
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
 from orchestrator.gateway.cooldown import ALLOWED_FAILS
 from orchestrator.gateway.kept import KEPT_SECONDS, Missed, doubtful, missed_in, with_kept, without
 from orchestrator.gateway.table import KEPT_FILE_NAME, TableFile

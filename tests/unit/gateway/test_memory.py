@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.routing import InvalidRouting, RoutingTable, ServiceCounts, ServiceRoutes, Upstream
+from orchestrator.domain.counters import ServiceCounts
+from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.wire import InvalidRouting
 from orchestrator.gateway.cooldown import ALLOWED_FAILS, Cooldowns
 from orchestrator.gateway.node import GatewayNode, OlderTableError
 from orchestrator.gateway.table import FILE_NAME, TableFile

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from orchestrator.domain.routing import InvalidRouting, OriginWeights, RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.routing import OriginWeights, RoutingTable, ServiceRoutes, Upstream
+from orchestrator.domain.wire import InvalidRouting
 from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.instance import url_of
 from orchestrator.gateway.node import GatewayNode

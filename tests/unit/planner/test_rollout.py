@@ -7,8 +7,8 @@ from itertools import product
 
 import pytest
 
+from orchestrator.domain.counters import FIRST_TOKEN_CLASSES, UpstreamStatus, first_token_class
 from orchestrator.domain.replica import ENDED, NEXT_STATES, Replica, ReplicaState
-from orchestrator.domain.routing import FIRST_TOKEN_CLASSES, UpstreamStatus, first_token_class
 from orchestrator.domain.service import MigrationRules, ServiceSpec
 from orchestrator.domain.time import Instant
 from orchestrator.planner.rollout import Observation, RolloutView, Step, StepKind, next_steps, weight_of
