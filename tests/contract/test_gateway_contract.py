@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,13 @@ ISSUED = datetime(2026, 1, 2, tzinfo=UTC)
 def table(version: int, *replicas: str) -> RoutingTable:
     upstreams = tuple(Upstream(name, "http://127.0.0.1:9", 100, False, "local/a", None) for name in replicas)
     return RoutingTable(version, ISSUED, (ServiceRoutes("chat", "tiny", upstreams),))
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: a socket's path has some hundred bytes at most, and pytest's own folders get longer with each run."""
+    with tempfile.TemporaryDirectory(prefix="gc-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
