@@ -38,7 +38,7 @@ def table(version: int, *replicas: str) -> RoutingTable:
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """A short one: a socket's path has some hundred bytes at most, and pytest's own folders get longer with each run."""
+    """A short one: a socket's path has a hundred bytes at most, and pytest's own folders get longer with each run."""
     with tempfile.TemporaryDirectory(prefix="gc-") as folder:
         yield Path(folder)
 
