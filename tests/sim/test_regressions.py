@@ -48,3 +48,16 @@ def test_a_machine_that_nobody_can_judge_is_ended_by_hand() -> None:
     outcome = run(Setting(400466, faults, hours=24.0, replicas=1, spot=True, lag_seconds=120.0, look_seconds=10.0))
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+def test_a_move_that_waits_for_the_end_of_a_pause_is_not_late() -> None:
+    """A pause between a move's record and its launch: its replacement is pending until the pause is over (I9)."""
+    faults = (
+        Fault(9, 31990.84020263875, "machine_fails", 0.0, 0.6096517819290417),
+        Fault(14, 39295.573210003495, "move", 0.0, 0.8751538928219476),
+        Fault(15, 39335.01170271581, "pause", 7005.620309539824, 0.35285619914545485),
+    )
+
+    outcome = run(Setting(1002541, faults, hours=14.0, replicas=2, spot=True, lag_seconds=30.0, look_seconds=30.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))

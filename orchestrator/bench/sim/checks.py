@@ -351,6 +351,9 @@ class Checks:
         if service is None:
             return
         key = (name, row.state)
+        if service.paused and row.state is ReplicaState.PENDING and row.replaces is not None:
+            self._late.pop(key, None)  # a move that waits for the end of the pause (decision 0044)
+            return
         self._late[key] = self._late.get(key, -passed) + passed
         limit = service.spec.startup_deadline.total_seconds() + LATE_SECONDS
         if self._late[key] > limit:
