@@ -40,7 +40,7 @@ LAB_ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-pure test-real test-ray test-rayless
 .PHONY: test-fast test-sky coverage demo lab-up lab-down lab-status
-.PHONY: clean distclean sim crash bad-days mutants schedules model verify error-paths kills
+.PHONY: clean distclean sim crash bad-days mutants schedules model bounds verify error-paths kills
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -122,6 +122,9 @@ mutants: env-core ## known bugs put into our own code, one at a time: is each ca
 model: env-core ## every order of events of turns, intents, machines and the reaper: make model NAMES=2 TURNS=2 BACKUPS=1
 	@$(BIN)/python -m tests.sim model --names $(or $(NAMES),2) --turns $(or $(TURNS),2) $(if $(BACKUPS),--backups) \
 	  --most $(or $(MOST),10000000)
+
+bounds: env-core ## what plans are said to cost at least, against the optimum: make bounds WORLDS=10000 SEED0=0 JOBS=2
+	@$(BIN)/python -m tests.bounds --worlds $(or $(WORLDS),1000) --seed0 $(or $(SEED0),0) --jobs $(or $(JOBS),1)
 
 verify: env-core ## bad days, crash points and the model for a while, told in infra/reports/verify.md: make verify SECONDS=600
 	@$(BIN)/python -m tests.sim verify --seconds $(or $(SECONDS),600) --seed0 $(or $(SEED0),0) --report infra/reports/verify.md
