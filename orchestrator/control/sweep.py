@@ -75,13 +75,14 @@ class Sweeper:
     def _compare(self, listing: Listing, before: Sequence[Suspect]) -> Sequence[Suspect]:
         """Take the consequences of one listing; return who is suspected at its source now."""
         name, look = listing.source.name, listing.look
+        # Whoever is shown is there, whatever else the listing lacks.
+        if listing.seen is not None and not self._held and not self._edits.holds:
+            for outlived in listing.seen.outlived:
+                self._reopen(outlived)
         if look is None:
             self._trouble(listing)
             return before
         self._troubles.pop(name, None)
-        if not self._held and not self._edits.holds:
-            for outlived in look.outlived:
-                self._reopen(outlived)
         found = self._told(suspects_of(look, listing.read_at))
         if found or before:
             self._journal.set_suspects(name, found)

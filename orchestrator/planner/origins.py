@@ -79,16 +79,16 @@ def _within(
         if own:
             ceilings[number] = [_ceiling(_unpromised(p), 0.0, load, whole) for p in places]
     highest = [max(own[p] for own in ceilings) for p in range(len(places))]
-    lows = [min(max(1, round(LEAST_OF_EVEN * own)), high) for own, high in zip(even, highest, strict=True)]
-    costs = [
-        [p.grams_at(load, k / whole) for k in range(low, high + 1)]
-        for p, low, high in zip(places, lows, highest, strict=True)
-    ]
-    # Where an origin has one place to go to, and no whole parts for it, the last part of a place is not filled.
+    least = [min(max(1, round(LEAST_OF_EVEN * own)), high) for own, high in zip(even, highest, strict=True)]
+    costs = [[p.grams_at(load, k / whole) for k in range(high + 1)] for p, high in zip(places, highest, strict=True)]
+    # Where an origin has one place to go to, and no whole parts for it, the last part of a place is not filled. Where
+    # few clients are near to a place, it gets less than a place gets otherwise.
     found = (
         nearest(levels, wants, ceilings, trips, slack)
+        for lows in (least, [0] * len(least))
+        for own_costs in [[own[low:] for own, low in zip(costs, lows, strict=True)]]
         for slack in (0.0, 1.0)
-        if (levels := best_levels(costs, lows, wants, ceilings, slack)) is not None
+        if (levels := best_levels(own_costs, lows, wants, ceilings, slack)) is not None
     )
     flows = next((own for own in found if own is not None), None)
     if flows is None:

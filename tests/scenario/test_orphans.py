@@ -418,6 +418,26 @@ async def test_a_listing_that_suddenly_lacks_most_is_not_believed() -> None:
     assert ended(world) == [stray]
 
 
+async def test_what_a_listing_shows_is_there_whatever_else_it_lacks() -> None:
+    """Marks of two replicas were taken off by hand for good, and a create that was given up succeeds after that."""
+    lister = Lister()
+    world = World(wrap=lister.wrap)
+    await world.up(chat(3))
+    lister.hidden = {r.name for r in world.ready()[:2]}
+    world.preempt(world.ready()[2].name)
+    world.cloud.delay_next_launch(1500.0)
+    await world.run(1400, every=5.0)
+    given_up = [r.name for r in world.store.replicas(ended=True) if r.state is ReplicaState.FAILED and r.cleaned_up]
+    assert len(given_up) == 1
+    assert len(world.ready()) == 3
+    await world.run(300, every=5.0)
+
+    assert len(warnings(world, "lacks 2 of")) == 1
+    assert len(warnings(world, f"{given_up[0]} had ended and is still there")) == 1
+    assert given_up[0] not in world.cloud.existing()
+    assert len(world.ready()) == 3
+
+
 @pytest.mark.parametrize("replicas", [1, 3])
 async def test_an_empty_listing_ends_nothing_and_replaces_nothing(replicas: int) -> None:
     """Everything seems gone: asking by name says otherwise, so nothing is bought and nothing is lost."""

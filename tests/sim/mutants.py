@@ -180,7 +180,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "B11",
         (
             Change(
-                "orchestrator.control.sweep:Sweeper._compare", "for outlived in look.outlived:", "for outlived in ():"
+                "orchestrator.control.sweep:Sweeper._compare",
+                "for outlived in listing.seen.outlived:",
+                "for outlived in ():",
             ),
         ),
         (_day(7, (2000.0, "create_late", 2300.0, 0.5), (2100.0, "preempt", 0.0, 0.0)),),

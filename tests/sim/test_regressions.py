@@ -61,3 +61,23 @@ def test_a_move_that_waits_for_the_end_of_a_pause_is_not_late() -> None:
     outcome = run(Setting(1002541, faults, hours=14.0, replicas=2, spot=True, lag_seconds=30.0, look_seconds=30.0))
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+def test_what_a_doubted_listing_shows_is_ended_all_the_same() -> None:
+    """Marks of two of three machines were taken off by hand, so that no listing was believed from then on.
+
+    A create that had been given up succeeded later, was shown by each of them, and was nobody's for good (I3).
+    """
+    faults = (
+        Fault(3, 12741.347831805213, "scale", 0.0, 0.8238147893954891),
+        Fault(12, 38877.32051131095, "new_workload", 0.0, 0.7071511805999126),
+        Fault(17, 49883.734966507494, "mark_removed", 0.0, 0.8566749868645226),
+        Fault(21, 54209.39265205356, "mark_removed", 0.0, 0.2420845554772999),
+        Fault(32, 80641.51051546575, "create_late", 1315.8721310776332, 0.6972130371644801),
+        Fault(35, 86010.93510820963, "broken_workload", 0.0, 0.5208977255323619),
+    )
+    setting = Setting(1003233, faults, replicas=2, lag_seconds=120.0, look_seconds=30.0, skew_seconds=600.0)
+
+    outcome = run(setting)
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))

@@ -67,6 +67,13 @@ def test_an_origin_that_nobody_can_serve_in_time_takes_what_is_left() -> None:
     assert "later than promised" in found.rows[0].words
 
 
+def test_a_place_near_to_few_clients_gets_no_more_than_those() -> None:
+    """A fiftieth of them: less than any place gets otherwise, and no reason to have no rows."""
+    found = best_rows([SE, VA], {"eu": 0.02, "us-east": 0.98}, FAR, replace(LOAD, requests_per_second=2.0))
+    assert row_of(found, "eu") == {"se": pytest.approx(1.0), "va": 0.0}
+    assert row_of(found, "us-east") == {"se": 0.0, "va": pytest.approx(1.0)}
+
+
 @pytest.mark.parametrize(
     ("places", "weights", "trips", "load", "word"),
     [
