@@ -430,21 +430,22 @@ def _too_far(judged: Judged, slots: Mapping[int, Market], offer_ids: Sequence[st
     no_choice = f"{judged.snapshot.spec.name}: no choice of {number} keeps slo.ttft_p95 ({limit:.0f} ms) to"
     if left or lack is None:
         return NoFeasiblePlacement(
-            f"{no_choice} clients of every area ({COVER_RULE}); too far from everybody: {_nearest(judged, left)}",
+            f"{no_choice} clients of every area ({COVER_RULE}); left without: {_nearest(judged, left, limit)}",
             hint=hint,
         )
     return NoFeasiblePlacement(f"{no_choice} as many clients as each area has ({COVER_RULE}): {lack.words}", hint=hint)
 
 
-def _nearest(judged: Judged, left: Areas) -> str:
-    """Name the nearest place of each of these areas that is allowed."""
+def _nearest(judged: Judged, left: Areas, limit_ms: float) -> str:
+    """Name the nearest place of each of these areas that is allowed, and whether it would do."""
     promised = judged.promised
     allowed = [a for a in judged.assessments if a.allowed]
     nearest = []
     for area in sorted(left):
         known = [(promised.total_ms[a.offer_id][area], a.region) for a in allowed if a.offer_id in promised.total_ms]
         ms, region = min(known, default=(inf, ""))
-        nearest.append(f"{area} (nearest: {region}, {ms:.0f} ms)" if region else area)
+        words = "would do" if ms <= limit_ms else "is the nearest"
+        nearest.append(f"{area} ({region} {words}, {ms:.0f} ms)" if region else area)
     return ", ".join(nearest)
 
 
