@@ -28,12 +28,13 @@ from orchestrator.planner.choose import total
 from orchestrator.planner.fallback import Pool, best_of, is_fallback, pools_for, spot_again, why_not_back
 from orchestrator.planner.frontier import frontier
 from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
-from orchestrator.planner.launches import Filling, fill, launch_room, refuse
+from orchestrator.planner.launches import Filling, fill, launch_room
 from orchestrator.planner.likely import with_likelihood
 from orchestrator.planner.moves import compare, weighable
 from orchestrator.planner.nearby import missing
 from orchestrator.planner.number import best_number, moved_on
 from orchestrator.planner.proof import of_launches, of_moves, of_target, timed
+from orchestrator.planner.refusals import refuse
 from orchestrator.planner.rows import rows_of
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.sizing.spares import spares
