@@ -1,5 +1,7 @@
 """Bugs that the simulation has found in our own code, each as the smallest run that showed it."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.bench.sim.faults import Fault, Setting
@@ -79,5 +81,22 @@ def test_what_a_doubted_listing_shows_is_ended_all_the_same() -> None:
     setting = Setting(1003233, faults, replicas=2, lag_seconds=120.0, look_seconds=30.0, skew_seconds=600.0)
 
     outcome = run(setting)
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+def test_an_old_turn_that_has_nothing_to_write_keeps_nobody_from_starting() -> None:
+    """A controller slept, another one took over and was killed, and the service was down: nothing is left to write.
+
+    The old one never learns that its turn is over, and the simulation's supervisor took it for the one that runs (I17).
+    """
+    faults = (
+        Fault(17, 46921.88856135027, "down_and_up", 15.01724602771763, 0.7005310113278495),
+        Fault(29, 78410.3889026739, "sleep_at_call", 5.515297718394926, 0.32082410099649417),
+        Fault(33, 82409.78454666065, "kill", 22.95468652156082, 0.02026426672245829),
+    )
+    changes = {"spot": True, "scaled": True, "look_seconds": 30.0, "drain_seconds": 120.0, "skew_seconds": -3600.0}
+
+    outcome = run(replace(Setting(1004823, faults, replicas=1), **changes))
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))

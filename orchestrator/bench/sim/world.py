@@ -162,8 +162,13 @@ class SimWorld:
             self.tell(f"process {victim.number} is killed")
 
     async def _supervise(self) -> None:
-        """Start another process if none runs, as whatever looks after it does."""
-        if not any(p.is_alive and p.controller is not None for p in self.processes) and not self.start():
+        """Start another process if the newest one does not run, as whatever looks after that does.
+
+        An older one may be alive still: it learns that its turn is over when it next writes, perhaps never.
+        """
+        newest = self.processes[-1] if self.processes else None
+        runs = newest is not None and newest.is_alive and newest.controller is not None
+        if not runs and not self.start():
             self.timeline.at(self.clock.elapsed + 30.0, self._supervise)
 
     def supervise_in(self, seconds: float) -> None:
