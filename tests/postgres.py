@@ -22,8 +22,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.control.ports import Journal, Store
+from orchestrator.domain.records import OperationState
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
+from tests.store_samples import NOW, a_spec, an_operation, later
 
 USER = "greenctl"
 TEMPLATE = "template_greenctl"
@@ -184,6 +187,15 @@ def every_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memo
         url = request.getfixturevalue("postgres_server").new_database()
     with SqlStore.open(url) as opened:
         yield opened
+
+
+@pytest.fixture(name="journal")
+def settled_journal(store: Store) -> Journal:
+    """The turn of a controller that found one service, deployed and settled: `journal` of who imports this."""
+    store.submit_deploy(a_spec(), an_operation())
+    mine = store.claim("first", NOW)
+    mine.set_operation("op-1", OperationState.DONE, later(1))
+    return mine
 
 
 def new_server(config: pytest.Config) -> PostgresServer:

@@ -13,14 +13,13 @@ from orchestrator.control.ports.store import DECISIONS_LEFT
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import (
     EventKind,
-    OperationState,
 )
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.time import Window, floor_day
 from orchestrator.ledger.hourly import hourly
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
-from tests.postgres import every_store, postgres_server  # noqa: F401  # fixtures
+from tests.postgres import every_store, postgres_server, settled_journal  # noqa: F401  # fixtures
 from tests.store_samples import (
     NOW,
     READINGS,
@@ -35,15 +34,6 @@ from tests.store_samples import (
 )
 
 S = ReplicaState
-
-
-@pytest.fixture
-def journal(store: Store) -> Journal:
-    """The turn of a controller that found one service, deployed and settled."""
-    store.submit_deploy(a_spec(), an_operation())
-    mine = store.claim("first", NOW)
-    mine.set_operation("op-1", OperationState.DONE, later(1))
-    return mine
 
 
 def test_a_decision_comes_back_bit_for_bit(store: MemoryStore | SqlStore, journal: Journal) -> None:

@@ -26,7 +26,7 @@ from orchestrator.errors import Conflict, UnknownService
 from orchestrator.store.codec import spec_digest
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
-from tests.postgres import every_store, postgres_server  # noqa: F401  # fixtures
+from tests.postgres import every_store, postgres_server, settled_journal  # noqa: F401  # fixtures
 from tests.store_samples import (
     NOW,
     SERVICE,
@@ -53,15 +53,6 @@ PATHS: dict[ReplicaState, tuple[ReplicaState, ...]] = {
     S.LOST: (S.PROVISIONING, S.LOST),
 }
 """One way to each state."""
-
-
-@pytest.fixture
-def journal(store: Store) -> Journal:
-    """The turn of a controller that found one service, deployed and settled."""
-    store.submit_deploy(a_spec(), an_operation())
-    mine = store.claim("first", NOW)
-    mine.set_operation("op-1", OperationState.DONE, later(1))
-    return mine
 
 
 def walk(journal: Journal, name: str, to: ReplicaState) -> None:

@@ -19,7 +19,7 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.errors import LeaseHeld
-from tests.postgres import every_store, postgres_server  # noqa: F401  # fixtures
+from tests.postgres import every_store, postgres_server, settled_journal  # noqa: F401  # fixtures
 from tests.store_samples import (
     NOW,
     READINGS,
@@ -38,15 +38,6 @@ from tests.store_samples import (
 )
 
 S = ReplicaState
-
-
-@pytest.fixture
-def journal(store: Store) -> Journal:
-    """The turn of a controller that found one service, deployed and settled."""
-    store.submit_deploy(a_spec(), an_operation())
-    mine = store.claim("first", NOW)
-    mine.set_operation("op-1", OperationState.DONE, later(1))
-    return mine
 
 
 WRITES: dict[str, Callable[[Journal], object]] = {
