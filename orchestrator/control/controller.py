@@ -73,6 +73,8 @@ class Controller:
         )
         self._tidier = Tidier(runtime, journal)
         self._pauses: dict[str, Pause] = {}
+        self._unheard_rounds = 0
+        self._told_of_silence = False
         self._sampled_at: float | None = None
         self._swept_at: float | None = None
 
@@ -99,6 +101,7 @@ class Controller:
         self._meter.forget_all_but(there.keys())
         self._renewals.forget_all_but(there)
         self._routes.forget_all_but(there.values())
+        self._tell_of_silence()
         await self._routes.publish(status, {s.name for s in services})
         looks.append(self._tidier.look())
         for error in looks:
@@ -127,6 +130,18 @@ class Controller:
     def _is_to_end(self, service: str) -> bool:
         """Whether somebody has said ``down``, which is begun after these steps: nothing is bought for that long."""
         return any(o.kind is OperationKind.DOWN for o in self._journal.operations(service))
+
+    def _tell_of_silence(self) -> None:
+        """Say once that nobody can be heard, and once that somebody can again."""
+        self._unheard_rounds = self._unheard_rounds + 1 if self._watch.is_cut_off else 0
+        is_silent = self._unheard_rounds >= self._runtime.tuning.health_failures_until_lost
+        if is_silent is self._told_of_silence or (self._told_of_silence and self._unheard_rounds):
+            return
+        those = f"{len(self._watch.heard)} replicas that should answer us"
+        text = f"none of {those} does: nobody is given up who fails no client"
+        with suppress(GreenctlError):
+            self._applier.event(EventKind.WARNING, text if is_silent else "replicas can be heard again", "")
+            self._told_of_silence = is_silent
 
     def _warn_of(self, error: Exception, service: str) -> None:
         words = f"{error.code}: {error.message}" if isinstance(error, GreenctlError) else type(error).__name__

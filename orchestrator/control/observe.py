@@ -31,12 +31,17 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """How many answers each replica had given to clients at a reading of the counters; who gave one since the last."""
+class Clients:
+    """What clients have had of replicas: who answered one, and who failed one, since the counters before these.
 
-    status: GatewayStatus
-    numbers: Mapping[str, int]
-    since_then: AbstractSet[str]
+    ``numbers``: by replica, how many it has answered and failed at this reading. Nobody did either where there are no
+    counters of the same gateway before these.
+    """
+
+    status: GatewayStatus | None = None
+    numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    answered: AbstractSet[str] = frozenset()
+    failed: AbstractSet[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -49,9 +54,11 @@ class Watch:
     told: dict[str, Told] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
     """Replicas whose engine did not tell its load at the last look; ``loads`` still holds what it told before."""
+    heard: dict[str, bool] = field(default_factory=dict)
+    """Whether the health route answered at the last look: of replicas that are ready, and of any other that did."""
 
     _counts: tuple[GatewayStatus, Mapping[str, UpstreamStatus]] | None = None
-    _answers: Answers | None = None
+    _clients: Clients = field(default_factory=Clients)
     _weights: tuple[RoutingTable, Mapping[str, int]] | None = None
 
     def counts_in(self, status: GatewayStatus) -> Mapping[str, UpstreamStatus]:
@@ -60,19 +67,42 @@ class Watch:
             self._counts = status, {u.replica: u for u in reversed(status.upstreams)}
         return self._counts[1]
 
-    def answering(self, status: GatewayStatus) -> AbstractSet[str]:
-        """Return the replicas that have answered a client since the counters before these: a whole answer, or a start.
+    def clients(self, status: GatewayStatus) -> Clients:
+        """Return what clients had of replicas since the counters before these; a whole answer counts, or its start."""
+        last = self._clients
+        if last.status is not status:
+            numbers = {u.replica: (u.ok + sum(u.first_tokens), u.failed + u.truncated) for u in status.upstreams}
+            same = last.status is not None and last.status.boot_id == status.boot_id
+            before = last.numbers if same else {}
+            grown = {n: (a - x, f - y) for n, (a, f) in numbers.items() for x, y in [before.get(n, (a, f))]}
+            answered = frozenset(n for n, (more, _) in grown.items() if more > 0)
+            failed = frozenset(n for n, (_, more) in grown.items() if more > 0)
+            self._clients = Clients(status, numbers, answered, failed)
+        return self._clients
 
-        None where there are no counters of the same gateway before these.
+    def hear(self, replica: Replica, *, answers: bool | None) -> None:
+        """Note whether a health route answered; ``None``: it could not be asked."""
+        if answers or (answers is False and replica.state is ReplicaState.READY):
+            self.heard[replica.name] = answers
+        else:
+            self.heard.pop(replica.name, None)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether nobody answers us, of several that should: then it is rather we that cannot be reached.
+
+        Of one alone nobody can tell (decision 0054).
         """
-        last = self._answers
-        if last is None or last.status is not status:
-            numbers = {u.replica: u.ok + sum(u.first_tokens) for u in status.upstreams}
-            same = last is not None and last.status.boot_id == status.boot_id
-            before = last.numbers if last is not None and same else numbers
-            grown = frozenset(name for name, number in numbers.items() if number > before.get(name, number))
-            last = self._answers = Answers(status, numbers, grown)
-        return last.since_then
+        return len(self.heard) > 1 and not any(self.heard.values())
+
+    def bad_looks(self, name: str, clients: Clients) -> int:
+        """Return how many looks in a row a replica was silent at, after one more: that part of them which counts."""
+        before = self.unhealthy.get(name, 0)
+        if name in clients.answered:
+            return 1  # engines that are too busy to answer us answer their clients (decision 0053)
+        if self.is_cut_off and name not in clients.failed:
+            return max(1, before)
+        return before + 1
 
     def weights_in(self, table: RoutingTable) -> Mapping[str, int]:
         """Return the weights by which new requests reach replicas under a table, read once for all services."""
@@ -83,7 +113,7 @@ class Watch:
     def forget_all_but(self, names: Iterable[str]) -> None:
         """Drop what is remembered of replicas that are gone."""
         kept = set(names)
-        for memory in (self.unhealthy, self.instances, self.loads, self.told):
+        for memory in (self.unhealthy, self.instances, self.loads, self.told, self.heard):
             for name in set(memory) - kept:
                 memory.pop(name, None)
         self.unread &= kept
@@ -111,14 +141,19 @@ async def observe(
     ``steps``: the canary step in per cent (of its slot's traffic) that the published table was made of, by replica.
     """
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
-    answering = frozenset() if status is None else watch.answering(status)
-    seen = await all_of([_one(service, r, runtime, watch, answers=r.name in answering) for r in open_ones])
+    looks = await all_of([_one(service, r, runtime, watch) for r in open_ones])
+    for replica, look in zip(open_ones, looks, strict=True):
+        watch.hear(replica, answers=look.answers)
+    clients = Clients() if status is None else watch.clients(status)
     counts = None if status is None else watch.counts_in(status)
     found = {}
-    for replica, look in zip(open_ones, seen, strict=True):
+    for replica, look in zip(open_ones, looks, strict=True):
+        if look.answers is not None:
+            watch.unhealthy[replica.name] = 0 if look.answers else watch.bad_looks(replica.name, clients)
         told = _told(replica.name, runtime, watch, status, published, steps)
         found[replica.name] = replace(
-            look,
+            look.seen,
+            unhealthy_times=0 if look.answers is None else watch.unhealthy[replica.name],
             told_weight=None if told is None else told.weight,
             routed_away=told is not None and told.weight is None,
             told_for=timedelta(seconds=0.0 if told is None else runtime.clock.monotonic() - told.since),
@@ -148,25 +183,31 @@ def _told(
     return watch.told[name]
 
 
-async def _one(
-    service: ServiceRecord, replica: Replica, runtime: Runtime, watch: Watch, *, answers: bool
-) -> Observation:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen of one replica; ``answers``: whether its health route did, where there was one to ask."""
+
+    seen: Observation
+    answers: bool | None = None
+
+
+async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch: Watch) -> _Look:
     provisioner = runtime.provisioners.get(replica.region.partition("/")[0])
     if provisioner is None:
-        return Observation(exists=None)
+        return _Look(Observation(exists=None))
+    watch.unread.add(replica.name)
     try:
         instance = await provisioner.describe(replica.name)
     except ProviderError:
-        watch.unread.add(replica.name)
-        return Observation(exists=None)
+        return _Look(Observation(exists=None))
     watch.instances[replica.name] = instance
-    watch.unread.add(replica.name)
     if instance.phase is Phase.GONE:
-        return Observation(exists=False, exit_detail=instance.exit_detail)
+        return _Look(Observation(exists=False, exit_detail=instance.exit_detail))
     if instance.phase is Phase.FAILED:
-        return Observation(exists=True, failed=True, exit_detail=instance.exit_detail, error_code=instance.error_code)
+        code, detail = instance.error_code, instance.exit_detail
+        return _Look(Observation(exists=True, failed=True, exit_detail=detail, error_code=code))
     if instance.endpoint is None:
-        return Observation(exists=True)
+        return _Look(Observation(exists=True))
     healthy = await runtime.probe.is_healthy(instance.endpoint)
     serves = None
     if healthy and replica.state in {ReplicaState.PROVISIONING, ReplicaState.STARTING}:
@@ -175,13 +216,6 @@ async def _one(
     if load is not None:
         watch.loads[replica.name] = load
         watch.unread.discard(replica.name)
-    # Engines that are too busy to answer us answer their clients (decision 0053): then this is no second bad look.
-    before = 0 if answers else watch.unhealthy.get(replica.name, 0)
-    watch.unhealthy[replica.name] = 0 if healthy else before + 1
-    return Observation(
-        exists=True,
-        endpoint=instance.endpoint,
-        serves=serves,
-        unhealthy_times=watch.unhealthy[replica.name],
-        engine_busy=None if load is None else load.running + load.waiting,
-    )
+    busy = None if load is None else load.running + load.waiting
+    seen = Observation(exists=True, endpoint=instance.endpoint, serves=serves, engine_busy=busy)
+    return _Look(seen, answers=healthy)

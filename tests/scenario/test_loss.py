@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.domain.records import Event, EventKind
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.errors import NoCapacity, ProviderError
 from tests.builders import SECOND
@@ -248,3 +249,67 @@ async def test_the_old_machine_dies_in_the_moment_of_the_hand_over(died: str) ->
     assert world.regions() == ["de"]
     assert not [e for e in world.events() if "look failed" in e.text]
     world.check_at_rest()
+
+
+async def test_nobody_is_given_up_where_nobody_can_be_heard() -> None:
+    """Several that fall silent at once: it is rather we that are cut off, and no client is failed. It is said once."""
+    world = World()
+    await world.up(chat(2))
+    table = world.table()
+    names = {r.name for r in world.ready()}
+    world.deaf |= names
+    await world.run(600)
+
+    assert {r.name for r in world.ready()} == names
+    assert world.table() == table
+    assert [e.text for e in warnings(world)] == [
+        "none of 2 replicas that should answer us does: nobody is given up who fails no client"
+    ]
+
+    world.deaf.clear()
+    await world.run(5)
+
+    assert [e.text for e in warnings(world)][1:] == ["replicas can be heard again"]
+    assert len(world.cloud.launches) == 2
+
+
+async def test_who_fails_its_clients_is_given_up_though_nobody_can_be_heard() -> None:
+    """Engines that all hang say nothing, and the gateway's counters say enough."""
+    world = World()
+    await world.up(chat(2))
+    names = {r.name for r in world.ready()}
+    world.traffic["chat"] = Traffic(4.0, 1.0)
+    await world.run(10)
+    world.sick |= names
+    await world.until(lambda: not names & {r.name for r in world.ready()}, limit=30)
+    await world.until(lambda: len(world.ready()) == 2, limit=60)
+    world.traffic.clear()
+    await world.settle()
+    world.check_at_rest()
+
+
+async def test_whoever_falls_silent_while_another_is_heard_is_lost() -> None:
+    """One service's engine vouches for our own ears, of another service's too."""
+    world = World()
+    await world.up(chat(1))
+    await world.up(chat(1, name="other"))
+    (name,) = [r.name for r in world.ready() if r.service == "chat"]
+    world.sick.add(name)
+    await world.until(lambda: world.replica(name).state is ReplicaState.LOST, limit=5)
+
+
+async def test_a_silence_that_ends_soon_is_not_told() -> None:
+    """A blip of all engines at once is no news."""
+    world = World()
+    await world.up(chat(2))
+    world.deaf |= {r.name for r in world.ready()}
+    await world.run(2)
+    world.deaf.clear()
+    await world.run(5)
+
+    assert not warnings(world)
+
+
+def warnings(world: World) -> list[Event]:
+    """Return what was warned of."""
+    return [e for e in world.store.events() if e.kind is EventKind.WARNING]

@@ -79,6 +79,8 @@ def _day(seed: int, *faults: tuple[float, str, float, float], hours: float = 4.0
 
 _NOISE = tuple((1900.0 + 150.0 * n, "kill_at_call", 10.0, n / 12) for n in range(12))
 _LOSSES = tuple((2000.0 + 900.0 * n, "preempt", 0.0, 0.3 * (n % 3)) for n in range(8))
+_DEAF = tuple((2000.0 + 1500.0 * n, "deaf", 1200.0, 0.3 * (n % 3)) for n in range(6))
+_CUT_OFF = tuple((2000.0 + 1500.0 * n, "all_deaf", 1200.0, 0.0) for n in range(6))
 
 _APPLIER = "orchestrator.control.apply:Applier."
 _ROLLOUT = "orchestrator.planner.rollout:"
@@ -107,6 +109,24 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         (_day(1),),
+    ),
+    Mutant(
+        "whoever is too busy to answer us is lost, whatever it answers its clients",
+        "R",
+        (Change("orchestrator.control.observe:Watch.bad_looks", "if name in clients.answered:", "if not name:"),),
+        (_day(1, *_DEAF),),
+    ),
+    Mutant(
+        "a controller that can hear nobody gives everybody up",
+        "R",
+        (
+            Change(
+                "orchestrator.control.observe:Watch.bad_looks",
+                "if self.is_cut_off and name not in clients.failed:",
+                "if not name:",
+            ),
+        ),
+        (_day(1, *_CUT_OFF, replicas=3, look_seconds=1.0, waiting_seconds=1.0),),
     ),
     Mutant(
         "leases are not renewed",

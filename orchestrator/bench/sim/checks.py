@@ -41,7 +41,7 @@ INVARIANTS = {
     "I11": "with nothing changing nothing is done",
     "I12": "no machine is ended with requests in flight before the drain limit",
     "I16": "nothing moves to a zone of which nothing fresh is known",
-    "I17": "whatever went wrong: once it is over, everything wanted serves again, by itself",
+    "I17": "who answers clients is not given up, and once all is over, everything wanted serves again, by itself",
     "I18": "without a database nothing is launched",
     "I19": "nothing dearer is bought than was confirmed",
     "I22": "a storm of losses is no storm of purchases",
@@ -103,7 +103,7 @@ class Checks:
             "journal.move_replica": lambda call: self._before_move(*call.args, **call.kwargs),
             "journal.start_replica": lambda call: self._before_start(call.args[0]),
             "journal.update_replica": self._before_change,
-            "cloud.terminate": lambda call: self._before_end(call.args[0]),
+            "cloud.terminate": self._before_end,
             "cloud.launch": self._before_launch,
         }
         self.actions = 0
@@ -213,6 +213,8 @@ class Checks:
             self._sold_out[row.offer_id] = self._world.clock.elapsed
         if row is not None and to is ReplicaState.READY:
             self._sold_out.pop(row.offer_id, None)
+        if row is not None and to is ReplicaState.LOST and reason.startswith("health check failed"):
+            self._check_silence(row)
         if row is None or row.state is not ReplicaState.READY or to is not ReplicaState.DRAINING:
             return
         away_since = self._world.gateway.away_since
@@ -228,11 +230,26 @@ class Checks:
         if len(ready) - 1 < wanted:
             self.broken("I7", f"{name} is drained ({reason}) with {len(ready) - 1} others ready of {wanted} wanted")
 
-    def _before_end(self, name: str) -> None:
-        self.actions += 1
+    def _check_silence(self, row: Replica) -> None:
+        """Whoever is given up for its silence neither answers its clients, nor is silent because nobody is heard."""
         world = self._world
+        line = world.gateway.lines.get(row.name)
+        if line is None or world.gateway.is_away or sum(p.is_alive for p in world.processes) > 1:
+            return
+        answered, failed = line.grown
+        if answered:
+            self.broken("I17", f"{row.name} is given up for its silence, and {answered} clients had answers of it")
+        ready = [r.name for r in world.truth.replicas() if r.state is ReplicaState.READY and world.cloud.exists(r.name)]
+        if world.probe.hears_nobody and len(ready) > 1 and not failed:
+            self.broken("I17", f"{row.name} is given up for its silence, and so are all {len(ready)} that are ready")
+
+    def _before_end(self, call: Call) -> None:
+        self.actions += 1
+        world, name = self._world, call.args[0]
         row, machine = world.truth.replica(name), world.cloud.machines.get(name)
-        reaping = any(r.name == name and r.state is IntentState.ISSUED for r in world.truth.reaps(open_only=True))
+        reaps = [r.state for r in world.truth.reaps(open_only=False) if r.name == name]
+        # Whoever slept over an order that was given goes on with it, though another one has carried it out since.
+        reaping = IntentState.ISSUED in reaps or (call.process.has_slept and IntentState.CONFIRMED in reaps)
         if machine is not None and machine.request.deployment_uid != world.uid:
             self.broken("I24", f"{name} belongs to somebody else")
         if row is not None and row.state not in ENDED | {ReplicaState.DRAINING} and not reaping:

@@ -41,6 +41,10 @@ class Machine:
     error_code: str = ""
     is_frozen: bool = False
     serves_errors: bool = False
+    is_slow: bool = False
+    """Streams take long to their first token."""
+    is_deaf: bool = False
+    """It answers its clients, and is too busy to answer whoever looks after it."""
     has_mark: bool = True
     is_stray: bool = False
     """Somebody else started it."""

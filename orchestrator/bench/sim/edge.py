@@ -27,6 +27,7 @@ from orchestrator.errors import Conflict, GatewayUnavailable, SignalUnavailable
 
 STREAM_SECONDS = (5.0, 90.0)
 FIRST_TOKEN_SECONDS = 0.2
+SLOW_SECONDS = 20.0
 LOAD_CHANGES_SECONDS = 1800.0
 
 
@@ -40,6 +41,10 @@ class Line:
     failed: int = 0
     seconds: float = 0.0
     owed: float = 0.0
+    read: tuple[int, int] = (0, 0)
+    """Answers and failures when the counters were last read."""
+    grown: tuple[int, int] = (0, 0)
+    """By how much they had grown then since the time before."""
     first_tokens: list[int] = field(default_factory=lambda: [0] * FIRST_TOKEN_CLASSES)
 
 
@@ -84,6 +89,7 @@ class SimGateway:
         for line in self.lines.values():
             line.busy_until = self._now()
             line.ok = line.failed = 0
+            line.read = line.grown = 0, 0
             line.first_tokens = [0] * FIRST_TOKEN_CLASSES
             line.seconds = 0.0
         self.table = keeps
@@ -143,6 +149,9 @@ class SimGateway:
         if self.is_away:
             raise GatewayUnavailable("no answer from the control socket")
         self.look()
+        for line in self.lines.values():
+            line.grown = line.ok - line.read[0], line.failed - line.read[1]
+            line.read = line.ok, line.failed
         upstreams = tuple(
             UpstreamStatus(
                 n,
@@ -194,35 +203,42 @@ class SimGateway:
         when = 0 if self.is_steady else int(self._now() / LOAD_CHANGES_SECONDS)
         line.owed += self._dice.between(0.3, 2.0, "load", when) ** 2 * seconds
         number, line.owed = int(line.owed), line.owed % 1.0
-        if self._cloud.machines[name].serves_errors:
+        machine = self._cloud.machines[name]
+        if machine.serves_errors:
             line.failed += number
         else:
             line.ok += number
-            line.first_tokens[first_token_class(self.first_token_seconds.get(name, FIRST_TOKEN_SECONDS))] += number
+            usual = SLOW_SECONDS if machine.is_slow else FIRST_TOKEN_SECONDS
+            line.first_tokens[first_token_class(self.first_token_seconds.get(name, usual))] += number
 
 
 class SimProbe:
-    """Engines, as far as they answer."""
+    """Engines, as far as they answer. ``hears_nobody``: none of them answers us, whatever they say to their clients."""
 
     def __init__(self, cloud: SimCloud, gateway: SimGateway) -> None:
         self._cloud = cloud
         self._gateway = gateway
+        self.hears_nobody = False
+
+    def answers(self, name: str) -> bool:
+        """Whether it answers who looks after it."""
+        return self._cloud.serves(name) and not self.hears_nobody and not self._cloud.machines[name].is_deaf
 
     async def is_healthy(self, endpoint: str) -> bool:
         """Whether the health route answers: also where every request fails."""
-        return self._cloud.serves(_name_in(endpoint))
+        return self.answers(_name_in(endpoint))
 
     async def completes(self, endpoint: str, model: str, api_key_file: Path | None) -> bool:
         """Whether one completion comes back."""
         del model, api_key_file
         name = _name_in(endpoint)
-        return self._cloud.serves(name) and not self._cloud.machines[name].serves_errors
+        return self.answers(name) and not self._cloud.machines[name].serves_errors
 
     async def load(self, endpoint: str, api_key_file: Path | None) -> EngineLoad | None:
         """Return what it has to do."""
         del api_key_file
         name = _name_in(endpoint)
-        if not self._cloud.serves(name):
+        if not self.answers(name):
             return None
         line = self._gateway.lines.get(name, Line())
         return EngineLoad(self._gateway.in_flight(name), 0, 11 * line.ok, 7 * line.ok)

@@ -7,8 +7,8 @@ The fault model, by who is to blame:
 * *listings and looks*: late by up to two minutes, partial, empty, failing, throttled, no answer at all; an old picture
   for up to an hour, in which what is gone is there and what is new is not; a machine out of sight that serves on.
 * *end*: success is reported and nothing happens, it takes ten minutes, an error although it worked.
-* *machines*: preempted alone or by the region, failed, frozen, healthy but wrong, deleted by hand, stripped of their
-  marks; strangers with and without our mark.
+* *machines*: preempted alone or by the region, failed, frozen, healthy but wrong, slow, deaf to us while they answer
+  clients (one, or all of them), deleted by hand, stripped of their marks; strangers with and without our mark.
 * *database*: refuses, reads only, fails before or after the commit, loses its last transactions in a failover, is set
   back to an old backup.
 * *process*: SIGKILL at a call or between looks, SIGSTOP for up to ten minutes while another one takes over.
@@ -35,13 +35,16 @@ LOOK_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 the slow ones here, and has to keep every promise all the same; and three of them are lived through in the time of one.
 """
 
+HANGS_SECONDS = 60.0
+"""For so long a create is waited for. Providers promise to return early: what takes longer goes on beside the looks."""
+
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
     "create_lost": (3, 0.0),
     "create_late": (3, 2400.0),
     "create_late_lost": (3, 2400.0),
     "create_error": (2, 0.0),
-    "create_hangs": (2, 900.0),
+    "create_hangs": (2, HANGS_SECONDS),
     "create_refused": (2, 0.0),
     "full": (3, 7200.0),
     "spot_full": (2, 7200.0),
@@ -65,6 +68,9 @@ KINDS: dict[str, tuple[int, float]] = {
     "machine_fails": (3, 0.0),
     "freeze": (3, 900.0),
     "wrong_answers": (2, 900.0),
+    "slow": (2, 1800.0),
+    "deaf": (3, 1800.0),
+    "all_deaf": (2, 1800.0),
     "deleted_by_hand": (2, 0.0),
     "mark_removed": (1, 0.0),
     "stray_ours": (1, 0.0),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 HALF = 0.5
+ILLS = {"freeze": "is_frozen", "wrong_answers": "serves_errors", "slow": "is_slow", "deaf": "is_deaf"}
 
 
 class Misfortunes:
@@ -118,14 +119,16 @@ class Misfortunes:
                         self._world.cloud.vanish(other)
             case "machine_fails":
                 self._world.cloud.fail(name, "killed by SIGKILL")
-            case "freeze":
-                machine.is_frozen = True
-                self._later(fault, lambda: setattr(machine, "is_frozen", False))
-            case "wrong_answers":
-                machine.serves_errors = True
-                self._later(fault, lambda: setattr(machine, "serves_errors", False))
-            case _:
+            case "mark_removed":
                 machine.has_mark = False
+            case _:
+                what = ILLS[fault.kind]
+                setattr(machine, what, True)
+                self._later(fault, lambda: setattr(machine, what, False))
+
+    async def _do_all_deaf(self, fault: Fault) -> None:
+        self._world.probe.hears_nobody = True
+        self._later(fault, lambda: setattr(self._world.probe, "hears_nobody", False))
 
     async def _do_stray(self, fault: Fault) -> None:
         mine = fault.kind == "stray_ours"
@@ -284,6 +287,8 @@ def family_of(kind: str) -> str:
         "machine": "machine",
         "freeze": "machine",
         "wrong": "machine",
+        "slow": "machine",
+        "deaf": "machine",
         "deleted": "machine",
         "mark": "machine",
         "stray": "stray",
@@ -296,6 +301,6 @@ def family_of(kind: str) -> str:
         "prices": "prices",
         "price": "prices",
     }
-    if kind in {"stale_looks", "old_looks", "out_of_sight"}:
+    if kind in {"stale_looks", "old_looks", "out_of_sight", "all_deaf"}:
         return kind
     return families.get(kind.partition("_")[0], "people")

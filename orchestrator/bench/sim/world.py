@@ -188,6 +188,7 @@ class SimWorld:
             and not weather.listing
             and not weather.old_looks
             and not weather.out_of_sight
+            and not self.probe.hears_nobody
             and not self.prices_away
             and not self.truth.restored().holds
         )
@@ -231,8 +232,8 @@ class SimWorld:
         return process is not None and process.is_alive and not process.looked_well
 
     def _all_serve(self) -> bool:
-        """Whether everybody who should answer does: whoever does not is looked at again and again, until it is lost."""
-        return all(self.cloud.serves(r.name) for r in self.truth.replicas() if r.state is ReplicaState.READY)
+        """Whether everybody who should answer us does: whoever does not is looked at again and again, until it is lost."""
+        return all(self.probe.answers(r.name) for r in self.truth.replicas() if r.state is ReplicaState.READY)
 
     async def look(self) -> None:
         """Let every process that is awake look once."""
@@ -442,7 +443,8 @@ class SimWorld:
         self.cloud.launch_faults.clear()
         self.cloud.end_faults.clear()
         for machine in self.cloud.machines.values():
-            machine.is_frozen = machine.serves_errors = False
+            machine.is_frozen = machine.serves_errors = machine.is_slow = machine.is_deaf = False
+        self.probe.hears_nobody = False
         self.database.__init__()  # type: ignore[misc]
         self.gateway.is_away = self.gateway.loses_replies = False
         self.gateway.is_steady = True

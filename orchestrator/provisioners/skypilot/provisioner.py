@@ -88,13 +88,15 @@ class SkyPilotProvisioner:
             answer_seconds=answer_seconds,
             now=now,
         )
+        self._answer_seconds = answer_seconds
         self._secrets = os.environ if secrets is None else secrets
         self._now = now
         self._transport = transport
         self._ends: dict[str, asyncio.Task[None]] = {}
         self._follows: set[asyncio.Task[None]] = set()
         self._posted: dict[str, float] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._posts: dict[str, tuple[asyncio.Task[None], float]] = {}
+        """Launches that are being handed over, and since when (time of the loop)."""
 
     # ── the port ──
 
@@ -120,16 +122,23 @@ class SkyPilotProvisioner:
             raise CredentialsMissing(f"SkyPilot has no access to {', '.join(missing)}", hint=hint)
 
     async def launch(self, request: LaunchRequest) -> None:
-        """Post the launch, unless it was posted before. Raises ``ProviderUnavailable`` while SkyPilot is silent."""
+        """Post the launch, unless it was posted before. Raises ``ProviderUnavailable`` while SkyPilot is silent.
+
+        Handing it over may take minutes, for files are carried: that goes on by itself, and who asks again hears how
+        it ended. A controller that waited would keep everybody else waiting.
+        """
         self._view.require_answers()
-        async with self._locks.setdefault(request.name, asyncio.Lock()):
-            with self._only_one(request.name):
-                posted = await self._post(request)
-        if posted:
-            log = self._folders.of(request.name).log
-            follow = asyncio.create_task(self._follow(posted, log))
-            self._follows.add(follow)
-            follow.add_done_callback(self._follows.discard)
+        loop = asyncio.get_running_loop()
+        post, since = self._posts.get(request.name, (None, 0.0))
+        if post is None or post.cancelled():
+            post, since = loop.create_task(self._hand_over(request)), loop.time()
+            post.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._posts[request.name] = post, since
+        await asyncio.wait({post}, timeout=max(0.0, self._answer_seconds - (loop.time() - since)))
+        if not post.done():
+            raise ProviderUnavailable(f"SkyPilot has been asked for {request.name}, and has not taken it yet")
+        self._posts.pop(request.name, None)
+        post.result()
 
     async def describe(self, name: str) -> Instance:
         """Return SkyPilot's newest word. Raises ``ProviderUnavailable`` when there is none."""
@@ -204,11 +213,19 @@ class SkyPilotProvisioner:
 
     async def close(self) -> None:
         """Let go of SkyPilot. What is under way there goes on."""
-        for task in (*self._follows, *self._ends.values()):
+        for task in (*self._follows, *self._ends.values(), *(post for post, _ in self._posts.values())):
             task.cancel()
         await self._api.close()
 
     # ── launching ──
+
+    async def _hand_over(self, request: LaunchRequest) -> None:
+        with self._only_one(request.name):
+            posted = await self._post(request)
+        if posted:
+            follow = asyncio.create_task(self._follow(posted, self._folders.of(request.name).log))
+            self._follows.add(follow)
+            follow.add_done_callback(self._follows.discard)
 
     def _node(self, offer: Offer) -> NodeOptions:
         bare = offer.region.provider in WITHOUT_PORTS
@@ -333,6 +350,8 @@ class SkyPilotProvisioner:
     # ── ending ──
 
     async def _end(self, name: str, record: Record | None, grace: timedelta) -> None:
+        if name in self._posts:
+            await asyncio.wait({self._posts[name][0]})  # or it would be launched after its end
         with self._in_our_words():
             for call in await self._api.launches(name):
                 if call.state is CallState.OPEN:
@@ -352,7 +371,7 @@ class SkyPilotProvisioner:
         folder.change(ended=True)
         folder.forget_secrets()
         self._posted.pop(name, None)
-        self._locks.pop(name, None)
+        self._posts.pop(name, None)
         self._folders.prune()
 
     async def _stop_engine(self, name: str, record: Record, grace: timedelta) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,6 +23,7 @@ from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import (
     CredentialsMissing,
     EngineMissing,
+    NoCapacity,
     ProviderError,
     ProviderUnavailable,
     UnsupportedByProvider,
@@ -235,6 +238,81 @@ async def test_only_the_newest_of_those_that_ended_are_remembered(world: World) 
 
     left = [r.name for r in folders.records()]
     assert left == [f"gc-ended-{n:03}" for n in range(5, ENDED_KEPT + 5)] + ["gc-living"]
+
+
+@dataclass
+class Slow:
+    """Makes SkyPilot take a launch when it is told to, and not before; ``taken`` counts those that it took."""
+
+    world: World
+    may_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        take = self.world.sky.launch
+
+        async def slowly(cluster: str, task: Mapping[str, Any], mounts: Mapping[str, str]) -> str:
+            if cluster == NAME:
+                await self.may_go.wait()
+            return await take(cluster, task, mounts)
+
+        self.world.sky.launch = slowly  # type: ignore[method-assign]
+        self.world.answer_seconds = 0.0
+        self.hasty = self.world.again()
+        self.world.answer_seconds = 20.0
+
+    async def let_go(self) -> None:
+        """Let it be taken, and whatever follows from that."""
+        self.may_go.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+async def test_a_launch_that_takes_minutes_to_hand_over_holds_nobody_up(world: World) -> None:
+    """Its files are carried meanwhile: whoever asks again hears so at once, and it is handed over once."""
+    slow = Slow(world)
+    for _ in range(3):
+        with pytest.raises(ProviderUnavailable, match="has not taken it yet"):
+            await slow.hasty.launch(world.request())
+    await slow.let_go()
+    await slow.hasty.launch(world.request())
+    await slow.let_go()
+    with contextlib.suppress(ProviderUnavailable):  # in no hurry any more: it looks whether it was asked already
+        await slow.hasty.launch(world.request())
+    await slow.let_go()
+
+    assert world.sky.jobs_submitted == {NAME: 1}
+
+
+async def test_what_became_of_a_slow_launch_is_told_to_who_asks_next(world: World) -> None:
+    """The first one to ask had gone by then."""
+    slow = Slow(world)
+    world.sky.fail_next("launch", SkyFailure("ResourcesUnavailableError", "the region is full"))
+    with pytest.raises(ProviderUnavailable, match="has not taken it yet"):
+        await slow.hasty.launch(world.request())
+    await slow.let_go()
+
+    with pytest.raises(NoCapacity, match="the region is full"):
+        await slow.hasty.launch(world.request())
+
+
+async def test_the_end_of_a_launch_that_is_being_handed_over_waits_for_it(world: World) -> None:
+    """Or it would be launched after its end, and be nobody's."""
+    slow = Slow(world)
+    with pytest.raises(ProviderUnavailable, match="has not taken it yet"):
+        await slow.hasty.launch(world.request())
+    await slow.hasty.terminate(NAME, timedelta(0))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert ("down", NAME) not in world.sky.calls
+
+    for _ in range(3):  # it is asked again, as at every look
+        await slow.let_go()
+        with contextlib.suppress(ProviderUnavailable):
+            await slow.hasty.terminate(NAME, timedelta(0))
+
+    assert ("launch", NAME) in world.sky.calls
+    assert world.sky.calls.index(("down", NAME)) > world.sky.calls.index(("launch", NAME))
+    assert not world.sky.existing()
 
 
 async def test_a_silent_skypilot_holds_nobody_up(world: World) -> None:
