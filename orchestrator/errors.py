@@ -214,6 +214,15 @@ class LaunchTimedOut(ProviderError):
     code = "launch_timed_out"
 
 
+class WrongRegion(ProviderError):
+    """A replica runs somewhere else than it was asked for, by its provider's own word."""
+
+    code = "wrong_region"
+    default_hint = (
+        "It is ended and serves nobody: its grid, its price and its laws are not those that were planned for."
+    )
+
+
 class MigrationAborted(ProviderError):
     """A replacement failed requests, so the traffic went back to the replica that it was to replace."""
 

@@ -206,6 +206,9 @@ async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch
     if instance.phase is Phase.FAILED:
         code, detail = instance.error_code, instance.exit_detail
         return _Look(Observation(exists=True, failed=True, exit_detail=detail, error_code=code))
+    if instance.runs_in and instance.runs_in.casefold() != replica.region.casefold():
+        # Nothing is sent there, no key either: it may stand where it must not.
+        return _Look(Observation(exists=True, elsewhere=instance.runs_in))
     if instance.endpoint is None:
         return _Look(Observation(exists=True))
     healthy = await runtime.probe.is_healthy(instance.endpoint)

@@ -19,6 +19,7 @@ from orchestrator.domain.counters import UpstreamStatus
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.service import MigrationRules, ServiceSpec
 from orchestrator.domain.time import Instant
+from orchestrator.errors import WrongRegion
 
 FEWEST_FIRST_TOKENS = 20
 """Of fewer streams nobody knows the 95th percentile: one late answer would be it."""
@@ -63,7 +64,8 @@ class Observation:
     ``exists`` is the provider's word, ``failed`` that it ended by itself, ``error_code`` the code of the error tree
     that its provider gives for it, ``serves`` that a real completion came back, ``unhealthy_times`` how often in a row
     the health route failed without an answer to any client in between, ``in_flight`` the gateway's count,
-    ``engine_busy`` the engine's own count of requests.
+    ``engine_busy`` the engine's own count of requests. ``elsewhere``: the region in which it runs by its provider's
+    word, where that is not the one that it was asked for in.
     ``told_weight``: the weight in the table that every gateway has confirmed, where it is for new requests.
     ``routed_away``: the confirmed table has none for it. ``told_for``: how long either has been confirmed without a
     change, physical time.
@@ -81,6 +83,7 @@ class Observation:
     error_code: str = ""
     told_weight: int | None = None
     told_for: timedelta = timedelta(0)
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,8 @@ def _starting(replica: Replica, seen: Observation, view: RolloutView, now: Insta
             replica.name,
             f"{seen.error_code or 'engine_died'}: {seen.exit_detail or 'it ended before it was ready'}",
         )
+    elif seen.elsewhere:
+        yield Step(StepKind.FAIL, replica.name, _misplaced(replica, seen))
     elif seen.exists is False and replica.state is ReplicaState.STARTING:
         yield Step(StepKind.LOST, replica.name, "it is gone before it was ready")
     elif seen.serves and seen.endpoint is not None:
@@ -160,9 +165,16 @@ def _starting(replica: Replica, seen: Observation, view: RolloutView, now: Insta
         yield Step(StepKind.SEEN, replica.name, endpoint=seen.endpoint)
 
 
+def _misplaced(replica: Replica, seen: Observation) -> str:
+    return f"{WrongRegion.code}: it runs in {seen.elsewhere}, and was asked for in {replica.region}"
+
+
 def _ready(replica: Replica, seen: Observation, by_name: Mapping[str, Replica], view: RolloutView) -> Iterator[Step]:
     if seen.exists is False or seen.failed:
         yield Step(StepKind.LOST, replica.name, seen.exit_detail or "its process is gone")
+        return
+    if seen.elsewhere:
+        yield Step(StepKind.LOST, replica.name, _misplaced(replica, seen))
         return
     if seen.unhealthy_times >= view.health_failures_until_lost:
         yield Step(StepKind.LOST, replica.name, f"health check failed {seen.unhealthy_times} times in a row")

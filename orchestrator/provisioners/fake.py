@@ -40,6 +40,7 @@ class _Machine:
     endpoint: str = ""
     lease_ends_at: float | None = None
     lease_seconds: float = 0.0
+    runs_in: str = ""
 
 
 @dataclass
@@ -67,6 +68,7 @@ class FakeProvisioner:
     _lost_replies: deque[GreenctlError] = field(default_factory=deque)
     _delays_seconds: deque[float] = field(default_factory=deque)
     _lies: int = 0
+    _elsewhere: deque[str] = field(default_factory=deque)
 
     # ── what a test may script ──
 
@@ -81,6 +83,10 @@ class FakeProvisioner:
     def delay_next_launch(self, seconds: float) -> None:
         """Let the next instance exist, and be seen, only after that long: the create succeeds late."""
         self._delays_seconds.append(seconds)
+
+    def misplace_next_launch(self, region: str) -> None:
+        """Let the next instance run there, whatever is asked for."""
+        self._elsewhere.append(region)
 
     def lie_at_next_terminate(self) -> None:
         """Let the next terminate report success and do nothing."""
@@ -134,6 +140,7 @@ class FakeProvisioner:
             endpoint=self.endpoint_of(request.name),
             lease_ends_at=None if request.lease is None else born + request.lease.total_seconds(),
             lease_seconds=0.0 if request.lease is None else request.lease.total_seconds(),
+            runs_in=self._elsewhere.popleft() if self._elsewhere else region,
         )
         if self._lost_replies:
             raise self._lost_replies.popleft()
@@ -208,6 +215,7 @@ class FakeProvisioner:
             intent_id=request.intent_id,
             epoch=request.epoch,
             deployment_uid=request.deployment_uid,
+            runs_in=machine.runs_in,
         )
         if machine.gone_at is not None:
             return replace(seen, phase=Phase.STOPPING)

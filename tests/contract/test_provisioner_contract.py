@@ -114,6 +114,7 @@ async def test_a_whole_life(any_bench: Bench) -> None:
     assert running.service == "chat"
     assert running.endpoint is not None
     assert running.endpoint.startswith("http://")
+    assert running.runs_in in {"", request.offer.region.id}
     assert await bench.provisioner.inventory(bench.uid) == [running]
 
     await bench.provisioner.launch(request)

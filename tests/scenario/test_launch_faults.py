@@ -62,6 +62,29 @@ async def test_what_shows_up_after_the_service_was_taken_down_is_ended(after: in
     world.check_at_rest()
 
 
+async def test_a_machine_in_another_region_than_was_asked_for_is_ended_and_never_served_by() -> None:
+    """Nothing is sent there, no health check either; another one is launched in its place, and the deploy succeeds."""
+    world = World()
+    world.start()
+    world.cloud.misplace_next_launch("sky/us")
+    operation = await world.deploy(chat())
+    await world.until(lambda: bool(world.cloud.launches))
+    wrong = world.cloud.launches[0].name
+    await world.until(lambda: world.replica(wrong).state is ReplicaState.FAILED)
+
+    assert world.replica(wrong).reason == (
+        f"wrong_region: it runs in sky/us, and was asked for in {world.replica(wrong).region}"
+    )
+    assert not [call for call in world.probe.calls if wrong in call[1]]
+
+    await world.settle()
+
+    assert world.operation(operation).state is OperationState.DONE
+    assert wrong not in world.cloud.existing()
+    assert len(world.cloud.launches) == 2
+    world.check_at_rest()
+
+
 async def test_strangers_are_left_alone() -> None:
     """An instance with our mark that no row knows is told of once, after the grace, and never ended."""
     world = World()

@@ -81,6 +81,7 @@ _NOISE = tuple((1900.0 + 150.0 * n, "kill_at_call", 10.0, n / 12) for n in range
 _LOSSES = tuple((2000.0 + 900.0 * n, "preempt", 0.0, 0.3 * (n % 3)) for n in range(8))
 _DEAF = tuple((2000.0 + 1500.0 * n, "deaf", 1200.0, 0.3 * (n % 3)) for n in range(6))
 _CUT_OFF = tuple((2000.0 + 1500.0 * n, "all_deaf", 1200.0, 0.0) for n in range(6))
+_ELSEWHERE = tuple((2000.0 + 300.0 * n, kind, 0.0, 0.3) for n, kind in enumerate(("create_elsewhere", "preempt") * 6))
 
 _APPLIER = "orchestrator.control.apply:Applier."
 _ROLLOUT = "orchestrator.planner.rollout:"
@@ -127,6 +128,18 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         (_day(1, *_CUT_OFF, replicas=3, look_seconds=1.0, waiting_seconds=1.0),),
+    ),
+    Mutant(
+        "wherever a machine was asked for, there it is taken to be",
+        "R",
+        (
+            Change(
+                "orchestrator.control.observe:_one",
+                "if instance.runs_in and instance.runs_in.casefold() != replica.region.casefold():",
+                "if not instance.name:",
+            ),
+        ),
+        (_day(1, *_ELSEWHERE),),
     ),
     Mutant(
         "leases are not renewed",

@@ -138,9 +138,14 @@ class Checks:
         if call.point == "journal.close_reap_request":
             self._will_reap(call)
         if call.point == "gateway.publish":
-            outside = [u.region for s in call.args[0].services for u in s.upstreams if u.region not in ALLOWED]
+            there = [u for s in call.args[0].services for u in s.upstreams]
+            outside = [u.replica for u in there if u.region not in ALLOWED or self._runs_elsewhere(u.replica)]
             if outside:
                 self.broken("I23", f"routed to {outside}")
+
+    def _runs_elsewhere(self, name: str) -> bool:
+        machine = self._world.cloud.machines.get(name)
+        return machine is not None and bool(machine.region)
 
     def on_launch(self, request: LaunchRequest) -> None:
         """Look at a create that has reached the provider: of whatever process, awake or late."""

@@ -24,6 +24,9 @@ BROKEN_MODEL = "org/broken"
 """A workload whose engine never comes up."""
 
 
+ELSEWHERE = "sky/us"
+"""Where machines are put that are put elsewhere: nothing of ours may stand there."""
+
 OVERLOOKED = 0.2
 """Part of the looks that miss what is there, while looks are stale."""
 
@@ -46,6 +49,8 @@ class Machine:
     is_deaf: bool = False
     """It answers its clients, and is too busy to answer whoever looks after it."""
     has_mark: bool = True
+    region: str = ""
+    """Where it really runs; empty: where it was asked for."""
     is_stray: bool = False
     """Somebody else started it."""
     lease_ends_at: float = inf
@@ -196,6 +201,8 @@ class SimCloud:
         if fault.kind == "hangs":
             await self._wait(fault.seconds)
         self._create(request, fault.seconds if fault.kind in {"late", "late_lost"} else 0.0)
+        if fault.kind == "elsewhere":
+            self.machines[request.name].region = ELSEWHERE
         if fault.kind in {"lost", "late_lost"}:
             raise ProviderUnavailable("the answer did not come in time")
         if fault.kind == "error":
@@ -320,6 +327,7 @@ class SimCloud:
             intent_id=request.intent_id,
             epoch=request.epoch,
             deployment_uid=request.deployment_uid,
+            runs_in=machine.region or request.offer.region.id,
         )
         if machine.failure:
             detail, code = machine.failure, machine.error_code

@@ -3,7 +3,7 @@
 The fault model, by who is to blame:
 
 * *create*: the answer is lost, it succeeds late (10 s to 40 min) with or without an answer, an error although the
-  machine exists, sold out at once or only after all, a quota, a hang.
+  machine exists, sold out at once or only after all, a quota, a hang, another region than was asked for.
 * *listings and looks*: late by up to two minutes, partial, empty, failing, throttled, no answer at all; an old picture
   for up to an hour, in which what is gone is there and what is new is not; a machine out of sight that serves on.
 * *end*: success is reported and nothing happens, it takes ten minutes, an error although it worked.
@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[int, float]] = {
     "create_error": (2, 0.0),
     "create_hangs": (2, HANGS_SECONDS),
     "create_refused": (2, 0.0),
+    "create_elsewhere": (1, 0.0),
     "full": (3, 7200.0),
     "spot_full": (2, 7200.0),
     "full_later": (2, 3600.0),

@@ -232,7 +232,7 @@ class SimWorld:
         return process is not None and process.is_alive and not process.looked_well
 
     def _all_serve(self) -> bool:
-        """Whether everybody who should answer us does: whoever does not is looked at again and again, until it is lost."""
+        """Whether everybody who should answer us does: whoever does not is looked at again and again."""
         return all(self.probe.answers(r.name) for r in self.truth.replicas() if r.state is ReplicaState.READY)
 
     async def look(self) -> None:

@@ -66,7 +66,8 @@ class Instance:
     ``api_key_file``: 0600 file with the engine's own key, ``None`` when it has none. ``exit_detail``: the provider's
     words. ``error_code``: for FAILED, the code of the error tree that says why (``no_capacity``...); empty means that
     the engine ended by itself. ``region``, ``intent_id``, ``epoch`` and ``deployment_uid``: what its marks say, where
-    they can be read.
+    they can be read. ``runs_in``: the region id in which its provider says that it runs, whatever was asked for; empty
+    where it does not say.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Instance:
     intent_id: str = ""
     epoch: int | None = None
     deployment_uid: str = ""
+    runs_in: str = ""
 
 
 class Provisioner(Protocol):

@@ -429,7 +429,7 @@ def _prefix_of(name: str) -> str:
 def _marked(name: str, record: Record | None, cluster: Cluster | None) -> Instance:
     region = f"{cluster.cloud}/{cluster.region}" if cluster is not None and cluster.region else ""
     if record is None:
-        return Instance(name, _service_in(name), Phase.STARTING, None, region=region)
+        return Instance(name, _service_in(name), Phase.STARTING, None, region=region, runs_in=region)
     return Instance(
         name,
         record.service,
@@ -439,6 +439,7 @@ def _marked(name: str, record: Record | None, cluster: Cluster | None) -> Instan
         intent_id=record.intent,
         epoch=record.epoch,
         deployment_uid=record.deployment,
+        runs_in=region,
     )
 
 

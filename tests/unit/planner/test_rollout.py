@@ -103,6 +103,14 @@ class TestComingUp:
         assert found is not None
         assert (found.kind, found.reason) == (StepKind.FAIL, "engine_died: CUDA out of memory")
 
+    @pytest.mark.parametrize("state", [ReplicaState.PROVISIONING, ReplicaState.STARTING, ReplicaState.READY])
+    def test_one_that_runs_elsewhere_is_none(self, state: ReplicaState) -> None:
+        """Neither its laws nor its grid are those that were planned for, whatever else is seen of it."""
+        found = step(starting(state), Observation(exists=True, elsewhere="sky/us"))
+        assert found is not None
+        assert found.kind is (StepKind.LOST if state is ReplicaState.READY else StepKind.FAIL)
+        assert found.reason.startswith("wrong_region: it runs in sky/us, and was asked for in ")
+
     @pytest.mark.parametrize("seen", [UNKNOWN, Observation(exists=True)], ids=["unknown", "there"])
     @pytest.mark.parametrize("state", [ReplicaState.PROVISIONING, ReplicaState.STARTING])
     def test_one_that_takes_too_long_has_failed(self, state: ReplicaState, seen: Observation) -> None:
