@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from operator import itemgetter
 
 from orchestrator.domain.certificate import Budget
@@ -42,7 +43,29 @@ def enough(
     asks what is enough; as many slots are filled. Where no choice is enough it is one that lacks least, by the part of
     the load, and of those the best. The bound is of choices that are enough; where not all were looked at, of all.
     """
-    return _Search(judged, tuple(held), room).best(wanted, plain, budget)
+    return _Search(judged, tuple(held), room, judged.policy.objective).best(wanted, plain, budget)
+
+
+def as_near(
+    judged: Judged,
+    wanted: Sequence[Pools],
+    plain: Sequence[Assessment],
+    room: Room,
+    objective: Objective,
+    as_these: Sequence[str],
+) -> tuple[Assessment, ...] | None:
+    """Return the best choice by an objective that serves clients no worse than other offers do, where nobody stays.
+
+    ``plain``: the best choice where nobody asks. ``as_these``: those offers, by id. ``None`` where too many ways would
+    have to be looked at.
+    """
+    search = _Search(judged, (), room, objective)
+    limit = search.gap_of(as_these)
+    if search.gap_of([a.offer_id for a in plain]) <= limit:
+        return tuple(plain)
+    ways = best_first(wanted, room, objective, lambda ranked: search.useful(ranked, len(wanted)))
+    near = (chosen for _, chosen in islice(ways, MOST_FILLS) if chosen)
+    return next((chosen for chosen in near if search.gap_of([a.offer_id for a in chosen]) <= limit), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +73,7 @@ class _Search:
     judged: Judged
     held: tuple[str, ...]
     room: Room
-
-    @property
-    def objective(self) -> Objective:
-        return self.judged.policy.objective
+    objective: Objective
 
     def best(self, wanted: Sequence[Pools], plain: Joint, budget: Budget) -> Joint:
         served = [slot for slot, a in enumerate(plain.chosen) if a is not None]
@@ -61,7 +81,7 @@ class _Search:
         best = tuple(a for a in plain.chosen if a is not None)
         order, whole = (*self._gap(best), self._sums(pools, best)), True
         most_left = order[0]
-        ways = best_first(pools, self.room, self.objective, lambda ranked: self._useful(ranked, len(pools)))
+        ways = best_first(pools, self.room, self.objective, lambda ranked: self.useful(ranked, len(pools)))
         for number, (least, chosen) in enumerate(ways):
             if not order[1] and order[2] <= least:
                 break
@@ -85,11 +105,14 @@ class _Search:
 
     def _gap(self, chosen: Sequence[Assessment]) -> tuple[float, float]:
         """Return the part of the clients that nobody is near to, and the part of the load that nobody near takes."""
-        offers = [*self.held, *(a.offer_id for a in chosen)]
+        return self.gap_of([*self.held, *(a.offer_id for a in chosen)])
+
+    def gap_of(self, offers: Sequence[str]) -> tuple[float, float]:
+        """Return the same of offers by id."""
         promised = self.judged.promised
         return sum(promised.areas[a] for a in sorted(promised.left(offers))), missing(self.judged.lack(offers))
 
-    def _useful(self, ranked: Sequence[Assessment], slots: int) -> set[str]:
+    def useful(self, ranked: Sequence[Assessment], slots: int) -> set[str]:
         """Return the ids of the offers that may be part of the best choice for so many slots."""
         found: set[str] = set()
         better: list[tuple[Assessment, _Ceilings]] = []

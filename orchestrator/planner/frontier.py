@@ -9,20 +9,21 @@ from orchestrator.domain.certificate import unhurried
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.plan import FrontierPoint
 from orchestrator.domain.price import Market
-from orchestrator.domain.service import Objective, PlacementRules
+from orchestrator.domain.service import Objective
 from orchestrator.planner.choose import choose, total
+from orchestrator.planner.enough import as_near
 from orchestrator.planner.jointly import Room, jointly
+from orchestrator.planner.judged import Judged
 
 
-def frontier(
-    assessments: Sequence[Assessment], markets: Sequence[Market], rules: PlacementRules
-) -> tuple[FrontierPoint, ...]:
+def frontier(judged: Judged, markets: Sequence[Market], offers: Sequence[str]) -> tuple[FrontierPoint, ...]:
     """Both ends of the trade-off for one replica on each of the markets: cheapest, and greenest whatever it costs.
 
-    The greenest end lifts only the cost rules; every other rule still holds. Of running: whoever stands there already
-    fetches nothing.
+    The greenest end lifts only the cost rules; every other rule still holds, and neither end serves clients worse than
+    ``offers``, the plan's own. Of running: whoever stands there already fetches nothing.
     """
-    running = [a if a.fetch is None else replace(a, fetch=None) for a in assessments]
+    rules = judged.snapshot.spec.placement
+    running = [a if a.fetch is None else replace(a, fetch=None) for a in judged.assessments]
     uncapped = [_without_cost_rules(a) for a in running]
     ends = []
     for objective, pool in ((Objective.CHEAPEST, running), (Objective.GREENEST, uncapped)):
@@ -31,8 +32,11 @@ def frontier(
         for (on_it,) in wanted:
             taken = [a.region for a in picked if a is not None]
             picked.append(next(iter(choose(on_it, 1, taken, rules, objective)), None))
-        placed = [a for a in jointly(wanted, picked, Room(rules), objective, unhurried).chosen if a is not None]
-        if len(placed) == len(markets):
+        plain = [a for a in jointly(wanted, picked, Room(rules), objective, unhurried).chosen if a is not None]
+        if len(plain) < len(markets):
+            continue
+        placed = as_near(judged, wanted, plain, Room(rules), objective, offers)
+        if placed is not None:
             ends.append(FrontierPoint(objective.value, tuple(a.offer_id for a in placed), total(placed)))
     return tuple(ends)
 

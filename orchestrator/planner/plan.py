@@ -400,6 +400,7 @@ def _finish(
     leaving = {a.replica for a in actions if a.replica}
     kept = tuple(r for r in staying.values() if r.name not in leaving)
     standing = [market for slot, market in slots.items() if slot < standing_slots(snapshot.spec)]
+    by_slot = {r.slot: r.offer_id for r in kept} | {a.slot: a.offer_id for a in actions if a.offer_id}
     offer_ids = [r.offer_id for r in kept] + [a.offer_id for a in actions if a.offer_id]
     placed = [a for a in (judged.by_id(i) for i in offer_ids) if a is not None]
     all_known = len(placed) == len(offer_ids)
@@ -428,10 +429,10 @@ def _finish(
         keep=tuple(r.name for r in kept),
         decision=decision,
         totals=total(placed) if all_known else Totals(len(offer_ids), None, None, None),
-        frontier=frontier(judged.assessments, standing, snapshot.spec.placement) if standing and to_show else (),
-        spares=spares(judged, {r.slot: r.offer_id for r in kept} | {a.slot: a.offer_id for a in actions if a.offer_id})
-        if to_show
+        frontier=frontier(judged, standing, [by_slot[s] for s in sorted(by_slot) if s < standing_slots(snapshot.spec)])
+        if standing and to_show
         else (),
+        spares=spares(judged, by_slot) if to_show else (),
     )
     return replace(draft, decision=replace(decision, plan_digest=draft.digest))
 

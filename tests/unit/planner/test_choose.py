@@ -12,8 +12,9 @@ from orchestrator.domain.price import Market
 from orchestrator.domain.service import Objective, PlacementRules, Policy
 from orchestrator.planner.choose import choose, rank, total
 from orchestrator.planner.frontier import frontier
+from orchestrator.planner.judged import Judged, judge
 from orchestrator.policy.assess import assess_all
-from tests.builders import GREEN, NOON, PROVIDERS, candidate, service_spec, shape
+from tests.builders import GREEN, NOON, PROVIDERS, candidate, service_spec, shape, snapshot
 
 ANYWHERE = PlacementRules()
 
@@ -21,6 +22,11 @@ ANYWHERE = PlacementRules()
 def judged(candidates: Sequence[Candidate], policy: Policy = GREEN) -> tuple[Assessment, ...]:
     """Judge offers at noon."""
     return assess_all(candidates, service_spec(), policy, NOON, 4.0, PROVIDERS)
+
+
+def weighed(candidates: Sequence[Candidate], policy: Policy = GREEN, rules: PlacementRules = ANYWHERE) -> Judged:
+    """The same, for a service with such rules."""
+    return judge(snapshot(candidates, spec=service_spec(placement=rules)), policy, NOON)
 
 
 def picked(
@@ -138,7 +144,7 @@ class TestTotals:
 class TestFrontier:
     def test_both_ends_are_shown(self) -> None:
         """What the cheapest and the greenest would be, for the same number of replicas."""
-        cheapest, greenest = frontier(judged(ALL), [Market.ON_DEMAND] * 2, ANYWHERE)
+        cheapest, greenest = frontier(weighed(ALL), [Market.ON_DEMAND] * 2, ())
         assert (cheapest.name, greenest.name) == ("cheapest", "greenest")
         assert cheapest.placement == ("aws/pl:1xL4:on_demand",) * 2
         assert greenest.placement == ("aws/se:1xL4:on_demand",) * 2
@@ -148,10 +154,10 @@ class TestFrontier:
         """It shows what a budget costs in carbon; residency and freshness still hold."""
         offers = [GREEN_DEAR, BROWN_CHEAP, candidate("aws/no", 1.0, usd=1.0, avoid_until=NOON.replace(hour=13))]
         policy = Policy(max_extra_cost_fraction=0.1, price_cap_usd_per_hour=1.5)
-        cheapest, greenest = frontier(judged(offers, policy), [Market.ON_DEMAND], ANYWHERE)
+        cheapest, greenest = frontier(weighed(offers, policy), [Market.ON_DEMAND], ())
         assert cheapest.placement == ("aws/pl:1xL4:on_demand",)
         assert greenest.placement == ("aws/se:1xL4:on_demand",)
 
     def test_an_end_that_cannot_hold_them_all_is_left_out(self) -> None:
         """Totals for fewer replicas would compare apples with pears."""
-        assert frontier(judged(ALL), [Market.ON_DEMAND] * 4, PlacementRules(max_per_region=1)) == ()
+        assert frontier(weighed(ALL, rules=PlacementRules(max_per_region=1)), [Market.ON_DEMAND] * 4, ()) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -65,6 +66,18 @@ def after(snap: Snapshot, actions: tuple[Action, ...]) -> list[str]:
     gone = {a.replica for a in actions if a.replica}
     kept = [r.offer_id for r in snap.living() if r.name not in gone]
     return [*kept, *(a.offer_id for a in actions if a.offer_id)]
+
+
+def test_both_ends_of_the_trade_off_serve_clients_as_well_as_the_plan() -> None:
+    """Virginia is cleaner and as dear: three there would be the greenest, and Europe would have nobody near."""
+    made = plan(world(split(3)), GREEN, NOON)
+    ends = {end.name: Counter(end.placement) for end in made.frontier}
+
+    assert ends["greenest"] == Counter({EUROPE: 2, VIRGINIA: 1})
+    assert ends["cheapest"][EUROPE] >= 2
+
+    anywhere = plan(world(replace(split(3), clients=())), GREEN, NOON)
+    assert {end.name: Counter(end.placement) for end in anywhere.frontier}["greenest"] == Counter({VIRGINIA: 3})
 
 
 def test_most_replicas_go_where_most_clients_are() -> None:
