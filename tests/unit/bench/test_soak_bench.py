@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from orchestrator.bench.scale.measure import Size
@@ -14,6 +15,7 @@ from orchestrator.cli.app import app
 from orchestrator.cli.session import Session
 from orchestrator.control.ports.store import DECISIONS_LEFT
 from orchestrator.errors import ExitStatus
+from tests.postgres import PostgresServer, postgres_server  # noqa: F401  # a fixture
 
 
 def bench(*words: str) -> Result:
@@ -45,6 +47,22 @@ def test_old_days_are_hours_in_the_end(tmp_path: Path) -> None:
     assert mark["database_bytes"] > 0
     assert "rows of energy_hours" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["rows.json"]
+
+
+@pytest.mark.postgres
+def test_a_database_that_somebody_names_is_filled_once(postgres_server: PostgresServer) -> None:
+    """PostgreSQL tells its size as well; what has services in it already is nobody's to fill."""
+    words = ("--days", "1", "--replicas", "1", "--store", postgres_server.new_database())
+    result = bench(*words, "--json")
+
+    assert result.exit_code == 0, result.output
+    (mark,) = json.loads(result.stdout)["rows"]
+    assert mark["database_bytes"] > 0
+    assert mark["findings"] == 0
+
+    again = bench(*words)
+    assert again.exit_code == ExitStatus.INVALID
+    assert "services are recorded there" in again.stderr
 
 
 def test_decisions_at_rest_do_not_pile_up(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 import asyncio
 import re
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.commands.bench.database import SQLITE, empty_database
 from orchestrator.cli.frame import FileCommand, new_app
 from orchestrator.cli.session import Session
 from orchestrator.errors import UsageError
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 SIZES = "100x20x20"
 LARGEST = 5_000
-SQLITE, MEMORY = "sqlite", "memory"
+MEMORY = "memory"
 
 app = new_app()
 
@@ -71,17 +70,12 @@ def _measured(fleet: "Size", where: str, done: Callable[[str], None]) -> "Row":
     """Measure one fleet in one database."""
     from orchestrator.bench.scale.measure import measure  # noqa: PLC0415  # --help needs none of it
     from orchestrator.store.memory import MemoryStore  # noqa: PLC0415  # as above
-    from orchestrator.store.sql import SqlStore  # noqa: PLC0415  # as above
 
     if where == MEMORY:
         return asyncio.run(measure(fleet, MemoryStore(), where, done))
-    with tempfile.TemporaryDirectory(prefix="greenctl-scale-") as folder:
-        url = f"sqlite:///{Path(folder) / 'greenctl.db'}" if where == SQLITE else where
-        with SqlStore.open(url) as opened:
-            if opened.services():
-                raise UsageError("--store: services are recorded there", hint="Name an empty database.")
-            label = SQLITE if opened.address.path is not None else "postgresql"
-            return asyncio.run(measure(fleet, opened, label, done))
+    with empty_database(where) as opened:
+        label = SQLITE if opened.address.path is not None else "postgresql"
+        return asyncio.run(measure(fleet, opened, label, done))
 
 
 def _size(word: str) -> "Size":

@@ -1,13 +1,13 @@
 """``greenctl bench soak``."""
 
 import asyncio
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from orchestrator.cli.commands.bench.database import SQLITE, empty_database
 from orchestrator.cli.frame import FileCommand, new_app
 from orchestrator.cli.session import Session
 from orchestrator.errors import UsageError
@@ -36,16 +36,20 @@ def soak(
     ] = 14,
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", metavar="DIR", exists=True, file_okay=False, help="Where the database is made."),
+        typer.Option("--folder", metavar="DIR", exists=True, file_okay=False, help="Where a SQLite database is made."),
     ] = None,
+    where: Annotated[
+        str, typer.Option("--store", metavar="WHERE", help="sqlite, or the URL of an empty PostgreSQL database.")
+    ] = SQLITE,
 ) -> None:
     """Run a small fleet for a year: what the database and the process grow to.
 
     Examples:
       greenctl bench soak
       greenctl bench soak --days 60 --keep-days 0 --json rows.json
+      greenctl bench soak --days 60 --store postgresql://me@localhost/empty
 
-    The controller and its SQLite database are real; machines, engines and time are simulated. Energy is written by the
+    The controller and its database are real; machines, engines and time are simulated. Energy is written by the
     minute, whatever the time between two looks. The exit status is 3 when the journal is not whole in the end, or when
     the report of the first month is not what it was when the month was over.
     """
@@ -53,7 +57,6 @@ def soak(
     from orchestrator.bench.scale.soak import Soak  # noqa: PLC0415  # as above
     from orchestrator.bench.scale.soak import soak as run  # noqa: PLC0415  # as above
     from orchestrator.cli.render import bench_soak as page  # noqa: PLC0415  # as above
-    from orchestrator.store.sql import SqlStore  # noqa: PLC0415  # as above
 
     if 60 % tick_minutes:
         raise UsageError(f"--tick-minutes: {tick_minutes} does not divide an hour", hint="Give 60, 30, 20, 15, ...")
@@ -62,8 +65,7 @@ def soak(
     asked = Soak(Size(replicas, places, 1), days, timedelta(minutes=tick_minutes), keep, whole)
     with (
         page.progress(session.talk, days, quiet=session.quiet) as done,
-        tempfile.TemporaryDirectory(prefix="greenctl-soak-", dir=folder) as home,
-        SqlStore.open(f"sqlite:///{Path(home) / 'greenctl.db'}") as store,
+        empty_database(where, folder) as store,
     ):
         marks = asyncio.run(run(asked, store, done))
     session.emit(rows=marks)
