@@ -55,7 +55,7 @@ class Renewals:
             if replica.state in RENEWED
             and now >= self._due_at.get(replica.name, now)
             and (seen := instances.get(replica.name)) is not None
-            and seen.phase is Phase.RUNNING
+            and (seen.phase is Phase.RUNNING or (seen.phase is Phase.STARTING and replica.state is ReplicaState.READY))
         ]
         if not due:
             return

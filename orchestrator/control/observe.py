@@ -18,6 +18,8 @@ from orchestrator.domain.routing import RoutingTable
 from orchestrator.errors import GatewayUnavailable, ProviderError
 from orchestrator.planner.rollout import Observation
 
+SERVING = frozenset({ReplicaState.READY, ReplicaState.DRAINING})
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -191,16 +193,34 @@ class _Look:
     answers: bool | None = None
 
 
-async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch: Watch) -> _Look:
+async def _described(replica: Replica, runtime: Runtime, watch: Watch) -> Instance | None:
+    """Return what its provider says of it, ``None`` where it says nothing.
+
+    One that cannot log in to a machine says neither its address nor its key: its engine is asked there all the same,
+    and the gateway's table keeps the key. After a start of ours nobody knows that, so it was not seen yet.
+    """
     provisioner = runtime.provisioners.get(replica.region.partition("/")[0])
     if provisioner is None:
-        return _Look(Observation(exists=None))
+        return None
     watch.unread.add(replica.name)
     try:
         instance = await provisioner.describe(replica.name)
     except ProviderError:
+        return None
+    before = watch.instances.get(replica.name)
+    is_blurred = replica.state in SERVING and instance.endpoint is None and instance.phase is Phase.STARTING
+    if is_blurred:
+        key = None if before is None else before.api_key_file
+        instance = replace(instance, endpoint=replica.endpoint, api_key_file=instance.api_key_file or key)
+    if before is not None or not is_blurred:
+        watch.instances[replica.name] = instance
+    return instance
+
+
+async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch: Watch) -> _Look:
+    instance = await _described(replica, runtime, watch)
+    if instance is None:
         return _Look(Observation(exists=None))
-    watch.instances[replica.name] = instance
     if instance.phase is Phase.GONE:
         return _Look(Observation(exists=False, exit_detail=instance.exit_detail))
     if instance.phase is Phase.FAILED:

@@ -41,6 +41,7 @@ class _Machine:
     lease_ends_at: float | None = None
     lease_seconds: float = 0.0
     runs_in: str = ""
+    is_blurred: bool = False
 
 
 @dataclass
@@ -60,6 +61,7 @@ class FakeProvisioner:
     stop_at_once: bool = True
     max_replicas: Mapping[str, int] = field(default_factory=dict)
     endpoint_of: Callable[[str], str] = "http://{}.fake.invalid:8000".format
+    key_file: Path | None = None
     calls: list[Call] = field(default_factory=list)
     launches: list[LaunchRequest] = field(default_factory=list)
     _machines: dict[str, _Machine] = field(default_factory=dict)
@@ -87,6 +89,10 @@ class FakeProvisioner:
     def misplace_next_launch(self, region: str) -> None:
         """Let the next instance run there, whatever is asked for."""
         self._elsewhere.append(region)
+
+    def blur(self, name: str, *, blurred: bool = True) -> None:
+        """Show an instance as starting, without address and key, as SkyPilot does what it cannot log in to."""
+        self._machines[name].is_blurred = blurred
 
     def lie_at_next_terminate(self) -> None:
         """Let the next terminate report success and do nothing."""
@@ -216,7 +222,10 @@ class FakeProvisioner:
             epoch=request.epoch,
             deployment_uid=request.deployment_uid,
             runs_in=machine.runs_in,
+            api_key_file=self.key_file,
         )
+        if machine.is_blurred:
+            return replace(seen, phase=Phase.STARTING, endpoint=None, api_key_file=None)
         if machine.gone_at is not None:
             return replace(seen, phase=Phase.STOPPING)
         if machine.failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -249,6 +250,59 @@ async def test_the_old_machine_dies_in_the_moment_of_the_hand_over(died: str) ->
     assert world.regions() == ["de"]
     assert not [e for e in world.events() if "look failed" in e.text]
     world.check_at_rest()
+
+
+async def test_what_its_provider_cannot_log_in_to_serves_on_with_its_key() -> None:
+    """SkyPilot shows a machine as starting, without address and key, when its way there is cut."""
+    world = World()
+    world.cloud.key_file = Path("/keys/of-it")
+    await world.up(chat(2))
+    blurred = world.ready()[0].name
+    table = world.table()
+    renewals = [c for c in world.cloud.calls if c.method == "renew"]
+    world.cloud.blur(blurred)
+    world.traffic["chat"] = Traffic(2.0, 1.0)
+    await world.run(3600, every=10.0)
+
+    assert world.replica(blurred).state is ReplicaState.READY
+    assert world.table() == table
+    assert {u.api_key_file for s in table.services for u in s.upstreams} == {"/keys/of-it"}
+    assert len([c for c in world.cloud.calls if c.method == "renew" and c.subject == blurred]) > len(renewals)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_what_its_provider_cannot_log_in_to_is_lost_when_it_is_silent(*, anew: bool) -> None:
+    """A machine that was stopped, say: it was starting for ever. ``anew``: for a controller that never saw it well."""
+    world = World()
+    await world.up(chat(2))
+    blurred = world.ready()[0].name
+    world.cloud.blur(blurred)
+    world.sick.add(blurred)
+    if anew:
+        world.kill()
+        world.start()
+    await world.until(lambda: world.replica(blurred).state is ReplicaState.LOST, limit=5)
+    await world.settle()
+    world.check_at_rest()
+
+
+async def test_a_controller_that_begins_with_such_a_machine_leaves_the_table_as_it_is() -> None:
+    """Nobody has told it the key: a table without it would lock the gateway out."""
+    world = World()
+    world.cloud.key_file = Path("/keys/of-it")
+    await world.up(chat(2))
+    blurred = world.ready()[0].name
+    table = world.table()
+    world.cloud.blur(blurred)
+    world.kill()
+    world.start()
+    await world.run(30)
+
+    assert world.table() == table
+
+    world.cloud.blur(blurred, blurred=False)
+    await world.run(5)
+    assert {u.api_key_file for s in world.table().services for u in s.upstreams} == {"/keys/of-it"}
 
 
 async def test_nobody_is_given_up_where_nobody_can_be_heard() -> None:
