@@ -147,6 +147,9 @@ class SkyPilotProvisioner:
         if record is None and not name.startswith(PREFIX):
             return Instance(name, "", Phase.GONE, None)
         picture = await self._view.newest(_prefix_of(name))
+        if self._is_handed_over(name) and (record is None or record.stop_by is None):
+            # Not there yet is not gone: who heard that would take its end for confirmed, and it would come afterwards.
+            raise ProviderUnavailable(f"SkyPilot has been asked for {name}, and has not taken it yet")
         return await self._instance(name, record, picture)
 
     async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
@@ -226,6 +229,10 @@ class SkyPilotProvisioner:
             follow = asyncio.create_task(self._follow(posted, self._folders.of(request.name).log))
             self._follows.add(follow)
             follow.add_done_callback(self._follows.discard)
+
+    def _is_handed_over(self, name: str) -> bool:
+        """Whether a launch of that name is on its way to SkyPilot now."""
+        return name in self._posts and not self._posts[name][0].done()
 
     def _node(self, offer: Offer) -> NodeOptions:
         bare = offer.region.provider in WITHOUT_PORTS

@@ -101,9 +101,15 @@ class World:
         values = {"model": ModelSpec("org/model"), "epoch": 3} | changes
         return LaunchRequest(name, UID, "chat", "aaaaaaaaaa", offer(region), **values)  # type: ignore[arg-type]
 
-    async def until(self, phase: Phase, name: str = NAME, holds: Callable[[Instance], bool] = bool) -> Instance:
+    async def until(
+        self,
+        phase: Phase,
+        name: str = NAME,
+        holds: Callable[[Instance], bool] = bool,
+        of: SkyPilotProvisioner | None = None,
+    ) -> Instance:
         for _ in range(200):
-            seen = await self.provisioner.describe(name)
+            seen = await (of or self.provisioner).describe(name)
             if seen.phase is phase and holds(seen):
                 return seen
             self.moment[0] += 0.5
@@ -260,6 +266,13 @@ class Slow:
         self.hasty = self.world.again()
         self.world.answer_seconds = 20.0
 
+    async def look(self) -> None:
+        """Let a picture come that nobody waits for."""
+        with pytest.raises(ProviderUnavailable, match="has not answered"):
+            await self.hasty.describe(NAME)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
     async def let_go(self) -> None:
         """Let it be taken, and whatever follows from that."""
         self.may_go.set()
@@ -291,8 +304,23 @@ async def test_what_became_of_a_slow_launch_is_told_to_who_asks_next(world: Worl
         await slow.hasty.launch(world.request())
     await slow.let_go()
 
+    await slow.look()
+    assert (await slow.hasty.describe(NAME)).phase is Phase.GONE  # so it is asked for again
     with pytest.raises(NoCapacity, match="the region is full"):
         await slow.hasty.launch(world.request())
+
+
+async def test_a_launch_that_is_being_handed_over_is_not_gone(world: World) -> None:
+    """Who heard so would take its end for confirmed, and its machine would come afterwards."""
+    slow = Slow(world)
+    with pytest.raises(ProviderUnavailable, match="has not taken it yet"):
+        await slow.hasty.launch(world.request())
+    await slow.look()
+    with pytest.raises(ProviderUnavailable, match="has not taken it yet"):
+        await slow.hasty.describe(NAME)
+
+    await slow.let_go()
+    assert (await world.until(Phase.RUNNING, of=slow.hasty)).endpoint is not None
 
 
 async def test_the_end_of_a_launch_that_is_being_handed_over_waits_for_it(world: World) -> None:
