@@ -171,8 +171,11 @@ def _alone_near(
     """Return who is more than wanted and alone keeps the promise to clients of an area, by slot, and to whom.
 
     It stays: load decides on the number, and what is promised to whom does as well. So does who is needed near to
-    clients for their part of the load, at a little more of it than there is: nobody goes to be bought again.
+    clients for their part of the load, at a little more of it than there is: nobody goes to be bought again. Where
+    nobody is wanted, nobody stays: while a service sleeps, or batch work waits, nothing is promised to anyone.
     """
+    if not slots:
+        return {}
     found: dict[int, tuple[Replica, str]] = {}
     nearby = None if judged.nearby is None else judged.nearby.busier(DEAD_BAND)
     staying = [r.offer_id for slot, r in occupants.items() if slot in slots]

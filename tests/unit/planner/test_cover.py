@@ -159,6 +159,23 @@ def test_the_last_one_near_to_an_area_is_not_retired() -> None:
     assert [a.slot for a in plan(spare, GREEN, NOON).actions if a.kind is ActionKind.RETIRE] == [2]
 
 
+@pytest.mark.parametrize(
+    ("stand", "because"),
+    [
+        (FAR_APART, "no request for 40 min"),
+        (FAR_APART[1:], "no request for 40 min"),
+        (FAR_APART, "batch: 4.0 engine hours done"),
+    ],
+)
+def test_where_nobody_is_wanted_nobody_stays_for_the_clients(stand: tuple[str, ...], because: str) -> None:
+    """A service that sleeps, and batch work that waits or is done, promise nothing to any area: they end whole."""
+    spec = replace(wanting(1, EU, US), scaling=Scaling(0, 2))
+    snap = replace(world(spec, *FAR_APART), replicas=serving(spec, *stand), sizing=WantedReplicas(0, 0, 2, 0, because))
+    made = plan(snap, GREEN, NOON, keep_up=True)
+    assert [(a.kind, a.slot) for a in made.actions] == [(ActionKind.RETIRE, slot) for slot in range(len(stand))]
+    assert "stays for clients" not in made.decision.summary
+
+
 def test_one_that_is_lost_is_replaced_for_whom_it_served() -> None:
     """Although the place of the other one is cleaner."""
     spec = wanting(2, EU, US)
