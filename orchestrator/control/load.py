@@ -72,8 +72,8 @@ class Quiet:
 
     ``since``: the last request, or the moment from which on it was watched. ``asked_at``: the last request that we have
     seen come. ``serving_since``: until then nobody served. ``gaps``: stretches without requests, those longer than the
-    delay of scaling down. ``in_flight``: at this look, ``None`` while the gateway does not say. ``standing``: of the
-    one replica that is left. ``cold_start``: of whom it was worked out, and the seconds.
+    delay of scaling down. ``in_flight``: at this look, ``None`` while the gateway does not say. ``standing``: of all
+    that serve; empty while nobody does. ``cold_start``: of whom it was worked out, and the seconds.
     """
 
     since: float
@@ -83,8 +83,8 @@ class Quiet:
     boot_id: str = ""
     in_flight: int | None = None
     gaps: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED_GAPS))
-    standing: Standing | None = None
-    cold_start: tuple[str, float] = ("", 0.0)
+    standing: tuple[Standing, ...] = ()
+    cold_start: tuple[frozenset[str], float] = (frozenset(), 0.0)
 
 
 @dataclass(slots=True)
@@ -205,27 +205,17 @@ class LoadWatch:
         ready: Sequence[Replica],
         offers: Mapping[str, Offer],
         grid: Mapping[str, Reading],
-    ) -> Standing | None:
-        """Return what the only replica that serves draws and costs; ``None`` while that is not one."""
-        if len(ready) != 1:
-            return None
-        (last,) = ready
-        if quiet.cold_start[0] != last.name:
+    ) -> tuple[Standing, ...]:
+        """Return what each of those that serve draws and costs.
+
+        More than one may be the last: a spare, or one near to the clients of each area.
+        """
+        names = frozenset(r.name for r in ready)
+        if ready and quiet.cold_start[0] != names:
             clock, workloads = self._runtime.clock, workloads_of(spec)
             past = self._runtime.store.replicas(spec.name, ended=True, ended_since=clock.now() - A_DAY * clock.rate)
-            quiet.cold_start = (last.name, expected_cold_start(past, workloads, clock.rate).value)
-        offer = offers.get(last.offer_id)
-        power = None if offer is None else offer.shape.power
-        reading = grid.get(last.zone or "")
-        return Standing(
-            idle_watts=None if power is None else power.idle_watts,
-            full_watts=None if power is None else power.full_watts,
-            pue=None if offer is None else offer.region.pue,
-            grams_per_kwh=reading.grams_per_kwh if isinstance(reading, CarbonIntensity) else None,
-            usd_per_hour=last.usd_per_hour,
-            cold_start_seconds=quiet.cold_start[1],
-            drain_seconds=TYPICAL_DRAIN_SECONDS,
-        )
+            quiet.cold_start = (names, expected_cold_start(past, workloads, clock.rate).value)
+        return tuple(_standing(r, offers.get(r.offer_id), grid, quiet.cold_start[1]) for r in ready)
 
     def _count(self, memory: Memory, service: str, status: GatewayStatus | None, now: float) -> bool:
         """Take in the gateway's counters of the service; return whether it told them."""
@@ -250,6 +240,20 @@ class LoadWatch:
             memory.counts.popleft()
         _keep_slow(memory.slow, memory.counts[-1])
         return True
+
+
+def _standing(replica: Replica, offer: Offer | None, grid: Mapping[str, Reading], cold_start: float) -> Standing:
+    power = None if offer is None else offer.shape.power
+    reading = grid.get(replica.zone or "")
+    return Standing(
+        idle_watts=None if power is None else power.idle_watts,
+        full_watts=None if power is None else power.full_watts,
+        pue=None if offer is None else offer.region.pue,
+        grams_per_kwh=reading.grams_per_kwh if isinstance(reading, CarbonIntensity) else None,
+        usd_per_hour=replica.usd_per_hour,
+        cold_start_seconds=cold_start,
+        drain_seconds=TYPICAL_DRAIN_SECONDS,
+    )
 
 
 def _keep_slow(slow: deque[Counted], last: Counted) -> None:
@@ -291,8 +295,10 @@ def _idle(quiet: Quiet, spec: ServiceSpec, number: int, now: float) -> Idle:
         return Idle(wakes=came, because="a request came while nobody served" if came else "")
     if quiet.in_flight is None:
         return Idle(because="not to zero: the gateway's counts are not known")
-    if quiet.in_flight or quiet.standing is None:
-        return Idle()
+    if quiet.in_flight:
+        return Idle(because="not to zero: requests are under way")
+    if not quiet.standing:
+        return Idle(because="not to zero: nobody serves yet")
     least = max(WINDOW_SECONDS, spec.scaling.downscale_delay.total_seconds())
     seconds = now - max(quiet.since, quiet.serving_since)
     return judge_idle(seconds, tuple(quiet.gaps), break_even(quiet.standing, spec.policy), least)

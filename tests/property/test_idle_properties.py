@@ -75,7 +75,7 @@ def test_a_longer_start_never_pays_sooner(
     """The break-even grows with the start, by any objective, and is never shorter than the drain."""
     policy = Policy(objective=objective)
     one, two = (
-        break_even(Standing(idle_watts, idle_watts * times, 1.1, 200.0, usd, s, 10.0), policy).seconds
+        break_even((Standing(idle_watts, idle_watts * times, 1.1, 200.0, usd, s, 10.0),), policy).seconds
         for s in (start, start * longer)
     )
     assert one is not None

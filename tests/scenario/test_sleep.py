@@ -78,6 +78,23 @@ async def test_the_last_replica_goes_when_idling_has_cost_a_start_and_a_request_
     assert not world.severed
 
 
+async def test_the_spare_goes_with_the_last_replica_and_comes_back_with_it() -> None:
+    """One that stands beside the last one is idle as well: nobody pays for two because there are two."""
+    world = World()
+    world.start()
+    operation = await world.deploy(sleepy(scaling=Scaling(0, 3, 2.0, num_overprovision=1, downscale_delay=DOWN_AFTER)))
+    await world.until(lambda: world.operation(operation).state is OperationState.DONE)
+    assert len(world.ready()) == 2
+    await asleep(world)
+
+    ask(world)
+    await world.until(lambda: len(world.ready()) == 2, limit=60)
+    await world.run(10)
+    assert (world.refused, len(world.held)) == (0, 0), world.picture()
+    await asleep(world)
+    assert not world.severed
+
+
 async def test_it_wakes_at_the_next_look_wherever_is_best_by_then() -> None:
     """Nobody waits for a planning interval, and the place is chosen anew."""
     world = World()

@@ -1,5 +1,8 @@
 """Whether the last idle replica of a service may go, because a start later costs less than idling on. Pure.
 
+With spares, or one replica near to the clients of each area, the last ones are several: they go together and come back
+together, so what they draw, what they cost and what their starts cost is added up.
+
 Idling draws and costs something in every second; ending the replica costs a drain now and a start when the next request
 comes. Both are the same after the break-even time::
 
@@ -20,7 +23,7 @@ is expected to be longer than t*.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
@@ -76,15 +79,14 @@ class Idle:
     figures: tuple[Figure, ...] = ()
 
 
-def break_even(standing: Standing, policy: Policy) -> BreakEven:
-    """Return the break-even time of a place by the policy's own objective."""
+def break_even(standing: Sequence[Standing], policy: Policy) -> BreakEven:
+    """Return the break-even time of those that would go together, at least one, by the policy's own objective."""
     weight = max(0.0, usd_per_gram(policy))
-    grams, usd = _grams(standing), _usd(standing)
+    grams, usd = _sum(map(_grams, standing)), _sum(map(_usd, standing))
     figures = (*_figures("gCO2e", grams), *_figures("USD", usd))
     match policy.objective:
         case Objective.GREENEST:
-            # As energy: where the intensity is unknown, it is still the same on both sides.
-            return BreakEven(_seconds(_kwh(standing), standing), "grams", figures)
+            return BreakEven(_seconds(_in_grams(standing, grams), standing), "grams", figures)
         case Objective.CHEAPEST:
             return BreakEven(_seconds(usd, standing), "dollars", figures)
         case _:
@@ -128,6 +130,23 @@ def judge_idle(idle_seconds: float, gaps: Sequence[float], even: BreakEven, leas
     return Idle(because=f"not to zero yet: no request for {_short(idle_seconds)}; {worth}", figures=told)
 
 
+def _in_grams(standing: Sequence[Standing], grams: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return what stands for the grams of an hour of idling and of the starts: only their fraction matters.
+
+    As energy where that has the same fraction: at one place, whatever its intensity is. It is taken where the intensity
+    of one place is unknown, too: for one shape the fraction is the same everywhere.
+    """
+    alike = len({(s.pue, s.grams_per_kwh) for s in standing}) == 1
+    return _sum(map(_kwh, standing)) if alike or grams is None else grams
+
+
+def _sum(costs: Iterable[tuple[float, float] | None]) -> tuple[float, float] | None:
+    """Add up an hour of idling, and starts; ``None`` where one is unknown."""
+    told = list(costs)
+    known = [cost for cost in told if cost is not None]
+    return (sum(c[0] for c in known), sum(c[1] for c in known)) if len(known) == len(told) else None
+
+
 def _kwh(standing: Standing) -> tuple[float, float] | None:
     """Return IT energy of an hour of idling and of a start, in kWh; ``None`` without a power model."""
     if standing.idle_watts is None or standing.full_watts is None:
@@ -150,19 +169,20 @@ def _usd(standing: Standing) -> tuple[float, float] | None:
     return None if usd is None else (usd, usd * standing.cold_start_seconds / SECONDS_PER_HOUR)
 
 
-def _seconds(costs: tuple[float, float] | None, standing: Standing) -> float | None:
+def _seconds(costs: tuple[float, float] | None, standing: Sequence[Standing]) -> float | None:
     if costs is None:
         return None
     per_hour, start = costs
-    return standing.drain_seconds + start / per_hour * SECONDS_PER_HOUR if per_hour > 0 else inf
+    drain = max(s.drain_seconds for s in standing)
+    return drain + start / per_hour * SECONDS_PER_HOUR if per_hour > 0 else inf
 
 
 def _figures(unit: str, costs: tuple[float, float] | None) -> tuple[Figure, ...]:
     if costs is None:
         return ()
     return (
-        Figure("idling", costs[0], f"{unit}/h", "the last replica, without a request"),
-        Figure("start", costs[1], unit, "the next replica, until it serves"),
+        Figure("idling", costs[0], f"{unit}/h", "what still stands, without a request"),
+        Figure("start", costs[1], unit, "as much again, until it serves"),
     )
 
 

@@ -207,6 +207,26 @@ class TestSleep:
         assert waited > 60
         assert bench.number.because.startswith("no request for")
 
+    @pytest.mark.parametrize("beside", [1, 2])
+    def test_those_that_stand_beside_the_last_one_go_with_it(self, beside: int) -> None:
+        """A spare, or one near to the clients of another area: alike, they pay off a start as soon as one alone does."""
+        alone, several = self.bench(), self.bench()
+        several.replicas = [replace(replica(OFFER, slot=n), state=ReplicaState.READY) for n in range(1 + beside)]
+        waited = 0
+        while alone.look(5.0, 0.0).replicas == 1:
+            assert several.look(5.0, 0.0).replicas == 1
+            waited += 5
+            assert waited < 3600
+        assert several.look(5.0, 0.0).replicas == 0
+
+    def test_whoever_stays_up_is_told_why(self) -> None:
+        """While nobody serves yet, and while requests are under way, the word about zero is said as well."""
+        bench = self.bench()
+        bench.in_flight = 1
+        assert "not to zero: requests are under way" in bench.look(10.0, 0.0).because
+        bench.in_flight, bench.replicas = 0, []
+        assert "not to zero: nobody serves yet" in bench.look(10.0, 0.0).because
+
     def test_requests_in_flight_keep_it(self) -> None:
         """However long ago they came."""
         bench = self.bench()

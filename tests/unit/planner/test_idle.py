@@ -45,7 +45,7 @@ def quiet(until: float) -> list[Need]:
 class TestBreakEven:
     def test_in_grams_a_start_is_so_much_idling(self) -> None:
         """0.7 x 600 W for 90 s are 378 s of 100 W, and it draws for 10 s more while it drains."""
-        even = break_even(PLACE, GREENEST)
+        even = break_even((PLACE,), GREENEST)
         assert even.seconds == pytest.approx(10.0 + 378.0)
         idling, start = even.figures[0], even.figures[1]
         assert (idling.unit, idling.value) == ("gCO2e/h", pytest.approx(0.1 * 1.2 * 300))
@@ -53,18 +53,33 @@ class TestBreakEven:
 
     def test_in_dollars_rent_is_rent(self) -> None:
         """The machine is paid while it starts, and would have been while it idled."""
-        assert break_even(PLACE, CHEAPEST).seconds == pytest.approx(100.0)
+        assert break_even((PLACE,), CHEAPEST).seconds == pytest.approx(100.0)
 
     def test_by_a_score_grams_are_priced(self) -> None:
         """Both add up in the policy's own dollars: between the two times."""
         idling, start = 3.6 + 0.01 * 36.0, 0.09 + 0.01 * 3.78
-        assert break_even(PLACE, PRICED).seconds == pytest.approx(10.0 + start / idling * 3600)
+        assert break_even((PLACE,), PRICED).seconds == pytest.approx(10.0 + start / idling * 3600)
 
     def test_in_grams_the_intensity_does_not_matter(self) -> None:
         """It is on both sides; without it the grams are not told, and the time is the same."""
-        dark = break_even(replace(PLACE, grams_per_kwh=None, pue=None), GREENEST)
-        assert dark.seconds == break_even(PLACE, GREENEST).seconds
+        dark = break_even((replace(PLACE, grams_per_kwh=None, pue=None),), GREENEST)
+        assert dark.seconds == break_even((PLACE,), GREENEST).seconds
         assert [f.unit for f in dark.figures] == ["USD/h", "USD"]
+
+    def test_the_last_ones_are_judged_together(self) -> None:
+        """A spare beside the last one doubles what idling costs, and what the starts cost as well."""
+        for policy in (GREENEST, CHEAPEST, PRICED):
+            one, two = break_even((PLACE,), policy), break_even((PLACE, PLACE), policy)
+            assert two.seconds == pytest.approx(one.seconds)
+            assert [f.value for f in two.figures] == [pytest.approx(2 * f.value) for f in one.figures]
+
+    def test_of_two_places_the_dirtier_one_counts_for_more(self) -> None:
+        """One idles at a third of its power and emits four times as much; where that is unknown, energy has its say."""
+        thirsty = replace(PLACE, idle_watts=200.0, grams_per_kwh=1200.0)
+        idling, starts = 0.1 * 300 + 0.2 * 1200, 0.7 * 0.6 * 90 / 3600 * (300 + 1200)
+        assert break_even((PLACE, thirsty), GREENEST).seconds == pytest.approx(10.0 + starts / idling * 3600)
+        dark = break_even((PLACE, replace(thirsty, grams_per_kwh=None)), GREENEST)
+        assert dark.seconds == pytest.approx(10.0 + 2 * 0.7 * 0.6 * 90 / 0.3)
 
     @pytest.mark.parametrize(
         ("policy", "unknown"),
@@ -72,14 +87,14 @@ class TestBreakEven:
     )
     def test_what_is_unknown_is_not_nothing(self, policy: Policy, unknown: str) -> None:
         """Without the number that it minimises a policy cannot say that going pays."""
-        even = break_even(replace(PLACE, **{unknown: None}), policy)
+        even = break_even((PLACE, replace(PLACE, **{unknown: None})), policy)
         assert even.seconds is None
         judged = judge_idle(1e6, (), even, 300.0)
         assert (judged.may_sleep, "unknown" in judged.because) == (False, True)
 
     def test_where_idling_costs_nothing_it_stays(self) -> None:
         """A machine of one's own is free by the hour."""
-        even = break_even(replace(PLACE, usd_per_hour=0.0), CHEAPEST)
+        even = break_even((replace(PLACE, usd_per_hour=0.0),), CHEAPEST)
         assert even.seconds == inf
         assert not judge_idle(1e6, (), even, 300.0).may_sleep
 
