@@ -86,7 +86,7 @@ class GatewayNode:
         self._origin = origin
         self._file = TableFile(folder)
         self._cooldowns = Cooldowns(clock)
-        self._numbers: Counter[tuple[str, str]] = Counter()
+        self._numbers: Counter[tuple[str, str, int]] = Counter()
         self._applying = asyncio.Lock()
         self._told: RoutingTable | None = None
         self._missed: list[Missed] = []
@@ -159,10 +159,12 @@ class GatewayNode:
         """Choose an upstream for one more attempt and note that it is being tried.
 
         ``origin``: whence the request comes. Only names of the table count, and are kept; all else is the one split.
+        First attempts are counted by themselves, and so are second ones, and so on: if a request that fails took two
+        numbers, its retries would pass the others over in step, and who fails would get more than its weight.
         """
         row = origin if any(r.origin == origin for r in routes.rows) else ""
-        number = self._numbers[routes.service, row]
-        self._numbers[routes.service, row] += 1
+        number = self._numbers[routes.service, row, len(tried)]
+        self._numbers[routes.service, row, len(tried)] += 1
         resting = self._cooldowns.resting(routes.upstreams)
         gone = self._cooldowns.gone(routes.upstreams)
         upstream = choose(routes.upstreams_for(row), number, excluded=tried, cooling=resting, gone=gone)
@@ -171,7 +173,7 @@ class GatewayNode:
         return upstream
 
     def worked(self, upstream: Upstream) -> None:
-        """Note that the upstream answers."""
+        """Note that the upstream has given what was asked for, whole."""
         self._cooldowns.worked(upstream)
 
     def failed(self, routes: ServiceRoutes, upstream: Upstream, failure: UpstreamFailure) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -243,6 +245,32 @@ class TestNode:
         with pytest.raises(OSError, match="No space"):
             await node.apply(table(2))
         assert node.applied_version == 1
+
+    @pytest.mark.parametrize("weights", [(50, 50), (90, 10), (100, 100, 100), (20, 20, 10, 10)])
+    @pytest.mark.parametrize("failing", ["first", "last"])
+    def test_who_fails_gets_no_more_first_attempts_than_its_weight(
+        self, tmp_path: Path, weights: tuple[int, ...], failing: str
+    ) -> None:
+        """A request has one number, however often it is tried: its retries do not move the split of the others."""
+        upstreams = tuple(replace(up(f"r{n}"), weight=w) for n, w in enumerate(weights))
+        service = ServiceRoutes("chat", "tiny", upstreams, retries=2)
+        bad = upstreams[0 if failing == "first" else -1].replica
+        node = self.node(tmp_path)
+        firsts: Counter[str] = Counter()
+        seconds: Counter[str] = Counter()
+        for _ in range(10 * sum(weights)):
+            chosen = node.pick(service, [])
+            assert chosen is not None
+            firsts[chosen.replica] += 1
+            if chosen.replica == bad:
+                instead = node.pick(service, [bad])
+                assert instead is not None
+                seconds[instead.replica] += 1
+
+        assert firsts == {u.replica: 10 * u.weight for u in upstreams}
+        others = sum(u.weight for u in upstreams if u.replica != bad)
+        for other in (u for u in upstreams if u.replica != bad):
+            assert seconds[other.replica] == pytest.approx(firsts[bad] * other.weight / others, abs=2)
 
     async def test_a_removed_replica_is_reported_once_more(self, tmp_path: Path) -> None:
         """The controller can read final counts after it has taken a replica out, and not for ever."""

@@ -85,7 +85,7 @@ class TestWho:
         """And what somebody says of themselves is kept nowhere."""
         gateway = node(tmp_path)
         assert picked(gateway, origin) == {"a": 50, "b": 50}
-        assert list(gateway._numbers) == [("chat", "")]  # that nothing of it grows
+        assert list(gateway._numbers) == [("chat", "", 0)]  # that nothing of it grows
 
     def test_one_that_its_row_leaves_out_still_stands_by(self, tmp_path: Path) -> None:
         """Weight 0 is standby: used when nobody with a weight is left."""
