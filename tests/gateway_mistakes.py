@@ -162,7 +162,7 @@ CUT = Act(Ending.CUT, after=2)
 SLOW = Act(pause=20.0)
 FORWARD, UPSTREAMS, TALLY = (f"orchestrator.gateway.{m}:" for m in ("forward", "upstreams", "tally"))
 GIVE_UP = FORWARD + "_StreamRelay._give_up"
-RELAY = FORWARD + "_StreamRelay._relay"
+RELAY = FORWARD + "_StreamRelay._relay_to_its_end"
 KEPT = "orchestrator.gateway.kept:"
 CHOOSE = "orchestrator.gateway.routing:choose"
 

@@ -54,7 +54,7 @@ class Cooldowns:
             record.rests_until = max(record.rests_until, self._clock() + cooldown_seconds)
 
     def worked(self, upstream: Upstream) -> None:
-        """Note an answer: all is forgiven."""
+        """Note a whole answer: all is forgiven."""
         self._records.pop(upstream.url, None)
 
     def failed(self, upstream: Upstream, cooldown_seconds: float, *, gone: bool) -> bool:

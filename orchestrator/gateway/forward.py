@@ -11,6 +11,7 @@ What a client can rely on:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ from orchestrator.gateway.upstreams import Answer, LiveStream, UpstreamFailure
 logger = logging.getLogger(__name__)
 
 _SERVER_ERROR = 500
+_NOT_IMPLEMENTED = 501
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,13 @@ class _Hunt:
         if self.routes is not None:
             self._node.failed(self.routes, upstream, failure)
 
+    def answered(self, upstream: Upstream, answer: Answer) -> None:
+        """Note a whole answer. One that says that the engine broke counts against it, though it is passed on (0058)."""
+        if answer.status < _SERVER_ERROR or answer.status == _NOT_IMPLEMENTED:  # the latter is about the request
+            self._node.worked(upstream)
+        elif self.routes is not None:
+            self._node.failed(self.routes, upstream, UpstreamFailure(f"status_{answer.status}", is_gone=False))
+
     def refusal(self) -> Refusal:
         """Say why the request ends without an answer."""
         if self._failure is None:
@@ -113,7 +122,7 @@ async def _relay_answer(node: GatewayNode, call: Call, reply: Reply, hunt: _Hunt
                 hunt.failed(upstream, failure)
                 continue
             attempt.settle(_outcome(answer))
-        node.worked(upstream)
+        hunt.answered(upstream, answer)
         await _send_answer(reply, answer, upstream)
         return _outcome(answer)
     raise hunt.refusal()
@@ -168,7 +177,6 @@ class _StreamRelay:
         async with self._node.client.stream(upstream, path, raw, headers) as answer:
             if isinstance(answer, Answer):
                 return await self._pass_on(answer, upstream, attempt)
-            self._node.worked(upstream)
             return await self._relay(answer, upstream, attempt)
 
     async def _request_for(self, upstream: Upstream) -> bytes | None:
@@ -192,14 +200,26 @@ class _StreamRelay:
 
     async def _pass_on(self, answer: Answer, upstream: Upstream, attempt: Counted) -> Outcome:
         attempt.settle(_outcome(answer))
+        self._hunt.answered(upstream, answer)
         if self._reply.is_started:  # the continuation was refused; asking another replica would not change that
             logger.info("request %s: %s refused to continue it", self._call.request_id, upstream.replica)
             return await self._give_up()
-        self._node.worked(upstream)
         await _send_answer(self._reply, answer, upstream)
         return _outcome(answer)
 
     async def _relay(self, stream: LiveStream, upstream: Upstream, attempt: Counted) -> Outcome:
+        """Pass a stream on. That the upstream works is known at its end: a broken one may begin as well as any."""
+        heard = self._transcript.chunks_with_text
+        try:
+            outcome = await self._relay_to_its_end(stream, upstream, attempt)
+        except asyncio.CancelledError:
+            if self._transcript.chunks_with_text > heard:  # where all clients leave early, nothing else is ever heard
+                self._node.worked(upstream)
+            raise
+        self._node.worked(upstream)
+        return outcome
+
+    async def _relay_to_its_end(self, stream: LiveStream, upstream: Upstream, attempt: Counted) -> Outcome:
         splitter = SseSplitter()
         try:
             while chunk := await stream.read():

@@ -90,6 +90,13 @@ async def engines() -> AsyncIterator[Callable[[str], Any]]:
         yield start
 
 
+def rests(gateway: Gateway, replica: str) -> bool:
+    """Whether the gateway keeps new requests away from the replica now."""
+    assert gateway.node.table is not None
+    upstreams = [u for s in gateway.node.table.services for u in s.upstreams]
+    return replica in gateway.node._cooldowns.resting(upstreams)
+
+
 def events(text: str) -> list[Any]:
     """Read a finished SSE body: JSON events as documents, ``[DONE]`` as text, comments as ``: ...``."""
     found: list[Any] = []

@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from orchestrator.domain.routing import RoutingTable, ServiceRoutes
-from tests.unit.gateway.conftest import Gateway, upstream
+from orchestrator.gateway.cooldown import ALLOWED_FAILS
+from tests.unit.gateway.conftest import Gateway, rests, upstream
 from tests.unit.gateway.scripted import Act, ScriptedEngine
 
 SHUTTING_DOWN = '{"error": {"message": "cannot schedule new futures after shutdown", "type": "InternalServerError"}}'
@@ -175,6 +176,52 @@ async def test_other_errors_are_the_engines_to_tell(gateway: Gateway, engines: A
     assert other.seen == []
     counts = (await gateway.status()).upstream("r-a")
     assert (counts.ok, counts.failed) == (1, 1)
+
+
+async def test_who_answers_with_500_rests_and_is_tried_again(gateway: Gateway, engines: Any) -> None:
+    """Each 500 is told as it is, but three in a row are enough: the next clients are served elsewhere."""
+    broken, good = await engines("a"), await engines("b")
+    broken.then(*(Act(status=500, text='{"error": {"message": "CUDA error"}}') for _ in range(20)))
+    await gateway.use(upstream(broken), upstream(good), cooldown_seconds=300.0)
+
+    told = []
+    for _ in range(20):
+        async with gateway.post() as response:
+            told.append(response.status)
+
+    assert told.count(500) == len(broken.seen) == ALLOWED_FAILS
+    assert rests(gateway, "r-a")
+
+
+@pytest.mark.parametrize("status", [400, 501])
+async def test_an_answer_about_the_request_is_no_failure(gateway: Gateway, engine: ScriptedEngine, status: int) -> None:
+    """Somebody may ask for what the engine refuses, or does not know how to do, as often as they like."""
+    engine.then(*(Act(status=status, text="{}") for _ in range(2 * ALLOWED_FAILS)))
+    await gateway.use(upstream(engine))
+
+    for _ in range(2 * ALLOWED_FAILS):
+        async with gateway.post() as response:
+            assert response.status == status
+
+    assert not rests(gateway, "r-a")
+
+
+async def test_a_request_that_breaks_every_engine_takes_the_service_from_nobody(gateway: Gateway, engines: Any) -> None:
+    """However often somebody sends it: while more than half rest all are asked, and a good answer ends a rest."""
+    fleet = [await engines(name) for name in "abcd"]
+    await gateway.use(*(upstream(one) for one in fleet), cooldown_seconds=300.0)
+    for one in fleet:
+        one.then(*(Act(status=500, text="{}") for _ in range(ALLOWED_FAILS)))
+    for _ in range(len(fleet) * ALLOWED_FAILS):
+        async with gateway.post() as response:
+            assert response.status == 500
+    assert all(rests(gateway, f"r-{one.name}") for one in fleet)
+
+    for _ in range(20):
+        async with gateway.post() as response:
+            assert response.status == 200
+
+    assert sum(rests(gateway, f"r-{one.name}") for one in fleet) == len(fleet) // 2
 
 
 async def test_retries_are_bounded(gateway: Gateway, engines: Any) -> None:

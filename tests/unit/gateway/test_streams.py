@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.gateway.cooldown import ALLOWED_FAILS
 from orchestrator.gateway.transcript import Transcript
-from tests.unit.gateway.conftest import Gateway, events, spoken, upstream
+from tests.unit.gateway.conftest import Gateway, events, rests, spoken, upstream
 from tests.unit.gateway.scripted import Act, ScriptedEngine
 
 WHOLE = "w0 w1 w2 w3 w4 w5 w6 w7 "
@@ -281,6 +282,51 @@ async def test_a_cut_after_the_last_word_is_no_loss(gateway: Gateway, engine: Sc
     assert spoken(text) == WHOLE
     assert text.endswith("data: [DONE]\n\n")
     assert (await gateway.status()).ok == 1
+
+
+@pytest.mark.parametrize("after", [0, 2], ids=["at-once", "after-some-words"])
+async def test_who_begins_streams_and_breaks_them_rests(gateway: Gateway, engines: Any, after: int) -> None:
+    """Its GPU is lost and its front answers still: each stream begins with a 200, and three that break are enough."""
+    broken, good = await engines("a"), await engines("b")
+    broken.then(*(Act(error_after=after) for _ in range(20)))
+    await gateway.use(upstream(broken), upstream(good), cooldown_seconds=300.0)
+
+    for _ in range(20):
+        await read(gateway)
+
+    assert len(broken.completions) == ALLOWED_FAILS
+
+
+async def test_whole_streams_clear_what_broken_ones_counted(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """Only failures in a row add up, of streams as of whole answers."""
+    await gateway.use(upstream(engine), cooldown_seconds=300.0)
+    for _ in range(2 * ALLOWED_FAILS):
+        engine.then(Act(error_after=2), Act())
+        await read(gateway)
+        await read(gateway)
+
+    assert not rests(gateway, "r-a")
+
+
+async def test_words_that_a_client_leaves_behind_speak_for_the_replica(
+    gateway: Gateway, engine: ScriptedEngine
+) -> None:
+    """Some clients leave nearly every stream early; a replica that spoke to them is not a broken one."""
+    await gateway.use(upstream(engine), cooldown_seconds=300.0)
+    engine.then(*(Act(error_after=2) for _ in range(ALLOWED_FAILS)))
+    for _ in range(ALLOWED_FAILS):
+        await read(gateway)
+    assert rests(gateway, "r-a")
+
+    engine.then(Act(gate=asyncio.Event(), gate_at=3))
+    async with gateway.post(stream=True) as response:
+        seen = ""
+        while "w2 " not in seen:
+            seen += (await response.content.readany()).decode()
+        response.close()
+    await gateway.status()
+
+    assert not rests(gateway, "r-a")
 
 
 async def test_an_error_that_blames_the_request_is_passed_on(gateway: Gateway, engines: Any) -> None:
