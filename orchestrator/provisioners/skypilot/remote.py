@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +25,10 @@ PATIENCE_SECONDS: Final[Mapping[str, float]] = {
     "clusters": 600.0,  # asks every provider
     "down": 1800.0,  # a cloud may take many minutes
 }
-"""SkyPilot itself waits for its API server without end. What takes longer than this will not be answered: the worker,
-one of whose threads hangs in the call, is ended, and the next call starts another. What was asked for goes on at the
-API server."""
+"""SkyPilot itself waits for its API server without end. What takes longer than this, from when the worker began with it,
+will not be answered: the worker, one of whose threads hangs in the call, is ended, and the next call starts another.
+What was asked for goes on at the API server. Whoever has only waited for his turn for so long is told so, and the
+worker goes on with the others."""
 
 OTHER_PATIENCE_SECONDS: Final = 180.0
 """For calls that the API server answers from its memory, or by logging in to one machine."""
@@ -58,15 +59,39 @@ class Connection:
         return found
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A call that has no answer yet. ``patience``: seconds, ``None`` without end; ``limit`` is when they are over."""
+
+    answer: asyncio.Future[Any]
+    patience: float | None
+    limit: asyncio.Timeout
+    has_begun: bool = False
+
+    def begin(self) -> None:
+        """Count its time from now: what it has waited for its turn is not its own."""
+        self.has_begun = True
+        if self.patience is not None and not self.limit.expired():
+            self.limit.reschedule(asyncio.get_running_loop().time() + self.patience)
+
+
+@dataclass(slots=True)
+class _Talk:
+    """One worker, and who waits for its answers. ``lines``: how many it has said."""
+
+    process: asyncio.subprocess.Process
+    asked: dict[int, _Asked] = field(default_factory=dict)
+    lines: int = 0
+
+
 class RemoteSky:
     """A :class:`~orchestrator.provisioners.skypilot.sky_api.SkyApi` in another process."""
 
     def __init__(self, connection: Connection, patience: Mapping[str, float] = PATIENCE_SECONDS) -> None:
         self._connection = connection
         self._patience = patience
-        self._process: asyncio.subprocess.Process | None = None
+        self._talk: _Talk | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count(1)
         self._starting: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,50 +143,52 @@ class RemoteSky:
 
     async def close(self) -> None:
         """End the worker; what it asked for goes on at the API server."""
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            _kill(process)
-            await process.wait()
+        talk, self._talk = self._talk, None
+        if talk is not None and talk.process.returncode is None:
+            _kill(talk.process)
+            await talk.process.wait()
         if self._reader is not None:
             await asyncio.gather(self._reader, return_exceptions=True)
 
     async def _call(self, method: str, *, endless: bool = False, **arguments: object) -> Any:  # noqa: ANN401 - as it says
-        process = await self._worker()
+        talk = await self._worker()
         number = next(self._numbers)
         patience = None if endless else self._patience.get(method, OTHER_PATIENCE_SECONDS)
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        asked = self._waiting
-        asked[number] = answer
         line = json.dumps({"id": number, "call": method, "with": arguments}) + "\n"
+        lines_before = talk.lines
+        asked: _Asked | None = None
         try:
-            if process.stdin is None:
+            if talk.process.stdin is None:
                 raise SkyFailure(WORKER_DIED, "the SkyPilot process takes no requests")
-            async with asyncio.timeout(patience):
-                process.stdin.write(line.encode())
-                await process.stdin.drain()
-                return await answer
+            async with asyncio.timeout(patience) as limit:
+                asked = talk.asked[number] = _Asked(asyncio.get_running_loop().create_future(), patience, limit)
+                talk.process.stdin.write(line.encode())
+                await talk.process.stdin.drain()
+                return await asked.answer
         except TimeoutError as error:
-            _kill(process)
-            if self._process is process:
-                self._process = None
+            # Not for who has only waited for his turn: everybody else's calls would end with the worker.
+            if asked is None or asked.has_begun or talk.lines == lines_before:
+                _kill(talk.process)
+                if self._talk is talk:
+                    self._talk = None
             raise SkyFailure("ReadTimeout", f"no answer to {method} within {patience} s") from error
         except (BrokenPipeError, ConnectionResetError) as error:
             raise SkyFailure(WORKER_DIED, "the SkyPilot process ended; it is started again") from error
         finally:
-            asked.pop(number, None)
+            talk.asked.pop(number, None)
 
-    async def _worker(self) -> asyncio.subprocess.Process:
+    async def _worker(self) -> _Talk:
         """Return the living worker of this event loop; one command may use several loops, one after the other."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._loop, self._starting, self._process = loop, asyncio.Lock(), None
+            self._loop, self._starting, self._talk = loop, asyncio.Lock(), None
         if self._starting is None:
             self._starting = asyncio.Lock()
         async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                self._process, self._waiting = await self._start(), {}
-                self._reader = loop.create_task(_read(self._process, self._waiting, self._connection.log))
-            return self._process
+            if self._talk is None or self._talk.process.returncode is not None:
+                self._talk = _Talk(await self._start())
+                self._reader = loop.create_task(_read(self._talk, self._connection.log))
+            return self._talk
 
     async def _start(self) -> asyncio.subprocess.Process:
         self._connection.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -182,21 +209,16 @@ class RemoteSky:
             os.close(log)
 
 
-async def _read(process: asyncio.subprocess.Process, asked: dict[int, asyncio.Future[Any]], log: Path) -> None:
+async def _read(talk: _Talk, log: Path) -> None:
     """Hand every answer to whoever waits for it; when the worker ends, tell them all."""
+    process = talk.process
     try:
         while process.stdout is not None and (line := await process.stdout.readline()):
-            answer = json.loads(line)
-            waiting = asked.pop(answer["id"], None)
-            if waiting is None or waiting.done():
-                continue
-            failure = answer.get("failure")
-            if failure is None:
-                waiting.set_result(answer.get("value"))
-            else:
-                waiting.set_exception(
-                    SkyFailure(failure["kind"], failure["message"], tuple(failure.get("history", ())))
-                )
+            said = json.loads(line)
+            talk.lines += 1
+            asked = talk.asked.get(said["id"])
+            if asked is not None and not asked.answer.done():
+                _hear(said, asked)
     except (ValueError, KeyError, TypeError):
         # No answer of the worker's, or one of more than LONGEST_LINE: what follows it cannot be told apart.
         _kill(process)
@@ -205,9 +227,20 @@ async def _read(process: asyncio.subprocess.Process, asked: dict[int, asyncio.Fu
         raise
     finally:
         await process.wait()
-        for waiting in asked.values():
-            if not waiting.done():
-                waiting.set_exception(SkyFailure(WORKER_DIED, f"see {log}"))
+        for asked in talk.asked.values():
+            if not asked.answer.done():
+                asked.answer.set_exception(SkyFailure(WORKER_DIED, f"see {log}"))
+
+
+def _hear(said: Mapping[str, Any], asked: _Asked) -> None:
+    """Raises ``KeyError`` or ``TypeError`` for what is no answer."""
+    if said.get("begun"):
+        asked.begin()
+    elif said.get("failure") is None:
+        asked.answer.set_result(said.get("value"))
+    else:
+        failure = said["failure"]
+        asked.answer.set_exception(SkyFailure(failure["kind"], failure["message"], tuple(failure.get("history", ()))))
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -5,7 +5,8 @@
 SkyPilot reads ``HOME`` when it is imported, takes seconds for that, configures logging and prints; in a process of its
 own all of it is its own business, and the controller may have another home. It speaks lines of JSON: requests
 ``{"id": 1, "call": "launch", "with": {...}}`` on standard input, answers ``{"id": 1, "value": ...}`` or
-``{"id": 1, "failure": {"kind", "message", "history"}}`` on standard output. Calls run side by side. It ends with its
+``{"id": 1, "failure": {"kind", "message", "history"}}`` on standard output, and before them, when a call begins,
+``{"id": 1, "begun": true}``. Calls run side by side, the short ones at most ``MOST_CALLS`` at a time. It ends with its
 input: a controller that dies leaves no worker behind, and what it has asked for goes on at the API server.
 """
 
@@ -23,6 +24,8 @@ MOST_CALLS = 32
 LOG_LINES = 60
 LAUNCH = "sky.launch"
 FOLLOW = "follow"
+LONG = frozenset({"down", FOLLOW, "launch"})
+"""Calls that last for minutes: in the queue of the short ones, many of them would keep everybody else waiting."""
 OPEN = ("PENDING", "WAITING", "RUNNING")
 HISTORY_KEPT = 5
 
@@ -35,8 +38,7 @@ def main() -> None:
     pool = ThreadPoolExecutor(MOST_CALLS)
     for line in sys.stdin:
         request = json.loads(line)
-        if request["call"] == FOLLOW:
-            # It lasts as long as a launch: many of them would keep what ends machines waiting in the queue.
+        if request["call"] in LONG:
             threading.Thread(target=_serve, args=(request, answers, lock), daemon=True).start()
         else:
             pool.submit(_serve, request, answers, lock)
@@ -45,6 +47,7 @@ def main() -> None:
 
 def _serve(request: Mapping[str, Any], answers: TextIO, lock: threading.Lock) -> None:
     answer: dict[str, Any] = {"id": request["id"]}
+    _say({**answer, "begun": True}, answers, lock)
     try:
         answer["value"] = CALLS[request["call"]](**request["with"])
     except BaseException as error:  # noqa: BLE001 - SkyPilot raises SystemExit, too; everything is told, nothing is lost
@@ -54,8 +57,12 @@ def _serve(request: Mapping[str, Any], answers: TextIO, lock: threading.Lock) ->
             "message": str(error),
             "history": history[-HISTORY_KEPT:],
         }
+    _say(answer, answers, lock)
+
+
+def _say(line: Mapping[str, Any], answers: TextIO, lock: threading.Lock) -> None:
     with lock:
-        answers.write(json.dumps(answer) + "\n")
+        answers.write(json.dumps(line) + "\n")
         answers.flush()
 
 

@@ -10,29 +10,43 @@ import pytest
 from orchestrator.provisioners.skypilot import remote
 from orchestrator.provisioners.skypilot.remote import Connection, RemoteSky
 from orchestrator.provisioners.skypilot.sky_api import SkyFailure
+from orchestrator.provisioners.skypilot.worker import MOST_CALLS
 
 WORKER = """
-import json, sys
+import json, os, sys
 for line in sys.stdin:
     asked = json.loads(line)["call"]
     if asked == "down":
         print("no JSON at all", flush=True)
     elif asked == "cancel":
         print("x" * (17 * 2**20), flush=True)
-    elif asked == "ensure_server":
+    elif asked in ("ensure_server", "outcome"):
         continue
+    elif asked == "job_log":
+        print(json.dumps({"id": json.loads(line)["id"], "begun": True}), flush=True)
+        print(json.dumps({"id": json.loads(line)["id"], "value": str(os.getpid())}), flush=True)
     else:
         print(json.dumps({"id": json.loads(line)["id"], "value": "RUNNING"}), flush=True)
 """
 
 
+SLOW_SKY = """
+import threading
+def wait(*_, **__):
+    threading.Event().wait()
+down = launch = stream_and_get = wait
+def api_status(**_):
+    return []
+"""
+
+
 @pytest.fixture
 def sky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteSky:
-    """A worker that answers one question well, two badly, and one not at all."""
+    """A worker that answers two questions well, two badly, and two not at all."""
     (tmp_path / "strange_worker.py").write_text(WORKER, encoding="utf-8")
     monkeypatch.setattr(remote, "WORKER", "strange_worker")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return RemoteSky(Connection(tmp_path / "sky.log"), patience={"ensure_server": 0.2})
+    return RemoteSky(Connection(tmp_path / "sky.log"), patience={"ensure_server": 0.2, "outcome": 0.2})
 
 
 @pytest.mark.parametrize("method", ["down", "cancel"], ids=["garbled", "endless line"])
@@ -58,3 +72,37 @@ async def test_a_call_that_is_never_answered_ends(sky: RemoteSky) -> None:
             assert await sky.job_state("gc-a") == "RUNNING"
     finally:
         await sky.close()
+
+
+async def test_who_has_only_waited_for_his_turn_does_not_take_the_others_with_him(sky: RemoteSky) -> None:
+    """His call has not begun, and the worker speaks with others: it is busy, and nothing in it hangs."""
+    try:
+        async with asyncio.timeout(30):
+            worker = await sky.job_log("gc-a")
+            waiting = asyncio.create_task(sky.outcome("request-0"))
+            await asyncio.sleep(0)  # it is asked
+            assert await sky.job_log("gc-a") == worker
+            with pytest.raises(SkyFailure, match="no answer to outcome within"):
+                await waiting
+            assert await sky.job_log("gc-a") == worker
+    finally:
+        await sky.close()
+
+
+async def test_many_machines_that_end_slowly_keep_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ends take minutes, and so does handing over a launch: neither stands in the queue of the short questions."""
+    (tmp_path / "sky").mkdir()
+    (tmp_path / "sky" / "__init__.py").write_text(SLOW_SKY, encoding="utf-8")
+    (tmp_path / "sky" / "exceptions.py").write_text("class ClusterDoesNotExist(Exception): pass\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    sky = RemoteSky(Connection(tmp_path / "sky.log"))
+    downs = [asyncio.create_task(sky.down(f"gc-{number}")) for number in range(2 * MOST_CALLS)]
+    try:
+        async with asyncio.timeout(60):
+            assert await sky.launches("gc-a") == []
+        assert not any(down.done() for down in downs)
+    finally:
+        await sky.close()
+        await asyncio.gather(*downs, return_exceptions=True)
