@@ -167,7 +167,7 @@ class Applier:
 
     async def _issue(self, replica: Replica, service: ServiceRecord, offer: Offer | None) -> None:
         """Say that the call is about to leave, then make it."""
-        now = self._runtime.clock.now()
+        now, uid = self._runtime.clock.now(), self._journal.deployment_uid()
         # Written before each try, not only the first: whoever lost the turn while he slept is stopped here.
         self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)
         if replica.state is ReplicaState.PENDING:
@@ -177,7 +177,7 @@ class Applier:
             await self._provisioner(replica).launch(
                 LaunchRequest(
                     name=replica.name,
-                    deployment_uid=self._journal.deployment_uid(),
+                    deployment_uid=uid,
                     service=service.name,
                     intent_id=replica.intent_id,
                     offer=_as_shown(offer, replica),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.control.apply import Applier
 from orchestrator.control.deciding import Decider
 from orchestrator.control.edits import EditWatch
 from orchestrator.control.market import Market
+from orchestrator.control.naming import intent_id
 from orchestrator.control.operations import is_done, plan_in, revision_to_restore
 from orchestrator.control.orphan_survey import in_no_record
 from orchestrator.control.ports import Journal
@@ -13,6 +16,7 @@ from orchestrator.control.progress import Progress
 from orchestrator.control.routes import Routes
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.spending import require_affordable
+from orchestrator.domain.plan import Plan
 from orchestrator.domain.records import EventKind, Operation, OperationKind, OperationState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, ReplicaState
 from orchestrator.domain.variants import with_variants
@@ -49,7 +53,8 @@ class Fulfilment:
         try:
             queued = operation is not None and operation.state is OperationState.QUEUED
             if operation is not None and queued and not self._waits(operation, service):
-                await self._begin(operation, service)
+                # As it is now: somebody may have deployed while this look waited for a provider.
+                await self._begin(operation, self._journal.service(service.name) or service)
                 operation = self._journal.operation(operation.id)
             quiet = await self._decider.plan(self._journal.service(service.name) or service, operation)
         except NoFeasiblePlacement as error:
@@ -86,11 +91,11 @@ class Fulfilment:
             except ValueError as error:
                 self._fail(operation, service, StalePlan.code, f"the confirmed plan cannot be read: {error}")
                 return
-            require_affordable(confirmed, service.spec, self._journal, self._runtime)
+            require_affordable(self._not_begun(confirmed, operation), service.spec, self._journal, self._runtime)
             offers = with_variants(await self._runtime.offers.offers(service.spec.resources, now), service.spec)
             zones = {o.id: o.region.zone for o in offers}
             signals = await self._market.signals(service, offers)
-            if self._is_overtaken(operation):  # somebody said `down` while prices and grids were being read
+            if self._is_overtaken(operation, service):  # somebody has spoken while prices and grids were being read
                 return
             self._applier.event(EventKind.OPERATION, f"{operation.kind.value} begins", service.name)
             self._decider.record(confirmed.decision, signals)
@@ -98,9 +103,16 @@ class Fulfilment:
                 self._applier.actions(confirmed, service, operation.id, zones)
         self._journal.set_operation(operation.id, OperationState.RUNNING, now)
 
-    def _is_overtaken(self, operation: Operation) -> bool:
-        newest = self._journal.operation(operation.id)
-        return newest is not None and newest.state is not OperationState.QUEUED
+    def _not_begun(self, confirmed: Plan, operation: Operation) -> Plan:
+        """Return what of a plan was not begun yet: what was, by a process that died since, holds its money already."""
+        begun = {a for a in confirmed.actions if self._journal.intent(intent_id(operation.id, a.slot)) is not None}
+        return replace(confirmed, actions=tuple(a for a in confirmed.actions if a not in begun))
+
+    def _is_overtaken(self, operation: Operation, service: ServiceRecord) -> bool:
+        """Whether it was said that the service goes down, or what is wanted of it has changed: the next look begins."""
+        newest, current = self._journal.operation(operation.id), self._journal.service(service.name)
+        is_closed = newest is not None and newest.state is not OperationState.QUEUED
+        return is_closed or (current is not None and current.revision != service.revision)
 
     def _settle(self, operation: Operation, service: ServiceRecord, *, quiet: bool) -> None:
         """Close a request that is done, or give up one that cannot be.

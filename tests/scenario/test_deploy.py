@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec, ResourceRequest
 from orchestrator.domain.time import Instant
 from tests.builders import SECOND
-from tests.scenario.world import FULL, Traffic, World, chat, only
+from tests.scenario.world import FULL, RULES, Traffic, World, chat, only
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
@@ -190,6 +191,34 @@ async def test_down_that_comes_while_a_deploy_is_being_begun_buys_nothing(monkey
     assert asked >= 2
     assert not world.cloud.launches
     assert not [e.text for e in world.store.events("chat") if e.kind is EventKind.WARNING]
+    world.check_at_rest()
+
+
+@pytest.mark.parametrize("when", ["describe", "offers"])
+async def test_a_deploy_that_comes_during_a_look_is_begun_as_what_it_asks_for(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look waits for providers and prices. What it read before that is no longer what is wanted after it."""
+    world = World()
+    await world.up(chat(1, migration=replace(RULES, enabled=False)))
+    asked_for = chat(3, migration=replace(RULES, enabled=False), model=ModelSpec("org/other", served_name="chat"))
+    port = world.cloud if when == "describe" else world.offers
+    real, said = getattr(port, when), list[str]()
+
+    async def meanwhile(*args: Any) -> Any:
+        found = await real(*args)
+        if not said:
+            said.append("it is being said")
+            said[:] = [await world.deploy(asked_for)]
+        return found
+
+    before = len(world.cloud.launches)
+    monkeypatch.setattr(port, when, meanwhile)
+    await world.settle()
+
+    assert world.operation(said[0]).state is OperationState.DONE
+    assert [r.model.id for r in world.cloud.launches[before:]] == ["org/other"] * 3
+    assert {r.revision for r in world.ready()} == {2}
     world.check_at_rest()
 
 

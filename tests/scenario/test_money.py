@@ -10,6 +10,7 @@ from orchestrator.domain.records import EventKind, OperationState
 from orchestrator.errors import BudgetSpent
 from orchestrator.planner.spending import worst_case
 from tests.builders import NOON
+from tests.scenario.crash import Fuse
 from tests.scenario.world import World, chat, only
 
 HOURS = 3600.0
@@ -43,6 +44,29 @@ async def test_a_deploy_that_does_not_fit_is_refused_before_anything_is_bought()
 
     assert world.store.services() == []
     assert world.cloud.existing() == frozenset()
+
+
+async def test_a_deploy_that_just_fits_is_begun_again_whenever_its_beginning_is_interrupted() -> None:
+    """What was begun by the process that died holds its money already: it is not counted twice."""
+    ends = set[OperationState]()
+    for point in range(1, 200):
+        fuse = Fuse()
+        world = World(places=PRICED, wrap=fuse.wrap)
+        world.start()
+        operation = await world.deploy(daily(30.0, 2))  # type: ignore[arg-type]
+        fuse.arm(point)
+        await world.run(3, check=False)
+        has_died = fuse.has_killed
+        fuse.disarm()
+        if world.controller is None:
+            world.start()
+        await world.run(60, check=False)
+        ends.add(world.operation(operation).state)
+        if not has_died:
+            break
+
+    assert point > 20
+    assert ends == {OperationState.DONE}
 
 
 async def test_a_lost_replica_that_cannot_be_afforded_is_not_replaced_and_said_so() -> None:
