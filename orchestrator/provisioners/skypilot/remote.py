@@ -25,7 +25,7 @@ PATIENCE_SECONDS: Final[Mapping[str, float]] = {
     "clusters": 600.0,  # asks every provider
     "down": 1800.0,  # a cloud may take many minutes
 }
-"""SkyPilot itself waits for its API server without end. What takes longer than this, from when the worker began with it,
+"""SkyPilot itself waits for its API server without end. What takes longer than this, since the worker began with it,
 will not be answered: the worker, one of whose threads hangs in the call, is ended, and the next call starts another.
 What was asked for goes on at the API server. Whoever has only waited for his turn for so long is told so, and the
 worker goes on with the others."""

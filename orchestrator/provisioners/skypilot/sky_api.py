@@ -31,7 +31,7 @@ class Cluster:
     """A cluster that exists, after SkyPilot has asked the provider.
 
     ``state`` is SkyPilot's word (``UP``, ``INIT``, ``STOPPED``...). ``address``: where its first node is reached from
-    here, ``None`` while unknown. ``usd_per_hour``: of what was launched, by SkyPilot's own catalogue.
+    here, ``None`` while unknown.
     """
 
     name: str
@@ -39,7 +39,6 @@ class Cluster:
     cloud: str
     region: str
     address: str | None = None
-    usd_per_hour: float | None = None
 
 
 class SkyFailure(Exception):

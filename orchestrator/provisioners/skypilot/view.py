@@ -7,6 +7,7 @@ question is under way at a time, in the background, and an answer serves until i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,7 +70,6 @@ class View:
         self._refresh_seconds = refresh_seconds
         self._job_every_seconds = job_every_seconds
         self._now = now
-        self._clusters_asked = float("-inf")
         self._picture: Picture | None = None
         self._asking: asyncio.Task[Picture] | None = None
         self._asking_since = 0.0
@@ -134,7 +134,6 @@ class View:
             calls = await asyncio.gather(*(self._api.launches(r.name) for r in open_ones))
             launches = {r.name: known[-1] for r, known in zip(open_ones, calls, strict=True) if known}
             if force or last is None or self._clusters_are_due(launches, last):
-                self._clusters_asked = self._now()
                 clusters = {c.name: c for c in await self._api.clusters(prefix)}
             else:
                 asked_at, clusters = last.asked_at, dict(last.clusters)
@@ -143,15 +142,19 @@ class View:
                 call = launches.get(name)
                 settled = call is None or call.state is CallState.DONE
                 if cluster.state == "UP" and settled and self._job_is_due(name, jobs.get(name, "")):
-                    jobs[name] = await self._api.job_state(name)
+                    with contextlib.suppress(SkyFailure):  # of one machine; what is known of all others stands
+                        jobs[name] = await self._api.job_state(name)
         except SkyFailure as failure:
             raise meaning_of(failure) from failure
         self._picture = Picture(asked_at, clusters, launches, jobs, self._now())
         return self._picture
 
     def _clusters_are_due(self, launches: Mapping[str, LaunchCall], last: Picture) -> bool:
-        """Whether the last answer is old, or a launch has come to its end since."""
-        if self._now() - self._clusters_asked > self._refresh_seconds:
+        """Whether the last answer is old, or a launch has come to its end since.
+
+        Its own age counts, and not when it was asked for last: a question that failed was not answered.
+        """
+        if self._now() - last.asked_at > self._refresh_seconds:
             return True
         before = {name: call.state for name, call in last.launches.items()}
         ended = {name: call.state for name, call in launches.items() if call.state is not CallState.OPEN}

@@ -155,7 +155,6 @@ def _cluster(found: Any) -> dict[str, Any]:  # noqa: ANN401 - a class of SkyPilo
         "cloud": cloud,
         "region": str(found["region"] or getattr(launched, "region", "") or ""),
         "address": address,
-        "usd_per_hour": None if launched is None or cloud == "slurm" else launched.get_cost(3600),
     }
 
 

@@ -190,6 +190,42 @@ async def test_nothing_is_concluded_from_silence(world: World) -> None:
         await world.provisioner.inventory(UID)
 
 
+async def test_a_listing_that_fails_does_not_make_the_last_one_younger(world: World) -> None:
+    """SkyPilot answers from its memory all the while, and of the machines nothing is known any more."""
+    await world.provisioner.launch(world.request())
+    view = View(world.sky, Folders(world.folder / "skypilot"), refresh_seconds=30.0, now=lambda: world.moment[0])
+    assert NAME in (await view.fresh("gc-")).clusters
+    world.sky.vanish(NAME)
+    for _ in range(100):
+        world.sky.fail_next("clusters", SkyFailure("ServerTemporarilyUnavailableError", "not now"))
+    with pytest.raises(ProviderUnavailable):
+        for _ in range(100):
+            world.moment[0] += 1.0
+            await view.newest("gc-")
+            await asyncio.sleep(0)
+    assert world.moment[0] > 60.0
+
+
+async def test_one_machine_that_cannot_be_asked_hides_no_other(world: World) -> None:
+    """Its job's state is what it was; the listing, and what the others' jobs do, count."""
+    other = NAME + "b"
+    for name in (NAME, other):
+        await world.provisioner.launch(world.request(name))
+        await world.until(Phase.RUNNING, name)
+    asked = world.sky.job_state
+
+    async def cut_off(cluster: str) -> str:
+        if cluster == NAME:
+            raise SkyFailure("CommandError", "ssh: no route to host")
+        return await asked(cluster)
+
+    world.sky.job_state = cut_off  # type: ignore[method-assign]
+    world.sky.die(other)
+
+    await world.until(Phase.FAILED, other)
+    assert (await world.provisioner.describe(NAME)).phase is Phase.RUNNING
+
+
 async def test_the_engine_is_told_to_finish_before_its_machine_goes(world: World) -> None:
     """With its own key; and only then SkyPilot takes the cluster down."""
     await world.provisioner.launch(world.request())

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.provisioners.skypilot import remote
 from orchestrator.provisioners.skypilot.remote import Connection, RemoteSky
-from orchestrator.provisioners.skypilot.sky_api import SkyFailure
+from orchestrator.provisioners.skypilot.sky_api import Cluster, SkyFailure
 from orchestrator.provisioners.skypilot.worker import MOST_CALLS
 
 WORKER = """
@@ -37,7 +37,22 @@ def wait(*_, **__):
 down = launch = stream_and_get = wait
 def api_status(**_):
     return []
+def get(answer):
+    return answer
+class StatusRefreshMode:
+    FORCE = 1
+class Up:
+    name = "UP"
+class Launched:
+    def get_cost(self, seconds):
+        raise ValueError("No SpotPrice found for instance type 'g6.xlarge'.")
+class Handle:
+    launched_resources = Launched()
+    stable_internal_external_ips = [("10.0.0.1", "1.2.3.4")]
+def status(*_, **__):
+    return [{"name": "gc-a", "status": Up, "cloud": "AWS", "region": "eu-north-1", "handle": Handle}]
 """
+"""SkyPilot where machines never end, and one runs whose price the catalogue has lost."""
 
 
 @pytest.fixture
@@ -89,20 +104,32 @@ async def test_who_has_only_waited_for_his_turn_does_not_take_the_others_with_hi
         await sky.close()
 
 
-async def test_many_machines_that_end_slowly_keep_nobody_waiting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ends take minutes, and so does handing over a launch: neither stands in the queue of the short questions."""
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteSky:
+    """Our own worker, with a SkyPilot that is slow."""
     (tmp_path / "sky").mkdir()
     (tmp_path / "sky" / "__init__.py").write_text(SLOW_SKY, encoding="utf-8")
     (tmp_path / "sky" / "exceptions.py").write_text("class ClusterDoesNotExist(Exception): pass\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    sky = RemoteSky(Connection(tmp_path / "sky.log"))
-    downs = [asyncio.create_task(sky.down(f"gc-{number}")) for number in range(2 * MOST_CALLS)]
+    return RemoteSky(Connection(tmp_path / "sky.log"))
+
+
+async def test_many_machines_that_end_slowly_keep_nobody_waiting(slow: RemoteSky) -> None:
+    """Ends take minutes, and so does handing over a launch: neither stands in the queue of the short questions."""
+    downs = [asyncio.create_task(slow.down(f"gc-{number}")) for number in range(2 * MOST_CALLS)]
     try:
         async with asyncio.timeout(60):
-            assert await sky.launches("gc-a") == []
+            assert await slow.launches("gc-a") == []
         assert not any(down.done() for down in downs)
     finally:
-        await sky.close()
+        await slow.close()
         await asyncio.gather(*downs, return_exceptions=True)
+
+
+async def test_a_machine_is_listed_whose_price_nobody_knows(slow: RemoteSky) -> None:
+    """A listing is not about prices: one that the catalogue has lost would hide every machine."""
+    try:
+        async with asyncio.timeout(60):
+            assert await slow.clusters("gc-") == [Cluster("gc-a", "UP", "aws", "eu-north-1", "1.2.3.4")]
+    finally:
+        await slow.close()
