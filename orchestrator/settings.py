@@ -28,7 +28,8 @@ UtcDatetime = Annotated[datetime, AfterValidator(as_utc)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What was typed beside a misspelt name may be a key: no message repeats it.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class GatewaySettings(_Section):
@@ -229,7 +230,12 @@ class Settings(BaseSettings):
     """Everything that can be configured."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GREENCTL_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
+        env_prefix="GREENCTL_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        toml_file=None,
     )
 
     state_dir: Path = Field(default_factory=lambda: user_state_path(APP, appauthor=False))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.cli import soundness
-from orchestrator.cli.origins import hide_password
+from orchestrator.cli.origins import database_shown
 from orchestrator.cli.orphans import turn_for
 from orchestrator.cli.render.checks import Check, Outcome
 from orchestrator.cli.render.headline import grid_time
@@ -95,7 +95,9 @@ def _nearest(path: Path) -> Path:
 def _database(session: Session) -> Iterator[Check]:
     uid = session.runtime.store.deployment_uid()
     count = len(session.runtime.store.services())
-    words = f"{hide_password(session.settings.store_url)}, deployment {uid}, {count} service{'' if count == 1 else 's'}"
+    words = (
+        f"{database_shown(session.settings.store_url)}, deployment {uid}, {count} service{'' if count == 1 else 's'}"
+    )
     yield Check("database", Outcome.OK, words)
 
 

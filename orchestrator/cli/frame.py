@@ -108,9 +108,11 @@ class Command(TyperCommand):
 
 
 class FileCommand(Command):
-    """A command whose document may go to a file: ``--json`` alone prints it, ``--json FILE`` writes it there.
+    """A command whose document may go to a file: ``--json`` alone prints it, ``--json FILE.json`` writes it there.
 
-    Typer has no option with a value that may be left out, so the file is taken out of the words before it sees them.
+    Typer has no option with a value that may be left out, so the file is taken out of the words before it sees them. A
+    word that does not end in ``.json`` may be what the command is asked to read, and is never taken for what it is to
+    write; ``--json=FILE`` takes any name.
     """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # a private base class
@@ -131,11 +133,15 @@ def _without_file(words: Sequence[str]) -> tuple[list[str], str | None]:
             return [*kept, *words[i:]], file
         if word.startswith("--json="):
             file = word.removeprefix("--json=")
-        elif word == "--json" and i + 1 < len(words) and not words[i + 1].startswith("-"):
+        elif word == "--json" and i + 1 < len(words) and _is_document(words[i + 1]):
             file = words[next(rest)]
         else:
             kept.append(word)
     return kept, file
+
+
+def _is_document(word: str) -> bool:
+    return word.endswith(".json") and not word.startswith("-")
 
 
 class Group(TyperGroup):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from orchestrator.control.runtime import Runtime
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.signals.recorded import Coverage
 
 # ruff: noqa: PLC0415  # each of these pulls in pydantic, SQLAlchemy or more, which --help must not wait for
+
+
+REPEAT_QUERIES: Final = ("urllib3", "botocore", "boto3")
+"""Loggers of others that write down whole requests."""
 
 
 class ControllerDaemon(Protocol):
@@ -155,6 +159,9 @@ class Outside:
 
         level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
         logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+        for name in REPEAT_QUERIES:
+            # Some APIs want their key in the query, and these repeat every query when they debug.
+            logging.getLogger(name).setLevel(max(level, logging.INFO))
         structlog.configure(
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -32,6 +32,8 @@ MAX_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
 MAX_WORDS: Final = 160
 USER_AGENT: Final = "greenctl (carbon-aware orchestrator)"
 
+_ADDRESS_HINT: Final = "Write https://HOST/PATH; addresses of private networks need GREENCTL_SIGNALS__PRIVATE=true."
+
 _OK, _REDIRECTS, _THROTTLED = 200, range(300, 400), 429
 _NOT_IMPLEMENTED: Final = 501
 """Said of one question, not of the whole server."""
@@ -94,16 +96,24 @@ class Fetch:
 
     def check(self, url: str) -> str:
         """Return the base address without a slash at its end. Raises ``InvalidSettings`` when it may not be used."""
-        parts = urlsplit(url)
         schemes = {"https", "http"} if self._private else {"https"}
-        if parts.scheme not in schemes or not parts.hostname or parts.query or parts.fragment:
-            raise InvalidSettings(
-                f"{url!r} is not an {' or '.join(sorted(schemes))} address of a server",
-                hint="Write https://HOST/PATH; addresses of private networks need GREENCTL_SIGNALS__PRIVATE=true.",
-            )
-        if parts.username is not None or parts.password is not None:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise InvalidSettings("the address of a source cannot be read", hint=_ADDRESS_HINT) from None
+        # An address may hold secrets in the wrong place, so no message repeats more of it than the host.
+        host = parts.hostname or "the address of a source"
+        if "@" in url:
             raise InvalidSettings(
                 "an address of a source must not hold a user or a password", hint="Use the key settings."
+            )
+        if parts.query or parts.fragment:
+            raise InvalidSettings(
+                f"{host}: an address of a source must not hold a query or a fragment", hint="Use the key settings."
+            )
+        if parts.scheme not in schemes or not parts.hostname:
+            raise InvalidSettings(
+                f"{host} is not an {' or '.join(sorted(schemes, reverse=True))} address of a server", hint=_ADDRESS_HINT
             )
         if not self._private and is_private(parts.hostname):
             raise InvalidSettings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,15 @@ def test_help_needs_no_language() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_what_is_asked_about_is_never_written_over(world: World) -> None:
+    """A policy file behind --json is the one to read: it is shown as a document, and tried, and stays as it is."""
+    file = write(world.folder)
+
+    shown = world.run("policy", "show", "--json", str(file))
+    assert shown.exit_code == 0
+    assert json.loads(shown.stdout)["rows"][0]["policy"]["name"] == "mine"
+    tried = world.run("policy", "test", "--json", str(file))
+    assert [row["policy"] for row in json.loads(tried.stdout)["rows"]] == ["mine"]
+    assert file.read_text() == MINE

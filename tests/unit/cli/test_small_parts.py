@@ -1,22 +1,25 @@
 """The parts that have a file of their own: remembered plans, origins of settings, log files, lengths, the endpoint."""
 
 import json
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 import typer
 
 from orchestrator.cli import log_file, plan_memory
 from orchestrator.cli.endpoint import Endpoint
 from orchestrator.cli.frame import _without_file
-from orchestrator.cli.origins import hide_password, setting_lines
+from orchestrator.cli.origins import database_shown, hide_password, setting_lines
+from orchestrator.cli.outside import Outside
 from orchestrator.cli.parameters import parse_length
 from orchestrator.cli.session import Session
 from orchestrator.domain.plan import Plan
-from orchestrator.errors import ProviderError, UsageError
-from orchestrator.settings import GatewaySettings, Settings
+from orchestrator.errors import InvalidSettings, ProviderError, UsageError
+from orchestrator.settings import GatewaySettings, Settings, load_settings
 from tests.unit.cli.samples import PLAN
 from tests.unit.cli.world import World
 
@@ -122,6 +125,43 @@ def test_the_password_of_an_address_is_never_shown(address: str, shown: str) -> 
     assert hide_password(address) == shown
     lines = setting_lines(Settings(database_url=address), {}, {})
     assert {one.name: one.value for one in lines}["database_url"] == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://ada:s3#cret@db/green", "postgresql://ada:***@db/green"),
+        ("postgresql://ada:s3/cret@db:5432/green", "postgresql://ada:***@db:5432/green"),
+        ("postgresql://ada:s3?cret@db/green", "postgresql://ada:***@db/green"),
+        ("postgresql://ada:s3@5/cret@db/green", "***"),
+        ("sqlite:////home/ada@work/greenctl.db", "sqlite:////home/ada@work/greenctl.db"),
+    ],
+)
+def test_a_password_of_any_signs_is_never_shown(address: str, shown: str) -> None:
+    """What ends the host of another address may stand in a database's password."""
+    lines = setting_lines(Settings(database_url=address), {}, {})
+    assert {one.name: one.value for one in lines}["database_url"] == shown
+    assert database_shown(address) == shown
+    assert "cret" not in hide_password(address)
+
+
+def test_a_key_beside_a_misspelt_name_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the error nor its cause, which --verbose prints, repeats what was typed."""
+    monkeypatch.setenv("GREENCTL_SIGNALS__ELECTRICITY_MAPS__KYE", "s3cret")
+    with pytest.raises(InvalidSettings, match=r"electricity_maps\.kye") as caught:
+        load_settings()
+    assert "s3cret" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_debugging_repeats_no_query() -> None:
+    """Some APIs want their key in the query, and the libraries below us write down each of theirs."""
+    loud = ("urllib3.connectionpool", "botocore.endpoint")
+    before = structlog.get_config()
+    try:
+        Outside().configure_logs(verbose=True, debug=True)
+        assert not any(logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in loud)
+    finally:
+        structlog.configure(**before)
 
 
 # ── logs ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,11 +300,21 @@ class TestDocumentsInFiles:
             (["a", "--json"], ["a", "--json"], None),
             (["--json", "-q", "a"], ["--json", "-q", "a"], None),
             (["a", "--", "--json", "out.json"], ["a", "--", "--json", "out.json"], None),
+            (["--json", "./mine.yaml"], ["--json", "./mine.yaml"], None),
+            (["--json=rows.txt", "a"], ["a"], "rows.txt"),
         ],
-        ids=["a word", "with a sign", "at the end", "a flag follows", "after the end of options"],
+        ids=[
+            "a word",
+            "with a sign",
+            "at the end",
+            "a flag follows",
+            "after the end of options",
+            "what is to be read",
+            "any name with a sign",
+        ],
     )
     def test_the_file_is_taken_out_of_the_words(self, words: list[str], kept: list[str], file: str | None) -> None:
-        """A word behind it is the file; a flag, or nothing, means standard output."""
+        """A word that ends in .json behind it is the file; any other word, a flag, or nothing: standard output."""
         assert _without_file(words) == (kept, file)
 
     def test_the_document_goes_there_and_the_page_stays(self, tmp_path: Path) -> None:

@@ -89,6 +89,24 @@ def test_an_address_that_may_not_be_used_is_refused_when_it_is_configured(url: s
         Fetch().check(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:s3cret@mirror.example.org",
+        "https://mirror.example.org/?key=s3cret",
+        "ftp://mirror.example.org/?key=s3cret",
+        "https://mirror.example.org/#s3cret",
+        "https://me:x/s3cret@mirror.example.org",
+        "https://[mirror/s3cret",
+    ],
+)
+def test_a_refused_address_is_not_repeated(url: str) -> None:
+    """A secret in the wrong place gets into no message; the host says which address is meant."""
+    with pytest.raises(InvalidSettings) as caught:
+        Fetch().check(url)
+    assert "s3cret" not in f"{caught.value} {caught.value.hint()} {caught.value.__cause__}"
+
+
 def test_an_address_of_your_own_network_needs_a_word() -> None:
     """With ``private`` plain http to a private address is fine, and a key in the address is still not."""
     assert Fetch(private=True).check("http://10.0.0.1:8080/carbon/") == "http://10.0.0.1:8080/carbon"

@@ -39,7 +39,8 @@ app = typer.Typer(
     Examples:
       greenctl bench plan service.yaml --catalogs ~/.sky/catalogs --with-skypilot
 
-    Every bench prints a table for people; --json prints the document instead, --json FILE writes it beside the table.
+    Every bench prints a table for people; --json prints the document instead, --json FILE.json or --json=FILE writes
+    it beside the table.
     """,
     add_completion=False,
     rich_markup_mode=None,
