@@ -27,6 +27,11 @@ COMPLETION_SECONDS: Final = 15.0
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """vLLM's metrics page is about 60 KiB; anything near this limit is not an engine."""
 
+MAX_AT_ONCE: Final = 256
+"""Requests under way: a process has often no more than 1024 open files for all that it does."""
+
+_KEPT_CONNECTIONS: Final = 20
+
 RUNNING: Final = "vllm:num_requests_running"
 WAITING: Final = "vllm:num_requests_waiting"
 PROMPT_TOKENS: Final = "vllm:prompt_tokens_total"
@@ -45,7 +50,8 @@ _SAMPLE = re.compile(r"(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>[^\n]*)\})?[ \t
 class HttpEngineProbe:
     """The real one. Proxies of the environment are not used: engines are reached directly.
 
-    ``completion_seconds`` bounds the whole completion, ``health_seconds`` each of the other requests.
+    ``completion_seconds`` bounds the whole completion, ``health_seconds`` each of the other requests. Neither counts
+    the wait for a turn: engines that are dark must not make others look so.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class HttpEngineProbe:
         self._completion_seconds = completion_seconds
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def is_healthy(self, endpoint: str) -> bool:
         """Whether ``/health`` answers 200."""
@@ -82,6 +89,7 @@ class HttpEngineProbe:
     async def aclose(self) -> None:
         """Close the connections; the probe can be used again afterwards."""
         client, self._client = self._client, None
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)  # it belongs to an event loop, as connections do
         if client is not None:
             await client.aclose()
 
@@ -101,6 +109,7 @@ class HttpEngineProbe:
             headers = _authorization(api_key_file)
             client = self._open()
             async with (
+                self._turns,
                 asyncio.timeout(seconds),
                 client.stream(method, url, headers=headers, json=body) as answer,
             ):
@@ -118,7 +127,12 @@ class HttpEngineProbe:
 
         if self._client is None:
             self._client = httpx.AsyncClient(
-                transport=self._transport, trust_env=False, follow_redirects=False, timeout=self._completion_seconds
+                transport=self._transport,
+                trust_env=False,
+                follow_redirects=False,
+                timeout=self._completion_seconds,
+                # Its own limit is 100, and what waits for it waits within the time of its request.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
             )
         return self._client
 

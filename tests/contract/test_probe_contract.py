@@ -17,7 +17,14 @@ from orchestrator.control.ports import EngineLoad, EngineProbe, Phase
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.provisioners.local.engines.builtin import BuiltinLauncher
 from orchestrator.provisioners.local.provisioner import LocalProvisioner
-from orchestrator.telemetry.engine_probe import FakeProbe, HttpEngineProbe, has_finished_choice, parse_load
+from orchestrator.telemetry.engine_probe import (
+    MAX_AT_ONCE,
+    FakeProbe,
+    HttpEngineProbe,
+    has_finished_choice,
+    parse_load,
+)
+from tests.gateway_world import VirtualLoop
 from tests.provisioner_bench import Bench, kill_main, swept
 
 MODEL = "chat"
@@ -192,6 +199,57 @@ class TestHttp:
 
         assert await probe.is_healthy(endpoint)
         await probe.aclose()
+
+    async def test_many_engines_are_asked_at_once(self) -> None:
+        """Above the hundred connections that an HTTP client has by itself: each waits for the others' questions."""
+        count = 150
+        arrived, everybody = 0, asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal arrived
+            await reader.readuntil(b"\r\n\r\n")
+            arrived += 1
+            if arrived == count:
+                everybody.set()
+            await everybody.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            writer.close()
+
+        probe = HttpEngineProbe(health_seconds=20.0, completion_seconds=20.0)
+        async with await asyncio.start_server(answer, "127.0.0.1", 0, backlog=count) as server:
+            port = server.sockets[0].getsockname()[1]
+            answers = await asyncio.gather(*(probe.is_healthy(f"http://127.0.0.1:{port}") for _ in range(count)))
+            await probe.aclose()
+
+        assert answers == [True] * count
+
+    def test_the_dark_do_not_use_up_the_time_of_others(self) -> None:
+        """As many as can be asked at once are silent; those who come after them have all of their own time."""
+        most = 0
+        open_now = 0
+
+        async def answer(asked: httpx.Request) -> httpx.Response:
+            nonlocal most, open_now
+            open_now += 1
+            most = max(most, open_now)
+            try:
+                await asyncio.sleep(3600.0 if asked.url.host == "dark" else 2.0)
+            finally:
+                open_now -= 1
+            return httpx.Response(200)
+
+        async def look() -> list[bool]:
+            probe = HttpEngineProbe(health_seconds=3.0, transport=httpx.MockTransport(answer))
+            hosts = ["dark"] * MAX_AT_ONCE + ["well"] * 40
+            answers = await asyncio.gather(*(probe.is_healthy(f"http://{host}") for host in hosts))
+            await probe.aclose()
+            return answers
+
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            answers = runner.run(look())
+
+        assert answers == [False] * MAX_AT_ONCE + [True] * 40
+        assert most == MAX_AT_ONCE
 
     @pytest.mark.parametrize("endpoint", ["", "http://", "not a url", "http://[::1", "ftp://x"])
     async def test_an_address_that_is_none_is_nobody(self, probe: HttpEngineProbe, endpoint: str) -> None:
