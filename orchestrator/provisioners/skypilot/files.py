@@ -30,7 +30,7 @@ class Record:
     """One replica. ``request``: the launch that we posted last. ``error_code``: what that launch failed with.
 
     ``stop_by``: seconds since the epoch until which its engine may finish, once its end was asked for. ``ended``:
-    SkyPilot has said that it is down.
+    SkyPilot has said that it is down; without ``stop_by``, that it has gone by itself, or never came.
     """
 
     name: str

@@ -97,6 +97,8 @@ class SkyPilotProvisioner:
         self._posted: dict[str, float] = {}
         self._posts: dict[str, tuple[asyncio.Task[None], float]] = {}
         """Launches that are being handed over, and since when (time of the loop)."""
+        self._gone: frozenset[str] = frozenset()
+        """Whom the last listing did not show, and nobody has ended."""
 
     # ── the port ──
 
@@ -153,12 +155,15 @@ class SkyPilotProvisioner:
         return await self._instance(name, record, picture)
 
     async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
-        """Return everything with our mark: SkyPilot's clusters, launches under way, and what the clusters list."""
+        """Return everything with our mark: SkyPilot's clusters, launches under way, and what the clusters list.
+
+        Who is in none of these twice in a row is forgotten: nobody is asked to end what has gone by itself.
+        """
         prefix = f"{PREFIX}{deployment_uid[:UID_LENGTH]}-"
         picture = await self._view.fresh(prefix)
         allocations = {} if self._ground is None else {a.cluster: a for a in await self._ground.allocations(prefix)}
         records = {r.name: r for r in self._folders.records() if r.name.startswith(prefix)}
-        found = []
+        found, gone = [], set()
         for name in sorted({*picture.clusters, *allocations, *records}):
             record = records.get(name)
             if record is not None and record.deployment != deployment_uid:
@@ -166,8 +171,12 @@ class SkyPilotProvisioner:
             seen = await self._instance(name, record, picture)
             if seen.phase is Phase.GONE and name in allocations:
                 seen = _only_on_the_ground(name, record, allocations[name])
+            if seen.phase is Phase.GONE and record is not None and not record.ended:
+                gone.add(name)
             if seen.phase is not Phase.GONE and not (seen.phase is Phase.FAILED and name not in picture.clusters):
                 found.append(seen)
+        self._forget(name for name in gone & self._gone if not self._is_handed_over(name))
+        self._gone = frozenset(gone)
         return found
 
     async def terminate(self, name: str, grace: timedelta) -> None:
@@ -242,7 +251,7 @@ class SkyPilotProvisioner:
         """Return the id of the request that was posted now, empty if there was no need."""
         folder = self._folders.of(request.name)
         record = folder.read()
-        if record is not None and (record.stop_by is not None or record.ended or record.error_code):
+        if record is not None and (record.stop_by is not None or record.error_code):
             return ""  # its name is used up
         task = self._task(request)
         secrets = self._secret_files(request, task.secrets_path)
@@ -259,6 +268,8 @@ class SkyPilotProvisioner:
                     has_key=bool(task.key_path),
                 )
             )
+        elif record.ended:
+            folder.change(ended=False)  # it was forgotten before it was ever seen
         with self._in_our_words():
             if await self._was_asked(request.name):
                 return ""
@@ -374,11 +385,16 @@ class SkyPilotProvisioner:
         picture = await self._view.fresh(_prefix_of(name), None)
         if name in picture.clusters:
             raise ProviderError(f"SkyPilot said that {name} is down, and still lists it")
-        folder = self._folders.of(name)
-        folder.change(ended=True)
-        folder.forget_secrets()
-        self._posted.pop(name, None)
-        self._posts.pop(name, None)
+        self._forget([name])
+
+    def _forget(self, names: Iterable[str]) -> None:
+        """Keep nothing secret of those that are no more, and ask SkyPilot about them no longer."""
+        for name in names:
+            folder = self._folders.of(name)
+            folder.change(ended=True)
+            folder.forget_secrets()
+            self._posted.pop(name, None)
+            self._posts.pop(name, None)
         self._folders.prune()
 
     async def _stop_engine(self, name: str, record: Record, grace: timedelta) -> None:

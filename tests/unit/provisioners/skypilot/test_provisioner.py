@@ -198,11 +198,15 @@ async def test_a_listing_that_fails_does_not_make_the_last_one_younger(world: Wo
     world.sky.vanish(NAME)
     for _ in range(100):
         world.sky.fail_next("clusters", SkyFailure("ServerTemporarilyUnavailableError", "not now"))
-    with pytest.raises(ProviderUnavailable):
+
+    async def look_on() -> None:
         for _ in range(100):
             world.moment[0] += 1.0
             await view.newest("gc-")
             await asyncio.sleep(0)
+
+    with pytest.raises(ProviderUnavailable):
+        await look_on()
     assert world.moment[0] > 60.0
 
 
@@ -250,6 +254,40 @@ async def test_what_was_secret_goes_with_the_replica(world: World) -> None:
     left = [path.read_text(encoding="utf-8") for path in world.folder.rglob("*") if path.is_file()]
     assert left
     assert not [text for text in left if "hf_canary_value" in text or key in text]
+
+
+async def test_what_was_secret_goes_with_whoever_vanishes(world: World) -> None:
+    """A preemption: nobody is asked to end what is no more. Two listings say so, and SkyPilot is asked no longer."""
+    await world.provisioner.launch(world.request(secrets=("HF_TOKEN",)))
+    await world.until(Phase.RUNNING)
+    world.sky.vanish(NAME)
+    await world.until(Phase.GONE)
+    assert await world.provisioner.inventory(UID) == []
+    kept = list(world.folder.rglob("secrets.json"))
+    assert await world.provisioner.inventory(UID) == []
+    world.sky.calls.clear()
+    assert await world.provisioner.inventory(UID) == []
+
+    assert kept
+    assert not [*world.folder.rglob("secrets.json"), *world.folder.rglob("api-key")]
+    assert ("launches", NAME) not in world.sky.calls
+    assert (await world.provisioner.describe(NAME)).phase is Phase.GONE
+
+
+async def test_who_was_forgotten_before_it_came_can_be_asked_for_again(world: World) -> None:
+    """The hand-over failed, and its next try is later than two listings: its name is not used up by them."""
+    world.sky.fail_next("launch", SkyFailure("ServerTemporarilyUnavailableError", "not now"))
+    with pytest.raises(ProviderUnavailable, match="not now"):
+        await world.provisioner.launch(world.request(secrets=("HF_TOKEN",)))
+    for _ in range(3):
+        assert await world.provisioner.inventory(UID) == []
+    assert not [*world.folder.rglob("secrets.json"), *world.folder.rglob("api-key")]
+
+    await world.provisioner.launch(world.request(secrets=("HF_TOKEN",)))
+    seen = await world.until(Phase.RUNNING)
+    assert seen.api_key_file is not None
+    assert seen.api_key_file.exists()
+    assert "hf_canary_value" in private_text(world.sky.mounts[NAME]["~/.greenctl/secrets.json"])
 
 
 async def test_a_log_does_not_keep_the_secrets_that_an_engine_said(world: World) -> None:
