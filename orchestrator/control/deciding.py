@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from orchestrator.control.apply import Applier
@@ -30,6 +30,7 @@ from orchestrator.domain.replica import LIVE, ReplicaState
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.time import Instant
 from orchestrator.errors import BudgetSpent, NoFeasiblePlacement, PriceUnavailable
+from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.pause import Held, hold_voluntary
 from orchestrator.planner.plan import plan
 from orchestrator.planner.schedule import Timetable
@@ -121,6 +122,9 @@ class Decider:
             sizing=given,
             load=self._loads.steady(service.name),
         )
+        if self._edits.holds_back(service) and not snapshot.paused:
+            # Else load that could be carried by company would wait for an exchange that nobody makes.
+            snapshot = hedged(replace(snapshot, paused=True), now)
         until = _next_of(until, snapshot.sizing, now)
         keep_up = running is None or running.kind is not OperationKind.DEPLOY
         if self._stands(snapshot, now, what, until, keep_up=keep_up):

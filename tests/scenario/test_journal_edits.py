@@ -10,9 +10,12 @@ from orchestrator.control.audit import audit_trail
 from orchestrator.domain.chain import Finding, JournalMarks, Tampering
 from orchestrator.domain.records import EventKind
 from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.service import Accelerators, ModelSpec, ResourceRequest, Scaling
 from orchestrator.errors import JournalEdited
+from orchestrator.prices.shapes import ShapeCatalogue
+from tests.builders import offer
 from tests.scenario.test_migration import moving_world
-from tests.scenario.world import RULES, World, chat
+from tests.scenario.world import RULES, Traffic, World, chat
 
 PRICE = Finding(7, Tampering.EDITED, "intents", "launch-chat-1")
 
@@ -72,6 +75,32 @@ async def test_what_is_lost_is_replaced_meanwhile() -> None:
     await world.run(5)
     await world.until(lambda: len(world.ready()) == 2)
 
+    assert world.store.journal_marks().holds
+
+
+async def test_load_that_rises_meanwhile_is_served() -> None:
+    """An exchange for a larger one would serve it for less, and waits; what carries the load beside it does not."""
+    small, large = (ShapeCatalogue.packaged().accelerated(name, 1, None, None) for name in ("L4", "A100-80GB"))
+    world = World(places={})
+    world.offers.put(offer("sky/se", usd=1.0, on=small))
+    world.offers.put(offer("sky/fr", usd=1.5, on=large))
+    world.carbon.hold("SE", 500.0)
+    world.carbon.hold("FR", 20.0)
+    world.room["sky/fr"] = 0
+    wanted = ResourceRequest(accelerators=(Accelerators("L4", 1), Accelerators("A100-80GB", 1)))
+    model = ModelSpec("Qwen/Qwen3-8B", served_name="chat")
+    await world.up(chat(model=model, resources=wanted, scaling=Scaling(1, 4)))
+    (old,) = (r.name for r in world.ready())
+    restart(world, PRICE)
+    world.room.clear()
+
+    world.traffic["chat"] = Traffic(20.0, seconds=1.0)
+    await world.run(120)
+    assert [r.name for r in world.ready()] == [old]
+    world.traffic["chat"] = Traffic(120.0, seconds=1.0)
+    await world.until(lambda: len(world.ready()) == 2)
+
+    assert old in {r.name for r in world.ready()}
     assert world.store.journal_marks().holds
 
 
