@@ -2,7 +2,8 @@
 
 ``planner.deferral`` says when; here is what it needs to know of a service: what is left to do, what a start takes, how
 many launches came to nothing lately, and which places it could run in. Each place is judged by its own coming hours,
-and the cleanest of them counts, as the planner takes it when the time comes.
+and the cleanest of them counts, as the planner takes it when the time comes. Work that runs and may be interrupted is
+judged by where it runs: only if it stops, it may begin anew elsewhere, with a start.
 
 Counted as a start: a launch of the service of late that became ready; as a failed one: a launch that ended before it
 was. A loss while serving is no failed launch; ``margin`` is kept free for those.
@@ -10,6 +11,7 @@ was. A loss while serving is no failed launch; ``margin`` is kept free for those
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -106,13 +108,15 @@ def _best_place(
 ) -> tuple[_Place, int]:
     """Return the place where the work emits least, and how many launches in a row time is kept free for.
 
-    One that cannot be judged says what to do only where none can.
+    Of work that runs and may stop it is the place where it runs; else it would go on in dirty hours because they are
+    clean elsewhere. One that cannot be judged says what to do only where none can.
     """
     judged = judge(snapshot, policy, now)
     tries, try_length = _launches(snapshot)
     spare = batch.margin + (tries - 1) * try_length
     places: list[_Place] = []
-    for a in _allowed(judged):
+    stands = _stands_on(snapshot) if running and batch.preemptible else ""
+    for a in [a for a in judged.assessments if a.offer_id == stands] if stands else _allowed(judged):
         job = _job(judged, a, work, spare, running=running, preemptible=batch.preemptible)
         side = judged.side(a.offer_id)
         if job is None or side is None:
@@ -126,6 +130,12 @@ def _best_place(
         # The moment from which on nothing is weighed is the same for every place.
         return _Place("", "", decide(blind, CarbonSeries("", ()), now)), tries
     return min(told, key=lambda p: (p.deferral.grams or 0.0, p.deferral.until, p.offer_id)), tries
+
+
+def _stands_on(snapshot: Snapshot) -> str:
+    """Return the offer that most living replicas stand on; empty while there are none."""
+    stands = Counter(r.offer_id for r in snapshot.living())
+    return min(stands, key=lambda offer_id: (-stands[offer_id], offer_id), default="")
 
 
 def _allowed(judged: Judged) -> list[Assessment]:

@@ -209,7 +209,7 @@ class TestSleep:
 
     @pytest.mark.parametrize("beside", [1, 2])
     def test_those_that_stand_beside_the_last_one_go_with_it(self, beside: int) -> None:
-        """A spare, or one near to the clients of another area: alike, they pay off a start as soon as one alone does."""
+        """A spare, or one near to the clients of another area: alike ones pay off a start as soon as one does."""
         alone, several = self.bench(), self.bench()
         several.replicas = [replace(replica(OFFER, slot=n), state=ReplicaState.READY) for n in range(1 + beside)]
         waited = 0

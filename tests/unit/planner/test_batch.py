@@ -88,6 +88,29 @@ def test_what_has_been_begun_for_this_deadline_goes_through() -> None:
     assert wanted(late, last=WantedReplicas(2, 0, 2, 2, "", (), DUE), rules=may_stop).replicas == 0
 
 
+def test_what_may_stop_is_judged_by_where_it_runs() -> None:
+    """It is dirty there for hours; that another place is always clean is no reason to go on."""
+    dirty = candidate("aws/dirty", 600.0, ahead=[600.0] * 4 + [80.0] * 8)
+    clean = candidate("aws/clean", 50.0, ahead=[50.0] * 12)
+    may_stop, begun = replace(RULES, preemptible=True), WantedReplicas(2, 0, 2, 2, "", (), DUE)
+    stands = (replica(dirty, 0), replica(dirty, 1))
+    stops = wanted(dirty, clean, last=begun, rules=may_stop, replicas=stands)
+    assert (stops.replicas, stops.until) == (0, NOON + 4 * HOUR)
+    assert "aws/dirty" in stops.because
+    # Once it has stopped it may begin anywhere, a start included.
+    assert wanted(dirty, clean, last=stops, rules=may_stop).replicas == 2
+    assert wanted(dirty, clean, last=begun, rules=may_stop, replicas=(replica(clean, 0), replica(clean, 1))).replicas
+    assert wanted(dirty, clean, last=begun, replicas=stands).replicas == 2, "what must not be interrupted goes through"
+
+
+def test_what_may_stop_runs_on_where_nothing_is_known_of_its_place() -> None:
+    """Nothing is waited for in the dark, whatever is known of other places."""
+    dark = candidate("aws/dark", Gap("DARK", "broken", "test"))
+    late = candidate("aws/late", 500.0, ahead=LATE_WIND)
+    begun, may_stop = WantedReplicas(2, 0, 2, 2, "", (), DUE), replace(RULES, preemptible=True)
+    assert wanted(dark, late, last=begun, rules=may_stop, replicas=(replica(dark, 0),)).replicas == 2
+
+
 def test_work_that_is_done_wants_nobody_until_the_next_round() -> None:
     """A second is no work; a minute is."""
     late = candidate("aws/late", 20.0, ahead=[20.0] * 12)
