@@ -36,7 +36,7 @@ from orchestrator.errors import (
 )
 from orchestrator.provisioners.last_words import last_words
 from orchestrator.provisioners.masking import masked
-from orchestrator.provisioners.skypilot.clouds import WITHOUT_PORTS, abilities_of
+from orchestrator.provisioners.skypilot.clouds import GROUND_TRUTH, WITHOUT_PORTS, abilities_of
 from orchestrator.provisioners.skypilot.files import Folder, Folders, Record
 from orchestrator.provisioners.skypilot.meaning import meaning_of
 from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, SkyApi, SkyFailure
@@ -378,14 +378,19 @@ class SkyPilotProvisioner:
                 await self._stop_engine(name, record, grace)
             # Not only if it is known to be there: a launch that was cancelled may have left one.
             await self._api.down(name)
-        if self._ground is not None:
-            for allocation in await self._ground.allocations(name):
-                if allocation.cluster == name:
-                    await self._ground.end(allocation)
+        await self._end_on_the_ground(name, record)
         picture = await self._view.fresh(_prefix_of(name), None)
         if name in picture.clusters:
             raise ProviderError(f"SkyPilot said that {name} is down, and still lists it")
         self._forget([name])
+
+    async def _end_on_the_ground(self, name: str, record: Record | None) -> None:
+        """End what a provider's own listing still has; only where it may be, as another one may be silent."""
+        if self._ground is None or (record is not None and record.provider not in GROUND_TRUTH):
+            return
+        for allocation in await self._ground.allocations(name, "" if record is None else record.region):
+            if allocation.cluster == name:
+                await self._ground.end(allocation)
 
     def _forget(self, names: Iterable[str]) -> None:
         """Keep nothing secret of those that are no more, and ask SkyPilot about them no longer."""

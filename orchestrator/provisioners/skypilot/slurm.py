@@ -33,8 +33,11 @@ class Allocation:
 class GroundTruth(Protocol):
     """A provider's own listing."""
 
-    async def allocations(self, prefix: str) -> Sequence[Allocation]:
-        """Return what exists with names that begin so, complete or not at all (``ProviderUnavailable``)."""
+    async def allocations(self, prefix: str, region: str = "") -> Sequence[Allocation]:
+        """Return what exists with names that begin so, complete or not at all (``ProviderUnavailable``).
+
+        ``region``: the id of the only one that is asked; empty for all.
+        """
         ...
 
     async def end(self, allocation: Allocation) -> None:
@@ -50,18 +53,17 @@ class SlurmQueues:
         self._regions = tuple(regions)
         self._environment = dict(environment)
 
-    async def allocations(self, prefix: str) -> Sequence[Allocation]:
-        """Ask every region."""
-        listed = await asyncio.gather(
-            *(self._ask(r, "squeue", "--noheader", "--format=%i|%T|%j") for r in self._regions)
-        )
+    async def allocations(self, prefix: str, region: str = "") -> Sequence[Allocation]:
+        """Ask them side by side."""
+        asked = [name for name in self._regions if region in {"", f"{PROVIDER}/{name}"}]
+        listed = await asyncio.gather(*(self._ask(name, "squeue", "--noheader", "--format=%i|%T|%j") for name in asked))
         found = []
-        for region, text in zip(self._regions, listed, strict=True):
+        for name, text in zip(asked, listed, strict=True):
             for line in text.splitlines():
-                job_id, state, name = (*line.strip().split("|", 2), "", "")[:3]
-                match = _NAME.match(name)
+                job_id, state, job = (*line.strip().split("|", 2), "", "")[:3]
+                match = _NAME.match(job)
                 if match and match["cluster"].startswith(prefix):
-                    found.append(Allocation(match["cluster"], f"{PROVIDER}/{region}", job_id, state))
+                    found.append(Allocation(match["cluster"], f"{PROVIDER}/{name}", job_id, state))
         return found
 
     async def end(self, allocation: Allocation) -> None:

@@ -43,15 +43,15 @@ GRACE = timedelta(seconds=0)
 
 @dataclass
 class Ground:
-    """A Slurm queue in memory."""
+    """Slurm queues in memory. ``failure``: how ``slurm/eu`` is silent."""
 
     jobs: list[Allocation] = field(default_factory=list)
     failure: ProviderError | None = None
 
-    async def allocations(self, prefix: str) -> list[Allocation]:
-        if self.failure is not None:
+    async def allocations(self, prefix: str, region: str = "") -> list[Allocation]:
+        if self.failure is not None and region in {"", "slurm/eu"}:
             raise self.failure
-        return [job for job in self.jobs if job.cluster.startswith(prefix)]
+        return [job for job in self.jobs if job.cluster.startswith(prefix) and region in {"", job.region}]
 
     async def end(self, allocation: Allocation) -> None:
         self.jobs.remove(allocation)
@@ -566,6 +566,32 @@ async def test_a_job_that_skypilot_forgot_is_found_and_ended(world: World) -> No
     for _ in range(50):
         await asyncio.sleep(0)
     assert world.ground.jobs == []
+
+
+@pytest.mark.parametrize("region", ["aws/eu-north-1", "slurm/us"])
+async def test_a_silent_slurm_region_keeps_no_end_open_elsewhere(world: World, region: str) -> None:
+    """What ran on another cloud, or on another cluster, cannot stand in its queue."""
+    await world.provisioner.launch(world.request(region=region))
+    await world.until(Phase.RUNNING)
+    world.ground.failure = ProviderUnavailable("slurm/eu did not answer")
+    await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+
+
+async def test_a_silent_slurm_region_keeps_its_own_ends_open(world: World) -> None:
+    """Whether a job of it is left nobody knows."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    world.ground.failure = ProviderUnavailable("slurm/eu did not answer")
+    await world.provisioner.terminate(NAME, GRACE)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (await world.provisioner.describe(NAME)).phase is Phase.STOPPING
+
+    world.ground.failure = None
+    with pytest.raises(ProviderUnavailable, match="did not answer"):
+        await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
 
 
 async def test_keys_and_secrets_travel_as_private_files(world: World) -> None:
