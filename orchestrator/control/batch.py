@@ -81,7 +81,7 @@ def round_of(
     served = _served_hours(replicas, Window(start, until), now) / clock_rate
     asked, done, counted = batch.asked_hours, served, "time in which replicas were ready, in this round"
     if batch.output_tokens is not None:
-        written = sum(s.output_tokens for s in records.energy(spec.name, Window(start, max(start, now))))
+        written = records.output_tokens(spec.name, Window(start, max(start, now)))
         rate = batch.output_tokens_per_engine_hour or 0.0
         if served >= LEAST_HOURS_SEEN:
             rate = min(rate, written / served)

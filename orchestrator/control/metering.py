@@ -159,8 +159,7 @@ class Meter:
 
     def _read(self, service: ServiceRecord, replica: Replica, now: Instant) -> Account:
         account = Account(replica.created_at, is_running=_was_there(replica))
-        before = self._journal.energy(service.name, Window(replica.created_at, now))
-        account.add([s for s in before if s.replica == replica.name])
+        account.add(self._journal.energy(service.name, Window(replica.created_at, now), replica=replica.name))
         return account
 
     async def _series(self, service: ServiceRecord, replica: Replica, window: Window, now: Instant) -> CarbonSeries:

@@ -50,12 +50,12 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
         replicas = runtime.store.replicas(record.name)
         offers, unread = await _offers(record, runtime, now)
         leases = runtime.store.leases(record.name)
+        samples = _last_samples(runtime, record.name, now)
         views = []
         for replica in replicas:
             zone = await grid.zone(replica.zone, record.spec.carbon.basis, now, 1) if replica.zone else None
             in_flight = None if status is None else status.upstream(replica.name).in_flight
-            samples = _last_samples(runtime, record.name, replica, now)
-            view = _replica_view(replica, zone, offers.get(replica.offer_id), in_flight, samples)
+            view = _replica_view(replica, zone, offers.get(replica.offer_id), in_flight, samples.get(replica.name))
             views.append(replace(view, lease_ends_at=leases.get(replica.name)))
         paid = [v for v in views if v.replica.state in PAID]
         operation = next(iter(runtime.store.operations(record.name)), None)
@@ -109,18 +109,18 @@ def _wanted(record: ServiceRecord, size: WantedReplicas | None) -> int:
     return record.spec.scaling.min_replicas if size is None else size.replicas
 
 
-def _last_samples(runtime: Runtime, service: str, replica: Replica, now: Instant) -> Sequence[EnergySample]:
+def _last_samples(runtime: Runtime, service: str, now: Instant) -> Mapping[str, EnergySample]:
+    """Return the newest sample of each replica that has one lately, by its name."""
     span = RECENT_SECONDS * runtime.clock.rate / 3600 * HOUR
-    samples = runtime.store.energy(service, Window(now - span, now))
-    return [s for s in samples if s.replica == replica.name]
+    return {s.replica: s for s in runtime.store.energy(service, Window(now - span, now))}
 
 
 def _replica_view(
-    replica: Replica, zone: ZoneView | None, offer: Offer | None, in_flight: int | None, samples: Sequence[EnergySample]
+    replica: Replica, zone: ZoneView | None, offer: Offer | None, in_flight: int | None, last: EnergySample | None
 ) -> ReplicaView:
-    batch = samples[-1].mean_batch if samples else None
+    batch = None if last is None else last.mean_batch
     pue = None if offer is None else offer.region.pue
-    watts = samples[-1].watts if samples else None
+    watts = None if last is None else last.watts
     reading = None if zone is None else zone.now
     grams = None
     if watts is not None and pue is not None and isinstance(reading, CarbonIntensity):

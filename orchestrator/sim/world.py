@@ -165,9 +165,11 @@ class ForgetfulStore(MemoryStore):
         self._away: list[Replica] = []
         self._away_before = datetime.min.replace(tzinfo=UTC)
 
-    def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
+    def energy(
+        self, service: str, window: Window | None = None, *, replica: str | None = None
+    ) -> Sequence[EnergySample]:
         """Return samples that touch the window, oldest first: an hour is one sample here, and its end is asked for."""
-        samples = self._state.energy_of.get(service, [])
+        samples = [s for s in self._state.energy_of.get(service, []) if replica in {None, s.replica}]
         found = [s for s in samples if window is None or (s.window.end > window.start and s.window.start < window.end)]
         return sorted(found, key=lambda s: (s.window.start, s.replica))
 

@@ -25,10 +25,10 @@ PATIENCE_SECONDS = 15.0
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
-FROZEN_SECONDS = 5
+FROZEN_SECONDS = 5.0
 """A controller that freezes inside a transaction keeps the epoch locked. PostgreSQL cuts it off after so long, well
 within the patience of the successor whose claim is waiting. Our own transactions never idle: nothing else is done in
-them."""
+them, and what may be many rows is read by the page."""
 
 SILENT_PEER_SECONDS = 10
 """A PostgreSQL host that acknowledges nothing for so long is gone (TCP only)."""
@@ -153,7 +153,7 @@ def _postgresql(address: Address, each_wait: float) -> Engine:
     query = address.url.query
     limits = (
         f"-c lock_timeout={int(each_wait * 1000)} -c statement_timeout={STATEMENT_SECONDS * 1000}"
-        f" -c idle_in_transaction_session_timeout={FROZEN_SECONDS * 1000}"
+        f" -c idle_in_transaction_session_timeout={int(FROZEN_SECONDS * 1000)}"
     )
     defaults: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,

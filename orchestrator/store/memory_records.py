@@ -130,13 +130,19 @@ class MemoryRecords(Remembering):
         return next((e for e in reversed(self._state.events) if e.service == service), None)
 
     @faultable
-    def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
-        """Return energy samples whose window starts inside, oldest first."""
+    def energy(
+        self, service: str, window: Window | None = None, *, replica: str | None = None
+    ) -> Sequence[EnergySample]:
+        """Return energy samples whose window starts inside, oldest first; of one replica where that is asked for."""
         samples = self._state.energy_of.get(service, [])
-        if window is None:
-            return list(samples)
-        first, end = (bisect_left(samples, at, key=lambda s: s.window.start) for at in (window.start, window.end))
-        return samples[first:end]
+        first, end = 0, len(samples)
+        if window is not None:
+            first, end = (bisect_left(samples, at, key=lambda s: s.window.start) for at in (window.start, window.end))
+        return [s for s in samples[first:end] if replica in {None, s.replica}]
+
+    def output_tokens(self, service: str, window: Window) -> int:
+        """Return the sum of what the energy samples count whose window starts inside."""
+        return sum(s.output_tokens for s in self.energy(service, window))
 
     def _as_paused(self, record: ServiceRecord) -> ServiceRecord:
         return replace(record, paused=True) if self._state.all_paused and not record.paused else record

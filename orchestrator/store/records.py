@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import CompoundSelect, Connection, Select, Table, and_, select, union, union_all
+from sqlalchemy import CompoundSelect, Connection, Select, Table, and_, func, select, union, union_all
 
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
@@ -161,21 +161,25 @@ class SqlRecords:
         query = _of_service(table, service).order_by(table.c.id.desc()).limit(1)
         return next(iter(self._all(query, mappers.event_from)), None)
 
-    def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
-        """Return energy samples whose window starts inside, oldest first."""
+    def energy(
+        self, service: str, window: Window | None = None, *, replica: str | None = None
+    ) -> Sequence[EnergySample]:
+        """Return energy samples whose window starts inside, oldest first; of one replica where that is asked for."""
         names = [column.name for column in tables.energy_samples.columns]
-        parts = []
-        for table in (tables.energy_hours, tables.energy_samples):
-            query = select(*(table.c[name] for name in names)).where(table.c.service == service)
-            if window is not None:
-                start, end = tidy_instant(window.start), tidy_instant(window.end)
-                query = query.where(table.c.window_start >= start, table.c.window_start < end)
-            parts.append(query)
-        # One statement, or what is merged in between would be read twice or not at all.
-        return sorted(self._all(union_all(*parts), mappers.energy_from), key=lambda s: (s.window.start, s.replica))
+        query = energy_of(names, service, window, replica)
+        found = self._all(query, mappers.energy_from, streamed=True)
+        return sorted(found, key=lambda s: (s.window.start, s.replica))
 
-    def _all(self, query: AnyQuery, read: Callable[[mappers.Values], V]) -> list[V]:
-        return self._database.read(lambda tx: [read(row) for row in mappers.fetch(tx, query)])
+    def output_tokens(self, service: str, window: Window) -> int:
+        """Return the sum of what the energy samples count whose window starts inside."""
+        counted = energy_of(["output_tokens"], service, window).subquery()
+        query = select(func.coalesce(func.sum(counted.c.output_tokens), 0))
+        return self._database.read(lambda tx: int(tx.execute(query).scalar_one()))
+
+    def _all(self, query: AnyQuery, read: Callable[[mappers.Values], V], *, streamed: bool = False) -> list[V]:
+        # Values are made when the transaction is over: with many rows it would idle for longer than it may meanwhile.
+        rows = self._database.read(lambda tx: mappers.fetch(tx, query, streamed=streamed))
+        return [read(row) for row in rows]
 
     def _first(self, query: AnySelect, read: Callable[[mappers.Values], V]) -> V | None:
         return next(iter(self._all(query, read)), None)
@@ -195,6 +199,28 @@ def _uid(tx: Connection) -> str | None:
 def _of_service(table: Table, service: str | None) -> AnySelect:
     query = select(table)
     return query if service is None else query.where(table.c.service == service)
+
+
+def energy_of(
+    names: Sequence[str], service: str, window: Window | None, replica: str | None = None
+) -> CompoundSelect[*tuple[Any, ...]]:
+    """Ask for columns of hours and samples in one statement: what is merged in between is read once."""
+    parts = []
+    for table in (tables.energy_hours, tables.energy_samples):
+        query = select(*(table.c[name] for name in names))
+        if replica is None:
+            query = query.where(table.c.service == service)
+        else:
+            # Were the service asked for as well, SQLite would go through all of its samples to find the replica's.
+            own = select(tables.replicas.c.name).where(
+                tables.replicas.c.name == replica, tables.replicas.c.service == service
+            )
+            query = query.where(table.c.replica == own.scalar_subquery())
+        if window is not None:
+            start, end = tidy_instant(window.start), tidy_instant(window.end)
+            query = query.where(table.c.window_start >= start, table.c.window_start < end)
+        parts.append(query)
+    return union_all(*parts)
 
 
 EVERY_PAUSE = (

@@ -125,6 +125,38 @@ def test_energy_is_found_by_the_start_of_its_window(store: Store, journal: Journ
     assert not store.energy("other")
 
 
+def test_energy_of_one_replica_is_found_without_that_of_the_others(store: Store, journal: Journal) -> None:
+    """In a window or from the beginning, samples and hours alike; of its own service alone."""
+    store.submit_deploy(a_spec("other"), an_operation("op-b", "other"))
+    for name in ("a", "b"):
+        journal.start_replica(*a_launch(name))
+    samples = {name: [a_sample(name, later(60 * m)) for m in (0, 58, 60, 119)] for name in ("a", "b")}
+    journal.record_energy([*samples["a"], *samples["b"]])
+
+    assert list(store.energy(SERVICE, replica="a")) == samples["a"]
+    assert list(store.energy(SERVICE, Window(later(3480), later(7000)), replica="b")) == samples["b"][1:3]
+    assert not store.energy("other", replica="a")
+    assert not store.energy(SERVICE, replica="nobody")
+
+    assert journal.compact_energy(later(7200))
+    assert store.energy(SERVICE, replica="b") == [s for s in store.energy(SERVICE) if s.replica == "b"]
+
+
+def test_written_tokens_are_added_up_where_they_are(store: Store, journal: Journal) -> None:
+    """Of the samples that start in a window, half-open; hours count as their samples did, and nothing is zero."""
+    for name in ("a", "b"):
+        journal.start_replica(*a_launch(name))
+    journal.record_energy([a_sample(n, later(60 * m), output_tokens=2**m) for m in range(3) for n in ("a", "b")])
+
+    assert store.output_tokens(SERVICE, Window(later(60), later(120))) == 4
+    assert store.output_tokens(SERVICE, Window(later(0), later(180))) == 14
+    assert store.output_tokens(SERVICE, Window(later(180), later(240))) == 0
+    assert store.output_tokens("other", Window(later(0), later(180))) == 0
+
+    assert journal.compact_energy(later(7200))
+    assert store.output_tokens(SERVICE, Window(later(0), later(180))) == 14
+
+
 def test_energy_of_one_bad_sample_is_refused_as_a_whole(store: Store, journal: Journal) -> None:
     """All or none: a batch is one transaction."""
     journal.start_replica(*a_launch())

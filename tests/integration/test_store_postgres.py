@@ -10,8 +10,9 @@ import pytest
 from orchestrator.domain.records import EventKind
 from orchestrator.errors import DiskFull, StoreIncompatible, StoreUnavailable
 from orchestrator.store.sql import SqlStore
+from orchestrator.store.tables import energy_samples
 from tests.postgres import PostgresServer, new_server, postgres_server  # noqa: F401  # a fixture
-from tests.store_samples import NOW, a_spec, an_operation
+from tests.store_samples import NOW, a_launch, a_sample, a_spec, an_operation
 
 pytestmark = pytest.mark.postgres
 
@@ -164,3 +165,27 @@ def test_text_sorts_as_promised_although_the_server_sorts_otherwise(server: Post
     rows = server.execute("SELECT t FROM (VALUES ('a'), ('B')) AS v(t) ORDER BY t")
 
     assert rows == [("a",), ("B",)]
+
+
+def test_months_of_samples_are_read_however_long_they_take_to_understand(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server hears from us page by page, so it does not take us for frozen; none is lost."""
+    url, minutes = server.new_database(), 80_000
+    with SqlStore.open(url) as store:
+        store.submit_deploy(a_spec(), an_operation())
+        journal = store.claim("me", NOW)
+        journal.start_replica(*a_launch())
+        journal.record_energy([a_sample()])
+        others = ", ".join(c.name for c in energy_samples.columns if not c.name.startswith("window_"))
+        store._database.write(
+            lambda tx: tx.exec_driver_sql(
+                f"INSERT INTO energy_samples ({others}, window_start, window_end)"  # noqa: S608  # our columns
+                f" SELECT {others}, window_start + n * interval '1 minute', window_end + n * interval '1 minute'"
+                f" FROM energy_samples, generate_series(1, {minutes - 1}) n"
+            )
+        )
+    monkeypatch.setattr("orchestrator.store.database.FROZEN_SECONDS", 0.4)
+
+    with SqlStore.open(url) as store:
+        assert len(store.energy("chat", replica="chat-1")) == minutes

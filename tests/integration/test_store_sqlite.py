@@ -12,9 +12,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, text
+from sqlalchemy.dialects.sqlite import dialect as sqlite_words
 
 from orchestrator.errors import DiskFull, InvalidSettings, StoreIncompatible, StoreUnavailable
 from orchestrator.store import files
+from orchestrator.store.records import energy_of
 from orchestrator.store.sql import SqlStore
 from tests.store_samples import NOW, a_decision, a_spec, an_operation
 
@@ -321,3 +324,15 @@ def test_an_old_sqlite_database_in_another_journal_mode_is_taken_over(path: Path
 
     with SqlStore.open(url_of(path)) as store:
         assert store._database.read(lambda tx: tx.exec_driver_sql("PRAGMA journal_mode").scalar_one()) == "wal"
+
+
+def test_one_replica_is_found_without_looking_at_the_others(path: Path) -> None:
+    """What a restarted controller asks for goes by the replica's own index, however many stand beside it."""
+    asked = select(text("*")).select_from(energy_of(["output_tokens"], "chat", None, "chat-1").subquery())
+    said = str(asked.compile(dialect=sqlite_words(), compile_kwargs={"literal_binds": True}))
+    with SqlStore.open(url_of(path)) as store:
+        plan = store._database.read(lambda tx: tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}").all())
+
+    steps = " ".join(str(row[-1]) for row in plan if "energy_" in row[-1])
+    assert steps.count("(replica=?") == 2
+    assert "service=?" not in steps

@@ -92,8 +92,14 @@ class Records(Protocol):
         """Return the newest event of a service."""
         ...
 
-    def energy(self, service: str, window: Window | None = None) -> Sequence[EnergySample]:
-        """Return energy samples whose window starts inside, oldest first."""
+    def energy(
+        self, service: str, window: Window | None = None, *, replica: str | None = None
+    ) -> Sequence[EnergySample]:
+        """Return energy samples whose window starts inside, oldest first; of one replica where that is asked for."""
+        ...
+
+    def output_tokens(self, service: str, window: Window) -> int:
+        """Return the sum of what the energy samples count whose window starts inside: no sample is read for it."""
         ...
 
     def database_time(self) -> Instant | None:

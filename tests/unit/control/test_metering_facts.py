@@ -1,12 +1,22 @@
-"""What a replica's energy is counted by once its offer is sold no longer: never nothing, and never a guess."""
+"""What a replica's energy is counted by, once its offer is sold no longer and once the controller is another one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
-from orchestrator.control.metering import AS_LAST_SAMPLED, facts_of
+import pytest
+
+from orchestrator.clocks import VirtualClock
+from orchestrator.control.metering import AS_LAST_SAMPLED, Meter, facts_of
+from orchestrator.control.observe import Watch
+from orchestrator.control.ports import Journal
+from orchestrator.domain.energy import EnergySample
+from orchestrator.store.memory import MemoryStore
 from tests.builders import candidate, replica
-from tests.store_samples import a_sample
+from tests.store_samples import NOW, SERVICE, a_launch, a_sample, a_spec, an_operation, later
 
 DE = candidate("aws/de", 300.0, usd=1.5)
 FR = candidate("aws/fr", 40.0, usd=1.6)
@@ -44,3 +54,41 @@ def test_what_was_never_known_stays_unknown() -> None:
 
     assert facts_of(MINE, {FR.offer.id: FR.offer}, None) is None
     assert facts_of(MINE, {blank.id: blank}, a_sample()) is None
+
+
+class Counting:
+    """A journal, and how many samples were read from it."""
+
+    def __init__(self, real: Journal) -> None:
+        self._real, self.read = real, 0
+
+    def energy(self, *asked: Any, **more: Any) -> Sequence[EnergySample]:
+        """Read, and count."""
+        found = self._real.energy(*asked, **more)
+        self.read += len(found)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize("count", [4, 8])
+async def test_a_restart_reads_each_sample_once(count: int) -> None:
+    """However many replicas a service has: each goes on from its own samples, and not through those of the others."""
+    store, names, minutes = MemoryStore(), [f"chat-{n}" for n in range(count)], 90
+    store.submit_deploy(a_spec(), an_operation())
+    journal = Counting(store.claim("me", NOW))
+    for name in names:
+        journal.start_replica(*a_launch(name))
+    journal.record_energy([a_sample(name, later(60 * m), output_tokens=m) for m in range(minutes) for name in names])
+    clock = VirtualClock(later(60 * minutes))
+    meter = Meter(SimpleNamespace(clock=clock), journal, None, lambda *_: None)  # type: ignore[arg-type]  # all it needs
+    service = store.service(SERVICE)
+    assert service is not None
+
+    for _ in range(3):
+        await meter.look(service, store.replicas(SERVICE), {}, {}, None, Watch(), due=True)
+
+    assert journal.read == count * minutes
+    assert {a.until for a in meter._accounts.values()} == {clock.now()}
+    assert {a.output_tokens for a in meter._accounts.values()} == {sum(range(minutes))}
