@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, LaunchCall, SkyFailure
+from orchestrator.provisioners.skypilot.sky_api import UP, CallState, Cluster, LaunchCall, SkyFailure
 
 
 @dataclass
@@ -80,6 +80,11 @@ class FakeSky:
         """Take the machine away, as a preemption does."""
         del self._machines[cluster]
 
+    def change(self, cluster: str, **fields: Any) -> None:  # noqa: ANN401 - fields of a cluster
+        """Show it otherwise: stopped by hand, say, or without an address."""
+        machine = self._machines[cluster]
+        machine.cluster = replace(machine.cluster, **fields)
+
     def lie_at_next_down(self) -> None:
         """Let the next down report success and do nothing."""
         self._lies += 1
@@ -115,7 +120,7 @@ class FakeSky:
         address = f"10.0.0.{len(self._machines) + 1}"
         autostop = task["resources"].get("autostop") or {}
         autodown_seconds = 60.0 * autostop["idle_minutes"] if autostop.get("down") else None
-        made = _Machine(Cluster(cluster, "UP", cloud, region, address), call.ends_at, autodown_seconds=autodown_seconds)
+        made = _Machine(Cluster(cluster, UP, cloud, region, address), call.ends_at, autodown_seconds=autodown_seconds)
         self._machines.setdefault(cluster, made)
         return call.id
 

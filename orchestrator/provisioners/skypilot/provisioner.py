@@ -39,7 +39,7 @@ from orchestrator.provisioners.masking import masked
 from orchestrator.provisioners.skypilot.clouds import GROUND_TRUTH, WITHOUT_PORTS, abilities_of
 from orchestrator.provisioners.skypilot.files import Folder, Folders, Record
 from orchestrator.provisioners.skypilot.meaning import meaning_of
-from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, SkyApi, SkyFailure
+from orchestrator.provisioners.skypilot.sky_api import STOPPED, UNSURE, UP, CallState, Cluster, SkyApi, SkyFailure
 from orchestrator.provisioners.skypilot.slurm import Allocation, GroundTruth
 from orchestrator.provisioners.skypilot.task import NodeOptions, SkyTask, build_task
 from orchestrator.provisioners.skypilot.view import ANSWER_SECONDS, ENDED_JOBS, SETTLED_JOB_EVERY_SECONDS, Picture, View
@@ -328,13 +328,17 @@ class SkyPilotProvisioner:
             return replace(seen, phase=Phase.GONE)
         if picture.jobs.get(name, "") in ENDED_JOBS:
             return replace(seen, phase=Phase.FAILED, exit_detail=await self._last_words(name, picture.jobs[name]))
-        if cluster.address is None or cluster.state != "UP":
+        if cluster.state == STOPPED:
+            return replace(seen, phase=Phase.FAILED, exit_detail="its machine was stopped")
+        if cluster.address is None or cluster.state not in {UP, UNSURE}:
             return seen
         port = 0 if record is None else record.port
         folder = self._folders.of(name)
         key = folder.key_file if record is not None and record.has_key else None
         endpoint = f"http://{cluster.address}:{port}" if port else None
-        return replace(seen, phase=Phase.RUNNING, endpoint=endpoint, api_key_file=key)
+        # Where SkyPilot is unsure, the engine may well answer: its address is known.
+        phase = Phase.RUNNING if cluster.state == UP else Phase.STARTING
+        return replace(seen, phase=phase, endpoint=endpoint, api_key_file=key)
 
     def _is_launching(self, record: Record, picture: Picture) -> bool:
         posted = self._posted.get(record.name)

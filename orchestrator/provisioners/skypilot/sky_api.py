@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+UP: Final = "UP"
+UNSURE: Final = "INIT"
+"""It is being made, or there was trouble on the way to it: SkyPilot cannot say whether it is well."""
+STOPPED: Final = "STOPPED"
 
 
 class CallState(StrEnum):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from orchestrator.errors import ProviderUnavailable
 from orchestrator.provisioners.skypilot.files import Folders
 from orchestrator.provisioners.skypilot.meaning import meaning_of
-from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, LaunchCall, SkyApi, SkyFailure
+from orchestrator.provisioners.skypilot.sky_api import UP, CallState, Cluster, LaunchCall, SkyApi, SkyFailure
 
 OLDEST_SECONDS = 60.0
 """An answer older than that is no answer: nothing is concluded from it."""
@@ -141,7 +141,7 @@ class View:
             for name, cluster in clusters.items():
                 call = launches.get(name)
                 settled = call is None or call.state is CallState.DONE
-                if cluster.state == "UP" and settled and self._job_is_due(name, jobs.get(name, "")):
+                if cluster.state == UP and settled and self._job_is_due(name, jobs.get(name, "")):
                     with contextlib.suppress(SkyFailure):  # of one machine; what is known of all others stands
                         jobs[name] = await self._api.job_state(name)
         except SkyFailure as failure:

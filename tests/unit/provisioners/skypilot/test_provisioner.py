@@ -176,6 +176,39 @@ async def test_a_preempted_replica_is_gone(world: World) -> None:
     assert (await world.until(Phase.GONE)).endpoint is None
 
 
+async def test_a_machine_that_was_stopped_has_failed(world: World) -> None:
+    """By hand, or by a cloud that keeps the disk of what it takes back: it does not start by itself, and costs money."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    world.sky.change(NAME, state="STOPPED", address=None)
+    failed = await world.until(Phase.FAILED)
+    assert (failed.exit_detail, failed.endpoint) == ("its machine was stopped", None)
+
+    await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+    assert world.sky.existing() == frozenset()
+
+
+async def test_a_machine_that_skypilot_is_unsure_of_keeps_its_address(world: World) -> None:
+    """It cannot log in there just now; whether the engine answers is seen by asking the engine."""
+    await world.provisioner.launch(world.request())
+    running = await world.until(Phase.RUNNING)
+    world.sky.change(NAME, state="INIT")
+    unsure = await world.until(Phase.STARTING)
+    assert (unsure.endpoint, unsure.api_key_file) == (running.endpoint, running.api_key_file)
+
+    world.sky.change(NAME, state="UP")
+    assert await world.until(Phase.RUNNING) == running
+
+
+async def test_a_machine_that_is_being_made_has_no_address_yet(world: World) -> None:
+    """What stands there may be another's still: its launch is not done."""
+    world.sky.launch_seconds = 1000.0
+    await world.provisioner.launch(world.request())
+    world.sky.change(NAME, state="INIT")
+    assert (await world.until(Phase.STARTING)).endpoint is None
+
+
 async def test_nothing_is_concluded_from_silence(world: World) -> None:
     """While SkyPilot cannot be asked, old news are old news, and then there are none."""
     await world.provisioner.launch(world.request())
