@@ -19,8 +19,8 @@ from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.apply import RULES
 from orchestrator.policy.assess import FLOOR_RULE
 
-_SLACK = 1 + 1e-9
-"""A limit that is set to a value from the data has to let that value pass in floating point, too."""
+_ROUNDING = 1e-14
+"""What a share worked out by division may be off by. The bound that it is for allows for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ def _extra_cost(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verd
     now = policy.max_extra_cost_fraction
     if now is None or verdict.value is None or not verdict.limit:
         return None
-    needed = verdict.value / verdict.limit * (1 + now) - 1
-    wider = replace(policy, max_extra_cost_fraction=needed * _SLACK)
+    needed = _up(verdict.value / verdict.limit * (1 + now) - 1 - _ROUNDING, digits=3)
+    wider = replace(policy, max_extra_cost_fraction=needed)
     points = (needed - now) * 100
     return Relaxed(snapshot, wider, f"raise policy.max_extra_cost to {needed:.1%}", f"+{points:.1f} points")
 
@@ -95,18 +95,19 @@ def _extra_cost(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verd
 def _price_cap(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verdict) -> Relaxed | None:
     if verdict.value is None or verdict.limit is None:
         return None
-    wider = replace(policy, price_cap_usd_per_hour=verdict.value * _SLACK)
-    more = verdict.value - verdict.limit
-    return Relaxed(snapshot, wider, f"raise policy.price_cap to ${verdict.value:.4f}/h", f"+${more:.4f}/h")
+    needed = _up(verdict.value, digits=4)
+    wider = replace(policy, price_cap_usd_per_hour=needed)
+    return Relaxed(snapshot, wider, f"raise policy.price_cap to ${needed:.4f}/h", f"+${needed - verdict.limit:.4f}/h")
 
 
 def _floor(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verdict) -> Relaxed | None:
     if verdict.value is None or verdict.limit is None:
         return None
     spec = snapshot.spec
-    lower = replace(snapshot, spec=replace(spec, quality=replace(spec.quality, floor=verdict.value)))
-    less = 100 * (verdict.limit - verdict.value)
-    return Relaxed(lower, policy, f"lower model.quality.floor to {verdict.value:g}", f"-{less:.3g} points")
+    needed = -_up(-verdict.value, digits=6)
+    lower = replace(snapshot, spec=replace(spec, quality=replace(spec.quality, floor=needed)))
+    less = 100 * (verdict.limit - needed)
+    return Relaxed(lower, policy, f"lower model.quality.floor to {needed:g}", f"-{less:.3g} points")
 
 
 def _ttft(snapshot: Snapshot, policy: Policy, _: Assessment, verdict: Verdict) -> Relaxed | None:
@@ -125,6 +126,15 @@ def _capacity(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict)
     return Relaxed(
         replace(snapshot, candidates=freed), policy, f"get room for one more in {offer.region}", "+1 replica"
     )
+
+
+def _up(value: float, *, digits: int) -> float:
+    """Return the least number of so many digits after the point that is not below the value.
+
+    What is told is what is written, and what is written has to be enough: to the nearest would refuse again.
+    """
+    near = round(value, digits)
+    return near if near >= value else round(near + 10.0**-digits, digits)
 
 
 def _own_rule(snapshot: Snapshot, policy: Policy, verdict: Verdict) -> Relaxed:
