@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.domain.decision import MoveComparison
-from orchestrator.domain.plan import Plan
+from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant
 from orchestrator.planner.advice.backtest import Hindsight
@@ -87,9 +87,10 @@ def breakeven(comparison: MoveComparison, clock_rate: float) -> Breakeven:
 def _answer(found: Plan, best: MoveComparison | None, prices: tuple[ShadowPrice, ...]) -> tuple[Answer, str]:
     if best is not None and best.approved:
         return Answer.MOVE_NOW, found.decision.summary
-    if any(not action.replica for action in found.actions):
+    kinds = {action.kind for action in found.actions}
+    if ActionKind.LAUNCH in kinds:
         return Answer.DEPLOY, found.decision.summary
-    if found.actions:
+    if ActionKind.MOVE in kinds:
         return Answer.MOVE_NOW, found.decision.summary
     dearest = prices[0] if prices else None
     if dearest is not None and dearest.saved_fraction >= WORTH_CHANGING:

@@ -24,7 +24,7 @@ from orchestrator.planner.judged import Judged, judge
 from orchestrator.planner.launches import fill
 from orchestrator.planner.number import best_number
 from orchestrator.planner.promise import TTFT_RULE, weights_of
-from orchestrator.planner.slots import wanted_slots
+from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 
 MOST_AREAS = 8
@@ -70,7 +70,9 @@ def chosen_anew(snapshot: Snapshot, policy: Policy, now: Instant) -> Fleet | Non
         size, spec = replace(size, replicas=number), replace(spec, scaling=replace(spec.scaling, min_replicas=number))
     empty = replace(snapshot, replicas=(), spec=spec, sizing=size)
     judged = best_number(judge(empty, policy, now)).judged
-    slots = wanted_slots(judged.snapshot)
+    # Nobody serves in this world yet, which is why each spot replica has a stand-in in it: those do not stay.
+    standing = standing_slots(judged.snapshot.spec)
+    slots = {slot: market for slot, market in wanted_slots(judged.snapshot).items() if slot < standing}
     filling = fill(judged, slots, {}, keep_up=False)
     grams = [a.expected_grams_per_hour for a in filling.chosen]
     known, usd = [g for g in grams if g is not None], [a.usd_per_hour for a in filling.chosen]

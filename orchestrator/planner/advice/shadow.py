@@ -62,7 +62,7 @@ def shadow_prices(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[Sha
         if len(failed) != 1 or failed[0].rule in found or theirs is None or theirs >= grams:
             continue
         change = relaxed(snapshot, policy, offer, failed[0])
-        if change is None or not _lets_in(change, offer, now):
+        if change is None or not _is_taken(change, offer, now):
             continue
         found[failed[0].rule] = ShadowPrice(
             rule=failed[0].rule,
@@ -105,9 +105,12 @@ def _greenest_first(a: Assessment) -> tuple[bool, float, float, str]:
     return (grams is None, grams or 0.0, usd or 0.0, a.offer_id)
 
 
-def _lets_in(change: Relaxed, offer: Assessment, now: Instant) -> bool:
-    again = judge(change.snapshot, change.policy, now).by_id(offer.offer_id)
-    return again is not None and again.allowed
+def _is_taken(change: Relaxed, offer: Assessment, now: Instant) -> bool:
+    """Whether the offer comes in by the change, and is what the objective takes then: else nothing would be saved."""
+    there = judge(change.snapshot, change.policy, now).assessments
+    allowed = [a for a in there if a.allowed and a.market is offer.market]
+    best = min(allowed, key=lambda a: rank(a, change.policy.objective), default=None)
+    return best is not None and best.offer_id == offer.offer_id
 
 
 def _change(here: Assessment, there: Assessment) -> float | None:

@@ -10,10 +10,12 @@ import pytest
 from orchestrator.domain.carbon import CarbonSeries
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
-from orchestrator.domain.service import MigrationRules, OfferRule, PlacementRules, Policy
+from orchestrator.domain.service import MigrationRules, Objective, OfferRule, PlacementRules, Policy, Scaling
 from orchestrator.domain.time import HOUR
+from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.advice.advise import Advice, Answer, advise
 from orchestrator.planner.advice.backtest import LOOKED_BACK_DAYS, hindsight
+from orchestrator.planner.advice.clients import chosen_anew
 from orchestrator.planner.advice.shadow import ShadowPrice, shadow_prices
 from orchestrator.planner.plan import plan
 from orchestrator.planner.snapshot import Snapshot
@@ -65,6 +67,25 @@ class TestAnswers:
         """Advice about moving what is not there would be none."""
         found = advise(snapshot([CLEAN], [], service_spec()), GREEN, NOON)
         assert (found.answer, found.best, found.flips) == (Answer.DEPLOY, None, ())
+
+    def test_one_too_many_is_no_move(self) -> None:
+        """It is ended without any advice, and nobody is told to move."""
+        found = advise(replace(world(), replicas=(replica(DIRTY, 0), replica(DIRTY, 1))), GREEN, NOON)
+        assert (found.answer, "retire r1" in found.because) == (Answer.STAY, True)
+
+    def test_a_change_after_which_nothing_would_be_done_is_not_recommended(self) -> None:
+        """Where money decides, a place that is cleaner and dearer is not taken, whatever is taken out of a list."""
+        cheapest = Policy("cheapest", Objective.CHEAPEST, None)
+        spec = service_spec(placement=PlacementRules(deny=("aws/s*",)))
+        found = advice(candidate("aws/se", 30.0, usd=1.5), policy=cheapest, spec=spec)
+        assert (found.answer, found.shadow_prices) == (Answer.STAY, ())
+        cheaper = candidate("aws/se", 30.0, usd=0.5)
+        (price,) = advice(cheaper, policy=cheapest, spec=spec).shadow_prices
+        assert price.offer_id == cheaper.offer.id
+        # The same change lets in what is cheaper still, and dirtier: that would be taken.
+        cheapest_of_all = candidate("aws/sx", 650.0, usd=0.4)
+        (price,) = advice(cheaper, cheapest_of_all, policy=cheapest, spec=spec).shadow_prices
+        assert price.offer_id == cheapest_of_all.offer.id
 
     def test_a_dearer_move_says_what_a_tonne_would_have_to_be_worth(self) -> None:
         """Dollars of the whole horizon and of the move itself, over what it saves."""
@@ -123,6 +144,32 @@ class TestShadowPrices:
         capped = prices(made, Policy(max_extra_cost_fraction=None, price_cap_usd_per_hour=1.1))["policy.price_cap"]
         assert (capped.change, capped.by) == ("raise policy.price_cap to $1.2500/h", "+$0.1500/h")
 
+    @pytest.mark.parametrize("usd", [1.2344, 1.23454, 1.25, 1.2500000001, 1.3])
+    def test_a_limit_is_enough_as_it_is_written(self, usd: float) -> None:
+        """Rounded up: whoever writes what they are told is not refused again."""
+        made = world(candidate("aws/se", 30.0, usd=usd))
+        bound = Policy(max_extra_cost_fraction=0.05)
+        told = prices(made, bound)["policy.max_extra_cost"].change
+        share = float(told.removeprefix("raise policy.max_extra_cost to ").removesuffix("%")) / 100
+        assert usd - 1.0 <= share + 1e-12 < usd - 1.0 + 0.001 + 1e-12
+        assert plan(made, replace(bound, max_extra_cost_fraction=share), NOON).actions
+
+        capped = Policy(max_extra_cost_fraction=None, price_cap_usd_per_hour=1.0)
+        told = prices(made, capped)["policy.price_cap"].change
+        cap = float(told.removeprefix("raise policy.price_cap to $").removesuffix("/h"))
+        assert usd <= cap < usd + 0.0001
+        assert plan(made, replace(capped, price_cap_usd_per_hour=cap), NOON).actions
+
+    def test_a_refusal_names_a_limit_that_is_enough(self) -> None:
+        """Two replicas in two regions: written as told, the second one has a place."""
+        spec = service_spec(2, placement=PlacementRules(max_per_region=1))
+        made = snapshot([candidate("aws/fr", 10.0), candidate("aws/se", 30.0, usd=1.2344)], [], spec)
+        bound = Policy(max_extra_cost_fraction=0.05)
+        with pytest.raises(NoFeasiblePlacement) as refused:
+            plan(made, bound, NOON)
+        assert "raise policy.max_extra_cost to 23.5%" in refused.value.hint()
+        assert len(plan(made, replace(bound, max_extra_cost_fraction=0.235), NOON).actions) == 2
+
     def test_what_is_unknown_is_no_limit(self) -> None:
         """A zone, a price or a PUE that nobody knows cannot be wished away."""
         unknown = (candidate("aws/x", 10.0, usd=None), candidate("aws/y", 10.0, pue=None))
@@ -177,3 +224,13 @@ def test_a_dwell_in_the_way_leaves_nothing_for_a_number_to_flip() -> None:
     found = advice(CLEAN, spec=service_spec(migration=rules))
     assert found.answer is Answer.STAY
     assert found.flips == ()
+
+
+def test_who_only_stands_in_is_not_of_the_fleet_that_is_chosen_anew() -> None:
+    """A world without replicas asks for a stand-in for each on spot; their grams and dollars are not lasting ones."""
+    spot, on_demand = candidate("aws/se", 30.0, market=Market.SPOT, usd=0.3), CLEAN
+    spec = replace(service_spec(2, spot=True), scaling=Scaling(2, 2, dynamic_ondemand_fallback=True))
+    found = chosen_anew(snapshot([spot, on_demand], [replica(spot, 0), replica(spot, 1)], spec), GREEN, NOON)
+    assert found is not None
+    assert [a.offer_id for a in found.offers] == [spot.offer.id] * 2
+    assert found.usd == pytest.approx(0.6)
