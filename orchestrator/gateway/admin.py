@@ -21,7 +21,7 @@ from aiohttp import web
 from orchestrator.domain.routing import RoutingTable
 from orchestrator.domain.wire import InvalidRouting
 from orchestrator.gateway.node import GatewayNode, OlderTableError
-from orchestrator.gateway.sockets import short_path, socket_name, sockets_in
+from orchestrator.gateway.sockets import draft_name, short_path, socket_name, sockets_in
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class AdminServer:
     def __init__(self, node: GatewayNode) -> None:
         self._node = node
         self._path = node.folder / socket_name(node.boot_id)
+        self._draft = node.folder / draft_name(node.boot_id)
         app = web.Application(client_max_size=MAX_TABLE_BYTES)
         app.router.add_get("/status", self._status)
         app.router.add_put("/table", self._put_table)
@@ -55,13 +56,20 @@ class AdminServer:
         await self._runner.cleanup()
 
     def _bound_socket(self) -> socket.socket:
+        """Return a socket that listens and has its name.
+
+        In this order: a name under which nobody listens yet is, to whoever looks just then, that of a process which is
+        gone, and is removed. This process could never be told anything any more.
+        """
         with ExitStack() as on_failure:
             listener = on_failure.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            with short_path(self._path) as path:
+            on_failure.callback(self._draft.unlink, missing_ok=True)
+            with short_path(self._draft) as path:
                 listener.bind(path)
-            self._path.chmod(0o600)
+            self._draft.chmod(0o600)
             listener.listen(64)
             listener.settimeout(0)  # what the event loop wants
+            self._draft.rename(self._path)
             on_failure.pop_all()
         return listener
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from orchestrator import file_locks
 from orchestrator.errors import Conflict, PortBusy, ProviderError
-from orchestrator.gateway.sockets import FOLDER, sockets_in
+from orchestrator.gateway.sockets import FOLDER, drafts_in, sockets_in
 
 INFO_FILE: Final = "gateway.json"
 LOG_FILE: Final = "gateway.log"
@@ -75,7 +75,7 @@ def holding(folder: Path) -> Iterator[None]:
 
 
 def _remove_traces(folder: Path) -> None:
-    for path in (folder / INFO_FILE, *sockets_in(folder)):
+    for path in (folder / INFO_FILE, *sockets_in(folder), *drafts_in(folder)):
         path.unlink(missing_ok=True)
 
 

@@ -20,6 +20,7 @@ MAX_PATH_BYTES: Final = 100
 """107 less a margin for temporary suffixes."""
 
 _PREFIX = "admin-"
+_DRAFT_PREFIX = "new-"
 _SUFFIX = ".sock"
 
 
@@ -36,9 +37,19 @@ def socket_name(boot_id: str) -> str:
     return f"{_PREFIX}{boot_id}{_SUFFIX}"
 
 
+def draft_name(boot_id: str) -> str:
+    """Return the name under which the socket lies before it listens; it is none of :func:`sockets_in`."""
+    return f"{_DRAFT_PREFIX}{boot_id}{_SUFFIX}"
+
+
 def sockets_in(folder: Path) -> list[Path]:
     """Return the control sockets, stale ones included."""
     return sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+
+
+def drafts_in(folder: Path) -> list[Path]:
+    """Return the sockets that do not listen yet, or never will because their process was killed."""
+    return sorted(folder.glob(f"{_DRAFT_PREFIX}*{_SUFFIX}"))
 
 
 @contextmanager

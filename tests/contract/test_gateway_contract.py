@@ -25,7 +25,7 @@ from orchestrator.gateway.fake import FakeGateway
 from orchestrator.gateway.node import GatewayNode
 from orchestrator.gateway.options import Options
 from orchestrator.gateway.plain import serving
-from orchestrator.gateway.sockets import gateway_folder, socket_name, sockets_in
+from orchestrator.gateway.sockets import drafts_in, gateway_folder, socket_name, sockets_in
 from tests.ports import free_port
 
 ISSUED = datetime(2026, 1, 2, tzinfo=UTC)
@@ -186,6 +186,26 @@ class TestSockets:
             killed.bind(str(stale))
         await SocketGateway(tmp_path).publish(table(1))
         assert stale not in sockets_in(gateway_folder(tmp_path))
+
+    async def test_a_process_that_does_not_listen_yet_has_no_name_yet(
+        self, tmp_path: Path, start: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever looks just then would take its socket for that of a process which is gone, and remove it."""
+        seen: list[Path] = []
+        listen = socket.socket.listen
+
+        def looking(self: socket.socket, *args: int) -> None:
+            if self.family == socket.AF_UNIX and not self.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                seen.extend(sockets_in(gateway_folder(tmp_path)))
+            listen(self, *args)
+
+        monkeypatch.setattr(socket.socket, "listen", looking)
+        process = await start()
+
+        assert seen == []
+        assert [p.name for p in sockets_in(gateway_folder(tmp_path))] == [socket_name(process.node.boot_id)]
+        assert drafts_in(gateway_folder(tmp_path)) == []
+        assert (await SocketGateway(tmp_path).status()).boot_id == process.node.boot_id
 
     async def test_a_silent_process_is_not_ignored(self, tmp_path: Path, start: Any) -> None:
         """One that hangs may still route by the old table, so publish must not claim success."""
