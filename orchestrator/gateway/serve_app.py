@@ -45,6 +45,12 @@ _HEALTH_SECONDS = 10.0
 _HEALTH_TRIES = 6
 """Two minutes of silence: long enough for a machine that is merely overloaded to answer once."""
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Our own port is on this machine, whatever proxy the environment names: a proxy cannot say whether we answer."""
+
+_LONGEST_ANSWER_SECONDS = 24 * 3600
+_PORT_REST_SECONDS = 150
+
 
 class GatewayReplica:
     """One gateway process inside Ray Serve; only builds the application, and stays out of the way of bytes."""
@@ -198,6 +204,12 @@ def _environment(scratch: Path, haproxy: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+        # A HAProxy is replaced at each change of our processes, and the old one then ends its streams. Ray Serve would
+        # cut them after two minutes, without a word. It is gone once they have ended: the silent are closed before.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(_LONGEST_ANSWER_SECONDS),
+        # Until then it may turn to the port of a process that is gone. Ray Serve would keep the port free for as long,
+        # lest another application answers; ours is the only one, and a day of restarts must not use up the ports.
+        "RAY_SERVE_PORT_QUARANTINE_S": str(_PORT_REST_SECONDS),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free[2]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free[3]),
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -240,7 +252,7 @@ def _await_ours(info: GatewayInfo) -> None:
 
 def _health(info: GatewayInfo) -> dict[str, object] | None:
     try:
-        with urllib.request.urlopen(f"{info.url}/health", timeout=_HEALTH_SECONDS) as response:  # noqa: S310
+        with _DIRECT.open(f"{info.url}/health", timeout=_HEALTH_SECONDS) as response:
             document = json.load(response)
     except (OSError, ValueError, urllib.error.URLError):
         return None

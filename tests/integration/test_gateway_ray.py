@@ -93,6 +93,15 @@ def assert_nothing_of(scratch: Path) -> None:
     assert not scratch.exists()
 
 
+async def test_a_front_that_is_replaced_may_end_its_streams(front: Front, state_dir: Path) -> None:
+    """HAProxy is started anew at each change of our processes; what the old one still sends is not cut off."""
+    await front.at_rest()
+    scratch = Path((state_dir / FOLDER / "scratch").read_text(encoding="utf-8"))
+    [config] = (scratch / "h").rglob("c")
+
+    assert "hard-stop-after 86400s" in config.read_text(encoding="utf-8")
+
+
 async def test_it_says_that_it_is_ray_serve(front: Front) -> None:
     """The mode is in /health, so that a demo cannot pretend."""
     async with front.session.get(f"{front.url}/health") as response:

@@ -9,18 +9,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import Conflict, ExitStatus, PortBusy, ProviderError
-from orchestrator.gateway import leftovers
+from orchestrator.gateway import leftovers, serve_app
 from orchestrator.gateway.haproxy import error_response, quoted, tightened, write_launcher
 from orchestrator.gateway.instance import GatewayInfo, announce, holder, holding, require_free_port, running
 from orchestrator.gateway.leftovers import MAX_SCRATCH_BYTES, clean_up, new_scratch
 from orchestrator.gateway.metrics import merge_pages
 from orchestrator.gateway.options import Options, parse
-from orchestrator.gateway.sockets import gateway_folder, socket_name
+from orchestrator.gateway.sockets import draft_name, gateway_folder, socket_name
 
 # The parts of Ray Serve's file that we change, as Ray Serve 2.60 writes them.
 CONFIG = """global
@@ -200,15 +201,33 @@ class TestInstance:
         """Files of a killed process mean nothing without its lock, and the next one removes them."""
         folder = gateway_folder(tmp_path)
         announce(folder, GatewayInfo(1, "127.0.0.1", 8080, "serve", 1))
-        stale = folder / socket_name("dead")
+        stale, draft = folder / socket_name("dead"), folder / draft_name("dead")
         stale.touch()
+        draft.touch()
         assert running(tmp_path) is None
         with holding(folder):
             assert not stale.exists()
+            assert not draft.exists()
 
     def test_ipv6_urls_have_brackets(self) -> None:
         """The printed address can be used."""
         assert GatewayInfo(1, "::1", 80, "plain", 1).url == "http://[::1]:80"
+
+
+class TestHealth:
+    def test_a_proxy_in_the_environment_is_not_asked_about_our_own_port(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It cannot reach it, and a gateway that serves would be taken for one that does not."""
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.delenv("no_proxy", raising=False)
+        with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+            info = GatewayInfo(1, "127.0.0.1", server.getsockname()[1], "serve", 1)
+            server.settimeout(10)
+            asked = thread.submit(serve_app._health, info)
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b'HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{"mode": "serve"}')
+            assert asked.result() == {"mode": "serve"}
 
 
 class TestLeftovers:
