@@ -10,6 +10,10 @@ WITHOUT_PRICES = frozenset({"slurm", "kubernetes", "ssh"})
 WITHOUT_PORTS = frozenset({"slurm"})
 """Machines that are reached on their own address: nobody opens a port for us."""
 
+WITH_PORTS_ELSEWHERE = frozenset({"runpod", "vast", "yotta"})
+"""Clouds that publish a machine's port as another one, as only they know (``query_ports`` of ``sky.provision``): nobody
+would find a replica. Kubernetes and SSH node pools publish it elsewhere, too, but their pods have addresses."""
+
 WITHOUT_AUTODOWN = frozenset({"hyperbolic", "primeintellect", "verda", "yotta"})
 """Clouds whose machines cannot end themselves (``AUTODOWN`` unsupported). Slurm's can: only ``AUTOSTOP`` is not."""
 

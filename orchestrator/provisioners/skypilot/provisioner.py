@@ -39,6 +39,7 @@ from orchestrator.provisioners.masking import masked
 from orchestrator.provisioners.skypilot.clouds import GROUND_TRUTH, WITHOUT_PORTS, abilities_of
 from orchestrator.provisioners.skypilot.files import Folder, Folders, Record
 from orchestrator.provisioners.skypilot.meaning import meaning_of
+from orchestrator.provisioners.skypilot.resources import require_own_ports
 from orchestrator.provisioners.skypilot.sky_api import STOPPED, UNSURE, UP, CallState, Cluster, SkyApi, SkyFailure
 from orchestrator.provisioners.skypilot.slurm import Allocation, GroundTruth
 from orchestrator.provisioners.skypilot.task import NodeOptions, SkyTask, build_task
@@ -113,6 +114,7 @@ class SkyPilotProvisioner:
             raise UnsupportedByProvider(message, hint="Choose engine: vllm, or regions of the local provider.")
         _require_model(model)
         for offer in offers:
+            require_own_ports(offer)
             if offer.market is Market.SPOT and Ability.SPOT not in self.abilities(offer.region.id):
                 raise UnsupportedByProvider(f"{offer.id}: SkyPilot has no spot machines there")
         with self._in_our_words():
@@ -205,6 +207,8 @@ class SkyPilotProvisioner:
         cluster = picture.clusters.get(name)
         if cluster is None or cluster.address is None:
             raise ProviderUnavailable(f"{name} cannot be reached: it has no address")
+        if _is_elsewhere(record, cluster):
+            raise ProviderError(f"{name} runs in {_place_of(cluster)}: nothing is sent there")
         key = self._folders.of(name).make_key().read_text(encoding="ascii").strip()
         url = f"http://{cluster.address}:{record.port}/greenctl/renew?seconds={int(lease.total_seconds())}"
         try:
@@ -414,7 +418,7 @@ class SkyPilotProvisioner:
         """
         picture = await self._view.newest(_prefix_of(name))
         cluster = picture.clusters.get(name)
-        if cluster is None or cluster.address is None or not record.has_key:
+        if cluster is None or cluster.address is None or not record.has_key or _is_elsewhere(record, cluster):
             return
         base = f"http://{cluster.address}:{record.port}"
         key = self._folders.of(name).make_key().read_text(encoding="ascii").strip()
@@ -459,7 +463,7 @@ def _prefix_of(name: str) -> str:
 
 
 def _marked(name: str, record: Record | None, cluster: Cluster | None) -> Instance:
-    region = f"{cluster.cloud}/{cluster.region}" if cluster is not None and cluster.region else ""
+    region = "" if cluster is None else _place_of(cluster)
     if record is None:
         return Instance(name, _service_in(name), Phase.STARTING, None, region=region, runs_in=region)
     return Instance(
@@ -473,6 +477,16 @@ def _marked(name: str, record: Record | None, cluster: Cluster | None) -> Instan
         deployment_uid=record.deployment,
         runs_in=region,
     )
+
+
+def _place_of(cluster: Cluster) -> str:
+    """Return the id of the region that it runs in, empty where SkyPilot does not say."""
+    return f"{cluster.cloud}/{cluster.region}" if cluster.region else ""
+
+
+def _is_elsewhere(record: Record, cluster: Cluster) -> bool:
+    """Whether it runs in another region than it was asked for in: it may stand where it must not (decision 0056)."""
+    return _place_of(cluster).casefold() not in {"", record.region.casefold()}
 
 
 def _service_in(name: str) -> str:

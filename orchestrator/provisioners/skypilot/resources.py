@@ -10,7 +10,7 @@ from orchestrator.control.ports import LaunchRequest
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
 from orchestrator.errors import UnsupportedByProvider
-from orchestrator.provisioners.skypilot.clouds import WITHOUT_AUTODOWN
+from orchestrator.provisioners.skypilot.clouds import WITH_PORTS_ELSEWHERE, WITHOUT_AUTODOWN
 
 SLURM = "slurm"
 
@@ -52,13 +52,15 @@ def one_offer(
 ) -> dict[str, Any]:
     """Return the resources. ``theirs``: the service file's own. ``port``: to be opened, ``None`` where nobody can.
 
-    Raises ``UnsupportedByProvider`` for a region that is not SkyPilot's, or a container where none can run.
+    Raises ``UnsupportedByProvider`` for a region that is not SkyPilot's or that a replica could not be reached in, or a
+    container where none can run.
     """
     offer = request.offer
     provider = offer.region.provider
     if provider not in CLOUDS:
         message = f"{offer.region.id} is not a region that SkyPilot launches in"
         raise UnsupportedByProvider(message, hint="greenctl plan --offers 0 lists the offers.")
+    require_own_ports(offer)
     found: dict[str, Any] = {"infra": offer.region.id, **_machine(offer)}
     if offer.market is Market.SPOT:
         found["use_spot"] = True
@@ -82,6 +84,14 @@ def one_offer(
     if limit is not None and provider != SLURM:
         found["max_hourly_cost"] = limit
     return found
+
+
+def require_own_ports(offer: Offer) -> None:
+    """Raise ``UnsupportedByProvider`` where a machine's port is not to be found at its address."""
+    if offer.region.provider in WITH_PORTS_ELSEWHERE:
+        message = f"{offer.id}: nobody would find a replica there, as its port is published as another one"
+        hint = f"Choose other regions, or take {offer.region.provider} out of skypilot.clouds."
+        raise UnsupportedByProvider(message, hint=hint)
 
 
 def _machine(offer: Offer) -> dict[str, Any]:

@@ -153,9 +153,14 @@ def _cluster(found: Any) -> dict[str, Any]:  # noqa: ANN401 - a class of SkyPilo
         "name": found["name"],
         "state": found["status"].name,
         "cloud": cloud,
-        "region": str(found["region"] or getattr(launched, "region", "") or ""),
+        "region": _region(cloud, str(found["region"] or getattr(launched, "region", "") or "")),
         "address": address,
     }
+
+
+def _region(cloud: str, name: str) -> str:
+    """As ``infra`` takes it: SkyPilot's region of an SSH node pool is the pool's context."""
+    return name.removeprefix("ssh-") if cloud == "ssh" else name
 
 
 def _job_state(cluster: str) -> str:

@@ -177,7 +177,7 @@ async def test_a_preempted_replica_is_gone(world: World) -> None:
 
 
 async def test_a_machine_that_was_stopped_has_failed(world: World) -> None:
-    """By hand, or by a cloud that keeps the disk of what it takes back: it does not start by itself, and costs money."""
+    """By hand, or by a cloud that keeps the disks of what it takes back: it does not start by itself, and costs."""
     await world.provisioner.launch(world.request())
     await world.until(Phase.RUNNING)
     world.sky.change(NAME, state="STOPPED", address=None)
@@ -554,6 +554,21 @@ async def test_a_renewal_that_did_not_arrive_is_no_renewal(world: World) -> None
         await world.provisioner.renew(NAME, LEASE)
 
 
+async def test_nothing_is_sent_to_a_machine_in_another_region(world: World) -> None:
+    """Neither with its lease nor with its end, for its key goes with both; it is taken down all the same."""
+    await world.provisioner.launch(world.request(lease=LEASE))
+    await world.until(Phase.RUNNING)
+    world.sky.change(NAME, region="us")
+    await world.until(Phase.RUNNING, holds=lambda seen: seen.runs_in == "slurm/us")
+    with pytest.raises(ProviderError, match="runs in slurm/us: nothing is sent there"):
+        await world.provisioner.renew(NAME, LEASE)
+    await world.provisioner.terminate(NAME, timedelta(seconds=30))
+    await world.until(Phase.GONE)
+
+    assert world.asked == []
+    assert world.sky.existing() == frozenset()
+
+
 async def test_a_machine_whose_job_has_ended_ends_itself(world: World) -> None:
     """Nobody is there to take it down: SkyPilot's own autodown does, ten minutes after the lease has ended the job."""
     await world.provisioner.launch(world.request(lease=LEASE))
@@ -649,6 +664,8 @@ async def test_the_preflight_names_what_is_missing(world: World, tmp_path: Path)
         await preflight(ModelSpec(str(tmp_path / "nowhere")))
     with pytest.raises(UnsupportedByProvider, match="no spot"):
         await preflight(ModelSpec("org/m"), [offer("slurm/eu", market=Market.SPOT)])
+    with pytest.raises(UnsupportedByProvider, match="published as another one"):
+        await preflight(ModelSpec("org/m"), [offer("runpod/se")])
     with pytest.raises(CredentialsMissing, match="azure"):
         await preflight(ModelSpec("org/m"), [offer("azure/eastus")])
     world.sky.fail_next("ensure_server", SkyFailure("ApiServerConnectionError", "refused"))

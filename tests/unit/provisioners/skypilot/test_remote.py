@@ -49,8 +49,10 @@ class Launched:
 class Handle:
     launched_resources = Launched()
     stable_internal_external_ips = [("10.0.0.1", "1.2.3.4")]
+def cluster(name, cloud, region):
+    return {"name": name, "status": Up, "cloud": cloud, "region": region, "handle": Handle}
 def status(*_, **__):
-    return [{"name": "gc-a", "status": Up, "cloud": "AWS", "region": "eu-north-1", "handle": Handle}]
+    return [cluster("gc-a", "AWS", "eu-north-1"), cluster("gc-b", "SSH", "ssh-rack1")]
 """
 """SkyPilot where machines never end, and one runs whose price the catalogue has lost."""
 
@@ -130,6 +132,17 @@ async def test_a_machine_is_listed_whose_price_nobody_knows(slow: RemoteSky) -> 
     """A listing is not about prices: one that the catalogue has lost would hide every machine."""
     try:
         async with asyncio.timeout(60):
-            assert await slow.clusters("gc-") == [Cluster("gc-a", "UP", "aws", "eu-north-1", "1.2.3.4")]
+            listed = await slow.clusters("gc-")
     finally:
         await slow.close()
+    assert listed[0] == Cluster("gc-a", "UP", "aws", "eu-north-1", "1.2.3.4")
+
+
+async def test_a_pool_of_machines_is_listed_as_it_is_asked_for(slow: RemoteSky) -> None:
+    """SkyPilot asks for ``ssh/rack1``, and calls its region ``ssh-rack1``: it would pass for another place."""
+    try:
+        async with asyncio.timeout(60):
+            listed = await slow.clusters("gc-")
+    finally:
+        await slow.close()
+    assert (listed[1].cloud, listed[1].region) == ("ssh", "rack1")

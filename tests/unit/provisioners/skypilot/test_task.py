@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.control.ports import LaunchRequest
 from orchestrator.domain.service import Engine, JsonScalar
 from orchestrator.errors import InvalidSpec, UnsupportedByProvider
+from orchestrator.provisioners.skypilot.clouds import WITH_PORTS_ELSEWHERE
 from orchestrator.provisioners.skypilot.resources import CLOUDS, MOST_LABELS, label, label_key
 from orchestrator.provisioners.skypilot.task import RUN, SETUP, NodeOptions, SkyTask, build_task
 from tests.golden.tasks.cases import A10G, CPUS, H100, L4, NODE, SLURM, request
@@ -305,5 +306,9 @@ def test_every_cloud_gets_a_task_or_a_reason(cloud: str) -> None:
     if cloud == "slurm":
         options = replace(SLURM, engine=None)
         assert build_task(request("slurm/eu", L4), options).config["setup"] == SETUP
+        return
+    if cloud in WITH_PORTS_ELSEWHERE:
+        with pytest.raises(UnsupportedByProvider, match="published as another one"):
+            build_task(request(f"{cloud}/somewhere", L4), CLOUD)
         return
     assert build_task(request(f"{cloud}/somewhere", L4), CLOUD).config["resources"]["infra"] == f"{cloud}/somewhere"
