@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from orchestrator.control.ports import OfferSource
@@ -22,12 +22,13 @@ from orchestrator.domain.service import ResourceRequest
 from orchestrator.domain.shelf import Shelf
 from orchestrator.domain.time import Instant
 from orchestrator.errors import PriceUnavailable
+from orchestrator.file_marks import FileMark, is_time, mark_of
 from orchestrator.prices.listing import Listed, Rejected, read_listing
 from orchestrator.prices.shapes import ShapeCatalogue
-from orchestrator.prices.sky_catalogue import find_catalogues, read_catalogue
+from orchestrator.prices.sky_catalogue import Catalogue, find_catalogues, read_catalogue
 
-Reader = Callable[[], tuple[tuple[Listed, ...], tuple[Rejected, ...]]]
-"""Reads rows, and says which it does not believe. Raises ``PriceUnavailable``."""
+Rows = tuple[tuple[Listed, ...], tuple[Rejected, ...]]
+"""Rows of a list, and which of them are not believed."""
 
 LOCAL_OFFERS = Path(__file__).with_name("local_offers.csv")
 """The packaged list for the regions of this machine; notional prices, kind synthetic."""
@@ -49,29 +50,77 @@ class _Row:
         return (self.shape.vcpus or 0.0, self.shape.memory_gib or 0.0)
 
 
+class ListFile:
+    """A list on disk, read when first asked, and again when its file is another one.
+
+    A list that is gone, or that can be read no longer, keeps what it said last: ``trouble`` tells of it, and its prices
+    carry their dates. ``name``: what it is called where it is not there. ``find`` raises ``PriceUnavailable``, as
+    ``read`` does.
+    """
+
+    def __init__(self, name: str, find: Callable[[], Path], read: Callable[[Path], Rows]) -> None:
+        self.name = name
+        self.rows: Rows | None = None
+        self.trouble: PriceUnavailable | None = None
+        self._find = find
+        self._read = read
+        self._mark: FileMark | None = None
+
+    def look(self) -> bool:
+        """Read it if it is not what was read; returns whether what is known of it is another."""
+        before = (self.rows, self.told())
+        try:
+            path = self._find()
+            # Before it is read: what is written meanwhile is then found by the next look.
+            mark = mark_of(path)
+            if mark != self._mark or self.trouble is not None:
+                self.rows = self._read(path)
+            self._mark, self.trouble = mark, None
+        except PriceUnavailable as error:
+            self.trouble = error
+        except OSError as error:
+            self.trouble = PriceUnavailable(f"{self.name} cannot be read: {error.strerror or error}")
+        return (self.rows, self.told()) != before
+
+    def told(self) -> str:
+        """Say what is wrong with it, "" if nothing."""
+        if self.trouble is None:
+            return ""
+        return self.trouble.message if self.rows is None else f"{self.trouble.message}; what it said before stands"
+
+
 class ListedOffers:
-    """An :class:`~orchestrator.control.ports.OfferSource` over rows of price lists, read when first asked.
+    """An :class:`~orchestrator.control.ports.OfferSource` over price lists, each read again when its file has changed.
 
     ``show_unknown``: rows in regions that the catalogue does not have are offered with what is unknown left unknown, so
     that a plan shows and excludes them; without, they are rejected.
     """
 
     def __init__(
-        self, read: Reader, regions: Mapping[str, Region], shapes: ShapeCatalogue, *, show_unknown: bool = False
+        self,
+        files: Sequence[ListFile],
+        regions: Mapping[str, Region],
+        shapes: ShapeCatalogue,
+        *,
+        show_unknown: bool = False,
     ) -> None:
-        self._read = read
+        self._files = tuple(files)
         self._regions = regions
         self._shapes = shapes
         self._show_unknown = show_unknown
+        self._looked_at: Instant | None = None
 
     async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
         """Return the offers for what was asked, by region id, accelerator as asked, on demand before spot.
 
         An accelerator is offered once per region and market, on the cheapest instance type that satisfies the request;
         without one, the smallest machine that does (fewest vCPUs, then least memory), because power grows with size.
-        ``now`` is not used: a list has one date, which each price carries. Raises ``PriceUnavailable``.
+        ``now`` says when to look at the files again; a list has one date, which each price carries. Raises
+        ``PriceUnavailable``.
         """
-        del now
+        if is_time(self._looked_at, now):
+            self._look()
+            self._looked_at = now
         return [
             offer
             for region, rows in self._by_region.items()
@@ -82,14 +131,15 @@ class ListedOffers:
     async def shelf(self) -> Shelf:
         """Return all rows, and the lists that cannot be read."""
         try:
-            goods = tuple((region, row.shape) for region, rows in self._by_region.items() for row in rows)
-            troubles = tuple(r.reason for r in self._listing[1] if r.is_whole_list)
+            self._look()
         except PriceUnavailable as error:
             return Shelf(troubles=(error.message,))
-        return Shelf(goods, troubles)
+        goods = tuple((region, row.shape) for region, rows in self._by_region.items() for row in rows)
+        return Shelf(goods, tuple(file.told() for file in self._files if file.trouble is not None))
 
     def rejected(self) -> tuple[Rejected, ...]:
         """Say which rows and prices are not used, and why, by line. Raises ``PriceUnavailable``."""
+        self._look()
         pointless = []
         for rows in self._by_region.values():
             for group in _by_hardware(rows):
@@ -100,9 +150,22 @@ class ListedOffers:
                     pointless.append(Rejected(spot.listed.line, what, reason, spot.listed.file))
         return tuple(sorted((*self._listing[1], *self._placed[1], *pointless), key=lambda r: (r.file, r.line)))
 
+    def _look(self) -> None:
+        """Look whether a file is another one. Raises ``PriceUnavailable`` if there is no row of any."""
+        changed = [file for file in self._files if file.look()]
+        if changed:
+            for derived in ("_listing", "_placed", "_by_region"):
+                self.__dict__.pop(derived, None)
+        failures = [file.trouble for file in self._files if file.trouble is not None]
+        if failures and not self._listing[0]:
+            self._looked_at = None
+            raise failures[0]
+
     @cached_property
-    def _listing(self) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
-        return self._read()
+    def _listing(self) -> Rows:
+        read = [file.rows for file in self._files if file.rows is not None]
+        lost = [Rejected(0, f.name, f.told(), f.name) for f in self._files if f.trouble is not None]
+        return tuple(row for rows, _ in read for row in rows), (*(r for _, odd in read for r in odd), *lost)
 
     @cached_property
     def _placed(self) -> tuple[tuple[_Row, ...], tuple[Rejected, ...]]:
@@ -160,19 +223,20 @@ class CatalogueOffers(ListedOffers):
     """The offers of one price list of our own layout."""
 
     def __init__(self, path: Path, regions: Mapping[str, Region], shapes: ShapeCatalogue) -> None:
-        super().__init__(lambda: read_listing(path), regions, shapes)
+        super().__init__([ListFile(f"price list {path.name}", lambda: path, read_listing)], regions, shapes)
 
 
 class SkyPilotOffers(ListedOffers):
     """The offers of SkyPilot's own catalogues: ``folder`` holds ``v<N>/<cloud>/vms.csv``, or the clouds themselves.
 
-    A cloud whose catalogue is missing or broken is told in :meth:`rejected`; it hides no other.
+    SkyPilot renews them beside us. A cloud whose catalogue is missing or broken is told in :meth:`rejected`, and hides
+    no other.
     """
 
     def __init__(
         self, folder: Path, clouds: Sequence[str], regions: Mapping[str, Region], shapes: ShapeCatalogue
     ) -> None:
-        super().__init__(lambda: _read_all(folder, clouds), regions, shapes, show_unknown=True)
+        super().__init__([_catalogue(folder, cloud) for cloud in clouds], regions, shapes, show_unknown=True)
 
 
 class CompositeOffers:
@@ -201,26 +265,17 @@ class CompositeOffers:
         return Shelf(tuple(g for s in shelves for g in s.goods), tuple(t for s in shelves for t in s.troubles))
 
 
-def _read_all(folder: Path, clouds: Sequence[str]) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
-    listed: list[Listed] = []
-    rejected: list[Rejected] = []
-    failures: list[PriceUnavailable] = []
-    known = {catalogue.cloud: catalogue for catalogue in find_catalogues(folder, clouds)}
-    for cloud in clouds:
-        try:
-            if cloud not in known:
-                hint = f"Let SkyPilot fetch it: `sky check {cloud}`, or name a folder with skypilot.catalogs."
-                raise PriceUnavailable(f"no catalogue of {cloud} below {folder}", hint=hint)  # noqa: TRY301
-            rows, odd = read_catalogue(known[cloud])
-        except PriceUnavailable as error:
-            failures.append(error)
-            rejected.append(Rejected(0, cloud, error.message, f"SkyPilot {cloud}"))
-            continue
-        listed += rows
-        rejected += odd
-    if failures and not listed:
-        raise failures[0]
-    return tuple(listed), tuple(rejected)
+def _catalogue(folder: Path, cloud: str) -> ListFile:
+    return ListFile(
+        f"SkyPilot {cloud}", partial(_find, folder, cloud), lambda path: read_catalogue(Catalogue(cloud, path))
+    )
+
+
+def _find(folder: Path, cloud: str) -> Path:
+    for catalogue in find_catalogues(folder, [cloud]):
+        return catalogue.path
+    hint = f"Let SkyPilot fetch it: `sky check {cloud}`, or name a folder with skypilot.catalogs."
+    raise PriceUnavailable(f"no catalogue of {cloud} below {folder}", hint=hint)
 
 
 def _alternatives(rows: Sequence[_Row], request: ResourceRequest) -> Iterator[list[_Row]]:

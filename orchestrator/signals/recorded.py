@@ -23,7 +23,8 @@ from pathlib import Path
 
 from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, CarbonSeries, Factors, Gap, Kind, Reading
 from orchestrator.domain.time import HOUR, Instant, Window, format_instant
-from orchestrator.errors import SignalUnavailable
+from orchestrator.errors import SignalFormatError, SignalUnavailable
+from orchestrator.file_marks import FileMark, is_time, mark_of
 from orchestrator.signals.recording import (
     EPOCH,
     ForecastTable,
@@ -57,10 +58,16 @@ class Coverage:
 
 
 class RecordedCarbon:
-    """A :class:`~orchestrator.control.ports.CarbonSource` over such a folder. Files are read when first asked for."""
+    """A :class:`~orchestrator.control.ports.CarbonSource` over such a folder. Files are read when first asked for.
+
+    They may grow meanwhile: one that has changed is read again. Where it is broken then, what was read of it before
+    stands, and grows old in plain sight.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._looked_at: Instant | None = None
+        self._files: dict[Path, tuple[FileMark, HourlyTable | ForecastTable]] = {}
 
     @property
     def name(self) -> str:
@@ -69,6 +76,7 @@ class RecordedCarbon:
 
     async def zones(self) -> frozenset[str]:
         """Return the zones that have a column in any year, of either factor. Raises ``SignalUnavailable``."""
+        self._look()
         return frozenset(zone for table in self._tables for zone in table.zones)
 
     async def latest(self, zone: str, basis: Basis, now: Instant) -> Reading:
@@ -77,6 +85,7 @@ class RecordedCarbon:
         Raises ``SignalUnavailable`` when there is no recording in the folder, ``SignalFormatError`` when a file that
         is needed is damaged.
         """
+        self._look(now)
         tables = self._tables_of(zone, basis)
         if not tables:
             return Gap(zone, self._why_none(zone, basis), self.name)
@@ -91,6 +100,7 @@ class RecordedCarbon:
 
     async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
         """Return the hours that touch the window and were over at ``now``. Raises as :meth:`latest`."""
+        self._look(now)
         first, last = hour_number(window.start), min(_hours_up_to(window.end), hour_number(now))
         points = []
         for table in self._tables_of(zone, basis):
@@ -105,6 +115,7 @@ class RecordedCarbon:
         """Return the newest stored forecast issued by ``now`` that says something about the window, else ``None``."""
         if basis != DIRECT:
             return None
+        self._look(now)
         tables = [t for t in self._forecasts if zone in t.zones]
         midnight = hour_number(now.replace(hour=0))
         for issued in range(midnight, midnight - 24 * MAX_ISSUES_BACK, -24):
@@ -118,6 +129,7 @@ class RecordedCarbon:
 
     def coverage(self) -> tuple[Coverage, ...]:
         """Say which zones there are, on which basis, from when to when; by zone. Reads the time columns only."""
+        self._look()
         found: dict[tuple[str, Factors], list[HourlyTable]] = {}
         for table in self._tables:
             if table.hours:
@@ -136,36 +148,57 @@ class RecordedCarbon:
 
     def quarantined(self) -> tuple[Quarantined, ...]:
         """Values that were not believed, among those read so far."""
+        self._look()
         return tuple(q for table in (*self._tables, *self._forecasts) for q in table.quarantined())
+
+    def _look(self, now: Instant | None = None) -> None:
+        """Take the folder as it is; without a time, or when it is time to. A file that is the same keeps its table."""
+        if now is not None and not is_time(self._looked_at, now):
+            return
+        try:
+            marks = [mark_of(path) for path in self._paths()]
+        except OSError as error:
+            if self._files:
+                return
+            raise SignalUnavailable(f"recording {self._folder} cannot be read: {error.strerror or error}") from error
+        looked = {mark.path: self._looked(mark) for mark in marks}
+        self._files = {path: found for path, found in looked.items() if found is not None}
+        self.__dict__.pop("_tables", None)
+        self.__dict__.pop("_forecasts", None)
+        self._looked_at = now
+
+    def _looked(self, mark: FileMark) -> tuple[FileMark, HourlyTable | ForecastTable] | None:
+        """Return a file's table, new where the file is another one; ``None`` for a file that is none of ours."""
+        before = self._files.get(mark.path)
+        if before is not None and before[0] == mark:
+            return before
+        table = _table(mark.path)
+        if table is None:
+            return None
+        try:
+            if before is not None:
+                table.check()
+        except (SignalFormatError, SignalUnavailable):
+            # Perhaps it is being written. With its old mark it is looked at again.
+            return before
+        return mark, table
 
     @cached_property
     def _tables(self) -> tuple[HourlyTable, ...]:
         """Hourly tables by year, the main file before the one with extra zones."""
-        tables = []
-        for path in self._paths:
-            match = _HOURLY.fullmatch(path.name)
-            if match is not None:
-                tables.append((int(match[2]), match[3] or "", HourlyTable(path, int(match[2]), Factors(match[1]))))
+        tables = [table for _, table in self._files.values() if isinstance(table, HourlyTable)]
         if not tables:
             raise SignalUnavailable(f"no recording in {self._folder}: expected ci_lifecycle_YYYY.csv or .csv.gz")
-        return tuple(table for *_, table in sorted(tables, key=lambda t: t[:2]))
+        return tuple(sorted(tables, key=lambda t: (t.year, "_extra_zones" in t.name)))
 
     @cached_property
     def _forecasts(self) -> tuple[ForecastTable, ...]:
-        found = []
-        for path in self._paths:
-            match = _FORECAST.fullmatch(path.name)
-            if match is not None:
-                found.append(ForecastTable(path, int(match[1])))
-        return tuple(found)
+        return tuple(table for _, table in self._files.values() if isinstance(table, ForecastTable))
 
-    @cached_property
-    def _paths(self) -> tuple[Path, ...]:
-        try:
-            names = {path.name for path in self._folder.iterdir() if path.is_file()}
-        except OSError as error:
-            raise SignalUnavailable(f"recording {self._folder} cannot be read: {error.strerror or error}") from error
-        return tuple(self._folder / name for name in sorted(names) if name.removesuffix(".gz") not in names - {name})
+    def _paths(self) -> list[Path]:
+        """Return the files, in order. Raises ``OSError``."""
+        names = {path.name for path in self._folder.iterdir() if path.is_file()}
+        return [self._folder / name for name in sorted(names) if name.removesuffix(".gz") not in names - {name}]
 
     @cached_property
     def _owner(self) -> str:
@@ -219,6 +252,13 @@ class RecordedCarbon:
                 yield CarbonIntensity(
                     zone, grams, interval, Kind.FORECAST, source, hour_start(issued), fetched_at=now, basis=DIRECT
                 )
+
+
+def _table(path: Path) -> HourlyTable | ForecastTable | None:
+    hourly, forecast = _HOURLY.fullmatch(path.name), _FORECAST.fullmatch(path.name)
+    if hourly is not None:
+        return HourlyTable(path, int(hourly[2]), Factors(hourly[1]))
+    return None if forecast is None else ForecastTable(path, int(forecast[1]))
 
 
 def _hours_up_to(moment: Instant) -> int:

@@ -171,6 +171,10 @@ class HourlyTable(RecordedTable):
             previous = number
         return hours
 
+    def check(self) -> None:
+        """Read all of the structure. Raises as :meth:`RecordedTable.rows`."""
+        _ = self.hours
+
     def column(self, zone: str) -> array[float]:
         """Return the whole column of a zone, read once and kept (70 kB a year)."""
         if zone not in self._columns:
@@ -210,6 +214,10 @@ class ForecastTable(RecordedTable):
                 raise SignalFormatError(f"{where}: column horizon_h: {ahead!r} is no further hour of {date}")
             issue[hours_ahead] = number
         return issues
+
+    def check(self) -> None:
+        """Read all of the structure. Raises as :meth:`RecordedTable.rows`."""
+        _ = self.issues
 
     def _issue_hour(self, date: str, line: int) -> int:
         try:

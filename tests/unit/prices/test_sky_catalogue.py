@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.places import Region
+from orchestrator.domain.price import Market
 from orchestrator.domain.service import Accelerators, ResourceRequest
-from orchestrator.domain.time import parse_instant
+from orchestrator.domain.time import Instant, parse_instant
 from orchestrator.errors import PriceUnavailable
 from orchestrator.prices.catalogue import CompositeOffers, SkyPilotOffers
 from orchestrator.prices.fake import FakeOffers
@@ -138,3 +141,61 @@ async def test_a_shelf_names_the_lists_that_are_missing(tmp_path: Path) -> None:
     assert why.startswith(f"no catalogue of gcp below {tmp_path / 'some'}; H100:8 is not listed anywhere")
     both = await CompositeOffers([none, FakeOffers()]).shelf()
     assert both.why_none(wanted("L4")) == f"no catalogue of gcp below {tmp_path / 'none'}; no price list has anything"
+
+
+async def spot_prices(offers: SkyPilotOffers, now: Instant) -> dict[str, float]:
+    """What an L4 costs on spot, by region."""
+    found = await offers.offers(wanted("L4"), now)
+    return {o.region.id: o.price.usd_per_hour for o in found if o.market is Market.SPOT and o.price is not None}
+
+
+def renew(folder: Path, cloud: str, text: str) -> None:
+    """Replace a catalogue by a later one, as SkyPilot does every few hours."""
+    file = folder / "v8" / cloud / "vms.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    later = 1 + (file.stat().st_mtime if file.exists() else NOW.timestamp())
+    file.write_text(text, encoding="utf-8")
+    os.utime(file, (later, later))
+
+
+async def test_a_catalogue_that_was_renewed_is_read_again(tmp_path: Path) -> None:
+    """A controller lives for weeks; a minute after SkyPilot's prices have changed it plans with them."""
+    row = "g6.xlarge,L4,1.0,4.0,16.0,,0.80,{},one,one-az1\n"
+    offers = source(tmp_path, aws=AWS + row.format(0.30))
+    assert await spot_prices(offers, NOW) == {"aws/one": 0.30}
+
+    renew(tmp_path, "aws", AWS + row.format(0.42))
+    assert await spot_prices(offers, NOW + timedelta(seconds=59)) == {"aws/one": 0.30}
+    assert await spot_prices(offers, NOW + timedelta(seconds=60)) == {"aws/one": 0.42}
+
+
+async def test_a_catalogue_that_was_missing_is_found_when_it_comes(tmp_path: Path) -> None:
+    """Its cloud is offered from then on, and the trouble is over."""
+    renew(tmp_path, "aws", AWS + "g6.xlarge,L4,1.0,4.0,16.0,,0.80,0.30,one,one-az1\n")
+    offers = SkyPilotOffers(tmp_path, ["aws", "gcp"], {}, ShapeCatalogue.packaged())
+    assert await spot_prices(offers, NOW) == {"aws/one": 0.30}
+
+    renew(tmp_path, "gcp", GCP + "g2-standard-4,4,16,,,,one,one-a,0.20,0.05\n,,,L4,1,,one,one-a,0.60,0.25\n")
+    later = NOW + timedelta(minutes=1)
+    assert await spot_prices(offers, later) == {"aws/one": 0.30, "gcp/one": pytest.approx(0.30)}
+    assert (await offers.shelf()).troubles == ()
+
+
+@pytest.mark.parametrize("how", ["broken", "gone"])
+async def test_a_catalogue_that_breaks_keeps_what_it_said(tmp_path: Path, how: str) -> None:
+    """Prices of yesterday are worth more than none; the shelf tells of it until the file is whole again."""
+    good = AWS + "g6.xlarge,L4,1.0,4.0,16.0,,0.80,0.30,one,one-az1\n"
+    offers = source(tmp_path, aws=good)
+    assert await spot_prices(offers, NOW) == {"aws/one": 0.30}
+
+    if how == "broken":
+        renew(tmp_path, "aws", "what,is,this\n1,2,3\n")
+    else:
+        (tmp_path / "v8" / "aws" / "vms.csv").unlink()
+    assert await spot_prices(offers, NOW + timedelta(minutes=1)) == {"aws/one": 0.30}
+    (trouble,) = (await offers.shelf()).troubles
+    assert trouble.endswith("; what it said before stands")
+
+    renew(tmp_path, "aws", good.replace("0.30", "0.20"))
+    assert await spot_prices(offers, NOW + timedelta(minutes=2)) == {"aws/one": 0.20}
+    assert (await offers.shelf()).troubles == ()

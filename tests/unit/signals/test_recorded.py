@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -290,3 +291,64 @@ async def test_years_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None
     write(tmp_path, "ci_lifecycle_2032.csv", f"{HEADER}\nbroken\n")
 
     assert await value(RecordedCarbon(tmp_path), "AA", NOON) == 7
+
+
+def renew(folder: Path, name: str, text: str) -> None:
+    """Replace a file by a later one, as ``greenctl signals record`` does every day."""
+    later = 1 + (folder / name).stat().st_mtime
+    write(folder, name, text)
+    os.utime(folder / name, (later, later))
+
+
+async def test_hours_that_are_added_are_known_a_minute_later(tmp_path: Path) -> None:
+    """A controller lives for weeks beside a recording that grows by the day."""
+    write(tmp_path, "ci_lifecycle_2031.csv", f"{HEADER}\n" + rows("2031-03-01T10:00Z", "10,1"))
+    source = RecordedCarbon(tmp_path)
+    assert await value(source, "AA", NOON) == 10
+
+    renew(tmp_path, "ci_lifecycle_2031.csv", f"{HEADER},CC\n" + rows("2031-03-01T10:00Z", "10,1,7", "11,1,8"))
+    assert await value(source, "AA", NOON + timedelta(seconds=59)) == 10
+    later = NOON + timedelta(minutes=1)
+    assert (await value(source, "AA", later), await value(source, "CC", later)) == (11, 8)
+    series = await source.history("AA", LIFECYCLE, Window(NOON - 4 * HOUR, NOON), later)
+    assert [p.grams_per_kwh for p in series.points] == [10, 11]
+
+
+async def test_a_file_of_a_new_year_and_a_new_forecast_are_found(tmp_path: Path) -> None:
+    """The folder is looked at, not only what was in it at first; files that are the same are not read again."""
+    source = with_forecast(tmp_path)
+    window = Window(NOON + 24 * HOUR, NOON + 25 * HOUR)
+    assert await source.forecast("AA", DIRECT, window, NOON) is not None
+
+    renew(tmp_path, "ci_forecast_toy_2031.csv", FORECAST.replace("2031-03-01,36,236,", "2031-03-01,36,999,"))
+    write(tmp_path, "ci_lifecycle_2031.csv", f"{HEADER}\n" + rows("2031-03-01T10:00Z", "10,1"))
+    later = NOON + timedelta(minutes=1)
+    series = await source.forecast("AA", DIRECT, window, later)
+    assert series is not None
+    assert [p.grams_per_kwh for p in series.points] == [999]
+    assert await value(source, "AA", later) == 10
+
+
+async def test_a_file_that_breaks_keeps_what_was_read_of_it(tmp_path: Path) -> None:
+    """Somebody may be writing it: nobody is moved by stand-ins for it, and it is read when it is whole again."""
+    good = f"{HEADER}\n" + rows("2031-03-01T10:00Z", "10,1")
+    write(tmp_path, "ci_lifecycle_2031.csv", good)
+    source = RecordedCarbon(tmp_path)
+    assert await value(source, "AA", NOON) == 10
+
+    renew(tmp_path, "ci_lifecycle_2031.csv", good + "2031-03-01T11:00Z,1")
+    assert await value(source, "AA", NOON + timedelta(minutes=1)) == 10
+    renew(tmp_path, "ci_lifecycle_2031.csv", good + rows("2031-03-01T11:00Z", "11,1"))
+    assert await value(source, "AA", NOON + timedelta(minutes=2)) == 11
+
+
+async def test_a_folder_that_goes_away_keeps_what_was_read_of_it(tmp_path: Path) -> None:
+    """As a disk that is not mounted for a moment; what is known grows old in plain sight."""
+    folder = tmp_path / "carbon"
+    folder.mkdir()
+    write(folder, "ci_lifecycle_2031.csv", f"{HEADER}\n" + rows("2031-03-01T10:00Z", "10,1"))
+    source = RecordedCarbon(folder)
+    assert await value(source, "AA", NOON) == 10
+
+    folder.rename(tmp_path / "elsewhere")
+    assert await value(source, "AA", NOON + timedelta(minutes=1)) == 10
