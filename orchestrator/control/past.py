@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from orchestrator.control.ports import Journal, Records
@@ -23,12 +23,13 @@ from orchestrator.planner.snapshot import DEFAULT_COLD_START, Expectation
 
 MOVES_WINDOW = 24 * HOUR
 DECISIONS_READ = 50
-"""Nearly every decision on a service whose size follows load carries its number."""
+"""Every decision on a service whose size follows load carries its number, but for those of older versions."""
 
 MOVES_READ = 1000
 """More voluntary moves than any policy allows within the window."""
 
 RECENT_STARTS = 5
+AS_BEFORE = "as before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,13 @@ class Past:
         return self._sizes[service]
 
     def record(self, decision: Decision, signals: Sequence[Reading]) -> None:
-        """Keep a decision and the signals it used."""
+        """Keep a decision and the signals it used; with the number of replicas that stays in force, if it names none.
+
+        Else a restart would find it behind the decisions of weeks in which it stayed the same, and read too few.
+        """
         service = decision.service
+        if decision.sizing is None and decision.kind is not DecisionKind.TAKE_DOWN:
+            decision = replace(decision, sizing=_as_before(self.size(service)))
         try:
             self._journal.record_decision(decision, signals)
         except GreenctlError:
@@ -121,6 +127,14 @@ def expected_cold_start(replicas: Sequence[Replica], workloads: AbstractSet[str]
 
 def _size_in(decision: Decision) -> WantedReplicas | None:
     return None if decision.kind is DecisionKind.TAKE_DOWN else decision.sizing
+
+
+def _as_before(known: WantedReplicas | None) -> WantedReplicas | None:
+    """Return the number that stays in force; what is needed at this moment nobody has worked out."""
+    if known is None:
+        return None
+    because = known.because if known.because.startswith(AS_BEFORE) else f"{AS_BEFORE}: {known.because}".rstrip(": ")
+    return replace(known, needed=None, because=because, figures=())
 
 
 def is_voluntary(decision: Decision) -> bool:

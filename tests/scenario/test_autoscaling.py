@@ -10,7 +10,7 @@ import pytest
 from orchestrator.control.status import service_status
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.replica import ENDED, ReplicaState
-from orchestrator.domain.service import MigrationRules, Scaling, ServiceSpec
+from orchestrator.domain.service import CronWindow, MigrationRules, MoveSchedule, Scaling, ServiceSpec
 from orchestrator.planner.launches import MOST_LAUNCHES_PER_MINUTE
 from tests.scenario.crash import Fuse
 from tests.scenario.world import RULES, Traffic, World, chat, only
@@ -110,6 +110,28 @@ async def test_a_restart_of_the_controller_changes_nothing() -> None:
     assert {r.name for r in world.ready()} == names, "what the new controller has not watched is not known to be low"
     await ready_becomes(world, 1, limit=300)
     nothing_failed(world)
+
+
+@pytest.mark.parametrize("says_nothing_new", ["windows", "prices"])
+async def test_a_restart_after_weeks_at_the_same_number_keeps_it(says_nothing_new: str) -> None:
+    """The decisions of all that time are of windows that ended, or of prices that could not be read."""
+    world = World(rate=60.0)
+    hourly = MoveSchedule("UTC", (), (CronWindow("0 * * * *", timedelta(minutes=15)),))
+    moves = replace(RULES, schedule=hourly) if says_nothing_new == "windows" else STILL
+    await up(world, replace(scaled(), migration=moves), per_second=6.0)
+    await ready_becomes(world, 3, limit=120)
+    if says_nothing_new == "prices":
+        world.offers.fail("the list cannot be read")
+    await world.run(55 * 60, every=5.0, check=False)
+    world.offers.heal()
+    world.kill()
+    world.start()
+    for _ in range(30):
+        await world.step(check=False)
+        assert len(world.ready()) == 3
+
+    sizes = [d.sizing for d in world.store.decisions("chat", limit=3)]
+    assert all(size is not None and size.replicas == 3 for size in sizes), sizes
 
 
 async def test_it_never_has_more_than_it_may_nor_fewer_than_it_must() -> None:
