@@ -3,7 +3,7 @@
 What a client can rely on:
 
 - An answer that is not streamed is sent only when it is complete, so a replica that dies half-way is retried elsewhere
-  and nobody notices.
+  and nobody notices. One that takes too long is not: it would take as long elsewhere.
 - A request that comes while its service is scaled to zero waits for the first replica, as long as its service lets it.
 - A stream that has not begun is retried the same way. One that has begun is resumed on another replica if its service
   allows it and the request permits it; else it ends with an error event and without ``[DONE]``. It never just stops.
@@ -26,7 +26,7 @@ from orchestrator.gateway.resume import continuation, disclosure, ended_by_lengt
 from orchestrator.gateway.sse import EventTooLongError, SseEvent, SseSplitter, data_event
 from orchestrator.gateway.tally import Counted, Outcome
 from orchestrator.gateway.transcript import DONE, Step, Transcript
-from orchestrator.gateway.upstreams import Answer, LiveStream, UpstreamFailure
+from orchestrator.gateway.upstreams import TIMED_OUT, TOO_LONG, Answer, LiveStream, UpstreamFailure
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class _Hunt:
         """Say why the request ends without an answer."""
         if self._failure is None:
             return no_upstream(self._call.service)
-        timed_out = self._failure.reason == "timeout"
+        timed_out = self._failure.reason in {TIMED_OUT, TOO_LONG}
         return upstreams_failed(self._call.service, len(self._tried), timed_out=timed_out)
 
 
@@ -120,6 +120,8 @@ async def _relay_answer(node: GatewayNode, call: Call, reply: Reply, hunt: _Hunt
                 answer = await node.client.answer(upstream, request.path, request.raw, call.headers)
             except UpstreamFailure as failure:
                 hunt.failed(upstream, failure)
+                if failure.reason == TOO_LONG:  # it would be as long elsewhere, and the client has waited enough
+                    break
                 continue
             attempt.settle(_outcome(answer))
         hunt.answered(upstream, answer)

@@ -28,6 +28,11 @@ IDLE_CONNECTION_SECONDS: Final = 3.0
 """Below the five seconds after which uvicorn, and so vLLM, closes an idle connection: reusing one that is just being
 closed would look like a lost request."""
 
+TIMED_OUT: Final = "timeout"
+
+TOO_LONG: Final = "too_long"
+"""Why a whole answer failed that was not there in time. Its replica may be as well as any other."""
+
 _EVENT_STREAM = "text/event-stream"
 _SHUTTING_DOWN = b"cannot schedule new futures after shutdown"
 _RETRY_STATUSES = frozenset({502, 503})
@@ -122,12 +127,17 @@ class UpstreamClient:
             await self._session.close()
 
     async def answer(self, upstream: Upstream, path: str, raw: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send a request and read the whole response; raises :class:`UpstreamFailure`."""
-        response = await self._post(upstream, path, raw, headers)
+        """Send a request and read the whole response; raises :class:`UpstreamFailure`, ``TOO_LONG`` if it is late."""
         try:
-            return await self._read_whole(response)
-        finally:
-            response.close()
+            response = await self._post(upstream, path, raw, headers)
+            try:
+                return await self._read_whole(response)
+            finally:
+                response.close()
+        except UpstreamFailure as failure:
+            if failure.reason != TIMED_OUT:
+                raise
+            raise UpstreamFailure(TOO_LONG, is_gone=False) from failure
 
     @asynccontextmanager
     async def stream(
@@ -264,7 +274,7 @@ class _failures_named:  # noqa: N801  # reads as a clause in `with`
         if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
             raise UpstreamFailure("connect", is_gone=True) from error
         if isinstance(error, TimeoutError):
-            raise UpstreamFailure("timeout", is_gone=True) from error
+            raise UpstreamFailure(TIMED_OUT, is_gone=True) from error
         if isinstance(error, (aiohttp.ClientError, ConnectionError)):
             raise UpstreamFailure("disconnect", is_gone=True) from error
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -10,6 +11,9 @@ import pytest
 
 from orchestrator.domain.routing import RoutingTable, ServiceRoutes
 from orchestrator.gateway.cooldown import ALLOWED_FAILS
+from tests.gateway_mistakes import ask, routes
+from tests.gateway_world import PATIENCE, Ending, GatewayWorld
+from tests.gateway_world import Act as GatewayAct
 from tests.unit.gateway.conftest import Gateway, rests, upstream
 from tests.unit.gateway.scripted import Act, ScriptedEngine
 
@@ -176,6 +180,29 @@ async def test_other_errors_are_the_engines_to_tell(gateway: Gateway, engines: A
     assert other.seen == []
     counts = (await gateway.status()).upstream("r-a")
     assert (counts.ok, counts.failed) == (1, 1)
+
+
+@pytest.mark.parametrize("act", [GatewayAct(pause=60.0), GatewayAct(Ending.STALLED, after=2)], ids=["slow", "stalled"])
+def test_a_whole_answer_that_takes_too_long_is_made_once(tmp_path: Path, act: GatewayAct) -> None:
+    """Elsewhere it would take as long. The client hears so at once, and whoever worked on it is not called dead."""
+    world = GatewayWorld(tmp_path)
+    try:
+        routes(world, 1, "abc", retries=2)
+        for engine in world.engines.values():
+            engine.acts.append(act)
+        client = ask(world, stream=False)
+        world.passes(PATIENCE.first_byte_seconds + 1)
+        [(_, start), *_], made = client.exchange.heard, len(world.history.generations)
+        for engine in world.engines.values():
+            engine.acts.clear()
+        for _ in range(3):
+            ask(world, stream=False)
+        world.passes(1)
+    finally:
+        world.close()
+
+    assert (start["status"], made) == (504, 1)
+    assert {g.replica for g in world.history.generations[1:]} == {"a", "b", "c"}
 
 
 async def test_who_answers_with_500_rests_and_is_tried_again(gateway: Gateway, engines: Any) -> None:
