@@ -42,7 +42,7 @@ from orchestrator.provisioners.skypilot.meaning import meaning_of
 from orchestrator.provisioners.skypilot.resources import require_own_ports
 from orchestrator.provisioners.skypilot.sky_api import STOPPED, UNSURE, UP, CallState, Cluster, SkyApi, SkyFailure
 from orchestrator.provisioners.skypilot.slurm import Allocation, GroundTruth
-from orchestrator.provisioners.skypilot.task import NodeOptions, SkyTask, build_task
+from orchestrator.provisioners.skypilot.task import PORT, NodeOptions, SkyTask, build_task, own_port
 from orchestrator.provisioners.skypilot.view import ANSWER_SECONDS, ENDED_JOBS, SETTLED_JOB_EVERY_SECONDS, Picture, View
 
 PREFIX = "gc-"
@@ -247,9 +247,12 @@ class SkyPilotProvisioner:
         """Whether a launch of that name is on its way to SkyPilot now."""
         return name in self._posts and not self._posts[name][0].done()
 
-    def _node(self, offer: Offer) -> NodeOptions:
-        bare = offer.region.provider in WITHOUT_PORTS
-        return NodeOptions(engine=self._engine if bare else None, opens_ports=not bare)
+    def _node(self, request: LaunchRequest) -> NodeOptions:
+        if request.offer.region.provider not in WITHOUT_PORTS:
+            return NodeOptions()
+        # The owner's own command does not know which port is its own.
+        port = own_port(request.name) if request.model.engine is Engine.VLLM else PORT
+        return NodeOptions(engine=self._engine, port=port, opens_ports=False)
 
     async def _post(self, request: LaunchRequest) -> str:
         """Return the id of the request that was posted now, empty if there was no need."""
@@ -277,6 +280,7 @@ class SkyPilotProvisioner:
         with self._in_our_words():
             if await self._was_asked(request.name):
                 return ""
+            folder.change(port=task.port)  # an older version may have written down another one, and died
             mounts = folder.store({**task.files, **secrets})
             mounts |= {remote: str(local) for remote, local in task.uploads.items()}
             if task.key_path:
@@ -288,7 +292,7 @@ class SkyPilotProvisioner:
 
     def _task(self, request: LaunchRequest) -> SkyTask:
         try:
-            return build_task(request, self._node(request.offer))
+            return build_task(request, self._node(request))
         except InvalidSpec as error:
             said = "; ".join(problem.message for problem in error.problems)
             raise UnsupportedByProvider(f"{request.offer.id}: {said}") from error

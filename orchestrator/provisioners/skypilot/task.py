@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from orchestrator.errors import InvalidSpec, Problem, UnsupportedByProvider
 from orchestrator.provisioners.skypilot.resources import WITHOUT_IMAGES, label, marks, one_offer
 from orchestrator.spec.templates import FamilyDefaults, load_template
 
-__all__ = ["FOLDER", "NodeOptions", "SkyTask", "build_task", "label", "marks"]
+__all__ = ["FOLDER", "PORT", "NodeOptions", "SkyTask", "build_task", "label", "marks", "own_port"]
 
 FOLDER = "~/.greenctl"
 RUN = 'exec python3 "$HOME/.greenctl/replica.py"'
@@ -61,16 +62,22 @@ FROM_THE_HUB = ("lora_modules", "spec_model", "tokenizer")
 """Arguments that fetch something, also beside a model that travelled along."""
 
 
+PORT = 8000
+OWN_PORTS = range(20_000, 30_000)
+"""Below those that Linux gives to connections (32768 and up), above those of most services."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
     """What is known about a provider's machines.
 
-    ``engine``: the vLLM executable, where it is installed already. ``opens_ports``: whether the cloud opens the port to
-    the outside; without, the machine is reached on its own address.
+    ``engine``: the vLLM executable, where it is installed already. ``port``: where the engine listens, unless the file
+    names another one. ``opens_ports``: whether the cloud opens the port to the outside; without, the machine is reached
+    on its own address.
     """
 
     engine: str | None = None
-    port: int = 8000
+    port: int = PORT
     opens_ports: bool = True
 
 
@@ -90,6 +97,11 @@ class SkyTask:
     uploads: Mapping[str, Path] = field(default_factory=dict)
     key_path: str = ""
     secrets_path: str = ""
+
+
+def own_port(name: str) -> int:
+    """Return the port of a replica that may share its machine with others (decision 0057)."""
+    return OWN_PORTS[zlib.crc32(name.encode()) % len(OWN_PORTS)]
 
 
 def build_task(request: LaunchRequest, node: NodeOptions) -> SkyTask:

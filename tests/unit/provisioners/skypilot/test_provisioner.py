@@ -387,6 +387,30 @@ class Slow:
             await asyncio.sleep(0)
 
 
+async def test_replicas_that_share_a_node_do_not_share_a_port(world: World) -> None:
+    """Slurm may put two of them on one node. The file's own port stands, and its owner's command knows no other."""
+    asked = {
+        "aaaaaaaaaa": world.request(),
+        "bbbbbbbbbb": world.request("gc-01234567-chat-bbbbbbbbbb"),
+        "dddddddddd": world.request("gc-01234567-chat-dddddddddd", task_json='{"service": {"ports": 9000}}'),
+        "eeeeeeeeee": world.request(
+            "gc-01234567-chat-eeeeeeeeee", model=ModelSpec("x", Engine.COMMAND), task_json='{"run": "serve"}'
+        ),
+        "ffffffffff": world.request("gc-01234567-chat-ffffffffff", region="aws/eu-north-1"),
+    }
+    ports = {}
+    for key, request in asked.items():
+        await world.provisioner.launch(request)
+        seen = await world.until(Phase.RUNNING, request.name)
+        ports[key] = int(str(seen.endpoint).rpartition(":")[2])
+
+    assert (ports["dddddddddd"], ports["eeeeeeeeee"], ports["ffffffffff"]) == (9000, 8000, 8000)
+    assert len({ports["aaaaaaaaaa"], ports["bbbbbbbbbb"]} | set(ports.values())) == 4
+    argv = json.loads(private_text(world.sky.mounts[NAME]["~/.greenctl/launch.json"]))["argv"]
+    assert f"--port={ports['aaaaaaaaaa']}" in argv
+    assert (await world.again().describe(NAME)).endpoint == f"http://10.0.0.1:{ports['aaaaaaaaaa']}"
+
+
 async def test_a_launch_that_takes_minutes_to_hand_over_holds_nobody_up(world: World) -> None:
     """Its files are carried meanwhile: whoever asks again hears so at once, and it is handed over once."""
     slow = Slow(world)
