@@ -7,8 +7,10 @@ later, and meanwhile the others are looked at as always.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.deciding import Decider
@@ -28,15 +30,18 @@ from orchestrator.control.sweep import Sweeper
 from orchestrator.control.tidying import Tidier
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.records import EventKind, OperationKind, ServiceState
-from orchestrator.errors import GreenctlError, LeaseHeld
+from orchestrator.errors import GreenctlError, LeaseHeld, StoreUnavailable
 from orchestrator.planner.pause import needed_steps
 from orchestrator.planner.rollout import RolloutView, StepKind, next_steps
 from orchestrator.planner.wanted import may_sleep
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
-"""How long a service whose look failed is left alone, doubled by each further failure."""
+"""How long what failed, a service's look or the sweep, is left alone; doubled by each further failure."""
 
 MOST_DOUBLINGS = 10
+
+SWEEP = ""
+"""Under which name the sweep has its pause: no service is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,14 @@ class Pause:
 
     failures: int
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a part of a look ended with. ``service``: empty where it is not one service's (the sweep, tidying)."""
+
+    service: str
+    error: Exception
 
 
 class Controller:
@@ -73,28 +86,36 @@ class Controller:
         )
         self._tidier = Tidier(runtime, journal)
         self._pauses: dict[str, Pause] = {}
+        self._troubles: list[Trouble] = []
         self._unheard_rounds = 0
         self._told_of_silence = False
         self._sampled_at: float | None = None
         self._swept_at: float | None = None
 
+    @property
+    def troubles(self) -> Sequence[Trouble]:
+        """What parts of the last :meth:`tick` ended with, raised or not; none when all went well."""
+        return tuple(self._troubles)
+
     async def tick(self) -> None:
         """Look at every service of which something is there, going down or asked for, then at the gateway.
 
-        Raises the first error that a service's look ended with, after all have been looked at; ``LeaseHeld`` at once.
+        An error of one part ends that part alone, and :attr:`troubles` tells of it. Raised is what nothing goes on
+        from: ``LeaseHeld`` at once, ``StoreUnavailable`` after all have been looked at (of the sweep at once), and the
+        first error of all where no service's look went well.
         """
+        self._troubles.clear()
         status = await gateway_status(self._runtime)
         sample = is_due(self._runtime.clock, self._sampled_at, self._runtime.tuning.sample_every.total_seconds())
         if (
             is_due(self._runtime.clock, self._swept_at, self._runtime.tuning.sweep_every.total_seconds())
             or self._sweeper.is_asked()
         ):
-            await self._sweeper.sweep(status)
-            self._swept_at = self._runtime.clock.monotonic()
+            await self._try(SWEEP, partial(self._sweep, status))
         there = {r.name: r.service for r in self._journal.replicas()}
         busy = {o.service for o in self._journal.operations()} | set(there.values())
         services = [s for s in self._journal.services() if s.state is not ServiceState.DOWN or s.name in busy]
-        looks = [await self._try(s.name, status, sample=sample) for s in services]
+        went_well = [await self._try(s.name, partial(self.reconcile, s.name, status, sample=sample)) for s in services]
         if sample:
             self._sampled_at = self._runtime.clock.monotonic()
         self._watch.forget_all_but(there)
@@ -103,29 +124,41 @@ class Controller:
         self._routes.forget_all_but(there.values())
         self._tell_of_silence()
         await self._routes.publish(status, {s.name for s in services})
-        looks.append(self._tidier.look())
-        for error in looks:
-            if error is not None:
-                raise error
+        untidy = self._tidier.look()
+        if untidy is not None:
+            self._troubles.append(Trouble("", untidy))
+        for trouble in self._troubles:
+            if isinstance(trouble.error, StoreUnavailable) or not any(went_well):
+                raise trouble.error
 
-    async def _try(self, name: str, status: GatewayStatus | None, *, sample: bool) -> Exception | None:
-        """Look at one service, unless its last look failed a moment ago; return the error instead of raising it."""
+    async def _sweep(self, status: GatewayStatus | None) -> None:
+        await self._sweeper.sweep(status)
+        self._swept_at = self._runtime.clock.monotonic()
+
+    async def _try(self, name: str, look: Callable[[], Awaitable[None]]) -> bool:
+        """Look, unless the last time failed a moment ago; return whether that went well.
+
+        Without a database no sweep says whether it was set back, so nothing else is done after such an error either.
+        """
         pause = self._pauses.get(name)
         if pause is not None and self._runtime.clock.monotonic() < pause.until:
-            return None
+            return False
         try:
-            await self.reconcile(name, status, sample=sample)
+            await look()
         except LeaseHeld:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the other services
+        except Exception as error:  # whatever it is, it must not stop the other services
+            self._troubles.append(Trouble(name, error))
+            if name == SWEEP and isinstance(error, StoreUnavailable):
+                raise
             failures = 0 if pause is None else pause.failures
             seconds = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures, MOST_DOUBLINGS))
             self._pauses[name] = Pause(failures + 1, self._runtime.clock.monotonic() + seconds)
             if pause is None:
                 self._warn_of(error, name)
-            return error
+            return False
         self._pauses.pop(name, None)
-        return None
+        return True
 
     def _is_to_end(self, service: str) -> bool:
         """Whether somebody has said ``down``, which is begun after these steps: nothing is bought for that long."""
@@ -145,8 +178,9 @@ class Controller:
 
     def _warn_of(self, error: Exception, service: str) -> None:
         words = f"{error.code}: {error.message}" if isinstance(error, GreenctlError) else type(error).__name__
+        what = "the last sweep" if service == SWEEP else "the last look"
         with suppress(GreenctlError):
-            self._applier.event(EventKind.WARNING, f"the last look failed and will be repeated: {words}", service)
+            self._applier.event(EventKind.WARNING, f"{what} failed and will be repeated: {words}", service)
 
     async def reconcile(self, name: str, status: GatewayStatus | None, *, sample: bool = False) -> None:
         """Bring one service a step nearer to what is wanted."""

@@ -68,13 +68,14 @@ async def read_source(
 ) -> Listing:
     """List one source and compare: first the provider, then the journal, so that no launch falls in between.
 
-    A listing that fails, or that suddenly lacks most of what is there, proves nothing. Raises ``StoreUnavailable``.
+    A listing that fails, whatever with, or that suddenly lacks most of what is there, proves nothing. Raises
+    ``StoreUnavailable``.
     """
     uid, now = records.deployment_uid(), runtime.clock.now()
     try:
         answer = await source.provisioner.inventory(uid)
-    except GreenctlError as error:
-        return Listing(source, now, trouble=error.message)
+    except Exception as error:  # noqa: BLE001  # a full disk here is no reason to stop looking at what serves
+        return Listing(source, now, trouble=_words(error))
     there = {i.name: i for i in answer if i.phase is not Phase.GONE}
     recorded = {r.name: r for r in records.replicas() if source.has(r) or r.name in there}
     for name in there.keys() - recorded.keys():
@@ -99,6 +100,14 @@ async def read_source(
 def fleet(listings: Sequence[Listing]) -> int:
     """Count the instances that all complete listings show."""
     return sum(listing.shown for listing in listings)
+
+
+def _words(error: Exception) -> str:
+    """Say what went wrong; of what nobody expected only what the system says, for its text could hold anything."""
+    if isinstance(error, GreenctlError):
+        return error.message
+    known = error.strerror if isinstance(error, OSError) else None
+    return f"{type(error).__name__}: {known}" if known else type(error).__name__
 
 
 def _sighting(instance: Instance, source: Source, work: Work = Work.UNKNOWN, counters: str = "") -> Sighting:

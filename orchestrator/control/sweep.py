@@ -130,6 +130,7 @@ class Sweeper:
             if listing.seen is not None
         ]
         newest = max((sign for sign in signs if sign is not None), default=0)
+        self._held = max(newest, known.seen_epoch) > known.accepted_epoch  # even if it cannot be written down
         if newest > known.seen_epoch:
             self._journal.set_restored(seen_epoch=newest)
             text = (
@@ -137,7 +138,6 @@ class Sweeper:
                 " anew or reaped until somebody accepts it: greenctl doctor --orphans"
             )
             self._applier.event(EventKind.WARNING, text, "", detail={"seen_epoch": newest, "epoch": epoch})
-        self._held = max(newest, known.seen_epoch) > known.accepted_epoch
 
 
 def _words(suspect: Suspect) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from orchestrator.control.controller import Controller
+from orchestrator.control.controller import Controller, Trouble
 from orchestrator.errors import GreenctlError, LeaseHeld
 
 LONGEST_PAUSE_SECONDS = 30.0
@@ -23,7 +23,8 @@ async def run(
 ) -> None:
     """Look every ``tick_seconds`` until ``stop`` is set; the look under way is finished first.
 
-    An error ends a look, never the loop: the next one starts afresh, later each time up to half a minute. Losing the
+    An error that a look raises ends it, never the loop: the next one starts afresh, later each time up to half a
+    minute. What only one service meets is logged, and the others' looks stay as near to each other as ever. Losing the
     turn (``LeaseHeld``) ends the loop and is raised.
     """
     asked = asyncio.Event()
@@ -47,17 +48,28 @@ async def run(
 
 
 async def _look(controller: Controller, failures: int) -> int:
+    """Look once and log what went wrong; return how many looks in a row have come to nothing."""
+    raised: Exception | None = None
     try:
         await controller.tick()
     except LeaseHeld:
         raise
-    except GreenctlError as error:
-        log.warning("look_failed", code=error.code, message=error.message, hint=error.hint())
-        return failures + 1
-    except Exception:
-        log.exception("look_failed", code="internal_error")
-        return failures + 1
-    return 0
+    except Exception as error:  # noqa: BLE001  # whatever it is, there is a next look
+        raised = error
+    troubles = list(controller.troubles)
+    if raised is not None and all(t.error is not raised for t in troubles):
+        troubles.append(Trouble("", raised))
+    for trouble in troubles:
+        _log(trouble)
+    return 0 if raised is None else failures + 1
+
+
+def _log(trouble: Trouble) -> None:
+    error, whose = trouble.error, {"service": trouble.service} if trouble.service else {}
+    if isinstance(error, GreenctlError):
+        log.warning("look_failed", code=error.code, message=error.message, hint=error.hint(), **whose)
+    else:
+        log.error("look_failed", code="internal_error", exc_info=error, **whose)
 
 
 async def _either(*events: asyncio.Event) -> None:

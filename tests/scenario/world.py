@@ -245,6 +245,8 @@ class World:
         except Died:
             self.kill()
             return
+        for trouble in self.controller.troubles:
+            raise trouble.error  # a real controller logs it and goes on; a story must not miss it
         if check:
             self.check(before, wanted)
 

@@ -250,27 +250,35 @@ class SimWorld:
         process.look_began_at = self.clock.elapsed
         self.looks += 1
         waiting = self._waiting
+        process.looked_well = False
+        raised: tuple[Exception, ...] = ()
         try:
-            process.looked_well = False
             await controller.tick()
-            process.looked_well = True
+            process.looked_well = not controller.troubles
             process.looks += 1
         except Died:
             pass
         except LeaseHeld:
             process.is_alive = False
             self.tell(f"process {process.number} has lost its turn and ends")
-        except GreenctlError as error:
-            process.failed_looks += 1
-            self.tell(f"process {process.number}: a look failed: {error.code}")
         except Exception as error:  # noqa: BLE001  # that is what is being looked for
-            self.checks.broken("I5", f"a look ended with {type(error).__name__}: {error}")
+            raised = (error,)
         finally:
             process.is_looking = False
+        for trouble in dict.fromkeys([*(t.error for t in controller.troubles), *raised]):
+            self._note_trouble(process, trouble)
         # A look that dies leaves calls behind which still sleep, with the world going on inside them: there, and not
         # here, or whoever looks in there would stand still.
         while self._waiting > waiting:  # noqa: ASYNC110  # those calls need the loop, and set no event
             await asyncio.sleep(0)
+
+    def _note_trouble(self, process: Process, error: Exception) -> None:
+        """Count a part of a look that failed; what is none of our own errors breaks a promise, whoever met it."""
+        if isinstance(error, GreenctlError):
+            process.failed_looks += 1
+            self.tell(f"process {process.number}: a look failed: {error.code}")
+        else:
+            self.checks.broken("I5", f"a look ended with {type(error).__name__}: {error}")
 
     async def _wait(self, seconds: float) -> None:
         """Let the world go on while somebody waits."""

@@ -17,6 +17,8 @@ A_DAY_OF_LOOKS = 24 * 3600 // 30
 class Without:
     """A controller whose database is away for so many looks; after that the loop is told to stop."""
 
+    troubles = ()
+
     def __init__(self, looks: int) -> None:
         self.left = looks
         self.stop = asyncio.Event()

@@ -1,0 +1,216 @@
+"""One part that fails, a service or the listings, under the real loop: everything else goes on as if it did not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from orchestrator.control.controller import Controller, Trouble
+from orchestrator.controller import loop
+from orchestrator.domain.counters import GatewayStatus
+from orchestrator.domain.records import EventKind
+from orchestrator.errors import StoreUnavailable
+from tests.scenario.test_migration import BY_HAND
+from tests.scenario.test_two_services import both, break_offers
+from tests.scenario.world import World, chat
+
+MINUTE = 60.0
+NO_SPACE = OSError(28, "No space left on device")
+
+
+class Looped:
+    """A world's controller under the loop: a second passes before each look. Notes when which service is looked at."""
+
+    def __init__(
+        self, world: World, seconds: float, *, at: float = 0.0, then: Callable[[], None] | None = None
+    ) -> None:
+        assert world.controller is not None
+        self._world, self._controller = world, world.controller
+        self._end, self._at, self._then = world.clock.elapsed + seconds, world.clock.elapsed + at, then
+        self.stop = asyncio.Event()
+        self.looked: dict[str, list[float]] = {}
+        reconcile = self._controller.reconcile
+
+        async def noted(name: str, status: GatewayStatus | None, *, sample: bool = False) -> None:
+            self.looked.setdefault(name, []).append(world.clock.elapsed)
+            await reconcile(name, status, sample=sample)
+
+        self._controller.reconcile = noted  # type: ignore[method-assign]
+
+    @property
+    def troubles(self) -> Sequence[Trouble]:
+        """What the controller says of its last look."""
+        return self._controller.troubles
+
+    async def tick(self) -> None:
+        """Let a second pass, then look."""
+        self._world.clock.advance(timedelta(seconds=1))
+        self._world._serve(1.0)
+        if self._then is not None and self._world.clock.elapsed >= self._at:
+            self._then()
+            self._then = None
+        self._world.sync_engines()
+        if self._world.clock.elapsed >= self._end:
+            self.stop.set()
+        await self._controller.tick()
+
+    def longest_gap(self, service: str) -> float:
+        """Return the longest time between two looks at a service, in seconds."""
+        times = self.looked[service]
+        return max(later - earlier for earlier, later in pairwise(times))
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[EventDict]]:
+    """What the loop has logged."""
+    with capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[Looped]]:
+    """Let the loop run a world's controller for so many seconds of the world's own time."""
+
+    async def _live(world: World, seconds: float, **more: Any) -> Looped:
+        looped = Looped(world, seconds, **more)
+
+        async def at_once(*_events: asyncio.Event) -> None:
+            return
+
+        async def pause(_stop: asyncio.Event, length: float) -> None:
+            world.clock.advance(timedelta(seconds=length))
+
+        async def keep_gateway() -> None:
+            return
+
+        monkeypatch.setattr(loop, "_either", at_once)
+        monkeypatch.setattr(loop, "_pause", pause)
+        await loop.run(cast("Controller", looped), MINUTE, looped.stop, keep_gateway)
+        return looped
+
+    return _live
+
+
+async def test_a_service_whose_look_fails_does_not_slow_the_looks_at_another_one(
+    live: Callable[..., Awaitable[Looped]], logged: list[EventDict]
+) -> None:
+    """Twenty minutes of it: the other is looked at every second and repaired at once; the log names the service."""
+    world = await both(resources=replace(chat().resources, min_vcpus=1.0))
+    break_offers(world)
+    lost = world.ready("talk")[0].name
+
+    looped = await live(world, 20 * MINUTE, at=2 * MINUTE, then=lambda: world.preempt(lost))
+
+    assert looped.longest_gap("talk") <= 2
+    assert looped.longest_gap("chat") > 25, "it is left alone for longer and longer"
+    assert len(world.ready("talk")) == 2
+    assert lost not in world.upstreams("talk")
+    told = [e for e in world.events(EventKind.WARNING) if "look failed" in e.text]
+    assert [e.service for e in told] == ["chat"]
+    assert {(e["event"], e["service"]) for e in logged} == {("look_failed", "chat")}
+
+
+async def test_where_no_look_goes_well_the_loop_itself_waits(live: Callable[..., Awaitable[Looped]]) -> None:
+    """One service alone, whose looks all fail: what fails everywhere is not tried every second."""
+    world = World()
+    await world.up(chat(2, migration=BY_HAND, resources=replace(chat().resources, min_vcpus=1.0)))
+    break_offers(world)
+
+    looped = await live(world, 20 * MINUTE)
+
+    assert len(looped.looked["chat"]) < 60
+
+
+async def test_a_listing_that_fails_with_an_error_of_the_system_stops_no_look(
+    live: Callable[..., Awaitable[Looped]],
+) -> None:
+    """No space left: it is a listing that cannot be used, which is told of once, and both services go on."""
+    world = await both()
+
+    async def inventory(_uid: str) -> Any:
+        raise NO_SPACE
+
+    world.cloud.inventory = inventory  # type: ignore[method-assign]
+    lost = world.ready("talk")[0].name
+
+    looped = await live(world, 10 * MINUTE, at=2 * MINUTE, then=lambda: world.preempt(lost))
+
+    assert max(looped.longest_gap("talk"), looped.longest_gap("chat")) <= 2
+    assert len(world.ready("talk")) == 2
+    told = [e.text for e in world.events(EventKind.WARNING)]
+    assert len([t for t in told if "OSError: No space left on device" in t]) == 1
+    assert len([t for t in told if "failed and will be repeated" in t]) == 0
+
+
+class Forgetful:
+    """A journal whose list of suspects cannot be read while ``error`` is set."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def wrap(self, port: str, real: Any) -> Any:
+        """Stand between the controller and its journal."""
+        return _Forgetful(real, self) if port == "journal" else real
+
+
+class _Forgetful:
+    def __init__(self, real: Any, forgetful: Forgetful) -> None:
+        self._real, self._forgetful = real, forgetful
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def suspects(self) -> Any:
+        if self._forgetful.error is not None:
+            raise self._forgetful.error
+        return self._real.suspects()
+
+
+async def with_forgetful_journal() -> tuple[World, Forgetful]:
+    """One service at rest, just before a sweep is due."""
+    forgetful = Forgetful()
+    world = World(wrap=forgetful.wrap)
+    await world.up(chat(2, migration=BY_HAND))
+    return world, forgetful
+
+
+async def test_a_sweep_that_fails_is_told_once_repeated_and_stops_no_look(
+    live: Callable[..., Awaitable[Looped]],
+) -> None:
+    """Whatever nobody expected: looks go on, sweeps are tried again and again, and go on when it is over."""
+    world, forgetful = await with_forgetful_journal()
+    forgetful.error = RuntimeError("nobody expected this")
+
+    longest_gap = (await live(world, 10 * MINUTE)).longest_gap("chat")
+    told = [e.text for e in world.events(EventKind.WARNING) if "sweep failed" in e.text]
+    forgetful.error = None
+    stray = await world.plant()
+    await world.run(2 * MINUTE, every=10)
+
+    assert longest_gap <= 2
+    assert told == ["the last sweep failed and will be repeated: RuntimeError"]
+    assert [s.name for s in world.store.suspects()] == [stray]
+
+
+async def test_without_a_database_nothing_is_done_after_a_sweep_that_failed() -> None:
+    """Only a sweep says whether the database was set back, and nobody may act before that."""
+    world, forgetful = await with_forgetful_journal()
+    world.kill()
+    controller = world.start()
+    forgetful.error = StoreUnavailable("the database does not answer")
+    world.preempt(world.ready()[0].name)
+    world.sync_engines()
+    before = world.store.replicas()
+
+    with pytest.raises(StoreUnavailable):
+        await controller.tick()
+
+    assert world.store.replicas() == before
