@@ -27,7 +27,7 @@ from orchestrator.gateway.sockets import gateway_folder
 from orchestrator.gateway.upstreams import Patience
 
 WORDS = 6
-"""Length of an answer without ``max_tokens``: the model says w0 w1 w2 ..., a word is a token and a chunk."""
+"""Length of an answer that no limit makes shorter: the model says w0 w1 w2 ..., a word is a token and a chunk."""
 
 PATIENCE = Patience(connect_seconds=3, first_byte_seconds=60, idle_seconds=30, tokenize_seconds=5)
 DONE = b"data: [DONE]\n\n"
@@ -395,7 +395,7 @@ def _words(body: Any) -> list[str]:
         body["prompt"] if messages is None else messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
     )
     start = len([w for w in said.split() if w.startswith("w")])
-    return [f"w{n} " for n in range(start, start + (body.get("max_tokens") or WORDS - start))]
+    return [f"w{n} " for n in range(start, min(start + (body.get("max_tokens") or WORDS), WORDS))]
 
 
 class Client:
@@ -465,7 +465,7 @@ class GatewayWorld:
         self.passes(0.0)
 
     def ask(self, path: str, body: dict[str, Any], *, is_slow: bool = False, sends_all: bool = True) -> Client:
-        words = body.get("max_tokens") or WORDS
+        words = min(body.get("max_tokens") or WORDS, WORDS)
         name, now = f"q{len(self.clients)}", self.loop.time()
         asked = Exchange(name, bool(body.get("stream")), body.get("n") or 1, words, now, is_slow, sends_all)
         client = Client(asked, json.dumps(body).encode(), is_slow=is_slow, sends_all=sends_all)

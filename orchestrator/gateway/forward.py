@@ -189,7 +189,7 @@ class _StreamRelay:
         text = self._transcript.text
         self._used_tokens = await self._count(upstream, text)
         self._transcript.continue_elsewhere(self._used_tokens)
-        if tokens_left(request.body, self._used_tokens) == 0:
+        if tokens_left(request.path, request.body, self._used_tokens) == 0:
             return None
         return encoded(continuation(request.path, request.body, text, self._used_tokens))
 

@@ -18,6 +18,9 @@ COMPLETIONS_PATH = "/v1/completions"
 
 LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
 
+DEFAULT_COMPLETION_TOKENS = 16
+"""What ``/v1/completions`` generates when it is not told how much: OpenAI's rule, and vLLM's. ``null`` is no limit."""
+
 # Everything here means the same when the answer is continued. What is not here (tools, log probabilities, structured
 # output, several choices, token-id prompts...) would need state that only the lost replica had.
 _RESUMABLE_KEYS = frozenset(
@@ -61,18 +64,21 @@ def is_resumable(path: str, body: Mapping[str, object]) -> bool:
     if path == CHAT_PATH:
         messages = body.get("messages")
         return isinstance(messages, list) and bool(messages) and _role(messages[-1]) != "assistant"
+    if body.get("max_completion_tokens") is not None:
+        return False  # a limit of chats: some engines honour it here as well, vLLM does not
     return path == COMPLETIONS_PATH and isinstance(body.get("prompt"), str)
 
 
-def tokens_left(body: Mapping[str, object], used: int) -> int | None:
-    """Return how many tokens the request still allows, at least 0; ``None`` when it set no limit."""
+def tokens_left(path: str, body: Mapping[str, object], used: int) -> int | None:
+    """Return how many tokens the request still allows, at least 0; ``None`` when it has no limit."""
+    body = _with_limit(path, body)
     limits = [value for key in LIMIT_KEYS if isinstance(value := body.get(key), int)]
     return max(0, min(limits) - used) if limits else None
 
 
 def continuation(path: str, body: Mapping[str, object], text: str, used: int) -> dict[str, object]:
     """Rewrite the request so that the answer goes on after ``text``, of which ``used`` tokens were emitted."""
-    rest = dict(body)
+    rest = _with_limit(path, body)
     if text:
         if path == CHAT_PATH:
             messages = rest["messages"]
@@ -88,6 +94,12 @@ def continuation(path: str, body: Mapping[str, object], text: str, used: int) ->
     if isinstance(minimum := rest.get("min_tokens"), int):
         rest["min_tokens"] = max(0, minimum - used)
     return rest
+
+
+def _with_limit(path: str, body: Mapping[str, object]) -> dict[str, object]:
+    """Return the request, with the limit that it has without saying so: an engine would count it anew."""
+    default = {"max_tokens": DEFAULT_COMPLETION_TOKENS} if path == COMPLETIONS_PATH else {}
+    return {**default, **body}
 
 
 def splice(event: SseEvent, identity: Mapping[str, object], used: int) -> bytes:

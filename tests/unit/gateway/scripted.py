@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 WORDS = 8
-"""Length of an answer without max_tokens."""
+"""Length of an answer, where no limit makes it shorter."""
 
 _STEPS_TO_MAKE_A_CONNECTION = 3
 """Of the event loop, from accepting: one to begin, one for the transport to call its protocol, one to spare."""
@@ -187,8 +187,8 @@ def _words(path: str, body: Any) -> list[str]:
     else:
         said = body["prompt"]
     start = sum(word.startswith("w") and word[1:].isdigit() for word in said.split())
-    count = body.get("max_tokens") or body.get("max_completion_tokens") or WORDS - start
-    return [f"w{n} " for n in range(start, start + count)]
+    limit = body.get("max_tokens") or body.get("max_completion_tokens") or WORDS
+    return [f"w{n} " for n in range(start, min(start + limit, WORDS))]
 
 
 def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:

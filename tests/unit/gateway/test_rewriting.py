@@ -95,14 +95,24 @@ class TestContinuation:
 
     def test_the_tighter_limit_counts(self) -> None:
         """No limit is no limit; two limits are the smaller one; never below zero."""
-        assert tokens_left({}, 5) is None
-        assert tokens_left({"max_tokens": None}, 5) is None
-        assert tokens_left({"max_tokens": 9, "max_completion_tokens": 7}, 5) == 2
-        assert tokens_left({"max_tokens": 3}, 5) == 0
+        assert tokens_left(CHAT_PATH, {}, 5) is None
+        assert tokens_left(CHAT_PATH, {"max_tokens": None}, 5) is None
+        assert tokens_left(CHAT_PATH, {"max_tokens": 9, "max_completion_tokens": 7}, 5) == 2
+        assert tokens_left(CHAT_PATH, {"max_tokens": 3}, 5) == 0
+
+    def test_a_completion_that_sets_no_limit_has_one(self) -> None:
+        """Sixteen tokens, of which the other replica gets what is left, and not sixteen again. ``null`` is none."""
+        body = {"model": "m", "prompt": "a "}
+        assert continuation(COMPLETIONS_PATH, body, "b ", 15)["max_tokens"] == 1
+        assert [tokens_left(COMPLETIONS_PATH, body, used) for used in (0, 15, 16)] == [16, 1, 0]
+        assert tokens_left(COMPLETIONS_PATH, {**body, "max_tokens": None}, 15) is None
+        assert "max_tokens" not in continuation(CHAT_PATH, {"messages": HELLO}, "so far", 15)
 
     @pytest.mark.parametrize(
         ("path", "body", "expected"),
         [
+            (COMPLETIONS_PATH, {"prompt": "a", "max_completion_tokens": 9}, False),
+            (CHAT_PATH, {"messages": HELLO, "max_completion_tokens": 9}, True),
             (CHAT_PATH, {"messages": HELLO, "n": 1, "temperature": 0.2, "tools": None}, True),
             (CHAT_PATH, {"messages": HELLO, "n": 2}, False),
             (CHAT_PATH, {"messages": HELLO, "n": []}, False),
