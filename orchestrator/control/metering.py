@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import timedelta
 
-from orchestrator.control.grid import GridReader, reading_in
+from orchestrator.control.grid import GridReader
 from orchestrator.control.observe import Watch
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
-from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
+from orchestrator.domain.carbon import CarbonSeries
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.hardware import PowerModel, Shape
@@ -19,7 +20,7 @@ from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.errors import GreenctlError
-from orchestrator.ledger.sampling import IntensityIn, Load, counted_until, samples_for
+from orchestrator.ledger.sampling import IntensityIn, Load, counted_until, known_or_latest, samples_for
 from orchestrator.planner.rollout import Observation
 from orchestrator.planner.sizing.share import capacity_on
 
@@ -145,7 +146,7 @@ class Meter:
             load,
             facts.power,
             facts.pue,
-            _lookup(series),
+            _lookup(series, service.spec.carbon.max_age),
             self._runtime.clock.rate,
             self._runtime.tuning.longest_sample,
         )
@@ -236,12 +237,6 @@ def _was_there(replica: Replica) -> bool:
     return replica.state in {ReplicaState.STARTING, ReplicaState.READY}
 
 
-def _lookup(series: CarbonSeries) -> IntensityIn:
-    return lambda _zone, piece: _known_or_latest(series, piece)
-
-
-def _known_or_latest(series: CarbonSeries, piece: Window) -> CarbonIntensity | None:
-    """The value of that hour, or the newest earlier one: provisional until the report settles it."""
-    return reading_in(series, piece) or next(
-        (p for p in reversed(series.points) if p.interval.end <= piece.start), None
-    )
+def _lookup(series: CarbonSeries, max_age: timedelta) -> IntensityIn:
+    """The value of each hour, or the newest earlier one while it is fresh: provisional until the report settles it."""
+    return lambda _zone, piece: known_or_latest(series, piece, max_age)

@@ -9,12 +9,12 @@ from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
-from orchestrator.domain.carbon import Basis, CarbonIntensity
+from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.offer import variant_in
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica
-from orchestrator.domain.service import Objective
+from orchestrator.domain.service import CarbonRules, Objective
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.domain.transfer import Egress
 from orchestrator.domain.variants import model_of
@@ -22,7 +22,7 @@ from orchestrator.ledger.egress import egress_of, on_grids
 from orchestrator.ledger.hourly import hourly
 from orchestrator.ledger.quality import served
 from orchestrator.ledger.report import Alternative, Place, Report, period_of, report
-from orchestrator.ledger.sampling import settle
+from orchestrator.ledger.sampling import known_or_latest, settle
 from orchestrator.planner.choose import choose
 from orchestrator.planner.judged import judge
 
@@ -39,12 +39,12 @@ async def service_report(runtime: Runtime, service: str, period: Window | None) 
     span = period_of(samples, now) if period is None else period
     allowed = await _allowed(record, runtime, span.start) if samples else ()
     zones = {s.zone for s in samples if s.zone is not None} | {a.zone for a in allowed if a.zone is not None}
-    table = _Intensities(runtime, record.spec.carbon.basis)
+    table = _Intensities(runtime, record.spec.carbon)
     replicas = runtime.store.replicas(service, ended=True) if samples else []
     launched = _launched_in(replicas, period, span)
     first = min([span.start, *(r.created_at for r in launched)])
     await table.read(zones, Window(floor_hour(first - record.spec.carbon.max_age), span.end + HOUR), now)
-    settled = settle(samples, table.reading)
+    settled = settle(samples, table.of_hour)
     shapes = {r.name: r.shape for r in replicas}
     rivals = _alternatives(record, allowed, table, span.start)
     egresses = _egresses(record, launched, table)
@@ -86,32 +86,29 @@ def _whole_hours(period: Window | None, runtime: Runtime) -> Window | None:
 class _Intensities:
     """The past of several zones, looked up by window."""
 
-    def __init__(self, runtime: Runtime, basis: Basis) -> None:
+    def __init__(self, runtime: Runtime, rules: CarbonRules) -> None:
         self._runtime = runtime
-        self._basis = basis
+        self._rules = rules
         self._by_hour: dict[tuple[str, Instant], CarbonIntensity] = {}
-        self._points: dict[str, tuple[CarbonIntensity, ...]] = {}
+        self._series: dict[str, CarbonSeries] = {}
 
     async def read(self, zones: set[str], window: Window, now: Instant) -> None:
         """Read the past of the zones."""
         grid = GridReader(self._runtime.carbon)
         for zone in sorted(zones):
-            series = await grid.intensities(zone, self._basis, window, now)
-            self._points[zone] = series.points
+            series = await grid.intensities(zone, self._rules.basis, window, now)
+            self._series[zone] = series
             for point in series.points:
                 self._by_hour[zone, floor_hour(point.interval.start)] = point
 
-    def reading(self, zone: str, window: Window) -> CarbonIntensity | None:
-        """Return the value of the window's hour, or the newest earlier one while that hour is not published yet."""
-        known = self._by_hour.get((zone, floor_hour(window.start)))
-        if known is not None:
-            return known
-        earlier = (p for p in reversed(self._points.get(zone, ())) if p.interval.end <= window.start)
-        return next(earlier, None)
+    def of_hour(self, zone: str, window: Window) -> CarbonIntensity | None:
+        """Return the value of the window's hour; ``None`` in a hole, and while that hour is not published yet."""
+        return self._by_hour.get((zone, floor_hour(window.start)))
 
     def grams_per_kwh(self, zone: str, window: Window) -> float | None:
-        """Price a rival by the same rule as the service itself."""
-        point = self.reading(zone, window)
+        """Price a rival as the service was metered: by that hour, or the newest earlier one while it is fresh."""
+        series = self._series.get(zone, CarbonSeries(zone, ()))
+        point = self.of_hour(zone, window) or known_or_latest(series, window, self._rules.max_age)
         return None if point is None else point.grams_per_kwh
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from orchestrator.domain.carbon import CarbonIntensity
+from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
 from orchestrator.domain.energy import EnergyMethod, EnergySample, grams_from
 from orchestrator.domain.hardware import PowerModel
 from orchestrator.domain.replica import Replica
@@ -98,10 +99,21 @@ def _tokens_in(piece: Window, tokens: int, window: Window) -> int:
     return round(tokens * end) - round(tokens * start)
 
 
+def known_or_latest(series: CarbonSeries, window: Window, max_age: timedelta) -> CarbonIntensity | None:
+    """Return the value at the window's start, or the newest one before it that was not older than ``max_age`` then.
+
+    Only for what is provisional, or stands beside the ledger: whatever is settled goes by the value of its own hour.
+    """
+    following = bisect_right(series.points, window.start, key=lambda p: p.interval.start)
+    newest = series.points[following - 1] if following else None
+    return newest if newest is not None and newest.age(window.start) <= max_age else None
+
+
 def settle(samples: Sequence[EnergySample], intensity_in: IntensityIn) -> tuple[EnergySample, ...]:
     """Re-price samples with what is known now: an hour's intensity is often published only after the hour.
 
-    Samples whose window is still unknown keep the provisional number they were stored with.
+    ``intensity_in`` knows an hour by its own value alone, never by one before it. Samples whose window is still unknown
+    keep what they were stored with: a provisional number, one of another source, or none.
     """
     settled = []
     for sample in samples:

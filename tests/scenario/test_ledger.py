@@ -8,12 +8,14 @@ from itertools import pairwise
 
 import pytest
 
+from orchestrator.control.reporting import service_report
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import GatewayRules, ModelSpec
+from orchestrator.domain.time import Window
 from orchestrator.errors import StoreUnavailable
 from orchestrator.planner.sizing.packaged import replica_model
-from tests.builders import HOUR
+from tests.builders import HOUR, NOON
 from tests.scenario.test_migration import BY_HAND
 from tests.scenario.world import Traffic, World, chat
 
@@ -232,6 +234,61 @@ async def test_energy_of_an_unknown_grid_is_kept_apart() -> None:
     assert all(s.grams_per_kwh is None and s.intensity_kind is None for s in unknown)
     assert all(s.grams and s.grams > 0 for s in samples if s.grams is not None)
     assert sum(s.facility_joules for s in samples) == pytest.approx(world.joules[world.the_replica().name], rel=0.02)
+
+
+HOLE = Window(NOON + 24 * HOUR, NOON + 144 * HOUR)
+"""Five days of which nobody ever publishes the intensity."""
+
+STALE = Window(HOLE.start + 2 * HOUR, HOLE.end)
+"""The part of it in which the last value before it is older than ``carbon.max_age``."""
+
+
+def in_the_hole(hour: int) -> float | None:
+    """Give an intensity for each hour of the world outside of the hole."""
+    return None if NOON + hour * HOUR in HOLE else 10.0 + hour % 24
+
+
+async def a_week(grams: Callable[[int], float | None], away: Window | None = None) -> World:
+    """Serve for a week of the grid, an hour a second; nobody looks while the controller is ``away``."""
+    world = World(rate=3600.0)
+    world.grid("SE", grams, days=8)
+    await world.up(chat(migration=BY_HAND))
+    while world.now < NOON + 170 * HOUR:
+        if away is not None and (world.controller is None) != (world.now in away):
+            (world.kill if world.now in away else world.start)()
+        await world.run(1, every=1.0)
+    return world
+
+
+@pytest.mark.parametrize("away", [None, Window(NOON + 20 * HOUR, NOON + 160 * HOUR)])
+async def test_a_hole_in_the_signal_stays_unknown(away: Window | None) -> None:
+    """The last value before it says nothing of days later: not in the ledger, whoever looked, and not in a report."""
+    world = await a_week(in_the_hole, away)
+    samples = world.store.energy("chat")
+    dark = [s for s in samples if s.window.start in STALE]
+    lit = [s for s in samples if s.window.start not in HOLE]
+
+    assert sum(s.engine_seconds for s in dark) == pytest.approx(118, abs=2)
+    assert {(s.grams, s.grams_per_kwh, s.intensity_kind) for s in dark} == {(None, None, None)}
+    found = await service_report(world.runtime, "chat", STALE)
+    assert found.joules == pytest.approx(sum(s.facility_joules for s in dark))
+    assert (found.grams, found.known_joules, found.intensity_kind) == (None, 0.0, None)
+    assert all(rival.grams is None for rival in found.rivals)
+    whole = await service_report(world.runtime, "chat", None)
+    short = [s for s in samples if s.window.start in HOLE and s.window.start not in STALE]
+    assert whole.known_joules == pytest.approx(sum(s.facility_joules for s in [*lit, *short] if s.grams is not None))
+
+
+async def test_what_was_known_of_a_hole_stays_as_it_was_stored() -> None:
+    """A source that lacks the hours now does not replace what another one had said of them."""
+    world = await a_week(lambda hour: 300.0 + hour if in_the_hole(hour) is None else 10.0)
+    told = [s.grams or 0.0 for s in world.store.energy("chat", STALE)]
+
+    world.carbon.put("SE", STALE.start, [None] * 118)
+    found = await service_report(world.runtime, "chat", STALE)
+
+    assert found.known_joules == found.joules
+    assert found.grams == pytest.approx(sum(told))
 
 
 async def test_on_a_replayed_grid_joules_are_physical() -> None:

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.domain.carbon import CarbonIntensity, Kind
+from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Kind
 from orchestrator.domain.energy import EnergyMethod, EnergySample
 from orchestrator.domain.time import HOUR, Window
-from orchestrator.ledger.sampling import IntensityIn, Load, counted_until, cut, samples_for, settle
+from orchestrator.ledger.sampling import IntensityIn, Load, counted_until, cut, known_or_latest, samples_for, settle
 from tests.builders import L4, MINUTE, NOON, SECOND, candidate, intensity, replica
 
 SE = candidate("aws/se", 30.0, usd=3.6)
@@ -166,6 +166,24 @@ class TestSettling:
         """A sample without a zone cannot be settled."""
         found = sampled(Window.starting(NOON, MINUTE), zone=None)
         assert settle(found, constant(60.0)) == found
+
+
+class TestProvisional:
+    HOURS = CarbonSeries("SE", tuple(intensity("SE", 30.0 + h, NOON + h * HOUR) for h in (0, 1, 5)))
+
+    def at(self, hours: float) -> float | None:
+        """Return what is taken so long after noon, where a value lasts for 90 minutes."""
+        found = known_or_latest(self.HOURS, Window.starting(NOON + hours * HOUR, MINUTE), 90 * MINUTE)
+        return None if found is None else found.grams_per_kwh
+
+    def test_each_hour_has_its_own_value(self) -> None:
+        """From its beginning on."""
+        assert [self.at(h) for h in (0, 0.99, 1, 5, 5.99)] == [30.0, 30.0, 31.0, 35.0, 35.0]
+
+    def test_the_last_one_stands_in_for_as_long_as_it_is_fresh(self) -> None:
+        """To the end of that time, and no longer; never for what was before it."""
+        assert [self.at(h) for h in (2, 3.5, 3.51, 4.99, 7.5, 7.51)] == [31.0, 31.0, None, None, 35.0, None]
+        assert self.at(-0.01) is None
 
 
 class TestGoingOn:
