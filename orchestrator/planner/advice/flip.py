@@ -1,16 +1,20 @@
 """What would change a decision: the smallest change of one number that turns a move into a stay, or a stay into a move.
 
-Found by bisection over the decision itself, so that what is named is where the very same code decides otherwise. Pure.
+Found by bisection over the decision itself, so that what is named is where the very same code decides otherwise: the
+number is changed in the world, every offer that has a say is judged again, and the move is weighed again. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from orchestrator.domain.carbon import PLAUSIBLE_GRAMS_PER_KWH, CarbonIntensity, CarbonSeries
-from orchestrator.domain.decision import MoveComparison
-from orchestrator.planner.judged import Judged
+from orchestrator.domain.decision import Assessment, MoveComparison
+from orchestrator.domain.offer import Candidate
+from orchestrator.domain.price import Market
+from orchestrator.planner.judged import Judged, judge
 from orchestrator.planner.moves import Side, compare, weighable
 
 SEARCHED_GRAMS_PER_KWH = 2000.0
@@ -20,7 +24,8 @@ SEARCHED_USD_PER_HOUR = 1000.0
 _GRID = ("g/kWh", -SEARCHED_GRAMS_PER_KWH, SEARCHED_GRAMS_PER_KWH)
 _TIGHT = 1e-6
 
-Compare = Callable[[float], MoveComparison]
+Change = Callable[[Candidate, float], Candidate]
+"""What is known of an offer, with a number changed by so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class _Way:
     """One number that can change, between ``low`` and ``high`` of ``unit``."""
 
     what: str
-    at: Compare
+    change: Change
     unit: str
     low: float
     high: float
@@ -56,88 +61,95 @@ def flips(comparison: MoveComparison, judged: Judged) -> tuple[Flip, ...]:
     here, there = judged.side(comparison.from_offer), judged.side(comparison.to_offer)
     if replica is None or here is None or there is None or not weighable(here, judged.now):
         return ()
-    snapshot, policy, now = judged.snapshot, judged.policy, judged.now
-
+    telling = _telling(judged, here, there)
     leaves = judged.leaves(replica, comparison.to_offer)
 
-    def weigh(here: Side, there: Side) -> MoveComparison:
-        return compare(replica, here, there, snapshot, policy, now, leaves)
+    def moves(change: Change, by: float) -> bool:
+        world = replace(judged.snapshot, candidates=tuple(change(c, by) for c in telling))
+        again = judge(world, judged.policy, judged.now)
+        one, other = again.side(here.candidate.offer.id), again.side(there.candidate.offer.id)
+        if one is None or other is None or not other.assessment.allowed:
+            return False
+        return compare(replica, one, other, world, judged.policy, judged.now, leaves).approved
 
-    ways = (
-        _Way(f"the grid of {here.assessment.region}", lambda d: weigh(_dirtier(here, d), there), *_GRID),
-        _Way(f"the grid of {there.assessment.region}", lambda d: weigh(here, _dirtier(there, d)), *_GRID),
-        _Way(f"the price of {here.assessment.offer_id}", lambda d: weigh(_dearer(here, d), there), *_prices(here)),
-        _Way(f"the price of {there.assessment.offer_id}", lambda d: weigh(here, _dearer(there, d)), *_prices(there)),
-    )
     becomes = "stay" if comparison.approved else "move"
     found = []
-    for way in ways:
-        change = smallest_flip(way.at, comparison.approved, way.low, way.high)
+    for way in (_grid_of(here), _grid_of(there), _price_of(here), _price_of(there)):
+        change = smallest_flip(partial(moves, way.change), comparison.approved, way.low, way.high)
         if change is not None:
             found.append(Flip(replica.name, comparison.to_offer, way.what, change, way.unit, becomes))
     return tuple(sorted(found, key=lambda f: (f.unit, abs(f.by), f.what)))
 
 
-def smallest_flip(at: Compare, approved: bool, low: float, high: float) -> float | None:  # noqa: FBT001  # the answer
+def smallest_flip(at: Callable[[float], bool], approved: bool, low: float, high: float) -> float | None:  # noqa: FBT001  # the answer
     """Return the smallest change, down to ``low`` or up to ``high``, at which the answer differs; ``None`` without one.
 
     The result lies on the far side: at it, the answer is the other one.
     """
-    ends = [end for end in (low, high) if at(end).approved is not approved]
+    ends = [end for end in (low, high) if at(end) is not approved]
     return min((_between(at, approved, end) for end in ends), key=abs, default=None)
 
 
-def _between(at: Compare, approved: bool, end: float) -> float:  # noqa: FBT001  # as above
+def _between(at: Callable[[float], bool], approved: bool, end: float) -> float:  # noqa: FBT001  # as above
     same, other = 0.0, end
     while abs(other - same) > _TIGHT:
         middle = (same + other) / 2
-        if at(middle).approved is approved:
+        if at(middle) is approved:
             same = middle
         else:
             other = middle
     return other
 
 
-def _dirtier(side: Side, grams_per_kwh: float) -> Side:
-    """Return the side on a grid that is that much dirtier in every hour; a grid is never cleaner than nothing."""
-    a = side.assessment
+def _telling(judged: Judged, here: Side, there: Side) -> tuple[Candidate, ...]:
+    """Return the offers that have a say when a number of either side changes: few, so that all can be tried often.
 
-    def moved(value: float | None) -> float | None:
-        return None if value is None else _clamped(value + grams_per_kwh)
+    Those on both grids; where the same is sold on demand; and of the others the cheapest of each market, which bounds
+    what may be paid: also where it may not be taken now because the offer that changes is cheaper by far.
+    """
+    sides = (here.assessment, there.assessment)
+    zones, machines = {a.zone for a in sides}, {(a.region, a.shape) for a in sides}
+    own = {a.offer_id for a in judged.assessments if a.zone in zones or (a.region, a.shape) in machines}
+    cheapest: dict[Market, Assessment] = {}
+    for a in judged.assessments:
+        failed = {v.rule for v in a.verdicts if not v.passed}
+        if a.offer_id not in own and failed <= {"policy.max_extra_cost"} and a.usd_per_hour is not None:
+            best = cheapest.get(a.market)
+            if best is None or a.usd_per_hour < (best.usd_per_hour or 0.0):
+                cheapest[a.market] = a
+    wanted = own | {a.offer_id for a in cheapest.values()}
+    return tuple(c for c in judged.snapshot.candidates if c.offer.id in wanted)
 
-    forecast = side.candidate.forecast
-    series = CarbonSeries(forecast.zone, tuple(_shifted(p, grams_per_kwh) for p in forecast.points))
-    kwh = a.kwh_per_hour
-    live = moved(a.grams_per_kwh)
-    expected = None
-    if a.expected_grams_per_hour is not None and kwh is not None:
-        expected = max(0.0, a.expected_grams_per_hour + kwh * grams_per_kwh)
-    assessment = replace(
-        a,
-        grams_per_kwh=live,
-        grams_per_hour=None if live is None or kwh is None else live * kwh,
-        expected_grams_per_hour=expected,
-        next_24h_grams_per_kwh=moved(a.next_24h_grams_per_kwh),
-    )
-    return Side(assessment, replace(side.candidate, forecast=series))
+
+def _grid_of(side: Side) -> _Way:
+    """A grid that is that much dirtier in this hour and all hours to come; never cleaner than nothing."""
+    zone = side.assessment.zone
+
+    def dirtier(one: Candidate, grams_per_kwh: float) -> Candidate:
+        if one.offer.region.zone != zone:
+            return one
+        points = tuple(_shifted(p, grams_per_kwh) for p in one.forecast.points)
+        now = _shifted(one.now, grams_per_kwh) if isinstance(one.now, CarbonIntensity) else one.now
+        return replace(one, now=now, forecast=CarbonSeries(one.forecast.zone, points))
+
+    return _Way(f"the grid of {side.assessment.region}", dirtier, *_GRID)
 
 
 def _shifted(point: CarbonIntensity, grams_per_kwh: float) -> CarbonIntensity:
-    return replace(point, grams_per_kwh=_clamped(point.grams_per_kwh + grams_per_kwh))
-
-
-def _clamped(grams_per_kwh: float) -> float:
     low, high = PLAUSIBLE_GRAMS_PER_KWH
-    return min(max(low, grams_per_kwh), high)
+    return replace(point, grams_per_kwh=min(max(low, point.grams_per_kwh + grams_per_kwh), high))
 
 
-def _dearer(side: Side, usd_per_hour: float) -> Side:
-    usd = side.assessment.usd_per_hour
-    changed = None if usd is None else max(0.0, usd + usd_per_hour)
-    return Side(replace(side.assessment, usd_per_hour=changed), side.candidate)
+def _price_of(side: Side) -> _Way:
+    """A price that is that much higher; an unknown one does not change."""
+    offer_id, usd = side.assessment.offer_id, side.assessment.usd_per_hour
 
+    def dearer(one: Candidate, usd_per_hour: float) -> Candidate:
+        price = one.offer.price
+        if one.offer.id != offer_id or price is None:
+            return one
+        changed = replace(price, usd_per_hour=max(0.0, price.usd_per_hour + usd_per_hour))
+        return replace(one, offer=replace(one.offer, price=changed))
 
-def _prices(side: Side) -> tuple[str, float, float]:
-    """Return unit and bounds; an unknown price does not change."""
-    usd = side.assessment.usd_per_hour
-    return ("USD/h", 0.0, 0.0) if usd is None else ("USD/h", -usd, SEARCHED_USD_PER_HOUR)
+    low, high = (0.0, 0.0) if usd is None else (-usd, SEARCHED_USD_PER_HOUR)
+    return _Way(f"the price of {offer_id}", dearer, "USD/h", low, high)

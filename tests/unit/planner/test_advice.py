@@ -10,7 +10,15 @@ import pytest
 from orchestrator.domain.carbon import CarbonSeries
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
-from orchestrator.domain.service import MigrationRules, Objective, OfferRule, PlacementRules, Policy, Scaling
+from orchestrator.domain.service import (
+    MigrationRules,
+    Objective,
+    OfferRule,
+    PlacementRules,
+    Policy,
+    Scaling,
+    WeighedTerm,
+)
 from orchestrator.domain.time import HOUR
 from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.advice.advise import Advice, Answer, advise
@@ -161,14 +169,13 @@ class TestShadowPrices:
         assert plan(made, replace(capped, price_cap_usd_per_hour=cap), NOON).actions
 
     def test_a_refusal_names_a_limit_that_is_enough(self) -> None:
-        """Two replicas in two regions: written as told, the second one has a place."""
-        spec = service_spec(2, placement=PlacementRules(max_per_region=1))
-        made = snapshot([candidate("aws/fr", 10.0), candidate("aws/se", 30.0, usd=1.2344)], [], spec)
-        bound = Policy(max_extra_cost_fraction=0.05)
+        """Rounded to the nearest, the cap would still be below the price."""
+        made = snapshot([candidate("aws/se", 30.0, usd=1.23454)], [], service_spec())
+        capped = Policy(max_extra_cost_fraction=None, price_cap_usd_per_hour=1.0)
         with pytest.raises(NoFeasiblePlacement) as refused:
-            plan(made, bound, NOON)
-        assert "raise policy.max_extra_cost to 23.5%" in refused.value.hint()
-        assert len(plan(made, replace(bound, max_extra_cost_fraction=0.235), NOON).actions) == 2
+            plan(made, capped, NOON)
+        assert "raise policy.price_cap to $1.2346/h" in refused.value.hint()
+        assert plan(made, replace(capped, price_cap_usd_per_hour=1.2346), NOON).actions
 
     def test_what_is_unknown_is_no_limit(self) -> None:
         """A zone, a price or a PUE that nobody knows cannot be wished away."""
@@ -216,6 +223,38 @@ class TestHindsight:
         assert found.best is not None
         seen = hindsight(found.best.comparison, self.past(*(700.0,) * 30), self.past(), NOON)
         assert (seen.right, seen.days) == (0, 0)
+
+
+def test_a_price_that_a_limit_does_not_let_in_flips_the_answer() -> None:
+    """By default nothing may be 15 % dearer than the cheapest: five cents more keep the target out."""
+    by_what = {f.what: f for f in advice(candidate("aws/se", 30.0, usd=1.1), policy=Policy()).flips}
+    theirs = by_what["the price of aws/se:1xL4:on_demand"]
+    assert (theirs.by, theirs.becomes) == (pytest.approx(0.05, abs=1e-5), "stay")
+    assert by_what["the price of aws/pl:1xL4:on_demand"].by == pytest.approx(1.1 / 1.15 - 1.0, abs=1e-5)
+
+
+def test_who_is_too_dear_now_bounds_what_may_be_paid_later() -> None:
+    """The target is cheaper by far; once it is dearer, a third place says what it may cost."""
+    bound = Policy(max_extra_cost_fraction=0.15)
+    found = advice(candidate("aws/se", 30.0, usd=0.1), candidate("aws/fr", 690.0, usd=0.5), policy=bound)
+    flip = next(f for f in found.flips if f.what == "the price of aws/se:1xL4:on_demand")
+    assert (flip.by, flip.becomes) == (pytest.approx(0.5 * 1.15 - 0.1, abs=1e-5), "stay")
+
+
+def test_by_a_score_every_number_in_it_flips_the_answer() -> None:
+    """A price counts with its weight, and so do the grams that a grid makes of the same energy."""
+    terms = (WeighedTerm("usd_per_hour", 1.0, "USD/h"), WeighedTerm("ahead_grams_per_hour", 0.005, "gCO2e/h"))
+    score = Policy("score", Objective.LOWEST_SCORE, None, weigh=terms)
+    dear = 1.3
+    found = advice(candidate("aws/se", 30.0, usd=dear), policy=score)
+    assert found.answer is Answer.MOVE_NOW
+    flip = next(f for f in found.flips if f.what == "the price of aws/se:1xL4:on_demand")
+    assert (flip.by > 0, flip.becomes) == (True, "stay")
+    for by, answer in ((flip.by - 0.001, Answer.MOVE_NOW), (flip.by + 0.001, Answer.STAY)):
+        assert advice(candidate("aws/se", 30.0, usd=dear + by), policy=score).answer is answer
+    grid = next(f for f in found.flips if f.what == "the grid of aws/se")
+    for by, answer in ((grid.by - 1.0, Answer.MOVE_NOW), (grid.by + 1.0, Answer.STAY)):
+        assert advice(candidate("aws/se", 30.0 + by, usd=dear), policy=score).answer is answer
 
 
 def test_a_dwell_in_the_way_leaves_nothing_for_a_number_to_flip() -> None:
