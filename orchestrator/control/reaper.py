@@ -15,7 +15,8 @@ from orchestrator.control.naming import name_prefix
 from orchestrator.control.ports import Journal
 from orchestrator.control.reap_requests import LIFETIME, Wish, outcome_json, planned_reap, wish_of
 from orchestrator.control.runtime import Runtime
-from orchestrator.domain.orphans import Reap, ReapRequest, Suspect, SuspectKind
+from orchestrator.domain.decision import Verdict
+from orchestrator.domain.orphans import Reap, ReapRequest, ReapVerdict, Suspect, SuspectKind
 from orchestrator.domain.records import EventKind, IntentState, OperationState
 from orchestrator.domain.time import HOUR
 from orchestrator.errors import GreenctlError
@@ -46,6 +47,24 @@ def reap_view(
         now=now,
         rate=rate,
     )
+
+
+def _listing_of(reap: Reap, listings: Sequence[Listing]) -> Listing | None:
+    """Return the listing of its source, ``None`` where that is configured no longer.
+
+    A source is called by its providers; one that has got more of them since is the same one.
+    """
+    providers = set(reap.source.split("+"))
+    return next((listing for listing in listings if providers <= set(listing.source.providers)), None)
+
+
+def _listing_with(reap: Reap, listings: Sequence[Listing]) -> Listing | None:
+    """Return a complete listing that shows it."""
+    return next((c for c in listings if c.look is not None and any(s.name == reap.name for s in c.look.shown)), None)
+
+
+def _being_ended(name: str) -> ReapVerdict:
+    return ReapVerdict(name, (Verdict("under_way", passed=True, text="its end is already under way"),))
 
 
 class Reaper:
@@ -79,10 +98,13 @@ class Reaper:
             reaps = self._journal.reaps(since=lately)
             self._weigh(request, reap_view(self._runtime, uid, listings, suspects, reaps, held=held))
         view = reap_view(self._runtime, uid, listings, suspects, self._journal.reaps(since=lately), held=held)
-        sources = {listing.source.name: listing for listing in listings if listing.look is not None}
         for reap in self._journal.reaps(open_only=True):
-            if reap.source in sources:
-                await self._go_on(reap, sources[reap.source], view)
+            own = _listing_of(reap, listings)
+            listing = _listing_with(reap, listings) if own is None else own
+            if listing is not None and listing.look is not None:
+                await self._go_on(reap, listing, view)
+            elif own is None and all(each.look is not None for each in listings):
+                self._let_go(reap, view)
 
     # ── deciding ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -101,10 +123,13 @@ class Reaper:
         under_way = {r.name for r in self._journal.reaps(open_only=True)}
         names = [name for name in wish.names if name not in under_way]
         verdicts = weigh(view, names, wish.confirmed)
-        answer = outcome_json(verdicts)
         allowed = [v.name for v in verdicts if v.allowed]
         held = len(verdicts) - len(allowed)
         text = f"{request.actor} asked to reap {len(wish.names)}: {len(allowed)} will be ended, {held} held back"
+        verdicts += tuple(_being_ended(name) for name in wish.names if name in under_way)
+        if len(names) < len(wish.names):
+            text += f", {len(wish.names) - len(names)} already under way"
+        answer = outcome_json(verdicts)
         self._event(text, detail={"request": request.id, "fleet": view.fleet, "diff": json.loads(answer)})
         reaps = [planned_reap(request, name, of[name], self._journal.epoch, view.now) for name in allowed]
         self._journal.close_reap_request(request.id, OperationState.DONE, view.now, outcome_json=answer, reaps=reaps)
@@ -156,6 +181,13 @@ class Reaper:
         self._journal.set_reap(reap.id, IntentState.FAILED, view.now, why)
         self._troubles.pop(reap.id, None)
         self._event(f"{reap.name} is not ended after all: {why}", reap.name)
+
+    def _let_go(self, reap: Reap, view: ReapView) -> None:
+        """Close what nobody can follow any more: where it was listed cannot be asked, and elsewhere it is not."""
+        why = "no provider that is configured lists it any more"
+        self._journal.set_reap(reap.id, IntentState.FAILED, view.now, why)
+        self._troubles.pop(reap.id, None)
+        self._event(f"whether {reap.name} is gone cannot be seen: {why}", reap.name)
 
     @staticmethod
     def _suspects(view: ReapView) -> Mapping[str, Suspect]:

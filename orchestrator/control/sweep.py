@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.edits import EditWatch
-from orchestrator.control.inventory import Listing, read_source, sources
+from orchestrator.control.inventory import Listing, Source, read_source, sources
 from orchestrator.control.ports import Journal
 from orchestrator.control.reaper import Reaper
 from orchestrator.control.runtime import Runtime
@@ -59,8 +59,8 @@ class Sweeper:
         """Look at every source's listing once. ``status``: the gateway's counters, ``None`` without an answer."""
         self._reaper.accept()
         self._edits.look()
-        before = self._journal.suspects()
         named = sources(self._runtime)
+        before = self._brought_along(self._journal.suspects(), named)
         listings = [await read_source(s, self._runtime, self._journal, before, status) for s in named]
         self._watch_for_a_backup(listings)
         suspects: list[Suspect] = []
@@ -69,6 +69,22 @@ class Sweeper:
             suspects += self._compare(listing, old)
         self._forget_sources({s.name for s in named}, before)
         await self._reaper.act(listings, suspects, held=self._held or self._edits.holds)
+
+    def _brought_along(self, stored: Sequence[Suspect], named: Sequence[Source]) -> Sequence[Suspect]:
+        """Keep what is known of suspects whose source is called otherwise now: a provider of it was added or left out.
+
+        Whoever lists the provider that a suspect stands at today is its source from now on.
+        """
+        there = {source.name for source in named}
+        today = {provider: source.name for source in named for provider in source.providers}
+        old = [s for s in stored if s.source not in there]
+        moved = [replace(s, source=today[p]) for s in old if (p := s.region.partition("/")[0]) in today]
+        if not moved:
+            return stored
+        kept = {(s.source, s.name, s.kind): s for s in (*stored, *moved)}
+        for source in sorted({s.source for s in moved}):
+            self._journal.set_suspects(source, [s for s in kept.values() if s.source == source])
+        return tuple(kept.values())
 
     # ── one listing ──────────────────────────────────────────────────────────────────────────────────
 

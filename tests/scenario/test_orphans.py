@@ -741,3 +741,73 @@ async def test_a_controller_that_lost_its_turn_ends_nothing() -> None:
         await asleep.tick()
     assert ended(world) == []
     assert world.replica(world.the_replica().name).state is ReplicaState.READY
+
+
+# ── providers that are added and left out ────────────────────────────────────────────────────────────
+
+
+async def half_ended() -> tuple[World, str]:
+    """One whose end its provider refused, and no controller."""
+    world, (stray,) = await with_strays(1)
+    real = world.cloud.terminate
+
+    async def terminate(_name: str, _grace: timedelta) -> None:
+        raise DOWN
+
+    world.cloud.terminate = terminate  # type: ignore[method-assign]
+    ask(world, stray)
+    await world.run(70)
+    assert [r.state for r in world.store.reaps()] == [IntentState.ISSUED]
+    world.cloud.terminate = real  # type: ignore[method-assign]
+    world.kill()
+    return world, stray
+
+
+async def test_an_end_goes_on_when_its_provisioner_serves_one_provider_more() -> None:
+    """Its source is called otherwise: it is the same one, and what is known of the suspect goes on there."""
+    world, stray = await half_ended()
+    world.runtime = replace(world.runtime, provisioners={"aws": world.cloud, "sky": world.cloud})
+    world.start()
+    await world.run(130)
+
+    assert stray not in world.cloud.existing()
+    assert [r.state for r in world.store.reaps()] == [IntentState.CONFIRMED]
+    assert list(world.store.suspects()) == []
+
+
+async def test_an_end_goes_on_when_its_provisioner_serves_one_provider_less() -> None:
+    """Who shows it today is whom to ask; once nobody does, its end is not left open for ever."""
+    world, (stray,) = await with_strays(1)
+    world.kill()
+    world.runtime = replace(world.runtime, provisioners={"aws": world.cloud, "sky": world.cloud})
+    world.start()
+    await world.run(70)
+    world.cloud.lie_at_next_terminate()
+    ask(world, stray)
+    await world.run(2)
+    assert [r.source for r in world.store.reaps(open_only=True)] == ["aws+sky"]
+    world.kill()
+    world.runtime = replace(world.runtime, provisioners={"sky": world.cloud})
+    world.start()
+    await world.run(130)
+
+    assert stray not in world.cloud.existing()
+    assert list(world.store.reaps(open_only=True)) == []
+    assert list(world.store.suspects()) == []
+
+
+async def test_who_asks_again_hears_that_the_end_is_under_way() -> None:
+    """The second answer names it and buys no second intent."""
+    world, (stray,) = await with_strays(1)
+    world.cloud.lie_at_next_terminate()
+    ask(world, stray)
+    await world.step()
+    again = ask(world, stray, confirmed=[stray])
+    await world.step()
+
+    verdict = answer(world, again)[stray]
+    assert verdict.allowed
+    assert [v.text for v in verdict.verdicts] == ["its end is already under way"]
+    assert len(world.store.reaps()) == 1
+    told = [e.text for e in world.events(EventKind.REAP) if "already under way" in e.text]
+    assert told == ["ada asked to reap 1: 0 will be ended, 0 held back, 1 already under way"]

@@ -198,6 +198,22 @@ async def test_an_end_that_fails_stays_open_and_each_trouble_is_told_of_once() -
     assert STRAY in bench.world.cloud.existing()
 
 
+async def test_an_end_at_a_source_that_is_configured_no_longer_waits_for_whole_listings_and_is_closed() -> None:
+    """A listing that failed could show it still; after whole ones without it, nobody goes on for ever."""
+    bench = await asked_for()
+    kept = bench.world.store._state.reaps
+    (reap,) = kept.values()
+    kept[reap.id] = replace(reap, source="lambda+runpod")
+
+    await bench.act(bench.no_listing())
+    waiting = bench.states()
+    await bench.act(bench.listing())
+
+    assert [state for state, _ in waiting] == [IntentState.ISSUED]
+    assert bench.states() == [(IntentState.FAILED, "no provider that is configured lists it any more")]
+    assert bench.told()[-1].startswith(f"whether {STRAY} is gone cannot be seen")
+
+
 async def test_suspicions_about_a_provider_that_is_configured_no_longer_are_dropped() -> None:
     """Nobody can look there; those about the others stay."""
     bench = Bench()
