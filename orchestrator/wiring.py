@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from orchestrator.clocks import anchored
+from orchestrator.clocks import SystemClock, anchored
 from orchestrator.control.ports import CarbonSource, OfferSource, Provisioner
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.domain.carbon import Basis
@@ -297,6 +297,7 @@ def _live(name: LiveSource, settings: Settings, yearly_grams_per_kwh: Mapping[st
         yearly_grams_per_kwh=yearly_grams_per_kwh,
         budget=Budget(name, signals.requests_per_day.get(name), file),
         requests=lambda: fetch.requests,
+        today=SystemClock().now,
     )
 
 

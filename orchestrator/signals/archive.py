@@ -24,7 +24,11 @@ KEPT: Final = timedelta(days=400)
 """A year of reports and a month to write them."""
 
 LOADED: Final = timedelta(days=35)
-"""How much of the file is looked at when a zone is first asked for; what is older is not needed to decide."""
+"""How much of the file is kept at hand once a zone was asked for. What is older is not needed to decide; reports read
+it from the file each time."""
+
+_MARGIN: Final = 2 * HOUR
+"""Questions begin at whole hours, and find what touches their beginning."""
 
 PARTS_KEPT: Final = timedelta(days=2)
 """Parts of an hour speak of the present; soon their hour stands for them, and a year of them would be a large file."""
@@ -33,6 +37,9 @@ LONGEST: Final = HOUR
 """No statement is about more than an hour (:mod:`orchestrator.signals.gate` sees to it)."""
 
 BUSY_SECONDS: Final = 2.0
+
+_FOREVER: Final = 1 << 62
+"""Seconds since 1970."""
 
 _SCHEMA: Final = """
 create table if not exists said (
@@ -79,8 +86,12 @@ _Row = tuple[Any, ...]
 
 @dataclass(slots=True)
 class _Memory:
-    """What is known of one zone: versions by interval, the oldest first, and beside them the intervals in order."""
+    """What is known of one zone: versions by interval, the oldest first, and beside them the intervals in order.
 
+    ``since``: nothing that begins at it or later is missing.
+    """
+
+    since: Instant
     versions: dict[Window, list[Kept]] = field(default_factory=dict)
     order: list[Window] = field(default_factory=list)
     in_order: list[list[Kept]] = field(default_factory=list)
@@ -113,8 +124,10 @@ class _Memory:
         return found
 
     def forget(self, now: Instant) -> None:
-        kept = [i for i in self.order if i.start >= now - LOADED and (i.length == HOUR or i.start >= now - PARTS_KEPT)]
+        since = now - LOADED - _MARGIN
+        kept = [i for i in self.order if i.start >= since and (i.length == HOUR or i.start >= now - PARTS_KEPT)]
         if len(kept) != len(self.order):
+            self.since = max(self.since, since)
             self.versions = {interval: self.versions[interval] for interval in kept}
             self.order = kept
             self.in_order = list(self.versions.values())
@@ -156,14 +169,28 @@ class Archive:
 
     def known(self, zone: str, basis: Basis, window: Window, now: Instant) -> list[Kept]:
         """Return the newest version, as of ``now``, of each interval that touches the window; doubted ones, too."""
-        return self._of(zone, basis, now).newest(window, now)
+        return self._about(zone, basis, window, now).newest(window, now)
 
     def believed(self, zone: str, basis: Basis, window: Window, now: Instant) -> list[Kept]:
         """Return the newest believed version, as of ``now``, of each interval that touches the window.
 
         A correction that is not believed takes nothing away from what was.
         """
-        return self._of(zone, basis, now).newest(window, now, believed=True)
+        return self._about(zone, basis, window, now).newest(window, now, believed=True)
+
+    def _about(self, zone: str, basis: Basis, window: Window, now: Instant) -> _Memory:
+        """Return what is at hand, or for a window that begins before it what the file says, which is not kept."""
+        at_hand = self._of(zone, basis, now)
+        first = window.start - LONGEST
+        if self._file is None or first >= at_hand.since:
+            return at_hand
+        read = self._read(zone, basis, first, window.end)
+        if self.problem:
+            return at_hand
+        found = _Memory(first)
+        for one in read:
+            found.add(one)
+        return found
 
     def _write(self, kept: Sequence[Kept], now: Instant) -> None:
         rows = [(self._source, *_row(one)) for one in kept]
@@ -188,18 +215,19 @@ class Archive:
 
     def _of(self, zone: str, basis: Basis, now: Instant) -> _Memory:
         if (zone, basis) not in self._known:
-            memory = _Memory()
+            memory = _Memory(now - LOADED - _MARGIN)
             self._known[zone, basis] = memory
-            for one in self._read(zone, basis, now):
+            for one in self._read(zone, basis, memory.since):
                 memory.add(one)
         return self._known[zone, basis]
 
-    def _read(self, zone: str, basis: Basis, now: Instant) -> list[Kept]:
+    def _read(self, zone: str, basis: Basis, since: Instant, until: Instant | None = None) -> list[Kept]:
         query = (
             f"select {_COLUMNS} from said where source = ? and zone = ? and accounting = ? and factors = ? "  # noqa: S608 - constants
-            "and start_s >= ? order by issued_s"
+            "and start_s >= ? and start_s < ? order by issued_s"
         )
-        values = (self._source, zone, basis.accounting.value, basis.factors.value, _seconds(now - LOADED))
+        span = (_seconds(since), _FOREVER if until is None else _seconds(until) + 1)
+        values = (self._source, zone, basis.accounting.value, basis.factors.value, *span)
         return [_kept(row) for row in self._in_file(lambda db: db.execute(query, values).fetchall())]
 
     def _in_file(self, work: Callable[[sqlite3.Connection], list[_Row]]) -> list[_Row]:

@@ -107,7 +107,8 @@ class LiveCarbon:
     """A :class:`~orchestrator.control.ports.CarbonSource` over a feed.
 
     ``yearly_grams_per_kwh``: packaged yearly means by zone, the only yardstick before there is a past. ``budget``: how
-    many requests there may be; ``requests``: how many the feed has made so far, where one question may be several.
+    many requests there may be; ``requests``: how many the feed has made so far, where one question may be several;
+    ``today``: when requests are counted, the callers' ``now`` without it (a report asks as of the past).
     History and forecast are of whole clock hours, whatever the API's step.
     """
 
@@ -120,17 +121,19 @@ class LiveCarbon:
         yearly_grams_per_kwh: Mapping[str, float] | None = None,
         budget: Budget | None = None,
         requests: Callable[[], int] | None = None,
+        today: Callable[[], Instant] | None = None,
     ) -> None:
         self._feed = feed
         self._budget = budget or Budget(feed.name)
         self._requests = requests
+        self._today = today
         self._counted = 0
         self._archive = archive
         self._every = max(every, CURRENT_EVERY)
         self._judge = Judge(archive, yearly_grams_per_kwh or {})
         self._asked: dict[tuple[str, str, Basis], _Asked] = {}
         self._rest: _Asked | None = None
-        self._reached: dict[tuple[str, Basis], Instant] = {}
+        self._reached: dict[tuple[str, Basis], Window] = {}
         self._forecasts: dict[tuple[str, Basis], tuple[Instant, tuple[CarbonIntensity, ...]]] = {}
         self._doubts: deque[Doubted] = deque(maxlen=DOUBTS_KEPT)
         self._turns: _Turns | None = None
@@ -255,22 +258,25 @@ class LiveCarbon:
             async with turns.few:
                 if self._rest is not None and self._rest.at <= now < self._rest.until and self._rest.problem:
                     raise _again(self._rest.problem)
+                began = self._rest
                 try:
-                    self._budget.check(now)
+                    self._budget.check(self._today() if self._today else now)
                     said = await question()
                 except SignalUnavailable as error:
                     self._failed(key, error, now)
                     raise
                 finally:
                     self._count(now)
-            self._rest = None
+            if self._rest is began:
+                # Another zone may have been told to come back later while this answer was on its way.
+                self._rest = None
             self._asked[key] = _Asked(now, now + every, problem=said if isinstance(said, Gap) else None)
             return said
 
     def _count(self, now: Instant) -> None:
         """Count what the feed has asked since the last count; questions, where it does not say."""
         made = self._counted + 1 if self._requests is None else self._requests()
-        self._budget.add(made - self._counted, now)
+        self._budget.add(made - self._counted, self._today() if self._today else now)
         self._counted = made
 
     def _failed(self, key: tuple[str, str, Basis], error: SignalUnavailable, now: Instant) -> None:
@@ -286,6 +292,7 @@ class LiveCarbon:
         wait = _back_off(of_all)
         if isinstance(error, SignalThrottled) and error.retry_after_seconds is not None:
             wait = max(wait, timedelta(seconds=error.retry_after_seconds))
+            self._asked[key] = _Asked(now, now + wait, of_key + 1, error)
         self._rest = _Asked(now, now + wait, of_all + 1, error)
 
     async def _fill(self, zone: str, basis: Basis, span: Window, now: Instant) -> None:
@@ -294,7 +301,7 @@ class LiveCarbon:
         reached = self._reached.get((zone, basis))
         recent = max(span.start, span.end - REVISED_FOR)
         start = recent
-        if reached is None or span.start < reached:
+        if reached is None or not reached.start <= span.start <= recent <= reached.end:
             known = {k.interval.start for k in self._hours(self._archive.known(zone, basis, span, now), now)}
             start = next((h for h in _hours(span) if h >= recent or h not in known), recent)
             if start < recent and reached is not None and not self._failing(key):
@@ -302,7 +309,7 @@ class LiveCarbon:
         said = await self._ask(key, PAST_EVERY, now, lambda: self._feed.past(zone, basis, Window(start, span.end), now))
         if isinstance(said, Sequence):
             self._take(said, zone, basis, now)
-            self._reached[zone, basis] = min(span.start, reached or span.start)
+            self._reached[zone, basis] = _joined(reached, span)
 
     def _failing(self, key: tuple[str, str, Basis]) -> bool:
         asked = self._asked.get(key)
@@ -358,6 +365,13 @@ def _back_off(failures: int) -> timedelta:
 
 def _again(problem: Gap | SignalUnavailable) -> SignalUnavailable:
     return problem if isinstance(problem, SignalUnavailable) else SignalUnavailable(problem.reason)
+
+
+def _joined(before: Window | None, span: Window) -> Window:
+    """Return all that was asked for, as long as it has no hole; else what was asked for last."""
+    if before is None or span.start > before.end or span.end < before.start:
+        return span
+    return Window(min(before.start, span.start), max(before.end, span.end))
 
 
 def _ceil_hour(moment: Instant) -> Instant:

@@ -10,8 +10,9 @@ from orchestrator.cli.parameters import ServiceName
 from orchestrator.cli.render import report as page
 from orchestrator.cli.session import Session
 from orchestrator.control.usecases import service_report
-from orchestrator.domain.time import Instant, Window, parse_instant
+from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.errors import UsageError
+from orchestrator.ledger.report import period_of
 
 app = new_app()
 
@@ -50,17 +51,20 @@ def report(
     cleanest by its trailing 28-day mean when the period began. Where this service emitted more, it says so.
     """
     session = Session.of(ctx)
-    period = _period(session, since, until)
+    period = _period(session, service, since, until)
     found = session.run(service_report(session.runtime, service, period))
     session.emit(report=found)
     session.show(page.render(found, width=session.out.width))
 
 
-def _period(session: Session, since: Instant | None, until: Instant | None) -> Window | None:
+def _period(session: Session, service: str, since: Instant | None, until: Instant | None) -> Window | None:
     if since is None and until is None:
         return None
-    start = since or datetime.min.replace(tzinfo=session.runtime.clock.now().tzinfo)
     end = until or session.runtime.clock.now()
-    if end <= start:
+    if since is None:
+        # An hour before the end where nothing was measured before it: a report of nothing, not of all time.
+        first = period_of(session.runtime.store.energy(service, None), end).start
+        return Window(min(first, end - HOUR), end)
+    if end <= since:
         raise UsageError("--to is not after --from")
-    return Window(start, end)
+    return Window(since, end)

@@ -15,9 +15,9 @@ from orchestrator.cli.render.numbers import duration
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.cli.watching import last_event_id, watch
-from orchestrator.control.usecases import service_status
+from orchestrator.control.usecases import error_of, service_status
 from orchestrator.control.views import ServiceStatus
-from orchestrator.domain.records import Operation
+from orchestrator.domain.records import Operation, OperationState
 from orchestrator.domain.replica import PAID, ReplicaState
 from orchestrator.errors import TimedOut, UnknownService
 
@@ -115,7 +115,10 @@ def _last_operation(session: Session, service: str) -> Operation | None:
 
 
 def _wait(session: Session, service: str, timeout: timedelta | None) -> None:
-    """Follow the open request, or wait for a replacement that nobody asked for."""
+    """Follow the open request, or wait for a replacement that nobody asked for.
+
+    Raises the error of a change that failed, also of one that had failed before anybody watched.
+    """
     _require_known(session, service)
     news = last_event_id(session.runtime, service)
     still_open = session.runtime.store.operations(service)
@@ -123,6 +126,9 @@ def _wait(session: Session, service: str, timeout: timedelta | None) -> None:
         watch(session, still_open[0], after_event=news, timeout=timeout)
         return
     session.run(_until_settled(session, service, None if timeout is None else timeout.total_seconds()))
+    last = _last_operation(session, service)
+    if last is not None and last.state is OperationState.FAILED:
+        raise error_of(last)
 
 
 async def _until_settled(session: Session, service: str, seconds: float | None) -> None:

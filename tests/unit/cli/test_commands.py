@@ -15,7 +15,7 @@ from orchestrator.domain.records import EventKind, ServiceState
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec, ResourceRequest
 from orchestrator.domain.time import HOUR
-from orchestrator.errors import ExitStatus, StoreUnavailable
+from orchestrator.errors import EngineDied, ExitStatus, StoreUnavailable
 from orchestrator.signals.server_clocks import ServerClocks, Told
 from orchestrator.wiring import SIGNALS_FILE
 from tests.unit.cli.world import SPEC, World
@@ -231,6 +231,19 @@ def test_report_has_joules_grams_dollars_and_both_rivals(world: World) -> None:
     assert "CO2e, as published figures differ" in page
     assert "in no sum of grams" in page
     assert "B3" in page
+
+
+def test_a_report_up_to_a_day_begins_with_the_first_sample(world: World) -> None:
+    """--to alone is not all of time; where nothing was measured before it, the report is an empty one."""
+    world.deploy()
+    for _ in range(10):
+        asyncio.run(world.clock.sleep(10))
+    begun = world.document("report", "chat")["report"]["period"]["start"]
+
+    until = world.document("report", "chat", "--to", "2023-06-02T00:00Z")["report"]["period"]
+    assert until == {"start": begun, "end": "2023-06-02T00:00:00Z"}
+    assert world.run("report", "chat", "--to", "2023-01-01T00:00Z").exit_code == 0
+    assert world.run("report", "nope", "--to", "2023-01-01T00:00Z").exit_code == 2
 
 
 def test_a_report_of_an_empty_period_says_so(world: World) -> None:
@@ -451,6 +464,18 @@ def test_a_rollout_can_be_watched_to_its_end(world: World) -> None:
     assert "deploy done" in result.stderr
     assert "Settled." in result.stdout
     assert world.document("rollout", "status", "chat")["rollout"]["settled"] is True
+
+
+def test_a_rollout_that_failed_before_it_was_watched_says_so(world: World) -> None:
+    """A script that comes back late to a detached deploy gets the same status as one that watched it fail."""
+    for _ in range(10):
+        world.provisioner.fail_next("launch", EngineDied("no such model"))
+    world.run("deploy", world.spec_file(), "--yes", "--detach")
+    watched = world.run("rollout", "status", "chat", "--watch")
+    late = world.run("rollout", "status", "chat", "--watch")
+
+    assert watched.exit_code == late.exit_code != 0
+    assert "no such model" in late.stderr
 
 
 def test_watching_a_rollout_has_an_end(world: World) -> None:
