@@ -274,19 +274,21 @@ class _Crew:
     def launch_blindly(self, slots: Sequence[int]) -> Iterator[int]:
         """Replace what was lost although no fresh signal says where; yield the slots for which that does not help.
 
-        The first replica of a service that was scaled to zero comes as well: somebody waits for it. Where it stood,
-        else by the last weeks, else by price. Every other rule holds, the bound on extra cost among these offers
+        The first replica of a service that was scaled to zero comes as well: somebody waits for it. So does what load
+        wants, in regions where others serve already: nothing goes to a place that is only thought to be clean. Where it
+        stood, else by the last weeks, else by price. Every other rule holds, the bound on extra cost among these offers
         included.
         """
-        dark, lost = _without_freshness(self.judged), self._lost
-        wakes = _wakes(self.judged.snapshot)
+        snapshot, dark, lost = self.judged.snapshot, _without_freshness(self.judged), self._lost
+        wakes = _wakes(snapshot)
+        serving = {r.region for r in snapshot.living() if r.state is ReplicaState.READY}
         for slot in slots:
-            is_stand_in = slot >= standing_slots(self.judged.snapshot.spec)
-            if slot not in lost and not wakes and not (is_stand_in and lost):
-                yield slot
-                continue
+            is_stand_in = slot >= standing_slots(snapshot.spec)
+            is_needed = slot in lost or wakes or (is_stand_in and bool(lost))
+            by_load = not is_stand_in and _is_wanted_by_load(snapshot, slot)
+            among = dark if is_needed else [a for a in dark if by_load and a.region in serving]
             where_it_stood = lost[slot].offer_id if slot in lost else ""
-            if not self.launch(slot, dark, first=where_it_stood, note="; no fresh signal says where"):
+            if not self.launch(slot, among, first=where_it_stood, note="; no fresh signal says where"):
                 yield slot
 
     def _pools(self, slot: int, among: Pool) -> list[Pool]:

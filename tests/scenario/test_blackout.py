@@ -10,7 +10,7 @@ import pytest
 from orchestrator.control.usecases import service_status
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import EventKind
-from orchestrator.domain.service import CarbonRules, WhenStale
+from orchestrator.domain.service import CarbonRules, Scaling, WhenStale
 from orchestrator.errors import NoFeasiblePlacement
 from tests.builders import GREEN, HOUR, MINUTE
 from tests.scenario.test_migration import AT_ONCE
@@ -79,6 +79,24 @@ async def test_what_is_lost_without_signals_is_replaced(dark: str) -> None:
     reasons = [d.summary for d in world.store.decisions("chat") if d.kind is DecisionKind.REPLACE]
     assert all("signal" in reason for reason in reasons), reasons
     world.check_at_rest()
+
+
+@pytest.mark.parametrize("dark", DARK)
+async def test_load_that_rises_without_signals_is_served_where_the_service_stands(dark: str) -> None:
+    """An outage of a meter is none of the service: more come beside those that serve, and go again with the load."""
+    world = World()
+    await world.up(chat(scaling=Scaling(1, 4, 2.0, downscale_delay=MINUTE), migration=replace(RULES, enabled=False)))
+    world.traffic["chat"] = Traffic(1.5, 3.0)
+    await world.run(60)
+    DARK[dark](world)
+    await world.run(3 * 3600, every=60.0)
+    world.traffic["chat"] = Traffic(6.0, 3.0)
+    await world.until(lambda: len(world.ready()) == 3, limit=90)
+
+    assert set(world.regions()) == {"se"}
+    world.traffic["chat"] = Traffic(1.5, 3.0)
+    await world.until(lambda: len(world.ready()) == 1, limit=600)
+    assert world.refused == 0
 
 
 async def test_what_is_lost_without_signals_is_replaced_within_the_rules() -> None:

@@ -11,12 +11,14 @@ from orchestrator.domain.offer import Candidate
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.service import (
     CarbonRules,
     MigrationRules,
     ModelSpec,
     PlacementRules,
     Policy,
+    Scaling,
     ServiceSpec,
     WhenStale,
 )
@@ -473,6 +475,29 @@ class TestKeepingUp:
         """Scaling up can wait for a signal; being there cannot."""
         with pytest.raises(SignalsTooOld):
             self.kept_up([self.DARK_SE], [replica(SE, 0)], service_spec(2))
+
+    def by_load(self, *candidates: Candidate, stands: Replica) -> Plan:
+        """Plan for three replicas that load wants, of which one is there; the owner insists on that one alone."""
+        size = WantedReplicas(3, 1, 4, 3, "load")
+        spec = replace(service_spec(3), scaling=Scaling(3, 4))
+        world = replace(snapshot(list(candidates), [stands], spec), sizing=size)
+        return plan(world, GREEN, NOON, keep_up=True)
+
+    def test_load_that_rises_in_the_dark_is_served_beside_who_serves(self) -> None:
+        """Whoever asks does not wait for a meter; however clean another place was, nobody goes there unseen."""
+        made = self.by_load(self.DARK_PL, self.DARK_SE, stands=replica(PL))
+        assert told(made) == [(ActionKind.LAUNCH, 1, "aws/pl"), (ActionKind.LAUNCH, 2, "aws/pl")]
+        assert made.actions[0].reason == "wanted by load: 3 replicas: load; no fresh signal says where"
+        assert told(self.by_load(self.DARK_PL, SE, stands=replica(PL))) == [
+            (ActionKind.LAUNCH, 1, "aws/se"),
+            (ActionKind.LAUNCH, 2, "aws/se"),
+        ]
+
+    def test_load_that_rises_in_the_dark_goes_nowhere_else(self) -> None:
+        """Where it stands there is no room, and only starting is not yet serving: it waits for a signal."""
+        full = replace(self.DARK_PL, avoid_until=NOON + HOUR)
+        assert told(self.by_load(full, self.DARK_SE, stands=replica(PL))) == []
+        assert told(self.by_load(self.DARK_PL, stands=replica(PL, 0, ReplicaState.STARTING))) == []
 
     def test_one_of_two_is_better_than_none(self) -> None:
         """With room for one, one is placed; a first deploy would be refused."""
