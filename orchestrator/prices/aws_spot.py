@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ EVERY: Final = timedelta(minutes=10)
 MOST_RESULTS: Final = 1000
 MOST_PAGES: Final = 20
 SECONDS: Final = 10
+MOST_SILENT: Final = 2
+"""Regions that do not answer until the others are not asked: each costs its time-outs, and the controller waits."""
 
 ClientFor = Callable[[str], Any]
 """Makes an EC2 client for a region, as boto3 does."""
@@ -40,20 +42,40 @@ class AwsSpot:
     def __init__(self, client_for: ClientFor | None = None) -> None:
         self._client_for = client_for or _client_for
         self._clients: dict[str, Any] = {}
+        self._troubles: dict[str, str] = {}
 
     @property
     def name(self) -> str:
         """Short name that travels with each price."""
         return "aws-spot"
 
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Why some regions could not be asked about the last time: an account need not have opted in to each."""
+        return self._troubles
+
     async def quotes(self, wanted: Wanted, now: Instant) -> Sequence[Quote]:
-        """Return the spot prices in force. Raises ``PriceUnavailable``, also without boto3 or without credentials."""
+        """Return the spot prices in force, of the regions that answer.
+
+        Raises ``PriceUnavailable`` when none does, also without boto3 or without credentials.
+        """
         found: list[Quote] = []
-        for region, machines in sorted(wanted.machines.items()):
-            provider, _, place = region.partition("/")
-            if provider == PROVIDER and machines:
+        failures: dict[str, PriceUnavailable] = {}
+        asked = [(r, sorted(m)) for r, m in sorted(wanted.machines.items()) if r.startswith(f"{PROVIDER}/") and m]
+        silent = 0
+        for region, machines in asked:
+            if silent == MOST_SILENT:
+                failures[region] = PriceUnavailable(f"{region} is not asked: the others do not answer")
+                continue
+            try:
                 # boto3 blocks: a look of the controller must not wait with it.
-                found += await asyncio.to_thread(self._of, region, place, sorted(machines), now)
+                found += await asyncio.to_thread(self._of, region, region.partition("/")[2], machines, now)
+            except PriceUnavailable as error:
+                failures[region] = error
+                silent += not _is_refusal(error)
+        if failures and len(failures) == len(asked):
+            raise next(iter(failures.values()))
+        self._troubles = {region: error.message for region, error in failures.items()}
         return found
 
     def _of(self, region: str, place: str, machines: Sequence[str], now: Instant) -> list[Quote]:
@@ -93,6 +115,11 @@ class AwsSpot:
         if not isinstance(page, dict):
             raise PriceUnavailable(f"AWS answers about {place} with {type(page).__name__}")
         return page
+
+
+def _is_refusal(error: PriceUnavailable) -> bool:
+    """Whether AWS answered, if not what was asked: botocore's errors of that kind carry the response."""
+    return isinstance(getattr(error.__cause__, "response", None), dict)
 
 
 def _quote(row: dict[str, Any], region: str, machines: Sequence[str]) -> Quote | None:

@@ -11,7 +11,7 @@ Paths and fields are those of "Azure Retail Prices" (Microsoft Learn, REST API r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -47,6 +47,11 @@ class AzureRetail:
     def name(self) -> str:
         """Short name that travels with each price."""
         return "azure-retail"
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """None of single regions: it fails as a whole."""
+        return {}
 
     async def quotes(self, wanted: Wanted, now: Instant) -> Sequence[Quote]:
         """Return list and spot prices of Linux machines. Raises ``PriceUnavailable``."""

@@ -57,6 +57,11 @@ class RecordedQuotes:
         """Short name that travels with each price."""
         return "recorded"
 
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """None of single regions: it fails as a whole."""
+        return {}
+
     async def quotes(self, wanted: Wanted, now: Instant) -> Sequence[Quote]:
         """Return the prices that held at ``now``. Raises ``PriceUnavailable`` with file and line."""
         found = []

@@ -73,6 +73,11 @@ class GcpCatalog:
         """Short name that travels with each price."""
         return SOURCE
 
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """None of single regions: it fails as a whole."""
+        return {}
+
     async def quotes(self, wanted: Wanted, now: Instant) -> Sequence[Quote]:
         """Return the sums of parts; for a machine whose price is not one, why. Raises ``PriceUnavailable``.
 

@@ -6,7 +6,7 @@ sight. When to ask again is reckoned in the ``now`` that callers hand over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -26,11 +26,17 @@ class HeldQuotes:
         self._asked: dict[tuple[str, str], Instant] = {}
         self._held: dict[tuple[str, str], tuple[Quote, ...]] = {}
         self._rests: tuple[Instant, PriceUnavailable] | None = None
+        self._troubles: dict[str, str] = {}
 
     @property
     def name(self) -> str:
         """Short name that travels with each price."""
         return self._source.name
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Why some regions could not be asked about the last time."""
+        return self._troubles
 
     async def quotes(self, wanted: Wanted, now: Instant) -> Sequence[Quote]:
         """Return what was quoted last. Raises ``PriceUnavailable`` when nobody can be asked and nothing is held."""
@@ -62,6 +68,14 @@ class HeldQuotes:
             self._rests = (now, error)
             raise
         self._rests = None
+        failed = self._source.troubles
+        for region in regions:
+            self._troubles.pop(region, None)
+        self._troubles.update(failed)
         for machine in due:
+            if machine[0] in failed:
+                # What it said before stands; it is asked again as soon as one that is down would be.
+                self._asked[machine] = now - max(self._every - REST, timedelta(0))
+                continue
             self._asked[machine] = now
             self._held[machine] = tuple(q for q in quoted if (q.region, q.instance_type) == machine)

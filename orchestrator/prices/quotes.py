@@ -72,6 +72,11 @@ class QuoteSource(Protocol):
         """
         ...
 
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Why some regions could not be asked about the last time, by region id; the others could."""
+        ...
+
 
 class QuotedOffers:
     """An :class:`~orchestrator.control.ports.OfferSource` of another one's offers at quoted prices.
@@ -119,7 +124,15 @@ class QuotedOffers:
             self._troubles[source.name] = f"{source.name}: {error.message}"
             return {}
         self._troubles.pop(source.name, None)
+        if source.troubles:
+            self._troubles[source.name] = f"{source.name}: {_told(source.troubles)}"
         return found
+
+
+def _told(troubles: Mapping[str, str]) -> str:
+    """Say the first in full and the others by name: they mostly fail alike."""
+    (_, first), *others = sorted(troubles.items())
+    return first + (f"; nor of {', '.join(region for region, _ in others)}" if others else "")
 
 
 def doubt(usd_per_hour: float, shape: Shape, listed_usd_per_hour: float | None) -> str:

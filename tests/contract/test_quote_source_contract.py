@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -231,6 +231,47 @@ async def test_asking_twice_gives_the_same_answer(subject: Subject) -> None:
 
 
 # ── what goes wrong ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Refused(Exception):
+    """As botocore's ``ClientError``: AWS answered, with no."""
+
+    response: ClassVar = {"Error": {"Code": "AuthFailure"}}
+
+
+def aws_regions(**fails: Exception) -> tuple[AwsSpot, list[str], Wanted]:
+    """Make AWS with regions north, east, south and west, the named of which fail; and who was asked."""
+    asked: list[str] = []
+
+    def client(place: str) -> Ec2:
+        asked.append(place)
+        return Ec2([spot_row("a", "9.83", 1)], fails=fails.get(place))
+
+    machines = frozenset({"p4d.24xlarge"})
+    return AwsSpot(client), asked, Wanted({f"aws/{place}": machines for place in ("east", "north", "south", "west")})
+
+
+async def test_an_aws_region_that_refuses_hides_no_other() -> None:
+    """An account need not have opted in to each; the others' prices count, and why it has none is told."""
+    source, asked, wanted = aws_regions(east=Refused("AuthFailure"), north=Refused("no"), south=Refused("no"))
+
+    found = await source.quotes(wanted, NOW)
+    assert [quote.region for quote in found] == ["aws/west"]
+    assert sorted(source.troubles) == ["aws/east", "aws/north", "aws/south"]
+    assert "AuthFailure" in source.troubles["aws/east"]
+    assert len(asked) == 4
+
+
+async def test_where_nobody_of_aws_answers_few_are_waited_for() -> None:
+    """Each silent region costs its time-outs."""
+    source, asked, wanted = aws_regions(east=TimeoutError("slow"), north=TimeoutError("slow"))
+
+    with pytest.raises(PriceUnavailable, match="east"):
+        await source.quotes(wanted, NOW)
+    assert asked == ["east", "north"]
+    some, asked, wanted = aws_regions(north=TimeoutError("slow"), south=TimeoutError("slow"))
+    assert [quote.region for quote in await some.quotes(wanted, NOW)] == ["aws/east"]
+    assert some.troubles["aws/west"] == "aws/west is not asked: the others do not answer"
 
 
 async def test_aws_failures_are_one_error_that_says_what_to_do() -> None:

@@ -53,7 +53,8 @@ def prices(
     wanted = _wanted(accelerators or []) or everything(shelf)
     now = runtime.clock.now()
     lines = session.run(survey(runtime.offers, wanted, now, regions=region or [], market=market))
-    troubles = list(shelf.troubles)
+    # Whoever is asked for prices of the moment was asked only now.
+    troubles = list(session.run(runtime.offers.shelf()).troubles)
     source = session.outside.interruptions(session.settings)
     if source is not None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from orchestrator.domain.carbon import Kind
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market, Price
-from orchestrator.prices.fake import FakeInterruptions
+from orchestrator.domain.shelf import Shelf
+from orchestrator.prices.fake import FakeInterruptions, FakeOffers
 from orchestrator.prices.spot_advisor import InterruptionBand
 from orchestrator.settings import Settings
 from tests.unit.cli.samples import NOW
@@ -75,6 +76,21 @@ def test_rows_can_be_limited(world: World) -> None:
 # ── how often spot machines were taken back ──────────────────────────────────────────────────────────
 
 BAND = InterruptionBand("10-15%", 0.1, 0.15, 0.62, "aws-spot-advisor", NOW - timedelta(hours=3))
+
+
+class Down(FakeOffers):
+    """A list over which somebody tells prices of the moment, who turns out to be down when asked."""
+
+    async def shelf(self) -> Shelf:
+        """Tell of it once it is known."""
+        return replace(await super().shelf(), troubles=("spot: nobody answers",) if self.calls else ())
+
+
+def test_who_did_not_answer_is_named(tmp_path: Path) -> None:
+    """Whether somebody answers is known once he was asked."""
+    world = World(tmp_path, offers=Down())
+
+    assert world.document("prices")["troubles"] == ["spot: nobody answers"]
 
 
 @dataclass

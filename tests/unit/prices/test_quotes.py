@@ -33,6 +33,7 @@ class Saying:
         self.said = list(quotes)
         self.asked: list[Wanted] = []
         self.down = ""
+        self.troubles: dict[str, str] = {}
 
     async def quotes(self, wanted: Wanted, now: Instant) -> Sequence[Quote]:
         """Return everything about the machines."""
@@ -189,3 +190,24 @@ async def test_an_api_that_is_down_is_left_alone_and_what_it_said_stands() -> No
     assert await held.quotes(wanted, NOW + REST) == [quote(0.25)]
     saying.down = "gone again"
     assert await held.quotes(wanted, NOW + timedelta(hours=5)) == [quote(0.25)]
+
+
+async def test_a_region_that_refuses_hides_no_other_and_keeps_what_it_said() -> None:
+    """What was quoted of it stands, it is asked again soon, and the shelf says why, until it answers."""
+    source = Saying(quote(0.25), quote(0.20, region="aws/south"))
+    offers = QuotedOffers(listed(), [HeldQuotes(source, timedelta(minutes=10))])
+    await spot_of(offers)
+
+    source.said, source.troubles = [quote(0.26)], {"aws/south": "AWS does not tell of south: refused"}
+    later = NOW + timedelta(minutes=10)
+    north, south = await spot_of(offers, NORTH, later), await spot_of(offers, SOUTH, later)
+    assert north.price is not None
+    assert south.price is not None
+    assert (north.price.usd_per_hour, south.price.usd_per_hour) == (0.26, 0.20)
+    assert (await offers.shelf()).troubles == ("said: AWS does not tell of south: refused",)
+
+    source.said, source.troubles = [quote(0.21, region="aws/south")], {}
+    south = await spot_of(offers, SOUTH, later + REST)
+    assert south.price is not None
+    assert south.price.usd_per_hour == 0.21
+    assert (await offers.shelf()).troubles == ()
