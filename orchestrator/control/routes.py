@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import replace
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.load import LoadWatch
 from orchestrator.control.market import Market, nearest_to_now
-from orchestrator.control.observe import Watch
+from orchestrator.control.observe import SERVING, Watch
 from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.shares import Shares
@@ -21,6 +22,9 @@ from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import RoutingTable, ServiceRoutes
 from orchestrator.errors import Conflict, GatewayUnavailable, GreenctlError
 from orchestrator.planner.rollout import weight_of
+
+NO_STEP = -1
+"""Of a replica in a table which we did not make: the gateway is told of it, at nobody knows which canary step."""
 
 
 class Routes:
@@ -85,7 +89,7 @@ class Routes:
 
         The key to its engine is known from its provider only, so its routes would lock the gateway out.
         """
-        serving = (r for r in replicas if r.state in {ReplicaState.READY, ReplicaState.DRAINING})
+        serving = (r for r in replicas if r.state in SERVING)
         return any(
             r.name not in self._watch.instances and r.region.partition("/")[0] in self._runtime.provisioners
             for r in serving
@@ -94,16 +98,20 @@ class Routes:
     async def publish(self, status: GatewayStatus | None, services: AbstractSet[str]) -> None:
         """Tell the gateway what is new, or everything when it has lost its memory.
 
-        Before every service has been seen once, a table would lack some: the gateway keeps the one it has.
+        Who was not seen yet since we started keeps the routes that the gateway has for it: see decision 0062.
         """
-        unseen = services - self._routes.keys()
-        if status is None or (unseen and not unseen <= self._down(unseen)):
+        if status is None:
             return
         if self._sweeper.held and status.applied_version > 0:
             return  # replicas that we do not know may serve by the table that it has
-        routes = tuple(self._routes[n] for n in sorted(self._routes))
+        unseen = services - self._routes.keys()
+        kept = await self._kept(unseen - self._down(unseen), status)
+        if kept is None:
+            return
+        routes = tuple(sorted((*self._routes.values(), *kept), key=lambda r: r.service))
         lags = self.published is not None and status.applied_version < self.published.version
-        steps = {r: step for own in self._steps.values() for r, step in own.items()}
+        steps = {u.replica: NO_STEP for own in kept for u in own.upstreams}
+        steps |= {r: step for own in self._steps.values() for r, step in own.items()}
         if same_routes(self.published, routes) and not lags:
             self.published_steps = steps  # small shares round to the same weight at more than one canary step
             return
@@ -121,6 +129,30 @@ class Routes:
         self.published = table
         self.published_steps = steps
         self._told = frozenset(u.replica for s in table.services for u in s.upstreams)
+
+    async def _kept(self, unseen: AbstractSet[str], status: GatewayStatus) -> tuple[ServiceRoutes, ...] | None:
+        """Return the routes that the gateway has for these; ``None`` where nobody can say which, and none is told."""
+        if not unseen:
+            return ()
+        try:
+            table = self.published or await self._runtime.gateway.applied()
+        except GatewayUnavailable:
+            return None
+        if table is None:
+            return None if status.applied_version else ()
+        return tuple(self._still_there(own) for own in table.services if own.service in unseen)
+
+    def _still_there(self, routes: ServiceRoutes) -> ServiceRoutes:
+        """Leave out who serves no longer by its record, and send nothing new to who leaves."""
+        states = {r.name: r.state for r in self._journal.replicas(routes.service) if r.state in SERVING}
+        return replace(
+            routes,
+            upstreams=tuple(
+                replace(u, draining=u.draining or states[u.replica] is ReplicaState.DRAINING)
+                for u in routes.upstreams
+                if u.replica in states
+            ),
+        )
 
     def has_told_of(self, replicas: Iterable[Replica]) -> bool:
         """Whether the gateway has been told of every ready one."""

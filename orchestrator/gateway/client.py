@@ -15,6 +15,7 @@ from orchestrator.domain.routing import RoutingTable
 from orchestrator.domain.wire import InvalidRouting
 from orchestrator.errors import Conflict, GatewayUnavailable
 from orchestrator.gateway.sockets import FOLDER, short_path, sockets_in
+from orchestrator.gateway.table import TableFile
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,16 @@ class SocketGateway:
             logger.info("%s takes no rows by origin: it is older than this controller", path.name)
             return await self._ask("PUT", path, "/table", table.without_rows().to_json().encode())
         return answer
+
+    async def applied(self) -> RoutingTable | None:
+        """Return the table on the disk, from which every gateway process starts; ``None`` before there was one.
+
+        Raises ``GatewayUnavailable`` when it cannot be read.
+        """
+        try:
+            return TableFile(self._folder).load()
+        except InvalidRouting as error:
+            raise GatewayUnavailable(f"the gateway's table cannot be read: {error}") from error
 
     async def status(self) -> GatewayStatus:
         """Return the sum over the live gateway processes. Raises ``GatewayUnavailable``."""

@@ -31,6 +31,11 @@ class FakeGateway:
             raise Conflict(f"the gateway refused an older routing table: version {self.table.version} is in use")
         self.published.append(table)
 
+    async def applied(self) -> RoutingTable | None:
+        """Return the table in use. Raises ``GatewayUnavailable`` when told to."""
+        self._fail_if_told()
+        return self.table
+
     async def status(self) -> GatewayStatus:
         """Return the counts that were set. Raises ``GatewayUnavailable`` when told to."""
         self._fail_if_told()

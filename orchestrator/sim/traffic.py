@@ -72,6 +72,10 @@ class SimulatedGateway:
         for gone in [name for name in self.flows if name not in listed]:
             del self.flows[gone]
 
+    async def applied(self) -> RoutingTable | None:
+        """Return the table in use."""
+        return self.table
+
     async def status(self) -> GatewayStatus:
         """Return the counters."""
         upstreams = tuple(

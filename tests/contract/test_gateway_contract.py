@@ -102,6 +102,14 @@ async def test_publishing_twice_is_publishing_once(gateway: Gateway, base: int) 
     assert (await gateway.status()).applied_version == base + 1
 
 
+async def test_the_table_that_was_taken_can_be_read_back(gateway: Gateway, base: int) -> None:
+    """A controller that starts anew goes on from it."""
+    await gateway.publish(table(base + 1, "r1", "r2"))
+    found = await gateway.applied()
+    assert found is not None
+    assert found.services == table(base + 1, "r1", "r2").services
+
+
 async def test_an_older_table_is_refused(gateway: Gateway, base: int) -> None:
     """A controller that was replaced while it slept cannot turn routes back; the newer version is named."""
     await gateway.publish(table(base + 2, "r1"))

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,13 +17,14 @@ from structlog.typing import EventDict
 from orchestrator.control.controller import Controller, Trouble
 from orchestrator.controller import loop
 from orchestrator.domain.counters import GatewayStatus
-from orchestrator.domain.records import EventKind
-from orchestrator.errors import StoreUnavailable
+from orchestrator.domain.records import EventKind, OperationState
+from orchestrator.errors import GatewayUnavailable, ProviderUnavailable, StoreUnavailable
 from tests.scenario.test_migration import BY_HAND
 from tests.scenario.test_two_services import both, break_offers
 from tests.scenario.world import World, chat
 
 MINUTE = 60.0
+KEY = Path("/keys/engine")
 NO_SPACE = OSError(28, "No space left on device")
 
 
@@ -148,6 +150,116 @@ async def test_a_listing_that_fails_with_an_error_of_the_system_stops_no_look(
     told = [e.text for e in world.events(EventKind.WARNING)]
     assert len([t for t in told if "OSError: No space left on device" in t]) == 1
     assert len([t for t in told if "failed and will be repeated" in t]) == 0
+
+
+def silence(world: World, service: str) -> Callable[[], None]:
+    """Let the provider say nothing of a service's replicas; return what lets it speak again."""
+    mute, real = {r.name for r in world.ready(service)}, world.cloud.describe
+
+    async def describe(name: str) -> Any:
+        if name in mute:
+            raise ProviderUnavailable("SkyPilot has not answered")
+        return await real(name)
+
+    def speak() -> None:
+        world.cloud.describe = real  # type: ignore[method-assign]
+
+    world.cloud.describe = describe  # type: ignore[method-assign]
+    return speak
+
+
+async def restarted_beside_a_silent_provider() -> tuple[World, Callable[[], None]]:
+    """The provider of one of two services cannot be asked since before the controller was started anew."""
+    world = await both()
+    world.cloud.key_file = KEY
+    await world.run(2)
+    speak = silence(world, "talk")
+    world.kill()
+    world.start()
+    await world.run(5)
+    return world, speak
+
+
+def keys(world: World, service: str) -> set[str | None]:
+    """The key files that the gateway has for a service's replicas."""
+    return {u.api_key_file for s in world.table().services if s.service == service for u in s.upstreams}
+
+
+async def test_a_provider_that_says_nothing_after_a_restart_holds_up_its_own_services_only() -> None:
+    """The other one is deployed, repaired and taken down meanwhile; those that nobody sees keep routes and keys."""
+    world, speak = await restarted_beside_a_silent_provider()
+    talk = set(world.upstreams("talk"))
+    more = await world.deploy(chat(3, migration=BY_HAND))
+    await world.run(MINUTE)
+    lost = world.ready("chat")[0].name
+    world.preempt(lost)
+    await world.run(MINUTE)
+
+    assert world.operation(more).state is OperationState.DONE
+    assert set(world.upstreams("chat")) == {r.name for r in world.ready("chat")}
+    assert lost not in world.upstreams("chat")
+    assert set(world.upstreams("talk")) == talk
+    assert keys(world, "talk") == {str(KEY)}
+
+    speak()
+    await world.settle()
+    assert set(world.upstreams("talk")) == talk
+    assert keys(world, "talk") == {str(KEY)}
+    assert world.refused == 0
+    world.check_at_rest()
+
+
+async def test_who_was_not_seen_since_a_restart_and_is_taken_down_gets_nothing_new() -> None:
+    """The routes that it keeps say that it leaves; it ends once its provider can be asked."""
+    world, speak = await restarted_beside_a_silent_provider()
+    del world.traffic["talk"]
+    down = world.down("talk")
+    await world.run(10)
+
+    assert {u.draining for s in world.table().services if s.service == "talk" for u in s.upstreams} == {True}
+    speak()
+    await world.settle()
+    assert world.operation(down).state is OperationState.DONE
+    assert {s.service for s in world.table().services} == {"chat"}
+    world.check_at_rest()
+
+
+async def test_a_service_whose_looks_fail_since_a_restart_holds_up_no_other(
+    live: Callable[..., Awaitable[Looped]],
+) -> None:
+    """Nothing was worked out for it yet: it keeps the routes that the gateway has, the other one gets new ones."""
+    world = await both(resources=replace(chat().resources, min_vcpus=1.0))
+    break_offers(world)
+    world.kill()
+    world.start()
+    lost, held = world.ready("talk")[0].name, set(world.upstreams("chat"))
+
+    await live(world, 5 * MINUTE, at=5, then=lambda: world.preempt(lost))
+
+    assert set(world.upstreams("talk")) == {r.name for r in world.ready("talk")}
+    assert len(world.ready("talk")) == 2
+    assert set(world.upstreams("chat")) == held
+
+
+async def test_without_a_table_to_go_on_from_the_gateway_is_told_nothing() -> None:
+    """A table without a service that serves would take it from its clients: rather none than that."""
+    world = await both()
+    silence(world, "talk")
+    world.kill()
+    world.start()
+    real = world.gateway.applied
+
+    async def applied() -> Any:
+        raise GatewayUnavailable("the table cannot be read")
+
+    world.gateway.applied = applied  # type: ignore[method-assign]
+    before = world.table()
+    await world.run(5)
+    assert world.table() == before
+
+    world.gateway.applied = real  # type: ignore[method-assign]
+    await world.run(5)
+    assert {s.service for s in world.table().services} == {"chat", "talk"}
 
 
 class Forgetful:

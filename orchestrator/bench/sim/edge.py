@@ -144,6 +144,12 @@ class SimGateway:
             self.loses_replies = False
             raise GatewayUnavailable("the answer was lost")
 
+    async def applied(self) -> RoutingTable | None:
+        """Return the table in use."""
+        if self.is_away:
+            raise GatewayUnavailable("no answer from the control socket")
+        return self.table
+
     async def status(self) -> GatewayStatus:
         """Return the counters."""
         if self.is_away:

@@ -15,6 +15,10 @@ class Gateway(Protocol):
         """Return once every gateway replica has applied the table. Raises ``GatewayUnavailable``."""
         ...
 
+    async def applied(self) -> RoutingTable | None:
+        """Return the newest table that was taken, ``None`` without one. Raises ``GatewayUnavailable``."""
+        ...
+
     async def status(self) -> GatewayStatus:
         """Return the counters, summed over gateway replicas. Raises ``GatewayUnavailable``."""
         ...
