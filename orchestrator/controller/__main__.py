@@ -21,9 +21,12 @@ from orchestrator.domain.time import format_instant
 from orchestrator.errors import GreenctlError
 from orchestrator.gateway import daemon as gateway_daemon
 from orchestrator.gateway.instance import log_path as gateway_log_path
-from orchestrator.logs import keep_log_short
+from orchestrator.logs import keep_log_short, lines_to
 from orchestrator.settings import Settings, load_settings
 from orchestrator.wiring import build, gateway_options
+
+STDOUT = 1
+"""Our log: whoever started us has put a file there."""
 
 log = structlog.get_logger("orchestrator.controller")
 
@@ -75,7 +78,8 @@ def main() -> int:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
-        ]
+        ],
+        logger_factory=lines_to(STDOUT),
     )
     try:
         asyncio.run(_main(load_settings()))

@@ -330,7 +330,9 @@ class Keeper:
                 os.truncate(path, 0)  # the engine appends, so it goes on at the new end
 
     def _say(self, text: str) -> None:
-        print(f"greenctl: {text}", file=sys.stderr, flush=True)  # noqa: T201 - our stderr is the engine's log
+        """Write into the engine's log, which is our stderr; a full disk must not keep us from what we were saying."""
+        with contextlib.suppress(OSError):
+            print(f"greenctl: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def tokens_served(port: int, key: str) -> int | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import structlog
 
 from orchestrator.controller.__main__ import _gateway_keeper
 from orchestrator.controller.daemon import last_error
@@ -13,7 +17,7 @@ from orchestrator.errors import ExitStatus
 from orchestrator.gateway import daemon as gateway_daemon
 from orchestrator.gateway.instance import GatewayInfo
 from orchestrator.gateway.instance import log_path as gateway_log_path
-from orchestrator.logs import LOG_LIMIT_BYTES, keep_log_short
+from orchestrator.logs import LOG_LIMIT_BYTES, keep_log_short, lines_to
 from orchestrator.settings import Settings
 
 
@@ -77,3 +81,43 @@ Traceback: not JSON
     assert (error.code, error.message, error.hint()) == ("store_incompatible", "schema 9", "upgrade")
     assert error.exit_status is ExitStatus.PROVIDER
     assert last_error("nothing\n") is None
+
+
+FULL_DISK = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL_DISK.exists(), reason="this system has no file that is always full")
+class TestAFullDisk:
+    """The log lies on the very disk of which a controller must say that it is full."""
+
+    def test_a_line_that_finds_no_room_is_lost_and_nobody_ends(self) -> None:
+        """The look that failed is told to nobody, and the next one follows."""
+        handle = os.open(FULL_DISK, os.O_WRONLY)
+        log = structlog.wrap_logger(lines_to(handle)(), processors=[structlog.processors.JSONRenderer()])
+
+        for say in (log.debug, log.info, log.warning, log.error, log.critical, log.exception):
+            say("look_failed", code="disk_full")
+
+        os.close(handle)
+
+    def test_a_controller_ends_with_its_own_status(self, tmp_path: Path) -> None:
+        """Also where nothing that it says can be written: what started it learns why from the status."""
+        environment = {**os.environ, "GREENCTL_STATE_DIR": str(tmp_path), "GREENCTL_CONTROLLER__TICK_SECONDS": "soon"}
+        command = [sys.executable, "-m", "orchestrator.controller"]
+        statuses = []
+        for place in (FULL_DISK, tmp_path / "log"):
+            with place.open("wb") as log:
+                statuses.append(subprocess.run(command, env=environment, stdout=log, check=False).returncode)
+
+        assert statuses[0] == statuses[1] != 0
+        assert last_error((tmp_path / "log").read_text()) is not None
+
+
+def test_what_is_said_is_one_line_each(tmp_path: Path) -> None:
+    """Also with a letter that is none, out of a name that somebody gave in another encoding."""
+    path = tmp_path / "controller.log"
+    with path.open("wb") as file:
+        for name in ("é", "\udce9"):
+            lines_to(file.fileno())("a name").info(name)
+
+    assert path.read_bytes() == "é\n\\udce9\n".encode()

@@ -21,11 +21,14 @@ import pytest
 
 from orchestrator.control.ports import Phase
 from orchestrator.domain.service import Engine, ModelSpec
+from orchestrator.provisioners.local import keeper
+from orchestrator.provisioners.local.processes import Marks, Part
 from orchestrator.provisioners.local.provisioner import LocalProvisioner
 from tests.provisioner_bench import (
     NO_GRACE,
     ArgvLauncher,
     Bench,
+    keeper_of,
     kill_main,
     main_of,
     processes_of,
@@ -173,3 +176,25 @@ async def test_a_launch_that_was_stopped_half_way_starts_nothing_after_the_end(b
     wait_until(lambda: not processes_of(name), "the keeper's end")
     assert (await bench.provisioner.describe(name)).phase is Phase.GONE
     assert text_of(bench.provisioner.log_path(name)) == "greenctl: told to end before it began\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+def test_a_keeper_that_cannot_say_anything_ends_its_engine_all_the_same(tmp_path: Path) -> None:
+    """The engine's log lies on the full disk: words are lost, a stop with its deadline is not."""
+    uid, name = unique("uid"), unique()
+    (tmp_path / "engine.log").symlink_to("/dev/full")
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    instance = {"secret_environment": {}, "steps": [[sys.executable, "-c", deaf]]}
+    (tmp_path / "instance.json").write_text(json.dumps(instance), encoding="utf-8")
+    marks = Marks(uid, name, "chat", "local/se", None, Part.KEEPER).as_environment()
+    with swept(uid):
+        command = [sys.executable, "-I", "-S", keeper.__file__, str(tmp_path)]
+        subprocess.run(command, env=os.environ | marks, stdout=subprocess.DEVNULL, check=True)
+        wait_until(lambda: bool(living_engines(name)), "its engine")
+        (tmp_path / "stop.json").write_text(json.dumps({"deadline": time.monotonic()}), encoding="utf-8")
+        kept = keeper_of(name)
+        assert kept is not None
+        os.kill(kept.pid, signal.SIGTERM)
+
+        wait_until(lambda: not processes_of(name), "the end of all of it")
+        assert json.loads((tmp_path / "exit.json").read_text(encoding="utf-8"))["status"] == -signal.SIGKILL

@@ -359,8 +359,9 @@ def children():
 
 
 def say(text):
-    """One line into the job's log."""
-    print("greenctl: " + text, flush=True)
+    """One line into the job's log; a full disk keeps nobody from going on."""
+    with contextlib.suppress(OSError):
+        print("greenctl: " + text, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -80,13 +80,11 @@ class Machine:
         known = {"argv": [str(engine), *words], "env": {}, "grace_seconds": 10, "packages": [], "setup": []}
         (self.folder / "launch.json").write_text(json.dumps({**known, **extra}))
 
-    def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
-        """Start our program as the task does."""
+    def start(self, *words: str, output: int | IO[bytes] = subprocess.PIPE, **env: str) -> subprocess.Popen[str]:
+        """Start our program as the task does. ``output``: its log."""
         environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], **env}
         command = [sys.executable, str(self.folder / "replica.py"), *words]
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
         self.started.append(process)
         return process
 
@@ -404,3 +402,16 @@ def test_a_power_limit_is_set_or_said_to_be_refused(machine: Machine, allows: bo
     assert machine.called()["argv"] == []
     asked = (machine.home / "smi.log").read_text().splitlines()
     assert asked == ["sudo -n nvidia-smi --power-limit=300", "nvidia-smi --power-limit=300"][: 1 if allows else 2]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+def test_a_full_disk_keeps_nobody_from_serving_and_ending(machine: Machine) -> None:
+    """The job's log cannot take what the program says; the engine runs, and is ended in order, all the same."""
+    machine.launch(SERVES)
+    with Path("/dev/full").open("wb") as full:
+        process = machine.start(output=full)
+    until((machine.home / "ready").exists)
+    process.terminate()
+
+    process.wait(timeout=PATIENCE_SECONDS)
+    assert (machine.home / "finished").exists()
