@@ -27,7 +27,7 @@ from orchestrator.domain.time import HOUR, floor_hour, parse_instant
 from orchestrator.ledger.hourly import hourly
 from orchestrator.store import mappers, tables
 from orchestrator.store.chain import JOURNAL, LINKED, LinkKind, Pen, content_of, contents, row_text
-from orchestrator.store.resting import DECISIONS, merged_between
+from orchestrator.store.resting import DECISIONS, merged_between, moments
 
 SAMPLES, HOURS = tables.energy_samples.name, tables.energy_hours.name
 SEAL = "seal"
@@ -35,7 +35,7 @@ SEAL = "seal"
 
 LINKS_AT_ONCE = 5000
 LEAST_SEALED = 500
-"""A seal is a link too: one for fewer would save little."""
+"""A seal is a link too: one for fewer would save little, so they wait for more, unless so many links were looked at."""
 
 _DAY = timedelta(days=1)
 _HOUR_LENGTH = len(":00:00.000000Z")
@@ -68,25 +68,34 @@ def compact(tx: Connection, before: datetime, most: int) -> int:
     return done
 
 
-def seal(tx: Connection, before: datetime, most: int = LINKS_AT_ONCE) -> int:
-    """Take away links of samples and decisions in whose place rows of hours and days stand; return how many went.
+def seal(tx: Connection, before: datetime) -> int:
+    """Take away links of samples and decisions in whose place rows of hours and days stand.
 
-    Up to the first sample that began at ``before`` or later: decisions of its time may still become days. Of each
+    Up to the first sample or decision of ``before`` or later: decisions of its time may still become days. Of each
     range the first and the last link stay, and ranges end before a number that is missing: a gap that somebody else
-    made never becomes part of one that is sealed.
+    made never becomes part of one that is sealed. Where of :data:`LINKS_AT_ONCE` links few may go, these are sealed,
+    or none: the seal says up to where there is nothing more to look for. Returns how many went, and at least 1 with it.
     """
     since = _sealed_through(tx)
     query = select(_LINKS.seq, _LINKS.kind, _LINKS.entity, _LINKS.row_key).where(_LINKS.seq > since)
-    links = tx.execute(query.order_by(_LINKS.seq).limit(most)).all()
+    links = tx.execute(query.order_by(_LINKS.seq).limit(LINKS_AT_ONCE)).all()
     merged = _merged(tx, (link.row_key for link in links if link.entity == SAMPLES))
+    settled: list[int] = []
+    going: list[int] = []
     for together in _without_jumps(links):
         settled, going = _settled(tx, together, merged, before)
         if len(going) >= LEAST_SEALED:
             break
+        if len(settled) < len(together):
+            return 0
     else:
-        return 0
+        if len(links) < LINKS_AT_ONCE:
+            return 0
+    return _taken_away(tx, settled[0], settled[-1], going)
+
+
+def _taken_away(tx: Connection, first: int, last: int, going: Sequence[int]) -> int:
     tx.execute(delete(tables.journal_links).where(_LINKS.seq.in_(going)))
-    first, last = settled[0], settled[-1]
     query = select(_LINKS.seq, _LINKS.before_sha256, _LINKS.sha256).where(_LINKS.seq.between(first, last))
     left = tx.execute(query.order_by(_LINKS.seq)).all()
     gaps = [
@@ -98,7 +107,7 @@ def seal(tx: Connection, before: datetime, most: int = LINKS_AT_ONCE) -> int:
     detail = json.dumps({"first": first, "last": last, "links": len(going)}, sort_keys=True)
     pen.append(LinkKind.SEALED, JOURNAL, SEAL, gaps_sha256(gaps), detail)
     pen.close()
-    return len(going)
+    return max(1, len(going))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,27 +231,41 @@ def _without_jumps(links: Sequence[Row[*tuple[Any, ...]]]) -> list[list[Row[*tup
 def _settled(
     tx: Connection, links: Sequence[Row[*tuple[Any, ...]]], merged: set[str], before: datetime
 ) -> tuple[list[int], list[int]]:
-    """The numbers up to the first sample that is not merged yet, and those of them that may go: neither end."""
-    settled, going, starts = [], [], []
-    decided: dict[int, str] = {}
+    """The numbers up to the first link of what may still be merged, and those of them that may go: neither end."""
+    settled, going, times = [], [], []
+    made_at = moments(tx, [link.row_key for link in links if link.entity == DECISIONS])
+    gone: dict[int, str] = {}
     for link in links:
         ours = link.kind in _TAKEN
         if ours and link.entity == SAMPLES:
             start = _key(link.row_key)[1]
             if start >= before:
                 break
-            starts.append(start)
+            times.append(start)
             if hour_of(link.row_key) in merged:
                 going.append(link.seq)
             elif content_of(tx, SAMPLES, _key(link.row_key)):
                 break
         elif ours and link.entity == DECISIONS:
-            decided[link.seq] = link.row_key
+            at = made_at.get(link.row_key)
+            if at is None:
+                gone[link.seq] = link.row_key
+            elif at >= before:
+                break
+            else:
+                times.append(at)
         settled.append(link.seq)
-    if starts and decided:
-        names = merged_between(tx, min(starts) - _DAY, max(starts) + _DAY)
-        going = sorted([*going, *(seq for seq, name in decided.items() if name in names)])
+    names = _rested(tx, set(gone.values()), times)
+    going = sorted([*going, *(seq for seq, name in gone.items() if name in names)])
     return settled, [seq for seq in going if settled[0] < seq < settled[-1]]
+
+
+def _rested(tx: Connection, gone: set[str], times: Sequence[datetime]) -> set[str]:
+    """Those of the decisions that stand in rows of days: of the days about which the links tell, or else of any."""
+    if not gone:
+        return set()
+    near = merged_between(tx, min(times) - _DAY, max(times) + _DAY) if times else set()
+    return gone & (near if gone <= near else merged_between(tx))
 
 
 def _merged(tx: Connection, rows: Iterable[str]) -> set[str]:

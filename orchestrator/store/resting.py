@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -73,10 +73,19 @@ def merged_ids(tx: Connection) -> set[str]:
     return {name for detail in told for name in _names(detail)}
 
 
-def merged_between(tx: Connection, first: datetime, last: datetime) -> set[str]:
-    """Return the names of the decisions that stand in rows of the days from the first to the last."""
-    query = select(_KEPT.ids_json).where(_KEPT.day >= floor_day(first), _KEPT.day <= last)
+def merged_between(tx: Connection, first: datetime | None = None, last: datetime | None = None) -> set[str]:
+    """Return the names of the decisions that stand in rows of the days from the first to the last; ``None``: no end."""
+    query = select(_KEPT.ids_json)
+    if first is not None:
+        query = query.where(_KEPT.day >= floor_day(first))
+    if last is not None:
+        query = query.where(_KEPT.day <= last)
     return {name for ids in tx.execute(query).scalars() for name in _names(ids)}
+
+
+def moments(tx: Connection, names: Sequence[str]) -> Mapping[str, datetime]:
+    """Return when those of the decisions were made that stand for themselves still, by name."""
+    return {row.id: row.at for row in tx.execute(select(_TABLE.id, _TABLE.at).where(_TABLE.id.in_(names)))}
 
 
 # ── the parts ────────────────────────────────────────────────────────────────────────────────────────

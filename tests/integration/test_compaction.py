@@ -9,6 +9,7 @@ from sqlalchemy import func, select, text
 
 from orchestrator.domain.chain import Tampering
 from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.records import EventKind
 from orchestrator.domain.time import Window, floor_hour
 from orchestrator.ledger.hourly import hourly
 from orchestrator.store import tables
@@ -119,6 +120,25 @@ def test_what_is_changed_afterwards_is_seen(store: SqlStore, journal: SqlJournal
     by_hand(store, edit)
 
     assert seen in {what for what, _ in found(store)}
+
+
+def test_many_links_that_stay_do_not_keep_the_others(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after them is sealed all the same, and of them none can be taken out unseen."""
+    monkeypatch.setattr("orchestrator.store.compaction.LINKS_AT_ONCE", 600)
+    store.submit_deploy(a_spec(), an_operation())
+    journal = store.claim("one", NOW)
+    for number in range(700):
+        journal.record_event(EventKind.WARNING, f"{number}", service="", at=NOW, wall_at=NOW)
+    journal.start_replica(*a_launch())
+    journal.record_energy(minutes())
+
+    while journal.compact_energy(BEGIN + timedelta(hours=HOURS)):
+        assert store.check_journal().is_whole
+
+    assert store.check_journal().is_whole
+    assert count(store, "journal_links") < 700 + 250
+    by_hand(store, "DELETE FROM journal_links WHERE seq = 40")
+    assert found(store) == [(T.LINK_REMOVED, ""), (T.ADDED, "events")]
 
 
 def test_links_that_somebody_took_away_are_not_sealed(store: SqlStore, journal: SqlJournal) -> None:

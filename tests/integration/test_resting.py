@@ -106,6 +106,43 @@ def test_links_wait_until_the_decisions_of_their_time_are_merged(store: SqlStore
     assert store.check_journal().is_whole
 
 
+def test_decisions_of_a_service_without_replicas_are_sealed(store: SqlStore) -> None:
+    """A month of "stay", and nothing that was drawn: as far as it is merged, and what is young later."""
+    store.submit_deploy(a_spec(), an_operation())
+    journal = store.claim("one", NOW)
+    days = 44
+    for n in range(24 * days + DECISIONS_LEFT):
+        stay(journal, f"h-{n}", n)
+    half, end = BEGIN + timedelta(days=days // 2), BEGIN + timedelta(days=days)
+    for until, left in ((half, 24 * days // 2), (end, 0)):
+        while journal.compact_decisions(until):
+            pass
+        while journal.compact_energy(until):
+            assert store.check_journal().is_whole
+
+        assert links_of(store, "decisions") <= left + DECISIONS_LEFT + 4
+    assert store.check_journal().is_whole
+    by_hand(store, "DELETE FROM resting_days WHERE day = (SELECT MIN(day) FROM resting_days)")
+    assert found(store) == [(T.REMOVED, "resting_days")]
+
+
+def test_young_decisions_are_not_passed_by(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: their links go once they are merged."""
+    monkeypatch.setattr("orchestrator.store.compaction.LINKS_AT_ONCE", 300)
+    store.submit_deploy(a_spec(), an_operation())
+    journal = store.claim("one", NOW)
+    for n in range(24 * 30 + DECISIONS_LEFT):
+        stay(journal, f"h-{n}", n)
+
+    assert journal.compact_energy(BEGIN) == 0
+    while journal.compact_decisions(BEGIN + timedelta(days=30)):
+        pass
+    while journal.compact_energy(BEGIN + timedelta(days=30)):
+        assert store.check_journal().is_whole
+
+    assert links_of(store, "decisions") < 300 + DECISIONS_LEFT
+
+
 @pytest.mark.parametrize(
     ("edit", "seen"),
     [
