@@ -46,6 +46,7 @@ FORMATS = frozenset({1, FORMAT})
 MANIFEST, DATABASE = "manifest.json", "greenctl.db"
 CHUNK_BYTES = 1 << 20
 LARGEST_MANIFEST_BYTES = 1 << 16
+ELSEWHERE_HINT = "Free some space, or set TMPDIR to a folder with room for the whole database; nothing was changed."
 WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What a file system without hard links answers (link(2))."""
 
@@ -111,9 +112,15 @@ def write_backup(url: str, target: Path, *, made_at: datetime, world: World | No
 
 
 def read_backup(source: Path) -> Backup:
-    """Check a backup to the last byte and say what it is. Raises ``BackupUnusable``, ``DiskFull``."""
-    with tempfile.TemporaryDirectory(prefix="greenctl-backup-") as folder:
-        return unpack(source, Path(folder) / DATABASE)
+    """Check a backup to the last byte and say what it is, unpacked among the temporary files.
+
+    Raises ``BackupUnusable``, ``DiskFull`` where there is no room for it, and ``StoreUnavailable``.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="greenctl-backup-") as folder:
+            return unpack(source, Path(folder) / DATABASE)
+    except OSError as error:
+        raise trouble_with(Path(tempfile.gettempdir()), error, hint=ELSEWHERE_HINT) from error
 
 
 # ── taking one ───────────────────────────────────────────────────────────────────────────────────────
@@ -297,8 +304,8 @@ def _check(source: Path, copy: Path, backup: Backup) -> None:
         raise BackupUnusable(f"{source} is damaged: its manifest speaks of another database")
 
 
-def trouble_with(path: Path, error: OSError) -> GreenctlError:
-    """Say in our own words why a file cannot be written."""
+def trouble_with(path: Path, error: OSError, *, hint: str | None = None) -> GreenctlError:
+    """Say in our own words why a file cannot be written; ``hint``: what helps where there is no room."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DiskFull(f"no space left for {path}")
+        return DiskFull(f"no space left for {path}", hint=hint)
     return StoreUnavailable(f"{path} cannot be written: {error.strerror or error}", hint="Nothing was changed.")

@@ -495,6 +495,29 @@ def test_a_disk_that_is_full_or_refuses_is_named(
     assert (tmp_path / "greenctl.db").read_bytes() == RUBBISH
 
 
+def test_a_temporary_folder_that_is_full_or_refuses_is_named(
+    filled: str, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check that comes before the question unpacks there; with room elsewhere it goes on."""
+    before = texts(filled)
+    small = tmp_path / "small"
+    small.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(small))
+    for number, wanted in ((errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EROFS, StoreUnavailable)):
+        with monkeypatch.context() as patched:
+
+            def refuse(_packed: object, _copy: Path, number: int = number) -> None:
+                raise OSError(number, os.strerror(number))
+
+            patched.setattr("orchestrator.store.backup._extract", refuse)
+            with pytest.raises(wanted, match=str(small)) as refusal:
+                read_backup(backup)
+            assert ("TMPDIR" in refusal.value.hint()) is (wanted is DiskFull)
+
+    assert list(small.iterdir()) == []
+    assert texts(filled) == before
+
+
 def test_what_is_kept_needs_no_links(
     filled: str, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
