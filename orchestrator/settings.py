@@ -80,12 +80,16 @@ class WattTimeSettings(_Section):
 class CarbonAwareSettings(_Section):
     """A Carbon Aware SDK of your own. ``url``: its web API. ``locations``: its name for each grid zone.
 
+    ``answers_as``: the name that its answers carry for each zone, where that is its provider's: over WattTime the
+    region, as ``CAISO_NORTH``.
+
     ``accounting`` and ``factors``: what the provider behind it counts, which it does not say itself: marginal and
     direct for WattTime, average and lifecycle for Electricity Maps.
     """
 
     url: str | None = None
     locations: dict[str, str] = {}
+    answers_as: dict[str, str] = {}
     accounting: Accounting | None = None
     factors: Factors | None = None
 

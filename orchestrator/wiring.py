@@ -328,7 +328,7 @@ def _carbon_aware(own: CarbonAwareSettings, fetch: Fetch) -> CarbonAware:
         missing = next(name for name in ("url", "accounting", "factors") if getattr(own, name) is None)
         message = f"signals.carbon_aware.{missing} is not set, and signals.live names its source"
         raise InvalidSettings(message, hint=f"Set GREENCTL_SIGNALS__CARBON_AWARE__{missing.upper()}.")
-    return CarbonAware(fetch, own.url, own.locations, Basis(own.accounting, own.factors))
+    return CarbonAware(fetch, own.url, own.locations, Basis(own.accounting, own.factors), own.answers_as)
 
 
 def _secret(value: SecretStr | None, section: str, name: str) -> str:

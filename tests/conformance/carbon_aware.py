@@ -1,4 +1,7 @@
-"""The Carbon Aware SDK's web API over WattTime: five-minute values under names of cloud regions."""
+"""The Carbon Aware SDK's web API over WattTime: five-minute values, asked for by names of cloud regions.
+
+As its ``WattTimeDataSource`` does, rows carry the region that WattTime told of; a forecast carries the name asked for.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class CarbonAwareApi:
         known = self.grid.known(LOCATIONS[location], Factors.DIRECT, floor_hour(start), end)
         data: list[dict[str, Any]] = [
             {
-                "location": location,
+                "location": LOCATIONS[location],
                 "time": f"{at + n * STEP:%Y-%m-%dT%H:%M:%S}+00:00",
                 "rating": grams + (1 if n % 2 else -1),
                 "duration": "00:05:00",
@@ -67,7 +70,12 @@ class CarbonAwareApi:
         start, end = parse_instant(request.query["dataStartAt"]), parse_instant(request.query["dataEndAt"])
         hours = self.grid.expected(LOCATIONS[location], Factors.DIRECT, int((end - self.grid.now) / HOUR) + 2)
         data = [
-            {"location": location, "timestamp": f"{at + n * STEP:%Y-%m-%dT%H:%M:%SZ}", "duration": 5, "value": grams}
+            {
+                "location": LOCATIONS[location],
+                "timestamp": f"{at + n * STEP:%Y-%m-%dT%H:%M:%SZ}",
+                "duration": 5,
+                "value": grams,
+            }
             for at, grams in hours
             for n in range(12)
             if start <= at + n * STEP < end

@@ -166,7 +166,9 @@ def entsoe(server: Conformance) -> Feed:
 def carbon_aware(server: Conformance) -> Feed:
     """Ask the pretended Carbon Aware SDK, which stands in front of the pretended WattTime."""
     url = server.address("carbon-aware-sdk")
-    return CarbonAware(Fetch(private=True), url, {"US-CAL-CISO": "westus"}, Basis(Accounting.MARGINAL, Factors.DIRECT))
+    basis = Basis(Accounting.MARGINAL, Factors.DIRECT)
+    names, answers_as = {"US-CAL-CISO": "westus"}, {"US-CAL-CISO": "CAISO_NORTH"}
+    return CarbonAware(Fetch(private=True), url, names, basis, answers_as)
 
 
 @dataclass(frozen=True)

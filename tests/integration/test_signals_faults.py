@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, Factors, Gap, Kind
 from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
-from orchestrator.errors import SignalRefused, SignalThrottled, SignalUnavailable
+from orchestrator.errors import SignalFormatError, SignalRefused, SignalThrottled, SignalUnavailable
 from orchestrator.signals.archive import Archive
 from orchestrator.signals.budget import Budget
 from orchestrator.signals.feeds.carbon_aware import CarbonAware
@@ -65,7 +66,9 @@ def feed(name: str, server: Conformance, patience: float = PATIENCE) -> Feed:
             fetch, "me", "wt-secret", {"US-CAL-CISO": "CAISO_NORTH", "US-NE-ISNE": "ISONE_VT"}, url
         ),
         "entsoe": lambda: Entsoe(fetch, "entsoe-secret", f"{url}/api"),
-        "carbon-aware-sdk": lambda: CarbonAware(fetch, url, {"US-CAL-CISO": "westus"}, MOER),
+        "carbon-aware-sdk": lambda: CarbonAware(
+            fetch, url, {"US-CAL-CISO": "westus"}, MOER, {"US-CAL-CISO": "CAISO_NORTH"}
+        ),
         "eia": lambda: Eia(fetch, "eia-secret", ["US-MIDA-PJM"], url),
     }
     return makers[name]()
@@ -675,6 +678,35 @@ async def test_a_sdk_without_forecasts_makes_none(tmp_path: Path) -> None:
         assert await scene.source.forecast(scene.zone, scene.basis, window, NOW) is None
         assert isinstance(await scene.latest(NOW), CarbonIntensity)
         assert scene.source.health(NOW).problem == ""
+
+
+async def test_an_sdk_answers_under_its_providers_name_once_that_is_set(tmp_path: Path) -> None:
+    """Over WattTime rows name the region. Without the setting that is another place, and the way out is told."""
+    async with alone("carbon-aware-sdk", tmp_path) as scene:
+        url = scene.server.address("carbon-aware-sdk")
+        scene.server.grid.now = NOW
+        plain = CarbonAware(Fetch(private=True), url, {"US-CAL-CISO": "westus"}, MOER)
+
+        for question in (plain.current("US-CAL-CISO", MOER, NOW), plain.forecast("US-CAL-CISO", MOER, 24, NOW)):
+            with pytest.raises(SignalFormatError, match="asked about westus, answered about 'CAISO_NORTH'") as caught:
+                await question
+            assert "signals.carbon_aware.answers_as" in caught.value.hint()
+        assert isinstance(await scene.latest(NOW), CarbonIntensity)
+        assert await scene.source.forecast(scene.zone, scene.basis, Window(NOW, NOW + 24 * HOUR), NOW) is not None
+
+
+async def test_rows_of_an_sdk_about_two_places_are_none(tmp_path: Path) -> None:
+    """Under the name that was asked for and under its provider's: nothing says that both are the same place."""
+
+    def first_row_renamed(document: Any) -> Any:
+        return [{**document[0], "location": "westus"}, *document[1:]]
+
+    async with alone("carbon-aware-sdk", tmp_path) as scene:
+        scene.server.lie = first_row_renamed
+        latest = await scene.latest(NOW)
+
+        assert isinstance(latest, Gap)
+        assert "answered about 'CAISO_NORTH'" in latest.reason
 
 
 async def test_a_poll_of_many_zones_asks_each_once_and_none_again_in_time(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ Paths and fields are those of its web API (``EmissionsDataDTO``, ``EmissionsFore
 
 * it does not say what it counts: that follows from its provider (WattTime: marginal, direct; Electricity Maps:
   average, life-cycle), so whoever runs it has to say it in the settings, and another basis is never answered;
-* the location of every row is compared, because it answers by the name that *it* knows;
+* a forecast carries the name that was asked for, but rows may carry its provider's: over WattTime all of them name
+  the region (``CAISO_NORTH``), so that name is set, too; all rows of an answer have to be about one place;
 * durations are ``[days.]hh:mm:ss`` of observations, and minutes of forecasts; an observation without one is refused;
 * 204 and an empty list are "nothing known", 400 and 404 an unknown location, 501 a provider that makes no forecast.
 """
@@ -12,7 +13,7 @@ Paths and fields are those of its web API (``EmissionsDataDTO``, ``EmissionsFore
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -31,14 +32,25 @@ _NOTHING, _FORBIDDEN, _UNKNOWN, _NOT_MADE = 204, (401, 403), (400, 404), 501
 
 
 class CarbonAware:
-    """A :class:`~orchestrator.signals.statement.Feed`. ``locations``: its name of each grid zone."""
+    """A :class:`~orchestrator.signals.statement.Feed`. ``locations``: its name of each grid zone.
 
-    def __init__(self, fetch: Fetch, url: str, locations: Mapping[str, str], basis: Basis) -> None:
+    ``answers_as``: its provider's name of each zone, where answers carry that one.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        url: str,
+        locations: Mapping[str, str],
+        basis: Basis,
+        answers_as: Mapping[str, str] | None = None,
+    ) -> None:
         """``basis``: what its provider counts. Raise ``InvalidSettings`` for an address that may not be used."""
         self._fetch = fetch
         self._url = fetch.check(url)
         self._locations = dict(locations)
         self._basis = basis
+        self._answers_as = dict(answers_as or {})
 
     @property
     def name(self) -> str:
@@ -89,7 +101,10 @@ class CarbonAware:
         said: list[Statement] = []
         for forecast in [] if answer.status == _NOTHING else rows(answer.json(), answer.where):
             issued = moment(forecast.get("generatedAt"), answer.where)
-            for row in rows(forecast.get("forecastData"), answer.where):
+            self._check_place([forecast], {location}, location, answer.where)
+            found = rows(forecast.get("forecastData"), answer.where)
+            self._check_place(found, self._names(zone, location), location, answer.where)
+            for row in found:
                 minutes = number(row.get("duration"))
                 if minutes is None or not 0 < minutes <= HOUR / timedelta(minutes=1):
                     raise SignalFormatError(f"{answer.where}: a forecast of {str(row.get('duration'))[:20]} minutes")
@@ -113,6 +128,7 @@ class CarbonAware:
         if answer.status == _NOTHING:
             return []
         found = rows(answer.json(), answer.where)
+        self._check_place(found, self._names(zone, location), location, answer.where)
         said = [
             self._statement(r, zone, location, "time", _span(r.get("duration"), answer), answer.where) for r in found
         ]
@@ -127,13 +143,22 @@ class CarbonAware:
             return Gap(zone, f"its provider counts {counted} intensity, {asked} was asked for", self.name)
         return location
 
+    def _names(self, zone: str, location: str) -> set[str]:
+        return {location, self._answers_as.get(zone, location)}
+
+    def _check_place(self, found: Sequence[Mapping[str, object]], names: set[str], location: str, where: str) -> None:
+        """Refuse an answer about another place, or about several. Raises ``SignalFormatError``."""
+        told = {str(row.get("location")) for row in found}
+        if len(told) > 1 or not told <= names:
+            others = ", ".join(sorted(told - {location}) or sorted(told))[:40]
+            raise SignalFormatError(
+                f"{where}: asked about {location}, answered about {others!r}",
+                hint="If that is its provider's name of the same place, set it: signals.carbon_aware.answers_as.",
+            )
+
     def _statement(
         self, row: Mapping[str, object], zone: str, location: str, at: str, length: timedelta, where: str
     ) -> Statement | None:
-        if row.get("location") != location:
-            raise SignalFormatError(
-                f"{where}: asked about {location}, answered about {str(row.get('location'))[:40]!r}"
-            )
         grams = number(row.get("rating", row.get("value")))
         if grams is None:
             return None
