@@ -5,15 +5,19 @@ Nothing here decides whether something exists; that is SkyPilot's and its cluste
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from orchestrator.errors import DiskFull, ProviderError
+from orchestrator.logs import keep_log_short
 
 RECORD = "instance.json"
 KEY = "api-key"
@@ -77,8 +81,8 @@ class Folder:
             return None
 
     def write(self, record: Record) -> Record:
-        """Remember it, in one motion."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        """Remember it, in one motion. Raises ``DiskFull`` or ``ProviderError``, as all that write here do."""
+        _make(self.path)
         _write(self.path / RECORD, json.dumps(asdict(record), indent=1) + "\n")
         return record
 
@@ -89,10 +93,11 @@ class Folder:
 
     def append(self, text: str) -> Path:
         """Add to the log; returns it."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-        handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(handle, "a", encoding="utf-8") as file:
-            file.write(text)
+        _make(self.path)
+        with _translated(self.log):
+            handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(handle, "a", encoding="utf-8") as file:
+                file.write(text)
         return self.log
 
     def make_key(self) -> Path:
@@ -104,7 +109,7 @@ class Folder:
     def store(self, files: Mapping[str, str]) -> dict[str, str]:
         """Write files that are carried to the machine; returns remote path to local path."""
         folder = self.path / CARRIED
-        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        _make(folder)
         mounts = {}
         for remote, text in files.items():
             local = folder / remote.rpartition("/")[2]
@@ -144,6 +149,11 @@ class Folders:
             if record is not None:
                 yield record
 
+    def keep_logs_short(self) -> None:
+        """Bound what talkative launches, and the worker that asks for them, can fill."""
+        for path in (*self._root.glob("*.log"), *self._root.glob(f"*/{LOG}")):
+            keep_log_short(path)
+
     def prune(self) -> None:
         """Forget the oldest of those that have ended."""
         ended = [self.of(r.name).path for r in self.records() if r.ended]
@@ -153,7 +163,24 @@ class Folders:
 
 def _write(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
+    with _translated(path):
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        draft.replace(path)
+
+
+def _make(folder: Path) -> None:
+    with _translated(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn the system's errors into ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFull(f"no space left for {path}") from error
+        raise ProviderError(f"cannot write {path}: {error.strerror}") from error

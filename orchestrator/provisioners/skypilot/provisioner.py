@@ -100,6 +100,8 @@ class SkyPilotProvisioner:
         """Launches that are being handed over, and since when (time of the loop)."""
         self._gone: frozenset[str] = frozenset()
         """Whom the last listing did not show, and nobody has ended."""
+        self._last_said: dict[str, tuple[str, str]] = {}
+        """Of each replica whose job has ended: the job's state, and what its log ended with."""
 
     # ── the port ──
 
@@ -162,6 +164,7 @@ class SkyPilotProvisioner:
         Who is in none of these twice in a row is forgotten: nobody is asked to end what has gone by itself.
         """
         prefix = f"{PREFIX}{deployment_uid[:UID_LENGTH]}-"
+        self._folders.keep_logs_short()
         picture = await self._view.fresh(prefix)
         allocations = {} if self._ground is None else {a.cluster: a for a in await self._ground.allocations(prefix)}
         records = {r.name: r for r in self._folders.records() if r.name.startswith(prefix)}
@@ -368,14 +371,24 @@ class SkyPilotProvisioner:
         return seen
 
     async def _last_words(self, name: str, state: str) -> str:
+        """Ask for the end of its job's log until there is one, and never again: the job says nothing any more."""
+        known, words = self._last_said.get(name, ("", ""))
+        if known != state:
+            words = await self._learn_last_words(name)
+            if words:
+                self._last_said[name] = state, words
+        return f"its job ended: {state}" + (f": {words}" if words else "")
+
+    async def _learn_last_words(self, name: str) -> str:
         folder = self._folders.of(name)
         try:
             text = await self._api.job_log(name)
         except SkyFailure:
-            return f"its job ended: {state}"
+            return ""
         hidden = folder.secrets()
-        words = last_words(folder.append(masked(text, hidden)), hidden)
-        return f"its job ended: {state}" + (f": {words}" if words else "")
+        with contextlib.suppress(ProviderError):  # a full disk: that it has failed is known all the same
+            folder.append(masked(text, hidden))
+        return last_words(folder.log, hidden)
 
     # ── ending ──
 
@@ -412,6 +425,7 @@ class SkyPilotProvisioner:
             folder.forget_secrets()
             self._posted.pop(name, None)
             self._posts.pop(name, None)
+            self._last_said.pop(name, None)
         self._folders.prune()
 
     async def _stop_engine(self, name: str, record: Record, grace: timedelta) -> None:

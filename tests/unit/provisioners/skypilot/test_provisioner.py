@@ -28,8 +28,9 @@ from orchestrator.errors import (
     ProviderUnavailable,
     UnsupportedByProvider,
 )
+from orchestrator.logs import LOG_LIMIT_BYTES
 from orchestrator.provisioners.skypilot.fake import FakeSky
-from orchestrator.provisioners.skypilot.files import ENDED_KEPT, Folders, Record
+from orchestrator.provisioners.skypilot.files import ENDED_KEPT, RECORD, Folders, Record
 from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
 from orchestrator.provisioners.skypilot.sky_api import Cluster, LaunchCall, SkyFailure
 from orchestrator.provisioners.skypilot.slurm import Allocation
@@ -336,6 +337,57 @@ async def test_a_log_does_not_keep_the_secrets_that_an_engine_said(world: World)
     log = world.provisioner.log_path(NAME)
     assert log is not None
     assert "plainwords" not in log.read_text(encoding="utf-8")
+
+
+async def test_the_end_of_a_log_is_asked_for_once(world: World) -> None:
+    """What has failed may stand for weeks before somebody ends it: its log does not grow with each look."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    world.sky.die(NAME, "RuntimeError: out of memory")
+    first = await world.until(Phase.FAILED)
+    log = world.provisioner.log_path(NAME)
+    assert log is not None
+    said = log.read_text(encoding="utf-8")
+    for _ in range(5):
+        assert (await world.provisioner.inventory(UID))[0].exit_detail == first.exit_detail
+        world.moment[0] += 60.0
+
+    assert "out of memory" in (first.exit_detail or "")
+    assert log.read_text(encoding="utf-8") == said
+
+
+async def test_logs_stay_within_two_files(world: World) -> None:
+    """Of each replica, and of the worker that asks SkyPilot: a year of warnings does not fill the disk."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    worker, mine = world.folder / "skypilot" / "worker.log", Folders(world.folder / "skypilot").of(NAME).log
+    for log in (worker, mine):
+        log.write_bytes(b"x" * (LOG_LIMIT_BYTES + 1))
+    await world.provisioner.inventory(UID)
+
+    for log in (worker, mine):
+        assert log.stat().st_size == 0
+        assert log.with_suffix(".log.1").stat().st_size == LOG_LIMIT_BYTES + 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+@pytest.mark.parametrize(("place", "code"), [("/dev/full", "disk_full"), ("/", "provider_error")])
+async def test_an_end_that_cannot_be_written_down_is_told_and_asked_for_again(
+    world: World, place: str, code: str
+) -> None:
+    """Of the system's own errors a look would end, and all the others wait with it; of ours it goes on."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    in_the_way = Folders(world.folder / "skypilot").of(NAME).path / f".{RECORD}.{os.getpid()}"
+    in_the_way.symlink_to(place)
+    with pytest.raises(ProviderError) as caught:
+        await world.provisioner.terminate(NAME, GRACE)
+    assert caught.value.code == code
+
+    in_the_way.unlink()
+    await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+    assert world.sky.existing() == frozenset()
 
 
 async def test_only_the_newest_of_those_that_ended_are_remembered(world: World) -> None:
