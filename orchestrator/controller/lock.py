@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -12,21 +12,27 @@ import psutil
 
 from orchestrator import file_locks
 from orchestrator.errors import LeaseHeld
+from orchestrator.provisioners.local.processes import birth_of
 
 LOCK_FILE = "controller.lock"
 
 SAME_START_SECONDS = 1.0
-"""Two readings of when a process began agree to less than that."""
+"""Two readings of when a process began agree to less than that, while nobody sets the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who runs: ``since`` is RFC 3339, ``epoch`` the controller's turn, ``started`` the process start for identity."""
+    """Who runs: ``since`` is RFC 3339, ``epoch`` the controller's turn.
+
+    ``birth`` tells the process from another one of its number, see :func:`birth_of`. ``started``, in seconds since the
+    epoch, did so before: it stays for commands of that version, and counts where a controller of it has signed.
+    """
 
     pid: int
     started: float
     since: str
     epoch: int
+    birth: float | None = None
 
 
 class Lock:
@@ -58,10 +64,10 @@ class Lock:
         if self._file is None:
             message = "the lock is not held"
             raise RuntimeError(message)
-        me = Holder(os.getpid(), psutil.Process().create_time(), since, epoch)
+        me = Holder(os.getpid(), psutil.Process().create_time(), since, epoch, birth_of(os.getpid()))
         self._file.seek(0)
         self._file.truncate()
-        self._file.write(json.dumps({"pid": me.pid, "started": me.started, "since": me.since, "epoch": me.epoch}))
+        self._file.write(json.dumps(asdict(me)))
         self._file.flush()
 
 
@@ -79,8 +85,9 @@ def holder(state_dir: Path) -> Holder | None:
         text = file.read()
     try:
         found = json.loads(text)
-        signed = Holder(int(found["pid"]), float(found["started"]), str(found["since"]), int(found["epoch"]))
-    except (ValueError, KeyError, TypeError):
+        birth = None if found.get("birth") is None else float(found["birth"])
+        signed = Holder(int(found["pid"]), float(found["started"]), str(found["since"]), int(found["epoch"]), birth)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return signed if _lives(signed) else None
 
@@ -88,6 +95,8 @@ def holder(state_dir: Path) -> Holder | None:
 def _lives(signed: Holder) -> bool:
     """Whether the process is there that signed, and not another one of its number."""
     try:
+        if signed.birth is not None:
+            return birth_of(signed.pid) == signed.birth
         return abs(psutil.Process(signed.pid).create_time() - signed.started) <= SAME_START_SECONDS
-    except psutil.NoSuchProcess:
+    except (ProcessLookupError, psutil.NoSuchProcess):
         return False

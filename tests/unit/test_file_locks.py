@@ -61,6 +61,41 @@ def test_what_another_one_keeps_is_not_waited_for_for_ever(tmp_path: Path) -> No
     assert 0.5 < sum(waited) <= 1.0
 
 
+def test_setting_the_clock_hides_no_controller(tmp_path: Path) -> None:
+    """When it began, in seconds of the clock, moves with every step of it; what the kernel counts does not.
+
+    A controller that is not found cannot be stopped, and keeps the next one from starting.
+    """
+    lock = Lock(tmp_path)
+    lock.take()
+    lock.sign("2023-06-01T00:00:00Z", 7)
+    path = tmp_path / LOCK_FILE
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps({**written, "started": written["started"] - 3600.0}))
+    found = holder(tmp_path)
+    path.write_text(json.dumps({**written, "birth": written["birth"] - 1.0}))
+    another_ones = holder(tmp_path)
+    lock.release()
+
+    assert found is not None
+    assert found.pid == os.getpid()
+    assert another_ones is None
+
+
+def test_a_controller_of_the_version_before_is_found(tmp_path: Path) -> None:
+    """During an upgrade the new command stops the old controller; and the old command the new one, by ``started``."""
+    lock = Lock(tmp_path)
+    lock.take()
+    lock.sign("2023-06-01T00:00:00Z", 7)
+    written = json.loads((tmp_path / LOCK_FILE).read_text())
+    signed(tmp_path / LOCK_FILE, os.getpid(), written["started"])
+    found = holder(tmp_path)
+    lock.release()
+
+    assert found is not None
+    assert (found.pid, found.epoch) == (os.getpid(), 7)
+
+
 def test_a_lock_that_nobody_has_signed_yet_is_nobodys(tmp_path: Path) -> None:
     """What is written in the file is of the one before, whose number may be another process's by now."""
     lock = Lock(tmp_path)
