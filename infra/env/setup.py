@@ -53,6 +53,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "requirements"
 STAMP_NAME = "greenctl-stamp.json"
 LOG_NAME = "greenctl-setup.log"
+MARK = "pyvenv.cfg"  # what tells a virtual environment from any other folder
 
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 HEARTBEAT_SECONDS = 30.0  # how often a long step says that it is alive where there is no terminal to redraw
@@ -246,12 +247,19 @@ def clear(folder: Path) -> None:
     """Remove an old or half-made environment, and nothing that is not one."""
     if not folder.exists():
         return
-    if any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
+    content, mark = list(folder.iterdir()), folder / MARK
+    if content and mark not in content:
         raise SetupError(
             "not_an_environment",
             f"{folder} exists and is not a virtual environment",
             "move it away, or remove it yourself, then run again",
         )
+    # The mark last: what a cut leaves is still known for ours.
+    for path in content:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != mark:
+            path.unlink()
     shutil.rmtree(folder)
 
 
@@ -274,7 +282,7 @@ def begin(environment: Environment) -> None:
     )
     environment.folder.mkdir()
     # So that `clear` knows it for ours even if the next step is cut.
-    (environment.folder / "pyvenv.cfg").touch()
+    (environment.folder / MARK).touch()
     run_step("create the environment", [sys.executable, "-m", "venv", environment.folder], environment.log)
 
 
@@ -445,8 +453,11 @@ def local_engine_gap() -> str | None:
 
 def make_all() -> None:
     """Make both environments; where the engine cannot run, say so plainly and call the rest a success."""
-    make(ORCHESTRATOR)
     gap = local_engine_gap()
+    if gap is None and Stamp.read(ENGINE.stamp) != wanted_stamp(ENGINE):
+        # Whoever has nothing made yet is told all that is missing before minutes go by.
+        refuse(libnuma_problem(has_libnuma=has_libnuma()))
+    make(ORCHESTRATOR)
     if gap is None:
         make(ENGINE)
         return

@@ -1,6 +1,8 @@
 """The environment installer: what it concludes from what it finds, without network, engine or a second Python."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,25 @@ class TestPlatform:
         monkeypatch.setattr(setup, "local_engine_gap", lambda: "this is Darwin")
         assert setup.main(["engine"]) == 1
         assert "error [engine_unavailable]: this is Darwin" in capsys.readouterr().err
+
+    def test_a_missing_libnuma_is_told_before_anything_is_made(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        """And where the engine is made already, nothing needs it now."""
+        made: list[setup.Environment] = []
+        engine = setup.ENGINE._replace(folder=tmp_path)
+        monkeypatch.setattr(setup, "ENGINE", engine)
+        monkeypatch.setattr(setup, "make", made.append)
+        monkeypatch.setattr(setup, "local_engine_gap", lambda: None)
+        monkeypatch.setattr(setup, "has_libnuma", lambda: False)
+
+        assert setup.main(["all"]) == 1
+        assert made == []
+        assert "apt install libnuma1" in capsys.readouterr().err
+
+        setup.wanted_stamp(engine).write(engine.stamp)
+        assert setup.main(["all"]) == 0
+        assert made == [setup.ORCHESTRATOR, engine]
 
 
 class TestMachine:
@@ -223,6 +244,35 @@ class TestMake:
         setup.make(environment)
         assert environment.stamp.exists()
         assert not (environment.folder / "half").exists()
+
+    def test_a_removal_that_is_cut_anywhere_is_finished_by_the_next_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever is left over by then is still known for an environment, or is empty."""
+        unlink, left = os.unlink, 0
+
+        def cut(*args: Any, **kwargs: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            unlink(*args, **kwargs)
+
+        for removed_before_the_cut in range(5):
+            folder = tmp_path / ".venv"
+            for name in ("bin", "include", "lib"):
+                (folder / name).mkdir(parents=True)
+                (folder / name / "file").touch()
+            (folder / "lib64").symlink_to("lib")
+            (folder / "pyvenv.cfg").touch()
+            left = removed_before_the_cut
+            monkeypatch.setattr(os, "unlink", cut)
+            with pytest.raises(KeyboardInterrupt):
+                setup.clear(folder)
+            monkeypatch.setattr(os, "unlink", unlink)
+
+            setup.clear(folder)
+            assert not folder.exists()
 
     def test_a_folder_that_is_no_environment_is_never_removed(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").write_text("three years")
