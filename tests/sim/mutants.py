@@ -559,7 +559,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Change(
                 "orchestrator.control.metering:Meter._read",
-                "account.add([s for s in before if s.replica == replica.name])",
+                "account.add(self._journal.energy("
+                "service.name, Window(replica.created_at, now), replica=replica.name))",
                 "account.until = now - (now - replica.created_at) * 0.7",
             ),
         ),
