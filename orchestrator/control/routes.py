@@ -85,15 +85,11 @@ class Routes:
                 self._applier.event(EventKind.GATEWAY, news, name)
 
     def _unseen(self, replicas: Sequence[Replica]) -> bool:
-        """Whether a replica that serves was not seen yet since we started, although its provider can be asked.
+        """Whether one that serves was not seen yet since we started; one whose provider is not configured never is.
 
         The key to its engine is known from its provider only, so its routes would lock the gateway out.
         """
-        serving = (r for r in replicas if r.state in SERVING)
-        return any(
-            r.name not in self._watch.instances and r.region.partition("/")[0] in self._runtime.provisioners
-            for r in serving
-        )
+        return any(r.state in SERVING and r.name not in self._watch.instances for r in replicas)
 
     async def publish(self, status: GatewayStatus | None, services: AbstractSet[str]) -> None:
         """Tell the gateway what is new, or everything when it has lost its memory.

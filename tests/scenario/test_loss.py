@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,7 @@ async def test_a_controller_that_starts_while_the_provider_is_silent_keeps_the_t
         await world.step()
         world.cloud._failures.clear()
 
-    assert world.table() == table
+    assert world.table().services == table.services
 
     await world.run(5)
 
@@ -298,11 +299,26 @@ async def test_a_controller_that_begins_with_such_a_machine_leaves_the_table_as_
     world.start()
     await world.run(30)
 
-    assert world.table() == table
+    assert world.table().services == table.services
 
     world.cloud.blur(blurred, blurred=False)
     await world.run(5)
     assert {u.api_key_file for s in world.table().services for u in s.upstreams} == {"/keys/of-it"}
+
+
+async def test_a_controller_without_the_setting_of_a_cloud_leaves_what_serves_there_alone() -> None:
+    """Another folder, another shell: nobody knows the keys there, and a table without them locks all out."""
+    world = World()
+    world.cloud.key_file = Path("/keys/of-it")
+    await world.up(chat(2))
+    table = world.table()
+    world.kill()
+    world.runtime = replace(world.runtime, provisioners={})
+    world.start()
+    await world.run(60)
+
+    assert world.table().services == table.services
+    assert len(world.ready()) == 2
 
 
 async def test_nobody_is_given_up_where_nobody_can_be_heard() -> None:
