@@ -19,7 +19,7 @@ from orchestrator.cli.render.numbers import age, instant, number
 from orchestrator.cli.render.orphans import ACCEPT, BRAKE
 from orchestrator.cli.session import Session
 from orchestrator.control.orphan_survey import ENDED, orphan_survey
-from orchestrator.domain.carbon import Basis, CarbonIntensity
+from orchestrator.domain.carbon import Accounting, Basis, CarbonIntensity, Factors
 from orchestrator.domain.orphans import SuspectKind
 from orchestrator.domain.records import ServiceState
 from orchestrator.errors import GreenctlError
@@ -137,23 +137,48 @@ def _gateway(session: Session) -> Iterator[Check]:
 
 
 def _signals(session: Session) -> Iterator[Check]:
-    runtime, settings = session.runtime, session.settings
-    now = runtime.clock.now()
-    for zone in sorted({region.zone for region in settings.local.regions.values()}):
-        reading = session.run(runtime.carbon.latest(zone, Basis(), now))
-        if not isinstance(reading, CarbonIntensity):
-            yield Check(f"signal {zone}", Outcome.FAILED, f"{reading.reason} ({reading.source})", _SIGNAL_HINT)
-            continue
-        old = reading.age(now)
-        words = f"{number(reading.grams_per_kwh)} g/kWh, {reading.kind.value}, {age(old)} old, from {reading.source}"
-        if old <= MAX_SIGNAL_AGE:
-            yield Check(f"signal {zone}", Outcome.OK, words)
-        else:
-            hint = f"Older than {age(MAX_SIGNAL_AGE)}: voluntary moves are held. {_SIGNAL_HINT}"
-            yield Check(f"signal {zone}", Outcome.WARNING, words, hint)
+    for zone, basis in _asked_for(session):
+        name = f"signal {zone}" if basis == Basis() else f"signal {zone} {basis.accounting} {basis.factors}"
+        yield from _guarded(name, lambda zone=zone, basis=basis, name=name: _signal(session, zone, basis, name))  # type: ignore[misc]  # bound now, called now
+
+
+def _bases(session: Session) -> set[Basis]:
+    """Return what the services go by; the default where there is none yet."""
+    records = session.runtime.store.services()
+    return {r.spec.carbon.basis for r in records if r.state is not ServiceState.DOWN} or {Basis()}
+
+
+def _asked_for(session: Session) -> list[tuple[str, Basis]]:
+    """Return the zones of this machine's regions, and those where replicas are, each with what its services go by."""
+    store, own = session.runtime.store, {region.zone for region in session.settings.local.regions.values()}
+    found = {(zone, basis) for zone in own for basis in _bases(session)}
+    for record in store.services():
+        here = {replica.zone for replica in store.replicas(record.name)}
+        found |= {(zone, record.spec.carbon.basis) for zone in here if zone is not None}
+    return sorted(found, key=lambda pair: (pair[0], pair[1].accounting, pair[1].factors))
+
+
+def _signal(session: Session, zone: str, basis: Basis, name: str) -> Iterator[Check]:
+    now = session.runtime.clock.now()
+    reading = session.run(session.runtime.carbon.latest(zone, basis, now))
+    if not isinstance(reading, CarbonIntensity):
+        yield Check(name, Outcome.FAILED, f"{reading.reason} ({reading.source})", _SIGNAL_HINT)
+        return
+    old = reading.age(now)
+    words = f"{number(reading.grams_per_kwh)} g/kWh, {reading.kind.value}, {age(old)} old, from {reading.source}"
+    if old <= MAX_SIGNAL_AGE:
+        yield Check(name, Outcome.OK, words)
+    else:
+        hint = f"Older than {age(MAX_SIGNAL_AGE)}: voluntary moves are held. {_SIGNAL_HINT}"
+        yield Check(name, Outcome.WARNING, words, hint)
 
 
 _SIGNAL_HINT: Final = "greenctl config show --origin names the sources (signals.*)."
+
+
+def _factors(bases: set[Basis]) -> str:
+    words = {Factors.LIFECYCLE: "life-cycle", Factors.DIRECT: "direct"}
+    return " or ".join(sorted(words[basis.factors] for basis in bases))
 
 
 def _recording(session: Session) -> Iterator[Check]:
@@ -162,13 +187,15 @@ def _recording(session: Session) -> Iterator[Check]:
         yield Check("recording", Outcome.NOTE, "none is configured (GREENCTL_SIGNALS__RECORDED); profiles stand in")
         return
     now = session.runtime.clock.now()
-    covered = [c for c in session.outside.coverage(folder) if c.basis == Basis()]
+    bases = {b for b in _bases(session) if b.accounting is Accounting.AVERAGE} or {Basis()}
+    covered = [c for c in session.outside.coverage(folder) if c.basis in bases]
     here = [c for c in covered if c.first <= now < c.until]
     if not covered:
-        yield Check("recording", Outcome.FAILED, f"{folder} has no life-cycle series")
+        yield Check("recording", Outcome.FAILED, f"{folder} has no {_factors(bases)} series")
         return
     span = f"{instant(min(c.first for c in covered))} to {instant(max(c.until for c in covered))}"
-    words = f"{folder}: {len(covered)} zones, {span}; {len(here)} cover {instant(now)}"
+    count, current = len({c.zone for c in covered}), len({c.zone for c in here})
+    words = f"{folder}: {count} zones, {span}; {current} cover {instant(now)}"
     own = {region.zone for region in session.settings.local.regions.values()}
     missing = sorted(own - {c.zone for c in here})
     if not missing:

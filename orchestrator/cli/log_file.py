@@ -17,23 +17,44 @@ _BLOCK: Final = 64 * 1024
 def last_lines(path: Path, count: int, *, hint: str) -> list[str]:
     """Return up to ``count`` last lines, 0 for all. Raises ``ProviderError`` with the hint when it cannot be read."""
     try:
-        data = path.read_bytes() if count == 0 else _tail(path, count)
+        with path.open("rb") as file:
+            return _last(file, count)
     except OSError as error:
-        raise ProviderError(f"{path}: {error.strerror or error}", hint=hint) from error
+        raise _unreadable(path, error, hint) from error
+
+
+def last_lines_and_more(path: Path, count: int, *, hint: str) -> tuple[list[str], Iterator[str]]:
+    """Return the last lines, and those that are added behind them, as :func:`follow` does: nothing between is lost.
+
+    Raises as :func:`last_lines`.
+    """
+    try:
+        file = path.open("rb")
+        return _last(file, count), _lines(file, path)
+    except OSError as error:
+        raise _unreadable(path, error, hint) from error
+
+
+def _unreadable(path: Path, error: OSError, hint: str) -> ProviderError:
+    return ProviderError(f"{path}: {error.strerror or error}", hint=hint)
+
+
+def _last(file: BinaryIO, count: int) -> list[str]:
+    """Return the last lines, all for 0, and stay behind them."""
+    data = file.read() if count == 0 else _tail(file, count)
     lines = data.decode("utf-8", errors="replace").splitlines()
     return lines[-count:] if count else lines
 
 
-def _tail(path: Path, count: int) -> bytes:
+def _tail(file: BinaryIO, count: int) -> bytes:
     """Read backwards until there are enough line ends."""
-    with path.open("rb") as file:
-        end = file.seek(0, 2)
-        data = b""
-        while end > 0 and data.count(b"\n") <= count:
-            start = max(0, end - _BLOCK)
-            file.seek(start)
-            data = file.read(end - start) + data
-            end = start
+    end = start = file.seek(0, 2)
+    data = b""
+    while start > 0 and data.count(b"\n") <= count:
+        before, start = start, max(0, start - _BLOCK)
+        file.seek(start)
+        data = file.read(before - start) + data
+    file.seek(end)
     return data
 
 

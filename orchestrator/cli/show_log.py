@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from rich.text import Text
@@ -19,14 +21,15 @@ def show_log(session: Session, path: Path, *, lines: int, follow: bool, about: s
     """
     if follow and session.as_json:
         raise UsageError("--follow never ends, and --json is one document", hint="Leave one of them out.")
-    found = log_file.last_lines(path, lines, hint=hint)
+    more: Iterator[str] = iter(())
+    if follow:
+        found, more = log_file.last_lines_and_more(path, lines, hint=hint)
+    else:
+        found = log_file.last_lines(path, lines, hint=hint)
     session.emit(log={"of": about, "path": path, "lines": found})
     session.say(Text(f"{about}: {path}", style="dim"))
-    for text in found:
+    for text in chain(found, more):
         session.show(_verbatim(text))
-    if follow:
-        for text in log_file.follow(path):
-            session.show(_verbatim(text))
 
 
 def _verbatim(text: str) -> Text:

@@ -131,10 +131,11 @@ def _quote(row: dict[str, Any], region: str, machines: Sequence[str]) -> Quote |
         usd = float(str(row.get("SpotPrice")))
     except ValueError:
         return None
-    zone = str(row.get("AvailabilityZoneId") or row.get("AvailabilityZone") or "")
+    name = str(row.get("AvailabilityZone") or "")
+    zone = str(row.get("AvailabilityZoneId") or name)
     if not math.isfinite(usd):
         return None
-    return Quote(region, zone, str(machine), Market.SPOT, usd, as_utc(since), "aws-spot", Kind.MEASURED)
+    return Quote(region, zone, str(machine), Market.SPOT, usd, as_utc(since), "aws-spot", Kind.MEASURED, zone_name=name)
 
 
 def _client_for(place: str) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time and has no types for them

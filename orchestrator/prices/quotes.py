@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from orchestrator.control.ports import OfferSource
 from orchestrator.domain.carbon import Kind
 from orchestrator.domain.hardware import Shape
+from orchestrator.domain.matching import is_inside
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market, Price
 from orchestrator.domain.service import ResourceRequest
@@ -36,7 +37,8 @@ class Quote:
     """A machine's price in a zone of a region, US dollars per hour. ``None``: it is not sold there any longer.
 
     ``as_of``: since when it has been so, or when it was asked, as the source says. ``unknown``: why the source cannot
-    tell the price of what it sells, "" if it can; then the price is ``None``, and the list's stands.
+    tell the price of what it sells, "" if it can; then the price is ``None``, and the list's stands. ``zone_name``:
+    what an account calls the zone, where ``zone`` is what all accounts share.
     """
 
     region: str
@@ -48,6 +50,11 @@ class Quote:
     source: str
     kind: Kind
     unknown: str = ""
+    zone_name: str = ""
+
+    def is_in(self, infra: str | None) -> bool:
+        """Whether it is about what was asked for; a quote of a whole region is about each of its zones."""
+        return not self.zone or any(is_inside(self.region, z, infra) for z in (self.zone, self.zone_name) if z)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +88,8 @@ class QuoteSource(Protocol):
 class QuotedOffers:
     """An :class:`~orchestrator.control.ports.OfferSource` of another one's offers at quoted prices.
 
-    Of several zones of a region the cheapest counts; of several sources the earlier. A source that cannot be asked
-    hides nothing: the list's prices stand, and :meth:`shelf` tells of it.
+    Of several zones of a region the cheapest counts, of those that were asked for; of several sources the earlier. A
+    source that cannot be asked hides nothing: the list's prices stand, and :meth:`shelf` tells of it.
     """
 
     def __init__(self, listed: OfferSource, sources: Sequence[QuoteSource]) -> None:
@@ -100,7 +107,7 @@ class QuotedOffers:
         wanted = Wanted({region: frozenset(names) for region, names in machines.items()})
         found: dict[tuple[str, str, Market], list[Quote]] = {}
         for source in self._sources:
-            here = await self._asked(source, wanted, now)
+            here = await self._asked(source, wanted, request.infra, now)
             for key, quotes in here.items():
                 if all(quote.unknown for quote in found.get(key, [])):
                     found[key] = quotes
@@ -114,11 +121,13 @@ class QuotedOffers:
         return Shelf(shelf.goods, (*shelf.troubles, *self._troubles.values()))
 
     async def _asked(
-        self, source: QuoteSource, wanted: Wanted, now: Instant
+        self, source: QuoteSource, wanted: Wanted, infra: str | None, now: Instant
     ) -> dict[tuple[str, str, Market], list[Quote]]:
         found: dict[tuple[str, str, Market], list[Quote]] = {}
         try:
             for quote in await source.quotes(wanted, now):
+                if not quote.is_in(infra):
+                    continue
                 found.setdefault((quote.region, quote.instance_type, quote.market), []).append(quote)
         except PriceUnavailable as error:
             self._troubles[source.name] = f"{source.name}: {error.message}"

@@ -17,6 +17,9 @@ from orchestrator.errors import UnknownService, UsageError
 
 ROWS_SHOWN = 40
 DECISIONS_READ = 1000
+"""For a page that shows the last rows only."""
+
+ALL = 2**31 - 1
 PAGE = 1000
 
 app = new_app()
@@ -54,7 +57,9 @@ def history(
     if runtime.store.service(service) is None:
         raise UnknownService(f"no service {service!r}")
     events = _all_events(runtime, service)
-    decisions = runtime.store.decisions(service, limit=DECISIONS_READ)
+    decisions = runtime.store.decisions(
+        service, limit=max(limit, DECISIONS_READ) if limit and not session.as_json else ALL
+    )
     placements = runtime.store.placements(service)
     pauses = [p for p in runtime.store.pauses(in_force=False) if p.service in {"", service}]
     resting = runtime.store.resting_days(service)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from rich.cells import cell_len
 from orchestrator import __version__
 from orchestrator.control.ports import LaunchRequest
 from orchestrator.control.ports.store import DECISIONS_LEFT
+from orchestrator.domain.carbon import Accounting, Basis, Factors
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.records import EventKind, ServiceState
 from orchestrator.domain.replica import ReplicaState
@@ -214,6 +216,21 @@ def test_history_tells_the_story_in_order(world: World) -> None:
     text = "\n".join(lines)
     assert text.index("launch r0 in local/se") < text.index("r0 local/se: ready") < text.index("deploy done")
     assert "All: --limit 0" in world.run("history", "chat", "-n", "2").stdout
+
+
+def test_history_from_the_beginning_is_from_the_beginning(world: World) -> None:
+    """As a page with --limit 0, and always as a document."""
+    world.deploy()
+    first = world.store.decisions("chat")[-1]
+    journal = world.store.claim("test", world.clock.now())
+    for number in range(1100):
+        journal.record_decision(replace(first, id=f"d-{number:010x}", at=first.at + number * HOUR), ())
+
+    recorded = len(world.store.decisions("chat", limit=9999))
+    assert recorded > 1100
+    assert len(world.document("history", "chat")["history"]["decisions"]) == recorded
+    page = world.run("history", "chat", "--limit", "0").stdout
+    assert all(name in page for name in (first.id, "d-0000000000", f"d-{1099:010x}"))
 
 
 def test_report_has_joules_grams_dollars_and_both_rivals(world: World) -> None:
@@ -602,6 +619,25 @@ def test_doctor_is_content_with_a_world_that_works(world: World) -> None:
     assert result.exit_code == 0, result.stdout
     assert "All is well." in result.stdout
     assert {c["outcome"] for c in world.document("doctor")["checks"]} <= {"ok", "note"}
+
+
+def test_doctor_asks_for_what_the_services_go_by(world: World) -> None:
+    """Where all of them count direct emissions, nobody needs life-cycle numbers; one zone's error hides no other."""
+    direct = Basis(Accounting.AVERAGE, Factors.DIRECT)
+    world.carbon._held.clear()
+    for zone in ("DE", "SE", "US-MIDA-PJM"):
+        world.carbon.hold(zone, 100.0, basis=direct)
+    world.deploy(SPEC + "carbon: {factors: direct}\n")
+    world.run("gateway", "start")
+
+    found = {c["name"]: c["outcome"] for c in world.document("doctor")["checks"] if c["name"].startswith("signal")}
+    assert set(found.values()) == {"ok"}
+    assert "signal SE average direct" in found
+
+    world.carbon.fail("nobody answers")
+    failed = [c for c in json.loads(world.run("doctor", "--json").stdout)["checks"] if c["name"].startswith("signal")]
+    assert {c["outcome"] for c in failed} == {"failed"}
+    assert {c["name"] for c in failed} == set(found)
 
 
 def test_doctor_finds_a_controller_whose_turn_is_over(world: World) -> None:

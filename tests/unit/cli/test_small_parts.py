@@ -206,6 +206,19 @@ def test_a_followed_log_gives_whole_lines_as_they_come(tmp_path: Path) -> None:
     lines.close()  # type: ignore[attr-defined]
 
 
+def test_nothing_is_lost_between_the_end_of_a_log_and_what_follows(tmp_path: Path) -> None:
+    """What is written after the end was read comes first of what is added, also into a new file."""
+    log = tmp_path / "engine.log"
+    log.write_text("one\ntwo\nthree\n")
+    found, more = log_file.last_lines_and_more(log, 2, hint="")
+    with log.open("a") as file:
+        file.write("four\n")
+    log.rename(tmp_path / "engine.log.1")
+    log.write_text("five\n")
+
+    assert (found, next(more), next(more)) == (["two", "three"], "four", "five")
+
+
 def test_a_log_that_is_emptied_is_followed_on(tmp_path: Path) -> None:
     """A keeper empties an engine's log at its largest size; what is written after that is shown."""
     log = tmp_path / "engine.log"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -211,3 +212,30 @@ async def test_a_region_that_refuses_hides_no_other_and_keeps_what_it_said() -> 
     assert south.price is not None
     assert south.price.usd_per_hour == 0.21
     assert (await offers.shelf()).troubles == ()
+
+
+class ListedEverywhere(FakeOffers):
+    """A list that has each of its offers in every zone."""
+
+    async def offers(self, request: ResourceRequest, now: Instant) -> Sequence[Offer]:
+        """Return them, whatever zone was asked for."""
+        return await super().offers(replace(request, infra=None), now)
+
+
+async def test_a_zone_that_was_asked_for_is_not_quoted_at_anothers_price() -> None:
+    """By the account's name of it or the id that all share; where nobody quotes that zone, the list stands."""
+    quotes = [
+        quote(0.28, zone="use1-az2", zone_name="north-b"),
+        quote(0.62, zone="use1-az1", zone_name="north-a"),
+    ]
+    sold = await listed().offers(L4, NOW)
+    zonal = ListedEverywhere(o for o in sold if o.region is NORTH)
+    offers = QuotedOffers(zonal, [Saying(*quotes)])
+
+    async def spot_in(zone: str) -> float:
+        found = await offers.offers(replace(L4, infra=f"aws/north/{zone}"), NOW)
+        (price,) = (o.price for o in found if o.market is Market.SPOT)
+        assert price is not None
+        return price.usd_per_hour
+
+    assert [await spot_in(zone) for zone in ("*", "north-a", "use1-az1", "north-c")] == [0.28, 0.62, 0.62, 0.30]
