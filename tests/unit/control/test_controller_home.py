@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +12,41 @@ from orchestrator.controller.home import HOME_FILE, settle
 from orchestrator.controller.lock import LOCK_FILE, Lock
 from orchestrator.errors import Conflict
 
+RunOn = Callable[[Path], Lock]
+
 
 @pytest.fixture
-def first(tmp_path: Path) -> Iterator[Path]:
+def run_on() -> Iterator[RunOn]:
+    """Begin as a controller does; what is not released ends with the test."""
+    locks: list[Lock] = []
+
+    def run(folder: Path) -> Lock:
+        lock = Lock(folder)
+        locks.append(lock)
+        lock.take()
+        try:
+            settle(folder)
+        except Conflict:
+            lock.release()
+            raise
+        lock.sign("2026-11-22T00:00:00Z", 1)
+        return lock
+
+    yield run
+    for lock in locks:
+        lock.release()
+
+
+@pytest.fixture
+def first(tmp_path: Path, run_on: RunOn) -> Path:
     """A directory on which a controller runs."""
-    folder = tmp_path / "first"
-    lock = Lock(folder)
-    lock.take()
-    lock.sign("2026-11-22T00:00:00Z", 1)
-    settle(folder)
-    yield folder
-    lock.release()
+    run_on(tmp_path / "first")
+    return tmp_path / "first"
+
+
+def home_of(folder: Path) -> Path:
+    """Where a directory says that its deployment is at home."""
+    return Path((folder / HOME_FILE).read_text().splitlines()[0])
 
 
 def test_a_copy_is_refused_while_the_other_one_runs(first: Path, tmp_path: Path) -> None:
@@ -46,7 +70,7 @@ def test_a_restart_and_a_link_are_no_copies(first: Path, tmp_path: Path) -> None
     link.symlink_to(first)
     settle(link)
 
-    assert (first / HOME_FILE).read_text() == f"{first}\n"
+    assert home_of(first) == first
 
 
 def test_a_directory_that_was_moved_or_whose_other_copy_rests_goes_on(tmp_path: Path) -> None:
@@ -60,5 +84,50 @@ def test_a_directory_that_was_moved_or_whose_other_copy_rests_goes_on(tmp_path: 
 
     settle(tmp_path / "copy")
 
-    assert (moved / HOME_FILE).read_text() == f"{moved}\n"
-    assert (tmp_path / "copy" / HOME_FILE).read_text() == f"{tmp_path / 'copy'}\n"
+    assert home_of(moved) == tmp_path / "copy"
+    assert home_of(tmp_path / "copy") == tmp_path / "copy"
+
+
+def test_the_one_that_was_copied_is_refused_while_a_copy_runs(tmp_path: Path, run_on: RunOn) -> None:
+    """It was stopped, copied to a new machine's disk, and is started again by an old shell or an old unit."""
+    first, copy, third = (tmp_path / name for name in ("first", "copy", "third"))
+    run_on(first).release()
+    shutil.copytree(first, copy)
+    shutil.copytree(first, third)
+    second = run_on(copy)
+
+    for other in (first, third):
+        with pytest.raises(Conflict) as caught:
+            run_on(other)
+        assert str(copy) in caught.value.message
+
+    second.release()
+    run_on(first)
+    with pytest.raises(Conflict):
+        run_on(copy)
+
+
+def test_who_begins_anew_where_another_one_stood_is_no_copy(tmp_path: Path, run_on: RunOn) -> None:
+    """Two deployments: the one that was moved away, and the one in its old place. Neither keeps the other waiting."""
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    run_on(first).release()
+    first.rename(moved)
+    run_on(first)
+
+    run_on(moved)
+
+    assert home_of(first) == first
+    assert home_of(moved) == moved
+
+
+def test_a_directory_of_the_version_before_goes_on_and_gets_its_number(tmp_path: Path, run_on: RunOn) -> None:
+    """It knew its place alone; from now on its copies know each other."""
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    first.mkdir()
+    (first / HOME_FILE).write_text(f"{first}\n")
+    run_on(first).release()
+    shutil.copytree(first, copy)
+    run_on(copy)
+
+    with pytest.raises(Conflict):
+        run_on(first)
