@@ -12,6 +12,7 @@ import structlog
 
 from orchestrator.clocks import SystemClock
 from orchestrator.control.controller import Controller
+from orchestrator.controller.covered import require_covered
 from orchestrator.controller.daemon import FAILED, log_path
 from orchestrator.controller.home import settle
 from orchestrator.controller.lock import Lock
@@ -36,6 +37,7 @@ async def _main(settings: Settings) -> None:
     lock.take()
     settle(settings.state_dir)
     runtime = build(settings)
+    require_covered(runtime.store.replicas(), runtime.provisioners)
     since = format_instant(SystemClock().wall())
     journal = runtime.store.claim(f"pid {os.getpid()}", runtime.clock.now())
     lock.sign(since, journal.epoch)
