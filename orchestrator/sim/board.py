@@ -27,7 +27,8 @@ Mask = NDArray[np.bool_]
 class Board:
     """Offers in the order of their ids; everything else is by their index.
 
-    ``allowed``: under the service's rules when the period began. ``home``: where the service would be without us.
+    ``allowed``: under those of the service's rules that say the same in every hour; ``affordable``: in which hours its
+    rules on prices let anybody take an offer, (hours, offers). ``home``: where the service would be without us.
     ``intensity``: g/kWh, (past + hours, offers), ``inf`` where unknown; ``past``: rows before the period.
     ``sizes``: how many replicas there are in each hour, at most ``limit`` of them in one region. ``cold_seconds``:
     from asking to serving;
@@ -50,6 +51,7 @@ class Board:
     overlap_seconds: float
     longitudes: Floats
     prices: Floats
+    affordable: Mask
     _kwh: dict[float, Floats] = field(default_factory=dict, repr=False)
 
     @property
@@ -110,8 +112,8 @@ class Board:
         return np.asarray(self.prices[hour])
 
     def sold(self, hour: int) -> Mask:
-        """Return which offers have a price in an hour."""
-        return np.asarray(np.isfinite(self.prices[hour]))
+        """Return which offers have a price in an hour, one that may be paid."""
+        return np.asarray(self.affordable[hour])
 
     @cached_property
     def price_lists(self) -> list[int]:

@@ -198,9 +198,9 @@ def casper(board: Board) -> Choose:
     def choose(hour: int, slot: int, here: int | None, free: Mask) -> int | None:
         del slot
         row = board.past + hour
-        expected = board.intensity[row - DAY_HOURS] + fade * (
-            _known(board.intensity[row - 1]) - _known(board.intensity[row - 1 - DAY_HOURS])
-        )
+        last, before = board.intensity[row - 1], board.intensity[row - 1 - DAY_HOURS]
+        level = np.where(np.isfinite(last) & np.isfinite(before), _known(last) - _known(before), 0.0)
+        expected = board.intensity[row - DAY_HOURS] + fade * level
         values = np.asarray(expected * board.kwh_loaded)
         best = _first_of(pools, values, free & near)
         best = best if best is not None else _first_of(pools, values, free)
@@ -240,7 +240,9 @@ def regret(board: Board) -> Choose:
         mine = regrets.setdefault(slot, np.zeros(len(values)))
         if counted.get(slot) != hour:
             counted[slot] = hour
-            np.maximum(mine + values[here] - values, 0.0, out=mine)
+            # Of what is not known nobody regrets to be elsewhere.
+            known = np.isfinite(values) & np.isfinite(values[here])
+            np.maximum(mine + np.where(known, _known(values)[here] - _known(values), 0.0), 0.0, out=mine)
         there = _first_of(pools, -mine, free)
         if there is None or there == here or mine[there] <= 0 or mine[there] < board.switching(hour, here, there):
             return here

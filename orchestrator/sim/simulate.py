@@ -18,9 +18,10 @@ from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Candidate, Offer
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import BatchRules, GatewayRules, Objective, Policy, ServiceSpec, SpotPlacer
-from orchestrator.domain.time import Window, format_instant
+from orchestrator.domain.time import HOUR, Window, format_instant
 from orchestrator.errors import NoFeasiblePlacement, UsageError
 from orchestrator.planner.judged import STANDING_RULES
+from orchestrator.planner.promise import TTFT_RULE
 from orchestrator.planner.wanted import may_sleep
 from orchestrator.policy.assess import assess
 from orchestrator.sim.batch import (
@@ -34,7 +35,8 @@ from orchestrator.sim.batch import (
     work_of,
 )
 from orchestrator.sim.bill import Account, Service, Stay, account_of, moves_in, service_of, serving
-from orchestrator.sim.board import Board, Choose
+from orchestrator.sim.board import Board, Choose, Mask
+from orchestrator.sim.costs import affordable, changing, is_exact, passing_rules
 from orchestrator.sim.fleet import Fleet
 from orchestrator.sim.grid import Floats, RecordedGrid, SharedGrid, read_grid
 from orchestrator.sim.oracle import as_rule, best, filled_in
@@ -43,7 +45,7 @@ from orchestrator.sim.rules import RULES
 from orchestrator.sim.sizes import sizes_of
 from orchestrator.sim.stock import Stock, Trace, stock_of
 from orchestrator.sim.workload import Workload
-from orchestrator.sim.world import Setting, TwinWorld, aligned, allowed_offers
+from orchestrator.sim.world import WARM_UP, Setting, TwinWorld, aligned, allowed_offers
 
 SPOTHEDGE = "spothedge"
 ORACLE = "oracle"
@@ -54,6 +56,7 @@ OVERPROVISIONED = 1
 """SpotHedge keeps one replica more than wanted (SkyServe, arXiv 2411.01438, its default)."""
 
 LONGEST_MOVE_SECONDS = 3600.0
+_WARM_UP_HOURS = int(WARM_UP / HOUR)
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 Progress = Callable[[str, float], None]
@@ -152,7 +155,8 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
             continue
         board = own
         if name == "home":
-            board = replace(own, limit=None)  # whoever stays at home does not spread
+            # Whoever stays at home does not spread, and pays what home costs.
+            board = replace(own, limit=None, affordable=np.isfinite(own.prices))
         if name in NEEDS_SPOT:
             board = await board_of(request, setting, on_spot(request.spec))
         yield _rival(name, request, setting, board)
@@ -169,7 +173,7 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
         yield await _lived(name, about, "ours", setting, replace(request.spec, policy=policy), progress)
     if request.with_oracle:
         progress(ORACLE, 0.0)
-        yield _bound(request, setting, own)
+        yield _bound(request, setting, await bound_board(request, setting))
 
 
 def prepared(request: Request) -> Request:
@@ -213,20 +217,68 @@ async def setting_of(request: Request) -> Setting:
 
 
 async def board_of(request: Request, setting: Setting, spec: ServiceSpec) -> Board:
-    """Lay out what the rivals may use: what the service's rules allow when the period begins, and home.
+    """Lay out what the rivals may use: what the service's rules allow, prices by the hour, and home.
 
-    Raises ``NoFeasiblePlacement`` when that is nothing.
+    Raises ``NoFeasiblePlacement`` when that is nothing as the period begins.
     """
-    allowed = await allowed_offers(setting, spec)
-    if not allowed:
+    allowed = await allowed_offers(setting, spec, passing_rules(spec.policy))
+    board = _laid_out(request, setting, spec, allowed)
+    board = replace(board, affordable=_affordable(board, spec.policy, board.hours, bound=True))
+    if not board.sold(0)[sorted(board.allowed)].any():
         message = f"{spec.name}: its rules allow no offer with a recorded grid at the start of the period"
         raise NoFeasiblePlacement(message, hint="greenctl plan SPEC says which rule excludes what.")
+    return board
+
+
+async def bound_board(request: Request, setting: Setting) -> Board:
+    """Lay out what anybody who is compared may use in any hour, each by its own policy: nobody may be below the bound.
+
+    Home is among it where the service's placement rules let it stand there, however dear it is.
+    """
+    spec = request.spec
+    usable = {o.id for o in setting.offers if o.region.id == spec.placement.home and may_stand(o, spec)}
+    for asked in _compared(request):
+        apart_from = passing_rules(asked.policy) | {TTFT_RULE}  # of the load as it is when the period begins
+        allowed = await allowed_offers(setting, asked, apart_from)
+        if not allowed:
+            continue
+        board = _laid_out(request, setting, asked, allowed)
+        exact = is_exact(asked.policy, promises=asked.ttft_p95 is not None, shortages=bool(setting.stock.counts))
+        ever = _affordable(board, asked.policy, board.hours + _WARM_UP_HOURS, bound=exact).any(axis=0)
+        usable |= {o.id for i, o in enumerate(board.offers) if i in board.allowed and ever[i]}
+    return _laid_out(request, setting, spec, frozenset(usable))
+
+
+def _compared(request: Request) -> list[ServiceSpec]:
+    """Return the service under each policy of which there is a row, rivals' first."""
+    spec, rules = request.spec, request.rules
+    asked = [spec, *(replace(spec, policy=p) for p in request.policies.values())]
+    if not {*rules}.isdisjoint(NEEDS_SPOT - {SPOTHEDGE}):
+        asked.append(on_spot(spec))
+    return [*asked, spothedge(spec, request.policies)] if SPOTHEDGE in rules else asked
+
+
+def _affordable(board: Board, policy: Policy, hours: int, *, bound: bool) -> Mask:
+    """Return which offers may be taken in the last hours up to the end of the period, by their prices.
+
+    Before the period the prices of its first hour hold.
+    """
+    early = hours - board.hours
+    prices = np.vstack([board.prices[:1].repeat(early, axis=0), board.prices])
+    first = board.past - early - 1
+    known = np.isfinite(board.intensity[first : first + hours])
+    return affordable(board.offers, board.allowed, policy, prices, known, bound=bound)
+
+
+def _laid_out(request: Request, setting: Setting, spec: ServiceSpec, allowed: frozenset[str]) -> Board:
+    """Lay out these offers and home, to be taken whenever they are sold."""
     home = _home(setting.offers, allowed, spec)
     offers = tuple(o for o in setting.offers if o.id in allowed or o.id == home)
     columns = [setting.grid.zones.index(o.region.zone or "") for o in offers]
     intensity = setting.grid.grams_per_kwh[:, columns]
     longitudes = [o.region.longitude if o.region.longitude is not None else _at(request, o) for o in offers]
     rules = spec.migration
+    prices = _price_table(setting, offers)
     return Board(
         offers=offers,
         allowed=frozenset(i for i, o in enumerate(offers) if o.id in allowed),
@@ -242,7 +294,8 @@ async def board_of(request: Request, setting: Setting, spec: ServiceSpec) -> Boa
         cold_seconds=setting.cold_start.total_seconds(),
         overlap_seconds=len(rules.canary_percent) * rules.canary_hold.total_seconds() + setting.load.request_seconds,
         longitudes=np.array(longitudes),
-        prices=_price_table(setting, offers),
+        prices=prices,
+        affordable=np.isfinite(prices),
     )
 
 
@@ -477,6 +530,9 @@ def _notes(request: Request) -> list[str]:
     if guessed := sorted({o.region.id for o in request.offers if _seen_by_clients(o, request) is not o}):
         words = "lie where their grid zones have other regions, on average, as their own places are not known"
         notes.append(f"for the way to clients {', '.join(guessed)} {words}")
+    if names := changing(request.spec.policy):
+        words = "with the hour, so rivals and the oracle stand where these do not let the service stand"
+        notes.append(f"what {', '.join(names)} of policy {request.spec.policy.name} allows changes {words}")
     if not request.evenly:
         words = "of greenctl's policies follows the grid; rivals and the oracle share it evenly"
         notes.append(f"traffic {words}, so that a policy may stand below the oracle")
@@ -507,7 +563,7 @@ def _home(offers: Sequence[Offer], allowed: frozenset[str], spec: ServiceSpec) -
     named = spec.placement.home
     there = sorted(
         (o for o in offers if o.region.id == named),
-        key=lambda o: (o.id not in allowed, o.market is not spec.market, o.id),
+        key=lambda o: (o.id not in allowed, o.market is not spec.market, _usd(o), o.id),
     )
     if there:
         return there[0].id

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -467,12 +468,13 @@ def _is_settled(replica: Replica) -> bool:
     return replica.state is ReplicaState.READY and replica.weight_percent == 100  # noqa: PLR2004  # all of its traffic
 
 
-async def allowed_offers(setting: Setting, spec: ServiceSpec) -> frozenset[str]:
-    """Return the ids of the offers that the service's rules allow when the period begins."""
+async def allowed_offers(setting: Setting, spec: ServiceSpec, apart_from: AbstractSet[str]) -> frozenset[str]:
+    """Return the ids of the offers that the service's rules allow when the period begins, apart from some rules."""
     world = TwinWorld(setting, spec)
     now = setting.period.start
     snapshot = await gather_snapshot(spec, spec_digest(spec), world.runtime, setting.shared, now)
-    return frozenset(a.offer_id for a in judge(snapshot, spec.policy, now).assessments if a.allowed)
+    judged = judge(snapshot, spec.policy, now).assessments
+    return frozenset(a.offer_id for a in judged if all(v.passed or v.rule in apart_from for v in a.verdicts))
 
 
 def aligned(period: Window) -> bool:

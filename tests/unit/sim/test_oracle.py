@@ -1,5 +1,6 @@
 """The optimum in hindsight, against every placement that there is."""
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -15,6 +16,7 @@ from orchestrator.sim.oracle import as_rule, best
 from orchestrator.sim.rules import RULES
 from orchestrator.sim.simulate import NEEDS_SPOT, board_of, setting_of
 from orchestrator.sim.workload import diurnal
+from tests.builders import GREEN
 from tests.unit.sim.sample_world import PAST_DAYS, START, carbon, period, request, rows, spec, swinging, wait
 
 
@@ -69,6 +71,39 @@ def test_nobody_is_below_it(seed: int, replicas: int, limit: int | None) -> None
         # Home keeps all its replicas in one region even where the limit forbids that, and may be the cleanest.
         if row.policy != "home":
             assert row.grams >= least * (1 - 1e-9), row.policy
+
+
+def test_a_zone_that_is_known_only_from_the_period_on_is_everybodys() -> None:
+    """Sweden has no past: rivals and the oracle may go there as soon as its hours are known, just as ours does."""
+    hours = (PAST_DAYS + 2) * 24
+    silent: list[float | None] = [None] * (PAST_DAYS * 24)
+    values = {"DE": [400.0] * hours, "FR": [300.0] * hours, "SE": [*silent, *[30.0] * 48]}
+    asked = request(
+        period=period(2), carbon=carbon(values, 2), rules=("greedy", "regret", "casper", "B3*"), with_oracle=True
+    )
+
+    found = rows(replace(asked, policies={"ours": asked.spec.policy}))
+
+    for name in ("ours", "greedy", "regret", "casper"):
+        assert found[name].by_region["sky/se"] > 20.0, name
+    assert found["B3"].by_region == {"sky/fr": 48.0}  # a week's choice is made by what was known when it began
+    assert all(row.grams >= found["oracle"].grams * (1 - 1e-9) for row in found.values())
+
+
+def test_the_bound_is_that_of_all_policies_that_are_compared() -> None:
+    """The service's own policy caps the price below all but home; one without a cap is no better than the oracle."""
+    hours = (PAST_DAYS + 2) * 24
+    values = {"DE": [400.0] * hours, "FR": [300.0] * hours, "SE": [30.0] * hours}
+    capped = replace(GREEN, name="capped", price_cap_usd_per_hour=1.005)
+    asked = request(spec=spec(policy=capped), period=period(2), carbon=carbon(values, 2), with_oracle=True)
+
+    found = rows(replace(asked, policies={"capped": capped, "free": GREEN}))
+    alone = rows(replace(asked, policies={"capped": capped}))
+
+    assert found["free"].by_region == found["oracle"].by_region == {"sky/se": 48.0}
+    assert found["free"].grams == pytest.approx(found["oracle"].grams)
+    assert found["B3"].by_region == found["capped"].by_region == {"sky/de": 48.0}
+    assert alone["oracle"].by_region == {"sky/de": 48.0}
 
 
 def test_a_lattice_too_large_is_said_to_be_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

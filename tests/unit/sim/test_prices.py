@@ -11,12 +11,12 @@ import pytest
 
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
-from orchestrator.domain.service import ResourceRequest
+from orchestrator.domain.service import OfferRule, Policy, ResourceRequest
 from orchestrator.errors import SignalFormatError
 from orchestrator.sim.prices import Change, PriceChanges, prices_of, read_prices
-from orchestrator.sim.simulate import board_of, setting_of
+from orchestrator.sim.simulate import Row, board_of, setting_of, simulate
 from orchestrator.sim.world import ListedOffers
-from tests.unit.sim.sample_world import START, offers, period, request, rows, spec, wait
+from tests.unit.sim.sample_world import PAST_DAYS, START, carbon, offers, period, request, rows, spec, wait
 
 MACHINE = "g6.xlarge"
 HEAD = "observed_at_utc,instance_type,az_id,region,spot_price_usd_per_hour"
@@ -127,6 +127,54 @@ def test_who_consolidates_follows_a_price_that_falls() -> None:
     assert found["karpenter"].by_region["sky/se"] == pytest.approx(24, abs=0.1)
     assert found["cheapest-static"].by_region == {"sky/de": 48.0}
     assert found["karpenter"].usd == pytest.approx(24 * 1.0 + 24 * 0.1, rel=0.02)
+
+
+def test_rivals_obey_the_rules_on_prices_of_each_hour() -> None:
+    """Sweden is cleanest: too dear above the cheapest on the first day, not on the second, and kept on the third."""
+    key = ("sky/se", MACHINE, Market.ON_DEMAND)
+    day = START.timestamp() + 86400
+    changes = PriceChanges({key: (Change(day - 86400, "", 2.0), Change(day, "", 1.1), Change(day + 86400, "", 2.0))})
+    hours = (PAST_DAYS + 3) * 24
+    levels = {"DE": 400.0, "FR": 300.0, "SE": 30.0}
+    policy = Policy("near-cheapest", max_extra_cost_fraction=0.15)
+    asked = request(
+        spec=spec(1, policy=policy),
+        offers=sold((Market.ON_DEMAND,)),
+        prices=changes,
+        period=period(3),
+        carbon=carbon({zone: [level] * hours for zone, level in levels.items()}, 3),
+        rules=("greedy",),
+        policies={"ours": policy},
+        with_oracle=True,
+    )
+
+    found = rows(asked)
+
+    for name in ("greedy", "ours"):
+        assert found[name].by_region["sky/fr"] == pytest.approx(24, abs=0.1), name
+        assert found[name].by_region["sky/se"] == pytest.approx(48, abs=0.1), name
+    assert found["oracle"].by_region == {"sky/se": 72.0}
+
+
+def test_rules_that_change_with_the_hour_bind_no_rival_and_that_is_said() -> None:
+    """A rule on grams kept Sweden out of the first hour; one on a name keeps France out of all of them."""
+    hours = (PAST_DAYS + 2) * 24
+    values = {"DE": [400.0] * hours, "FR": [20.0] * hours, "SE": [500.0] * (PAST_DAYS * 24 + 6) + [30.0] * 42}
+    rules = (OfferRule("clean", "grams_per_kwh < 450.0"), OfferRule("elsewhere", "region != 'sky/fr'"))
+    policy = Policy("own-rules", max_extra_cost_fraction=None, rules=rules)
+    asked = request(spec=spec(1, policy=policy), period=period(2), carbon=carbon(values, 2), with_oracle=True)
+    notes: list[str] = []
+
+    async def live() -> dict[str, Row]:
+        wanted = replace(asked, rules=("greedy",), policies={"ours": policy})
+        return {row.policy: row async for row in simulate(wanted, lambda _name, _fraction: None, notes.append)}
+
+    found = wait(live())
+
+    assert {"sky/de", "sky/se"} == {*found["greedy"].by_region} == {*found["ours"].by_region}
+    assert all(row.grams >= found["oracle"].grams * (1 - 1e-9) for row in found.values())
+    (said,) = [n for n in notes if "own-rules" in n]
+    assert said.startswith("what clean of policy own-rules allows changes with the hour, so rivals and the oracle")
 
 
 @pytest.mark.parametrize(

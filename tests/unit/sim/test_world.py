@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.price import Market
-from orchestrator.domain.service import PlacementRules, ResourceRequest, Scaling
+from orchestrator.domain.service import Accelerators, PlacementRules, ResourceRequest, Scaling
 from orchestrator.domain.time import HOUR, Window
 from orchestrator.errors import NoFeasiblePlacement, UsageError
 from orchestrator.sim.bill import Stay, account_of, service_of
 from orchestrator.sim.simulate import SPOTHEDGE, Request, setting_of, spothedge
 from orchestrator.sim.world import WARM_UP, Run, TwinWorld
+from tests.builders import offer
 from tests.unit.sim.sample_world import (
     PAST_DAYS,
     START,
@@ -197,3 +198,15 @@ def test_a_policy_that_finds_no_place_says_so_in_its_row() -> None:
     assert "price" in found["cap"].refusal
     assert found["ours"].refusal == ""
     assert found["ours"].grams > 0
+
+
+def test_home_is_the_cheapest_machine_of_the_region_that_is_named() -> None:
+    """Of two accelerators that the service takes, nobody without greenctl would rent the dearer one."""
+    base = offers()[0]
+    big = replace(base.shape, name="1xA100", accelerator="A100")
+    both = (base, replace(offer("sky/de", usd=3.7, on=big), region=base.region))
+    wanted = spec(1, resources=ResourceRequest(accelerators=(Accelerators("L4", 1), Accelerators("A100", 1))))
+
+    found = rows(request(spec=wanted, offers=both, period=period(1)))
+
+    assert found["home"].usd == pytest.approx(24 * 1.0, rel=0.01)
