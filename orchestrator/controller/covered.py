@@ -20,7 +20,7 @@ def require_covered(replicas: Iterable[Replica], configured: Collection[str]) ->
     who = first if len(lost) == 1 else f"{len(lost)} replicas, {first} among them,"
     raise InvalidSettings(
         f"{who} may run on {', '.join(sorted({_provider(r) for r in lost}))}, which is not configured here",
-        hint=f"Start it with GREENCTL_SKYPILOT__CLOUDS={clouds}, as when they were deployed; `greenctl down` ends them.",
+        hint=f"Start it with GREENCTL_SKYPILOT__CLOUDS={clouds} as when they were deployed; `greenctl down` ends them.",
     )
 
 
