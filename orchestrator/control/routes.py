@@ -101,7 +101,10 @@ class Routes:
         if self._sweeper.held and status.applied_version > 0:
             return  # replicas that we do not know may serve by the table that it has
         unseen = services - self._routes.keys()
-        kept = await self._kept(unseen - self._down(unseen), status)
+        unseen -= self._down(unseen)
+        if unseen and not self._routes:
+            return  # nobody was seen: there is nothing to tell
+        kept = await self._kept(unseen, status)
         if kept is None:
             return
         routes = tuple(sorted((*self._routes.values(), *kept), key=lambda r: r.service))
