@@ -244,8 +244,8 @@ async def bound_board(request: Request, setting: Setting) -> Board:
             continue
         board = _laid_out(request, setting, asked, allowed)
         exact = is_exact(asked.policy, promises=asked.ttft_p95 is not None, shortages=bool(setting.stock.counts))
-        ever = _affordable(board, asked.policy, board.hours + _WARM_UP_HOURS, bound=exact).any(axis=0)
-        usable |= {o.id for i, o in enumerate(board.offers) if i in board.allowed and ever[i]}
+        hours = _affordable(board, asked.policy, board.hours + _WARM_UP_HOURS, bound=exact)
+        usable |= {board.offers[i].id for i in board.allowed if hours[:, i].any()}
     return _laid_out(request, setting, spec, frozenset(usable))
 
 

@@ -1,13 +1,15 @@
 """The rivals: what each does where the answer is plain, and that none of them sees what has not happened."""
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from orchestrator.domain.places import Region
 from orchestrator.domain.service import PlacementRules
-from orchestrator.sim.bill import Stay
+from orchestrator.sim.bill import Stay, moves_in
 from orchestrator.sim.fleet import Fleet
 from orchestrator.sim.rules import RULES, rtt_ms
 from orchestrator.sim.simulate import board_of, setting_of
@@ -15,6 +17,7 @@ from orchestrator.sim.workload import constant
 from tests.unit.sim.sample_world import PAST_DAYS, ZONES, carbon, period, request, spec, swinging, wait
 
 PAST = PAST_DAYS * 24
+COLD_SECONDS = 120.0
 ONLINE = tuple(n for n in RULES if n not in {"B3*", "cheapest-spot"})
 
 
@@ -101,6 +104,26 @@ def test_a_limit_per_region_spreads() -> None:
     stays = played("greedy", flat(**LEVELS), replicas=2)
 
     assert sorted(ZONES[s.offer] for s in stays) == ["FR", "SE"]
+
+
+def test_a_place_that_becomes_the_cleanest_is_one_move() -> None:
+    """Where all replicas would rather stand there is a seat for one: the dirtiest moves, and nobody else shifts up."""
+    stays = played("greedy", stepped({"DE": 200.0, "FR": 100.0, "SE": 300.0}, "SE", 10, 50), replicas=2)
+
+    assert moves_in(stays) == 1
+    assert sorted(ZONES[s.offer] for s in stays if s.until == 48 * 3600) == ["FR", "SE"]
+
+
+@pytest.mark.parametrize("name", ["greedy", "casper", "hysteresis", "regret"])
+def test_there_are_as_many_moves_as_places_change(name: str) -> None:
+    """Two replicas in three swinging zones, one in each: who stands where anybody is wanted stays."""
+    stays = played(name, swinging(PAST + 48, 3), replicas=2)
+    held = [Counter(s.offer for s in stays if s.requested <= h * 3600 < s.until - COLD_SECONDS) for h in range(48)]
+
+    before = Counter(s.offer for s in stays if s.requested < 0)
+    changes = sum((now - then).total() for then, now in pairwise([before, *held]))
+
+    assert moves_in(stays) == changes > 0
 
 
 @pytest.mark.parametrize("name", ONLINE)
