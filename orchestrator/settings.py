@@ -2,10 +2,14 @@
 
 Nested names are joined by two underscores (``GREENCTL_GATEWAY__PORT=9000``). Files are ``greenctl.toml`` in the working
 directory and ``$XDG_CONFIG_HOME/greenctl/config.toml``. Deep code never sees this object, only the values it needs.
+
+A working directory may be somebody else's, as a repository that was cloned: its file may not say where the user's own
+keys and records go, or which programs run (``NOT_OF_A_PROJECT``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,6 +28,23 @@ from orchestrator.domain.time import as_utc
 from orchestrator.errors import InvalidSettings
 
 APP = "greenctl"
+PROJECT_FILE = Path("greenctl.toml")
+
+NOT_OF_A_PROJECT = (
+    "database_url",
+    "local.vllm",
+    "prices.gcp.url",
+    "signals.eia.url",
+    "signals.electricity_maps.url",
+    "signals.entsoe.url",
+    "signals.private",
+    "signals.watttime.url",
+    "skypilot.api_endpoint",
+    "skypilot.engine",
+    "skypilot.home",
+)
+"""What only the user says, in the environment or in his own file."""
+
 UtcDatetime = Annotated[datetime, AfterValidator(as_utc)]
 
 
@@ -264,14 +285,36 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources, strongest first. Dotenv files and secret directories are not read."""
         del dotenv_settings, file_secret_settings
-        files = [Path("greenctl.toml"), user_config_path(APP, appauthor=False) / "config.toml"]
+        files = [PROJECT_FILE, user_config_path(APP, appauthor=False) / "config.toml"]
         tomls = [TomlConfigSettingsSource(settings_cls, f) for f in files if f.is_file()]
+        _refuse_what_is_the_users(tomls)
         return (init_settings, env_settings, *tomls)
 
     @property
     def store_url(self) -> str:
         """The database: the configured URL, or a SQLite file in the state directory."""
         return self.database_url or f"sqlite:///{self.state_dir / 'greenctl.db'}"
+
+
+def _refuse_what_is_the_users(files: Iterable[TomlConfigSettingsSource]) -> None:
+    for file in files:
+        if file.toml_file_path == PROJECT_FILE:
+            said = [name for name in NOT_OF_A_PROJECT if _says(file.toml_data, name)]
+            if said:
+                user = user_config_path(APP, appauthor=False) / "config.toml"
+                raise InvalidSettings(
+                    f"{PROJECT_FILE} of this directory may not set {', '.join(said)}: it decides where your keys and"
+                    " records go, or which programs run",
+                    hint=f"If it is what you want, put it into {user} or into the GREENCTL_* environment.",
+                )
+
+
+def _says(document: object, name: str) -> bool:
+    for part in name.split("."):
+        if not isinstance(document, dict) or part not in document:
+            return False
+        document = document[part]
+    return True
 
 
 def load_settings(**overrides: object) -> Settings:
