@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.bench.sim.checks import INVARIANTS
 from orchestrator.bench.sim.faults import Setting
-from orchestrator.bench.sim.processes import OUTSIDE, READS, Door
+from orchestrator.bench.sim.processes import OUTSIDE, READS, Call, Door
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
 from orchestrator.domain.replica import ReplicaState
@@ -65,15 +65,21 @@ def test_a_launch_that_no_row_knows_is_seen(world: SimWorld) -> None:
     assert broken(world) == {"I1"}
 
 
+def ending(world: SimWorld, name: str) -> Call:
+    """Return the call that ends a machine, by the process whose turn it is."""
+    assert world.claimant is not None
+    return Call(world.claimant, "cloud", "terminate", (name,), {}, is_write=False, point="cloud.terminate")
+
+
 def test_an_end_of_what_is_wanted_or_not_ours_is_seen(world: SimWorld) -> None:
     """I24."""
     name = world.cloud.created[0].name
-    world.checks._before_end(name)
+    world.checks._before_end(ending(world, name))
     assert "I24" in broken(world)
 
     world.checks.violations.clear()
     world.cloud.plant(request_like(world, name="theirs", deployment_uid="somebody-else"), mine=False)
-    world.checks._before_end("theirs")
+    world.checks._before_end(ending(world, "theirs"))
     assert broken(world) == {"I24"}
 
 
