@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -116,8 +117,13 @@ class _Intensities:
 
 
 async def _allowed(record: ServiceRecord, runtime: Runtime, start: Instant) -> tuple[Assessment, ...]:
-    """Every offer with a known zone, PUE and price that the rules allowed when the period began, and home."""
+    """Every offer with a known zone, PUE and price that the rules allowed when the period began, and home.
+
+    What had failed by then keeps no rival out: the pause is one of minutes, and the failure was ours.
+    """
     snapshot = await gather_snapshot(record.spec, record.spec_digest, runtime, GridReader(runtime.carbon), start)
+    unfailed = tuple(replace(c, avoid_until=None, avoid_reason="") for c in snapshot.candidates)
+    snapshot = replace(snapshot, candidates=unfailed)
     assessments = judge(snapshot, record.spec.policy, start).assessments
     home = record.spec.placement.home
     return tuple(a for a in assessments if (a.allowed or a.region == home) and a.zone is not None and a.pue is not None)
@@ -159,14 +165,15 @@ def _cleanest(
     record: ServiceRecord, allowed: Sequence[Assessment], grams_per_kwh: Mapping[str, float]
 ) -> tuple[Assessment, ...]:
     """Choose by given intensities, with the chooser and the rules that the service itself lives under."""
-    priced = [replace(a, expected_grams_per_hour=_weighted(a, grams_per_kwh.get(a.offer_id))) for a in allowed]
+    weighted = [replace(a, expected_grams_per_hour=_weighted(a, grams_per_kwh.get(a.offer_id))) for a in allowed]
     count = max(1, record.spec.scaling.min_replicas)
-    return choose(priced, count, (), record.spec.placement, Objective.GREENEST)
+    return choose(weighted, count, (), record.spec.placement, Objective.GREENEST)
 
 
 def _weighted(assessment: Assessment, grams_per_kwh: float | None) -> float | None:
-    kwh = assessment.kwh_per_hour
-    return None if kwh is None or grams_per_kwh is None else kwh * grams_per_kwh
+    """Return what one kWh of IT energy emits there: a rival is charged with the service's own energy, on any shape."""
+    pue = assessment.pue
+    return None if pue is None or grams_per_kwh is None else pue * grams_per_kwh
 
 
 def _oracle(
@@ -188,8 +195,14 @@ def _oracle(
 
 def _home(record: ServiceRecord, assessments: Sequence[Assessment]) -> tuple[Assessment | None, str]:
     named = record.spec.placement.home
-    there = sorted((a for a in assessments if a.region == named), key=lambda a: (not a.allowed, a.offer_id))
+    there = sorted((a for a in assessments if a.region == named), key=lambda a: _order_at_home(record, a))
     if there:
         return there[0], "placement.home in the spec"
     cheapest = choose(assessments, 1, (), record.spec.placement, Objective.CHEAPEST)
     return (cheapest[0] if cheapest else None), "the cheapest allowed region (the spec names no placement.home)"
+
+
+def _order_at_home(record: ServiceRecord, a: Assessment) -> tuple[bool, bool, float, str]:
+    """Order what home sells as somebody would rent it: what is allowed, of the service's market, the cheapest."""
+    usd = math.inf if a.usd_per_hour is None else a.usd_per_hour
+    return not a.allowed, a.market is not record.spec.market, usd, a.offer_id

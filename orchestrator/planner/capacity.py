@@ -105,15 +105,15 @@ def avoided(
     ``None`` takes all replicas for the same.
 
     A replica that was asked for after a failure and became ready wipes the slate: that of its place for failures which
-    count for everybody, and that of its own workload.
+    count for everybody, and that of its own workload. What happened after ``now`` does not count: a report looks back.
     """
     failures: dict[str, list[_Failure]] = {}
     served: list[Replica] = []
     oldest = now - MEMORY * clock_rate
     for replica in replicas:
-        lesson = _lesson_of(replica)
+        lesson = _lesson_of(replica) if replica.state_since <= now else None
         if lesson is None:
-            if replica.ready_at is not None:
+            if replica.ready_at is not None and replica.ready_at <= now:
                 served.append(replica)
         elif replica.state_since >= oldest and (
             lesson.shared or workload is None or replica.workload_digest == workload

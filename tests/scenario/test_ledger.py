@@ -305,3 +305,25 @@ async def test_on_a_replayed_grid_joules_are_physical() -> None:
     assert sum(s.engine_seconds for s in samples) == pytest.approx(world.clock.elapsed, rel=0.05)
     assert all(s.window.start.hour == (s.window.end - HOUR / 3600).hour for s in samples)
     assert max(Counter(s.window.start for s in samples).values()) == 1
+
+
+async def test_a_closed_period_keeps_its_rivals_whatever_fails_later() -> None:
+    """A loss after the period takes nothing from home, B3 and the oracle of the period."""
+    world = World()
+    await world.up(chat())
+    world.traffic["chat"] = Traffic(1.0, 6.0)
+    start = world.now
+    await world.run(900, every=EVERY)
+    period = Window(start, world.now)
+    before = await service_report(world.runtime, "chat", period)
+
+    world.room["sky/se"] = 0
+    world.preempt(world.the_replica().name)
+    await world.run(200, every=EVERY)
+    after = await service_report(world.runtime, "chat", period)
+
+    assert world.regions() != ["se"]
+    assert [(r.name, r.region) for r in after.rivals] == [(r.name, r.region) for r in before.rivals]
+    assert {r.region for r in after.rivals if r.name != "oracle"} == {"sky/se"}
+    for rival in after.rivals:
+        assert rival.grams == pytest.approx(after.grams), rival.name

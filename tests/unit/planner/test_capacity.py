@@ -51,6 +51,23 @@ class TestBackOff:
         old = [failure(MEMORY + n * MINUTE) for n in range(1, 9)]
         assert pause([failure(timedelta(0)), *old]) == 2 * MINUTE
 
+    def test_what_comes_later_is_not_known(self) -> None:
+        """Looking back, neither a failure counts that was still to come, nor a start that worked only after that."""
+        assert pause([failure(-MINUTE)]) is None
+        later = replace(replica(SE, 1, ReplicaState.READY, up_for=timedelta(0)), ready_at=NOON + MINUTE)
+        assert pause([failure(MINUTE), later]) == MINUTE
+
+    def test_who_fails_later_had_worked_until_then(self) -> None:
+        """A replica that served at the time wiped the slate, although it was taken away since."""
+        market = Market.SPOT
+        taken = replace(
+            replica(SE, 1, ReplicaState.LOST, up_for=-HOUR),
+            market=market,
+            created_at=NOON - MINUTE,
+            ready_at=NOON - 30 * timedelta(seconds=1),
+        )
+        assert pause([failure(90 * timedelta(seconds=1)), taken]) is None
+
     def test_another_offer_is_not_blamed(self) -> None:
         """A sold-out region says nothing about its neighbour."""
         assert set(avoided([failure(timedelta(0))], NOON, 1.0)) == {OFFER}
