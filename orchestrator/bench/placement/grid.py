@@ -69,16 +69,21 @@ def read_grid(folder: Path, year: int) -> Grid:
 def read_year_before(folder: Path, grid: Grid) -> Floats:
     """Return the year before for the zones of a grid, (hours, zones); no hours where the folder does not have it.
 
-    A zone that the earlier file lacks is ``nan``. Raises ``SignalFormatError`` when the file is damaged.
+    It is experience where there is some: a zone or an hour that the earlier file lacks is ``nan``. Raises
+    ``SignalFormatError`` when the file is damaged.
     """
     year = grid.year - 1
-    if _find(folder, f"ci_lifecycle_{year}.csv") is None:
+    path = _find(folder, f"ci_lifecycle_{year}.csv")
+    if path is None:
         return np.empty((0, len(grid.zones)))
-    earlier = read_grid(folder, year)
-    values = np.full((earlier.hours, len(grid.zones)), np.nan)
+    table = HourlyTable(path, year, Factors.LIFECYCLE)
+    numbers = _numbers(table)
+    values = np.full((_hours_of(year), len(grid.zones)), np.nan)
+    at = np.array(table.hours, dtype=np.intp) - hour_number(datetime(year, 1, 1, tzinfo=UTC))
+    inside = (at >= 0) & (at < len(values))
     for column, zone in enumerate(grid.zones):
-        if zone in earlier.zones:
-            values[:, column] = earlier.grams_per_kwh[:, earlier.column(zone)]
+        if zone in table.zones:
+            values[at[inside], column] = numbers[inside, table.zones.index(zone)]
     return values
 
 
@@ -108,14 +113,17 @@ def _find(folder: Path, name: str) -> Path | None:
 
 def _refuse_missing_hours(table: HourlyTable, year: int) -> None:
     expected = hour_number(datetime(year, 1, 1, tzinfo=UTC))
-    days = 366 if calendar.isleap(year) else 365
     for line, found in enumerate(table.hours, start=FIRST_ROW):
         if found != expected:
             raise SignalFormatError(f"{table.name}:{line}: {found - expected} hours are missing before it", hint=_HINT)
         expected += 1
-    if len(table.hours) != days * DAY:
-        message = f"{table.name} has {len(table.hours)} hours, the year {year} has {days * DAY}"
+    if len(table.hours) != _hours_of(year):
+        message = f"{table.name} has {len(table.hours)} hours, the year {year} has {_hours_of(year)}"
         raise SignalFormatError(message, hint=_HINT)
+
+
+def _hours_of(year: int) -> int:
+    return (366 if calendar.isleap(year) else 365) * DAY
 
 
 def _numbers(table: HourlyTable) -> Floats:

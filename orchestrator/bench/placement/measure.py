@@ -63,17 +63,22 @@ def measure(
     grid: Grid,
     services: Sequence[Service],
     placements: Placements,
+    year_before: Floats,
     *,
     name: str,
     done: Callable[[], None],
 ) -> Outcome:
-    """Bill the placements, under that name, and every rival. Raises ``UsageError`` when a service has none."""
+    """Bill the placements, under that name, and every rival. Raises ``UsageError`` when a service has none.
+
+    ``year_before`` is (hours, zones) of the grid's zones, perhaps without any hours: by it rivals, too, fill what the
+    year does not have in its first hours.
+    """
     missing = [s.id for s in services if s.id not in placements]
     if missing:
         message = f"{len(missing)} of {len(services)} services have no placements, the first is {missing[0]}"
         raise UsageError(message, hint="All services of a track are needed; --track chooses one track.")
     ledger = Ledger(instance, grid)
-    seen = filled_from_before(grid.grams_per_kwh)
+    seen = filled_from_before(np.vstack([year_before, grid.grams_per_kwh]))[len(year_before) :]
     bills: dict[str, dict[str, Bill]] = {}
     for service in services:
         view = _view(service, ledger, seen)

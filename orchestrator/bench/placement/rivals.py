@@ -23,6 +23,8 @@ HYSTERESIS_FRACTION: Final = 0.9
 HYSTERESIS_HOURS: Final = 4
 LEVEL_FADES_HOURS: Final = 6.0
 TAIL_HOURS: Final = 168
+UNKNOWN: Final = 1e9
+"""Grams of 1 kW in an hour of which nothing is known, where sums have to stay finite: dirtier than everything."""
 
 Path = NDArray[np.intp]
 
@@ -31,8 +33,9 @@ Path = NDArray[np.intp]
 class View:
     """A service as its rivals see it. Candidates are in the order of their names; ``home`` is one of them.
 
-    ``seen``: grams of 1 kW in each hour of the year, (hours, candidates), gaps filled from before; ``costs``: grams of
-    each scored hour as the ledger counts them, (scored, candidates). ``first``: the first scored hour.
+    ``seen``: grams of 1 kW in each hour of the year, (hours, candidates), gaps filled from before, ``nan`` where
+    nothing is known yet; ``costs``: grams of each scored hour as the ledger counts them, (scored, candidates).
+    ``first``: the first scored hour. Nobody goes where nothing is known, as if it were dirtiest of all.
     """
 
     seen: Floats
@@ -48,8 +51,8 @@ class View:
 
     @property
     def last(self) -> Floats:
-        """What the decision of each scored hour knows of the hour before, (scored, candidates)."""
-        return self.seen[self.first - 1 : self.first - 1 + self.scored]
+        """What the decision of each scored hour knows of the hour before, (scored, candidates); ``inf``: nothing."""
+        return _or_dirtiest(self.seen[self.first - 1 : self.first - 1 + self.scored])
 
 
 def home(view: View) -> Path:
@@ -62,7 +65,7 @@ def trailing_mean(view: View) -> Path:
     path = np.empty(view.scored, dtype=np.intp)
     for begin in range(0, view.scored, WEEK):
         now = view.first + begin
-        path[begin : begin + WEEK] = view.seen[max(0, now - TRAILING_HOURS) : now].mean(axis=0).argmin()
+        path[begin : begin + WEEK] = _mean_known(view.seen[max(0, now - TRAILING_HOURS) : now]).argmin()
     return path
 
 
@@ -98,7 +101,8 @@ def regret(view: View) -> Path:
     path = np.empty(view.scored, dtype=np.intp)
     regrets, here = np.zeros(view.costs.shape[1]), view.home
     for hour, grams in enumerate(view.last):
-        regrets += grams[here] - grams
+        known = np.isfinite(grams) & np.isfinite(grams[here])  # what is not known is not regretted
+        regrets += np.subtract(grams[here], grams, out=np.zeros_like(grams), where=known)
         np.maximum(regrets, 0, out=regrets)
         there = int(regrets.argmax())
         if there != here and regrets[there] >= view.switching_grams:
@@ -111,14 +115,13 @@ def regret(view: View) -> Path:
 def rolling(view: View) -> Path:
     """24 hours as yesterday with a fading level correction, then a week at the 28-day mean; the first hour is done."""
     hours = np.arange(view.first, view.first + view.scored)
-    level = (view.seen[hours - 1] - view.seen[hours - 1 - DAY]).T
-    ahead = [
-        view.seen[hours + h - DAY].T + level * np.exp(-(h + 1) / LEVEL_FADES_HOURS) for h in range(min(DAY, view.first))
-    ]
-    sums = np.vstack([np.zeros((1, view.seen.shape[1])), np.cumsum(view.seen, axis=0)])
-    back = min(TRAILING_HOURS, view.first)
-    tail = TAIL_HOURS * ((sums[hours] - sums[hours - back]) / back).T
-    grams = cost_to_go(np.stack(ahead), view.switching_grams, tail)
+    level = np.nan_to_num(view.seen[hours - 1] - view.seen[hours - 1 - DAY]).T
+    tail = _trailing_means(view, hours).T
+    ahead = []
+    for h in range(min(DAY, view.first)):
+        yesterday = view.seen[hours + h - DAY].T
+        ahead.append(np.where(np.isnan(yesterday), tail, yesterday) + level * np.exp(-(h + 1) / LEVEL_FADES_HOURS))
+    grams = cost_to_go(np.stack(ahead), view.switching_grams, TAIL_HOURS * tail)
     best = grams.argmin(axis=0).tolist()
     leave = ((grams - grams.min(axis=0)) > view.switching_grams).T.tolist()
     path, here = np.empty(view.scored, dtype=np.intp), view.home
@@ -132,6 +135,34 @@ def rolling(view: View) -> Path:
 def oracle(view: View) -> Path:
     """The exact optimum of the scored hours. Hindsight."""
     return best_trajectory(view.costs, view.switching_grams, view.home)
+
+
+def _or_dirtiest(values: Floats) -> Floats:
+    return np.asarray(np.where(np.isnan(values), np.inf, values))
+
+
+def _mean_known(values: Floats) -> Floats:
+    """Return the mean over the hours of what is known; ``inf`` where nothing is."""
+    known = np.isfinite(values)
+    if known.all():
+        return np.asarray(values.mean(axis=0))
+    counts = known.sum(axis=0)
+    means = np.nan_to_num(values).sum(axis=0) / np.maximum(counts, 1)
+    return np.asarray(np.where(counts > 0, means, np.inf))
+
+
+def _trailing_means(view: View, hours: Path) -> Floats:
+    """Return the mean of what is known of the 28 days before each hour, (hours, candidates); ``UNKNOWN`` of nothing."""
+    sums = _running(np.nan_to_num(view.seen))
+    counts = _running(np.isfinite(view.seen).astype(np.float64))
+    back = min(TRAILING_HOURS, view.first)
+    known = counts[hours] - counts[hours - back]
+    means = (sums[hours] - sums[hours - back]) / np.maximum(known, 1)
+    return np.asarray(np.where(known > 0, means, UNKNOWN))
+
+
+def _running(values: Floats) -> Floats:
+    return np.vstack([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
 
 
 RIVALS: Final[Mapping[str, Callable[[View], Path]]] = {

@@ -169,6 +169,20 @@ def test_the_year_before_is_matched_by_zone(tmp_path: Path) -> None:
 # ── the ledger ───────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_part_of_the_year_before_is_experience_too(tmp_path: Path) -> None:
+    """Hours that the earlier file lacks are unknown, not a reason to refuse a year that is whole."""
+    whole = write_folder(tmp_path, intensities())
+    path = whole / "carbon" / f"ci_lifecycle_{YEAR - 1}.csv"
+    path.write_text(f"datetime_utc,{ZONES[1]}\n{YEAR - 1}-12-31T22:00Z,50\n{YEAR - 1}-12-31T23:00Z,60\n")
+
+    before = read_year_before(whole, read_grid(whole, YEAR))
+
+    assert len(before) % 24 == 0
+    assert before[-2:, 1].tolist() == [50.0, 60.0]
+    assert np.isnan(before[:-2]).all()
+    assert np.isnan(before[:, 0]).all()
+
+
 def test_the_ledger_fills_a_gap_from_the_nearest_days_on_both_sides() -> None:
     """The mean of the days before and after, one of them where the other has a gap too, and then farther days."""
     values = np.arange(120.0)[:, None]
@@ -266,6 +280,51 @@ def test_b3_moves_on_mondays_of_its_own_to_the_cleanest_of_28_days() -> None:
     assert set(path[168:].tolist()) == {1}
 
 
+@pytest.mark.parametrize("missing", [1, 24, 700])
+def test_one_empty_cell_in_january_ruins_no_rival(missing: int) -> None:
+    """The dirtiest candidate has no value in the first hours: each rival does as if it were just the dirtiest."""
+    rng = np.random.default_rng(1)
+    full = np.array([400.0, 100.0, 700.0]) + rng.normal(0, 5, (2400, 3))
+    holed = full.copy()
+    holed[:missing, 2] = np.nan
+    switching = 400.0
+    knows, guesses = (View(s, full[672:], 672, 0, switching) for s in (full, holed))
+
+    for name, policy in RIVALS.items():
+        assert policy(guesses).tolist() == policy(knows).tolist(), name
+
+
+def test_a_home_of_which_nothing_is_known_is_left_and_unknown_places_are_not_gone_to() -> None:
+    """Unknown counts as dirtiest of all, in each rival without hindsight; regret waits until it knows its own place."""
+    costs = np.tile([300.0, 200.0, 100.0], (400, 1))
+    seen = np.vstack([np.tile([np.nan, 200.0, np.nan], (700, 1)), costs[28:]])
+    blind = View(seen, costs, 672, 0, 100.0)
+
+    for policy in (trailing_mean, greedy, hysteresis, rolling):
+        assert policy(blind)[0] == 1
+    assert set(regret(blind)[:28].tolist()) == {0}
+    assert regret(blind)[-1] == greedy(blind)[-1] == 2
+
+
+def test_rivals_fill_the_first_hours_from_the_year_before_as_ours_does(season: tuple[Instance, Grid]) -> None:
+    """A zone without a value this year, until the scored hours: what it had last year is what B3 knows of it."""
+    found, grid = season
+    mine = {s.id: [s.origin] * found.scored for s in found.services}
+    holed = grid.grams_per_kwh.copy()
+    holed[:BEGIN, 1] = np.nan
+    before = np.full((48, 3), 1.0)
+
+    def grams(values: np.ndarray, year_before: np.ndarray) -> dict[str, float]:
+        year = replace(grid, grams_per_kwh=values)
+        bills = measure(found, year, found.services, mine, year_before, name="mine", done=lambda: None).bills
+        return {rival: sum(b[rival].grams for b in bills.values()) for rival in RIVALS}
+
+    with_past, without = grams(holed, before), grams(holed, NOBODY)
+
+    assert with_past["B3"] != without["B3"]
+    assert all(np.isfinite([*with_past.values(), *without.values()]))
+
+
 @pytest.mark.parametrize("after", [BEGIN, BEGIN + 1, BEGIN + 77])
 def test_nobody_but_those_with_hindsight_looks_ahead(season: tuple[Instance, Grid], after: int) -> None:
     """Two years that are equal before an hour give equal placements up to and at that hour."""
@@ -301,7 +360,7 @@ def test_ours_is_between_the_oracle_and_the_honest_rival(season: tuple[Instance,
     """On weather that lasts: not much worse than B3, better than chasing, and never better than the optimum."""
     found, grid = season
     mine = place(found, grid, found.services, NOBODY, lambda: None)
-    outcome = measure(found, grid, found.services, mine, name="mine", done=lambda: None)
+    outcome = measure(found, grid, found.services, mine, NOBODY, name="mine", done=lambda: None)
     for bills in outcome.bills.values():
         assert bills["oracle"].grams <= bills["mine"].grams
         assert bills["mine"].grams <= 1.02 * bills["B3"].grams
@@ -377,7 +436,7 @@ def test_a_track_counts_only_when_all_its_services_are_placed(folder: Path) -> N
     """A missing service is not left out of a mean."""
     found, grid = read_instance(folder, YEAR), read_grid(folder, YEAR)
     with pytest.raises(GreenctlError, match="4 of 4 services have no placements"):
-        measure(found, grid, found.services, {}, name="mine", done=lambda: None)
+        measure(found, grid, found.services, {}, NOBODY, name="mine", done=lambda: None)
 
 
 def test_figures_are_points_of_what_staying_at_home_emits(folder: Path) -> None:

@@ -62,12 +62,12 @@ def placement(
         refuse_no_place(placements)
     grid = read_grid(data, year)
     with page.progress(session.talk, quiet=session.quiet) as steps:
+        before = read_year_before(data, grid)
         if score:
             name, hours = GIVEN, read_placements(placements, instance)
         else:
-            before = read_year_before(data, grid)
             name, hours = OURS, place(instance, grid, services, before, steps("placing", len(services)))
             write_placements(placements, instance, hours)
-        outcome = measure(instance, grid, services, hours, name=name, done=steps("counting", len(services)))
+        outcome = measure(instance, grid, services, hours, before, name=name, done=steps("counting", len(services)))
     session.emit(**page.document(outcome))
     session.show(page.render(outcome, width=session.out.width))
