@@ -68,7 +68,7 @@ SIGNS: Final = "VS HOME and VS B3: less CO2e than those, minus is more. "
 
 _HONESTY: Final = (
     "One ledger for all: operational emissions, average mix, location-based. A saving beside home is worth nothing "
-    "without the one beside B3, the cleanest static choice without hindsight."
+    "without the one beside B3, which goes each week to the lowest mean of the 28 days before."
 )
 
 _BOLD: Final = "Bold: greenctl's own controller under that policy. The others are rules that it is held against."

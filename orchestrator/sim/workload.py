@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -112,7 +113,8 @@ def working_hours(
 def recorded(period: Window, path: Path, requests_per_second: float | None = None) -> Workload:
     """Read a request trace (or a table of rates), repeat it over the period, and scale it to a mean where asked.
 
-    A trace with an hour begun is cut at its last whole hour; one shorter than an hour counts at its mean rate.
+    A trace with an hour begun is cut at its last whole hour; one shorter than an hour counts at its mean rate. A rate
+    in a table of longer steps holds for its step; a table that has no row where there should be one is refused.
     A table of rates of several workloads is read as ``FILE:WORKLOAD``; its tokens are means by rate, where it has them.
     Raises ``UsageError`` with the file and the line.
     """
@@ -162,11 +164,20 @@ def _of_workload(path: Path, rows: Sequence[dict[str, str]], chosen: str) -> tup
 
 
 def _of_rates(path: Path, rows: Sequence[dict[str, str]]) -> list[float]:
+    """Return the mean rate of each hour from the first row on; a step may be shorter than an hour, or longer."""
     sums: dict[int, list[float]] = {}
     for i, row in enumerate(rows):
         hour = int(_number(path, i, row, "offset_s") // SECONDS_PER_HOUR)
         sums.setdefault(hour, []).append(_number(path, i, row, "requests_per_s"))
-    return [sum(v) / len(v) for _, v in sorted(sums.items())]
+    hours = sorted(sums)
+    step = min((b - a for a, b in pairwise(hours)), default=1)
+    for before, after in pairwise(hours):
+        if after - before != step:
+            # Whether nobody asked then or nobody counted cannot be seen, and left out, the day would shrink.
+            where = f"after offset_s {before * SECONDS_PER_HOUR:g} the next row is of {after * SECONDS_PER_HOUR:g}"
+            hint = f"Give a row for each step of {step} h, with 0 where there was no request."
+            raise UsageError(f"--workload {path}: {where}, by whole hours", hint=hint)
+    return [sum(sums[hour]) / len(sums[hour]) for hour in hours for _ in range(step)]
 
 
 def _mean_tokens(path: Path, rows: Sequence[dict[str, str]], which: str, otherwise: float) -> float:

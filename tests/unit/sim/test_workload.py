@@ -61,6 +61,22 @@ def test_a_table_of_rates_says_which_workload(tmp_path: Path) -> None:
         assert "a, b" in refused.value.hint()
 
 
+def test_a_rate_holds_for_its_step_and_a_hole_is_refused(tmp_path: Path) -> None:
+    """Four hours to a row are a day of six rows; rows for busy hours alone do not say what the others were."""
+    file = tmp_path / "rates.csv"
+    steps = [f"{h * 3600},{1.0 if 8 <= h < 20 else 0.1}" for h in range(0, 24, 4)]
+    file.write_text("\n".join(["offset_s,requests_per_s", *steps]) + "\n")
+
+    load = recorded(period(2), file)
+
+    assert load.requests_per_second == ((0.1,) * 8 + (1.0,) * 12 + (0.1,) * 4) * 2
+    busy = [f"{h * 3600},1" for h in (8, 9, 10, 32, 33, 34)]
+    file.write_text("\n".join(["offset_s,requests_per_s", *busy]) + "\n")
+    with pytest.raises(UsageError, match="after offset_s 36000 the next row is of 115200") as refused:
+        recorded(period(2), file)
+    assert "each step of 1 h, with 0" in refused.value.hint()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
