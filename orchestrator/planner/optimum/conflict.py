@@ -2,7 +2,7 @@
 
 An elastic filter over rules (after Chinneck and Dravnieks 1991, Locating minimal infeasible constraint sets in linear
 programs): each rule is lifted alone, then in pairs, and so on, until nothing is missing; a set that is found is the
-smallest there is, because all smaller ones were tried.
+smallest there is, because all smaller ones were tried. A set that the solver had no time for is no such proof.
 """
 
 from __future__ import annotations
@@ -26,19 +26,25 @@ DEARER: Final = 1000.0
 
 
 def find_conflict(problem: Problem, solver: Solver, budget: Budget) -> Conflict:
-    """Return the smallest set of rules to give up. Call it for problems whose demand cannot be covered."""
+    """Return the smallest set of rules to give up. Call it for problems whose demand cannot be covered.
+
+    Where the time ends before the answer is known, there is no set, or one that is said to be perhaps not the smallest.
+    """
     rules = _rules(problem)
+    no_time = Conflict((), "there was no time to find out which rules are in the way: " + ", ".join(rules))
+    unsolved = False
     for size in range(1, len(rules) + 1):
         for chosen in combinations(rules, size):
             if budget() <= 0:
-                text = "there was no time to find out which rules are in the way: " + ", ".join(rules)
-                return Conflict((), text)
+                return no_time
             lifted = _lifted(problem, chosen)
             solution = solver(lifted)
+            unsolved |= solution is None
             if solution is not None and covers(lifted, solution.replicas, solution.traffic):
                 relax = tuple(Relaxation(rule, _needs(problem, rule, solution)) for rule in chosen)
-                return Conflict(relax, "all demand could be covered without " + " and ".join(chosen))
-    return Conflict((), "some demand stays uncovered even without " + ", ".join(rules))
+                perhaps = "; there was no time for all smaller sets" if unsolved else ""
+                return Conflict(relax, "all demand could be covered without " + " and ".join(chosen) + perhaps)
+    return no_time if unsolved else Conflict((), "some demand stays uncovered even without " + ", ".join(rules))
 
 
 def _rules(problem: Problem) -> tuple[str, ...]:

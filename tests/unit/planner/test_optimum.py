@@ -11,6 +11,7 @@ import pytest
 from orchestrator.bench.planner.worlds import Size, random_world
 from orchestrator.errors import InvalidProgram
 from orchestrator.planner.optimum.certify import certify
+from orchestrator.planner.optimum.conflict import find_conflict
 from orchestrator.planner.optimum.dominance import without_beaten
 from orchestrator.planner.optimum.duality import price
 from orchestrator.planner.optimum.fallback import frozen, greedy, shifted
@@ -304,6 +305,14 @@ def test_without_time_a_conflict_is_said_to_be_unexplored() -> None:
     assert answer.conflict is not None
     assert answer.conflict.relax == ()
     assert "no time" in answer.conflict.text
+
+
+def test_a_solver_that_had_no_time_proves_nothing() -> None:
+    """Nobody says that demand stays uncovered, because a solver came back with empty hands."""
+    found = find_conflict(random_world(Size(3, 2, 2), 0), lambda _lifted: None, lambda: 1.0)
+
+    assert found.relax == ()
+    assert "no time" in found.text
 
 
 # ── input ────────────────────────────────────────────────────────────────────────────────────────────────
