@@ -50,7 +50,7 @@ def test_old_days_are_hours_in_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_a_database_that_somebody_names_is_filled_once(postgres_server: PostgresServer) -> None:
+def test_a_database_that_somebody_names_is_filled_once(postgres_server: PostgresServer) -> None:  # noqa: F811
     """PostgreSQL tells its size as well; what has services in it already is nobody's to fill."""
     words = ("--days", "1", "--replicas", "1", "--store", postgres_server.new_database())
     result = bench(*words, "--json")
