@@ -36,9 +36,9 @@ def fetch(
 
     ``streamed``: a page at a time, so that PostgreSQL hears from us however many there are.
     """
-    found = tx.execute(query, parameters, execution_options={"yield_per": PAGE} if streamed else {})
-    names = tuple(found.keys())
-    rows = [dict(zip(names, row, strict=True)) for row in found]
+    with tx.execute(query, parameters, execution_options={"yield_per": PAGE} if streamed else {}) as found:
+        names = tuple(found.keys())
+        rows = [dict(zip(names, row, strict=True)) for row in found]
     for row in rows:
         row.pop("seq", None)
     return rows

@@ -183,14 +183,16 @@ def test_a_keeper_that_cannot_say_anything_ends_its_engine_all_the_same(tmp_path
     """The engine's log lies on the full disk: words are lost, a stop with its deadline is not."""
     uid, name = unique("uid"), unique()
     (tmp_path / "engine.log").symlink_to("/dev/full")
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    is_deaf = tmp_path / "deaf"
+    deaf = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open({str(is_deaf)!r}, 'w').close()"
+    deaf += "; time.sleep(600)"
     instance = {"secret_environment": {}, "steps": [[sys.executable, "-c", deaf]]}
     (tmp_path / "instance.json").write_text(json.dumps(instance), encoding="utf-8")
     marks = Marks(uid, name, "chat", "local/se", None, Part.KEEPER).as_environment()
     with swept(uid):
         command = [sys.executable, "-I", "-S", keeper.__file__, str(tmp_path)]
         subprocess.run(command, env=os.environ | marks, stdout=subprocess.DEVNULL, check=True)
-        wait_until(lambda: bool(living_engines(name)), "its engine")
+        wait_until(lambda: bool(living_engines(name)) and is_deaf.exists(), "its engine, which hears no SIGTERM")
         (tmp_path / "stop.json").write_text(json.dumps({"deadline": time.monotonic()}), encoding="utf-8")
         kept = keeper_of(name)
         assert kept is not None
