@@ -15,7 +15,6 @@ loses the log and the key, never a process (see :mod:`orchestrator.provisioners.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -28,7 +27,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import DiskFull, ProviderError
+from orchestrator.errors import ProviderError
+from orchestrator.provisioners.writing import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ class ReplicaDirectory:
 
     def create(self) -> None:
         """Make the directory, readable by us alone; an existing one is kept. Raises ``DiskFull``, ``ProviderError``."""
-        with _translated(self.path):
+        with translated(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
 
@@ -159,7 +159,7 @@ class ReplicaDirectory:
     def _write(self, name: str, text: str) -> None:
         """Write beside, force to disk, rename: whoever reads sees the old file or the new one."""
         draft = self.path / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
-        with _translated(self.path):
+        with translated(self.path):
             try:
                 descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -209,7 +209,7 @@ class StateDirectory:
         The lock belongs to the open file: it ends with its holder, SIGKILL included. Raises ``ProviderError`` when
         another process keeps it longer than ``patience_seconds`` (one that was stopped, for example).
         """
-        with _translated(self.path):
+        with translated(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self.path / "launch.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -239,14 +239,3 @@ def _instance_from(found: dict[str, Any]) -> InstanceRecord:
         raise ValueError("written by another version")
     steps = tuple(tuple(str(word) for word in step) for step in found.pop("steps"))
     return InstanceRecord(**found, steps=steps)
-
-
-@contextmanager
-def _translated(place: Path) -> Iterator[None]:
-    """Turn the system's errors into ours."""
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DiskFull(f"no space left below {place}") from exc
-        raise ProviderError(f"cannot write below {place}: {exc.strerror}") from exc

@@ -5,19 +5,18 @@ Nothing here decides whether something exists; that is SkyPilot's and its cluste
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import DiskFull, ProviderError
 from orchestrator.logs import keep_log_short
+from orchestrator.provisioners.writing import translated
 
 RECORD = "instance.json"
 KEY = "api-key"
@@ -94,7 +93,7 @@ class Folder:
     def append(self, text: str) -> Path:
         """Add to the log; returns it."""
         _make(self.path)
-        with _translated(self.log):
+        with translated(self.log):
             handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(handle, "a", encoding="utf-8") as file:
                 file.write(text)
@@ -163,7 +162,7 @@ class Folders:
 
 def _write(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with _translated(path):
+    with translated(path):
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -171,16 +170,5 @@ def _write(path: Path, text: str) -> None:
 
 
 def _make(folder: Path) -> None:
-    with _translated(folder):
+    with translated(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn the system's errors into ours."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DiskFull(f"no space left for {path}") from error
-        raise ProviderError(f"cannot write {path}: {error.strerror}") from error
