@@ -5,7 +5,7 @@ The controller's sweep and ``greenctl doctor`` look through the same eyes, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.control.at_once import all_of
@@ -64,12 +64,17 @@ def sources(runtime: Runtime) -> tuple[Source, ...]:
 
 
 async def read_source(
-    source: Source, runtime: Runtime, records: Records, suspects: Iterable[Suspect], status: GatewayStatus | None
+    source: Source,
+    runtime: Runtime,
+    records: Records,
+    suspects: Iterable[Suspect],
+    status: GatewayStatus | None,
+    committed: MutableMapping[str, int] | None = None,
 ) -> Listing:
     """List one source and compare: first the provider, then the journal, so that no launch falls in between.
 
-    A listing that fails, whatever with, or that suddenly lacks most of what is there, proves nothing. Raises
-    ``StoreUnavailable``.
+    A listing that fails, whatever with, or that suddenly lacks most of what is there, proves nothing. ``committed``: in
+    which turn intents were, as far as the caller has them; what is read is added. Raises ``StoreUnavailable``.
     """
     uid, now = records.deployment_uid(), runtime.clock.now()
     try:
@@ -91,10 +96,22 @@ async def read_source(
         source=source.name,
         shown=tuple(seen[name] for name in sorted(seen)),
         recorded=recorded,
-        intents=frozenset(i.intent_id for i in strangers if i.intent_id and records.intent(i.intent_id) is not None),
+        intents=_committed(there.values(), records, {} if committed is None else committed),
         before=tuple(s for s in suspects if s.source == source.name),
     )
     return Listing(source, now, look, trouble)
+
+
+def _committed(
+    instances: Iterable[Instance], records: Records, committed: MutableMapping[str, int]
+) -> Mapping[str, int]:
+    """Return in which turn the intents of these were committed, of those that the journal knows."""
+    shown = {i.intent_id for i in instances if i.intent_id}
+    for unread in shown - committed.keys():
+        intent = records.intent(unread)
+        if intent is not None:
+            committed[unread] = intent.epoch
+    return {one: committed[one] for one in shown & committed.keys()}
 
 
 def fleet(listings: Sequence[Listing]) -> int:

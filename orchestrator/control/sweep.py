@@ -41,6 +41,7 @@ class Sweeper:
         self._reaper = Reaper(runtime, journal, applier)
         self._reopened: set[str] = set()
         self._troubles: dict[str, int] = {}
+        self._committed: dict[str, int] = {}
         self._held = journal.restored().holds
 
     @property
@@ -61,7 +62,9 @@ class Sweeper:
         self._edits.look()
         named = sources(self._runtime)
         before = self._brought_along(self._journal.suspects(), named)
-        listings = [await read_source(s, self._runtime, self._journal, before, status) for s in named]
+        listings = [await read_source(s, self._runtime, self._journal, before, status, self._committed) for s in named]
+        shown = {intent for listing in listings if listing.seen is not None for intent in listing.seen.intents}
+        self._committed = {intent: turn for intent, turn in self._committed.items() if intent in shown}
         self._watch_for_a_backup(listings)
         suspects: list[Suspect] = []
         for listing in listings:

@@ -34,13 +34,14 @@ class Look:
     """One complete listing beside the journal, which was read after it.
 
     ``recorded``: the records of all that is shown and of all that lives at this source, by name. ``intents``: which of
-    the shown intents the journal knows. ``before``: the suspects of this source so far.
+    the shown intents the journal knows, and in which turn each was committed. ``before``: the suspects of this source
+    so far.
     """
 
     source: str
     shown: tuple[Sighting, ...]
     recorded: Mapping[str, Replica]
-    intents: frozenset[str]
+    intents: Mapping[str, int]
     before: tuple[Suspect, ...] = ()
 
     @property
@@ -76,15 +77,17 @@ def missing_too_much(shown: Collection[str], recorded: Iterable[Replica]) -> str
 def restored_epoch(look: Look, *, epoch: int, accepted_epoch: int) -> int | None:
     """Return the newest turn on an instance which proves that rows are missing here; ``None`` without such a sign.
 
-    Two signs count: a turn that this database has never given out (``epoch`` is its newest), and a launch of any turn
-    whose intent is not here, although an intent is committed before every launch and none is ever taken away. What
-    somebody has accepted is no sign any more, and what carries no turn never was one. See decision 0051.
+    Three signs count: a turn that this database has never given out (``epoch`` is its newest), a launch of any turn
+    whose intent is not here, although an intent is committed before every launch and none is ever taken away, and a
+    launch of an earlier turn than its intent was committed in: that request is carried out a second time. What somebody
+    has accepted is no sign any more, and what carries no turn never was one. See decisions 0051 and 0065.
     """
     found = []
     for one in look.shown:
         turn = one.epoch or 0
         unknown = one.name not in look.recorded and one.intent_id not in look.intents
-        if turn > accepted_epoch and (turn > epoch or unknown):
+        repeated = look.intents.get(one.intent_id, turn) > turn
+        if turn > accepted_epoch and (turn > epoch or unknown or repeated):
             found.append(turn)
     return max(found, default=None)
 

@@ -250,7 +250,7 @@ def _draining(replica: Replica, seen: Observation, view: RolloutView, now: Insta
         yield Step(StepKind.ENDED, replica.name, replica.reason)
     elif seen.failed:
         yield Step(StepKind.TERMINATE, replica.name, "it ended by itself")
-    elif replica.ready_at is None:
+    elif not _may_serve(replica, seen):
         yield Step(StepKind.TERMINATE, replica.name, "it never served")
     elif seen.routed_away and seen.in_flight == 0 and seen.engine_busy in (0, None):
         yield Step(StepKind.TERMINATE, replica.name, "nothing in flight")
@@ -262,7 +262,7 @@ def _draining(replica: Replica, seen: Observation, view: RolloutView, now: Insta
 def _after_the_end(replica: Replica, seen: Observation, view: RolloutView, now: Instant) -> Iterator[Step]:
     """An ended record may still have something running under its name: it is terminated until nothing is left.
 
-    One that has served (LOST by its health route alone) may still hold streams: it gets the same time to drain.
+    One that may have served (LOST by its health route alone) may still hold streams: it gets the same time to drain.
     """
     if replica.state not in ENDED or replica.cleaned_up:
         return
@@ -270,9 +270,14 @@ def _after_the_end(replica: Replica, seen: Observation, view: RolloutView, now: 
         yield Step(StepKind.CLEAN_UP, replica.name)
         return
     idle = seen.routed_away and seen.in_flight == 0
-    may_serve = replica.ready_at is not None and not seen.failed and not idle
-    if seen.exists and (not may_serve or _waited_enough(replica, seen, view, now)):
+    may_hold = _may_serve(replica, seen) and not seen.failed and not idle
+    if seen.exists and (not may_hold or _waited_enough(replica, seen, view, now)):
         yield Step(StepKind.TERMINATE, replica.name, "left over after its end")
+
+
+def _may_serve(replica: Replica, seen: Observation) -> bool:
+    """Whether it has served by its record, or does by the gateway: this database may have been set back."""
+    return replica.ready_at is not None or bool(seen.in_flight)
 
 
 def _waited_enough(replica: Replica, seen: Observation, view: RolloutView, now: Instant) -> bool:

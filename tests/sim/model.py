@@ -495,7 +495,7 @@ def _look(state: State, *, knows: bool) -> Look:
     known = [(n, row) for n, row in enumerate(state.db.rows) if row is not None]
     recorded = {name_of(n): _replica(row, n) for n, row in known}
     before = tuple(_suspect(n, times) for n, times in enumerate(state.db.sightings) if times)
-    return Look(SOURCE, shown, recorded, frozenset(f"i{n}" for n, _ in known), before)
+    return Look(SOURCE, shown, recorded, dict.fromkeys((f"i{n}" for n, _ in known), 0), before)
 
 
 def _sighting(number: int, machine: Machine, work: Work) -> Sighting:

@@ -83,6 +83,12 @@ _DEAF = tuple((2000.0 + 1500.0 * n, "deaf", 1200.0, 0.3 * (n % 3)) for n in rang
 _CUT_OFF = tuple((2000.0 + 1500.0 * n, "all_deaf", 1200.0, 0.0) for n in range(6))
 _ELSEWHERE = tuple((2000.0 + 300.0 * n, kind, 0.0, 0.3) for n, kind in enumerate(("create_elsewhere", "preempt") * 6))
 
+_MOVED_TWICE = (
+    Fault(0, 3135.8129549125692, "move", 0.0, 0.214712505049237),
+    Fault(1, 3164.0854459236975, "db_restored", 0.0, 0.21033392111846894),
+    Fault(2, 6739.4289976044265, "away_timeout", 805.2239271627212, 0.3350521492567131),
+)
+
 _APPLIER = "orchestrator.control.apply:Applier."
 _ROLLOUT = "orchestrator.planner.rollout:"
 _CONTROLLER = "orchestrator.control.controller:Controller."
@@ -349,8 +355,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "requests in flight are not waited for",
         "B18",
-        (Change(_ROLLOUT + "_draining", "elif replica.ready_at is None:", "elif True:"),),
+        (Change(_ROLLOUT + "_draining", "elif not _may_serve(replica, seen):", "elif True:"),),
         (_day(13, (2000.0, "move", 0.0, 0.1), (3000.0, "move", 0.0, 0.5)),),
+    ),
+    Mutant(
+        "what answers requests is ended at once because its record never did",
+        "B18",
+        (Change(_ROLLOUT + "_may_serve", " or bool(seen.in_flight)", ""),),
+        (Setting(5000010, _MOVED_TWICE, replicas=2, spot=True, lag_seconds=120.0, look_seconds=30.0),),
     ),
     Mutant(
         "the drain limit runs while the gateway still routes there",

@@ -100,3 +100,23 @@ def test_an_old_turn_that_has_nothing_to_write_keeps_nobody_from_starting() -> N
     outcome = run(replace(Setting(1004823, faults, replicas=1), **changes))
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+def test_a_launch_that_is_carried_out_again_is_known_from_the_turn_on_its_machine() -> None:
+    """A database was set back to before a move that was done, and the turn after it could not list its cloud.
+
+    So the move was carried out again, under the same names: its launch failed, and what served by then was taken for
+    what is left of it, and ended with requests in flight (I12).
+    """
+    faults = (
+        Fault(0, 3135.8129549125692, "move", 0.0, 0.214712505049237),
+        Fault(1, 3164.0854459236975, "db_restored", 0.0, 0.21033392111846894),
+        Fault(2, 6739.4289976044265, "away_timeout", 805.2239271627212, 0.3350521492567131),
+    )
+    setting = Setting(
+        5000010, faults, replicas=2, spot=True, lag_seconds=120.0, look_seconds=30.0, skew_seconds=-3600.0
+    )
+
+    outcome = run(setting)
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))

@@ -66,7 +66,7 @@ class Bench:
     def listing(self, *shown: Sighting) -> Listing:
         """A complete one."""
         (source,) = sources(self.world.runtime)
-        return Listing(source, self.world.now, Look("sky", shown, {}, frozenset()))
+        return Listing(source, self.world.now, Look("sky", shown, {}, {}))
 
     def no_listing(self) -> Listing:
         """One that failed."""

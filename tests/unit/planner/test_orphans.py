@@ -19,7 +19,7 @@ GRACE = timedelta(minutes=10)
 
 def look(*shown: Sighting, recorded: tuple[Replica, ...] = (), intents: tuple[str, ...] = ()) -> Look:
     """Make a look."""
-    return Look("aws", shown, {r.name: r for r in recorded}, frozenset(intents))
+    return Look("aws", shown, {r.name: r for r in recorded}, dict.fromkeys(intents, 5))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,18 @@ def test_a_known_launch_proves_nothing_unless_its_turn_never_was() -> None:
     for known in (by_record, by_intent):
         assert restored_epoch(known, epoch=5, accepted_epoch=0) is None
         assert restored_epoch(known, epoch=4, accepted_epoch=0) == 5
+
+
+@pytest.mark.parametrize(("turn", "sign"), [(4, None), (3, None), (2, 2), (1, 1), (0, None), (None, None)])
+def test_a_launch_before_its_intent_was_committed_proves_that_rows_were_missing(
+    turn: int | None, sign: int | None
+) -> None:
+    """The request that wanted it is carried out a second time, under the same name; a later turn may ask again."""
+    shown = replace(SEEN, epoch=turn)
+    twice = Look("aws", (shown,), {"gc-1": a_replica("gc-1")}, {"i-1": 3})
+
+    assert restored_epoch(twice, epoch=6, accepted_epoch=0) == sign
+    assert restored_epoch(twice, epoch=6, accepted_epoch=2) is None
 
 
 def test_a_suspicion_begins_anew_after_a_listing_without_it() -> None:

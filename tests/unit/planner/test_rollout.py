@@ -394,6 +394,15 @@ class TestLeaving:
         never = replace(self.LEAVING, ready_at=None)
         assert kind(never, replace(AWAY, routed_away=False, in_flight=None)) is StepKind.TERMINATE
 
+    @pytest.mark.parametrize("state", [ReplicaState.DRAINING, ReplicaState.FAILED, ReplicaState.LOST])
+    def test_what_the_gateway_counts_outweighs_a_record_that_knows_of_no_service(self, state: ReplicaState) -> None:
+        """The database was set back, and its launch is recorded a second time: whoever answers requests is drained."""
+        never = replica(SE, 0, state, up_for=60 * MINUTE, ready_at=None)
+        assert kind(never, replace(AWAY, routed_away=False, in_flight=1)) is None
+        assert kind(never, replace(AWAY, in_flight=1, told_for=MINUTE)) is None
+        assert kind(never, replace(AWAY, in_flight=0)) is StepKind.TERMINATE
+        assert kind(never, replace(AWAY, in_flight=1, told_for=10 * MINUTE)) is StepKind.TERMINATE
+
     def test_what_is_cut_off_is_counted(self) -> None:
         """The reason says how many requests a drain limit cost, or that nobody knows."""
         for in_flight, words in ((4, "with 4 requests"), (None, "an unknown number of requests")):
