@@ -158,11 +158,22 @@ def one_is_lost(world: GatewayWorld, _act: Act) -> None:
     world.rest()
 
 
+def one_keeps_failing(world: GatewayWorld, act: Act) -> None:
+    """Of two, for two minutes of requests that come one by one."""
+    routes(world, 1, "ab")
+    world.engines["a"].acts.extend([act] * 12)
+    for _ in range(12):
+        ask(world)
+        world.passes(10.0)
+    world.rest()
+
+
 CUT = Act(Ending.CUT, after=2)
 SLOW = Act(pause=20.0)
 FORWARD, UPSTREAMS, TALLY = (f"orchestrator.gateway.{m}:" for m in ("forward", "upstreams", "tally"))
 GIVE_UP = FORWARD + "_StreamRelay._give_up"
 RELAY = FORWARD + "_StreamRelay._relay_to_its_end"
+COOLDOWN = "orchestrator.gateway.cooldown:"
 KEPT = "orchestrator.gateway.kept:"
 CHOOSE = "orchestrator.gateway.routing:choose"
 
@@ -262,6 +273,35 @@ MISTAKES: dict[str, Mistake] = {
         (one_is_lost, Act()),
     ),
     "who drains is chosen": Mistake("D8", (CHOOSE, "not u.draining and ", ""), (one_drains, Act())),
+    "a 500 is a good answer": Mistake(
+        "R1",
+        (FORWARD + "_Hunt.answered", "answer.status < _SERVER_ERROR or", "True or"),
+        (one_keeps_failing, Act(status=500)),
+    ),
+    "the beginning of a stream is a good answer": Mistake(
+        "R1",
+        (
+            FORWARD + "_StreamRelay._relay",
+            "heard = self._transcript",
+            "heard = self._node.worked(upstream) or self._transcript",
+        ),
+        (one_keeps_failing, Act(Ending.ERRED, after=1)),
+    ),
+    "who says that it is overloaded never rests": Mistake(
+        "R1",
+        (COOLDOWN + "Cooldowns.failed", "record.fails < ALLOWED_FAILS", "True"),
+        (one_keeps_failing, Act(status=503)),
+    ),
+    "a rest is over at once": Mistake(
+        "R1",
+        (COOLDOWN + "Cooldowns.failed", "self._clock() + cooldown_seconds", "self._clock()"),
+        (one_keeps_failing, Act(status=500)),
+    ),
+    "one that rests makes all of them be asked": Mistake(
+        "R1",
+        (CHOOSE, "2 * len(rested) < len(candidates)", "len(rested) < len(candidates)"),
+        (one_keeps_failing, Act(status=500)),
+    ),
     "a stream counts as over at its first word": Mistake(
         "D8",
         (RELAY, "attempt.note_first_token()", "attempt.settle(Outcome.OK)"),

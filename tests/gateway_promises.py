@@ -8,6 +8,8 @@
 - D7: a gateway serves from what it kept, and refuses nothing that somebody in its table may take; nor what those may
   take whom a table lost without a word, while they answer and are more than those that are left.
 - D8: who drains gets nothing new, nor who left so, or as one of few; and an engine at work is never counted as idle.
+- R1: a replica that fails three requests in a row, and answers none whole in between, gets no first try for as long as
+  it rests, while half of those in its table have never failed (decisions 0050 and 0058).
 
 None of them knows how the gateway came to its answer, except that the counts are those that a controller reads.
 """
@@ -15,14 +17,16 @@ None of them knows how the gateway came to its answer, except that the counts ar
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 from orchestrator.bench.sim.checks import Violation
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.routing import RoutingTable
+from orchestrator.gateway.cooldown import ALLOWED_FAILS
 from orchestrator.gateway.kept import KEPT_SECONDS
 from tests.gateway_world import PATIENCE, Exchange, Generation, History
 
@@ -51,6 +55,7 @@ def broken(history: History) -> list[Violation]:
         found += [Violation("D8", at, text) for at, text in unnoticed(looks, exchanges, history.generations)]
     found += [Violation("D7", at, f"booted with {a}, not {b}") for at, a, b in history.booted if a != b]
     found += [Violation("D8", g.began, f"{g.replica} drains and gets {g.request_id}") for g in late_starts(history)]
+    found += [Violation("R1", g.began, f"{g.replica} rests and gets {g.request_id}") for g in unrested(history)]
     return found + [Violation("I5", 0.0, text) for text in history.mishaps]
 
 
@@ -293,3 +298,63 @@ def _may_serve(history: History, number: int, work: Generation) -> bool:
         return work.replica in serving(table)
     began = max([lost[work.replica]] + [at for at, _, _ in history.booted if at <= work.began])
     return len(lost) > len(serving(table)) and work.began - began < KEPT_SECONDS + CHOSEN_SECONDS
+
+
+def unrested(history: History) -> Iterator[Generation]:
+    """R1: work that was begun as a first try at a replica that had to rest then.
+
+    A gateway forgets who rests when it starts anew, and whom a table does not name.
+    """
+    exchanges = {e.request_id: e for e in history.exchanges}
+    for replica in sorted({g.replica for g in history.generations}):
+        began = [g for g in history.generations if g.replica == replica]
+        ended = sorted((g for g in began if g.ended is not None), key=_end_of)
+        in_a_row: list[Generation] = []
+        for number, work in enumerate(ended):
+            in_a_row = [*in_a_row, work] if _has_failed(work, exchanges) else []
+            if len(in_a_row) < ALLOWED_FAILS:
+                continue
+            since = _end_of(work)
+            until = min([_end_of(w) for w in ended[number + 1 :] if not _has_failed(w, exchanges)], default=math.inf)
+            until = min([until, since + _cooldown(history, since), *(at for at, _, _ in history.booted if at > since)])
+            yield from (
+                g
+                for g in began
+                if since + CHOSEN_SECONDS < g.began < until and _is_first(g, history) and _could_rest(g, since, history)
+            )
+
+
+def _end_of(work: Generation) -> float:
+    return math.inf if work.ended is None else work.ended
+
+
+def _has_failed(work: Generation, exchanges: Mapping[str, Exchange]) -> bool:
+    """Whether the gateway has seen it fail by its end: not where the client left, nor where it does not read on."""
+    asked = exchanges[work.request_id]
+    return work.fails and asked.left is None and not asked.is_slow
+
+
+def _is_first(work: Generation, history: History) -> bool:
+    return next(g for g in history.generations if g.request_id == work.request_id) is work
+
+
+def _cooldown(history: History, since: float) -> float:
+    services = [s for n in _in_force(history, since, math.inf) for s in history.tables[n][1].services]
+    return min((s.cooldown_seconds for s in services), default=0.0)
+
+
+def _in_force(history: History, since: float, until: float) -> list[int]:
+    """Return the tables of a time: the one before it, and all that were put to use in it."""
+    before = [n for n, (at, _) in enumerate(history.tables) if at < since][-1:]
+    return before + [n for n, (at, _) in enumerate(history.tables) if since <= at <= until]
+
+
+def _could_rest(work: Generation, since: float, history: History) -> bool:
+    """Whether every table since named it, and half at least of those that it named have done nothing wrong."""
+    bad = {name for at, name, _ in history.outages if at <= work.began}
+    bad |= {g.replica for g in history.generations if g.fails and g.began <= work.began}
+    for number in _in_force(history, since, work.began):
+        candidates = serving(history.tables[number][1])
+        if work.replica not in candidates or 2 * len(candidates - bad) < len(candidates):
+            return False
+    return True

@@ -64,12 +64,16 @@ class Act:
 
 @dataclass(slots=True)
 class Generation:
-    """Work of one engine for one request. ``ended``: ``None`` while it goes on."""
+    """Work of one engine for one request. ``ended``: ``None`` while it goes on.
+
+    ``fails``: it comes to no whole answer by the engine's own doing, unless the client leaves before.
+    """
 
     replica: str
     request_id: str
     began: float
     ended: float | None = None
+    fails: bool = False
 
 
 @dataclass(slots=True)
@@ -295,7 +299,7 @@ class Engine:
             wire.deliver(_whole(200, asides[path]()) if is_known else _whole(401, {"error": "a key is wanted"}))
             return
         act = self.acts.popleft() if self.acts else Act()
-        work = Generation(self.name, headers[b"x-request-id"].decode(), self._loop.time())
+        work = Generation(self.name, headers[b"x-request-id"].decode(), self._loop.time(), fails=_fails(act, body))
         self._history.generations.append(work)
         try:
             await self._speak(wire, act, body)
@@ -334,6 +338,14 @@ class Engine:
         if act.ending is Ending.STALLED:
             await self._loop.create_future()
         wire.lose(None if act.ending in {Ending.CLOSED, Ending.ENDED} else ConnectionResetError())
+
+
+def _fails(act: Act, body: Any) -> bool:
+    """Whether the answer is not whole. What breaks after the last word has said everything."""
+    if act.status != 200:
+        return act.status >= 500
+    is_all_said = bool(body.get("stream")) and act.after >= len(_words(body))
+    return act.ending not in {Ending.WELL, Ending.UNMARKED} and not is_all_said
 
 
 async def _end(wire: Wire, act: Act, body: Any, torn: bytes) -> None:

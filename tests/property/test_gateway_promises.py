@@ -1,4 +1,4 @@
-"""I13 to I15, D7 and D8 of the real gateway, whatever replicas, clients and the controller do; and their mutants."""
+"""I13 to I15, D7, D8 and R1 of the real gateway, whatever replicas, clients and the controller do; and mutants."""
 
 from __future__ import annotations
 
