@@ -97,7 +97,7 @@ def read_listing(path: Path) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
         raise PriceUnavailable(f"{path.name}:{comments + 1}: no column {', '.join(missing)}")
     listed: list[Listed] = []
     rejected: list[Rejected] = []
-    for row in reader:
+    for row in _rows(reader, path.name, comments):
         line = comments + reader.line_num
         what = f"{row['cloud']}/{row['region']} {row['instance_type']}"
         try:
@@ -105,6 +105,13 @@ def read_listing(path: Path) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
         except ValueError as error:
             rejected.append(Rejected(line, what, str(error), path.name))
     return tuple(listed), tuple(rejected)
+
+
+def _rows(reader: csv.DictReader[str], name: str, comments: int) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise PriceUnavailable(f"{name}:{comments + reader.line_num}: {error}") from error
 
 
 def _listed(row: Mapping[str, str], line: int, file: str) -> Listed:

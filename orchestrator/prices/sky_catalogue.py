@@ -144,7 +144,7 @@ def _google(rows: Sequence[tuple[int, dict[str, str]]]) -> Iterator[tuple[int, d
             continue
         name = row["AcceleratorName"]
         count = row["AcceleratorCount"].removesuffix(".0")
-        hosts = GOOGLE_HOSTS.get(name, {}).get(int(count) if count.isdecimal() else 0, ())
+        hosts = next((h for n, h in GOOGLE_HOSTS.get(name, {}).items() if str(n) == count), ())
         if name.startswith("tpu-") or row["InstanceType"]:
             yield line, row
         for host in hosts:
@@ -157,9 +157,22 @@ def _sum(machine: Mapping[str, str], accelerator: Mapping[str, str]) -> dict[str
     """One unknown part makes the sum unknown."""
     found = {column: machine[column] for column in ("vCPUs", "MemoryGiB")}
     for column in ("Price", "SpotPrice"):
-        parts = [machine[column], accelerator[column]]
-        found[column] = str(round(sum(map(float, parts)), 6)) if all(parts) else ""
+        found[column] = _total([machine[column], accelerator[column]])
     return found
+
+
+def _total(parts: Sequence[str]) -> str:
+    """Return the sum, "" if a part is unknown, or the part that is no amount: its row is rejected for it, alone."""
+    found = 0.0
+    for part in parts:
+        try:
+            usd = number({"part": part}, "part")
+        except ValueError:
+            return part
+        if usd is None:
+            return ""
+        found += usd
+    return str(round(found, 6))
 
 
 def _listed(catalogue: Catalogue, row: Mapping[str, str], line: int) -> Listed:

@@ -240,6 +240,15 @@ async def test_a_list_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
 LOCAL = ("local/se", "local/de", "local/us-mida-pjm", "local/fr", "local/pl")
 
 
+async def test_a_cell_that_no_reader_takes_is_an_error_with_its_line(tmp_path: Path) -> None:
+    """A quote that is never closed makes one cell of all that follows; the list says where."""
+    rows = ["aws,one,a,g6.xlarge,L4,1,4,16,0.80,0.30,2026-05-01,"] * 4_000
+    source = catalogue(tmp_path, 'aws,one,a,g6.xlarge,L4,1,4,16,0.80,0.30,2026-05-01,"open', *rows)
+
+    with pytest.raises(PriceUnavailable, match=r"offers\.csv:\d+: field larger than field limit"):
+        await source.offers(L4, NOW)
+
+
 async def test_the_local_list_prices_the_local_regions() -> None:
     """One small machine each, on both markets, marked as notional."""
     source = CatalogueOffers(LOCAL_OFFERS, regions(*LOCAL), ShapeCatalogue.packaged())

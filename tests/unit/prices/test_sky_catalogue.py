@@ -84,6 +84,33 @@ async def test_a_placeholder_is_rejected(tmp_path: Path) -> None:
     assert [r.reason for r in offers.rejected()] == ["on_demand 700 USD/h is 700 per accelerator, outside 0.02..40"]
 
 
+@pytest.mark.parametrize("odd", ["N/A", "-0.40", "nan", "0,40", "1e999"])
+@pytest.mark.parametrize("part", ["machine", "accelerator"])
+async def test_an_odd_price_of_a_part_costs_its_own_row_alone(tmp_path: Path, part: str, odd: str) -> None:
+    """One cell that is no amount is told with its line; the other machines, zones and clouds are sold on."""
+    usd = {"machine": "0.20", "accelerator": "0.60"} | {part: f'"{odd}"'}
+    rows = f"g2-standard-4,4,16,,,,one,one-a,{usd['machine']},0.05\n,,,L4,1,,one,one-a,{usd['accelerator']},0.25\n"
+    rows += "g2-standard-4,4,16,,,,one,one-b,0.30,0.06\n,,,L4,1,,one,one-b,0.60,0.26\n"
+    offers = source(tmp_path, gcp=GCP + rows, aws=AWS + "g6.xlarge,L4,1.0,4.0,16.0,,0.80,0.30,one,one-az1\n")
+
+    assert await spot_prices(offers, NOW) == {"aws/one": 0.30, "gcp/one": pytest.approx(0.32)}
+    (complaint,) = [r for r in offers.rejected() if "spot" not in r.what]
+    assert (complaint.what, complaint.reason) == ("gcp/one g2-standard-4", f"Price: {odd!r} is no amount")
+    assert complaint.line == 3
+
+
+async def test_a_renewed_catalogue_with_an_odd_cell_sells_its_other_rows(tmp_path: Path) -> None:
+    """A controller that has read the good file goes on with what is good of the next one."""
+    good = "g2-standard-4,4,16,,,,one,one-a,0.20,0.05\n,,,L4,1,,one,one-a,0.60,0.25\n"
+    offers = source(tmp_path, gcp=GCP + good, aws=AWS + "g6.xlarge,L4,1.0,4.0,16.0,,0.80,0.30,one,one-az1\n")
+    assert set(await spot_prices(offers, NOW)) == {"aws/one", "gcp/one"}
+
+    renew(tmp_path, "gcp", GCP + good.replace("0.60", "N/A"))
+    assert set(await spot_prices(offers, NOW + timedelta(minutes=1))) == {"aws/one"}
+    renew(tmp_path, "gcp", GCP + good)
+    assert set(await spot_prices(offers, NOW + timedelta(minutes=2))) == {"aws/one", "gcp/one"}
+
+
 async def test_a_region_that_nobody_knows_is_shown_with_what_is_unknown(tmp_path: Path) -> None:
     """So that a plan can say why it is not used."""
     rows = "gpu_1x_h100,H100,1.0,26,200,2.49,mars-1,,\n"
