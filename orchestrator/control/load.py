@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from orchestrator.control.observe import Watch
+from orchestrator.control.observe import SERVING, Watch
 from orchestrator.control.past import expected_cold_start
 from orchestrator.control.ports import EngineLoad
 from orchestrator.control.runtime import Runtime
@@ -54,7 +54,8 @@ REMEMBERED_GAPS = 64
 class Counted:
     """The gateway's and the engines' counters at one look; ``at_seconds``: ``Clock.monotonic``.
 
-    ``prompt_tokens`` and ``output_tokens``: of all engines since we began to watch; they only grow.
+    ``prompt_tokens`` and ``output_tokens``: of all engines since we began to watch, as far as they told; they only
+    grow. ``is_whole``: every engine that serves told at this look, so nothing that it wrote before is still to come.
     """
 
     at_seconds: float
@@ -64,6 +65,12 @@ class Counted:
     request_seconds: float
     prompt_tokens: int
     output_tokens: int
+    is_whole: bool = True
+
+    @property
+    def answered(self) -> int:
+        """How many requests have come and gone."""
+        return self.accepted - self.in_flight
 
 
 @dataclass(slots=True)
@@ -92,6 +99,7 @@ class Memory:
     """What has been seen of one service. ``scaling``: the rules that its needs were worked out by.
 
     ``counts`` are those of the last window, ``slow`` fewer of a longer one; ``seen`` and ``steady`` follow from them.
+    ``lengths``: prompt and output tokens per answered request, when engines last told them.
     """
 
     began_at: float
@@ -102,6 +110,7 @@ class Memory:
     tokens: dict[str, EngineLoad] = field(default_factory=dict)
     prompt_tokens: int = 0
     output_tokens: int = 0
+    lengths: tuple[float, float] | None = None
     number: int | None = None
     changed_at: float = 0.0
     seen: LoadSeen | None = None
@@ -161,9 +170,13 @@ class LoadWatch:
             memory.quiet.standing = self._standing(service.spec, memory.quiet, ready, offers, grid or {})
         _add_tokens(memory, replicas, watch)
         # What was counted before says nothing about now: a gateway that cannot be asked may have more to do than ever.
-        is_counted = self._count(memory, service.name, status, now)
-        seen = memory.seen = _load_seen(memory.counts, ready, watch) if is_counted else None
-        memory.steady = _load_seen(memory.slow, ready, watch, LEAST_STEADY_SECONDS) if is_counted else None
+        is_whole = not any(r.name in watch.unread for r in replicas if r.state in SERVING)
+        is_counted = self._count(memory, service.name, status, now, is_whole=is_whole)
+        seen = memory.seen = _load_seen(memory.counts, memory.lengths, ready, watch) if is_counted else None
+        if seen is not None and seen.prompt_tokens is not None and seen.output_tokens is not None:
+            memory.lengths = seen.prompt_tokens, seen.output_tokens
+        slow = _load_seen(memory.slow, memory.lengths, ready, watch, LEAST_STEADY_SECONDS) if is_counted else None
+        memory.steady = slow
         if not is_scaled(scaling):
             return
         if seen is None:
@@ -217,7 +230,7 @@ class LoadWatch:
             quiet.cold_start = (names, expected_cold_start(past, workloads, clock.rate).value)
         return tuple(_standing(r, offers.get(r.offer_id), grid, quiet.cold_start[1]) for r in ready)
 
-    def _count(self, memory: Memory, service: str, status: GatewayStatus | None, now: float) -> bool:
+    def _count(self, memory: Memory, service: str, status: GatewayStatus | None, now: float, *, is_whole: bool) -> bool:
         """Take in the gateway's counters of the service; return whether it told them."""
         counts = None if status is None else status.of_service(service)
         if status is None or counts is None:
@@ -234,6 +247,7 @@ class LoadWatch:
                 counts.request_seconds,
                 memory.prompt_tokens,
                 memory.output_tokens,
+                is_whole,
             )
         )
         while len(memory.counts) > 2 and memory.counts[1].at_seconds <= now - WINDOW_SECONDS:  # noqa: PLR2004  # both ends
@@ -361,7 +375,11 @@ def _add_tokens(memory: Memory, replicas: Sequence[Replica], watch: Watch) -> No
 
 
 def _load_seen(
-    counts: Sequence[Counted], ready: Sequence[Replica], watch: Watch, least_seconds: float = LEAST_SECONDS
+    counts: Sequence[Counted],
+    lengths_before: tuple[float, float] | None,
+    ready: Sequence[Replica],
+    watch: Watch,
+    least_seconds: float = LEAST_SECONDS,
 ) -> LoadSeen | None:
     """Return the load between the first and the last look; ``None`` while there are no two to compare."""
     if len(counts) < 2:  # noqa: PLR2004  # a rate has two ends
@@ -370,12 +388,11 @@ def _load_seen(
     seconds = last.at_seconds - first.at_seconds
     if seconds < least_seconds:
         return None
-    answered = (last.accepted - last.in_flight) - (first.accepted - first.in_flight)
-    is_telling = answered >= LEAST_ANSWERS
     loads = [watch.loads.get(r.name) for r in ready if r.name not in watch.unread]
     known = [load for load in loads if load is not None] if len(loads) == len(ready) else []
     is_known = bool(ready) and len(known) == len(ready)
     fills = [load.kv_fraction for load in known if load.kv_fraction is not None]
+    lengths = _lengths(counts, lengths_before)
     return LoadSeen(
         seconds=seconds,
         requests_per_second=(last.accepted - first.accepted) / seconds,
@@ -384,6 +401,21 @@ def _load_seen(
         running=sum(load.running for load in known) if is_known else None,
         waiting=sum(load.waiting for load in known) if is_known else None,
         kv_fraction=max(fills) if is_known and fills else None,
-        prompt_tokens=(last.prompt_tokens - first.prompt_tokens) / answered if is_telling else None,
-        output_tokens=(last.output_tokens - first.output_tokens) / answered if is_telling else None,
+        prompt_tokens=None if lengths is None else lengths[0],
+        output_tokens=None if lengths is None else lengths[1],
     )
+
+
+def _lengths(counts: Sequence[Counted], before: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the mean tokens of a request, of prompt and output; ``None`` where too few were answered to tell.
+
+    Engines that could not be read for a while tell all that they wrote meanwhile at once, and requests that were
+    answered then may lie outside this stretch. So it is counted between two looks at which every engine told; without
+    two of them requests are taken to be as long as ``before``.
+    """
+    whole = [c for c in counts if c.is_whole]
+    answered = whole[-1].answered - whole[0].answered if whole else 0
+    if answered < LEAST_ANSWERS:
+        return None if len(whole) == len(counts) else before
+    prompt = whole[-1].prompt_tokens - whole[0].prompt_tokens
+    return prompt / answered, (whole[-1].output_tokens - whole[0].output_tokens) / answered

@@ -22,6 +22,7 @@ from orchestrator.control.ports import EngineLoad
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.counters import GatewayStatus, ServiceCounts
 from orchestrator.domain.hardware import Shape
+from orchestrator.domain.offer import Offer
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.scale import WantedReplicas
@@ -38,7 +39,9 @@ OFFER = offer("sky/se")
 class Bench:
     """A watch on one service, with counters that a test sets."""
 
-    def __init__(self, spec: ServiceSpec = SPEC) -> None:
+    def __init__(self, spec: ServiceSpec = SPEC, offered: Offer = OFFER) -> None:
+        self.offer = offered
+        self.written = 0.0
         self.world = World()
         self.clock: VirtualClock = self.world.clock
         self.runtime: Runtime = self.world.runtime
@@ -50,7 +53,7 @@ class Bench:
         self.in_flight = 0
         self.boot = "one"
         self.number = WantedReplicas(1, 1, 6)
-        self.replicas: list[Replica] = [replace(replica(OFFER), state=ReplicaState.READY)]
+        self.replicas: list[Replica] = [replace(replica(offered), state=ReplicaState.READY)]
 
     def look(self, seconds: float, per_second: float, *, silent: bool = False) -> WantedReplicas:
         """Let time pass under a load, look, and return what is wanted then."""
@@ -59,7 +62,7 @@ class Bench:
         counts = ServiceCounts("chat", self.accepted, self.in_flight, 0, float(self.accepted))
         status = None if silent else GatewayStatus(1, self.boot, (), services=(counts,))
         record = ServiceRecord("chat", 1, self.spec, "digest", self.state, NOON, NOON)
-        self.loads.look(record, self.replicas, {OFFER.id: OFFER}, status, self.watch)
+        self.loads.look(record, self.replicas, {self.offer.id: self.offer}, status, self.watch)
         found = self.loads.wanted(self.spec, self.number)
         assert found is not None
         self.number = found
@@ -185,6 +188,84 @@ class TestCapacity:
         """The builtin engine answers at once, whatever the name that it goes by."""
         spec = replace(SPEC, model=ModelSpec("Qwen/Qwen3-8B", Engine.BUILTIN))
         assert capacity_of(spec, [self.H100], []).models == ()
+
+
+class TestUnreadEngines:
+    """Engines that do not tell their load for a while, behind a gateway that counts on: ten requests a second."""
+
+    PROMPT, OUTPUT, PER_SECOND = 500, 200, 10
+
+    def bench(self) -> Bench:
+        h100 = offer("sky/se", on=TestCapacity.H100)
+        bench = Bench(replace(SPEC, model=ModelSpec("Qwen/Qwen3-8B"), scaling=Scaling(1, 50)), h100)
+        bench.number = WantedReplicas(2, 1, 50)
+        bench.replicas = [replace(replica(h100, slot=n, name=f"chat-{n}"), state=ReplicaState.READY) for n in range(2)]
+        return bench
+
+    def pass_time(
+        self, bench: Bench, seconds: int, *unread: str, tokens: float = 1.0, silent: bool = False
+    ) -> set[int]:
+        """Look every 5 s, at all engines but some; return which numbers were wanted."""
+        found = set()
+        for _ in range(seconds // 5):
+            bench.written += 5 * self.PER_SECOND * tokens / len(bench.replicas)
+            for r in bench.replicas:
+                (bench.watch.unread.add if r.name in unread else bench.watch.unread.discard)(r.name)
+                if r.name not in unread:
+                    prompt, output = int(bench.written * self.PROMPT), int(bench.written * self.OUTPUT)
+                    bench.watch.loads[r.name] = EngineLoad(8, 0, prompt, output, 0.1)
+            found.add(bench.look(5.0, self.PER_SECOND, silent=silent).replicas)
+        return found
+
+    def lengths(self, bench: Bench) -> list[tuple[float | None, float | None]]:
+        seen = [bench.loads.seen("chat"), bench.loads.steady("chat")]
+        return [(s.prompt_tokens, s.output_tokens) for s in seen if s is not None]
+
+    @pytest.mark.parametrize("unread", [("chat-0", "chat-1"), ("chat-0",)], ids=["all", "one of them"])
+    @pytest.mark.parametrize("seconds", [60, 600, 1800])
+    def test_what_was_written_meanwhile_is_no_load_of_now(self, seconds: int, unread: tuple[str, ...]) -> None:
+        """All of it comes at one look; divided by the answers of half a minute it would buy all that may be bought."""
+        bench = self.bench()
+        self.pass_time(bench, 900)
+        assert self.lengths(bench) == [(500.0, 200.0)] * 2
+        assert self.pass_time(bench, seconds, *unread) == {2}
+        assert self.lengths(bench) == [(500.0, 200.0)] * 2, "requests are as long as they last were"
+        for _ in range(200):
+            assert self.pass_time(bench, 5) == {2}
+            assert self.lengths(bench) == [(500.0, 200.0)] * 2
+
+    def test_a_gateway_that_is_silent_as_well_changes_nothing(self) -> None:
+        """What a controller sees that was cut off from everything."""
+        bench = self.bench()
+        self.pass_time(bench, 900)
+        self.pass_time(bench, 600, "chat-0", "chat-1", silent=True)
+        assert self.pass_time(bench, 900) == {2}
+        assert self.lengths(bench) == [(500.0, 200.0)] * 2
+
+    def test_longer_requests_are_seen_as_soon_as_engines_tell_again(self) -> None:
+        """The lengths of before hold until there are new ones, and no longer."""
+        bench = self.bench()
+        self.pass_time(bench, 900)
+        self.pass_time(bench, 600, "chat-0", "chat-1", tokens=4.0)
+        self.pass_time(bench, 60, tokens=4.0)
+        assert self.lengths(bench)[0] == (2000.0, 800.0)
+        assert bench.number.replicas > 2
+
+    def test_a_rate_goes_up_while_engines_are_not_read(self) -> None:
+        """By what requests last were: the gateway counts them, whoever tells or not."""
+        bench = self.bench()
+        self.pass_time(bench, 900)
+        bench.watch.unread.update(r.name for r in bench.replicas)
+        for _ in range(12):
+            bench.look(5.0, 10.0 * self.PER_SECOND)
+        assert bench.number.replicas >= 5
+
+    def test_lengths_that_nobody_told_stay_unknown(self) -> None:
+        """A controller that begins while engines are dark goes by the requests that are under way."""
+        bench = self.bench()
+        self.pass_time(bench, 60, "chat-0", "chat-1")
+        assert self.lengths(bench) == [(None, None)]
+        assert "requests under way" in bench.number.because
 
 
 class TestSleep:
