@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import InvalidSpec, Problem
+from orchestrator.spec.block import NO_VALUE
 from orchestrator.spec.credentials import looks_like_one
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.words import Path, listed, nearest, show
@@ -89,6 +90,8 @@ def _problems(model: type[BaseModel], document: Document, details: Iterable[Erro
             yield _unknown_key(model, document, path)
         elif detail["type"] == "missing":
             yield document.problem(path, "missing", at_key=True)
+        elif detail["type"] == NO_VALUE:
+            yield document.problem(path, detail["msg"], at_key=True)
         else:
             yield document.problem(path, _words(detail))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, field_validator
 
 from orchestrator.spec import blocks, forms, grammar, sky_task
 from orchestrator.spec.batch_block import BatchBlock
-from orchestrator.spec.block import Block
+from orchestrator.spec.block import AnyBlock, require_value, without_null
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.sky_task import Passed
@@ -56,8 +56,36 @@ SecretsValue = Annotated[
 ]
 
 
-class ServiceFile(Block):
+OURS = (
+    "api_version",
+    "name",
+    "model",
+    "slo",
+    "placement",
+    "carbon",
+    "policy",
+    "migration",
+    "gateway",
+    "batch",
+    "lease",
+    "budget",
+    "report",
+)
+"""Fields of the file that are no key of SkyPilot's, and ``name``."""
+
+
+def _with_values(schema: dict[str, Any]) -> None:
+    for key, described in schema["properties"].items():
+        if key in OURS:
+            without_null(described)
+
+
+class ServiceFile(AnyBlock):
     """A service for greenctl: a SkyPilot task or service file with blocks of our own beside SkyPilot's."""
+
+    model_config = ConfigDict(json_schema_extra=_with_values)
+
+    _has_value = field_validator(*OURS, mode="before")(require_value)
 
     api_version: blocks.ApiVersion = Field(None, alias="apiVersion", description="May be left out.")
     name: blocks.ServiceName = Field(None, description="Lower-case letters, digits and dashes, at most 40.")

@@ -12,7 +12,7 @@ from pydantic import Field, WithJsonSchema
 
 from orchestrator.domain.service import Accelerators, SpotPlacer
 from orchestrator.spec import forms, sky_values
-from orchestrator.spec.block import Block
+from orchestrator.spec.block import AnyBlock
 from orchestrator.spec.blocks import Flag
 from orchestrator.spec.forms import Form
 from orchestrator.spec.grammar import Unreadable
@@ -50,7 +50,7 @@ _AMOUNT_SCHEMA = {"type": ["number", "string", "null"], "examples": [4, "4+"]}
 _AcceleratorsValue = Annotated[tuple[Accelerators, ...] | None, Form(sky_values.accelerators, _ACCELERATORS_SCHEMA)]
 
 
-class ResourceChoice(Block):
+class ResourceChoice(AnyBlock):
     """One description of a machine."""
 
     infra: Annotated[str | None, Form(sky_values.infra, {"type": "string", "examples": ["aws/eu-north-1"]})] = None
@@ -167,7 +167,7 @@ def _read_placer(value: object) -> SpotPlacer:
 _PLACER_SCHEMA = {"enum": [p.value for p in SpotPlacer]}
 
 
-class ReplicaPolicyBlock(Block):
+class ReplicaPolicyBlock(AnyBlock):
     """How many replicas."""
 
     min_replicas: Replicas = Field(
@@ -206,7 +206,7 @@ class ReplicaPolicyBlock(Block):
     )
 
 
-class ServiceBlock(Block):
+class ServiceBlock(AnyBlock):
     """SkyServe's service block."""
 
     readiness_probe: Annotated[

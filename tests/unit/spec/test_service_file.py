@@ -1,10 +1,14 @@
 """From the text of a service file to a spec."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel
 
 from orchestrator.domain.service import (
     ClientArea,
@@ -16,9 +20,14 @@ from orchestrator.domain.service import (
     ServiceSpec,
 )
 from orchestrator.errors import ExitStatus, InvalidSpec
+from orchestrator.spec.schema import service_schema
 from orchestrator.spec.service_file import LoadedSpec, load_service_file, parse_service, render_problems
+from orchestrator.spec.service_model import ServiceFile
+from orchestrator.spec.sky_task import TASK_KEYS
+from orchestrator.spec.yaml_tree import read
 
 SHORTEST = "name: chat\nmodel: {id: greenctl/tiny}\n"
+SCHEMA = Draft202012Validator(service_schema())
 
 
 def spec(text: str) -> ServiceSpec:
@@ -48,9 +57,43 @@ def test_what_is_not_written_keeps_the_domains_defaults() -> None:
     assert found == replace(ServiceSpec("chat", found.model), policy=found.policy, passthrough_json='{"name":"chat"}')
 
 
+def own_keys(model: type[BaseModel] = ServiceFile, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every key of ours below a file's top, lists left out: those are gone into by the tests of their blocks."""
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        if not path and key in TASK_KEYS:
+            continue
+        yield (*path, key)
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from own_keys(inner, (*path, key))
+
+
+@pytest.mark.parametrize("path", [p for p in own_keys() if p != ("pool",)], ids=".".join)
+def test_a_key_of_ours_without_a_value_is_refused(path: tuple[str, ...]) -> None:
+    """Entries that are commented out leave ``residency:`` behind, and nobody means "anywhere" by that."""
+    top = "".join(f"{line}\n" for line in SHORTEST.splitlines() if not line.startswith(path[0]))
+    lines = [f"{'  ' * depth}{key}:" for depth, key in enumerate(path)]
+    nested = [*lines[:-1], f"{lines[-1]}\n{'  ' * len(path)}# what was here is commented out"]
+    place = f"{top.count(chr(10)) + len(path)}:{2 * len(path) - 1}"
+
+    found = problems(top + "\n".join(nested) + "\n")
+    assert f"service.yaml:{place}  {'.'.join(path)}: has no value. Write one, or remove the key." in found
+    assert not SCHEMA.is_valid(read(top + "\n".join(nested), "s.yaml", TASK_KEYS).data)
+
+
+def test_keys_of_an_entry_are_refused_without_a_value_as_well() -> None:
+    """A window without its end would stay open until midnight."""
+    found = problems(SHORTEST + "migration: {schedule: {windows: [{days: [mon], from: '02:00', to: }]}}\n")
+
+    assert [line.partition("  ")[2] for line in found] == [
+        "migration.schedule.windows[0].to: has no value. Write one, or remove the key."
+    ]
+
+
 def test_empty_blocks_say_nothing() -> None:
-    """A key left without a value, as when a block is commented out, is the same as no key."""
-    assert spec("carbon:\nplacement:\n  allow:\nresources:\nservice:\n") == spec("")
+    """``{}`` is written on purpose; and SkyPilot's own keys are read as SkyPilot reads them."""
+    assert spec("carbon: {}\nplacement: {}\nmigration: {}\nresources:\nservice:\n") == spec("")
 
 
 @pytest.mark.parametrize(
@@ -386,7 +429,7 @@ def test_what_is_kept_but_not_acted_upon_is_said(text: str, path: str) -> None:
         "service: {replica_policy: {min_replicas: 2, max_replicas: 2}}",
         "service: {replica_policy: {min_replicas: 1, max_replicas: 2}}",
         "service: {replica_policy: {min_replicas: 1, max_replicas: 2, target_qps_per_replica: 2}}",
-        "slo:\n  clients:\n",
+        "slo: {}",
         "setup: ''",
     ],
 )
