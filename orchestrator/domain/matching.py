@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from orchestrator.domain.hardware import Shape
@@ -33,6 +34,14 @@ def is_inside(region_id: str, zone: str, infra: str | None) -> bool:
         return True
     provider, region, wanted_zone = (*infra.split("/", 2), "*", "*")[:3]
     return fnmatchcase(region_id, f"{provider}/{region}") and fnmatchcase(zone, wanted_zone)
+
+
+def denied_by(region_id: str, deny: Iterable[str]) -> str | None:
+    """Return the first pattern that denies a region, ``None`` if none does.
+
+    Whatever the case: providers write the names of regions in either, and a pattern that is meant must not be missed.
+    """
+    return next((pattern for pattern in deny if fnmatchcase(region_id.lower(), pattern.lower())), None)
 
 
 def _enough(have: float | None, wanted: float | None) -> bool:

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Kind, Reading
 from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.decision import Assessment, Quality, Verdict
+from orchestrator.domain.matching import denied_by
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market
@@ -290,7 +291,7 @@ def placement_verdicts(region: Region, rules: PlacementRules) -> Iterator[Verdic
         passed = any(fnmatchcase(region.id, pattern) for pattern in rules.allow)
         yield Verdict("placement.allow", passed, f"{region.id} {'is' if passed else 'is not'} in placement.allow")
     if rules.deny:
-        hit = next((p for p in rules.deny if fnmatchcase(region.id, p)), None)
+        hit = denied_by(region.id, rules.deny)
         yield Verdict("placement.deny", hit is None, f"denied by {hit}" if hit else f"{region.id} is not denied")
 
 

@@ -28,6 +28,7 @@ UNLIMITED = "unlimited"
 
 # The schema's "string" for the readers below; the readers themselves say precisely what they want.
 _NAME_SCHEMA = {"type": "string", "pattern": grammar.NAME_PATTERN, "examples": ["chat-8b"]}
+_REGION_SCHEMA = {"type": "string", "pattern": grammar.REGION_PATTERN, "examples": ["aws/eu-west-1"]}
 _WEIGHTS_SCHEMA = {
     "type": "string",
     "anyOf": [{"enum": ["hub", "at-hand"]}, {"pattern": grammar.REGION_PATTERN}],
@@ -135,9 +136,9 @@ class PlacementBlock(Block):
         "min_replicas is missed until then). With dynamic_ondemand_fallback the stand-in is the on-demand replica. "
         "Default on_demand.",
     )
-    home: Annotated[
-        str | None, forms.pattern(grammar.REGION_PATTERN, "a region like aws/eu-north-1", "aws/eu-west-1")
-    ] = Field(None, description="Where the service would run without greenctl; savings are reported against it.")
+    home: Annotated[str | None, Form(grammar.region, _REGION_SCHEMA)] = Field(
+        None, description="Where the service would run without greenctl; savings are reported against it."
+    )
 
 
 class CarbonBlock(Block):

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from math import fsum, isclose
 
+from orchestrator.domain.matching import denied_by
 from orchestrator.domain.service import Objective, Policy
 from orchestrator.spec import batch_block, credentials, engine_args, grammar, schedule_block, sky_task, variant_block
 from orchestrator.spec.blocks import MigrationBlock, ModelBlock, PlacementBlock, SloBlock
@@ -217,7 +218,7 @@ def uses_spot(file: ServiceFile) -> bool:
 
 def _placement(placement: PlacementBlock) -> Iterator[Finding]:
     for index, pattern in enumerate(placement.allow or ()):
-        by = next((deny for deny in placement.deny or () if covers(deny, pattern)), None)
+        by = next((deny for deny in placement.deny or () if covers(deny.lower(), pattern.lower())), None)
         if by is not None:
             yield Finding(("placement", "allow", index), f"{show(pattern)} is denied again by {show(by)}")
     for index, pattern in enumerate(placement.deny or ()):
@@ -243,7 +244,7 @@ def _room(file: ServiceFile) -> Iterator[Finding]:
     place = file.resources.place if file.resources else None
     pinned = place if place and place.count("/") == 1 and "*" not in place else None
     if pinned:
-        if by := next((deny for deny in placement.deny or () if fnmatchcase(pinned, deny)), None):
+        if by := denied_by(pinned, placement.deny or ()):
             yield Finding(("placement", "deny"), f"{show(by)} denies {pinned}, where resources puts the service")
         if placement.allow and not any(fnmatchcase(pinned, allow) for allow in placement.allow):
             yield Finding(("placement", "allow"), f"does not include {pinned}, where resources puts the service")

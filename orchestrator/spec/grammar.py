@@ -38,6 +38,9 @@ LONGEST = timedelta(days=366)
 
 MAX_PATH = 1024
 
+_ALIASES = {"k8s": "kubernetes", "digitalocean": "do"}
+"""``aliases`` of ``sky.utils.registry.CLOUD_REGISTRY``, 0.14.1."""
+
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _GRAMS = {"g": Decimal(1), "kg": Decimal(1000), "t": Decimal(1_000_000)}
 _UNIT_WORDS = {
@@ -104,7 +107,7 @@ def weights_from(value: object) -> str:
     """Read where weights come from: a word, or the region of a bucket."""
     known = (WEIGHTS_FROM_HUB, WEIGHTS_AT_HAND)
     if isinstance(value, str) and (value in known or re.fullmatch(REGION_PATTERN, value, re.ASCII)):
-        return value
+        return place(value)
     near = nearest(value, known) if isinstance(value, str) else None
     raise Unreadable(f"{show(value)} is none of {listed(known)}, and no region like aws/eu-north-1", near)
 
@@ -114,10 +117,26 @@ def is_path(model: str) -> bool:
     return model.startswith((".", "/"))
 
 
+def region(value: object) -> str:
+    """Read the id of a region, its provider as :func:`provider` does."""
+    return place(text(value, REGION_PATTERN, "a region like aws/eu-north-1"))
+
+
+def provider(name: str) -> str:
+    """Return a provider's own name: SkyPilot takes it in any case, and two of them under other names."""
+    return _ALIASES.get(name.lower(), name.lower())
+
+
+def place(written: str) -> str:
+    """Return a place, or a pattern of places, with its provider's own name; the rest stays as it is written."""
+    cloud, slash, rest = written.partition("/")
+    return f"{provider(cloud)}{slash}{rest}"
+
+
 def region_glob(value: object) -> str:
     """Read a region or a pattern of regions; ``*`` and ``?`` stand for characters."""
     try:
-        return text(value, REGION_GLOB_PATTERN, "a region or a pattern of regions like aws/eu-*")
+        return place(text(value, REGION_GLOB_PATTERN, "a region or a pattern of regions like aws/eu-*"))
     except Unreadable as error:
         every = f"{value}/*"
         raise Unreadable(

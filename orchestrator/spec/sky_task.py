@@ -45,6 +45,7 @@ TASK_KEYS = frozenset(
 )
 """Top-level keys that are SkyPilot's; ``pool`` is known and refused, the others are carried."""
 
+_CLOUD_SCHEMA = {"type": "string", "pattern": sky_values.CLOUD_PATTERN, "examples": ["aws"]}
 _ACCELERATORS_SCHEMA = {"type": ["string", "object", "array", "null"], "examples": ["L4:1"]}
 _AMOUNT_SCHEMA = {"type": ["number", "string", "null"], "examples": [4, "4+"]}
 _AcceleratorsValue = Annotated[tuple[Accelerators, ...] | None, Form(sky_values.accelerators, _ACCELERATORS_SCHEMA)]
@@ -54,7 +55,7 @@ class ResourceChoice(AnyBlock):
     """One description of a machine."""
 
     infra: Annotated[str | None, Form(sky_values.infra, {"type": "string", "examples": ["aws/eu-north-1"]})] = None
-    cloud: Annotated[str | None, forms.pattern(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$", "a cloud", "aws")] = None
+    cloud: Annotated[str | None, Form(sky_values.cloud, _CLOUD_SCHEMA)] = None
     region: Annotated[str | None, forms.pattern(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$", "a region", "eu-north-1")] = (
         None
     )

@@ -9,9 +9,11 @@ import re
 from decimal import Decimal, InvalidOperation
 
 from orchestrator.domain.service import Accelerators
+from orchestrator.spec import grammar
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.words import show
 
+CLOUD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 _ACCELERATOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,39})(?::([0-9.]{1,8}))?")
 _INFRA = re.compile(r"(\*|[A-Za-z0-9][A-Za-z0-9_-]{0,31})(/[A-Za-z0-9*][A-Za-z0-9._*:@-]{0,127}){0,2}")
 _QUANTITY = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)\+?")
@@ -93,7 +95,12 @@ def infra(value: object) -> str:
     """Read ``cloud``, ``cloud/region`` or ``cloud/region/zone``."""
     if not isinstance(value, str) or not _INFRA.fullmatch(value):
         raise Unreadable(f"{show(value)} is not a place. Write it like aws or aws/eu-north-1")
-    return value
+    return grammar.place(value)
+
+
+def cloud(value: object) -> str:
+    """Read the name of a cloud, in any case, as SkyPilot does."""
+    return grammar.provider(grammar.text(value, CLOUD_PATTERN, "a cloud"))
 
 
 def _quantity_text(value: object) -> str:

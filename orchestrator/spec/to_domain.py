@@ -187,7 +187,7 @@ def _placement(file: ServiceFile) -> PlacementRules:
 def _region_glob(place: str) -> str:
     """``aws`` is every region of it; a zone inside a region is SkyPilot's to pick."""
     cloud, _, rest = place.partition("/")
-    return f"{cloud.lower()}/{rest.split('/')[0] or '*'}"
+    return f"{cloud}/{rest.split('/')[0] or '*'}"
 
 
 def _carbon(block: blocks.CarbonBlock) -> CarbonRules:

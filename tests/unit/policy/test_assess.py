@@ -262,6 +262,7 @@ class TestPlaces:
             (PlacementRules(deny=("gcp/*",)), set()),
             (PlacementRules(deny=("aws/se",)), {"placement.deny"}),
             (PlacementRules(allow=("aws/*",), deny=("*/se",)), {"placement.deny"}),
+            (PlacementRules(deny=("AWS/S*",)), {"placement.deny"}),
         ],
         ids=[
             "resident",
@@ -273,6 +274,7 @@ class TestPlaces:
             "another-denied",
             "denied",
             "deny-wins",
+            "denied-in-another-case",
         ],
     )
     def test_rules_about_places(self, rules: PlacementRules, failed: set[str]) -> None:

@@ -207,6 +207,38 @@ def test_resources_become_what_the_planner_needs() -> None:
     assert (found.resources.use_spot, found.resources.infra) == (True, "aws/eu-west-1")
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("resources: {cloud: AWS}", "resources: {infra: aws}"),
+        ("resources: {infra: GCP/europe-west4}", "resources: {infra: gcp/europe-west4}"),
+        ("resources: {infra: K8s}", "resources: {infra: kubernetes}"),
+        ("resources: {cloud: DigitalOcean, region: ams3}", "resources: {infra: do/ams3}"),
+        ("placement: {allow: [AWS/eu-*]}", "placement: {allow: [aws/eu-*]}"),
+        ("placement: {deny: ['AWS/*', k8s/*]}", "placement: {deny: [aws/*, kubernetes/*]}"),
+        ("placement: {home: Azure/westeurope}", "placement: {home: azure/westeurope}"),
+        (
+            "model: {id: greenctl/tiny, weights_from: AWS/eu-north-1}",
+            "model: {id: greenctl/tiny, weights_from: aws/eu-north-1}",
+        ),
+    ],
+)
+def test_a_provider_may_be_written_in_any_case(written: str, meant: str) -> None:
+    """As SkyPilot takes it, with its other names; what was written otherwise denied nobody and found no offer."""
+    top = "name: chat\n" if written.startswith("model") else SHORTEST
+    found, other = (parse_service(f"{top}{text}\n", "s.yaml").spec for text in (written, meant))
+
+    assert replace(found, passthrough_json=other.passthrough_json) == other
+
+
+def test_a_region_that_is_denied_in_another_case_is_not_where_the_service_is_put() -> None:
+    """Nobody has to know in which case a cloud writes its regions to keep away from them."""
+    found = only_problem("resources: {infra: runpod/CA-MTL-1}\nplacement: {deny: [runpod/ca-*]}\n")
+
+    assert "denies runpod/CA-MTL-1, where resources puts the service" in found
+    assert "denied again" in only_problem("placement: {allow: [runpod/CA-MTL-1], deny: [runpod/ca-*]}\n")
+
+
 def test_alternatives_of_places_become_allowed_regions() -> None:
     """any_of with a place in each entry says where the service may run, unless placement.allow says it."""
     places = "resources: {any_of: [{infra: aws/eu-north-1/a}, {cloud: gcp}, {region: eu-west-3}]}\n"
