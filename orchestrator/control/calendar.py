@@ -2,14 +2,17 @@
 
 Windows are given on a local clock. A clock time that comes twice when summer time ends counts the first time only; one
 that a change of clocks skips counts as much later as the clocks are put forward. A window that has no length on such a
-day does not open on it.
+day does not open on it. A cron line is read the same way: by a clock that knows no summer time, and what that clock
+shows is turned into an instant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import MAXYEAR, UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from heapq import heappop, heappush
 from typing import Protocol, cast
 from zoneinfo import ZoneInfo
 
@@ -24,8 +27,9 @@ _A_DAY = timedelta(days=1)
 _AN_INSTANT = timedelta(microseconds=1)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WEEK = 7
-_MOST_TRIES = 10_000
-"""Windows in a row that closed periods may swallow before we say that none is to come: years of daily ones."""
+
+_From = Callable[[Instant], Iterator[Opening]]
+"""Yields the occurrences of one window that end after a moment, in order and without end."""
 
 
 class _Trigger(Protocol):
@@ -37,22 +41,39 @@ class _Trigger(Protocol):
 
 def timetable_of(schedule: MoveSchedule | None, now: Instant) -> Timetable | None:
     """Return what a schedule says of ``now``; ``None`` without one. The schedule has been checked: its zone exists."""
-    return None if schedule is None else _calendar(schedule).at(now)
+    return None if schedule is None else _remembered(schedule).at(now)
 
 
 @lru_cache(maxsize=256)
-def _calendar(schedule: MoveSchedule) -> _Calendar:
-    return _Calendar(schedule)
+def _remembered(schedule: MoveSchedule) -> _Remembered:
+    return _Remembered(Calendar(schedule))
 
 
-class _Calendar:
+class _Remembered:
+    """A calendar that is asked at every look, and worked out again only when something changes."""
+
+    def __init__(self, calendar: Calendar) -> None:
+        self._calendar = calendar
+        self._last: tuple[Instant, Timetable] | None = None
+
+    def at(self, now: Instant) -> Timetable:
+        """Say what holds at a moment."""
+        if self._last is None or now < self._last[0] or (self._last[1].next_change or now + _A_DAY) <= now:
+            self._last = now, self._calendar.at(now)
+        timetable = self._last[1]
+        return replace(timetable, ended=tuple(o for o in timetable.ended if now - REMEMBERED < o.window.end))
+
+
+class Calendar:
     """One schedule with its zone and its closed periods as instants."""
 
     def __init__(self, schedule: MoveSchedule) -> None:
         self._zone = ZoneInfo(schedule.time_zone)
         self._zone_name = schedule.time_zone
-        self._weekly = schedule.windows
-        self._cron = tuple((window, _trigger(window.cron, self._zone)) for window in schedule.cron)
+        self._windows: tuple[_From, ...] = (
+            *(partial(self._weekly_from, window) for window in schedule.windows),
+            *(partial(self._cron_from, window, _trigger(window.cron)) for window in schedule.cron),
+        )
         kinds = ((FREEZE, schedule.freezes), (BLACKOUT, schedule.blackouts))
         self._closed = sorted(
             ((self._closed_window(c), kind, c.reason) for kind, closed in kinds for c in closed),
@@ -71,7 +92,7 @@ class _Calendar:
         ]
         edges += [] if coming is None else [coming.window.start]
         return Timetable(
-            has_windows=bool(self._weekly or self._cron),
+            has_windows=bool(self._windows),
             openings=openings,
             closure=closure,
             next_opening=coming,
@@ -121,28 +142,29 @@ class _Calendar:
     # ── windows ──────────────────────────────────────────────────────────────────────────────────────
 
     def _next(self, now: Instant) -> Opening | None:
-        found = [o for each in self._each_from(now) if (o := self._first_opening(each, now)) is not None]
+        found = [o for each in self._windows if (o := self._first_opening(each, now)) is not None]
         return min(found, key=lambda o: (o.window.start, o.name), default=None)
 
-    def _first_opening(self, occurrences: Iterator[Opening], now: Instant) -> Opening | None:
-        """Return where the first of these windows opens after now; the rest of one that is open does not count."""
-        for _, occurrence in zip(range(_MOST_TRIES), occurrences, strict=False):
-            for piece in self._pieces(occurrence.window):
-                if piece.start > now:
-                    return Opening(piece, occurrence.name, self._local(piece.start))
+    def _first_opening(self, each: _From, now: Instant) -> Opening | None:
+        """Return where a window opens first after now; the rest of one that is open does not count."""
+        since: Instant | None = now
+        while since is not None:
+            after, since = since, None
+            for occurrence in each(after):
+                pieces = self._pieces(occurrence.window)
+                if not pieces:
+                    # Whatever ends before that is swallowed as well: a line for every minute has many in a long freeze.
+                    since = self._open_again(occurrence.window.start)
+                    break
+                for piece in pieces:
+                    if piece.start > now:
+                        return Opening(piece, occurrence.name, self._local(piece.start))
         return None
-
-    def _each_from(self, since: Instant) -> Iterator[Iterator[Opening]]:
-        """Yield, for every window, its occurrences that end after a moment, in order and without end."""
-        for weekly in self._weekly:
-            yield self._weekly_from(weekly, since)
-        for cron, trigger in self._cron:
-            yield self._cron_from(cron, trigger, since)
 
     def _occurrences(self, since: Instant, until: Instant) -> Iterator[Opening]:
         """Yield all windows that end after ``since`` and begin before ``until``."""
-        for each in self._each_from(since):
-            for occurrence in each:
+        for each in self._windows:
+            for occurrence in each(since):
                 if occurrence.window.start >= until:
                     break
                 yield occurrence
@@ -161,29 +183,54 @@ class _Calendar:
 
     def _cron_from(self, window: CronWindow, trigger: _Trigger, since: Instant) -> Iterator[Opening]:
         name = f"cron '{window.cron}' for {_spoken(window.length)}, {self._zone_name}"
-        moment: Instant | None = since - window.length
-        while moment is not None:
-            fires = trigger.get_next_fire_time(None, moment)
-            if fires is None:
-                return
-            start = fires.astimezone(UTC)
-            # A clock time that comes twice counts once.
-            if start.astimezone(self._zone).fold == 0 and start + window.length > since:
+        for start in self._starts(trigger, since - window.length):
+            if start + window.length > since:
                 yield Opening(Window.starting(start, window.length), name, self._local(start))
-            moment = start + timedelta(seconds=1)
 
-    def _instant(self, local: LocalTime) -> Instant:
-        """Return when a clock in the zone first shows that; a time that is skipped is as much later."""
-        return local.replace(tzinfo=self._zone, fold=0).astimezone(UTC)
+    def _starts(self, trigger: _Trigger, since: Instant) -> Iterator[Instant]:
+        """Yield the instants of a cron line from about a moment on, in order and each once.
+
+        A skipped clock time comes after times that are later on the clock, or with one of them: it waits for those.
+        """
+        waiting: list[Instant] = []
+        for local in _shown(trigger, self._clock_before(since)):
+            start = self._instant(local)
+            if start not in waiting:
+                heappush(waiting, start)
+            no_other_before = min(start, self._instant(local, fold=1))
+            while waiting and waiting[0] <= no_other_before:
+                yield heappop(waiting)
+        yield from sorted(waiting)
+
+    def _clock_before(self, moment: Instant) -> LocalTime:
+        """Return what a clock in the zone shows, or would show if it had not been put forward within the last day."""
+        shown = moment.astimezone(self._zone).replace(tzinfo=None)
+        return min(shown, (moment - _A_DAY).astimezone(self._zone).replace(tzinfo=None) + _A_DAY)
+
+    def _instant(self, local: LocalTime, *, fold: int = 0) -> Instant:
+        """Return when a clock in the zone first shows that; a time that is skipped is as much later.
+
+        ``fold=1``: when it last shows that; a time that is skipped is as much earlier.
+        """
+        return local.replace(tzinfo=self._zone, fold=fold).astimezone(UTC)
 
     def _local(self, moment: Instant) -> str:
         return f"{moment.astimezone(self._zone):%a %d %b %H:%M} {self._zone_name}"
 
 
-def _trigger(cron: str, zone: ZoneInfo) -> _Trigger:
+def _trigger(cron: str) -> _Trigger:
+    """Return a cron line on a clock that is never changed: in a zone the trigger leaves out hours after a change."""
     from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415  # only a schedule that has cron lines needs it
 
-    return cast("_Trigger", CronTrigger.from_crontab(cron, timezone=zone))
+    return cast("_Trigger", CronTrigger.from_crontab(cron, timezone=UTC))
+
+
+def _shown(trigger: _Trigger, since: LocalTime) -> Iterator[LocalTime]:
+    """Yield the clock times of a cron line from one on."""
+    moment = since.replace(tzinfo=UTC)
+    while (fires := trigger.get_next_fire_time(None, moment)) is not None:
+        yield fires.replace(tzinfo=None)
+        moment = fires + timedelta(seconds=1)
 
 
 def _on(day: date, minute: int) -> LocalTime:

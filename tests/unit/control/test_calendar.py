@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.control.calendar import timetable_of
+from orchestrator.control.calendar import Calendar, timetable_of
 from orchestrator.domain.service import Closed, CronWindow, MoveSchedule, WeeklyWindow
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.planner.schedule import Timetable, schedule_verdict, words
@@ -131,6 +133,51 @@ def test_a_rare_cron_line_is_found_years_ahead() -> None:
     assert coming.window.start == utc("2028-02-29T03:00")
 
 
+@pytest.mark.parametrize(
+    ("zone", "night"),
+    [(STOCKHOLM, "2026-03-30"), ("America/New_York", "2026-03-09")],
+)
+def test_a_cron_line_for_midnight_opens_on_the_day_after_clocks_were_put_forward(zone: str, night: str) -> None:
+    """As a weekly window for the same hours does."""
+    midnight = datetime.fromisoformat(night)
+    by_cron = MoveSchedule(zone, cron=(CronWindow("0 0 * * mon", 4 * HOUR),))
+    by_week = MoveSchedule(zone, windows=(WeeklyWindow((midnight.weekday(),), 0, 4 * 60),))
+    opens = midnight.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    for hours in range(-48, 12):
+        now = opens + hours * HOUR
+        cron, week = timetable_of(by_cron, now), timetable_of(by_week, now)
+        assert cron is not None
+        assert week is not None
+        assert cron.lets_move == week.lets_move
+        assert [o.window for o in (cron.next_opening, week.next_opening) if o] == [
+            week.next_opening.window if week.next_opening else None
+        ] * 2
+
+
+def test_a_midnight_that_is_skipped_counts_as_one_o_clock() -> None:
+    """Cairo puts its clocks forward at midnight."""
+    schedule = MoveSchedule("Africa/Cairo", cron=(CronWindow("0 0 * * *", 4 * HOUR),))
+    (opening,) = Calendar(schedule).at(utc("2026-04-23 23:00")).openings
+    assert (opening.window.start, opening.local) == (utc("2026-04-23 22:00"), "Fri 24 Apr 01:00 Africa/Cairo")
+
+
+def test_a_line_that_fires_often_is_found_behind_a_long_freeze() -> None:
+    """However many of its windows the freeze swallows, and however many closed periods lie one beside the other."""
+    often = (CronWindow("* * * * *", timedelta(minutes=5)),)
+    freezes = (
+        closed("2026-05-01 00:00", "2026-08-01 00:00"),
+        closed("2026-08-01 00:00", "2027-08-01 00:00"),
+        closed("2027-08-01 00:02", "2029-01-01 00:00"),
+    )
+    schedule = MoveSchedule(STOCKHOLM, cron=often, freezes=freezes)
+    found = Calendar(schedule).at(utc("2026-06-01"))
+    assert found.next_opening is not None
+    assert found.next_opening.local == "Sun 01 Aug 00:00 Europe/Stockholm"
+    later = Calendar(schedule).at(utc("2028-06-01"))
+    assert later.next_opening is not None
+    assert later.next_opening.local == "Mon 01 Jan 00:00 Europe/Stockholm"
+
+
 def test_closed_periods_cut_windows() -> None:
     """What is left of one opens; a window that is swallowed whole does not exist, and is not said to have ended."""
     schedule = MoveSchedule(
@@ -202,15 +249,53 @@ def test_nothing_becomes_different_before_the_next_change(schedule: MoveSchedule
     later = now + timedelta(minutes=minutes)
     if found.next_change is not None and later >= found.next_change:
         later = found.next_change - timedelta(microseconds=1)
-    then = timetable_of(schedule, max(later, now))
-    assert then is not None
+    then = Calendar(schedule).at(max(later, now))
     assert (then.lets_move, then.openings, then.closure, then.next_opening) == (
         found.lets_move,
         found.openings,
         found.closure,
         found.next_opening,
     )
+    assert timetable_of(schedule, max(later, now)) == then, "what is remembered is what would be worked out"
     assert found.next_change is None or found.next_change > now
+
+
+ZONES = (
+    *(STOCKHOLM, "America/New_York", "America/Havana", "America/Santiago", "America/St_Johns", "Asia/Beirut"),
+    *("Africa/Cairo", "Africa/Casablanca", "Antarctica/Troll", "Australia/Lord_Howe", "Pacific/Chatham", "UTC"),
+)
+
+
+def days_around_changes(zone: str) -> list[datetime]:
+    """The days of a year beside those on which the zone's clocks are changed; its first day where none are."""
+    days = [datetime.fromisoformat("2026-01-02") + timedelta(days=n) for n in range(360)]
+    offsets = [day.replace(tzinfo=ZoneInfo(zone)).utcoffset() for day in days]
+    changes = [n for n, (a, b) in enumerate(pairwise(offsets)) if a != b]
+    return [days[n + beside] for n in changes for beside in (-1, 0, 1)] or days[:1]
+
+
+@settings(max_examples=80)
+@given(
+    st.data(), st.sampled_from(ZONES), st.sampled_from([5, 15, 30, 60]), st.integers(0, 3), st.sampled_from([5, 300])
+)
+def test_a_cron_line_opens_whenever_a_clock_shows_its_time(
+    data: st.DataObject, zone: str, step: int, hour: int, length: int
+) -> None:
+    """Counted by hand around every change of clocks: each time once, the first that comes, a skipped one later."""
+    minutes = range(0, 60, step)
+    line = f"{','.join(map(str, minutes))} {hour} * * *"
+    calendar = Calendar(MoveSchedule(zone, cron=(CronWindow(line, timedelta(minutes=length)),)))
+    first = data.draw(st.sampled_from(days_around_changes(zone)))
+    days = [first + timedelta(days=n) for n in range(-2, 5)]
+    shown = {day.replace(hour=hour, minute=m, tzinfo=ZoneInfo(zone)).astimezone(UTC) for day in days for m in minutes}
+    since = (first - timedelta(hours=12)).replace(tzinfo=UTC)
+    now, found = since, list[Instant]()
+    while now < since + timedelta(days=3):
+        coming = calendar.at(now).next_opening
+        assert coming is not None
+        now = coming.window.start
+        found.append(now)
+    assert found == sorted(moment for moment in shown if since < moment <= now)
 
 
 @settings(max_examples=150)
