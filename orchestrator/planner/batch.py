@@ -5,6 +5,9 @@ many launches came to nothing lately, and which places it could run in. Each pla
 and the cleanest of them counts, as the planner takes it when the time comes. Work that runs and may be interrupted is
 judged by where it runs: only if it stops, it may begin anew elsewhere, with a start.
 
+The work is shared by as many as can serve together: no more than ``max_per_region`` leaves room for where the policy
+allows it, and once it runs no more than have come up. A start takes longer where launches have to wait for each other.
+
 Counted as a start: a launch of the service of late that became ready; as a failed one: a launch that ended before it
 was. A loss while serving is no failed launch; ``margin`` is kept free for those.
 """
@@ -27,6 +30,7 @@ from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.planner.choose import choose
 from orchestrator.planner.deferral import Deferral, Job, Known, decide, tries_for
 from orchestrator.planner.judged import Judged, judge
+from orchestrator.planner.launches import MOST_LAUNCHES_PER_MINUTE
 from orchestrator.planner.moves import COLD_START_POWER_FRACTION
 from orchestrator.planner.snapshot import Snapshot
 
@@ -64,6 +68,14 @@ class _Place:
     deferral: Deferral
 
 
+@dataclass(frozen=True, slots=True)
+class _Crew:
+    """How many replicas share the work, and what keeps more of them away, where that is fewer than wanted."""
+
+    replicas: int
+    why_no_more: str = ""
+
+
 def batch_wanted(
     snapshot: Snapshot,
     policy: Policy,
@@ -85,10 +97,14 @@ def batch_wanted(
             because += f"; the next round begins at {format_instant(due)}"
         return WantedReplicas(0, 0, most, 0, because, _figures(work), due if work.recurs else None)
     running = last is not None and last.replicas > 0 and last.needed is not None and last.until == due
-    place, tries = _best_place(snapshot, policy, batch, work, outlooks, now, running=running)
+    judged = judge(snapshot, policy, now)
+    crew = _crew(judged, now, running=running)
+    place, tries = _best_place(judged, batch, work, crew, outlooks, running=running)
     found = place.deferral
     figures = (*_figures(work), *_costs(found, place, snapshot, tries))
     todo = f"{_hours(work.left_hours)} of work by {format_instant(due)}"
+    if crew.replicas < most:
+        todo += f" on {crew.replicas} of {most} replicas ({crew.why_no_more})"
     if found.runs:
         return WantedReplicas(most, 0, most, most, f"batch: {todo}: {found.because}", figures, due)
     begun = format_instant(found.latest_start.replace(microsecond=0))
@@ -96,13 +112,34 @@ def batch_wanted(
     return WantedReplicas(0, 0, most, 0, because, figures, found.until)
 
 
+def _crew(judged: Judged, now: Instant, *, running: bool) -> _Crew:
+    """Return how many replicas the work is shared by; all of them where no place may be taken at all just now.
+
+    Who serves alone while a start and all launches would be over is not joined by others soon.
+    """
+    snapshot = judged.snapshot
+    crew = _Crew(snapshot.spec.scaling.max_replicas)
+    limit, living = snapshot.spec.placement.max_per_region, snapshot.living()
+    allowed = {a.region for a in judged.assessments if a.allowed}
+    if limit is not None and allowed:
+        room = limit * len(allowed) + sum(r.region not in allowed for r in living)
+        if room < crew.replicas:
+            crew = _Crew(room, "max_per_region leaves no room for more")
+    since = min((r.ready_at for r in living if r.ready_at is not None), default=None)
+    patience = _start(snapshot, crew.replicas)
+    if running and since is not None and now - since > patience:
+        up = sum(r.ready_at is not None or now - r.created_at <= patience for r in living)
+        if up < crew.replicas:
+            crew = _Crew(up, "no more have come up")
+    return crew
+
+
 def _best_place(
-    snapshot: Snapshot,
-    policy: Policy,
+    judged: Judged,
     batch: BatchRules,
     work: Round,
+    crew: _Crew,
     outlooks: Mapping[str, CarbonSeries],
-    now: Instant,
     *,
     running: bool,
 ) -> tuple[_Place, int]:
@@ -111,13 +148,23 @@ def _best_place(
     Of work that runs and may stop it is the place where it runs; else it would go on in dirty hours because they are
     clean elsewhere. One that cannot be judged says what to do only where none can.
     """
-    judged = judge(snapshot, policy, now)
-    tries, try_length = _launches(snapshot)
+    snapshot, now = judged.snapshot, judged.now
+    tries, try_length = _launches(snapshot, crew)
     spare = batch.margin + (tries - 1) * try_length
+    blind = Job(
+        _length(work, snapshot, crew),
+        work.window.end,
+        _start(snapshot, crew.replicas),
+        spare,
+        kw=0.0,
+        start_kwh=0.0,
+        preemptible=batch.preemptible,
+        running=running,
+    )
     places: list[_Place] = []
     stands = _stands_on(snapshot) if running and batch.preemptible else ""
     for a in [a for a in judged.assessments if a.offer_id == stands] if stands else _allowed(judged):
-        job = _job(judged, a, work, spare, running=running, preemptible=batch.preemptible)
+        job = _job(judged, a, blind, crew)
         side = judged.side(a.offer_id)
         if job is None or side is None:
             continue
@@ -125,7 +172,6 @@ def _best_place(
         if not _is_worse(job, outlook, places, now):
             places.append(_Place(a.offer_id, a.region, decide(job, outlook, now)))
     told = [p for p in places if p.deferral.grams is not None]
-    blind = Job(_length(work, snapshot), work.window.end, _start(snapshot), spare, 0.0, 0.0, batch.preemptible, running)
     if now >= blind.latest_start or not told:
         # The moment from which on nothing is weighed is the same for every place.
         return _Place("", "", decide(blind, CarbonSeries("", ()), now)), tries
@@ -146,47 +192,38 @@ def _allowed(judged: Judged) -> list[Assessment]:
     return list(choose(judged.assessments, 1, [], spec.placement, policy.objective))
 
 
-def _job(
-    judged: Judged, a: Assessment, work: Round, spare: timedelta, *, running: bool, preemptible: bool
-) -> Job | None:
+def _job(judged: Judged, a: Assessment, blind: Job, crew: _Crew) -> Job | None:
     """Return the work as it would be at a place; ``None`` where its energy is unknown."""
     side, snapshot = judged.side(a.offer_id), judged.snapshot
     power = None if side is None else side.candidate.offer.shape.power
     if a.kwh_per_hour is None or a.pue is None or power is None:
         return None
-    replicas = snapshot.spec.scaling.max_replicas
     cold_hours = snapshot.cold_start_seconds.value / SECONDS_PER_HOUR
     start_kwh = COLD_START_POWER_FRACTION * watts_to_kw(power.full_watts) * a.pue * cold_hours
-    return Job(
-        work=_length(work, snapshot),
-        deadline=work.window.end,
-        start=_start(snapshot),
-        spare=spare,
-        kw=replicas * a.kwh_per_hour / snapshot.clock_rate,
-        start_kwh=replicas * start_kwh,
-        preemptible=preemptible,
-        running=running,
-    )
+    kw = crew.replicas * a.kwh_per_hour / snapshot.clock_rate
+    return replace(blind, kw=kw, start_kwh=crew.replicas * start_kwh)
 
 
-def _length(work: Round, snapshot: Snapshot) -> timedelta:
-    """Return for how long all replicas have to serve, in grid time."""
-    hours = work.left_hours / snapshot.spec.scaling.max_replicas * snapshot.clock_rate
+def _length(work: Round, snapshot: Snapshot, crew: _Crew) -> timedelta:
+    """Return for how long all that share the work have to serve, in grid time."""
+    hours = work.left_hours / crew.replicas * snapshot.clock_rate
     most = timedelta(days=3650) / HOUR
     return min(hours, most) * HOUR
 
 
-def _start(snapshot: Snapshot) -> timedelta:
-    return snapshot.cold_start_seconds.value * snapshot.clock_rate * _SECOND
+def _start(snapshot: Snapshot, replicas: int = 1) -> timedelta:
+    """Return how long it takes in grid time until so many serve: the last of them is launched some minutes later."""
+    waits = timedelta(minutes=(replicas - 1) // MOST_LAUNCHES_PER_MINUTE)
+    return (snapshot.cold_start_seconds.value * _SECOND + waits) * snapshot.clock_rate
 
 
-def _launches(snapshot: Snapshot) -> tuple[int, timedelta]:
+def _launches(snapshot: Snapshot, crew: _Crew) -> tuple[int, timedelta]:
     """Return how many launches in a row are reckoned with, and how long one takes that comes to nothing."""
     failed = [r for r in snapshot.replicas if r.ready_at is None and r.state in ENDED and _came_to_nothing(r)]
     started = sum(r.ready_at is not None for r in snapshot.replicas)
     lengths = [(r.state_since - r.created_at) / _SECOND for r in failed]
     length = median(lengths) * _SECOND if lengths else _start(snapshot)
-    return tries_for(snapshot.spec.scaling.max_replicas, started, len(failed)), length
+    return tries_for(crew.replicas, started, len(failed)), length
 
 
 def _came_to_nothing(replica: Replica) -> bool:

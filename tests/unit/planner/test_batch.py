@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from orchestrator.domain.carbon import Gap
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.scale import WantedReplicas
-from orchestrator.domain.service import BatchRules, Objective, Policy, Scaling
+from orchestrator.domain.service import BatchRules, Objective, PlacementRules, Policy, Scaling
 from orchestrator.domain.time import HOUR, Window
 from orchestrator.planner.batch import Round, batch_wanted
 from orchestrator.planner.deferral import tries_for
@@ -136,3 +138,67 @@ def test_failed_launches_make_the_latest_start_earlier() -> None:
     assert (calm.until, tries_for(2, 0, 8)) == (NOON + 8 * HOUR, 10)
     assert warned.until == NOON + 4 * HOUR
     assert warned.until <= DUE - 30 * MINUTE - 9 * 30 * MINUTE - 2 * HOUR
+
+
+class TestCrew:
+    """Work is shared by as many as can serve together, so it begins soon enough for those."""
+
+    HOURS = 8.0
+
+    def round_of_four(
+        self, places: list[Candidate], last: WantedReplicas | None = None, *, preemptible: bool = False, **changes: Any
+    ) -> WantedReplicas:
+        """Eight hours of work for four replicas, due at 02:00; at most one of them in a region."""
+        rules = replace(RULES, engine_hours=self.HOURS, preemptible=preemptible)
+        placement = PlacementRules(max_per_region=1)
+        spec = replace(service_spec(batch=rules, placement=placement), scaling=Scaling(0, changes.pop("most", 4)))
+        world = replace(snapshot(places, spec=spec), **changes)
+        work = Round(Window(NOON, NOON + 14 * HOUR), self.HOURS, 0.0, "a test", recurs=False)
+        outlooks = {c.offer.region.zone or "": c.forecast for c in places}
+        return batch_wanted(world, GREEN, rules, work, outlooks, last, NOON)
+
+    def place(self, name: str, **changes: Any) -> Candidate:
+        """The wind blows from 21:00 to 01:00."""
+        return candidate(f"aws/{name}", 300.0, ahead=[300.0] * 9 + [50.0] * 4 + [300.0] * 3, **changes)
+
+    @pytest.mark.parametrize("preemptible", [False, True])
+    def test_it_begins_soon_enough_for_those_that_have_a_place(self, preemptible: bool) -> None:
+        """One region has room for one of four: eight hours of one replica, not two of four."""
+        one = self.round_of_four([self.place("se")], preemptible=preemptible)
+        assert one.until is not None
+        assert one.until <= NOON + 5.5 * HOUR, "half an hour is kept free, and a start"
+        assert "on 1 of 4 replicas (max_per_region leaves no room for more)" in one.because
+        four = self.round_of_four([self.place(name) for name in ("se", "no", "fi", "fr", "pl")])
+        assert four.until is not None
+        assert NOON + 8 * HOUR < four.until <= NOON + 9 * HOUR
+        assert "replicas (" not in four.because
+
+    def test_a_place_that_is_to_be_left_alone_is_none(self) -> None:
+        """Of two regions one has just failed; who stands there already is counted all the same."""
+        places = [self.place("se"), self.place("no", avoid_until=NOON + 20 * HOUR)]
+        assert "on 1 of 4" in self.round_of_four(places).because
+        begun = WantedReplicas(4, 0, 4, 4, "", (), NOON + 14 * HOUR)
+        assert "on 2 of 4" in self.round_of_four(places, begun, replicas=(replica(places[1], up_for=MINUTE),)).because
+
+    def test_once_it_runs_those_that_came_up_count(self) -> None:
+        """One that serves alone for an hour goes on, although four of them could stop now and be in time."""
+        places = [self.place(name) for name in ("se", "no", "fi", "fr")]
+        begun = WantedReplicas(4, 0, 4, 4, "", (), NOON + 14 * HOUR)
+        alone = (replica(places[0], up_for=HOUR),)
+        found = self.round_of_four(places, begun, preemptible=True, replicas=alone)
+        assert "on 1 of 4 replicas (no more have come up)" in found.because
+        just_now = (replica(places[0], up_for=MINUTE), replica(places[1], 1, ReplicaState.STARTING, created_at=NOON))
+        assert "on " not in self.round_of_four(places, begun, preemptible=True, replicas=just_now).because
+        more = (*alone, *(replica(c, n, ready_at=None, created_at=NOON) for n, c in enumerate(places[1:], 1)))
+        assert "on " not in self.round_of_four(places, begun, preemptible=True, replicas=more).because
+
+    def test_many_are_launched_one_after_another(self) -> None:
+        """A thousand take a hundred minutes until the last one is launched; ten are launched at once."""
+
+        def begins(most: int) -> float:
+            places = [candidate(f"aws/r{n}", 300.0, ahead=[300.0 - h for h in range(14)]) for n in range(most)]
+            return ((self.round_of_four(places, most=most).until or NOON) - NOON) / MINUTE
+
+        work = {most: self.HOURS * 60 / most for most in (10, 1000)}
+        failures = (tries_for(1000, 0, 0) - tries_for(10, 0, 0)) * 1.5
+        assert begins(10) + work[10] - begins(1000) - work[1000] == pytest.approx(99.0 + failures, abs=0.1)
