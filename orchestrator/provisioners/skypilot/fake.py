@@ -157,11 +157,11 @@ class FakeSky:
     async def job_state(self, cluster: str) -> str:
         """Return the state of its job."""
         self._note("job_state", cluster)
-        return self._machines[cluster].job
+        return self._machine(cluster).job
 
     async def job_log(self, cluster: str) -> str:
         """Return what its job said."""
-        return self._machines[cluster].log
+        return self._machine(cluster).log
 
     async def down(self, cluster: str) -> None:
         """End it at once."""
@@ -173,6 +173,11 @@ class FakeSky:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+    def _machine(self, cluster: str) -> _Machine:
+        if cluster not in self._machines:
+            raise SkyFailure("ClusterDoesNotExist", f"Cluster {cluster!r} does not exist.")
+        return self._machines[cluster]
 
     def _end_job(self, machine: _Machine, state: str, log: str) -> None:
         machine.job, machine.log, machine.idle_since = state, log, self.now()

@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -51,6 +51,15 @@ STOP_POLL_SECONDS = 0.5
 STOP_REQUEST_SECONDS = 5.0
 RENEW_SECONDS = 5.0
 """How long a replica may take to take its lease: it is asked again in a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LastWords:
+    """What the log of a job that has ended in this ``state`` ends with. ``since``: time of the loop."""
+
+    state: str
+    words: asyncio.Task[str]
+    since: float
 
 
 class SkyPilotProvisioner:
@@ -100,8 +109,8 @@ class SkyPilotProvisioner:
         """Launches that are being handed over, and since when (time of the loop)."""
         self._gone: frozenset[str] = frozenset()
         """Whom the last listing did not show, and nobody has ended."""
-        self._last_said: dict[str, tuple[str, str]] = {}
-        """Of each replica whose job has ended: the job's state, and what its log ended with."""
+        self._last_said: dict[str, _LastWords] = {}
+        """Of each replica whose job has ended."""
 
     # ── the port ──
 
@@ -232,8 +241,10 @@ class SkyPilotProvisioner:
 
     async def close(self) -> None:
         """Let go of SkyPilot. What is under way there goes on."""
-        for task in (*self._follows, *self._ends.values(), *(post for post, _ in self._posts.values())):
+        words = (last.words for last in self._last_said.values())
+        for task in (*self._follows, *self._ends.values(), *(post for post, _ in self._posts.values()), *words):
             task.cancel()
+        self._view.close()
         await self._api.close()
 
     # ── launching ──
@@ -371,21 +382,27 @@ class SkyPilotProvisioner:
         return seen
 
     async def _last_words(self, name: str, state: str) -> str:
-        """Ask for the end of its job's log until there is one, and never again: the job says nothing any more."""
-        known, words = self._last_said.get(name, ("", ""))
-        if known != state:
-            words = await self._learn_last_words(name)
-            if words:
-                self._last_said[name] = state, words
+        """Ask for the end of its job's log, once: the job says nothing any more.
+
+        It is asked on the machine, which may hang. That its job has ended is known all the same, so the words are
+        waited for no longer than any answer is, and told to who asks later.
+        """
+        loop = asyncio.get_running_loop()
+        known = self._last_said.get(name)
+        if known is None or known.state != state or known.words.cancelled():
+            known = _LastWords(state, loop.create_task(self._learn_last_words(name)), loop.time())
+            self._last_said[name] = known
+        await asyncio.wait({known.words}, timeout=max(0.0, self._answer_seconds - (loop.time() - known.since)))
+        words = known.words.result() if known.words.done() else ""
         return f"its job ended: {state}" + (f": {words}" if words else "")
 
     async def _learn_last_words(self, name: str) -> str:
         folder = self._folders.of(name)
+        hidden = folder.secrets()  # before the log comes, which may be after they are forgotten
         try:
             text = await self._api.job_log(name)
-        except SkyFailure:
+        except (SkyFailure, OSError):
             return ""
-        hidden = folder.secrets()
         with contextlib.suppress(ProviderError):  # a full disk: that it has failed is known all the same
             folder.append(masked(text, hidden))
         return last_words(folder.log, hidden)
@@ -425,7 +442,9 @@ class SkyPilotProvisioner:
             folder.forget_secrets()
             self._posted.pop(name, None)
             self._posts.pop(name, None)
-            self._last_said.pop(name, None)
+            last = self._last_said.pop(name, None)
+            if last is not None:
+                last.words.cancel()
         self._folders.prune()
 
     async def _stop_engine(self, name: str, record: Record, grace: timedelta) -> None:

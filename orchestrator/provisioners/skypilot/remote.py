@@ -1,4 +1,9 @@
-"""SkyPilot through a worker process: started at the first call, started again when it has died."""
+"""SkyPilot through worker processes: started at the first call, started again when they have died.
+
+There are two. What hangs in a worker is ended with the worker, and with it whatever else it is doing. A machine whose
+login hangs is an everyday thing, so the questions that make SkyPilot log in have a worker of their own: they cost each
+other an answer, and neither a launch whose files are being carried nor the end of a machine (decision 0070).
+"""
 
 from __future__ import annotations
 
@@ -85,9 +90,66 @@ class _Talk:
 
 
 class RemoteSky:
-    """A :class:`~orchestrator.provisioners.skypilot.sky_api.SkyApi` in another process."""
+    """A :class:`~orchestrator.provisioners.skypilot.sky_api.SkyApi` in other processes."""
 
     def __init__(self, connection: Connection, patience: Mapping[str, float] = PATIENCE_SECONDS) -> None:
+        self._server = _Worker(connection, patience)
+        self._machines = _Worker(connection, patience)
+
+    async def ensure_server(self) -> None:
+        """Reach the API server; a local one is started if none runs."""
+        await self._server.call("ensure_server")
+
+    async def enabled_clouds(self, wanted: frozenset[str]) -> frozenset[str]:
+        """Return the clouds that have credentials; the wanted ones are checked if that is not known yet."""
+        return frozenset(await self._server.call("enabled_clouds", wanted=sorted(wanted)))
+
+    async def launch(self, cluster: str, task: Mapping[str, Any], mounts: Mapping[str, str]) -> str:
+        """Post a launch and return its request id."""
+        return str(await self._server.call("launch", cluster=cluster, task=dict(task), mounts=dict(mounts)))
+
+    async def launches(self, cluster: str) -> Sequence[LaunchCall]:
+        """Return every launch of this cluster name that the server remembers."""
+        found = await self._server.call("launches", cluster=cluster)
+        return [LaunchCall(c["id"], CallState(c["state"]), c["posted_at"]) for c in found]
+
+    async def outcome(self, request_id: str) -> None:
+        """Return when the request has ended well; raises what it failed with."""
+        await self._server.call("outcome", request_id=request_id)
+
+    async def follow(self, request_id: str, log: Path) -> None:
+        """Append the request's progress to a file until it ends."""
+        await self._server.call("follow", endless=True, request_id=request_id, log=str(log))
+
+    async def cancel(self, request_id: str) -> None:
+        """Cancel a request."""
+        await self._server.call("cancel", request_id=request_id)
+
+    async def clusters(self, prefix: str) -> Sequence[Cluster]:
+        """Return the clusters whose names begin so, after asking their providers."""
+        return [Cluster(**c) for c in await self._server.call("clusters", prefix=prefix)]
+
+    async def job_state(self, cluster: str) -> str:
+        """Return the state of the cluster's newest job."""
+        return str(await self._machines.call("job_state", cluster=cluster))
+
+    async def job_log(self, cluster: str) -> str:
+        """Return the end of that job's log."""
+        return str(await self._machines.call("job_log", cluster=cluster))
+
+    async def down(self, cluster: str) -> None:
+        """End the cluster and wait for it."""
+        await self._server.call("down", cluster=cluster)
+
+    async def close(self) -> None:
+        """End the workers; what they asked for goes on at the API server."""
+        await asyncio.gather(self._server.close(), self._machines.close())
+
+
+class _Worker:
+    """One worker process, whichever that is now."""
+
+    def __init__(self, connection: Connection, patience: Mapping[str, float]) -> None:
         self._connection = connection
         self._patience = patience
         self._talk: _Talk | None = None
@@ -96,53 +158,8 @@ class RemoteSky:
         self._starting: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def ensure_server(self) -> None:
-        """Reach the API server; a local one is started if none runs."""
-        await self._call("ensure_server")
-
-    async def enabled_clouds(self, wanted: frozenset[str]) -> frozenset[str]:
-        """Return the clouds that have credentials; the wanted ones are checked if that is not known yet."""
-        return frozenset(await self._call("enabled_clouds", wanted=sorted(wanted)))
-
-    async def launch(self, cluster: str, task: Mapping[str, Any], mounts: Mapping[str, str]) -> str:
-        """Post a launch and return its request id."""
-        return str(await self._call("launch", cluster=cluster, task=dict(task), mounts=dict(mounts)))
-
-    async def launches(self, cluster: str) -> Sequence[LaunchCall]:
-        """Return every launch of this cluster name that the server remembers."""
-        found = await self._call("launches", cluster=cluster)
-        return [LaunchCall(c["id"], CallState(c["state"]), c["posted_at"]) for c in found]
-
-    async def outcome(self, request_id: str) -> None:
-        """Return when the request has ended well; raises what it failed with."""
-        await self._call("outcome", request_id=request_id)
-
-    async def follow(self, request_id: str, log: Path) -> None:
-        """Append the request's progress to a file until it ends."""
-        await self._call("follow", endless=True, request_id=request_id, log=str(log))
-
-    async def cancel(self, request_id: str) -> None:
-        """Cancel a request."""
-        await self._call("cancel", request_id=request_id)
-
-    async def clusters(self, prefix: str) -> Sequence[Cluster]:
-        """Return the clusters whose names begin so, after asking their providers."""
-        return [Cluster(**c) for c in await self._call("clusters", prefix=prefix)]
-
-    async def job_state(self, cluster: str) -> str:
-        """Return the state of the cluster's newest job."""
-        return str(await self._call("job_state", cluster=cluster))
-
-    async def job_log(self, cluster: str) -> str:
-        """Return the end of that job's log."""
-        return str(await self._call("job_log", cluster=cluster))
-
-    async def down(self, cluster: str) -> None:
-        """End the cluster and wait for it."""
-        await self._call("down", cluster=cluster)
-
     async def close(self) -> None:
-        """End the worker; what it asked for goes on at the API server."""
+        """End it."""
         talk, self._talk = self._talk, None
         if talk is not None and talk.process.returncode is None:
             _kill(talk.process)
@@ -150,8 +167,9 @@ class RemoteSky:
         if self._reader is not None:
             await asyncio.gather(self._reader, return_exceptions=True)
 
-    async def _call(self, method: str, *, endless: bool = False, **arguments: object) -> Any:  # noqa: ANN401 - as it says
-        talk = await self._worker()
+    async def call(self, method: str, *, endless: bool = False, **arguments: object) -> Any:  # noqa: ANN401 - as it says
+        """Return what the worker answers. Raises ``SkyFailure``."""
+        talk = await self._living()
         number = next(self._numbers)
         patience = None if endless else self._patience.get(method, OTHER_PATIENCE_SECONDS)
         line = json.dumps({"id": number, "call": method, "with": arguments}) + "\n"
@@ -177,7 +195,7 @@ class RemoteSky:
         finally:
             talk.asked.pop(number, None)
 
-    async def _worker(self) -> _Talk:
+    async def _living(self) -> _Talk:
         """Return the living worker of this event loop; one command may use several loops, one after the other."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:

@@ -2,6 +2,9 @@
 
 Asking makes SkyPilot ask the providers, which takes seconds; a look of the controller asks about every replica. So one
 question is under way at a time, in the background, and an answer serves until it is too old to be called one.
+
+What a job does is asked on its machine, which may hang: each is asked by itself, and a picture holds the answers that
+have come by then (decision 0070).
 """
 
 from __future__ import annotations
@@ -37,12 +40,19 @@ looked at every second by others; this is for engines that die before they ever 
 SETTLED_JOB_EVERY_SECONDS = 300.0
 """The same, once it has been seen to run."""
 
+MOST_JOBS_ASKED = 16
+"""Machines that are asked about their jobs at a time: one that hangs keeps its place until it is given up, and it is
+SkyPilot's API server that waits for it. Who was asked longest ago is next."""
+
 ENDED_JOBS = frozenset({"FAILED", "FAILED_SETUP", "FAILED_DRIVER", "SUCCEEDED", "CANCELLED"})
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What there was, in monotonic seconds. ``asked_at``: before the providers were asked; ``taken_at``: complete."""
+    """What there was, in monotonic seconds. ``asked_at``: before the providers were asked; ``taken_at``: complete.
+
+    ``jobs``: the last known state of each one's job, ``JOB_EVERY_SECONDS`` old and more.
+    """
 
     asked_at: float
     clusters: Mapping[str, Cluster]
@@ -73,7 +83,9 @@ class View:
         self._picture: Picture | None = None
         self._asking: asyncio.Task[Picture] | None = None
         self._asking_since = 0.0
+        self._jobs: dict[str, str] = {}
         self._job_asked: dict[str, float] = {}
+        self._asking_jobs: dict[str, asyncio.Task[None]] = {}
 
     async def newest(self, prefix: str) -> Picture:
         """Return a picture that may be some seconds old; a newer one is asked for meanwhile.
@@ -108,6 +120,11 @@ class View:
         if self._silent_seconds() > self._answer_seconds:
             raise ProviderUnavailable(f"SkyPilot has not answered for {self._silent_seconds():.0f} s")
 
+    def close(self) -> None:
+        """Wait for no machine any more."""
+        for task in list(self._asking_jobs.values()):
+            task.cancel()
+
     def _ask(self, prefix: str, *, force: bool = False) -> asyncio.Task[Picture]:
         running = self._asking
         if running is None or running.done() or running.get_loop() is not asyncio.get_running_loop():
@@ -137,16 +154,11 @@ class View:
                 clusters = {c.name: c for c in await self._api.clusters(prefix)}
             else:
                 asked_at, clusters = last.asked_at, dict(last.clusters)
-            jobs = {} if last is None else {n: j for n, j in last.jobs.items() if n in clusters}
-            for name, cluster in clusters.items():
-                call = launches.get(name)
-                settled = call is None or call.state is CallState.DONE
-                if cluster.state == UP and settled and self._job_is_due(name, jobs.get(name, "")):
-                    with contextlib.suppress(SkyFailure):  # of one machine; what is known of all others stands
-                        jobs[name] = await self._api.job_state(name)
         except SkyFailure as failure:
             raise meaning_of(failure) from failure
-        self._picture = Picture(asked_at, clusters, launches, jobs, self._now())
+        self._ask_jobs(clusters, launches)
+        self._jobs = {name: job for name, job in self._jobs.items() if name in clusters}
+        self._picture = Picture(asked_at, clusters, launches, dict(self._jobs), self._now())
         return self._picture
 
     def _clusters_are_due(self, launches: Mapping[str, LaunchCall], last: Picture) -> bool:
@@ -160,12 +172,28 @@ class View:
         ended = {name: call.state for name, call in launches.items() if call.state is not CallState.OPEN}
         return any(before.get(name) is not state for name, state in ended.items())
 
-    def _job_is_due(self, name: str, state: str) -> bool:
+    def _ask_jobs(self, clusters: Mapping[str, Cluster], launches: Mapping[str, LaunchCall]) -> None:
+        """Begin to ask about those jobs that are due; the answers are in a later picture."""
+        due = []
+        for name, cluster in clusters.items():
+            call = launches.get(name)
+            settled = call is None or call.state is CallState.DONE
+            if cluster.state == UP and settled and name not in self._asking_jobs and self._job_is_due(name):
+                due.append(name)
+        due.sort(key=self._job_asked.__getitem__)
+        for name in due[: max(0, MOST_JOBS_ASKED - len(self._asking_jobs))]:
+            self._job_asked[name] = self._now()
+            task = self._asking_jobs[name] = asyncio.create_task(self._learn_job(name), name=name)
+            task.add_done_callback(lambda done: self._asking_jobs.pop(done.get_name(), None))
+
+    async def _learn_job(self, name: str) -> None:
+        with contextlib.suppress(SkyFailure, OSError):  # of one machine; what was known of its job stands
+            self._jobs[name] = await self._api.job_state(name)
+
+    def _job_is_due(self, name: str) -> bool:
+        state = self._jobs.get(name, "")
         if state in ENDED_JOBS:
             return False
         last = self._job_asked.setdefault(name, self._now())
         every = SETTLED_JOB_EVERY_SECONDS if state == "RUNNING" else JOB_EVERY_SECONDS
-        if self._now() - last < min(every, self._job_every_seconds):
-            return False
-        self._job_asked[name] = self._now()
-        return True
+        return self._now() - last >= min(every, self._job_every_seconds)

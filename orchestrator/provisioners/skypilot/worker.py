@@ -24,8 +24,9 @@ MOST_CALLS = 32
 LOG_LINES = 60
 LAUNCH = "sky.launch"
 FOLLOW = "follow"
-LONG = frozenset({"down", FOLLOW, "launch"})
-"""Calls that last for minutes: in the queue of the short ones, many of them would keep everybody else waiting."""
+LONG = frozenset({"down", FOLLOW, "launch", "job_state", "job_log"})
+"""Calls that last for minutes, or may because a machine hangs: in the queue of the short ones, many of them would keep
+everybody else waiting."""
 OPEN = ("PENDING", "WAITING", "RUNNING")
 HISTORY_KEPT = 5
 

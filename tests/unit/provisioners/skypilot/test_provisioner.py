@@ -34,7 +34,7 @@ from orchestrator.provisioners.skypilot.files import ENDED_KEPT, RECORD, Folders
 from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
 from orchestrator.provisioners.skypilot.sky_api import Cluster, LaunchCall, SkyFailure
 from orchestrator.provisioners.skypilot.slurm import Allocation
-from orchestrator.provisioners.skypilot.view import View
+from orchestrator.provisioners.skypilot.view import MOST_JOBS_ASKED, View
 from tests.builders import offer
 
 UID = "0123456789abcdef"
@@ -264,6 +264,69 @@ async def test_one_machine_that_cannot_be_asked_hides_no_other(world: World) -> 
     assert (await world.provisioner.describe(NAME)).phase is Phase.RUNNING
 
 
+async def test_one_machine_that_hangs_hides_no_other(world: World) -> None:
+    """Its login never answers. What becomes of the others is seen, launches are posted, and it is asked once."""
+    other, third = NAME + "b", NAME + "c"
+    for name in (NAME, other):
+        await world.provisioner.launch(world.request(name))
+        await world.until(Phase.RUNNING, name)
+    asked = world.sky.job_state
+    hanging: list[str] = []
+
+    async def hang(cluster: str) -> str:
+        if cluster == NAME:
+            hanging.append(cluster)
+            await asyncio.Event().wait()
+        return await asked(cluster)
+
+    world.sky.job_state = hang  # type: ignore[method-assign]
+    world.sky.vanish(other)
+    await world.until(Phase.GONE, other)
+    await world.provisioner.launch(world.request(third))
+    await world.until(Phase.RUNNING, third)
+    world.sky.die(third)
+    await world.until(Phase.FAILED, third)
+
+    assert (await world.provisioner.describe(NAME)).phase is Phase.RUNNING
+    assert hanging == [NAME]
+    await world.provisioner.close()
+
+
+async def test_many_machines_that_hang_leave_a_turn_to_the_others(world: World) -> None:
+    """They are asked a few at a time, for SkyPilot waits for each; who was asked longest ago is next."""
+    names = [f"{NAME}{number:02}" for number in range(MOST_JOBS_ASKED + 1)]
+    for name in names:
+        await world.provisioner.launch(world.request(name))
+        await world.until(Phase.RUNNING, name)
+    await world.provisioner.close()
+    world.again()
+    asked = world.sky.job_state
+    hanging: list[str] = []
+    most: list[int] = []
+    given_up = asyncio.Event()
+
+    async def hang(cluster: str) -> str:
+        if cluster == names[-1]:
+            return await asked(cluster)
+        hanging.append(cluster)
+        most.append(len(hanging))
+        await given_up.wait()
+        hanging.remove(cluster)
+        raise SkyFailure("ReadTimeout", "no answer to job_state")
+
+    world.sky.job_state = hang  # type: ignore[method-assign]
+    world.sky.die(names[-1])
+    for _ in range(20):
+        assert (await world.provisioner.describe(names[-1])).phase is Phase.RUNNING
+        world.moment[0] += 5.0
+        await asyncio.sleep(0)
+    given_up.set()
+
+    await world.until(Phase.FAILED, names[-1])
+    assert max(most) == MOST_JOBS_ASKED
+    await world.provisioner.close()
+
+
 async def test_the_engine_is_told_to_finish_before_its_machine_goes(world: World) -> None:
     """With its own key; and only then SkyPilot takes the cluster down."""
     await world.provisioner.launch(world.request())
@@ -354,6 +417,66 @@ async def test_the_end_of_a_log_is_asked_for_once(world: World) -> None:
 
     assert "out of memory" in (first.exit_detail or "")
     assert log.read_text(encoding="utf-8") == said
+
+
+async def test_a_log_that_does_not_come_holds_nobody_up(world: World) -> None:
+    """That the job has ended is told without its words, at each look; they are asked for once, and told once there."""
+    world.answer_seconds = 0.0
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    hasty = world.again()
+    world.sky.die(NAME, "RuntimeError: out of memory")
+    read, comes, asked = world.sky.job_log, asyncio.Event(), []
+
+    async def slowly(cluster: str) -> str:
+        asked.append(cluster)
+        await comes.wait()
+        return await read(cluster)
+
+    world.sky.job_log = slowly  # type: ignore[method-assign]
+    with contextlib.suppress(ProviderUnavailable):
+        await hasty.describe(NAME)  # begins to ask
+    for _ in range(20):
+        await asyncio.sleep(0)
+    for _ in range(3):
+        seen = await world.until(Phase.FAILED, of=hasty)
+        assert seen.exit_detail == "its job ended: FAILED"
+    comes.set()
+
+    seen = await world.until(Phase.FAILED, holds=lambda seen: "out of memory" in str(seen.exit_detail), of=hasty)
+    assert seen.exit_detail.startswith("its job ended: FAILED: ")
+    assert asked == [NAME]
+
+
+async def test_a_log_that_comes_after_the_end_is_not_kept(world: World) -> None:
+    """What its secrets were is forgotten by then, so nobody could hide them in it."""
+    await world.provisioner.launch(world.request(secrets=("HF_TOKEN",)))
+    await world.until(Phase.RUNNING)
+    world.answer_seconds = 0.0
+    hasty = world.again()
+    world.sky.die(NAME, "login with hf_canary_value failed")
+    read, comes = world.sky.job_log, asyncio.Event()
+
+    async def slowly(cluster: str) -> str:
+        said = await read(cluster)
+        await comes.wait()
+        return said
+
+    world.sky.job_log = slowly  # type: ignore[method-assign]
+    with contextlib.suppress(ProviderUnavailable):
+        await hasty.describe(NAME)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await world.until(Phase.FAILED, of=hasty)
+    await hasty.terminate(NAME, GRACE)
+    await world.until(Phase.GONE, of=hasty)
+    comes.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    log = hasty.log_path(NAME)
+    assert log is not None
+    assert "login with" not in log.read_text(encoding="utf-8")
 
 
 async def test_logs_stay_within_two_files(world: World) -> None:

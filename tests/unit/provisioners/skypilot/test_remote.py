@@ -20,9 +20,9 @@ for line in sys.stdin:
         print("no JSON at all", flush=True)
     elif asked == "cancel":
         print("x" * (17 * 2**20), flush=True)
-    elif asked in ("ensure_server", "outcome"):
+    elif asked in ("ensure_server", "outcome", "job_log"):
         continue
-    elif asked == "job_log":
+    elif asked == "launch":
         print(json.dumps({"id": json.loads(line)["id"], "begun": True}), flush=True)
         print(json.dumps({"id": json.loads(line)["id"], "value": str(os.getpid())}), flush=True)
     else:
@@ -37,6 +37,8 @@ def wait(*_, **__):
 down = launch = stream_and_get = wait
 def api_status(**_):
     return []
+def job_status(cluster):
+    return {1: Up} if cluster == "gc-well" else wait()
 def get(answer):
     return answer
 class StatusRefreshMode:
@@ -54,16 +56,21 @@ def cluster(name, cloud, region):
 def status(*_, **__):
     return [cluster("gc-a", "AWS", "eu-north-1"), cluster("gc-b", "SSH", "ssh-rack1")]
 """
-"""SkyPilot where machines never end, and one runs whose price the catalogue has lost."""
+"""SkyPilot where machines never end, most hang, and one runs whose price the catalogue has lost."""
 
 
 @pytest.fixture
 def sky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteSky:
-    """A worker that answers two questions well, two badly, and two not at all."""
+    """Workers that answer some questions well, two badly, and three not at all; a launch tells which worker it is."""
     (tmp_path / "strange_worker.py").write_text(WORKER, encoding="utf-8")
     monkeypatch.setattr(remote, "WORKER", "strange_worker")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return RemoteSky(Connection(tmp_path / "sky.log"), patience={"ensure_server": 0.2, "outcome": 0.2})
+    return RemoteSky(Connection(tmp_path / "sky.log"), patience={"ensure_server": 0.2, "outcome": 0.2, "job_log": 0.2})
+
+
+async def posted(sky: RemoteSky) -> str:
+    """Return which worker it was that has posted a launch."""
+    return await sky.launch("gc-a", {}, {})
 
 
 @pytest.mark.parametrize("method", ["down", "cancel"], ids=["garbled", "endless line"])
@@ -75,7 +82,7 @@ async def test_an_answer_that_is_none_ends_the_worker_and_the_next_call_has_anot
         async with asyncio.timeout(30):
             with pytest.raises(SkyFailure, match="WorkerDied"):
                 await getattr(sky, method)("gc-a")
-            assert await sky.job_state("gc-a") == "RUNNING"
+            assert (await posted(sky)).isdigit()
     finally:
         await sky.close()
 
@@ -86,7 +93,7 @@ async def test_a_call_that_is_never_answered_ends(sky: RemoteSky) -> None:
         async with asyncio.timeout(30):
             with pytest.raises(SkyFailure, match="no answer to ensure_server within"):
                 await sky.ensure_server()
-            assert await sky.job_state("gc-a") == "RUNNING"
+            assert (await posted(sky)).isdigit()
     finally:
         await sky.close()
 
@@ -95,13 +102,26 @@ async def test_who_has_only_waited_for_his_turn_does_not_take_the_others_with_hi
     """His call has not begun, and the worker speaks with others: it is busy, and nothing in it hangs."""
     try:
         async with asyncio.timeout(30):
-            worker = await sky.job_log("gc-a")
+            worker = await posted(sky)
             waiting = asyncio.create_task(sky.outcome("request-0"))
             await asyncio.sleep(0)  # it is asked
-            assert await sky.job_log("gc-a") == worker
+            assert await posted(sky) == worker
             with pytest.raises(SkyFailure, match="no answer to outcome within"):
                 await waiting
-            assert await sky.job_log("gc-a") == worker
+            assert await posted(sky) == worker
+    finally:
+        await sky.close()
+
+
+async def test_a_machine_that_hangs_costs_no_launch(sky: RemoteSky) -> None:
+    """Who waits for it is told; the worker that posts launches, and carries their files, is the same as before."""
+    try:
+        async with asyncio.timeout(30):
+            worker = await posted(sky)
+            with pytest.raises(SkyFailure, match="no answer to job_log within"):
+                await sky.job_log("gc-a")
+            assert await posted(sky) == worker
+            assert await sky.job_state("gc-a") == "RUNNING"
     finally:
         await sky.close()
 
@@ -126,6 +146,18 @@ async def test_many_machines_that_end_slowly_keep_nobody_waiting(slow: RemoteSky
     finally:
         await slow.close()
         await asyncio.gather(*downs, return_exceptions=True)
+
+
+async def test_many_machines_that_hang_keep_nobody_waiting(slow: RemoteSky) -> None:
+    """SkyPilot waits for the logins of a whole cluster; a machine that is well is asked all the same."""
+    hung = [asyncio.create_task(slow.job_state(f"gc-{number}")) for number in range(2 * MOST_CALLS)]
+    try:
+        async with asyncio.timeout(60):
+            assert await slow.job_state("gc-well") == "UP"
+        assert not any(job.done() for job in hung)
+    finally:
+        await slow.close()
+        await asyncio.gather(*hung, return_exceptions=True)
 
 
 async def test_a_machine_is_listed_whose_price_nobody_knows(slow: RemoteSky) -> None:
