@@ -35,7 +35,7 @@ from orchestrator.errors import (
 )
 from orchestrator.store.address import parse_address
 from orchestrator.store.database import PATIENCE_SECONDS
-from orchestrator.store.faults import RESTORE_HINT
+from orchestrator.store.faults import RESTORE_HINT, give_up_if_busy, sqlite_trouble
 from orchestrator.store.files import PRIVATE_FILE
 from orchestrator.store.schema import HEAD, VERSION_TABLE
 
@@ -102,10 +102,7 @@ def write_backup(url: str, target: Path, *, made_at: datetime, world: World | No
     except FileExistsError as error:
         raise WouldOverwrite(f"{target} is there already", hint="Choose another name.") from error
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        damaged = code is not None and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-        hint = RESTORE_HINT if damaged else None
-        raise StoreUnavailable(f"the database {source} cannot be copied: {error}", hint=hint) from error
+        raise sqlite_trouble(f"the database {source} cannot be copied", target, error) from error
     except OSError as error:
         raise trouble_with(target, error) from error
     return backup
@@ -138,10 +135,13 @@ def sqlite_file(url: str) -> Path:
 
 
 def copy_whole(source: Path, copy: Path) -> None:
-    """Copy as one reader sees it, into a single file that needs no log beside it (sqlite.org/backup.html)."""
+    """Copy as one reader sees it, into a single file that needs no log beside it (sqlite.org/backup.html).
+
+    Raises ``sqlite3.Error``, also when somebody keeps the source locked for longer than our patience.
+    """
     os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE))
     with closing(opened(source)) as old, closing(sqlite3.connect(copy)) as new:
-        old.backup(new)
+        old.backup(new, progress=give_up_if_busy)
         new.execute("PRAGMA journal_mode = DELETE")
         _check_whole(new, copy.name)
 

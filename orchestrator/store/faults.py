@@ -11,9 +11,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from orchestrator.errors import DiskFull, GreenctlError, StoreIncompatible, StoreUnavailable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.store.address import Address
 
 RESTORE_HINT = "Restore the file from a backup, or move it away to begin with an empty memory."
+LOCKED_HINT = "Try again; if it lasts, look for a process that hangs while it holds the file."
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -62,13 +65,33 @@ def translated(error: SQLAlchemyError, address: Address) -> GreenctlError | Valu
     if code in _BUSY:
         return StoreUnavailable(
             f"the database {address.shown} stayed locked by another process",
-            hint="Try again; if it lasts, look for a process that hangs while it holds the file.",
+            hint=LOCKED_HINT,
         )
     if isinstance(error, PoolTimeoutError):
         return StoreUnavailable(f"the database {address.shown} is busy: every connection is in use")
     if isinstance(error, IntegrityError) or state in {_UNDEFINED_TABLE, _UNDEFINED_COLUMN}:
         return StoreIncompatible(f"the database {address.shown} does not have the shape expected: {words}")
     return StoreUnavailable(f"the database {address.shown} does not answer: {words}")
+
+
+def sqlite_trouble(words: str, path: Path, error: sqlite3.Error) -> GreenctlError:
+    """Say with our own errors why SQLite itself could not go on with a file. ``words``: what could not be done."""
+    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFull(f"no space left for {path}")
+    hint = RESTORE_HINT if code in _DAMAGED else LOCKED_HINT if code in _BUSY else None
+    return StoreUnavailable(f"{words}: {error}", hint=hint)
+
+
+def give_up_if_busy(status: int, _left: int, _pages: int) -> None:
+    """For ``sqlite3.Connection.backup``, which else goes on asking a locked database for ever.
+
+    SQLite has waited for the connection's own patience when it says so. Raises ``sqlite3.OperationalError``.
+    """
+    if status & _PRIMARY_CODE in _BUSY:
+        error = sqlite3.OperationalError("it stayed locked by another process")
+        error.sqlite_errorcode = status
+        raise error
 
 
 def _words(error: SQLAlchemyError) -> str:

@@ -39,6 +39,7 @@ from orchestrator.store.backup import (
     write_out,
 )
 from orchestrator.store.database import Database
+from orchestrator.store.faults import give_up_if_busy, sqlite_trouble
 from orchestrator.store.files import PRIVATE_FILE, prepare_file, put_in_place, refuse_place, sync_names
 from orchestrator.store.schema import bring_up_to_date
 from orchestrator.store.sql import SqlStore
@@ -72,7 +73,8 @@ def restore_backup(
     it is, and the new one takes its name. ``world_file``: where the grid's clock is kept. It is put there while nothing
     can act: before there is a database that can be read, or when the one that is there has its brake on. An older
     schema is brought up to date first. Raises ``UsageError`` for PostgreSQL, ``BackupUnusable``, ``Conflict`` when the
-    database here is in use by another deployment, ``StoreUnavailable`` and ``DiskFull``, having changed nothing.
+    database here is in use by another deployment, ``StoreUnavailable`` and ``DiskFull``, having changed nothing; what
+    was kept until then stays beside it, and the same may be asked for again.
     """
     path = sqlite_file(url)
     prepare_parent(path)
@@ -98,7 +100,7 @@ def restore_backup(
                 _copy_over(copy, path)
                 _put_world(backup.world, world, turn)
     except sqlite3.Error as error:
-        raise StoreUnavailable(f"the database {path} cannot be replaced: {error}") from error
+        raise sqlite_trouble(f"the database {path} cannot be replaced", path, error) from error
     except OSError as error:
         raise trouble_with(path, error) from error
     return Replaced(backup, kept, turn)
@@ -192,8 +194,8 @@ def _hold_logs(path: Path, folder: Path) -> Mapping[str, Path]:
 
 
 def _keep_sound(url: str, path: Path, turn: int, made_at: datetime, world_file: Path | None) -> Path:
-    """Keep what is there as a backup."""
-    kept = path.with_name(f"{path.name}.{KEPT}-{turn}.zip")
+    """Keep what is there as a backup, beside the one that a try before this may have kept."""
+    kept = _free_name(path.with_name(f"{path.name}.{KEPT}-{turn}.zip"))
     write_backup(url, kept, made_at=made_at, world=_world_here(world_file))
     return kept
 
@@ -279,6 +281,9 @@ def _take_the_name(copy: Path, path: Path) -> None:
 
 
 def _copy_over(copy: Path, path: Path) -> None:
-    """Replace every page in one transaction: whoever reads meanwhile sees the old one or the new one."""
+    """Replace every page in one transaction: whoever reads meanwhile sees the old one or the new one.
+
+    Raises ``sqlite3.Error``, also when somebody goes on writing for longer than our patience.
+    """
     with closing(opened(copy)) as new, closing(opened(path)) as old:
-        new.backup(old)
+        new.backup(old, progress=give_up_if_busy)

@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -206,6 +206,63 @@ def test_a_backup_of_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> No
 
     with SqlStore.open(url_of(tmp_path)) as store:
         assert store.deployment_uid() == "abc"
+
+
+def test_a_restore_that_fails_in_its_last_step_can_be_repeated(
+    filled: str, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is named, nothing has changed, and what each try kept stays beside it."""
+
+    def no_room(_copy: Path, _path: Path) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with SqlStore.open(filled) as store:
+        store.claim("three", NOW).record_event(EventKind.WARNING, "after it", service="chat", at=NOW, wall_at=NOW)
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestrator.store.restore._copy_over", no_room)
+        with pytest.raises(DiskFull):
+            restored(filled, backup)
+    assert texts(filled) == ["before the backup", "after it"]
+
+    restored(filled, backup)
+
+    assert "after it" not in texts(filled)
+    kept = list(tmp_path.glob("greenctl.db.before-restore-*"))
+    assert len(kept) == 2
+    assert len({read_backup(k).sha256 for k in kept}) == 1
+
+
+def test_a_database_that_stays_locked_is_not_waited_for_without_end(
+    filled: str, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped command may hold it for hours: the words say what helps, and nothing has changed."""
+    monkeypatch.setattr("orchestrator.store.backup.PATIENCE_SECONDS", 0.01)
+    with closing(sqlite3.connect(tmp_path / "greenctl.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreUnavailable, match="cannot be replaced: it stayed locked") as refusal:
+            restored(filled, backup)
+
+    assert "a process that hangs" in refusal.value.hint()
+    assert texts(filled) == ["before the backup"]
+    restored(filled, backup)
+
+
+def test_what_nobody_else_may_read_is_not_waited_for_without_end(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a program holds the file for itself alone there is no backup, and no half of one."""
+    monkeypatch.setattr("orchestrator.store.backup.PATIENCE_SECONDS", 0.01)
+    with closing(sqlite3.connect(tmp_path / "greenctl.db", isolation_level=None)) as owner:
+        owner.execute("PRAGMA locking_mode = EXCLUSIVE")
+        owner.execute("UPDATE deployment SET epoch = epoch")
+
+        with pytest.raises(StoreUnavailable, match="cannot be copied: it stayed locked"):
+            write_backup(filled, tmp_path / "b.zip", made_at=NOW)
+
+    assert not list(tmp_path.glob("*.zip"))
 
 
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────────
