@@ -7,7 +7,8 @@ has of the round are counted instead, whoever asked for them, and turned into ho
 the one that was seen.
 
 A round begins at the due time before it, at the earliest when the service was first deployed; with a single
-``deadline``, when it was deployed last. What a round leaves undone at its end is not carried into the next one.
+``deadline``, when that work was first deployed: what is done of it counts until the ``batch`` block is another one, or
+the service is taken down. What a round leaves undone at its end is not carried into the next one.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def round_of(
     ``record``: ``None`` before the first deploy.
     """
     before, due = due_times(batch, now)
-    begun = now if record is None else _begun_at(record, records) if before is None else record.created_at
+    begun = now if record is None else record.created_at
+    if record is not None and before is None:
+        begun = _begun_at(batch, record, records, now)
     start = min(due, begun if before is None else max(before, begun))
     window = Window(start, due)
     until = max(now, due) if before is None else due
@@ -118,14 +121,23 @@ async def with_batch(
     return found
 
 
-def _begun_at(record: ServiceRecord, records: Records) -> Instant:
-    """Return when the service was deployed last: with it begins the work that has a single deadline."""
-    deploys = (
-        o.created_at
-        for o in records.operations(record.name, open_only=False)
-        if o.kind is OperationKind.DEPLOY and o.state is not OperationState.FAILED
-    )
-    return max(deploys, default=record.created_at)
+def _begun_at(batch: BatchRules, record: ServiceRecord, records: Records, now: Instant) -> Instant:
+    """Return when the work that has a single deadline was first deployed; ``now`` while it only might be.
+
+    Whoever changes anything else about the service goes on with the same work.
+    """
+    begun = now
+    for operation in reversed(records.operations(record.name, open_only=False)):
+        if operation.state is OperationState.FAILED:
+            continue
+        if operation.kind is OperationKind.DOWN:
+            break
+        if operation.kind is OperationKind.DEPLOY:
+            spec = records.deployed_spec(record.name, operation.id)
+            if spec is None or spec.batch != batch:
+                break
+            begun = operation.created_at
+    return begun
 
 
 def _served_hours(replicas: Sequence[Replica], window: Window, now: Instant) -> float:

@@ -9,7 +9,7 @@ from itertools import islice
 
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
-from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.energy import EnergySample, EnergySoFar
 from orchestrator.domain.records import (
     Event,
     Intent,
@@ -19,6 +19,7 @@ from orchestrator.domain.records import (
     ServiceRecord,
 )
 from orchestrator.domain.replica import Replica
+from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant, Window
 from orchestrator.store import rules
 from orchestrator.store.memory_state import Remembering, faultable, of_service
@@ -82,6 +83,12 @@ class MemoryRecords(Remembering):
         return self._state.operations.get(operation_id)
 
     @faultable
+    def deployed_spec(self, service: str, operation_id: str) -> ServiceSpec | None:
+        """Return the spec that a deploy asked for, whatever was deployed since; ``None`` of any other request."""
+        revision = self._state.revision_by_operation.get((service, operation_id))
+        return None if revision is None else self._state.revisions_of[service][revision - 1]
+
+    @faultable
     def decisions(
         self, service: str, *, limit: int = 50, kind: DecisionKind | None = None, since: Instant | None = None
     ) -> Sequence[Decision]:
@@ -139,6 +146,14 @@ class MemoryRecords(Remembering):
         if window is not None:
             first, end = (bisect_left(samples, at, key=lambda s: s.window.start) for at in (window.start, window.end))
         return [s for s in samples[first:end] if replica in {None, s.replica}]
+
+    def energy_so_far(self, service: str, replica: str) -> EnergySoFar | None:
+        """Return how far the samples of a replica reach, ``None`` without any."""
+        own = self.energy(service, replica=replica)
+        if not own:
+            return None
+        prompt, output = sum(s.prompt_tokens for s in own), sum(s.output_tokens for s in own)
+        return EnergySoFar(max(s.window.end for s in own), prompt, output, own[-1])
 
     def output_tokens(self, service: str, window: Window) -> int:
         """Return the sum of what the energy samples count whose window starts inside."""

@@ -6,19 +6,21 @@ What is ordered by text is sorted here: PostgreSQL would follow the database's l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import CompoundSelect, Connection, Select, Table, and_, func, select, union, union_all
+from sqlalchemy import CompoundSelect, Connection, Row, Select, Table, and_, func, select, union, union_all
 
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
-from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.energy import EnergySample, EnergySoFar
 from orchestrator.domain.records import Event, Intent, Operation, Pause, Placement, ServiceRecord
 from orchestrator.domain.replica import Replica
+from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant, Window
 from orchestrator.store import mappers, resting, rules, spending, tables
+from orchestrator.store.codec import spec_from_json
 from orchestrator.store.database import Database
 from orchestrator.store.inserts import insert_new
 from orchestrator.store.remembered import RememberedReplicas
@@ -109,6 +111,12 @@ class SqlRecords:
             select(tables.operations).where(tables.operations.c.id == operation_id), mappers.operation_from
         )
 
+    def deployed_spec(self, service: str, operation_id: str) -> ServiceSpec | None:
+        """Return the spec that a deploy asked for, whatever was deployed since; ``None`` of any other request."""
+        table = tables.spec_revisions
+        query = select(table.c.spec).where(table.c.operation_id == operation_id, table.c.service == service)
+        return self._first(query, lambda row: spec_from_json(row["spec"]))
+
     def decisions(
         self, service: str, *, limit: int = 50, kind: DecisionKind | None = None, since: Instant | None = None
     ) -> Sequence[Decision]:
@@ -169,6 +177,31 @@ class SqlRecords:
         query = energy_of(names, service, window, replica)
         found = self._all(query, mappers.energy_from, streamed=True)
         return sorted(found, key=lambda s: (s.window.start, s.replica))
+
+    def energy_so_far(self, service: str, replica: str) -> EnergySoFar | None:
+        """Return how far the samples of a replica reach, ``None`` without any.
+
+        The database adds up: a month of samples would take most of a second to become values, for each replica.
+        """
+        columns = ["window_start", "window_end", "prompt_tokens", "output_tokens"]
+        own = energy_of(columns, service, None, replica).subquery().c
+        totals = select(
+            func.max(own.window_start),
+            func.max(own.window_end),
+            func.sum(own.prompt_tokens),
+            func.sum(own.output_tokens),
+        )
+
+        def work(tx: Connection) -> tuple[Row[Any], list[mappers.Values]]:
+            found = tx.execute(totals).one()
+            if found[0] is None:
+                return found, []
+            names = [column.name for column in tables.energy_samples.columns]
+            last = Window.starting(found[0], timedelta.resolution)
+            return found, mappers.fetch(tx, energy_of(names, service, last, replica))
+
+        (_, until, prompt, output), rows = self._database.read(work)
+        return EnergySoFar(until, int(prompt), int(output), mappers.energy_from(rows[-1])) if rows else None
 
     def output_tokens(self, service: str, window: Window) -> int:
         """Return the sum of what the energy samples count whose window starts inside."""

@@ -588,6 +588,23 @@ def test_an_older_revision_can_be_current_again(store: Store, journal: Journal) 
     )  # asked again, long ago done
 
 
+def test_what_a_deploy_asked_for_stays_known(store: Store, journal: Journal) -> None:
+    """Whatever was deployed since, and also of one that failed. Other requests asked for no spec."""
+    first = store.service(SERVICE)
+    assert first is not None
+    (operation,) = store.operations(SERVICE, open_only=False)
+    second = a_spec(functional_unit_tokens=2)
+    store.submit_deploy(second, an_operation("op-2"))
+    journal.set_operation("op-2", OperationState.FAILED, later(2))
+    journal.restore_revision(SERVICE, 1, later(3))
+    store.submit(an_operation("op-3", kind=OperationKind.DOWN))
+
+    assert store.deployed_spec(SERVICE, operation.id) == first.spec
+    assert store.deployed_spec(SERVICE, "op-2") == second
+    assert store.deployed_spec(SERVICE, "op-3") is None
+    assert store.deployed_spec("nobody", "op-2") is None
+
+
 @pytest.mark.parametrize("revision", [-1, 0, 2])
 def test_only_a_revision_that_was_can_be_restored(store: Store, journal: Journal, revision: int) -> None:
     """Anything else is a mistake of the caller and changes nothing."""

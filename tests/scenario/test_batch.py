@@ -13,7 +13,7 @@ from orchestrator.domain.carbon import Basis
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import OperationState
 from orchestrator.domain.replica import ReplicaState
-from orchestrator.domain.service import BatchRules, Scaling, ServiceSpec
+from orchestrator.domain.service import BatchRules, CronWindow, MoveSchedule, Scaling, ServiceSpec
 from orchestrator.domain.time import HOUR
 from tests.builders import NOON
 from tests.scenario.world import RULES, World, chat, only
@@ -178,6 +178,36 @@ async def test_a_single_deadline_ends_the_work_for_good() -> None:
     assert status.look == "stay: asleep, 0 replicas: batch: 2.0 engine hours done"
 
 
+async def test_who_changes_something_else_goes_on_with_the_same_work() -> None:
+    """What is done of a single deadline stays done over deploys, also when it is past; other work begins anew."""
+    rules = BatchRules(engine_hours=3.0, deadline=SIX.replace(tzinfo=None))
+
+    async def redeployed(rules: BatchRules, unit: int) -> float:
+        spec = night(rules, replicas=1, functional_unit_tokens=unit)
+        operation = await world.deploy(spec)
+        await world.until(lambda: world.operation(operation).state is OperationState.DONE, every=10.0)
+        record = world.store.service("chat")
+        assert record is not None
+        return round_of(spec, rules, record, world.store, world.now, 1.0).left_hours
+
+    world = await deployed(night(rules, replicas=1))
+    await run_to(world, 16.5, every=60.0)
+    half = 3.0 - done_hours(world, 18)
+    assert 0.2 < half < 1.0, world.picture()
+    assert await redeployed(rules, 2) == pytest.approx(half, abs=0.05)
+
+    await run_to(world, 18.1, every=60.0)
+    assert world.replicas() == [], world.picture()
+    assert await redeployed(rules, 3) == 0.0
+    await run_to(world, 20, every=600.0)
+    assert world.replicas() == []
+
+    assert await redeployed(replace(rules, engine_hours=4.0), 4) == pytest.approx(4.0, abs=0.05)
+    taken_down = world.down()
+    await world.until(lambda: world.operation(taken_down).state is OperationState.DONE)
+    assert await redeployed(replace(rules, engine_hours=4.0), 4) == pytest.approx(4.0, abs=0.05)
+
+
 async def test_what_is_late_runs_on() -> None:
     """Nobody could be launched until after a single deadline: the work is done then, and it is said that it is late."""
     rules = BatchRules(engine_hours=1.0, deadline=SIX.replace(tzinfo=None))
@@ -234,3 +264,33 @@ async def test_on_a_grid_that_is_replayed_work_is_physical_and_deadlines_are_the
         assert len(world.ready()) == running, (hour, world.picture())
     # The round that was due six hours after the deploy could not wait; the next one had a night for it.
     assert 2 * 0.045 <= done_hours(world, 30) / 60 <= 2 * 0.045 + 0.01
+
+
+@pytest.mark.parametrize("what", ["prices", "window"])
+async def test_what_says_nothing_new_does_not_end_work_that_must_not_be_interrupted(what: str) -> None:
+    """Half-way the prices cannot be read for minutes, or a window for moves ends: cleaner hours later tempt nobody."""
+    some = {10: 20.0, 11: 20.0, 12: 300.0, 13: 300.0, 15: 150.0, 16: 150.0}
+    at_noon = MoveSchedule("UTC", (), (CronWindow("0 0 * * *", timedelta(minutes=5)),))
+    world = World()
+    world.grid("SE", lambda hour: some.get(hour % 24, 400.0))
+    world.start()
+    moves = replace(RULES, schedule=at_noon) if what == "window" else replace(RULES, enabled=False)
+    operation = await world.deploy(night(replicas=1, migration=moves))
+    await world.until(lambda: world.operation(operation).state is OperationState.DONE)
+    await run_to(world, 12.0)
+    (begun,) = [r.name for r in world.ready()]
+
+    if what == "prices":
+        world.offers.fail("the list cannot be read")
+    await run_to(world, 12.0 + 5 / 60)
+    world.offers.heal()
+    world.kill()
+    world.start()
+    await run_to(world, 13.0)
+
+    assert [r.name for r in world.ready()] == [begun], "the same one, and a new controller knows as well"
+    said = [d.summary for d in world.store.decisions("chat", since=NOON + 11.9 * HOUR, limit=100)]
+    assert any("cannot be read" in s if what == "prices" else "is over: stay" in s for s in said), said
+    await run_to(world, 14.2)
+    assert world.replicas() == []
+    assert done_hours(world, 18) >= 4.0

@@ -7,10 +7,11 @@ from typing import Protocol
 
 from orchestrator.domain.chain import Acceptance, Finding, JournalMarks, JournalReport
 from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
-from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.energy import EnergySample, EnergySoFar
 from orchestrator.domain.orphans import Reap, ReapRequest, Restored, Suspect
 from orchestrator.domain.records import Event, Intent, Operation, Pause, Placement, ServiceRecord
 from orchestrator.domain.replica import Replica
+from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant, Window
 
 
@@ -58,6 +59,10 @@ class Records(Protocol):
         """Return one request."""
         ...
 
+    def deployed_spec(self, service: str, operation_id: str) -> ServiceSpec | None:
+        """Return the spec that a deploy asked for, whatever was deployed since; ``None`` of any other request."""
+        ...
+
     def decisions(
         self, service: str, *, limit: int = 50, kind: DecisionKind | None = None, since: Instant | None = None
     ) -> Sequence[Decision]:
@@ -96,6 +101,10 @@ class Records(Protocol):
         self, service: str, window: Window | None = None, *, replica: str | None = None
     ) -> Sequence[EnergySample]:
         """Return energy samples whose window starts inside, oldest first; of one replica where that is asked for."""
+        ...
+
+    def energy_so_far(self, service: str, replica: str) -> EnergySoFar | None:
+        """Return how far the samples of a replica reach, ``None`` without any: one sample is read for it."""
         ...
 
     def output_tokens(self, service: str, window: Window) -> int:
