@@ -95,7 +95,8 @@ class Checks:
         """By machine: when its lease ended at the last look, and for how long that has not changed."""
         self._late: dict[tuple[str, ReplicaState], float] = {}
         self._asked_for: list[float] = []
-        self._sold_out: dict[str, float] = {}
+        self._sold_out: dict[str, tuple[float, str]] = {}
+        """By offer: when it was found to be sold out, and which replica's record says so."""
         self._moves: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
         self._reaped: list[tuple[float, str]] = []
         self._looked_at = 0.0
@@ -125,8 +126,12 @@ class Checks:
             look(call)
 
     def _before_launch(self, call: Call) -> None:
-        if call.process is not self._world.claimant and not call.process.has_slept:
+        if call.process.has_slept:
+            return  # nobody can take back what has left it
+        if call.process is not self._world.claimant:
             self.broken("I4", f"process {call.process.number} launches in the turn of another one")
+        if self._world.database.is_down:
+            self.broken("I18", f"{call.args[0].name} was launched while the database was away")
 
     def after(self, call: Call, answer: Any) -> None:
         """Look at what was done."""
@@ -153,8 +158,6 @@ class Checks:
         world, name = self._world, request.name
         store = world.truth
         intent, row = store.intent(request.intent_id), store.replica(name)
-        if world.database.is_down and not world.sleepers:
-            self.broken("I18", f"{name} was launched while the database was away")
         if intent is None or row is None or intent.replica != name or intent.kind is not IntentKind.LAUNCH:
             if not world.lost_rows:
                 self.broken("I1", f"{name} was launched without a row of its intent")
@@ -196,7 +199,7 @@ class Checks:
         if any(o.kind.value != "down" for o in open_requests):
             return
         now = world.clock.elapsed
-        if now - self._sold_out.get(replica.offer_id, -inf) < SOLD_OUT_SECONDS:
+        if now - self._found_sold_out(replica.offer_id) < SOLD_OUT_SECONDS:
             self.broken("I9", f"{replica.name} is asked for at {replica.offer_id}, which was sold out a moment ago")
         self._asked_for = [at for at in self._asked_for if at > now - 60.0] + [now]
         if len(self._asked_for) > MOST_PER_MINUTE:
@@ -206,16 +209,18 @@ class Checks:
         """Whoever says that nothing of a machine is left has seen so."""
         world, name = self._world, call.args[0]
         machine = world.cloud.machines.get(name)
-        if not call.kwargs.get("cleaned_up") or machine is None or world.cloud.weather.hides:
+        if not call.kwargs.get("cleaned_up") or machine is None:
             return
-        if world.cloud.exists(name) and machine.visible_at < call.process.look_began_at:
+        # As it was when it was asked about: a process may sleep over the answer, and somebody may see it again since.
+        is_told = world.cloud.said_gone.get(name, -inf) >= call.process.look_began_at
+        if world.cloud.exists(name) and machine.visible_at < call.process.look_began_at and not is_told:
             self.broken("I3", f"{name} is written off while it is there for everybody to see")
 
     def _before_move(self, name: str, to: ReplicaState, now: Any, reason: str = "") -> None:
         del now
         row = self._world.truth.replica(name)
         if row is not None and to is ReplicaState.FAILED and reason.startswith(("no_capacity", "quota_exceeded")):
-            self._sold_out[row.offer_id] = self._world.clock.elapsed
+            self._sold_out[row.offer_id] = self._world.clock.elapsed, name
         if row is not None and to is ReplicaState.READY:
             self._sold_out.pop(row.offer_id, None)
         if row is not None and to is ReplicaState.LOST and reason.startswith("health check failed"):
@@ -234,6 +239,12 @@ class Checks:
         wanted = service.spec.scaling.min_replicas
         if len(ready) - 1 < wanted:
             self.broken("I7", f"{name} is drained ({reason}) with {len(ready) - 1} others ready of {wanted} wanted")
+
+    def _found_sold_out(self, offer_id: str) -> float:
+        """Return when, as far as the journal still says so: one that was set back may have forgotten it."""
+        at, name = self._sold_out.get(offer_id, (-inf, ""))
+        row = self._world.truth.replica(name)
+        return at if row is not None and row.state is ReplicaState.FAILED else -inf
 
     def _check_silence(self, row: Replica) -> None:
         """Whoever is given up for its silence neither answers its clients, nor is silent because nobody is heard."""

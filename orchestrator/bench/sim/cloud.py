@@ -86,11 +86,6 @@ class Weather:
     out_of_sight: set[str] = field(default_factory=set)
     """Machines that nothing shows just now, although they serve."""
 
-    @property
-    def hides(self) -> bool:
-        """Whether a look at a machine may miss it, or show what is no more."""
-        return self.stale_describe or self.old_looks or bool(self.out_of_sight)
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -124,6 +119,8 @@ class SimCloud:
         self.created: list[LaunchRequest] = []
         self.on_launch: Callable[[LaunchRequest], None] = lambda _request: None
         self.on_end: Callable[[str, Machine], None] = lambda _name, _machine: None
+        self.said_gone: dict[str, float] = {}
+        """When a look at a machine last showed nothing, true or not."""
         self._calls = 0
         self._picture: Picture | None = None
 
@@ -213,11 +210,15 @@ class SimCloud:
         self._answer_badly("describe")
         machines, at = self._view(old=self.weather.old_looks)
         machine = machines.get(name)
-        if machine is None or not self._visible(machine, at) or name in self.weather.out_of_sight:
-            return Instance(name, "", Phase.GONE, None)
-        if self.weather.stale_describe and self._dice.fraction("stale", name, int(self._now())) < OVERLOOKED:
+        if machine is None or not self._visible(machine, at) or self._overlooks(name):
+            self.said_gone[name] = self._now()
             return Instance(name, "", Phase.GONE, None)
         return self._instance(machine, at)
+
+    def _overlooks(self, name: str) -> bool:
+        if name in self.weather.out_of_sight:
+            return True
+        return self.weather.stale_describe and self._dice.fraction("stale", name, int(self._now())) < OVERLOOKED
 
     async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
         """List what can be seen with our mark, as completely as today's weather allows."""
