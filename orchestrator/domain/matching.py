@@ -28,12 +28,19 @@ def is_inside(region_id: str, zone: str, infra: str | None) -> bool:
     """Whether a provider's region (and its availability zone) lies in SkyPilot's ``infra``.
 
     ``None`` is everywhere; ``aws`` a provider; ``aws/eu-north-1`` or ``*/eu-north-1`` a region, with globs;
-    ``aws/eu-north-1/eu-north-1a`` one zone.
+    ``aws/eu-north-1/eu-north-1a`` one zone. ``zone``: "" where there are none, or it is not known which: what is bought
+    is then bought in the zone that is wanted.
     """
     if infra is None:
         return True
     provider, region, wanted_zone = (*infra.split("/", 2), "*", "*")[:3]
-    return fnmatchcase(region_id, f"{provider}/{region}") and fnmatchcase(zone, wanted_zone)
+    return fnmatchcase(region_id, f"{provider}/{region}") and (not zone or fnmatchcase(zone, wanted_zone))
+
+
+def zone_in(infra: str | None) -> str:
+    """Return the one zone (on Slurm the partition) that SkyPilot's ``infra`` names, "" if it leaves that open."""
+    zone = (*(infra or "").split("/", 2), "", "")[2]
+    return "" if zone == "*" else zone
 
 
 def denied_by(region_id: str, deny: Iterable[str]) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from orchestrator.domain.hardware import Shape
-from orchestrator.domain.matching import is_asked_for, is_inside
+from orchestrator.domain.matching import is_asked_for, is_inside, zone_in
 from orchestrator.domain.service import ResourceRequest
 
 _MOST_NAMED = 3
@@ -24,14 +24,18 @@ class Shelf:
     def why_none(self, request: ResourceRequest) -> str:
         """Say why no offer fits: the lists that are missing, the place that nobody has, the hardware, or its size.
 
-        Empty where something does fit.
+        Empty where something does fit; of a zone that is asked for it takes for granted that nothing is listed there.
         """
         place = None if request.infra is None else "/".join(request.infra.split("/")[:2])  # without its zone
         inside = [(region, shape) for region, shape in self.goods if is_inside(region, "", place)]
-        if any(is_asked_for(shape, request) for _, shape in inside):
+        fits = any(is_asked_for(shape, request) for _, shape in inside)
+        zone = zone_in(request.infra)
+        if fits and not zone:
             return ""
         parts = list(self.troubles)
-        if not self.goods:
+        if fits:
+            parts.append(_elsewhere(place or "", zone))
+        elif not self.goods:
             parts.append("no price list has anything")
         elif not inside:
             regions = sorted({region for region, _ in self.goods})
@@ -39,6 +43,13 @@ class Shelf:
         else:
             parts.append(_hardware(inside, request))
         return "; ".join(parts)
+
+
+def _elsewhere(place: str, zone: str) -> str:
+    words = f"what fits in {place} is not listed in {zone}"
+    if place.startswith("aws/"):
+        words += " (which zone that is on your account, SkyPilot writes beside its catalogue: sky check aws)"
+    return words
 
 
 def _hardware(inside: Sequence[tuple[str, Shape]], request: ResourceRequest) -> str:

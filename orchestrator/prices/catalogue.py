@@ -45,6 +45,10 @@ class _Row:
     def usd_per_hour(self, market: Market) -> float | None:
         return self.listed.usd_per_hour[market]
 
+    def is_in(self, infra: str | None) -> bool:
+        names = (self.listed.zone, self.listed.zone_name or self.listed.zone)
+        return any(is_inside(self.region.id, zone, infra) for zone in names)
+
     @property
     def size(self) -> tuple[float, float]:
         return (self.shape.vcpus or 0.0, self.shape.memory_gib or 0.0)
@@ -124,7 +128,7 @@ class ListedOffers:
         return [
             offer
             for region, rows in self._by_region.items()
-            for group in _alternatives([r for r in rows if is_inside(region, r.listed.zone, request.infra)], request)
+            for group in _alternatives([r for r in rows if r.is_in(request.infra)], request)
             for offer in self._offered(group)
         ]
 

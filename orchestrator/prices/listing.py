@@ -63,7 +63,8 @@ class Rejected:
 class Listed:
     """One row. ``region`` is a region id, or ``provider/*`` for every region without rows of its own.
 
-    ``disbelieved``: why a price that the list does have was taken away.
+    ``zone_name``: what an account calls the zone, where ``zone`` is what all accounts share. ``disbelieved``: why a
+    price that the list does have was taken away.
     """
 
     line: int
@@ -80,6 +81,7 @@ class Listed:
     kind: Kind
     file: str
     disbelieved: Mapping[Market, str] = field(default_factory=dict)
+    zone_name: str = ""
 
     def without_price(self, market: Market, why: str) -> Listed:
         """Return the row without its price on a market, which is not believed."""

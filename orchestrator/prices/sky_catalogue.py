@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,6 +62,9 @@ Google's list prices of 2025 are 3.67 (A100), 5.07 (A100-80GB) and 11.06 USD (H1
 May 2026 has 2.65, 2.95 and 5.38: cross-checked against a second, independent list. AWS cut its prices in June 2025 to
 2.74 (A100) and 3.9 USD (H100); Azure's lowest are 3.67 (A100-80GB) and 6.98 USD (H100)."""
 
+ZONE_NAMES = "az_mappings-*.csv"
+"""Beside AWS's catalogue: ``AvailabilityZone`` (``eun1-az1``), ``AvailabilityZoneName`` (``eu-north-1b``)."""
+
 _VERSION = re.compile(r"v(\d+)")
 
 
@@ -95,6 +98,7 @@ def find_catalogues(folder: Path, clouds: Sequence[str]) -> tuple[Catalogue, ...
 def read_catalogue(catalogue: Catalogue) -> tuple[tuple[Listed, ...], tuple[Rejected, ...]]:
     """Read one. Raises ``PriceUnavailable`` with file and line when it cannot be read or has not the columns."""
     rows = list(_rows(catalogue))
+    names = _zone_names(catalogue.path.parent)
     rejected: list[Rejected] = []
     listed: list[Listed] = []
     priced = _google(rows) if catalogue.cloud == GOOGLE else ((line, row) for line, row in rows)
@@ -109,7 +113,7 @@ def read_catalogue(catalogue: Catalogue) -> tuple[tuple[Listed, ...], tuple[Reje
             continue
         if complaint:
             rejected.append(Rejected(line, what, complaint, catalogue.name))
-        listed.append(found)
+        listed.append(replace(found, zone_name=names.get(found.zone, "")))
     return tuple(listed), tuple(rejected)
 
 
@@ -128,6 +132,23 @@ def _rows(catalogue: Catalogue) -> Iterator[tuple[int, dict[str, str]]]:
             yield reader.line_num, row
     except csv.Error as error:
         raise PriceUnavailable(f"{catalogue.name}:{reader.line_num}: {error}", hint=hint) from error
+
+
+def _zone_names(folder: Path) -> dict[str, str]:
+    """Return what the account calls AWS's zones, by the ids that the catalogue has; nothing where that is not known.
+
+    SkyPilot asks AWS once for each account. Of several accounts the newest counts, as where it knows of none itself.
+    """
+    try:
+        newest = max(folder.glob(ZONE_NAMES), key=lambda path: path.stat().st_mtime, default=None)
+        text = "" if newest is None else newest.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    rows = csv.DictReader(text.splitlines(), restval="")
+    try:
+        return {row.get("AvailabilityZone", ""): row.get("AvailabilityZoneName", "") for row in rows}
+    except csv.Error:
+        return {}
 
 
 def _google(rows: Sequence[tuple[int, dict[str, str]]]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -11,9 +11,18 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from math import fsum, isclose
 
-from orchestrator.domain.matching import denied_by
+from orchestrator.domain.matching import denied_by, zone_in
 from orchestrator.domain.service import Objective, Policy
-from orchestrator.spec import batch_block, credentials, engine_args, grammar, schedule_block, sky_task, variant_block
+from orchestrator.spec import (
+    batch_block,
+    credentials,
+    engine_args,
+    grammar,
+    schedule_block,
+    sky_task,
+    sky_values,
+    variant_block,
+)
 from orchestrator.spec.blocks import MigrationBlock, ModelBlock, PlacementBlock, SloBlock
 from orchestrator.spec.grammar import Unreadable
 from orchestrator.spec.service_model import ServiceFile
@@ -149,10 +158,14 @@ def _resources(resources: sky_task.ResourcesBlock) -> Iterator[Finding]:
     choices += [(("resources", "any_of", i), entry) for i, entry in enumerate(resources.any_of or ())]
     choices += [(("resources", "ordered", i), entry) for i, entry in enumerate(resources.ordered or ())]
     for path, choice in choices:
-        if choice.infra and (choice.cloud or choice.region):
-            yield Finding((*path, "infra"), "says the same as cloud and region. Keep infra alone", at_key=True)
+        if choice.infra and (choice.cloud or choice.region or choice.zone):
+            yield Finding((*path, "infra"), "says the same as cloud, region and zone. Keep infra alone", at_key=True)
         if choice.accelerators and choice.gpus:
             yield Finding((*path, "gpus"), "is another name of accelerators. Keep one of them", at_key=True)
+        if sky_values.is_zone_id(choice.within(resources).place) and (choice.infra or choice.zone):
+            zone = zone_in(choice.place)
+            message = f"{show(zone)} is the id of a zone. Write the name that it has on your account, like eu-north-1a"
+            yield Finding((*path, "infra" if choice.infra else "zone"), message)
 
 
 def _scaling(service: sky_task.ServiceBlock) -> Iterator[Finding]:
@@ -213,7 +226,7 @@ def _batch(file: ServiceFile, batch: batch_block.BatchBlock) -> Iterator[Finding
 def uses_spot(file: ServiceFile) -> bool:
     """Whether spot replicas are asked for, by the resources or one of their alternatives."""
     resources = file.resources
-    return resources is not None and any(entry.use_spot for entry in (resources, *resources.alternatives))
+    return resources is not None and any(entry.use_spot for entry in resources.merged)
 
 
 def _placement(placement: PlacementBlock) -> Iterator[Finding]:
@@ -241,8 +254,8 @@ def _room(file: ServiceFile) -> Iterator[Finding]:
     placement = file.placement
     if placement is None:
         return
-    place = file.resources.place if file.resources else None
-    pinned = place if place and place.count("/") == 1 and "*" not in place else None
+    place = "/".join(((file.resources.only_place if file.resources else None) or "").split("/")[:2])
+    pinned = place if "/" in place and "*" not in place else None
     if pinned:
         if by := denied_by(pinned, placement.deny or ()):
             yield Finding(("placement", "deny"), f"{show(by)} denies {pinned}, where resources puts the service")
@@ -361,6 +374,8 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
     if file.report and file.report.functional_unit not in {None, 1000}:
         message = "kept, but reports count per 1000 output tokens so far"
         yield Finding(("report", "functional_unit"), message, at_key=True)
+    if file.resources:
+        yield from _resources_notes(file.resources)
     yield from _spot_notes(file)
     yield from _scaling_notes(file)
 
@@ -397,17 +412,26 @@ def _batch_notes(policy: sky_task.ReplicaPolicyBlock) -> Iterator[Finding]:
 
 
 def _spot_notes(file: ServiceFile) -> Iterator[Finding]:
-    resources = file.resources
-    if resources is not None and resources.ordered:
-        message = "kept, but the policy and not the order chooses among the alternatives"
-        yield Finding(("resources", "ordered"), message, at_key=True)
-    alternatives = resources.alternatives if resources is not None else ()
-    if resources is not None and len({bool(e.use_spot or resources.use_spot) for e in alternatives}) > 1:
-        key = "any_of" if resources.any_of else "ordered"
-        message = "spot in one alternative is spot in all: placement.on_spot_loss says when on demand is bought instead"
-        yield Finding(("resources", key), message, at_key=True)
     if file.placement and file.placement.on_spot_loss and not uses_spot(file):
         yield Finding(("placement", "on_spot_loss"), "has no effect without use_spot: true", at_key=True)
+
+
+def _resources_notes(resources: sky_task.ResourcesBlock) -> Iterator[Finding]:
+    """What alternatives become, where greenctl buys by offer."""
+    path = ("resources", "any_of" if resources.any_of else "ordered")
+    merged = resources.merged
+    if resources.ordered:
+        message = "kept, but the policy and not the order chooses among the alternatives"
+        yield Finding(path, message, at_key=True)
+    if resources.only_place is None and any(zone_in(entry.place) for entry in merged):
+        message = "machines are launched in the zones named, and priced as in the cheapest zone of their region"
+        yield Finding(path, message, at_key=True)
+    if len({(entry.cpus, entry.memory) for entry in merged}) > 1:
+        message = "of cpus and memory the most that an alternative asks for holds for all of them"
+        yield Finding(path, message, at_key=True)
+    if len({bool(entry.use_spot) for entry in merged}) > 1:
+        message = "spot in one alternative is spot in all: placement.on_spot_loss says when on demand is bought instead"
+        yield Finding(path, message, at_key=True)
 
 
 def _value_at(data: Data | Mapping[str, Data], path: Path) -> Data:

@@ -6,10 +6,12 @@ planner needs them; SkyPilot itself judges the rest. Keys that begin with an und
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, ValidationError, WithJsonSchema
 
+from orchestrator.domain.matching import is_inside, zone_in
 from orchestrator.domain.service import Accelerators, SpotPlacer
 from orchestrator.spec import forms, sky_values
 from orchestrator.spec.block import AnyBlock
@@ -46,6 +48,8 @@ TASK_KEYS = frozenset(
 """Top-level keys that are SkyPilot's; ``pool`` is known and refused, the others are carried."""
 
 _CLOUD_SCHEMA = {"type": "string", "pattern": sky_values.CLOUD_PATTERN, "examples": ["aws"]}
+_ZONE_SCHEMA = {"type": "string", "pattern": sky_values.ZONE_PATTERN, "examples": ["eu-north-1a"]}
+_PLACE_KEYS = ("cloud", "region", "zone")
 _ACCELERATORS_SCHEMA = {"type": ["string", "object", "array", "null"], "examples": ["L4:1"]}
 _AMOUNT_SCHEMA = {"type": ["number", "string", "null"], "examples": [4, "4+"]}
 _AcceleratorsValue = Annotated[tuple[Accelerators, ...] | None, Form(sky_values.accelerators, _ACCELERATORS_SCHEMA)]
@@ -59,7 +63,7 @@ class ResourceChoice(AnyBlock):
     region: Annotated[str | None, forms.pattern(r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$", "a region", "eu-north-1")] = (
         None
     )
-    zone: Passed = None
+    zone: Annotated[str | None, Form(sky_values.zone, _ZONE_SCHEMA)] = None
     accelerators: _AcceleratorsValue = None
     gpus: _AcceleratorsValue = None
     cpus: Annotated[float | None, Form(sky_values.vcpus, _AMOUNT_SCHEMA)] = None
@@ -84,20 +88,30 @@ class ResourceChoice(AnyBlock):
 
     @property
     def place(self) -> str | None:
-        """``infra``, or what the older ``cloud`` and ``region`` say."""
-        return self.place_in(None)
-
-    def place_in(self, cloud: str | None) -> str | None:
-        """As ``place``, for an alternative that may leave its cloud to the block around it."""
-        if self.infra or not (self.cloud or self.region):
+        """``infra``, or what the older ``cloud``, ``region`` and ``zone`` say."""
+        if self.infra or not (self.cloud or self.region or self.zone):
             return self.infra
-        own = self.cloud or cloud
-        return f"{own or '*'}/{self.region}" if self.region else own
+        parts = [self.cloud or "*", self.region or "*", self.zone or "*"]
+        while parts[-1] == "*":
+            parts.pop()
+        return "/".join(parts)
 
     @property
     def choices(self) -> tuple[Accelerators, ...]:
         """Acceptable accelerators, under whichever of SkyPilot's two names."""
         return (self.accelerators or ()) + (self.gpus or ())
+
+    def within(self, outer: ResourceChoice) -> ResourceChoice:
+        """Return the choice with what it leaves to the block around it, as SkyPilot reads an alternative."""
+        left = {name for name in type(self).model_fields if getattr(self, name) is None} - {"infra", *_PLACE_KEYS}
+        if self.choices:
+            left -= {"accelerators", "gpus"}
+        filled = {name: getattr(outer, name) for name in left if name in ResourceChoice.model_fields}
+        if self.place is None:
+            filled |= {name: getattr(outer, name) for name in ("infra", *_PLACE_KEYS)}
+        elif self.infra is None and self.cloud is None:
+            filled["cloud"] = (outer.place or "").partition("/")[0] or None
+        return self.model_copy(update=filled)
 
 
 class ResourcesBlock(ResourceChoice):
@@ -110,6 +124,38 @@ class ResourcesBlock(ResourceChoice):
     def alternatives(self) -> tuple[ResourceChoice, ...]:
         """The entries of ``any_of`` and ``ordered``."""
         return (*(self.any_of or ()), *(self.ordered or ()))
+
+    @property
+    def merged(self) -> tuple[ResourceChoice, ...]:
+        """What may be bought: each alternative with what it leaves to this block, or the block itself."""
+        return tuple(entry.within(self) for entry in self.alternatives) or (self,)
+
+    @property
+    def only_place(self) -> str | None:
+        """The place that all alternatives share, if there is one."""
+        places = {entry.place for entry in self.merged}
+        return places.pop() if len(places) == 1 else None
+
+
+def zone_of(resources: Mapping[str, Any], region_id: str) -> str:
+    """Return the zone of a region that a carried ``resources`` block wants, "" where it leaves that open.
+
+    Of alternatives the first that names one counts, if none takes the whole region. The block was read once; a place
+    that an older version took, and this one refuses, names none.
+    """
+    try:
+        merged = ResourcesBlock.model_validate(_places_alone(resources)).merged
+    except ValidationError:
+        return ""
+    places = [entry.place for entry in merged if is_inside(region_id, "", entry.place)]
+    zones = ["" if sky_values.is_zone_id(place) else zone_in(place) for place in places]
+    return zones[0] if all(zones) and zones else ""
+
+
+def _places_alone(resources: Mapping[str, Any]) -> dict[str, Any]:
+    found = {key: resources[key] for key in ("infra", *_PLACE_KEYS) if resources.get(key) is not None}
+    nested = {key: resources[key] for key in ("any_of", "ordered") if resources.get(key)}
+    return found | {key: [_places_alone(entry) for entry in entries] for key, entries in nested.items()}
 
 
 def _read_probe(value: object) -> float | None:

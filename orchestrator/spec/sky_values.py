@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
+from orchestrator.domain.matching import zone_in
 from orchestrator.domain.service import Accelerators
 from orchestrator.spec import grammar
 from orchestrator.spec.grammar import Unreadable
@@ -15,6 +16,9 @@ from orchestrator.spec.words import show
 
 CLOUD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 _ACCELERATOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,39})(?::([0-9.]{1,8}))?")
+ZONE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
+_AWS_ZONE_ID = re.compile(r"[a-z0-9-]+-az[0-9]+")
+_CONTEXTS = frozenset({"kubernetes", "ssh"})
 _INFRA = re.compile(r"(\*|[A-Za-z0-9][A-Za-z0-9_-]{0,31})(/[A-Za-z0-9*][A-Za-z0-9._*:@-]{0,127}){0,2}")
 _QUANTITY = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)\+?")
 _MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([A-Za-z]{0,2})\+?")
@@ -95,7 +99,23 @@ def infra(value: object) -> str:
     """Read ``cloud``, ``cloud/region`` or ``cloud/region/zone``."""
     if not isinstance(value, str) or not _INFRA.fullmatch(value):
         raise Unreadable(f"{show(value)} is not a place. Write it like aws or aws/eu-north-1")
-    return grammar.place(value)
+    found = grammar.place(value)
+    provider, _, rest = found.partition("/")
+    if provider in _CONTEXTS and "/" in rest:
+        raise Unreadable(f"{show(value)}: {provider} has no zones, and a context with a slash cannot be a region here")
+    if "*" in zone_in(found):
+        raise Unreadable(f"{show(value)}: write one zone, or none for any of the region's")
+    return found
+
+
+def zone(value: object) -> str:
+    """Read a zone, on Slurm a partition."""
+    return grammar.text(value, ZONE_PATTERN, "a zone like eu-north-1a")
+
+
+def is_zone_id(place: str | None) -> bool:
+    """Whether the place's zone is one of AWS by its id: SkyPilot launches by the names that an account has for them."""
+    return (place or "").startswith("aws/") and _AWS_ZONE_ID.fullmatch(zone_in(place)) is not None
 
 
 def cloud(value: object) -> str:

@@ -125,26 +125,24 @@ def _model(file: ServiceFile, name: str, base: Path | None) -> ModelSpec:
 
 
 def _resources(block: sky_task.ResourcesBlock) -> ResourceRequest:
-    """Alternatives (``any_of``, ``ordered``) become one request: any of their accelerators, the smallest machine.
+    """Alternatives (``any_of``, ``ordered``) become one request: any of their accelerators, the most of each minimum.
 
-    The planner looks at all offers at once, so an order among alternatives is its business; SkyPilot's own text is
-    kept in the passthrough.
+    The most, so that no alternative is bought smaller than it is written (decision 0067). The planner looks at all
+    offers at once, so an order among alternatives is its business; SkyPilot's own text is kept in the passthrough.
     """
-    every = (block, *block.alternatives)
+    every = block.merged
     wanted = tuple(dict.fromkeys(choice for entry in every for choice in entry.choices))
-    places = {entry.place_in(block.cloud) for entry in block.alternatives} or {block.place}
     return ResourceRequest(
         accelerators=tuple(sorted(wanted, key=lambda a: (a.name, a.count))),
         use_spot=any(entry.use_spot for entry in every),
-        min_vcpus=_smallest([entry.cpus for entry in every]),
-        min_memory_gib=_smallest([entry.memory for entry in every]),
-        infra=block.place or (places.pop() if len(places) == 1 else None),
+        min_vcpus=_most([entry.cpus for entry in every]),
+        min_memory_gib=_most([entry.memory for entry in every]),
+        infra=block.only_place,
     )
 
 
-def _smallest(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return min(known) if known else None
+def _most(values: list[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _scaling(file: ServiceFile) -> Scaling:
@@ -169,9 +167,7 @@ def _seconds(value: float | None) -> timedelta | None:
 
 def _placement(file: ServiceFile) -> PlacementRules:
     block = file.placement or blocks.PlacementBlock()
-    alternatives = file.resources.alternatives if file.resources else ()
-    cloud = file.resources.cloud if file.resources else None
-    places = [entry.place_in(cloud) for entry in alternatives]
+    places = [entry.place for entry in file.resources.merged] if file.resources and file.resources.alternatives else []
     allow = tuple(block.allow or ())
     if not allow and places and all(places):
         allow = tuple(dict.fromkeys(_region_glob(place) for place in places if place))

@@ -11,6 +11,7 @@ from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
 from orchestrator.errors import UnsupportedByProvider
 from orchestrator.provisioners.skypilot.clouds import WITH_PORTS_ELSEWHERE, WITHOUT_AUTODOWN
+from orchestrator.spec.sky_task import zone_of
 
 SLURM = "slurm"
 
@@ -36,7 +37,8 @@ IDLE_MINUTES = 10
 what nobody owns (lease and ten minutes)."""
 
 KEPT = ("accelerator_args", "disk_tier", "ephemeral_storage", "image_id", "local_disk", "network_tier", "volumes")
-"""What a service file's own ``resources`` add to the offer. Where, on what and at which price is the offer's word."""
+"""What a service file's own ``resources`` add to the offer. In which region, on what and at which price is the
+offer's word; in which zone of it, or partition of a Slurm cluster, the file's."""
 
 MOST_LABELS = 30
 """Labels of people's own that travel along: AWS takes 50 tags (EC2's quota), SkyPilot and we write about a dozen."""
@@ -61,7 +63,8 @@ def one_offer(
         message = f"{offer.region.id} is not a region that SkyPilot launches in"
         raise UnsupportedByProvider(message, hint="greenctl plan --offers 0 lists the offers.")
     require_own_ports(offer)
-    found: dict[str, Any] = {"infra": offer.region.id, **_machine(offer)}
+    zone = zone_of(theirs, offer.region.id)
+    found: dict[str, Any] = {"infra": f"{offer.region.id}/{zone}" if zone else offer.region.id, **_machine(offer)}
     if offer.market is Market.SPOT:
         found["use_spot"] = True
     if provider not in WITHOUT_AUTODOWN:

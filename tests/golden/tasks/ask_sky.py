@@ -51,6 +51,7 @@ def _understood(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "cloud": str(resources.cloud).lower(),
         "region": resources.region,
+        "zone": resources.zone,
         "instance_type": resources.instance_type,
         "accelerators": resources.accelerators,
         "cpus": resources.cpus,

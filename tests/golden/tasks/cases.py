@@ -158,6 +158,19 @@ CASES: dict[str, tuple[LaunchRequest, NodeOptions]] = {
         request("slurm/eu-north", NODE, task=THEIRS, secrets=("HF_TOKEN",), engine=Engine.COMMAND),
         SLURM,
     ),
+    "zone": (
+        request(
+            "gcp/europe-west4",
+            T4,
+            "n1-standard-8",
+            task={"resources": {"infra": "gcp/europe-west4/europe-west4-b", "accelerators": "T4:1"}},
+        ),
+        NodeOptions(),
+    ),
+    "partition": (
+        request("slurm/eu-north", NODE, task={"resources": {"infra": "slurm/eu-north/preempt"}}),
+        SLURM,
+    ),
     "own-setup": (
         request(
             "aws/eu-north-1",

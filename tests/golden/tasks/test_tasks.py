@@ -114,6 +114,12 @@ def test_the_offer_takes_the_place_of_the_files_alternatives(understood: Underst
     assert found["labels"]["greenctl-intent"] == "aaaaaaaaaa"
 
 
+@pytest.mark.parametrize(("name", "zone"), [("zone", "europe-west4-b"), ("partition", "preempt"), ("cpu-aws", None)])
+def test_skypilot_launches_in_the_zone_that_the_file_names(name: str, zone: str | None, understood: Understood) -> None:
+    """On Slurm that is a partition; where the file leaves it open, SkyPilot picks it."""
+    assert understood[name]["zone"] == zone
+
+
 def test_our_lists_of_clouds_are_skypilots(answer: dict[str, Any]) -> None:
     """Where it launches, and where no container runs."""
     assert set(answer["clouds"]) == CLOUDS

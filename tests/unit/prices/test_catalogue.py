@@ -135,25 +135,27 @@ async def test_without_accelerators_the_smallest_machine_is_offered(tmp_path: Pa
 @pytest.mark.parametrize(
     ("infra", "found"),
     [
-        (None, ["aws/one", "aws/two", "gcp/one"]),
+        (None, ["aws/one", "aws/two", "gcp/one", "slurm/hpc1"]),
         ("aws", ["aws/one", "aws/two"]),
         ("aws/two", ["aws/two"]),
         ("*/one", ["aws/one", "gcp/one"]),
         ("aws/one/b", ["aws/one"]),
         ("aws/one/c", []),
         ("azure", []),
+        ("slurm/hpc1/preempt", ["slurm/hpc1"]),
     ],
     ids=str,
 )
 async def test_infra_restricts_as_in_skypilot(tmp_path: Path, infra: str | None, found: list[str]) -> None:
-    """Provider, region or zone, with stars."""
+    """Provider, region or zone, with stars. What has no zones in the list may be bought in the one that is wanted."""
     source = catalogue(
         tmp_path,
         "aws,one,a,g6.xlarge,L4,1,4,16,0.80,,2026-05-01,",
         "aws,one,b,g6.xlarge,L4,1,4,16,0.90,,2026-05-01,",
         "aws,two,a,g6.xlarge,L4,1,4,16,0.80,,2026-05-01,",
         "gcp,one,a,g2-standard-4,L4,1,4,16,0.70,,2026-05-01,",
-        where=regions("aws/one", "aws/two", "gcp/one"),
+        "slurm,hpc1,,,L4,1,4,16,,,2026-05-01,",
+        where=regions("aws/one", "aws/two", "gcp/one", "slurm/hpc1"),
     )
     offers = await source.offers(ResourceRequest(accelerators=L4.accelerators, infra=infra), NOW)
 

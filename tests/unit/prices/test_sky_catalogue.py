@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -138,6 +139,44 @@ async def test_the_newest_version_is_read(tmp_path: Path) -> None:
     (tmp_path / "v7" / "aws" / "vms.csv").write_text(AWS, encoding="utf-8")
 
     assert len(await offers.offers(wanted("L4"), NOW)) == 2
+
+
+@pytest.mark.parametrize(
+    ("infra", "usd"),
+    [
+        ("aws/one/one-b", [0.80]),
+        ("aws/one/one-az1", [0.80]),
+        ("aws/one/one-a", [0.90]),
+        ("aws/*/one-a", [0.90]),
+        ("aws/one/one-c", []),
+    ],
+)
+async def test_zones_of_aws_are_found_by_the_names_that_people_write(
+    tmp_path: Path, infra: str, usd: list[float]
+) -> None:
+    """The list has ids; which name an account has for each, SkyPilot writes beside it. The newest file counts."""
+    rows = "g6.xlarge,L4,1.0,4.0,16.0,,0.80,,one,one-az1\ng6.xlarge,L4,1.0,4.0,16.0,,0.90,,one,one-az2\n"
+    offers = source(tmp_path, aws=AWS + rows)
+    for day, names in (("1", "one-az1,one-a\none-az2,one-b\n"), ("2", "one-az1,one-b\none-az2,one-a\n")):
+        file = tmp_path / "v8" / "aws" / f"az_mappings-{day}.csv"
+        file.write_text("AvailabilityZone,AvailabilityZoneName\n" + names, encoding="utf-8")
+        os.utime(file, (int(day), int(day)))
+    found = await offers.offers(replace(wanted("L4"), infra=infra), NOW)
+
+    assert [o.price.usd_per_hour for o in found if o.price is not None] == usd
+
+
+async def test_a_zone_that_is_not_listed_is_told(tmp_path: Path) -> None:
+    """Without names of zones there is no offer, and the sentence says where they come from."""
+    offers = source(tmp_path, aws=AWS + "g6.xlarge,L4,1.0,4.0,16.0,,0.80,0.30,one,one-az1\n")
+    request = replace(wanted("L4"), infra="aws/one/one-a")
+    (tmp_path / "v8" / "aws" / "az_mappings-1.csv").write_bytes(b"\xff")
+
+    assert await offers.offers(request, NOW) == []
+    assert (await offers.shelf()).why_none(request) == (
+        "what fits in aws/one is not listed in one-a "
+        "(which zone that is on your account, SkyPilot writes beside its catalogue: sky check aws)"
+    )
 
 
 async def test_several_sources_are_one() -> None:

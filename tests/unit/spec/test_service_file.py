@@ -246,8 +246,72 @@ def test_alternatives_of_places_become_allowed_regions() -> None:
     assert spec(places).placement.allow == ("aws/eu-north-1", "gcp/*", "*/eu-west-3")
     assert spec(places + "placement: {allow: [azure/*]}").placement.allow == ("azure/*",)
     assert spec("resources: {any_of: [{infra: aws}, {accelerators: L4}]}").placement.allow == ()
+    (note,) = parse_service(SHORTEST + places, "s.yaml").notes
+    assert "launched in the zones named" in note.message
     inherited = spec("resources: {cloud: aws, ordered: [{region: us-east-2}, {cloud: gcp, region: us-east1}]}")
     assert inherited.placement.allow == ("aws/us-east-2", "gcp/us-east1")
+
+
+def test_an_alternative_overrides_what_stands_around_it() -> None:
+    """As in SkyPilot: what the block says counts where an alternative is silent, and nowhere else."""
+    found = spec(
+        "resources: {accelerators: L4:1, memory: 32+, cpus: 4+, infra: gcp, any_of: "
+        "[{infra: aws/eu-north-1, memory: 128+}, {region: eu-west-1, memory: 64, accelerators: A100:1}]}\n"
+    )
+
+    assert (found.resources.min_memory_gib, found.resources.min_vcpus) == (128.0, 4.0)
+    assert [a.name for a in found.resources.accelerators] == ["A100", "L4"]
+    assert found.placement.allow == ("aws/eu-north-1", "gcp/eu-west-1")
+    only_spot_around = "resources: {use_spot: true, any_of: [{use_spot: false, infra: aws}]}\n"
+    assert not spec(only_spot_around).resources.use_spot
+
+
+def test_no_alternative_is_bought_smaller_than_it_is_written() -> None:
+    """An L4 with 32 GiB is none of the two: the most counts for all, and a note says so."""
+    text = "resources: {any_of: [{accelerators: 'L4:1', memory: 128+}, {accelerators: 'A100:1', memory: 32+}]}\n"
+    loaded = parse_service(SHORTEST + text, "s.yaml")
+
+    assert loaded.spec.resources.min_memory_gib == 128.0
+    (note,) = loaded.notes
+    assert note.message == "of cpus and memory the most that an alternative asks for holds for all of them"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{infra: aws/eu-north-1/eu-north-1a}",
+        "{cloud: aws, region: eu-north-1, zone: eu-north-1a}",
+        "{infra: aws/eu-north-1/eu-north-1a, any_of: [{cpus: 4+}, {cpus: 8+}]}",
+        "{cloud: aws, any_of: [{region: eu-north-1, zone: eu-north-1a}]}",
+    ],
+)
+def test_a_zone_is_part_of_the_place(text: str) -> None:
+    """Under whichever of SkyPilot's names it stands."""
+    assert spec(f"resources: {text}\n").resources.infra == "aws/eu-north-1/eu-north-1a"
+
+
+def test_the_older_keys_may_leave_parts_of_a_place_out() -> None:
+    """A zone alone says in which region it is; a star says nothing."""
+    assert spec("resources: {cloud: aws, zone: eu-north-1a}\n").resources.infra == "aws/*/eu-north-1a"
+    assert spec("resources: {infra: slurm/hpc1/preempt}\n").resources.infra == "slurm/hpc1/preempt"
+    assert spec("resources: {infra: aws/eu-north-1/*}\n").resources.infra == "aws/eu-north-1/*"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("{infra: aws/eu-north-1/eun1-az1}", 'resources.infra: "eun1-az1" is the id of a zone. Write the name'),
+        ("{cloud: aws, region: eu-north-1, zone: eun1-az1}", 'resources.zone: "eun1-az1" is the id of a zone'),
+        ("{cloud: aws, any_of: [{zone: eun1-az1}]}", 'resources.any_of[0].zone: "eun1-az1" is the id of a zone'),
+        ("{infra: aws/eu-north-1/eu-north-1*}", "write one zone, or none for any of the region's"),
+        ("{infra: k8s/team/gpus}", "a context with a slash cannot be a region here"),
+        ("{infra: aws/eu-north-1, zone: eu-north-1a}", "says the same as cloud, region and zone"),
+        ("{infra: aws/eu-north-1/eu-north-1a}\nplacement: {deny: ['aws/*']}", "denies aws/eu-north-1, where resources"),
+    ],
+)
+def test_a_zone_that_nobody_could_launch_in_is_refused(text: str, word: str) -> None:
+    """SkyPilot takes names of zones, one of them."""
+    assert word in "\n".join(problems(f"{SHORTEST}resources: {text}\n"))
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,26 @@ def test_the_files_own_machine_details_are_kept() -> None:
     assert "use_spot" not in found
 
 
+@pytest.mark.parametrize(
+    ("resources", "infra"),
+    [
+        ({"infra": "AWS/eu-north-1/eu-north-1a"}, "aws/eu-north-1/eu-north-1a"),
+        ({"cloud": "aws", "region": "eu-north-1", "zone": "eu-north-1b"}, "aws/eu-north-1/eu-north-1b"),
+        ({"infra": "aws/*/eu-north-1a"}, "aws/eu-north-1/eu-north-1a"),
+        ({"any_of": [{"infra": "aws/eu-north-1/eu-north-1a"}, {"infra": "gcp"}]}, "aws/eu-north-1/eu-north-1a"),
+        ({"any_of": [{"infra": "aws/eu-north-1/eu-north-1a"}, {"infra": "aws"}]}, "aws/eu-north-1"),
+        ({"any_of": [{"infra": "aws/eu-west-1/eu-west-1a"}, {"infra": "aws/eu-north-1"}]}, "aws/eu-north-1"),
+        ({"infra": "aws/eu-north-1/*"}, "aws/eu-north-1"),
+        ({"infra": "aws/eu-north-1/eun1-az1"}, "aws/eu-north-1"),
+        ({"infra": "aws/eu-north-1/eu-north-1a", "instance_type": 7}, "aws/eu-north-1/eu-north-1a"),
+        ({}, "aws/eu-north-1"),
+    ],
+)
+def test_a_replica_is_launched_in_the_zone_that_its_file_names(resources: dict[str, Any], infra: str) -> None:
+    """What was priced there is bought there; which region it is stays the offer's word."""
+    assert build_task(on_l4(task={"resources": resources}), CLOUD).config["resources"]["infra"] == infra
+
+
 def test_of_two_limits_the_lower_one_holds() -> None:
     """What was confirmed, and what the file allows."""
     found = build_task(on_l4(task={"resources": {"max_hourly_cost": 2.5}}), CLOUD).config["resources"]
