@@ -16,6 +16,7 @@ from orchestrator.domain.lease import renewed_every
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import Engine, ServiceSpec
+from orchestrator.domain.time import Instant
 from orchestrator.errors import ProviderError
 
 AGAIN = timedelta(minutes=1)
@@ -60,8 +61,10 @@ class Renewals:
         if not due:
             return
         answers = await all_of([self._renew(replica, service.spec.lease) for replica in due])
+        failed = any(isinstance(answer, ProviderError) for answer in answers)
+        ends = self._journal.leases(service.name) if failed else {}
         for replica, answer in zip(due, answers, strict=True):
-            self._note(replica, service.spec, answer)
+            self._note(replica, service.spec, answer, ends.get(replica.name))
 
     def forget_all_but(self, names: Iterable[str]) -> None:
         """Drop what is remembered of replicas that are gone."""
@@ -77,21 +80,26 @@ class Renewals:
         except ProviderError as error:
             return error
 
-    def _note(self, replica: Replica, spec: ServiceSpec, answer: bool | ProviderError) -> None:  # noqa: FBT001
+    def _note(
+        self,
+        replica: Replica,
+        spec: ServiceSpec,
+        answer: bool | ProviderError,  # noqa: FBT001
+        ends_at: Instant | None,
+    ) -> None:
         clock = self._runtime.clock
         every = renewed_every(spec.lease)
         if isinstance(answer, ProviderError):
             self._due_at[replica.name] = clock.monotonic() + min(AGAIN, every).total_seconds()
-            self._warn_of(replica, spec, answer)
+            self._warn_of(replica, spec, answer, ends_at)
             return
         self._due_at[replica.name] = clock.monotonic() + every.total_seconds()
         if answer and ends_itself(spec, replica.region, self._runtime):
             self._journal.renew_lease(replica.name, clock.now() + spec.lease * clock.rate)
 
-    def _warn_of(self, replica: Replica, spec: ServiceSpec, error: ProviderError) -> None:
+    def _warn_of(self, replica: Replica, spec: ServiceSpec, error: ProviderError, ends_at: Instant | None) -> None:
         """Say so once half of the lease is gone: before that, the next try is all that is needed."""
         clock = self._runtime.clock
-        ends_at = self._journal.leases(replica.service).get(replica.name)
         if ends_at is not None and ends_at - clock.now() < spec.lease * clock.rate / 2:
             text = f"its lease could not be renewed and ends at {ends_at:%Y-%m-%d %H:%M} UTC unless it is used"
             self._warn(replica, f"{text}: {error.message}")

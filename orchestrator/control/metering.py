@@ -13,7 +13,7 @@ from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.carbon import CarbonSeries
 from orchestrator.domain.counters import GatewayStatus
-from orchestrator.domain.energy import EnergySample
+from orchestrator.domain.energy import EnergySample, EnergySoFar
 from orchestrator.domain.hardware import PowerModel, Shape
 from orchestrator.domain.offer import Offer, variant_in
 from orchestrator.domain.records import ServiceRecord
@@ -43,6 +43,11 @@ class Account:
     output_tokens: int = 0
     mean_batch: float = 0.0
     last: EnergySample | None = None
+
+    def go_on_from(self, so_far: EnergySoFar) -> None:
+        """Take in what stands in the store."""
+        self.until, self.last, self.mean_batch = so_far.until, so_far.last, so_far.last.mean_batch
+        self.prompt_tokens, self.output_tokens = so_far.prompt_tokens, so_far.output_tokens
 
     def add(self, samples: Sequence[EnergySample]) -> None:
         """Take in what was written."""
@@ -102,7 +107,7 @@ class Meter:
         """
         now = self._runtime.clock.now()
         for replica in replicas:
-            account = self._accounts.get(replica.name) or self._read(service, replica, now)
+            account = self._accounts.get(replica.name) or self._read(service, replica)
             self._accounts[replica.name] = account
             look = seen.get(replica.name, Observation(exists=None))
             has_ended = look.exists is False or look.failed
@@ -158,9 +163,11 @@ class Meter:
             raise
         account.add(own)
 
-    def _read(self, service: ServiceRecord, replica: Replica, now: Instant) -> Account:
+    def _read(self, service: ServiceRecord, replica: Replica) -> Account:
         account = Account(replica.created_at, is_running=_was_there(replica))
-        account.add(self._journal.energy(service.name, Window(replica.created_at, now), replica=replica.name))
+        so_far = self._journal.energy_so_far(service.name, replica.name)
+        if so_far is not None:
+            account.go_on_from(so_far)
         return account
 
     async def _series(self, service: ServiceRecord, replica: Replica, window: Window, now: Instant) -> CarbonSeries:

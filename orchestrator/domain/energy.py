@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.domain.carbon import Kind
-from orchestrator.domain.time import Window
+from orchestrator.domain.time import Instant, Window
 from orchestrator.domain.units import joules_to_kwh
 
 
@@ -48,6 +48,16 @@ class EnergySample:
     method: EnergyMethod
     method_detail: str
     uncertainty_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class EnergySoFar:
+    """How far the samples of one replica reach. ``until``: the latest end; ``last``: the one that starts last."""
+
+    until: Instant
+    prompt_tokens: int
+    output_tokens: int
+    last: EnergySample
 
 
 def grams_from(facility_joules: float, grams_per_kwh: float) -> float:

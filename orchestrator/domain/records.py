@@ -114,6 +114,11 @@ class Intent:
     updated_at: Instant
     detail: str = ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not known yet how it ended."""
+        return self.state in {IntentState.PLANNED, IntentState.ISSUED}
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import CompoundSelect, Connection, Row, Select, Table, and_, func, select, union, union_all
+from sqlalchemy import CompoundSelect, Connection, Select, Table, and_, func, select, union, union_all
 
 from orchestrator.domain.carbon import Reading
 from orchestrator.domain.decision import Decision, DecisionKind, RestingDay
@@ -192,8 +192,8 @@ class SqlRecords:
             func.sum(own.output_tokens),
         )
 
-        def work(tx: Connection) -> tuple[Row[Any], list[mappers.Values]]:
-            found = tx.execute(totals).one()
+        def work(tx: Connection) -> tuple[tuple[Any, ...], list[mappers.Values]]:
+            found = tuple(tx.execute(totals).one())
             if found[0] is None:
                 return found, []
             names = [column.name for column in tables.energy_samples.columns]

@@ -11,12 +11,14 @@ import pytest
 from orchestrator.control.ports import Journal, Store
 from orchestrator.control.ports.store import DECISIONS_LEFT
 from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.energy import EnergySample, EnergySoFar
 from orchestrator.domain.records import (
     EventKind,
 )
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.time import Window, floor_day
 from orchestrator.ledger.hourly import hourly
+from orchestrator.store import mappers
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
 from tests.postgres import every_store, postgres_server, settled_journal  # noqa: F401  # fixtures
@@ -155,6 +157,37 @@ def test_written_tokens_are_added_up_where_they_are(store: Store, journal: Journ
 
     assert journal.compact_energy(later(7200))
     assert store.output_tokens(SERVICE, Window(later(0), later(180))) == 14
+
+
+def test_how_far_a_replica_is_counted_takes_one_sample_to_say(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Latest end, sums and the sample that starts last, of its own service alone; hours count as samples did."""
+    store.submit_deploy(a_spec("other"), an_operation("op-b", "other"))
+    for name in ("a", "b", "idle"):
+        journal.start_replica(*a_launch(name))
+    minutes = range(180)
+    own = [a_sample("a", later(60 * m), prompt_tokens=3, output_tokens=m, mean_batch=m / 8) for m in minutes]
+    longest = replace(own[170], window=Window(later(10200), later(11000)))
+    own[170] = longest
+    journal.record_energy([*reversed(own), a_sample("b", later(90_000))])
+    made: list[EnergySample] = []
+    read = mappers.energy_from
+
+    def noted(row: mappers.Values) -> EnergySample:
+        made.append(read(row))
+        return made[-1]
+
+    monkeypatch.setattr(mappers, "energy_from", noted)
+
+    expected = EnergySoFar(longest.window.end, 3 * 180, sum(minutes), own[-1])
+    assert store.energy_so_far(SERVICE, "a") == expected
+    assert store.energy_so_far("other", "a") is None
+    assert store.energy_so_far(SERVICE, "idle") is None
+    assert len(made) <= 1
+
+    assert journal.compact_energy(later(3600), 1)
+    assert store.energy_so_far(SERVICE, "a") == expected
 
 
 def test_energy_of_one_bad_sample_is_refused_as_a_whole(store: Store, journal: Journal) -> None:

@@ -129,7 +129,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Change(
                 "orchestrator.control.observe:Watch.bad_looks",
-                "if self.is_cut_off and name not in clients.failed:",
+                "if self.is_cut_off:",
                 "if not name:",
             ),
         ),
@@ -571,9 +571,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Change(
                 "orchestrator.control.metering:Meter._read",
-                "account.add(self._journal.energy("
-                "service.name, Window(replica.created_at, now), replica=replica.name))",
-                "account.until = now - (now - replica.created_at) * 0.7",
+                "account.go_on_from(so_far)",
+                "account.until = replica.created_at + (so_far.until - replica.created_at) * 0.3",
             ),
         ),
         (_day(28, (4000.0, "kill", 5.0, 0.0), (9000.0, "kill", 5.0, 0.0)),),

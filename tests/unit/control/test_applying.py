@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.leases import Renewals, ends_itself
+from orchestrator.control.naming import termination_id
 from orchestrator.control.ports import Instance, Journal, Phase
 from orchestrator.control.usecases import preview_deploy
 from orchestrator.domain.money import MoneyBudget
@@ -19,6 +21,7 @@ from orchestrator.domain.price import Price
 from orchestrator.domain.records import EventKind, IntentState, OperationState, ServiceRecord
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import Engine, ModelSpec, ServiceSpec
+from orchestrator.domain.time import Instant
 from orchestrator.errors import BudgetSpent, ProviderUnavailable
 from orchestrator.planner.rollout import Step, StepKind
 from orchestrator.spec.codec import spec_digest
@@ -203,6 +206,66 @@ async def test_what_cannot_be_afforded_holds_up_nothing_else() -> None:
     states: Mapping[str, ReplicaState] = {r.name: r.state for r in bench.world.replicas()}
     assert states == {kept.name: ReplicaState.PENDING, left.name: ReplicaState.DRAINING}
     assert bench.world.events(EventKind.MIGRATION_STARTED) == []
+
+
+# ── much at once ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class NothingLookedThrough:
+    """A journal in which single intents are found, and never all of them; ``leases_read``: how often leases were."""
+
+    def __init__(self, real: Journal) -> None:
+        self._real, self.leases_read = real, 0
+
+    def intents(self, *_asked: object, **_more: object) -> None:
+        """Fail: with many replicas each would look through those of all others."""
+        raise AssertionError("all intents were read")
+
+    def leases(self, service: str) -> Mapping[str, Instant]:
+        """Read, and count."""
+        self.leases_read += 1
+        return self._real.leases(service)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+async def test_a_replica_is_ended_without_looking_through_what_is_open() -> None:
+    """A fleet that is taken down costs each of its replicas two intents, found by name; both are closed in the end."""
+    bench = await Bench.of(chat(placement=SE))
+    replica = bench.started()
+    await bench.step(StepKind.ISSUE, replica, bench.offer(replica))
+    bench.applier = Applier(bench.world.runtime, cast("Journal", NothingLookedThrough(bench.journal)))
+
+    for _ in range(2):
+        await bench.step(StepKind.TERMINATE, replica)
+    ending = bench.world.store.intent(termination_id(replica.intent_id))
+    assert ending is not None
+    assert ending.state is IntentState.ISSUED
+    await bench.step(StepKind.CLEAN_UP, replica)
+
+    closed = {i.id: i.state for i in bench.world.store.intents("chat")}
+    assert closed == {replica.intent_id: IntentState.FAILED, ending.id: IntentState.CONFIRMED}
+    assert bench.asked("terminate") == 2
+
+
+async def test_renewals_that_fail_read_all_leases_once() -> None:
+    """And not once each: when a whole provider is away, that is every replica, once a minute."""
+    bench = await Bench.of(chat(3, placement=SE))
+    bench.act(*[a for a in bench.plan.actions if a.kind is ActionKind.LAUNCH])
+    replicas = bench.world.replicas()
+    for replica in replicas:
+        await bench.step(StepKind.ISSUE, replica, bench.offer(replica))
+        bench.world.cloud.fail_next("renew", ProviderUnavailable("no way to it"))
+    journal, warned = NothingLookedThrough(bench.journal), list[str]()
+    renewals = Renewals(bench.world.runtime, cast("Journal", journal), lambda r, _text: warned.append(r.name))
+    seen = {r.name: Instance(r.name, "sky/se", Phase.RUNNING, None) for r in replicas}
+
+    bench.world.clock.advance(bench.service.spec.lease * 0.6)
+    await renewals.look(bench.service, [replace(r, state=ReplicaState.READY) for r in replicas], seen)
+
+    assert sorted(warned) == sorted(seen)
+    assert journal.leases_read == 1
 
 
 # ── leases ───────────────────────────────────────────────────────────────────────────────────────────
