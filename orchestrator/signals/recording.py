@@ -140,6 +140,8 @@ class RecordedTable:
             raise SignalFormatError(f"{self.name} is damaged: {error}") from error
         except OSError as error:
             raise SignalUnavailable(f"{self.name} cannot be read: {error.strerror or error}") from error
+        while lines and not lines[-1].strip():
+            lines.pop()  # an editor, or two files joined: blank lines at the end hold no hour
         if not lines or not lines[0]:
             raise SignalFormatError(f"{self.name} is empty")
         return lines

@@ -178,7 +178,7 @@ def _find(folder: Path, name: str) -> Path | None:
 def _rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     try:
         raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise SignalFormatError(f"{path.name} is damaged: {error}") from error
     reader = csv.DictReader(io.StringIO(text))

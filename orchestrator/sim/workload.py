@@ -209,7 +209,7 @@ def _of_requests(path: Path, rows: Sequence[dict[str, str]]) -> list[float]:
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
         raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UsageError(f"--workload {path}: {error}", hint=_NEEDED) from error
     reader = csv.DictReader(io.StringIO(text))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import calendar
+import math
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,9 +52,11 @@ class Grid:
         return self.zones.index(zone)
 
 
-def read_grid(folder: Path, year: int) -> Grid:
+def read_grid(folder: Path, year: int, needed: AbstractSet[str] | None = None) -> Grid:
     """Read ``carbon/ci_lifecycle_YEAR.csv[.gz]`` below a folder, or the file beside the others.
 
+    ``needed``: the zones of the services' candidates; None: all. A cell of theirs is empty or a number >= 0, and every
+    number counts as it stands. Other columns are experience at most: what no grid can have is a hole there.
     Raises ``SignalUnavailable`` when it is missing, ``SignalFormatError`` when it lacks hours or has odd cells.
     """
     path = _find(folder, f"ci_lifecycle_{year}.csv")
@@ -63,21 +67,21 @@ def read_grid(folder: Path, year: int) -> Grid:
     if not table.zones:
         raise SignalFormatError(f"{table.name}:1: there is no zone column", hint=_HINT)
     _refuse_missing_hours(table, year)
-    return Grid(year, table.zones, _numbers(table))
+    return Grid(year, table.zones, _numbers(table, needed))
 
 
-def read_year_before(folder: Path, grid: Grid) -> Floats:
+def read_year_before(folder: Path, grid: Grid, needed: AbstractSet[str] | None = None) -> Floats:
     """Return the year before for the zones of a grid, (hours, zones); no hours where the folder does not have it.
 
-    It is experience where there is some: a zone or an hour that the earlier file lacks is ``nan``. Raises
-    ``SignalFormatError`` when the file is damaged.
+    It is experience where there is some: a zone or an hour that the earlier file lacks is ``nan``. ``needed`` is that
+    of :func:`read_grid`. Raises ``SignalFormatError`` when the file is damaged.
     """
     year = grid.year - 1
     path = _find(folder, f"ci_lifecycle_{year}.csv")
     if path is None:
         return np.empty((0, len(grid.zones)))
     table = HourlyTable(path, year, Factors.LIFECYCLE)
-    numbers = _numbers(table)
+    numbers = _numbers(table, needed)
     values = np.full((_hours_of(year), len(grid.zones)), np.nan)
     at = np.array(table.hours, dtype=np.intp) - hour_number(datetime(year, 1, 1, tzinfo=UTC))
     inside = (at >= 0) & (at < len(values))
@@ -126,8 +130,9 @@ def _hours_of(year: int) -> int:
     return (366 if calendar.isleap(year) else 365) * DAY
 
 
-def _numbers(table: HourlyTable) -> Floats:
+def _numbers(table: HourlyTable, needed: AbstractSet[str] | None) -> Floats:
     low, high = PLAUSIBLE_GRAMS_PER_KWH
+    highest = [math.inf if needed is None or zone in needed else high for zone in table.zones]
     numbers = np.full((len(table.rows), len(table.zones)), np.nan)
     for t, row in enumerate(table.rows):
         for z, cell in enumerate(row.split(",")[1:]):
@@ -137,8 +142,9 @@ def _numbers(table: HourlyTable) -> Floats:
                 value = float(cell)
             except ValueError:
                 value = np.nan
-            if not low <= value <= high:
+            if low <= value <= highest[z] and value < math.inf:
+                numbers[t, z] = value
+            elif highest[z] == math.inf:
                 where = f"{table.name}:{t + FIRST_ROW}: column {table.zones[z]!r}"
-                raise SignalFormatError(f"{where}: {cell!r} is no intensity in {low:g}..{high:g} g/kWh", hint=_HINT)
-            numbers[t, z] = value
+                raise SignalFormatError(f"{where}: {cell!r} is no intensity in g/kWh, {low:g} or more", hint=_HINT)
     return numbers

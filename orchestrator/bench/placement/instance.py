@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -68,6 +68,10 @@ class Instance:
         """Return the services of a track, in the file's order."""
         return tuple(s for s in self.services if s.track == track)
 
+    def zones(self, services: Iterable[Service]) -> frozenset[str]:
+        """Return the grid zones of the candidates of services: regions that nobody may use need no numbers."""
+        return frozenset(self.places[c].zone for s in services for c in s.candidates)
+
 
 def read_instance(folder: Path, year: int) -> Instance:
     """Read ``placement/instance_YEAR.json`` below a folder, or the file beside the others.
@@ -80,7 +84,7 @@ def read_instance(folder: Path, year: int) -> Instance:
         message = f"--data {folder}: there is no placement/{name}"
         raise UsageError(message, hint=f"Choose a --year that has one, or another folder. {_NEEDED}")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}", hint=_NEEDED) from error
     try:

@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.bench.placement.grid import Floats, Grid
 from orchestrator.bench.placement.instance import Instance, Service
-from orchestrator.errors import UsageError
+from orchestrator.errors import SignalFormatError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +24,21 @@ class Bill:
 class Ledger:
     """Counts grams of 1 kW of IT power: PUE times the grid's intensity, and a fixed mass for each change of region.
 
-    Raises ``UsageError`` for a grid of other hours than the instance has, ``SignalUnavailable`` where it lacks a zone,
-    ``SignalFormatError`` where a zone of the instance has gaps that no other day fills.
+    Only the candidates of the ``services`` have to have numbers. Raises ``UsageError`` for a grid of other hours than
+    the instance has, ``SignalUnavailable`` where it lacks a zone, ``SignalFormatError`` where a zone has gaps that no
+    other day fills, or where staying at home emits nothing.
     """
 
-    def __init__(self, instance: Instance, grid: Grid) -> None:
+    def __init__(self, instance: Instance, grid: Grid, services: Sequence[Service]) -> None:
         if grid.hours != instance.hours:
             message = f"ci_lifecycle_{grid.year} has {grid.hours} hours, the instance {instance.hours}"
             raise UsageError(message, hint="Use the carbon file that the instance was made from.")
         self.instance = instance
         self.grid = grid
-        self._filled = {zone: grid.filled(zone) for zone in sorted({p.zone for p in instance.places.values()})}
+        self._filled = {zone: grid.filled(zone) for zone in sorted(instance.zones(services))}
         self.grams = cache(self._grams)
+        for service in services:
+            self._refuse_home_of_nothing(service)
 
     def bill(self, service: Service, placements: Sequence[str]) -> Bill:
         """Count the grams of one region id per scored hour; the replica starts at its origin.
@@ -56,6 +59,13 @@ class Ledger:
             total += float(self.grams(region)[begin : begin + hours].sum())
             before, begin = region, begin + hours
         return Bill(total + moves * service.switching_grams, moves)
+
+    def _refuse_home_of_nothing(self, service: Service) -> None:
+        """All figures are percent of what staying at home emits."""
+        if not self.grams(service.origin).sum() > 0:
+            zone = self.instance.places[service.origin].zone
+            message = f"column {zone!r} is 0 in every scored hour, and {service.id} is at home there"
+            raise SignalFormatError(message, hint="Leave that service out: no saving is a percentage of nothing.")
 
     def _grams(self, region: str) -> Floats:
         """Grams of each scored hour in a region, (scored,); kept, because many services share a region."""

@@ -50,7 +50,7 @@ def place(
 ) -> dict[str, Sequence[str]]:
     """Return our placements by service; ``done`` is called after each. Raises what :class:`Ledger` does."""
     # Files that do not belong together are refused before the work, not after it.
-    Ledger(instance, grid)
+    Ledger(instance, grid, services)
     placements: dict[str, Sequence[str]] = {}
     for service, hours in our_placements(instance, grid, services, year_before):
         placements[service.id] = hours
@@ -77,7 +77,7 @@ def measure(
     if missing:
         message = f"{len(missing)} of {len(services)} services have no placements, the first is {missing[0]}"
         raise UsageError(message, hint="All services of a track are needed; --track chooses one track.")
-    ledger = Ledger(instance, grid)
+    ledger = Ledger(instance, grid, services)
     seen = filled_from_before(np.vstack([year_before, grid.grams_per_kwh]))[len(year_before) :]
     bills: dict[str, dict[str, Bill]] = {}
     for service in services:

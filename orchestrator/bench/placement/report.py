@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,12 +20,15 @@ Bills = Mapping[str, Bill]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One policy on one service. Points are percent of the grams of staying at home."""
+    """One policy on one service. Points are percent of the grams of staying at home.
+
+    ``excess_percent``: None where the optimum emits nothing, which nothing is a multiple of; so in a row and a summary.
+    """
 
     saving_percent: float
     gap_points: float
     over_b3_points: float
-    excess_percent: float
+    excess_percent: float | None
     moves: int
 
 
@@ -45,8 +48,8 @@ class Row:
     worst_gap_points: float
     over_b3_points: float
     worst_over_b3_points: float
-    excess_percent: float
-    worst_excess_percent: float
+    excess_percent: float | None
+    worst_excess_percent: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,8 @@ class Summary:
     worst_over_b3_points: float
     below_b3: int
     below_home: int
-    excess_percent: float
-    total_excess_percent: float
+    excess_percent: float | None
+    total_excess_percent: float | None
     moves_by_switching_hours: dict[str, float]
 
 
@@ -78,7 +81,7 @@ def standing(bill: Bill, bills: Bills) -> Standing:
         saving_percent=100 - bill.grams / point,
         gap_points=(bill.grams - bills["oracle"].grams) / point,
         over_b3_points=(bills["B3"].grams - bill.grams) / point,
-        excess_percent=100 * (bill.grams / bills["oracle"].grams - 1),
+        excess_percent=_excess_percent(bill.grams, bills["oracle"].grams),
         moves=bill.moves,
     )
 
@@ -117,8 +120,8 @@ def _row(key: tuple[str, float, float], policy: str, found: Sequence[Standing]) 
         worst_gap_points=max(s.gap_points for s in found),
         over_b3_points=_mean(s.over_b3_points for s in found),
         worst_over_b3_points=min(s.over_b3_points for s in found),
-        excess_percent=_mean(s.excess_percent for s in found),
-        worst_excess_percent=max(s.excess_percent for s in found),
+        excess_percent=_if_all_known([s.excess_percent for s in found], _mean),
+        worst_excess_percent=_if_all_known([s.excess_percent for s in found], max),
     )
 
 
@@ -139,10 +142,19 @@ def _summary(track: str, policy: str, services: Sequence[Service], bills: Mappin
         worst_over_b3_points=min(s.over_b3_points for s in found),
         below_b3=sum(s.over_b3_points < -WORSE_POINTS for s in found),
         below_home=sum(s.saving_percent < -WORSE_POINTS for s in found),
-        excess_percent=_mean(s.excess_percent for s in found),
-        total_excess_percent=100 * (grams / least - 1),
+        excess_percent=_if_all_known([s.excess_percent for s in found], _mean),
+        total_excess_percent=_excess_percent(grams, least),
         moves_by_switching_hours={f"{hours:g}": _mean(counts) for hours, counts in sorted(moves.items())},
     )
+
+
+def _excess_percent(grams: float, least: float) -> float | None:
+    return 100 * (grams / least - 1) if least > 0 else None
+
+
+def _if_all_known(values: Sequence[float | None], total: Callable[[Iterable[float]], float]) -> float | None:
+    known = [v for v in values if v is not None]
+    return total(known) if len(known) == len(values) else None
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -94,7 +94,7 @@ def _tables(folder: Path) -> list[HourlyTable]:
 
 def _places(path: Path) -> list[Place]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             missing = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
             if missing:

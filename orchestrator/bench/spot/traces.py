@@ -151,7 +151,7 @@ def _find(folder: Path, name: str) -> Path:
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             missing = [c for c in columns if c not in (reader.fieldnames or ())]
             if missing:

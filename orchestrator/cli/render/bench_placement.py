@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from orchestrator.bench.placement.measure import Outcome
 from orchestrator.cli.render.headline import headline
+from orchestrator.cli.render.numbers import UNKNOWN
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 
@@ -91,7 +92,7 @@ def _summaries(outcome: Outcome, width: int) -> RenderableType:
             f"{s.worst_over_b3_points:+.2f}",
             str(s.below_b3),
             str(s.below_home),
-            f"{s.excess_percent:.2f}",
+            _percent(s.excess_percent),
             "  ".join(f"{hours} h: {moves:.1f}" for hours, moves in s.moves_by_switching_hours.items()),
         )
     return grid.laid_out(width, _INDENT)
@@ -130,6 +131,10 @@ def _rows(outcome: Outcome, width: int) -> RenderableType:
             f"{r.worst_gap_points:.2f}",
             f"{r.over_b3_points:+.2f}",
             f"{r.worst_over_b3_points:+.2f}",
-            f"{r.excess_percent:.2f}",
+            _percent(r.excess_percent),
         )
     return grid.laid_out(width, _INDENT)
+
+
+def _percent(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.2f}"

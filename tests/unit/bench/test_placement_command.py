@@ -147,6 +147,30 @@ def test_a_zone_of_no_region_may_be_empty_and_one_of_a_region_may_not(world: Wor
     assert not ours.exists()
 
 
+def test_a_region_that_no_service_may_use_needs_no_column(world: World, tmp_path: Path) -> None:
+    """An instance may list more regions than its services have candidates."""
+    more = {**instance()["regions"], "e:far": {"zone": "MARS", "pue": 1.0}}
+    document = instance(SERVICES, warmup_hours=HOURS - LAST, scored_hours=LAST, regions=more)
+    data = write_folder(tmp_path, intensities(), document)
+
+    assert bench(world, data, "--placements", tmp_path / "ours.json")[0] == 0
+
+
+def test_a_zone_that_emits_nothing_has_figures(world: World, tmp_path: Path) -> None:
+    """The optimum stays at zero grams: how far above it others are in percent is not known, everything else is."""
+    values = intensities()
+    values[:, 0] = 0.0
+    free = instance([service("open", 0.0)], warmup_hours=HOURS - LAST, scored_hours=LAST)
+    data, rows = write_folder(tmp_path, values, free), tmp_path / "rows.json"
+    status, printed, _ = bench(world, data, "--placements", tmp_path / "ours.json", "--json", rows)
+
+    assert status == 0
+    assert "MOVES" in printed
+    found = json.loads(rows.read_text())["rows"]
+    assert {r["excess_percent"] for r in found} == {None}
+    assert all(r["saving_percent"] == 100.0 for r in found if r["policy"] == "oracle")
+
+
 def test_a_place_that_cannot_be_written_is_said_before_the_work(world: World, data: Path, tmp_path: Path) -> None:
     """A minute of placing is not thrown away for a folder that is not there."""
     for path, words in ((tmp_path / "no" / "ours.json", "there is no folder"), (tmp_path, "this is a folder")):

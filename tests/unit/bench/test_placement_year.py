@@ -108,6 +108,24 @@ def test_a_damaged_grid_is_named_with_its_place(tmp_path: Path, spoil: Any, word
         read_grid(tmp_path, YEAR)
 
 
+def test_only_zones_that_a_service_may_use_are_judged(tmp_path: Path) -> None:
+    """A column of remarks or of another unit is a hole where it is no intensity; a needed zone counts as it stands."""
+    write_folder(tmp_path, intensities())
+    path = tmp_path / "carbon" / f"ci_lifecycle_{YEAR}.csv"
+    path.write_text(_with_cell(carbon_text(intensities()), "much") + "\n\n", encoding="utf-8")
+    grid = read_grid(tmp_path, YEAR, frozenset({"SUNNY", "WINDY"}))
+    before = read_year_before(tmp_path, replace(grid, year=YEAR + 1), frozenset({"SUNNY"}))
+
+    assert grid.hours == HOURS
+    for read in (grid.grams_per_kwh, before):
+        assert np.isnan(read[0, 0])
+        assert np.array_equal(read[1:], intensities()[1:])
+
+    path.write_text(_with_cell(carbon_text(intensities()), "6000"), encoding="utf-8")
+    assert read_grid(tmp_path, YEAR, frozenset({"CLEAN"})).grams_per_kwh[0, 0] == 6000.0
+    assert np.isnan(read_grid(tmp_path, YEAR, frozenset({"SUNNY"})).grams_per_kwh[0, 0])
+
+
 def _with_cell(text: str, cell: str) -> str:
     head, row, rest = text.split("\n", 2)
     first, _, others = row.partition(",")
@@ -206,7 +224,7 @@ def test_a_bill_is_energy_times_pue_times_intensity_and_each_change_of_region(fo
     found, grid = read_instance(folder, YEAR), read_grid(folder, YEAR)
     scored = intensities()[FIRST:]
     path = ["b:same-grid"] * 10 + ["a:home"] * 20 + ["c:sunny"] * (found.scored - 30)
-    bill = Ledger(found, grid).bill(found.services[0], path)
+    bill = Ledger(found, grid, found.services).bill(found.services[0], path)
     by_hand = 1.1 * scored[:10, 2].sum() + 1.2 * scored[10:30, 2].sum() + 1.1 * scored[30:, 1].sum() + 3 * 80.0
 
     assert bill.moves == 3
@@ -224,7 +242,17 @@ def test_the_ledger_bills_no_impossible_placement(folder: Path, path: list[str],
     """A wrong number of hours, or a region that is not a candidate of the track, has no bill."""
     found = read_instance(folder, YEAR)
     with pytest.raises(UsageError, match=words):
-        Ledger(found, read_grid(folder, YEAR)).bill(found.of_track("scarce")[0], path)
+        Ledger(found, read_grid(folder, YEAR), found.services).bill(found.of_track("scarce")[0], path)
+
+
+def test_a_home_that_emits_nothing_has_no_percent(season: tuple[Instance, Grid]) -> None:
+    """Every figure is a part of what staying at home emits: the zone and the service are named before the work."""
+    found, grid = season
+    nothing = grid.grams_per_kwh.copy()
+    nothing[:, 2] = 0.0
+
+    with pytest.raises(SignalFormatError, match=r"column 'WINDY' is 0 in every scored hour, and open\|80 is at home"):
+        place(found, replace(grid, grams_per_kwh=nothing), found.services, NOBODY, lambda: None)
 
 
 def test_runs_are_the_placements_again() -> None:
@@ -470,3 +498,16 @@ def test_figures_are_points_of_what_staying_at_home_emits(folder: Path) -> None:
     assert (whole.below_b3, whole.below_home) == (1, 0)
     assert whole.total_excess_percent == pytest.approx(100 * (736 / 700 - 1))
     assert whole.moves_by_switching_hours == {"0.266667": 5, "3": 3}
+
+
+def test_of_an_optimum_that_emits_nothing_there_is_no_excess(folder: Path) -> None:
+    """Nothing is a multiple of zero; saving, gap and moves are figures all the same."""
+    services = read_instance(folder, YEAR).of_track("open")
+    some = {"home": Bill(1000.0, 0), "B3": Bill(400.0, 1), "oracle": Bill(300.0, 9)}
+    none = {"home": Bill(1000.0, 0), "B3": Bill(50.0, 1), "oracle": Bill(0.0, 1)}
+    bills = {services[0].id: some, services[1].id: none}
+
+    assert [r.excess_percent for r in rows(services, bills, ["B3"])] == [pytest.approx(100 / 3), None]
+    (whole,) = summaries(services, bills, ["B3"])
+    assert (whole.excess_percent, whole.total_excess_percent) == (None, pytest.approx(50.0))
+    assert whole.worst_gap_points == pytest.approx(10.0)

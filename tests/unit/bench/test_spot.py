@@ -192,6 +192,14 @@ class TestGrams:
         assert means.grams_per_kwh("aws", "eu-west-1a") is None
         assert means.region_of("aws", "sa-east-1a") == "sa-east-1a"
 
+    def test_tables_saved_by_a_spreadsheet_are_read(self, folder: Folder) -> None:
+        """A byte order mark before the first column, and blank lines after the last row, change nothing."""
+        path = folder.write()
+        for file in (path / "regions" / "regions.csv", path / "carbon" / "ci_lifecycle_2023.csv"):
+            file.write_text("\ufeff" + file.read_text() + "\n\n", encoding="utf-8")
+
+        assert read_grid_means(path).grams_per_kwh("aws", "us-west-2b") == 200.0
+
     def test_without_carbon_or_regions_nothing_is_measured(self, folder: Folder) -> None:
         """Both are asked for by name."""
         path = folder.write()

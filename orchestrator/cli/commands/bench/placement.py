@@ -60,9 +60,10 @@ def placement(
         raise UsageError(f"--track {track}: the instance of {year} has no service of that track")
     if not score:
         refuse_no_place(placements)
-    grid = read_grid(data, year)
+    needed = instance.zones(services)
+    grid = read_grid(data, year, needed)
     with page.progress(session.talk, quiet=session.quiet) as steps:
-        before = read_year_before(data, grid)
+        before = read_year_before(data, grid, needed)
         if score:
             name, hours = GIVEN, read_placements(placements, instance)
         else:
