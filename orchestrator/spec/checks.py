@@ -285,7 +285,7 @@ def min_replicas(file: ServiceFile) -> int:
 
 
 def _secrets(file: ServiceFile) -> Iterator[Finding]:
-    for name, value in file.secrets.items() if isinstance(file.secrets, dict) else ():
+    for name, value in (file.secrets or {}).items():
         bare = str(name).removeprefix("secrets:")
         try:
             grammar.text(bare, grammar.VARIABLE_PATTERN, "the name of a variable")
@@ -361,9 +361,7 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
     if _value_at(data, ("slo", "availability")) is not None and not (file.resources and file.resources.use_spot):
         yield Finding(("slo", "availability"), "kept, but only services on spot get spares for it", at_key=True)
     yield from _of_the_way(data)
-    for path, message in NOT_YET.items():
-        if _value_at(data, path) is not None:
-            yield Finding(path, message, at_key=True)
+    yield from _unused(file, data)
     if file.model and file.model.variants and file.gateway and file.gateway.resume_streams:
         message = (
             "with variants, a stream that breaks may go on at a replica of another one; its header names the first"
@@ -374,8 +372,6 @@ def notes(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
     if file.report and file.report.functional_unit not in {None, 1000}:
         message = "kept, but reports count per 1000 output tokens so far"
         yield Finding(("report", "functional_unit"), message, at_key=True)
-    if file.resources:
-        yield from _resources_notes(file.resources)
     yield from _spot_notes(file)
     yield from _scaling_notes(file)
 
@@ -416,9 +412,21 @@ def _spot_notes(file: ServiceFile) -> Iterator[Finding]:
         yield Finding(("placement", "on_spot_loss"), "has no effect without use_spot: true", at_key=True)
 
 
+def _unused(file: ServiceFile, data: Mapping[str, Data]) -> Iterator[Finding]:
+    for path, message in (*NOT_YET.items(), *sky_task.UNUSED.items()):
+        if _value_at(data, path) is not None:
+            yield Finding(path, message, at_key=True)
+    if file.resources:
+        yield from _resources_notes(file.resources)
+
+
 def _resources_notes(resources: sky_task.ResourcesBlock) -> Iterator[Finding]:
     """What alternatives become, where greenctl buys by offer."""
     path = ("resources", "any_of" if resources.any_of else "ordered")
+    for index, entry in enumerate(resources.alternatives):
+        for key in sky_task.PASSED:
+            if getattr(entry, key) is not None:
+                yield Finding((*path, index, key), sky_task.OF_THE_WHOLE, at_key=True)
     merged = resources.merged
     if resources.ordered:
         message = "kept, but the policy and not the order chooses among the alternatives"

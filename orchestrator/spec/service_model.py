@@ -35,7 +35,9 @@ def _read_block(value: object) -> dict[str, Any] | None:
 
 
 def _read_secrets(value: object) -> object:
-    if value is None or isinstance(value, (dict, list)):
+    if isinstance(value, list):
+        raise Unreadable("a list names what SkyPilot keeps. Write it under managed_secrets, or here as HF_TOKEN: null")
+    if value is None or isinstance(value, dict):
         return value
     raise Unreadable("this is not a block of names. Write it like HF_TOKEN: null")
 
@@ -43,11 +45,11 @@ def _read_secrets(value: object) -> object:
 Script = Annotated[str | None, Form(_read_script, {"type": ["string", "null"]})]
 Mapping = Annotated[dict[str, Any] | None, Form(_read_block, {"type": ["object", "null"]})]
 SecretsValue = Annotated[
-    dict[str, Any] | list[Any] | None,
+    dict[str, Any] | None,
     Form(
         _read_secrets,
         {
-            "type": ["object", "array", "null"],
+            "type": ["object", "null"],
             "propertyNames": {"pattern": grammar.VARIABLE_PATTERN},
             "additionalProperties": {"type": "null"},
             "examples": [{"HF_TOKEN": None}],

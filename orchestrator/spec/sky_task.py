@@ -55,6 +55,19 @@ _AMOUNT_SCHEMA = {"type": ["number", "string", "null"], "examples": [4, "4+"]}
 _AcceleratorsValue = Annotated[tuple[Accelerators, ...] | None, Form(sky_values.accelerators, _ACCELERATORS_SCHEMA)]
 
 
+UNUSED = {
+    ("resources", "autostop"): "has no effect: greenctl ends its machines itself",
+    ("resources", "job_recovery"): "has no effect: greenctl replaces what is lost",
+    ("resources", "priority"): "has no effect: nothing is queued",
+    ("resources", "priority_class"): "has no effect: nothing is queued",
+    ("service", "load_balancer"): "has no effect: greenctl's gateway shares the traffic",
+    ("service", "load_balancing_policy"): "has no effect: greenctl's gateway shares the traffic, by gateway.routing",
+}
+"""Keys of SkyPilot's that are taken and do nothing, and why."""
+
+OF_THE_WHOLE = "is read for the service as a whole. Write it beside any_of, not in an entry"
+
+
 class ResourceChoice(AnyBlock):
     """One description of a machine."""
 
@@ -75,7 +88,9 @@ class ResourceChoice(AnyBlock):
     disk_tier: Passed = None
     ephemeral_storage: Passed = None
     image_id: Passed = None
-    instance_type: Passed = None
+    instance_type: Annotated[
+        None, forms.refused("machines are bought by what they have. Write accelerators, or cpus and memory")
+    ] = None
     job_recovery: Passed = None
     labels: Passed = None
     local_disk: Passed = None
@@ -112,6 +127,10 @@ class ResourceChoice(AnyBlock):
         elif self.infra is None and self.cloud is None:
             filled["cloud"] = (outer.place or "").partition("/")[0] or None
         return self.model_copy(update=filled)
+
+
+PASSED = tuple(name for name, described in ResourceChoice.model_fields.items() if _ANY in described.metadata)
+"""Keys of a machine that are not read here."""
 
 
 class ResourcesBlock(ResourceChoice):
@@ -264,6 +283,6 @@ class ServiceBlock(AnyBlock):
     load_balancer: Passed = None
     load_balancing_policy: Passed = None
     ports: Passed = None
-    tls: Passed = None
+    tls: Annotated[None, forms.refused("the gateway speaks HTTP. Put what ends TLS in front of it")] = None
     pool: Annotated[None, forms.refused("a pool has no endpoint, so there is no traffic to move")] = None
     workers: Annotated[None, forms.refused("a pool has no endpoint, so there is no traffic to move")] = None

@@ -55,9 +55,7 @@ def service_spec(
         availability_fraction=slo.availability,
         clients=tuple(ClientArea(client.near, client.weight) for client in slo.clients or ()),
         labels=tuple(sorted((report.labels or {}).items())),
-        secrets=tuple(sorted(n.removeprefix("secrets:") for n in file.secrets))
-        if isinstance(file.secrets, dict)
-        else (),
+        secrets=tuple(sorted(n.removeprefix("secrets:") for n in file.secrets or {})),
         passthrough_json=passthrough(data, name),
         variants=_variants(file, model, base),
         quality=_quality(file),

@@ -20,10 +20,12 @@ from orchestrator.domain.service import (
     ServiceSpec,
 )
 from orchestrator.errors import ExitStatus, InvalidSpec
+from orchestrator.provisioners.skypilot.resources import KEPT
+from orchestrator.provisioners.skypilot.task import CARRIED
 from orchestrator.spec.schema import service_schema
 from orchestrator.spec.service_file import LoadedSpec, load_service_file, parse_service, render_problems
 from orchestrator.spec.service_model import ServiceFile
-from orchestrator.spec.sky_task import TASK_KEYS
+from orchestrator.spec.sky_task import TASK_KEYS, Passed, ResourcesBlock, ServiceBlock
 from orchestrator.spec.yaml_tree import read
 
 SHORTEST = "name: chat\nmodel: {id: greenctl/tiny}\n"
@@ -349,7 +351,67 @@ def test_the_probes_delay_is_the_deadline_of_a_start() -> None:
 def test_secrets_are_names() -> None:
     """Values are never in the file, so none can be in the spec."""
     assert spec("secrets: {HF_TOKEN: null, A: }").secrets == ("A", "HF_TOKEN")
-    assert spec("secrets: [secrets:MINE]").secrets == ()
+    assert "managed_secrets" in only_problem("secrets: [secrets:MINE]\n")
+    assert spec("managed_secrets: [MINE]").passthrough_json == '{"managed_secrets":["MINE"],"name":"chat"}'
+
+
+READ_ELSEWHERE = {
+    ("resources", "disk_size"),
+    ("resources", "labels"),
+    ("resources", "max_hourly_cost"),
+    ("resources", "ports"),
+    ("service", "ports"),
+}
+"""Keys of SkyPilot's that a replica's task is made of by name."""
+
+
+def passed_keys() -> list[tuple[str, ...]]:
+    """Every key whose value is SkyPilot's own."""
+    blocks: list[tuple[tuple[str, ...], type[BaseModel]]] = [
+        ((), ServiceFile),
+        (("resources",), ResourcesBlock),
+        (("service",), ServiceBlock),
+    ]
+    return [
+        (*path, name)
+        for path, block in blocks
+        for name, described in block.model_fields.items()
+        if set(get_args(Passed)[1:]) & set(described.metadata)
+    ]
+
+
+@pytest.mark.parametrize("path", passed_keys(), ids=".".join)
+def test_each_key_of_skypilots_is_carried_or_told_of(path: tuple[str, ...]) -> None:
+    """Nobody shall believe in a key that nothing reads."""
+    text = SHORTEST + "".join(f"{'  ' * depth}{key}:\n" for depth, key in enumerate(path[:-1]))
+    notes = parse_service(f"{text}{'  ' * (len(path) - 1)}{path[-1]}: 1\n", "s.yaml").notes
+
+    used = path in READ_ELSEWHERE or (path[-1] in KEPT if path[0] == "resources" else path[-1] in CARRIED)
+    assert [n.path for n in notes] == ([] if used else [".".join(path)])
+
+
+def test_what_holds_for_the_whole_service_is_told_where_it_stands_in_an_alternative() -> None:
+    """A disk of one alternative would be the disk of none."""
+    text = "resources: {any_of: [{infra: aws, disk_tier: best}, {infra: gcp}]}\n"
+    (note,) = parse_service(SHORTEST + text, "s.yaml").notes
+
+    assert (note.path, note.message.split(".")[0]) == (
+        "resources.any_of[0].disk_tier",
+        "is read for the service as a whole",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("resources: {instance_type: g6.12xlarge}", "resources.instance_type: machines are bought by what they have"),
+        ("resources: {any_of: [{instance_type: g6.xlarge}]}", "instance_type: machines are bought by what they have"),
+        ("service: {tls: {keyfile: k.pem, certfile: c.pem}}", "service.tls: the gateway speaks HTTP"),
+    ],
+)
+def test_what_would_run_otherwise_than_it_is_written_is_refused(text: str, word: str) -> None:
+    """A note is too little where another machine would be bought, or another protocol spoken."""
+    assert word in only_problem(f"{text}\n")
 
 
 # ── policy ───────────────────────────────────────────────────────────────────────────────────────────
