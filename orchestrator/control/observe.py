@@ -51,6 +51,7 @@ class Watch:
     """What one controller process remembers between looks; all of it can be learnt again after a restart."""
 
     unhealthy: dict[str, int] = field(default_factory=dict)
+    failed_rounds: dict[str, int] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
     loads: dict[str, EngineLoad] = field(default_factory=dict)
     told: dict[str, Told] = field(default_factory=dict)
@@ -102,9 +103,18 @@ class Watch:
         before = self.unhealthy.get(name, 0)
         if name in clients.answered:
             return 1  # engines that are too busy to answer us answer their clients (decision 0053)
-        if self.is_cut_off and name not in clients.failed:
+        if self.is_cut_off:
             return max(1, before)
         return before + 1
+
+    def rounds_failed(self, name: str, clients: Clients) -> int:
+        """Return in how many rounds it failed a client, and answered none since, after one more where nobody is heard.
+
+        A client that is failed proves more than silence does, so they are counted apart (decision 0071).
+        """
+        if name in clients.answered:
+            return 0
+        return self.failed_rounds.get(name, 0) + (self.is_cut_off and name in clients.failed)
 
     def weights_in(self, table: RoutingTable) -> Mapping[str, int]:
         """Return the weights by which new requests reach replicas under a table, read once for all services."""
@@ -115,7 +125,7 @@ class Watch:
     def forget_all_but(self, names: Iterable[str]) -> None:
         """Drop what is remembered of replicas that are gone."""
         kept = set(names)
-        for memory in (self.unhealthy, self.instances, self.loads, self.told, self.heard):
+        for memory in (self.unhealthy, self.failed_rounds, self.instances, self.loads, self.told, self.heard):
             for name in set(memory) - kept:
                 memory.pop(name, None)
         self.unread &= kept
@@ -152,10 +162,12 @@ async def observe(
     for replica, look in zip(open_ones, looks, strict=True):
         if look.answers is not None:
             watch.unhealthy[replica.name] = 0 if look.answers else watch.bad_looks(replica.name, clients)
+            watch.failed_rounds[replica.name] = 0 if look.answers else watch.rounds_failed(replica.name, clients)
         told = _told(replica.name, runtime, watch, status, published, steps)
         found[replica.name] = replace(
             look.seen,
             unhealthy_times=0 if look.answers is None else watch.unhealthy[replica.name],
+            failed_rounds=0 if look.answers is None else watch.failed_rounds[replica.name],
             told_weight=None if told is None else told.weight,
             routed_away=told is not None and told.weight is None,
             told_for=timedelta(seconds=0.0 if told is None else runtime.clock.monotonic() - told.since),

@@ -27,6 +27,10 @@ FEWEST_FIRST_TOKENS = 20
 LATE_FRACTION = 0.05
 """So many first tokens may be later than a 95th percentile."""
 
+FAILED_ROUNDS_UNTIL_LOST = 3
+"""While nobody can be heard. No setting: silence may be our own, or last a moment; a client that is failed is neither
+(decision 0071)."""
+
 FULL_WEIGHT = 100
 ABORTED = "aborted: "
 
@@ -65,7 +69,8 @@ class Observation:
     that its provider gives for it, ``serves`` that a real completion came back, ``unhealthy_times`` how often in a row
     the health route failed without an answer to any client in between, ``in_flight`` the gateway's count,
     ``engine_busy`` the engine's own count of requests. ``elsewhere``: the region in which it runs by its provider's
-    word, where that is not the one that it was asked for in.
+    word, where that is not the one that it was asked for in. ``failed_rounds``: at how many looks it had failed a
+    client, and answered none since, while nobody could be heard.
     ``told_weight``: the weight in the table that every gateway has confirmed, where it is for new requests.
     ``routed_away``: the confirmed table has none for it. ``told_for``: how long either has been confirmed without a
     change, physical time.
@@ -84,6 +89,7 @@ class Observation:
     told_weight: int | None = None
     told_for: timedelta = timedelta(0)
     elsewhere: str = ""
+    failed_rounds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +182,9 @@ def _ready(replica: Replica, seen: Observation, by_name: Mapping[str, Replica], 
     if seen.elsewhere:
         yield Step(StepKind.LOST, replica.name, _misplaced(replica, seen))
         return
-    if seen.unhealthy_times >= view.health_failures_until_lost:
-        yield Step(StepKind.LOST, replica.name, f"health check failed {seen.unhealthy_times} times in a row")
+    silence = _silence(seen, view)
+    if silence:
+        yield Step(StepKind.LOST, replica.name, silence)
         return
     old = by_name.get(replica.replaces or "")
     if old is None or old.state is not ReplicaState.READY:
@@ -218,7 +225,16 @@ def _serves(replica: Replica, view: RolloutView) -> bool:
     """Whether it is ready, and nothing that was seen just now speaks against it."""
     seen = view.observations.get(replica.name, Observation(exists=None))
     is_well = seen.exists is not False and not seen.failed
-    return replica.state is ReplicaState.READY and is_well and seen.unhealthy_times < view.health_failures_until_lost
+    return replica.state is ReplicaState.READY and is_well and not _silence(seen, view)
+
+
+def _silence(seen: Observation, view: RolloutView) -> str:
+    """Say why a replica that does not answer is given up; nothing, where it is not."""
+    if seen.unhealthy_times >= view.health_failures_until_lost:
+        return f"health check failed {seen.unhealthy_times} times in a row"
+    if seen.failed_rounds >= FAILED_ROUNDS_UNTIL_LOST:
+        return f"nobody can be heard, and it failed clients at {seen.failed_rounds} looks and answered none"
+    return ""
 
 
 def _trouble(traffic: UpstreamStatus | None, rules: MigrationRules) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.control.runtime import Tuning
 from orchestrator.domain.records import Event, EventKind
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.errors import NoCapacity, ProviderError
@@ -356,6 +357,45 @@ async def test_who_fails_its_clients_is_given_up_though_nobody_can_be_heard() ->
     world.traffic.clear()
     await world.settle()
     world.check_at_rest()
+
+
+async def ask(world: World, requests: int) -> None:
+    """Ask the service so many times, once per look."""
+    world.traffic["chat"] = Traffic(1.0, 1.0)
+    await world.run(requests)
+    world.traffic.clear()
+
+
+async def test_three_rounds_of_failed_clients_are_enough_however_much_silence_is_borne() -> None:
+    """A health route may be late many times; where nobody is heard, a client that is failed proves more."""
+    world = World(tuning=Tuning(health_failures_until_lost=15))
+    await world.up(chat(2))
+    world.sick |= {r.name for r in world.ready()}
+    await world.run(60)
+    assert len(world.ready()) == 2
+    await ask(world, 3)
+    assert not world.ready()
+
+    await world.until(lambda: len(world.ready()) == 2, limit=60)
+    await world.settle()
+    world.check_at_rest()
+
+
+async def test_a_request_or_two_that_fail_prove_nothing() -> None:
+    """They may have been broken themselves. Nor do more of them, where others are answered in between."""
+    world = World(tuning=Tuning(health_failures_until_lost=15))
+    await world.up(chat(2))
+    names = {r.name for r in world.ready()}
+    world.deaf |= names
+    await world.run(60)
+    for _ in range(5):
+        world.sick |= names
+        await ask(world, 2)
+        await world.run(20)
+        world.sick.clear()
+        await ask(world, 5)
+
+    assert {r.name for r in world.ready()} == names
 
 
 async def test_whoever_falls_silent_while_another_is_heard_is_lost() -> None:

@@ -155,6 +155,14 @@ class TestServing:
         seen = Observation(exists=True, endpoint=HERE, unhealthy_times=times)
         assert (kind(replica(SE, 0), seen) is StepKind.LOST) is lost
 
+    @pytest.mark.parametrize(("rounds", "lost"), [(2, False), (3, True)])
+    def test_one_that_fails_its_clients_is_lost_however_much_silence_is_borne(self, rounds: int, lost: bool) -> None:
+        """Three rounds: one request that breaks an engine's answer is no death. The reason names them."""
+        seen = Observation(exists=True, endpoint=HERE, unhealthy_times=1, failed_rounds=rounds)
+        found = step(replica(SE, 0), seen)
+        assert (found is not None) is lost
+        assert found is None or "failed clients at 3 looks" in found.reason
+
     def test_a_provider_that_does_not_answer_changes_nothing(self) -> None:
         """No news is no news: a listing that failed proves nothing about the replica."""
         assert step(replica(SE, 0), UNKNOWN) is None
