@@ -9,9 +9,10 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from heapq import heapify, heappop, heapreplace
 
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import SpotPlacer
@@ -57,16 +58,12 @@ def _as_written(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, spec=replace(snapshot.spec, scaling=scaling), hedging=None)
 
 
-def _past(snapshot: Snapshot, now: Instant) -> Past:
-    cold = timedelta(seconds=max(0.0, snapshot.cold_start_seconds.value))
-    return remembered(_open_places(snapshot), snapshot.replicas, now, snapshot.clock_rate, HedgeRules(cold_start=cold))
-
-
 def _hedging(snapshot: Snapshot, goal: float, now: Instant) -> Hedging:
-    past = _past(snapshot, now)
+    places, cold = _open_places(snapshot), timedelta(seconds=max(0.0, snapshot.cold_start_seconds.value))
+    past = remembered(places, snapshot.replicas, now, snapshot.clock_rate, HedgeRules(cold_start=cold))
     fixed = snapshot.spec.scaling.num_overprovision
     most = max(fixed, MOST_SPARES)
-    chances = {n: _chance(snapshot, n, past) for n in range(fixed, most + 1)}
+    chances = {n: _chance(snapshot, n, places, past) for n in range(fixed, most + 1)}
     # On demand somebody may stand in above them.
     on_spot = [slot for slot, r in snapshot.occupants().items() if r.market is Market.SPOT]
     stands = min(most, max([slot - snapshot.wanted + 1 for slot in on_spot], default=0))
@@ -82,7 +79,7 @@ def _hedging(snapshot: Snapshot, goal: float, now: Instant) -> Hedging:
     return _told(snapshot, max(enough, fixed, stands), chances, goal, past)
 
 
-def _chance(snapshot: Snapshot, spares: int, past: Past) -> float:
+def _chance(snapshot: Snapshot, spares: int, places: Sequence[str], past: Past) -> float:
     """Return P[the wanted number is ready] with so many spares, where those that stand nowhere yet are spread."""
     spec, occupants = snapshot.spec, snapshot.occupants()
     needed = snapshot.wanted - spec.scaling.base_ondemand_fallback_replicas
@@ -96,10 +93,7 @@ def _chance(snapshot: Snapshot, spares: int, past: Past) -> float:
             counts[occupant.region] = counts.get(occupant.region, 0) + 1
         else:
             needed -= 1
-    for _ in range(homeless):
-        place = _next_place(snapshot, counts, past)
-        if place is not None:
-            counts[place] = counts.get(place, 0) + 1
+    _spread(homeless, counts, places, past, spec.placement.max_per_region)
     groups: dict[str, list[Held]] = {}
     for place, count in sorted(counts.items()):
         groups.setdefault(past.groups[place], []).append((count, past.lost[place]))
@@ -107,16 +101,31 @@ def _chance(snapshot: Snapshot, spares: int, past: Past) -> float:
     return 1.0 - sum(left[: max(0, needed)])
 
 
-def _next_place(snapshot: Snapshot, counts: Mapping[str, int], past: Past) -> str | None:
-    """Return where one more would go: apart from the others where that can be, else where there are fewest."""
-    places = _open_places(snapshot)
-    limit = snapshot.spec.placement.max_per_region
-    room = [p for p in places if limit is None or counts.get(p, 0) < limit]
-    return min(room, key=lambda p: (counts.get(p, 0), _falls(past, p, counts), past.lost[p], p), default=None)
+def _spread(homeless: int, counts: dict[str, int], places: Sequence[str], past: Past, limit: int | None) -> None:
+    """Add so many to the counts: each apart from the others where that can be, else where there are fewest.
 
+    With every one that is placed a place can only become worse, so that one which is the best by what it was, and still
+    is what it was, is the best of all.
+    """
+    held: dict[str, set[str]] = {}
+    for place in counts:
+        held.setdefault(past.groups[place], set()).add(place)
 
-def _falls(past: Past, place: str, others: Iterable[str]) -> bool:
-    return any(other != place and past.groups[other] == past.groups[place] for other in others)
+    def worth(place: str) -> tuple[int, bool, float, str]:
+        return counts.get(place, 0), bool(held.get(past.groups[place], set()) - {place}), past.lost[place], place
+
+    waiting = [worth(place) for place in places]
+    heapify(waiting)
+    while homeless and waiting:
+        place = waiting[0][-1]
+        if limit is not None and counts.get(place, 0) >= limit:
+            heappop(waiting)
+        elif (now := worth(place)) != waiting[0]:
+            heapreplace(waiting, now)
+        else:
+            counts[place] = counts.get(place, 0) + 1
+            held.setdefault(past.groups[place], set()).add(place)
+            homeless -= 1
 
 
 def _open_places(snapshot: Snapshot) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from orchestrator.domain.offer import Candidate
 from orchestrator.domain.plan import ActionKind
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
@@ -58,9 +60,31 @@ def hedging(snap: Snapshot) -> Hedging:
     return found
 
 
+class Read(tuple[Candidate, ...]):
+    """Offers that count how often somebody goes through all of them."""
+
+    __slots__ = ()
+    times = 0
+
+    def __iter__(self) -> Iterator[Candidate]:
+        """Go through them."""
+        type(self).times += 1
+        return super().__iter__()
+
+
 def learnt(replicas: list[Replica]) -> Past:
     """Return what records teach."""
     return remembered([c.offer.region.id for c in ALL], replicas, NOON, 1.0, RULES)
+
+
+def test_places_are_judged_once_however_many_slots_are_empty() -> None:
+    """Hundreds of replicas that have no place yet, over a thousand offers, are a look like any other."""
+    places = [candidate(f"aws/r{n}", 100.0 + n, usd=0.3, market=SPOT) for n in range(5)]
+    world = snapshot(places, [], spec(300))
+    Read.times = 0
+    found = hedging(replace(world, candidates=Read(world.candidates)))
+    assert Read.times == 1
+    assert found == hedging(world)
 
 
 class TestPast:
