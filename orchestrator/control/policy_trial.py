@@ -66,7 +66,7 @@ def try_policy(policy: Policy, fixtures: Fixtures) -> tuple[Outcome, ...]:
 def _try(policy: Policy, case: Case) -> Outcome:
     snapshot = _snapshot(policy, case)
     if case.batch is not None:
-        snapshot = _with_batch(snapshot, policy, case.batch)
+        snapshot = _with_batch(snapshot, policy, case.batch, case.regions)
     try:
         made = plan(snapshot, policy, NOW)
     except NoFeasiblePlacement as refusal:
@@ -163,19 +163,22 @@ def _snapshot(policy: Policy, case: Case) -> Snapshot:
     )
 
 
-def _with_batch(snapshot: Snapshot, policy: Policy, given: GivenBatch) -> Snapshot:
-    """Return the snapshot as a service with that work would have it; it has not been begun."""
+def _with_batch(snapshot: Snapshot, policy: Policy, given: GivenBatch, regions: Sequence[GivenRegion]) -> Snapshot:
+    """Return the snapshot as a service with that work would have it; it has not been begun.
+
+    When it runs is decided by all coming hours up to its deadline, however far the policy looks ahead.
+    """
     rules = BatchRules(engine_hours=given.engine_hours, preemptible=given.preemptible)
     scaling = replace(snapshot.spec.scaling, min_replicas=0)
     spec = replace(snapshot.spec, scaling=scaling, batch=rules)
     work = Round(Window(NOW, NOW + given.due_in), given.engine_hours, 0.0, "nothing is done yet", recurs=False)
-    outlooks = {c.offer.region.zone or "": c.forecast for c in snapshot.candidates}
+    outlooks = {_zone(index): _coming(_zone(index), region.coming) for index, region in enumerate(regions)}
     size = batch_wanted(replace(snapshot, spec=spec), policy, rules, work, outlooks, None, NOW)
     return replace(snapshot, spec=in_force(spec, size), sizing=size)
 
 
 def _candidate(given: GivenRegion, index: int, hours: int) -> Candidate:
-    zone = f"ZONE-{index}"
+    zone = _zone(index)
     region = Region(given.region, zone, given.pue, SOURCE)
     price = None if given.usd_per_hour is None else Price(given.usd_per_hour, SOURCE, Kind.RECORDED, NOW)
     now: Reading = Gap(zone, "unknown in this case", SOURCE)
@@ -183,12 +186,22 @@ def _candidate(given: GivenRegion, index: int, hours: int) -> Candidate:
         now = _intensity(zone, given.grams_per_kwh, Window.starting(NOW - given.age - HOUR, HOUR), Kind.MEASURED)
         if given.age <= timedelta(0):
             now = _intensity(zone, given.grams_per_kwh, Window.starting(NOW, HOUR), Kind.MEASURED)
-    coming = tuple(
-        _intensity(zone, grams, Window.starting(NOW + hour * HOUR, HOUR), Kind.FORECAST)
-        for hour, grams in enumerate(given.coming[:hours])
-    )
-    ahead = CarbonSeries(zone, coming)
+    ahead = _coming(zone, given.coming[:hours])
     return Candidate(Offer(region, SHAPE, given.market, price), now, ahead, given.usual_grams_per_kwh)
+
+
+def _zone(index: int) -> str:
+    return f"ZONE-{index}"
+
+
+def _coming(zone: str, hours: Sequence[float]) -> CarbonSeries:
+    return CarbonSeries(
+        zone,
+        tuple(
+            _intensity(zone, grams, Window.starting(NOW + hour * HOUR, HOUR), Kind.FORECAST)
+            for hour, grams in enumerate(hours)
+        ),
+    )
 
 
 def _intensity(zone: str, grams: float, window: Window, kind: Kind) -> CarbonIntensity:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.control.policy_trial import Outcome, try_policy
+from orchestrator.domain.time import HOUR
 from orchestrator.spec.fixture_file import load_fixtures, parse_fixtures, shipped_fixtures
 from orchestrator.spec.policy_file import shipped_policies, shipped_policy
 
@@ -68,3 +71,22 @@ def test_the_worst_is_that_a_refusal_is_expected_for_another_reason() -> None:
         fixtures = parse_fixtures(text.replace("EXPECTED", words), "f.yaml")
         (found,) = try_policy(shipped_policy("green-first").policy, fixtures)
         assert (found.decided, found.passed) == ("refuse", passed)
+
+
+@pytest.mark.parametrize("horizon", [6, 24])
+def test_batch_work_is_judged_up_to_its_deadline(horizon: int) -> None:
+    """Not by as many hours as the policy looks ahead: the controller does not either."""
+    policy = replace(shipped_policy("green-first").policy, horizon=horizon * HOUR)
+    coming = "[" + ", ".join(["300"] * 8 + ["50"] * 8) + "]"
+    text = f"""\
+kind: PolicyFixtures
+policy: green-first
+cases:
+  - name: the wind comes in the evening
+    batch: {{engine_hours: 2, due_in: 16h}}
+    regions:
+      - {{region: north, grams_per_kwh: 300, coming_grams_per_kwh: {coming}, usd_per_hour: 1}}
+    expect: wait 8h
+"""
+    (found,) = try_policy(policy, parse_fixtures(text, "f.yaml"))
+    assert found.passed, found
