@@ -124,6 +124,11 @@ def _accept(session: Session, survey: OrphanSurvey, asked: Asked) -> ReapRequest
     session.outside.controller().start(session.settings, progress=lambda words: session.say(line(words)))
     request = submit_acceptance(session.runtime, actor=session.outside.actor(), epoch=epoch)
     accepted = _answered(session, asked, request)
+    if accepted.state is OperationState.FAILED:
+        raise ProviderError(
+            "the acceptance was not looked at in time and does not count, nothing was changed",
+            hint="Look again: greenctl doctor --orphans",
+        )
     session.show(line("Accepted: the controller goes on from what this database knows."))
     return accepted
 

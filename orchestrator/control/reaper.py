@@ -84,11 +84,17 @@ class Reaper:
         """Carry out what needs no listing: that somebody accepts a database that was set back."""
         for request in self._journal.reap_requests():
             wish = self._wish(request)
-            if wish is not None and wish.accept_epoch is not None:
-                self._journal.set_restored(accepted_epoch=wish.accept_epoch)
-                text = f"{request.actor} accepts that this database was set back behind turn {wish.accept_epoch + 1}"
-                self._event(text, detail={"request": request.id})
-                self._close(request, OperationState.DONE)
+            if wish is None or wish.accept_epoch is None:
+                continue
+            if self._has_expired(request):
+                # What the database lacks by now is not what was shown when it was accepted.
+                self._event(f"what {request.actor} accepted could not be looked at for too long: it does not count")
+                self._close(request, OperationState.FAILED)
+                continue
+            self._journal.set_restored(accepted_epoch=wish.accept_epoch)
+            text = f"{request.actor} accepts that this database was set back behind turn {wish.accept_epoch + 1}"
+            self._event(text, detail={"request": request.id})
+            self._close(request, OperationState.DONE)
 
     async def act(self, listings: Sequence[Listing], suspects: Sequence[Suspect], *, held: bool) -> None:
         """Weigh what is asked for, then go on with what was decided. ``held``: see :class:`Restored`."""
@@ -112,7 +118,7 @@ class Reaper:
         wish = self._wish(request)
         if wish is None or wish.accept_epoch is not None:
             return
-        if (view.now - request.created_at) / view.rate >= LIFETIME:
+        if self._has_expired(request):
             self._event(f"what {request.actor} asked for could not be weighed for too long: nothing is reaped")
             self._close(request, OperationState.FAILED)
             return
@@ -133,6 +139,11 @@ class Reaper:
         self._event(text, detail={"request": request.id, "fleet": view.fleet, "diff": json.loads(answer)})
         reaps = [planned_reap(request, name, of[name], self._journal.epoch, view.now) for name in allowed]
         self._journal.close_reap_request(request.id, OperationState.DONE, view.now, outcome_json=answer, reaps=reaps)
+
+    def _has_expired(self, request: ReapRequest) -> bool:
+        """Whether it is no longer anybody's word."""
+        clock = self._runtime.clock
+        return (clock.now() - request.created_at) / clock.rate >= LIFETIME
 
     def _wish(self, request: ReapRequest) -> Wish | None:
         """Read what is asked for; close what cannot be read."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.clocks import VirtualClock
 from orchestrator.control.ports import LaunchRequest
+from orchestrator.control.reap_requests import submit_acceptance
+from orchestrator.control.runtime import Runtime
+from orchestrator.domain.orphans import ReapRequest
 from orchestrator.domain.service import ModelSpec, ResourceRequest
 from orchestrator.domain.time import format_instant
 from orchestrator.errors import ProviderError
@@ -189,6 +194,24 @@ def test_a_restored_database_is_told_and_accepted(world: World) -> None:
     assert "--accept-restored" not in world.run("status").stdout
     again = world.run("doctor", "--orphans", "--accept-restored", "--yes")
     assert "Nothing says that this database was set back." in again.stdout
+
+
+def test_an_acceptance_that_came_too_late_is_not_called_accepted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller was away for too long: status 4, what to do, and the brake stays on."""
+    plant(world, epoch=9)
+    watch(world, 2)
+
+    def long_ago(runtime: Runtime, *, actor: str, epoch: int) -> ReapRequest:
+        early = VirtualClock(runtime.clock.now() - timedelta(hours=2))
+        return submit_acceptance(replace(runtime, clock=early), actor=actor, epoch=epoch)
+
+    monkeypatch.setattr("orchestrator.cli.orphans.submit_acceptance", long_ago)
+    result = world.run("doctor", "--orphans", "--accept-restored", "--yes")
+
+    assert result.exit_code == 4
+    assert "Accepted" not in result.output
+    assert "does not count" in result.output
+    assert world.store.restored().holds
 
 
 def test_status_mentions_suspects_in_one_line(world: World) -> None:

@@ -138,6 +138,25 @@ async def test_an_acceptance_that_comes_in_the_middle_of_a_sweep_waits_for_the_n
     assert bench.world.store.restored().accepted_epoch == 3
 
 
+async def test_an_acceptance_that_nobody_looked_at_for_an_hour_does_not_count() -> None:
+    """No controller ran: what the database lacks by now is not what was shown to who accepted it."""
+    bench = Bench()
+    bench.journal.set_restored(seen_epoch=3)
+    request = submit_acceptance(bench.world.runtime, actor="ada", epoch=3)
+    bench.world.clock.advance(timedelta(hours=1))
+
+    bench.reaper.accept()
+
+    found = bench.world.store.reap_request(request.id)
+    assert found is not None
+    assert found.state is OperationState.FAILED
+    assert bench.world.store.restored().holds
+    assert bench.told() == ["what ada accepted could not be looked at for too long: it does not count"]
+    submit_acceptance(bench.world.runtime, actor="ada", epoch=3)
+    bench.reaper.accept()
+    assert not bench.world.store.restored().holds
+
+
 async def test_without_a_listing_an_end_under_way_is_neither_repeated_nor_called_done() -> None:
     """It stays open until a provider can be read again."""
     bench = await asked_for()
