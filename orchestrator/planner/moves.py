@@ -175,6 +175,12 @@ def weighable(side: Side, now: Instant) -> bool:
     return side.assessment.kwh_per_hour is not None and bool(hourly_intensities(side.candidate, now, 1, live))
 
 
+def stays_put(replica: Replica, snapshot: Snapshot, now: Instant) -> bool:
+    """Whether a rule that looks at no place holds the replica back: then no voluntary move of it is approved."""
+    window = schedule_verdict(snapshot.timetable)
+    return not all(v.passed for v in (*_own_verdicts(replica, snapshot, now), *([] if window is None else [window])))
+
+
 def _best_length(gains: list[float], least: int) -> int:
     """Return the number of hours after which the running sum of gains is largest; at least ``least`` where known."""
     sums = list(accumulate(gains))
@@ -280,7 +286,7 @@ def _fraction(part: float | None, whole: float | None) -> float:
     return part / whole if part is not None and whole else 0.0
 
 
-def _verdicts(  # one row of rules over all that was computed; splitting it would hide the list
+def _verdicts(
     replica: Replica,
     here: Side,
     there: Side,
@@ -289,28 +295,32 @@ def _verdicts(  # one row of rules over all that was computed; splitting it woul
     now: Instant,
     nets: _Nets,
 ) -> tuple[Verdict, ...]:
-    rules = snapshot.spec.migration
-    verdicts = [Verdict("migration.enabled", rules.enabled, "voluntary moves are on" if rules.enabled else "off")]
-    if snapshot.paused:
-        verdicts.append(Verdict("rollout.paused", passed=False, text="voluntary moves are paused"))
-    dwell = now - (replica.ready_at or now)
-    verdicts.append(_dwell_verdict(dwell, rules.min_dwell))
-    made = len(snapshot.moves)
-    verdicts.append(
-        Verdict(
-            "migration.max_moves_per_day",
-            made < rules.max_moves_per_day,
-            f"{made} of {rules.max_moves_per_day} moves in the last 24 h",
-            float(made),
-            float(rules.max_moves_per_day),
-            "moves",
-        )
+    return (
+        *_own_verdicts(replica, snapshot, now),
+        _rest_verdict(there, snapshot, now),
+        *_load_verdict(here, there),
+        *(_fresh(side, snapshot, now) for side in (here, there)),
+        *_worth(policy.objective, snapshot.spec.migration.min_improvement_fraction, nets),
     )
-    verdicts.append(_rest_verdict(there, snapshot, now))
-    verdicts.extend(_load_verdict(here, there))
-    verdicts.extend(_fresh(side, snapshot, now) for side in (here, there))
-    verdicts.extend(_worth(policy.objective, rules.min_improvement_fraction, nets))
-    return tuple(verdicts)
+
+
+def _own_verdicts(replica: Replica, snapshot: Snapshot, now: Instant) -> Iterator[Verdict]:
+    """Judge by the rules that look at no place."""
+    rules = snapshot.spec.migration
+    yield Verdict("migration.enabled", rules.enabled, "voluntary moves are on" if rules.enabled else "off")
+    if snapshot.paused:
+        yield Verdict("rollout.paused", passed=False, text="voluntary moves are paused")
+    dwell = now - (replica.ready_at or now)
+    yield _dwell_verdict(dwell, rules.min_dwell)
+    made = len(snapshot.moves)
+    yield Verdict(
+        "migration.max_moves_per_day",
+        made < rules.max_moves_per_day,
+        f"{made} of {rules.max_moves_per_day} moves in the last 24 h",
+        float(made),
+        float(rules.max_moves_per_day),
+        "moves",
+    )
 
 
 def _worth(objective: Objective, asked: float, nets: _Nets) -> Iterator[Verdict]:

@@ -107,7 +107,7 @@ def plan(
     )
     late = "" if weighed.in_time else "the time for thinking was up before every move was weighed"
     return _finish(
-        judged, kind, actor, actions, weighed.shown, slots, notes, certificate, to_show=not keep_up, late=late
+        judged, kind, actor, actions, weighed.comparisons, slots, notes, certificate, to_show=not keep_up, late=late
     )
 
 

@@ -60,11 +60,6 @@ def of_moves(judged: Judged, weighed: Weighed, made: MoveComparison | None) -> C
     known = [r for r in running if r is not None]
     if not known or len(known) < len(running):
         return None
-    best: dict[str, float] = {}
-    for comparison in (*weighed.comparisons, *weighed.crowded):
-        net = net_of(comparison, objective)
-        if net is not None:
-            best[comparison.replica] = max(net, best.get(comparison.replica, 0.0))
     saved = 0.0 if made is None else net_of(made, objective) or 0.0
     stay = sum(known)
     count = len(known)
@@ -72,10 +67,11 @@ def of_moves(judged: Judged, weighed: Weighed, made: MoveComparison | None) -> C
     if not weighed.in_time:
         frozen = replace(_certified(judged, of, stay, 0.0), rung=Rung.FROZEN)
         return None if objective is Objective.LOWEST_SCORE else frozen
-    made_of_it = _certified(judged, of, stay - saved, min(stay - saved, stay - sum(best.values())))
-    return (
-        made_of_it if made_of_it.gap == 0 else replace(made_of_it, of=f"{of}; the rules of moving hold back the rest")
-    )
+    proven = _certified(judged, of, stay - saved, min(stay - saved, stay - sum(weighed.saves.values())))
+    if proven.gap == 0:
+        return proven
+    why = "the rules of moving hold back the rest" if weighed.is_whole else "there was no time to weigh every move"
+    return replace(proven, of=f"{of}; {why}")
 
 
 def timed(certificate: Certificate | None, before: float, budget: Budget) -> Certificate | None:

@@ -1,14 +1,16 @@
 """Moves that need not be: every settled replica is compared with every place, and the best approved move is made.
 
-At most one at a time, so that trying them all is exact.
+At most one at a time, so that trying them all is exact. A fleet has tens of thousands of moves, and weighing one in
+full takes as long as a hundred subtractions. So replicas that stand alike are weighed once, the promising moves come
+first, and what can neither be shown nor be the best of its replica is left out: ``ceiling.py`` bounds what it saves.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from heapq import heappush, heappushpop
+from dataclasses import dataclass, field
+from heapq import heappush, heappushpop, nsmallest
 from itertools import groupby
 from math import inf
 
@@ -22,7 +24,7 @@ from orchestrator.planner.ceiling import most_saved, running
 from orchestrator.planner.fallback import crowds
 from orchestrator.planner.judged import Judged, buy
 from orchestrator.planner.likely import with_likelihood
-from orchestrator.planner.moves import NET_SCORE, Side, compare, weighable
+from orchestrator.planner.moves import NET_SCORE, Side, compare, stays_put, weighable
 from orchestrator.planner.slots import standing_slots
 
 MOST_COMPARISONS = 24
@@ -31,17 +33,19 @@ MOST_COMPARISONS = 24
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """Comparisons of moves that there is room for, the best first; ``crowded``: those that others are in the way of.
+    """The comparisons that explain the decision, the best first, of moves that there is room for.
 
-    Moves that can save nothing, and are not among the best, are left out: nobody is told of them. So are those in
-    whose way others are, but for the best of each replica.
-    ``settled``: the replicas that were weighed, and where each of them stands. Not ``in_time``: the time was up before
-    all were compared, so that nothing is known to be best, and nothing moves.
+    ``saves``: what the best move of each replica saves at most of what the objective counts, by name, whatever the
+    rules of moving say and whoever is in the way; a replica of which nothing is known to pay may be missing.
+    ``settled``: the replicas that were weighed, and where each of them stands. ``is_whole``: no figure of ``saves`` is
+    higher than it would be with more time. Not ``in_time``: the time was up before it was known which move is the best,
+    so that nothing moves.
     """
 
     comparisons: tuple[MoveComparison, ...] = ()
-    crowded: tuple[MoveComparison, ...] = ()
+    saves: Mapping[str, float] = field(default_factory=dict)
     settled: tuple[tuple[Replica, Side], ...] = ()
+    is_whole: bool = True
     in_time: bool = True
 
     @property
@@ -49,48 +53,50 @@ class Weighed:
         """The best move that every rule approves of."""
         return next((c for c in self.comparisons if c.approved), None)
 
-    @property
-    def shown(self) -> tuple[MoveComparison, ...]:
-        """Those that explain the decision."""
-        return self.comparisons[:MOST_COMPARISONS]
-
 
 def weigh_moves(judged: Judged, staying: Mapping[int, Replica], budget: Budget = unhurried) -> Weighed:
     """Compare every settled replica with every other place on its market; nothing while anything moves.
 
-    ``budget``: the seconds left. When they are gone, what stands is frozen: there is time again at the next look.
+    ``budget``: the seconds left. When they are gone, the best move so far is made if no other can be better, else what
+    stands is frozen: there is time again at the next look.
     """
-    snapshot, limit = judged.snapshot, judged.snapshot.spec.placement.max_per_region
-    if snapshot.in_motion():
+    if judged.snapshot.in_motion():
         return Weighed()
     settled = tuple(_settled(judged, staying))
     if not settled:
         return Weighed()
-    policy, objective, rate = judged.policy, judged.policy.objective, snapshot.clock_rate
-    places = [
-        (assessment, running(side, policy, judged.now, rate))
-        for assessment in judged.assessments
-        if assessment.allowed and (side := judged.side(assessment.offer_id)) is not None
-    ]
-    open_to: list[_Way] = []
-    crowded: list[_Way] = []
-    for replica, stands in settled:
-        here = running(stands, policy, judged.now, rate)
-        others = Counter(r.region for r in staying.values() if r.name != replica.name)
-        for assessment, there in places:
-            if assessment.market is not replica.market or assessment.offer_id == replica.offer_id:
-                continue
-            has_room = limit is None or others[assessment.region] < limit
-            has_room = has_room and not crowds(snapshot, replica, assessment)
-            way = _Way(most_saved(here, there, objective), replica, stands, there.side)
-            (open_to if has_room else crowded).append(way)
-    shown = _worth_showing(open_to, judged, budget)
-    held = _worth_counting(crowded, judged, budget)
-    if shown is None or held is None:
-        return Weighed(settled=settled, in_time=False)
-    shown.sort(key=lambda c: _preference(c, objective))
-    shown[:MOST_COMPARISONS] = [_made_sure(c, judged) for c in shown[:MOST_COMPARISONS]]
-    return Weighed(tuple(shown), tuple(held), settled)
+    open_to, crowded = _ways(judged, staying, _parties(judged, settled))
+    made, left = _worth_showing(open_to, judged, budget)
+    shown = _in_full(made, judged)
+    best = next((c for c in shown if c.approved), None)
+    rest = max((way.most_saved for way in left if way.party.may_move), default=-inf)
+    if left and (best is None or (net_of(best, judged.policy.objective) or 0.0) <= rest):
+        return Weighed(settled=settled, is_whole=False, in_time=False)
+    most: dict[str, float] = defaultdict(float)
+    for way, comparison in made:
+        most[way.party.name] = max(most[way.party.name], net_of(comparison, judged.policy.objective) or 0.0)
+    for way in left:
+        most[way.party.name] = max(most[way.party.name], way.most_saved)
+    is_whole = _count(crowded, most, judged, budget) and not left
+    saves = {r.name: most[way.party.name] for way in (*open_to, *crowded) for r in way.party.replicas}
+    return Weighed(tuple(_made_sure(c, judged) for c in shown), saves, settled, is_whole)
+
+
+@dataclass(frozen=True, slots=True)
+class _Party:
+    """Replicas that stand on one offer, by name: a move of one of them is worth what it is of any other.
+
+    ``may_move``: the rules that look at no place let them.
+    """
+
+    replicas: tuple[Replica, ...]
+    here: Side
+    may_move: bool
+
+    @property
+    def name(self) -> str:
+        """That of the first of them."""
+        return self.replicas[0].name
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,53 +104,125 @@ class _Way:
     """A move that could be weighed, and what it saves at most of what the objective counts."""
 
     most_saved: float
-    replica: Replica
-    here: Side
+    party: _Party
     there: Side
 
-    def compared(self, judged: Judged) -> MoveComparison:
-        """Weigh it in full."""
-        leaves = judged.leaves(self.replica, self.there.assessment.offer_id)
-        return compare(self.replica, self.here, self.there, judged.snapshot, judged.policy, judged.now, leaves)
+    def compared(self, judged: Judged, replica: Replica) -> MoveComparison:
+        """Weigh it in full for one of the party."""
+        leaves = judged.leaves(replica, self.there.assessment.offer_id)
+        return compare(replica, self.party.here, self.there, judged.snapshot, judged.policy, judged.now, leaves)
 
 
-def _worth_showing(ways: Sequence[_Way], judged: Judged, budget: Budget) -> list[MoveComparison] | None:
-    """Weigh those that may be approved of, may be shown, or say what moving could still save; the promising first.
+class _Highest:
+    """The highest nets so far, as many as are shown."""
 
-    What saves nothing at most is approved by no rule, and what saves less at most than enough others save is not
-    shown: the rest need not be weighed. ``None`` when the time is up before that.
+    def __init__(self) -> None:
+        self._nets: list[float] = []
+
+    def add(self, net: float, times: int) -> None:
+        """Count the net of so many moves."""
+        for _ in range(min(times, MOST_COMPARISONS)):
+            (heappush if len(self._nets) < MOST_COMPARISONS else heappushpop)(self._nets, net)
+
+    def all_above(self, most: float) -> bool:
+        """Whether enough are higher than that."""
+        return len(self._nets) == MOST_COMPARISONS and most < self._nets[0]
+
+
+def _parties(judged: Judged, settled: Sequence[tuple[Replica, Side]]) -> list[_Party]:
+    """Put those together that stand alike."""
+    found: dict[tuple[str, bool], list[tuple[Replica, Side]]] = {}
+    for replica, side in sorted(settled, key=lambda own: own[0].name):
+        may_move = not stays_put(replica, judged.snapshot, judged.now)
+        found.setdefault((replica.offer_id, may_move), []).append((replica, side))
+    return [_Party(tuple(r for r, _ in own), own[0][1], may_move) for (_, may_move), own in found.items()]
+
+
+def _ways(judged: Judged, staying: Mapping[int, Replica], parties: Sequence[_Party]) -> tuple[list[_Way], list[_Way]]:
+    """Return the moves that there is room for, and those that others are in the way of, one party after the other."""
+    snapshot, policy, rate = judged.snapshot, judged.policy, judged.snapshot.clock_rate
+    limit = snapshot.spec.placement.max_per_region
+    places = [
+        (assessment, running(side, policy, judged.now, rate))
+        for assessment in judged.assessments
+        if assessment.allowed and (side := judged.side(assessment.offer_id)) is not None
+    ]
+    open_to: list[_Way] = []
+    crowded: list[_Way] = []
+    for party in parties:
+        first = party.replicas[0]
+        here = running(party.here, policy, judged.now, rate)
+        others = Counter(r.region for r in staying.values() if r.name != first.name)
+        for assessment, there in places:
+            if assessment.market is not first.market or assessment.offer_id == first.offer_id:
+                continue
+            has_room = limit is None or others[assessment.region] < limit
+            has_room = has_room and not crowds(snapshot, first, assessment)
+            way = _Way(most_saved(here, there, policy.objective), party, there.side)
+            (open_to if has_room else crowded).append(way)
+    return open_to, crowded
+
+
+def _worth_showing(
+    ways: Sequence[_Way], judged: Judged, budget: Budget
+) -> tuple[list[tuple[_Way, MoveComparison]], list[_Way]]:
+    """Weigh those that may be shown, or may be the best of their replicas, the promising first.
+
+    Approved moves are shown before all others. What saves nothing at most is approved by no rule. Also returns what
+    could not be weighed before the time was up.
     """
-    made: list[MoveComparison] = []
-    best: list[float] = []
-    for way in sorted(ways, key=lambda w: (-w.most_saved, w.replica.name, w.there.assessment.offer_id)):
-        if way.most_saved < 0 and len(best) == MOST_COMPARISONS and way.most_saved < best[0]:
-            break
+    made: list[tuple[_Way, MoveComparison]] = []
+    best: dict[str, float] = defaultdict(float)
+    highest, approved = _Highest(), _Highest()
+    order = sorted(ways, key=lambda w: (-w.most_saved, w.party.name, w.there.assessment.offer_id))
+    for number, way in enumerate(order):
+        may_be_approved = way.party.may_move and way.most_saved >= 0
+        is_hidden = (approved if may_be_approved else highest).all_above(way.most_saved)
+        if is_hidden and way.most_saved <= best[way.party.name]:
+            continue
         if budget() <= 0:
-            return None
-        comparison = way.compared(judged)
-        made.append(comparison)
+            return made, order[number:]
+        comparison = way.compared(judged, way.party.replicas[0])
+        made.append((way, comparison))
         net = net_of(comparison, judged.policy.objective)
-        (heappush if len(best) < MOST_COMPARISONS else heappushpop)(best, -inf if net is None else net)
-    return made
+        net = -inf if net is None else net
+        best[way.party.name] = max(best[way.party.name], net)
+        highest.add(net, len(way.party.replicas))
+        if comparison.approved:
+            approved.add(net, len(way.party.replicas))
+    return made, []
 
 
-def _worth_counting(ways: Sequence[_Way], judged: Judged, budget: Budget) -> list[MoveComparison] | None:
-    """Weigh those that others are in the way of, until the best of each replica is known, if it saves anything.
+def _in_full(made: Sequence[tuple[_Way, MoveComparison]], judged: Judged) -> list[MoveComparison]:
+    """Return the best moves of all replicas, the best first: what was weighed for one holds for those alike."""
+    objective = judged.policy.objective
+    rows = (
+        ((*_preference(comparison, objective), replica.name, comparison.to_offer), replica, way, comparison)
+        for way, comparison in made
+        for replica in way.party.replicas[:MOST_COMPARISONS]
+    )
+    return [
+        comparison if replica.name == comparison.replica else way.compared(judged, replica)
+        for _, replica, way, comparison in nsmallest(MOST_COMPARISONS, rows, key=lambda row: row[0])
+    ]
 
-    ``ways``: one replica after the other. ``None``: the time is up.
+
+def _count(ways: Sequence[_Way], most: dict[str, float], judged: Judged, budget: Budget) -> bool:
+    """Weigh those that others are in the way of, until what each party saves at most is known; say whether it is.
+
+    ``ways``: one party after the other. ``most``: what they save at most where there is room, which is raised.
     """
-    made: list[MoveComparison] = []
-    for _, own in groupby(ways, key=lambda w: w.replica.name):
-        best = 0.0
+    is_known = True
+    for name, own in groupby(ways, key=lambda w: w.party.name):
         for way in sorted(own, key=lambda w: (-w.most_saved, w.there.assessment.offer_id)):
-            if way.most_saved <= best:
+            if way.most_saved <= most[name]:
                 break
             if budget() <= 0:
-                return None
-            comparison = way.compared(judged)
-            made.append(comparison)
-            best = max(best, net_of(comparison, judged.policy.objective) or 0.0)
-    return made
+                is_known, most[name] = False, way.most_saved
+                break
+            comparison = way.compared(judged, way.party.replicas[0])
+            most[name] = max(most[name], net_of(comparison, judged.policy.objective) or 0.0)
+    return is_known
 
 
 def _made_sure(comparison: MoveComparison, judged: Judged) -> MoveComparison:
@@ -186,8 +264,8 @@ def _settled(judged: Judged, staying: Mapping[int, Replica]) -> Iterator[tuple[R
     yield from known_sides(judged, ready)
 
 
-def _preference(comparison: MoveComparison, objective: Objective) -> tuple[bool, float, float, str, str]:
-    """Order moves: approved ones first, then by what is minimised, then by the other quantity, then by name."""
+def _preference(comparison: MoveComparison, objective: Objective) -> tuple[bool, float, float]:
+    """Order moves: approved ones first, then by what is minimised, then by the other quantity."""
     grams = -comparison.net_grams
     usd = inf if comparison.net_usd is None else -comparison.net_usd
     score = inf if (net := net_of(comparison, Objective.LOWEST_SCORE)) is None else -net
@@ -196,7 +274,7 @@ def _preference(comparison: MoveComparison, objective: Objective) -> tuple[bool,
         Objective.CHEAPEST: (usd, grams),
         Objective.LOWEST_SCORE: (score, usd),
     }[objective]
-    return (not comparison.approved, first, second, comparison.replica, comparison.to_offer)
+    return (not comparison.approved, first, second)
 
 
 def _saved(best: MoveComparison, objective: Objective) -> str:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 
 import pytest
 
@@ -42,7 +43,7 @@ POLICIES = {
 
 
 def world_of(seed: int, policy: Policy) -> Judged:
-    """Make forty places, dirty, dear, unknown or like each other, and five replicas on some of them."""
+    """Make forty places, dirty, dear, unknown or like each other, and seven replicas on five of them."""
     chance = random.Random(f"ceiling {seed}")
     places = []
     for n in range(40):
@@ -51,13 +52,14 @@ def world_of(seed: int, policy: Policy) -> Judged:
         usd = chance.choice([1.0, chance.uniform(0.1, 3.0), chance.uniform(0.1, 3.0), None])
         places.append(candidate(f"aws/p{n:02d}", grams, ahead=[grams, *ahead], usd=usd))
     standing = chance.sample(places, 5)
+    standing += chance.choices(standing, k=2)
     hours = [chance.choice([0.5, 12.0, 300.0]) for _ in standing]
     replicas = [
         replica(on, n, up_for=timedelta(hours=h)) for n, (on, h) in enumerate(zip(standing, hours, strict=True))
     ]
     crowding = chance.choice([None, 1])
     spec = service_spec(
-        5,
+        7,
         placement=PlacementRules(max_per_region=crowding),
         migration=MigrationRules(enabled=chance.random() < 0.8),
     )
@@ -103,10 +105,32 @@ def test_what_is_left_out_changes_nothing(seed: int, policy: Policy) -> None:
     open_to = [c for c, room in everything if room]
     found = weigh_moves(judged, judged.snapshot.occupants())
 
-    assert [(c.replica, c.to_offer) for c in found.shown] == in_order(open_to, judged)
-    approved = {(c.replica, c.to_offer) for c in open_to if c.approved}
-    assert {(c.replica, c.to_offer) for c in found.comparisons if c.approved} == approved
-    assert saved_by([*found.comparisons, *found.crowded], judged) == saved_by([c for c, _ in everything], judged)
+    assert [(c.replica, c.to_offer) for c in found.comparisons] == in_order(open_to, judged)
+    in_full = {(c.replica, c.to_offer): c for c in open_to}
+    assert [replace(c, likelihood=None) for c in found.comparisons] == [
+        in_full[c.replica, c.to_offer] for c in found.comparisons
+    ]
+    best = next((c for c in found.comparisons if c.approved), None)
+    assert found.best == best
+    assert (best is None) == (not any(c.approved for c in open_to))
+    assert {name: most for name, most in found.saves.items() if most} == saved_by([c for c, _ in everything], judged)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("seed", range(8))
+def test_time_that_is_up_makes_the_best_move_or_none(seed: int, policy: Policy) -> None:
+    """However few moves there was time for: what is made then is what would be, and nobody is said to save less."""
+    judged = world_of(seed, policy)
+    whole = weigh_moves(judged, judged.snapshot.occupants())
+    for steps in range(0, 120, 3):
+        left = iter([1.0] * steps)
+        found = weigh_moves(judged, judged.snapshot.occupants(), lambda left=left: next(left, 0.0))  # type: ignore[misc]
+        if not found.in_time:
+            assert found.best is None
+            continue
+        assert found.best == whole.best
+        assert all(found.saves[name] >= most for name, most in whole.saves.items())
+        assert found.saves == whole.saves or not found.is_whole
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
@@ -124,16 +148,54 @@ def test_no_move_saves_more_than_it_could_at_most(policy: Policy) -> None:
         assert bound >= 0 or not comparison.approved
 
 
+class Count:
+    """All the time there is, and how often somebody asked for it: once for each move that is weighed."""
+
+    asked = 0
+
+    def __call__(self) -> float:
+        self.asked += 1
+        return inf
+
+
 def test_most_moves_are_left_out() -> None:
     """Or it would be no help: of replicas that stand well, a few dozen of nearly two thousand are weighed."""
     places = [candidate(f"aws/p{n:03d}", 30.0 + 3.0 * n) for n in range(200)]
     replicas = [replica(on, n) for n, on in enumerate(places[:10])]
     spec = service_spec(10, placement=PlacementRules(max_per_region=1))
     judged = judge(snapshot(places, replicas, spec), GREEN, NOON)
-    found = weigh_moves(judged, judged.snapshot.occupants())
+    count = Count()
+    found = weigh_moves(judged, judged.snapshot.occupants(), count)
 
-    assert len(found.shown) == MOST_COMPARISONS
-    assert len(found.comparisons) + len(found.crowded) < 200
+    assert len(found.comparisons) == MOST_COMPARISONS
+    assert count.asked < 200
+
+
+FLEETS = {
+    "side by side": (0, MigrationRules()),
+    "each elsewhere": (300, MigrationRules()),
+    "each elsewhere, moved enough today": (300, MigrationRules(max_moves_per_day=0)),
+}
+
+
+@pytest.mark.parametrize(("apart", "rules"), FLEETS.values(), ids=FLEETS)
+def test_a_fleet_s_best_move_is_found_among_sixty_thousand(apart: int, rules: MigrationRules) -> None:
+    """Three hundred replicas on coal, two hundred cleaner places: one in forty is weighed at most, the best is made."""
+    coal = [candidate(f"aws/c{n:03d}", 800.0 + n / 10) for n in range(max(1, apart))]
+    clean = [candidate(f"aws/p{n:03d}", 30.0 + 2.0 * n) for n in range(200)]
+    replicas = [replica(coal[n % len(coal)], n) for n in range(300)]
+    world = snapshot([*coal, *clean], replicas, service_spec(300, migration=rules))
+    count = Count()
+    found = weigh_moves(judge(world, GREEN, NOON), world.occupants(), count)
+
+    assert count.asked < 1500
+    assert len(found.comparisons) == MOST_COMPARISONS
+    assert (found.best is None) == (rules.max_moves_per_day == 0)
+    first = found.comparisons[0]
+    assert first.to_offer.startswith("aws/p000:")
+    assert first.from_offer.startswith("aws/c299:" if apart else "aws/c000:")
+    assert min(found.saves.values()) > 0
+    assert len(found.saves) == 300
 
 
 def saved_by(comparisons: Sequence[MoveComparison], judged: Judged) -> dict[str, float]:

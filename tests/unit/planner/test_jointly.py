@@ -211,6 +211,21 @@ class TestMoves:
 
     def test_time_that_is_up_between_two_replicas_moves_neither(self) -> None:
         """The first one's best move may not be the best of all."""
-        world = snapshot([self.HERE, self.THERE], [replica(self.HERE, 0), replica(self.HERE, 1)], service_spec(2))
-        left = iter([2.0] * 2)
+        also = candidate("aws/de", 700.0)
+        places = [self.HERE, also, self.THERE]
+        world = snapshot(places, [replica(self.HERE, 0), replica(also, 1)], service_spec(2))
+        left = iter([2.0] * 3)
         assert plan(world, GREEN, NOON, budget=lambda: next(left, 0.0)).actions == ()
+
+    def test_time_that_is_up_keeps_no_move_back_that_no_other_can_beat(self) -> None:
+        """What is not weighed yet saves less even if moving were free."""
+        also = candidate("aws/de", 300.0)
+        world = snapshot([self.HERE, also, self.THERE], [replica(self.HERE, 0), replica(also, 1)], service_spec(2))
+        left = iter([2.0] * 3)
+        made = plan(world, GREEN, NOON, budget=lambda: next(left, 0.0))
+        unhurried = plan(world, GREEN, NOON)
+        assert [(a.replica, a.region) for a in made.actions] == [("gc-test-chat-0", "aws/se")]
+        assert made.actions == unhurried.actions
+        certificate = proof_of(made)
+        assert certificate.of == "where 2 replicas stand; there was no time to weigh every move"
+        assert certificate.bound <= proof_of(unhurried).bound
