@@ -9,10 +9,12 @@ from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
 from orchestrator.control.requests import known_service
 from orchestrator.control.runtime import Runtime
+from orchestrator.control.spending import afford
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.planner.advice.advise import Advice, Breakeven, advise
 from orchestrator.planner.advice.backtest import LOOKED_BACK_DAYS
 from orchestrator.planner.advice.backtest import hindsight as hindsight_of
+from orchestrator.planner.plan import plan
 from orchestrator.planner.snapshot import Snapshot
 
 
@@ -25,7 +27,8 @@ async def service_advice(service: str, runtime: Runtime) -> Advice:
     now = runtime.clock.now()
     grid = GridReader(runtime.carbon)
     snapshot = await gather_snapshot(record.spec, record.spec_digest, runtime, grid, now)
-    found = advise(snapshot, record.spec.policy, now)
+    afforded = afford(plan(snapshot, record.spec.policy, now, keep_up=True), record.spec, runtime.store, runtime)
+    found = advise(snapshot, record.spec.policy, now, afforded)
     if found.best is None:
         return found
     return replace(found, best=await _with_hindsight(found.best, snapshot, grid, now))

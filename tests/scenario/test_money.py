@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from orchestrator.control.advice import service_advice
 from orchestrator.control.usecases import bill_of, service_status
 from orchestrator.domain.money import MoneyBudget
 from orchestrator.domain.records import EventKind, OperationState
 from orchestrator.errors import BudgetSpent
+from orchestrator.planner.advice.advise import Answer
 from orchestrator.planner.spending import worst_case
 from tests.builders import NOON
 from tests.scenario.crash import Fuse
-from tests.scenario.world import World, chat, only
+from tests.scenario.world import RULES, World, chat, only
 
 HOURS = 3600.0
 PRICED = {"se": (30.0, 1.0), "fr": (60.0, 1.0), "de": (300.0, 1.0)}
@@ -156,3 +160,20 @@ def test_an_empty_bill_is_nothing() -> None:
     bill = worst_case(chat(), (), {}, NOON, 1.0)
 
     assert (bill.usd, bill.lines, bill.until) == (0.0, (), NOON)
+
+
+async def test_no_move_is_advised_that_the_budget_refuses() -> None:
+    """It stands in the dirtier place and would move at once; the controller holds, and the advice says so, too."""
+    world = World(places=PRICED)
+    await world.up(daily(20.0, placement=only("se", "fr")))  # type: ignore[arg-type]
+    world.grid("SE", lambda _hour: 900.0)
+    await world.run(2.1 * HOURS, every=120.0)
+    advice = await service_advice("chat", world.runtime)
+    assert advice.best is not None
+    assert advice.best.comparison.approved, advice.because
+    assert advice.answer is Answer.STAY
+    assert advice.because.startswith("hold: r0 is not started in sky/fr: budget.usd_per_day")
+
+    await world.up(daily(100.0, placement=only("se", "fr"), migration=replace(RULES, enabled=False)))  # type: ignore[arg-type]
+    enough = await service_advice("chat", world.runtime)
+    assert "usd_per_day" not in enough.because

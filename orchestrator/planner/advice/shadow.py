@@ -47,6 +47,11 @@ class ShadowPrice:
 
 def shadow_prices(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[ShadowPrice, ...]:
     """Return what each limit costs in carbon, the dearest first; limits that cost none are left out."""
+    return tuple(price for price, _ in priced(snapshot, policy, now))
+
+
+def priced(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[tuple[ShadowPrice, Relaxed | None], ...]:
+    """Return :func:`shadow_prices` with the world after each change; ``None`` beside those of all replicas."""
     judged = judge(snapshot, policy, now)
     allowed = [a for a in judged.assessments if a.allowed]
     if not allowed:
@@ -55,7 +60,7 @@ def shadow_prices(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[Sha
     grams = best.expected_grams_per_hour
     if grams is None or grams <= 0:
         return ()
-    found: dict[str, ShadowPrice] = {}
+    found: dict[str, tuple[ShadowPrice, Relaxed | None]] = {}
     for offer in sorted(judged.assessments, key=_greenest_first):
         failed = [v for v in offer.verdicts if not v.passed]
         theirs = offer.expected_grams_per_hour
@@ -64,7 +69,7 @@ def shadow_prices(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[Sha
         change = relaxed(snapshot, policy, offer, failed[0])
         if change is None or not _is_taken(change, offer, now):
             continue
-        found[failed[0].rule] = ShadowPrice(
+        price = ShadowPrice(
             rule=failed[0].rule,
             change=change.change,
             by=change.by,
@@ -74,9 +79,10 @@ def shadow_prices(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[Sha
             saved_fraction=1 - theirs / grams,
             usd_per_hour_change=_change(best, offer),
         )
-    of_all = list(_of_all(judged))
-    of_one = [p for p in found.values() if not (judged.promised.areas and p.rule == TTFT_RULE)]
-    return tuple(sorted([*of_one, *of_all], key=lambda p: (-p.grams_per_hour_saved, p.rule, p.change)))
+        found[price.rule] = price, change
+    of_all = [(price, None) for price in _of_all(judged)]
+    of_one = [(p, how) for p, how in found.values() if not (judged.promised.areas and p.rule == TTFT_RULE)]
+    return tuple(sorted([*of_one, *of_all], key=_dearest_first))
 
 
 def _of_all(judged: Judged) -> Iterator[ShadowPrice]:
@@ -98,6 +104,11 @@ def _of_all(judged: Judged) -> Iterator[ShadowPrice]:
             replicas=len(after.offers),
             is_of_all=True,
         )
+
+
+def _dearest_first(entry: tuple[ShadowPrice, Relaxed | None]) -> tuple[float, str, str]:
+    price, _ = entry
+    return (-price.grams_per_hour_saved, price.rule, price.change)
 
 
 def _greenest_first(a: Assessment) -> tuple[bool, float, float, str]:

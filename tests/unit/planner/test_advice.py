@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.carbon import CarbonSeries
+from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import (
@@ -27,6 +28,7 @@ from orchestrator.planner.advice.clients import chosen_anew
 from orchestrator.planner.advice.shadow import ShadowPrice, shadow_prices
 from orchestrator.planner.plan import plan
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.planner.spending import Afforded
 from tests.builders import GREEN, NOON, candidate, replica, series, service_spec, snapshot
 
 DIRTY, MIDDLE, CLEAN = candidate("aws/pl", 700.0), candidate("aws/fr", 300.0), candidate("aws/se", 30.0)
@@ -94,6 +96,36 @@ class TestAnswers:
         cheapest_of_all = candidate("aws/sx", 650.0, usd=0.4)
         (price,) = advice(cheaper, cheapest_of_all, policy=cheapest, spec=spec).shadow_prices
         assert price.offer_id == cheapest_of_all.offer.id
+
+    @pytest.mark.parametrize(
+        "rules",
+        [
+            MigrationRules(enabled=False),
+            MigrationRules(max_moves_per_day=0),
+            MigrationRules(min_improvement_fraction=0.99),
+        ],
+    )
+    def test_a_change_after_which_nobody_would_move_is_not_recommended(self, rules: MigrationRules) -> None:
+        """What it costs is listed all the same: a first deploy would have gone there."""
+        found = advice(CLEAN, spec=service_spec(placement=PlacementRules(deny=("aws/s*",)), migration=rules))
+        assert (found.answer, [p.rule for p in found.shadow_prices]) == (Answer.STAY, ["placement.deny"])
+        assert "would save" not in found.because
+
+    def test_what_holds_a_move_back_for_a_while_is_said_beside_the_change(self) -> None:
+        """A pause ends some day, and the limit would still be in the way then."""
+        found = advice(CLEAN, spec=service_spec(placement=PlacementRules(deny=("aws/s*",))), paused=True)
+        assert found.answer is Answer.CHANGE_THE_CONSTRAINT
+        assert found.because.endswith("once this is over: rollout.paused: voluntary moves are paused")
+
+    def test_what_the_budget_refuses_is_not_recommended(self) -> None:
+        """The plan is there, and the controller would hold; a move would be refused."""
+        made = plan(world(CLEAN), GREEN, NOON, keep_up=True)
+        words = "r0 is not started in aws/se: usd_per_day"
+        decision = replace(made.decision, kind=DecisionKind.HOLD, summary=f"hold: {words}")
+        held = Afforded(replace(made, actions=(), decision=decision), (words,))
+        found = advise(world(CLEAN), GREEN, NOON, held)
+        assert (found.answer, found.because) == (Answer.STAY, f"hold: {words}")
+        assert found.best is not None
 
     def test_a_dearer_move_says_what_a_tonne_would_have_to_be_worth(self) -> None:
         """Dollars of the whole horizon and of the move itself, over what it saves."""
