@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 
 from orchestrator.domain.replica import ENDED, Replica
@@ -15,12 +16,13 @@ def require_covered(replicas: Iterable[Replica], configured: Collection[str]) ->
     lost = [r for r in replicas if not (r.state in ENDED and r.cleaned_up) and _provider(r) not in configured]
     if not lost:
         return
-    clouds = ",".join(sorted({_provider(r) for r in lost} | (set(configured) - {LOCAL})))
+    clouds = json.dumps(sorted({_provider(r) for r in lost} | (set(configured) - {LOCAL})))
     first = f"{lost[0].name} of {lost[0].service}"
     who = first if len(lost) == 1 else f"{len(lost)} replicas, {first} among them,"
     raise InvalidSettings(
         f"{who} may run on {', '.join(sorted({_provider(r) for r in lost}))}, which is not configured here",
-        hint=f"Start it with GREENCTL_SKYPILOT__CLOUDS={clouds} as when they were deployed; `greenctl down` ends them.",
+        hint=f"Start it with GREENCTL_SKYPILOT__CLOUDS='{clouds}' as when they were deployed;"
+        " `greenctl down` ends them.",
     )
 
 

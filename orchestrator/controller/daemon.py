@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.controller.lock import Holder, holder
+from orchestrator.controller.lock import Holder, holder, in_our_words
 from orchestrator.errors import ControllerUnavailable, ExitStatus, GreenctlError, PortBusy
 from orchestrator.gateway import daemon as gateway_daemon
 from orchestrator.settings import Settings
@@ -56,18 +56,22 @@ def _info(found: Holder, settings: Settings) -> ControllerInfo:
 def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerInfo:
     """Start the controller unless one runs, and return it. The gateway is started by the controller.
 
-    Raises ``PortBusy`` before anything is started when the gateway's port is taken by somebody else, what the
-    controller itself says that is wrong, and ``ControllerUnavailable`` with the end of its log when it says nothing.
+    Raises ``InvalidSettings`` or ``DiskFull`` where the state directory cannot be used, ``PortBusy`` before anything is
+    started when the gateway's port is taken by somebody else, what the controller itself says that is wrong, and
+    ``ControllerUnavailable`` with the end of its log when it says nothing.
     """
+    with in_our_words(settings.state_dir):
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     running = info(settings)
     if running is not None:
         return running
     if not gateway_daemon.is_there(settings.state_dir):
         _check_port(settings.gateway.host, settings.gateway.port)
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     progress("starting the controller")
     path = log_path(settings)
-    with path.open("ab") as log:
+    with in_our_words(settings.state_dir):
+        log = path.open("ab")
+    with log:
         path.chmod(0o600)
         begins = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(  # a fixed argv, no user text

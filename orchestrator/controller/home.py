@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.controller.lock import holder
+from orchestrator.controller.lock import Holder, holder
 from orchestrator.errors import Conflict
 
 HOME_FILE = "controller.home"
@@ -40,7 +40,7 @@ def settle(state_dir: Path) -> None:
         return
     copies = _copies(known, here)
     for place in copies:
-        running = holder(place)
+        running = _running(place)
         if running is not None:
             raise Conflict(
                 f"{here} is a copy of {place}, or the other way round, and a controller runs there (pid {running.pid}):"
@@ -75,7 +75,16 @@ def _copies(known: _Home, here: Path) -> list[Path]:
 
 def _same(one: Path, other: Path) -> bool:
     """Whether two paths lead to one directory, as through a mount or a link."""
-    return one.exists() and one.samefile(other)
+    with suppress(OSError):  # it stood where we may not look any more, as in another account's home
+        return one.exists() and one.samefile(other)
+    return False
+
+
+def _running(place: Path) -> Holder | None:
+    """Return the controller that runs there; none, where we may not look: none of ours can run there."""
+    with suppress(OSError):
+        return holder(place)
+    return None
 
 
 def _read(file: Path) -> _Home:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -11,7 +14,7 @@ from typing import TextIO
 import psutil
 
 from orchestrator import file_locks
-from orchestrator.errors import LeaseHeld
+from orchestrator.errors import DiskFull, InvalidSettings, LeaseHeld
 from orchestrator.provisioners.local.processes import birth_of
 
 LOCK_FILE = "controller.lock"
@@ -43,10 +46,11 @@ class Lock:
         self._file: TextIO | None = None
 
     def take(self) -> None:
-        """Take the lock or raise ``LeaseHeld``."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = self._path.open("a+")
-        self._path.chmod(0o600)
+        """Take the lock or raise ``LeaseHeld``; ``InvalidSettings`` or ``DiskFull`` where there can be none."""
+        with in_our_words(self._path.parent):
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = self._path.open("a+")
+            self._path.chmod(0o600)
         if not file_locks.take(file.fileno()):
             file.close()
             message = f"another controller runs on {self._path.parent}"
@@ -69,6 +73,18 @@ class Lock:
         self._file.truncate()
         self._file.write(json.dumps(asdict(me)))
         self._file.flush()
+
+
+@contextmanager
+def in_our_words(state_dir: Path) -> Iterator[None]:
+    """Turn the system's errors at a state directory into ours: raises ``InvalidSettings`` or ``DiskFull``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFull(f"no space left below {state_dir}") from error
+        message = f"{state_dir} cannot be used for our state: {error.strerror}"
+        raise InvalidSettings(message, hint="Set GREENCTL_STATE_DIR to a directory that you may write.") from error
 
 
 def holder(state_dir: Path) -> Holder | None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.controller import daemon
 from orchestrator.controller.home import HOME_FILE, settle
 from orchestrator.controller.lock import LOCK_FILE, Lock
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, InvalidSettings
+from orchestrator.settings import Settings
+
+ROOT = Path(__file__).parents[3]
 
 RunOn = Callable[[Path], Lock]
 
@@ -131,3 +138,55 @@ def test_a_directory_of_the_version_before_goes_on_and_gets_its_number(tmp_path:
 
     with pytest.raises(Conflict):
         run_on(first)
+
+
+SETTLE_AS_SOMEBODY = """
+import os, pwd, sys
+from pathlib import Path
+from orchestrator.controller.home import settle
+old, new = map(Path, sys.argv[1:])
+old.mkdir(parents=True)
+settle(old)
+old.rename(new)
+if os.geteuid() == 0:  # who may look everywhere, so become somebody who may not
+    account = pwd.getpwnam("nobody")
+    os.chown(new, account.pw_uid, account.pw_gid)
+    for path in new.iterdir():
+        os.chown(path, account.pw_uid, account.pw_gid)
+    old.parent.chmod(0o700)
+    os.setgroups([])
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+else:
+    old.parent.chmod(0)
+settle(new)
+print((new / "controller.home").read_text().splitlines()[0])
+"""
+
+
+def test_a_directory_that_was_moved_out_of_a_closed_home_goes_on() -> None:
+    """It was tried by root first, and belongs to an account of its own now, which may not look where it stood."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:  # others cannot even enter pytest's own directories
+        Path(home).chmod(0o777)
+        old, new = Path(home) / "closed" / "state", Path(home) / "new"
+        argv = [sys.executable, "-c", SETTLE_AS_SOMEBODY, str(old), str(new)]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, cwd=ROOT)
+        old.parent.chmod(0o700)
+
+    assert (done.stdout.strip(), done.stderr) == (str(new), "")
+
+
+def begin(place: Path) -> None:
+    """As a command does that starts the controller."""
+    daemon.start(Settings(state_dir=place), progress=str)
+
+
+@pytest.mark.parametrize("who", [lambda place: Lock(place).take(), begin], ids=["controller", "command"])
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path, who: Callable[[Path], None]) -> None:
+    """With the setting that says where it is."""
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "state"
+    with pytest.raises(InvalidSettings) as caught:
+        who(place)
+    assert str(place) in caught.value.message
+    assert "GREENCTL_STATE_DIR" in caught.value.hint()
