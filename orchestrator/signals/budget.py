@@ -1,7 +1,8 @@
-"""How many requests a source may still be asked on a day, counted for all processes of a state directory.
+"""How many requests a source may still be asked on a day, and until when it rests, for all processes of a directory.
 
-Plans have a limit by the day or the month, and going over it costs money or the key. A day is one of UTC. A count that
-cannot be read or written does not stop anybody: it is a ``problem``, and this process counts for itself.
+Plans have a limit by the day or the month, and going over it costs money or the key; and who says to come back later
+means all of us. A day is one of UTC. What cannot be read or written does not stop anybody: it is a ``problem``, and
+this process counts and rests for itself.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,26 @@ _SCHEMA: Final = """
 create table if not exists asked (source text not null, day text not null, requests integer not null,
 primary key (source, day)) without rowid
 """
+
+
+_RESTS: Final = """
+create table if not exists rests (source text not null primary key, at_s real not null, until_s real not null,
+failures integer not null, problem text not null) without rowid
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A source is not asked from ``at`` until ``until``: why, and how many failures in a row there were."""
+
+    at: Instant
+    until: Instant
+    failures: int
+    problem: str
+
+    def holds(self, now: Instant) -> bool:
+        """Whether it is over yet."""
+        return self.at <= now < self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +69,7 @@ class Budget:
         day = _day(now)
         query = "select requests from asked where source = ? and day = ?"
         found = self._in_file(query, (self._source, day))
-        return Spent(max(found or 0, self._own.get(day, 0)), self._limit)
+        return Spent(max(int(found[0]) if found else 0, self._own.get(day, 0)), self._limit)
 
     def check(self, now: Instant) -> None:
         """Raise ``SignalThrottled`` until midnight when there is no request left."""
@@ -70,21 +91,41 @@ class Budget:
         )
         self._in_file(more, (self._source, day, requests), tidy=_day(now - KEPT))
 
-    def _in_file(self, statement: str, values: tuple[str | int, ...], *, tidy: str = "") -> int | None:
+    def rest(self) -> Rest | None:
+        """Return the last rest that was called for and is not known to be over; ``None`` without a file."""
+        found = self._in_file("select at_s, until_s, failures, problem from rests where source = ?", (self._source,))
+        if not found:
+            return None
+        at, until = (datetime.fromtimestamp(float(seconds), UTC) for seconds in found[:2])
+        return Rest(at, until, int(found[2]), str(found[3]))
+
+    def let_rest(self, rest: Rest) -> None:
+        """Let nobody ask until the rest is over."""
+        values = (self._source, rest.at.timestamp(), rest.until.timestamp(), rest.failures, rest.problem)
+        self._in_file("insert or replace into rests values (?, ?, ?, ?, ?)", values)
+
+    def rested(self, now: Instant) -> None:
+        """Forget a rest that is over, for the source answers. One that began meanwhile stays."""
+        self._in_file("delete from rests where source = ? and until_s <= ?", (self._source, now.timestamp()))
+
+    def _in_file(
+        self, statement: str, values: tuple[str | int | float, ...], *, tidy: str = ""
+    ) -> tuple[str | int | float, ...] | None:
         if self._file is None:
             return None
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with contextlib.closing(sqlite3.connect(self._file, timeout=BUSY_SECONDS)) as db, db:
                 db.execute(_SCHEMA)
-                row = db.execute(statement, values).fetchone()
+                db.execute(_RESTS)
+                row: tuple[str | int | float, ...] | None = db.execute(statement, values).fetchone()
                 if tidy:
                     db.execute("delete from asked where day < ?", (tidy,))
         except (sqlite3.Error, OSError) as error:
             self.problem = f"{self._file}: {error}"
             return None
         self.problem = ""
-        return None if row is None else int(row[0])
+        return row
 
 
 def _day(now: Instant) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -19,7 +19,7 @@ from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import SignalFormatError, SignalRefused, SignalThrottled, SignalUnavailable
 from orchestrator.signals import gate
 from orchestrator.signals.archive import Archive, Kept
-from orchestrator.signals.budget import Budget
+from orchestrator.signals.budget import Budget, Rest
 from orchestrator.signals.judging import Judge
 from orchestrator.signals.statement import Feed, Said
 
@@ -132,7 +132,8 @@ class LiveCarbon:
         self._every = max(every, CURRENT_EVERY)
         self._judge = Judge(archive, yearly_grams_per_kwh or {})
         self._asked: dict[tuple[str, str, Basis], _Asked] = {}
-        self._rest: _Asked | None = None
+        self._rest: Rest | None = None
+        self._rest_problem: SignalUnavailable | None = None
         self._reached: dict[tuple[str, Basis], Window] = {}
         self._forecasts: dict[tuple[str, Basis], tuple[Instant, tuple[CarbonIntensity, ...]]] = {}
         self._doubts: deque[Doubted] = deque(maxlen=DOUBTS_KEPT)
@@ -219,23 +220,24 @@ class LiveCarbon:
     def states(self, now: Instant) -> tuple[State, ...]:
         """Say where each zone stands that was ever asked for; by zone. Asks nobody."""
         found = []
+        rest = self._rest or self._resting(now)
         keys = {(zone, basis) for _, zone, basis in self._asked} | set(self._archive.zones(now))
         for zone, basis in sorted(keys):
             asked = self._asked.get(("current", zone, basis))
             problem = asked.problem if asked else None
             words = problem.reason if isinstance(problem, Gap) else problem.message if problem else ""
-            if not words and self._rest is not None and isinstance(self._rest.problem, SignalUnavailable):
-                words = self._rest.problem.message
+            if not words and rest is not None:
+                words = rest.problem
             newest, until = self._newest(zone, basis, now), asked.until if asked else None
             found.append(State(zone, basis, newest, until, words, self._doubts_of(zone, basis, now)))
         return tuple(found)
 
     def health(self, now: Instant) -> Health:
         """Say whether the API is asked at all now, and what it was asked today. Asks nobody."""
-        spent, rest = self._budget.spent(now), self._rest
-        if rest is None or not rest.at <= now < rest.until or not isinstance(rest.problem, SignalUnavailable):
+        spent, rest = self._budget.spent(now), self._resting(now)
+        if rest is None:
             return Health(self.name, None, "", 0, spent.requests, spent.limit)
-        return Health(self.name, rest.until, rest.problem.message, rest.failures, spent.requests, spent.limit)
+        return Health(self.name, rest.until, rest.problem, rest.failures, spent.requests, spent.limit)
 
     @property
     def problem(self) -> str:
@@ -256,20 +258,33 @@ class LiveCarbon:
                     raise asked.problem
                 return asked.problem
             async with turns.few:
-                if self._rest is not None and self._rest.at <= now < self._rest.until and self._rest.problem:
-                    raise _again(self._rest.problem)
+                today = self._today() if self._today else now
+                shared = self._budget.rest()
+                if self._rest is not None and self._rest.holds(now):
+                    raise self._rest_problem or SignalUnavailable(self._rest.problem)
+                if shared is not None and shared.holds(today):
+                    raise SignalUnavailable(shared.problem)
                 began = self._rest
+                failed_before = max(rest.failures if rest else 0 for rest in (began, shared))
                 try:
-                    self._budget.check(self._today() if self._today else now)
+                    self._budget.check(today)
+                except SignalUnavailable as error:
+                    # Not told to others: they count with us, and a limit that is raised holds at once.
+                    self._failed(key, error, now, failed_before)
+                    raise
+                try:
                     said = await question()
                 except SignalUnavailable as error:
-                    self._failed(key, error, now)
+                    if (rest := self._failed(key, error, now, failed_before)) is not None:
+                        self._budget.let_rest(replace(rest, at=today, until=today + (rest.until - rest.at)))
                     raise
                 finally:
                     self._count(now)
             if self._rest is began:
                 # Another zone may have been told to come back later while this answer was on its way.
-                self._rest = None
+                self._rest = self._rest_problem = None
+                if shared is not None:
+                    self._budget.rested(today)
             self._asked[key] = _Asked(now, now + every, problem=said if isinstance(said, Gap) else None)
             return said
 
@@ -279,21 +294,29 @@ class LiveCarbon:
         self._budget.add(made - self._counted, self._today() if self._today else now)
         self._counted = made
 
-    def _failed(self, key: tuple[str, str, Basis], error: SignalUnavailable, now: Instant) -> None:
-        """Note when to ask again. What concerns the API as a whole lets all its zones rest."""
+    def _resting(self, now: Instant) -> Rest | None:
+        """Return the rest that holds, whoever of us was told to."""
+        return next((r for r in (self._rest, self._budget.rest()) if r is not None and r.holds(now)), None)
+
+    def _failed(self, key: tuple[str, str, Basis], error: SignalUnavailable, now: Instant, of_all: int) -> Rest | None:
+        """Note when to ask again. What concerns the API as a whole lets all its zones rest, and is returned.
+
+        ``of_all``: how often in a row the API as a whole had failed before.
+        """
         before = self._asked.get(key)
-        of_key, of_all = before.failures if before else 0, self._rest.failures if self._rest else 0
+        of_key = before.failures if before else 0
         if isinstance(error, SignalRefused):
             self._asked[key] = _Asked(now, now + REFUSED_FOR, of_key + 1, error)
-            return
+            return None
         if isinstance(error, SignalFormatError):
             self._asked[key] = _Asked(now, now + _back_off(of_key), of_key + 1, error)
-            return
+            return None
         wait = _back_off(of_all)
         if isinstance(error, SignalThrottled) and error.retry_after_seconds is not None:
             wait = max(wait, timedelta(seconds=error.retry_after_seconds))
             self._asked[key] = _Asked(now, now + wait, of_key + 1, error)
-        self._rest = _Asked(now, now + wait, of_all + 1, error)
+        self._rest, self._rest_problem = Rest(now, now + wait, of_all + 1, error.message), error
+        return self._rest
 
     async def _fill(self, zone: str, basis: Basis, span: Window, now: Instant) -> None:
         """Ask for the hours that are missing, and for the last day's again."""
@@ -361,10 +384,6 @@ class LiveCarbon:
 
 def _back_off(failures: int) -> timedelta:
     return min(BACK_OFF * (1 << min(failures, 10)), LONGEST_BACK_OFF)
-
-
-def _again(problem: Gap | SignalUnavailable) -> SignalUnavailable:
-    return problem if isinstance(problem, SignalUnavailable) else SignalUnavailable(problem.reason)
 
 
 def _joined(before: Window | None, span: Window) -> Window:

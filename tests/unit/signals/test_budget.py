@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.time import parse_instant
 from orchestrator.errors import SignalThrottled
-from orchestrator.signals.budget import Budget, Spent
+from orchestrator.signals.budget import Budget, Rest, Spent
 
 NOW = parse_instant("2031-03-01T18:00Z")
 
@@ -60,3 +60,16 @@ def test_old_days_are_forgotten(tmp_path: Path) -> None:
     budget.add(1, NOW)
 
     assert Budget("maps", None, file).spent(NOW - timedelta(days=100)).requests == 0
+
+
+def test_a_rest_that_began_meanwhile_is_not_forgotten(tmp_path: Path) -> None:
+    """An answer that was on its way says nothing of what another process was told after it."""
+    file = tmp_path / "signals.db"
+    rest = Rest(NOW, NOW + timedelta(hours=1), 2, "busy")
+    Budget("maps", None, file).let_rest(rest)
+    Budget("maps", None, file).rested(NOW)
+
+    assert Budget("maps", None, file).rest() == rest
+    assert Budget("watttime", None, file).rest() is None
+    Budget("maps", None, file).rested(NOW + timedelta(hours=1))
+    assert Budget("maps", None, file).rest() is None

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator.domain.carbon import Basis, Kind
+import pytest
+
+from orchestrator.domain.carbon import Basis, CarbonIntensity, Kind
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour, parse_instant
 from orchestrator.errors import SignalThrottled, SignalUnavailable
 from orchestrator.signals.archive import Archive, Kept
-from orchestrator.signals.budget import Budget
-from orchestrator.signals.live import LiveCarbon
+from orchestrator.signals.budget import Budget, Rest
+from orchestrator.signals.live import Health, LiveCarbon
 from orchestrator.signals.statement import Said, Statement
 
 NOW = parse_instant("2031-06-01T08:03Z")
@@ -148,3 +150,49 @@ async def test_an_answer_on_its_way_does_not_undo_come_back_later() -> None:
     assert len(api.questions) == 4
     await asyncio.gather(*(ask(zone, NOW + HOUR) for zone in ("AA", "BB", "CC", "DD")))
     assert len(api.questions) == 8
+
+
+async def test_come_back_later_is_said_to_all_processes(tmp_path: Path) -> None:
+    """A command beside the controller asks nobody either, says until when, and asks again when the time has come."""
+    api, file = Api(), tmp_path / "signals.db"
+    api.busy = frozenset({"DE"})
+
+    def process() -> LiveCarbon:
+        return LiveCarbon(api, Archive("api", file), budget=Budget("api", None, file))
+
+    with pytest.raises(SignalThrottled):
+        await process().latest("DE", BASIS, NOW)
+    for minutes in (1, 59):
+        command, now = process(), NOW + timedelta(minutes=minutes)
+        assert command.health(now) == Health("api", NOW + HOUR, "come back later", 1, 1, None)
+        with pytest.raises(SignalUnavailable, match="come back later"):
+            await command.latest("DE", BASIS, now)
+    assert api.questions == ["DE"]
+
+    with pytest.raises(SignalThrottled):
+        await process().latest("DE", BASIS, NOW + HOUR)
+    assert process().health(NOW + HOUR).failures == 2
+    api.busy = frozenset()
+    assert isinstance(await process().latest("DE", BASIS, NOW + 2 * HOUR), CarbonIntensity)
+    assert process().health(NOW + 2 * HOUR) == Health("api", None, "", 0, 3, None)
+
+
+async def test_spent_requests_let_nobody_rest_who_may_ask_more(tmp_path: Path) -> None:
+    """A limit that was raised holds at once, and is no word of the source's."""
+    api, file = Api(), tmp_path / "signals.db"
+    with pytest.raises(SignalThrottled):
+        await LiveCarbon(api, Archive("api"), budget=Budget("api", 0, file)).latest("DE", BASIS, NOW)
+
+    raised = LiveCarbon(api, Archive("api"), budget=Budget("api", 9, file))
+    assert isinstance(await raised.latest("DE", BASIS, NOW), CarbonIntensity)
+
+
+async def test_a_rest_of_today_holds_for_who_asks_as_of_the_past(tmp_path: Path) -> None:
+    """A report over last winter does not ask a source that rests now."""
+    api, file = Api(), tmp_path / "signals.db"
+    Budget("api", None, file).let_rest(Rest(NOW, NOW + HOUR, 1, "come back later"))
+    source = LiveCarbon(api, Archive("api"), budget=Budget("api", None, file), today=lambda: NOW)
+
+    with pytest.raises(SignalUnavailable, match="come back later"):
+        await source.history("DE", BASIS, Window(NOW - MONTHS, NOW - MONTHS + 9 * HOUR), NOW - MONTHS + 9 * HOUR)
+    assert api.asked == []
