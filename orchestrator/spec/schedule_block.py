@@ -93,14 +93,17 @@ def _weekdays(field: str) -> str:
         if found is None:
             raise Unreadable(f"{show(part)} is not a weekday. Write mon, mon-fri or mon,thu")
         first, last, step = found[1], found[2], int(found[3] or 1)
+        if found[3] and first != "*" and last is None:
+            raise Unreadable(f"{show(part)} is one day with a step. Write days like mon-fri/2, or mon,wed,fri")
         start, end = (0, 6) if first == "*" else (_weekday(first), _weekday(last or first))
         named |= {day % 7 for day in range(start, end + 1 if end >= start else end + 8, step)}
     return ",".join(CRON_DAYS[day] for day in sorted(named, key=lambda d: (d - 1) % 7))
 
 
 def _weekday(word: str) -> int:
+    """Return the day as a crontab counts it: 7 stays what it is, for it ends ranges."""
     if word.isdigit():
-        return int(word) % 7
+        return int(word)
     if word not in CRON_DAYS:
         raise Unreadable(f"{show(word)} is not a weekday. Write mon to sun")
     return CRON_DAYS.index(word)
