@@ -86,11 +86,13 @@ def usd(value: float | None) -> str:
 
 
 def percent(fraction: float | None, *, signed: bool = False) -> str:
-    """Write a fraction as per cent; with a sign for differences (``−56 %``)."""
+    """Write a fraction as per cent; with a sign for differences (``−56 %``). What is not all of it is never 100 %."""
     if fraction is None or not math.isfinite(fraction):
         return UNKNOWN
     value = fraction * 100
     body = f"{abs(value):.0f}" if abs(value) >= 10 or value == 0 else number(abs(value), 2)  # noqa: PLR2004
+    if body == "100" and abs(value) < 100:  # noqa: PLR2004
+        body = f"{math.floor(abs(value) * 10) / 10:.1f}"
     sign = ("−" if value < 0 else "+" if value > 0 else "±") if signed else ("−" if value < 0 else "")
     return f"{sign}{body} %"
 

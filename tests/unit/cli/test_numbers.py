@@ -95,6 +95,15 @@ def test_a_difference_shows_its_sign(fraction: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fraction", "text"),
+    [(0.9986, "99.8 %"), (0.99999, "99.9 %"), (0.996, "99.6 %"), (1.0, "100 %"), (-0.9996, "−99.9 %"), (0.994, "99 %")],
+)
+def test_what_is_not_all_of_it_is_not_100_percent(fraction: float, text: str) -> None:
+    """An hour that is missing is seen, and something saved is not everything."""
+    assert numbers.percent(fraction) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [
         (0, "0 s"),
