@@ -30,7 +30,8 @@ MOST_RESULTS: Final = 1000
 MOST_PAGES: Final = 20
 SECONDS: Final = 10
 MOST_SILENT: Final = 2
-"""Regions that do not answer until the others are not asked: each costs its time-outs, and the controller waits."""
+"""Regions that do not answer until the others are not asked: each costs its time-outs, and the controller waits. Those
+that did not are asked last the next time, or they would hide whoever comes after them while they are silent."""
 
 ClientFor = Callable[[str], Any]
 """Makes an EC2 client for a region, as boto3 does."""
@@ -43,6 +44,8 @@ class AwsSpot:
         self._client_for = client_for or _client_for
         self._clients: dict[str, Any] = {}
         self._troubles: dict[str, str] = {}
+        self._silent: dict[str, None] = {}
+        """Regions that did not answer when they were asked last, those first that were asked longest ago."""
 
     @property
     def name(self) -> str:
@@ -59,24 +62,29 @@ class AwsSpot:
 
         Raises ``PriceUnavailable`` when none does, also without boto3 or without credentials.
         """
-        found: list[Quote] = []
+        found: dict[str, list[Quote]] = {}
         failures: dict[str, PriceUnavailable] = {}
-        asked = [(r, sorted(m)) for r, m in sorted(wanted.machines.items()) if r.startswith(f"{PROVIDER}/") and m]
+        asked = {r: sorted(m) for r, m in sorted(wanted.machines.items()) if r.startswith(f"{PROVIDER}/") and m}
+        last = [region for region in self._silent if region in asked]
         silent = 0
-        for region, machines in asked:
+        for region in (*(r for r in asked if r not in self._silent), *last):
             if silent == MOST_SILENT:
                 failures[region] = PriceUnavailable(f"{region} is not asked: the others do not answer")
                 continue
+            self._silent.pop(region, None)
+            place, machines = region.partition("/")[2], asked[region]
             try:
                 # boto3 blocks: a look of the controller must not wait with it.
-                found += await asyncio.to_thread(self._of, region, region.partition("/")[2], machines, now)
+                found[region] = await asyncio.to_thread(self._of, region, place, machines, now)
             except PriceUnavailable as error:
                 failures[region] = error
-                silent += not _is_refusal(error)
+                if not _is_refusal(error):
+                    self._silent[region] = None
+                    silent += 1
         if failures and len(failures) == len(asked):
             raise next(iter(failures.values()))
         self._troubles = {region: error.message for region, error in failures.items()}
-        return found
+        return [quote for region in sorted(found) for quote in found[region]]
 
     def _of(self, region: str, place: str, machines: Sequence[str], now: Instant) -> list[Quote]:
         found: dict[tuple[str, str], Quote] = {}

@@ -274,6 +274,19 @@ async def test_where_nobody_of_aws_answers_few_are_waited_for() -> None:
     assert some.troubles["aws/west"] == "aws/west is not asked: the others do not answer"
 
 
+async def test_aws_regions_that_are_silent_hide_the_others_once() -> None:
+    """They are asked last from then on, in turn, so whoever of them speaks again is heard."""
+    source, _, wanted = aws_regions(**dict.fromkeys(("east", "north", "south"), TimeoutError("slow")))
+    with pytest.raises(PriceUnavailable, match="east"):
+        await source.quotes(wanted, NOW)
+
+    assert [quote.region for quote in await source.quotes(wanted, NOW)] == ["aws/west"]
+    assert source.troubles["aws/north"] == "aws/north is not asked: the others do not answer"
+
+    source._clients["north"].fails = None
+    assert [quote.region for quote in await source.quotes(wanted, NOW)] == ["aws/north", "aws/west"]
+
+
 async def test_aws_failures_are_one_error_that_says_what_to_do() -> None:
     """Whatever botocore raises."""
     ec2 = Ec2(list(ROWS), fails=RuntimeError("RequestLimitExceeded"))
