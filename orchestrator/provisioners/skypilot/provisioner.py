@@ -111,6 +111,10 @@ class SkyPilotProvisioner:
         """Whom the last listing did not show, and nobody has ended."""
         self._last_said: dict[str, _LastWords] = {}
         """Of each replica whose job has ended."""
+        self._only_there: dict[str, Allocation] = {}
+        """What the last listing showed that only its provider knew of, and SkyPilot did not."""
+        self._told_gone: set[str] = set()
+        """Of whom it was said last that they are gone."""
 
     # ── the port ──
 
@@ -165,7 +169,15 @@ class SkyPilotProvisioner:
         if self._is_handed_over(name) and (record is None or record.stop_by is None):
             # Not there yet is not gone: who heard that would take its end for confirmed, and it would come afterwards.
             raise ProviderUnavailable(f"SkyPilot has been asked for {name}, and has not taken it yet")
-        return await self._instance(name, record, picture)
+        seen = await self._instance(name, record, picture)
+        if seen.phase is not Phase.GONE:
+            self._told_gone.discard(name)
+        elif name in self._told_gone and name in self._only_there:
+            # A listing showed it, so it has to be ended. First it is gone, though: nobody can look after it any more.
+            return _only_on_the_ground(name, record, self._only_there[name])
+        else:
+            self._told_gone.add(name)
+        return seen
 
     async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
         """Return everything with our mark: SkyPilot's clusters, launches under way, and what the clusters list.
@@ -177,13 +189,14 @@ class SkyPilotProvisioner:
         picture = await self._view.fresh(prefix)
         allocations = {} if self._ground is None else {a.cluster: a for a in await self._ground.allocations(prefix)}
         records = {r.name: r for r in self._folders.records() if r.name.startswith(prefix)}
-        found, gone = [], set()
+        found, gone, only_there = [], set(), {}
         for name in sorted({*picture.clusters, *allocations, *records}):
             record = records.get(name)
             if record is not None and record.deployment != deployment_uid:
                 continue
             seen = await self._instance(name, record, picture)
             if seen.phase is Phase.GONE and name in allocations:
+                only_there[name] = allocations[name]
                 seen = _only_on_the_ground(name, record, allocations[name])
             if seen.phase is Phase.GONE and record is not None and not record.ended:
                 gone.add(name)
@@ -191,6 +204,8 @@ class SkyPilotProvisioner:
                 found.append(seen)
         self._forget(name for name in gone & self._gone if not self._is_handed_over(name))
         self._gone = frozenset(gone)
+        self._only_there = only_there
+        self._told_gone &= only_there.keys()
         return found
 
     async def terminate(self, name: str, grace: timedelta) -> None:
@@ -442,6 +457,7 @@ class SkyPilotProvisioner:
             folder.forget_secrets()
             self._posted.pop(name, None)
             self._posts.pop(name, None)
+            self._only_there.pop(name, None)
             last = self._last_said.pop(name, None)
             if last is not None:
                 last.words.cancel()

@@ -16,9 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.bench.scale.measure import Size, fleet
+from orchestrator.control.controller import Controller
 from orchestrator.control.ports import Instance, LaunchRequest, Phase
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.price import Market
+from orchestrator.domain.records import OperationState, ServiceState
+from orchestrator.domain.replica import ReplicaState as S
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import (
     CredentialsMissing,
@@ -35,7 +39,9 @@ from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
 from orchestrator.provisioners.skypilot.sky_api import Cluster, LaunchCall, SkyFailure
 from orchestrator.provisioners.skypilot.slurm import Allocation
 from orchestrator.provisioners.skypilot.view import MOST_JOBS_ASKED, View
+from orchestrator.store.memory import MemoryStore
 from tests.builders import offer
+from tests.store_samples import NOW, SERVICE, a_launch, a_spec, an_operation
 
 UID = "0123456789abcdef"
 NAME = "gc-01234567-chat-aaaaaaaaaa"
@@ -813,6 +819,67 @@ async def test_a_job_that_skypilot_forgot_is_found_and_ended(world: World) -> No
     for _ in range(50):
         await asyncio.sleep(0)
     assert world.ground.jobs == []
+
+
+async def test_what_the_listing_showed_is_there_for_who_asks_by_name(world: World) -> None:
+    """SkyPilot has lost it: it is gone once, so that it is replaced, and then there until it is ended or not listed."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    world.sky.vanish(NAME)
+    job = Allocation(NAME, "slurm/eu", "17", "RUNNING")
+    world.ground.jobs.append(job)
+    await world.until(Phase.GONE)
+    world.moment[0] += 60
+    assert [i.phase for i in await world.provisioner.inventory(UID)] == [Phase.RUNNING]
+    seen = await world.provisioner.describe(NAME)
+    assert (seen.phase, seen.endpoint) == (Phase.RUNNING, None)
+    assert "job 17" in seen.exit_detail
+
+    world.ground.jobs.clear()
+    assert list(await world.provisioner.inventory(UID)) == []
+    assert (await world.provisioner.describe(NAME)).phase is Phase.GONE
+
+    world.ground.jobs.append(job)
+    world.again()
+    assert [i.phase for i in await world.provisioner.inventory(UID)] == [Phase.RUNNING]
+    phases = [(await world.provisioner.describe(NAME)).phase for _ in range(2)]
+    assert phases == [Phase.GONE, Phase.RUNNING]
+    await world.provisioner.terminate(NAME, GRACE)
+    await world.until(Phase.GONE)
+    assert world.ground.jobs == []
+
+
+async def test_a_job_that_outlived_its_record_is_ended_by_the_controller(world: World) -> None:
+    """It was taken for gone, and its record is closed: after two sweeps nothing of it is left, and it is told once."""
+    await world.provisioner.launch(world.request(epoch=1))
+    await world.until(Phase.RUNNING)
+    world.sky.vanish(NAME)
+    world.ground.jobs.append(Allocation(NAME, "slurm/eu", "17", "RUNNING"))
+    store = MemoryStore(UID)
+    store.submit_deploy(a_spec(), an_operation())
+    journal = store.claim("me", NOW)
+    journal.set_operation("op-1", OperationState.DONE, NOW)
+    journal.set_service_state(SERVICE, ServiceState.DOWN, NOW)
+    journal.start_replica(*a_launch(NAME, region="slurm/eu"))
+    for state in (S.PROVISIONING, S.STARTING, S.READY, S.LOST):
+        journal.move_replica(NAME, state, NOW, "its process is gone")
+    journal.update_replica(NAME, cleaned_up=True, now=NOW)
+    clock, _, runtime = fleet(Size(1, 1, 1), store)
+    clock.advance(NOW - clock.now())
+    controller = Controller(replace(runtime, provisioners={"slurm": world.provisioner}), journal)
+
+    for _ in range(30):
+        clock.advance(timedelta(seconds=5))
+        world.moment[0] += 5.0
+        await controller.tick()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    assert world.ground.jobs == []
+    found = store.replica(NAME)
+    assert found is not None
+    assert found.cleaned_up
+    assert len([e for e in store.events(SERVICE) if "is still there" in e.text]) == 1
 
 
 @pytest.mark.parametrize("region", ["aws/eu-north-1", "slurm/us"])
