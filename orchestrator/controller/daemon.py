@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +18,7 @@ import psutil
 from orchestrator.controller.lock import Holder, holder, in_our_words
 from orchestrator.errors import ControllerUnavailable, ExitStatus, GreenctlError, PortBusy
 from orchestrator.gateway import daemon as gateway_daemon
+from orchestrator.own_process import own_module, with_our_package
 from orchestrator.settings import Settings
 
 START_SECONDS = 30.0
@@ -74,12 +74,13 @@ def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerI
     with log:
         path.chmod(0o600)
         begins = log.seek(0, os.SEEK_END)
-        process = subprocess.Popen(  # a fixed argv, no user text
-            [sys.executable, "-m", "orchestrator.controller"],
+        process = subprocess.Popen(  # noqa: S603  # a fixed argv, no user text
+            own_module("orchestrator.controller"),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env=with_our_package(os.environ),
         )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:

@@ -6,9 +6,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from orchestrator.gateway.leftovers import clean_up
 from orchestrator.gateway.options import Options, Progress
 from orchestrator.gateway.sockets import FOLDER, gateway_folder
 from orchestrator.logs import keep_log_short
+from orchestrator.own_process import NOWHERE, own_module, with_our_package
 
 __all__ = ["GatewayInfo", "is_there", "running", "start", "stop"]
 
@@ -56,12 +57,13 @@ def start(
         log.chmod(0o600)
         reader = _LogReader(log, output.tell())
         child = subprocess.Popen(  # noqa: S603  # an argument list of our own; no shell
-            [sys.executable, "-m", "orchestrator.gateway", *options.arguments()],
+            own_module("orchestrator.gateway", *replace(options, state_dir=options.state_dir.absolute()).arguments()),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": _import_path()},
+            env=with_our_package(os.environ),
+            cwd=NOWHERE,  # Ray tells its workers to import from where it was started
         )
     _children.append(child)
     try:
@@ -182,9 +184,3 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _reap() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
-
-
-def _import_path() -> str:
-    """Let the child import us from where we were imported, installed or not."""
-    root = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)

@@ -40,8 +40,15 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def info(state_dir: Path) -> Iterator[GatewayInfo]:
-    yield daemon.start(Options(state_dir, port=free_port(), drain_seconds=5))
+def info(state_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayInfo]:
+    """Started in a directory whose modules Ray's processes may not take for those that they import."""
+    foreign = tmp_path_factory.mktemp("foreign")
+    for name in ("aiohttp.py", "psutil.py", "queue.py"):
+        (foreign / name).write_text("raise SystemExit\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(foreign)
+        found = daemon.start(Options(state_dir, port=free_port(), drain_seconds=5))
+    yield found
     daemon.stop(state_dir)
 
 

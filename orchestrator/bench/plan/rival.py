@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from orchestrator.domain.decision import Assessment
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.errors import EngineMissing, ProviderError
+from orchestrator.own_process import own_module, with_our_package
 from orchestrator.prices.sky_catalogue import Catalogue, find_catalogues
 
 CATALOGUES: Final = Path(".sky/catalogs/v8")
@@ -95,10 +95,10 @@ def question(spec: ServiceSpec) -> list[dict[str, Any]]:
 def _ask(home: Path, words: Mapping[str, object]) -> dict[str, Any]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SKYPILOT_", "AWS_", "AZURE_", "GOOGLE_"))}
     try:
-        done = subprocess.run(  # a fixed argv, no user text
-            [sys.executable, "-m", "orchestrator.bench.plan.optimizer"],
+        done = subprocess.run(  # noqa: S603  # a fixed argv, no user text
+            own_module("orchestrator.bench.plan.optimizer"),
             input=json.dumps(words),
-            env={**kept, "HOME": str(home), "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"},
+            env=with_our_package({**kept, "HOME": str(home), "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}),
             capture_output=True,
             text=True,
             timeout=PATIENCE_SECONDS,

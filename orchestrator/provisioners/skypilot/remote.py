@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from orchestrator.own_process import NOWHERE, own_module, with_our_package
 from orchestrator.provisioners.skypilot.sky_api import CallState, Cluster, LaunchCall, SkyFailure
 
 WORKER = "orchestrator.provisioners.skypilot.worker"
@@ -213,13 +214,12 @@ class _Worker:
         log = os.open(self._connection.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                WORKER,
+                *own_module(WORKER),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env=self._connection.environment(),
+                env=with_our_package(self._connection.environment()),
+                cwd=NOWHERE,  # SkyPilot starts its API server with `-m`, where it was started itself
                 start_new_session=True,
                 limit=LONGEST_LINE,
             )
