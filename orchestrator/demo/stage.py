@@ -16,14 +16,32 @@ import psutil
 
 from orchestrator.domain.time import format_instant
 from orchestrator.errors import ProviderError
-from orchestrator.settings import Settings
+from orchestrator.own_process import own_module, with_our_package
+from orchestrator.settings import (
+    ControllerSettings,
+    GatewaySettings,
+    LocalSettings,
+    Settings,
+    SignalSettings,
+    WorldSettings,
+)
 
 REPLICA_MARK = "GREENCTL_REPLICA"
+
+MACHINE = ("GREENCTL_CACHE_DIR", "GREENCTL_LOCAL__VLLM")
+"""What a demonstration takes over of the user's settings: where models and the engine lie on this machine."""
+
+SAMPLE_SECONDS = 10.0
+"""A story of a few minutes tells of energy sooner than a service does that runs for months."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where the demonstration plays; every greenctl process of it is started with these settings."""
+    """Where the demonstration plays; every greenctl process of it is started with these settings, and no others.
+
+    The user's database, clouds and sources of prices and carbon have no part in it: they may be those of a fleet that
+    serves, and its services are not the story's.
+    """
 
     settings: Settings
 
@@ -34,8 +52,10 @@ class Stage:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Our settings as environment, over what we were started with."""
+        """Our settings as environment, in the place of whatever the user has set."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("GREENCTL_") or k in MACHINE}
         ours = {
+            "XDG_CONFIG_HOME": str(self.settings.state_dir / "no-config"),
             "GREENCTL_STATE_DIR": str(self.settings.state_dir),
             "GREENCTL_GATEWAY__PORT": str(self.settings.gateway.port),
             "GREENCTL_WORLD__RATE": str(self.settings.world.rate),
@@ -45,13 +65,17 @@ class Stage:
             ours["GREENCTL_WORLD__START"] = format_instant(self.settings.world.start)
         if self.settings.signals.recorded is not None:
             ours["GREENCTL_SIGNALS__RECORDED"] = str(self.settings.signals.recorded.resolve())
-        return {**os.environ, **ours}
+        return with_our_package({**kept, **ours})
 
     async def greenctl(self, *words: str, quiet: bool = False) -> int:
         """Run one command as a user would; its output goes to our terminal. Returns the exit status."""
         out = asyncio.subprocess.DEVNULL if quiet else None
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "orchestrator", *words, env=self.environment, stdout=out, stderr=out
+            *own_module("orchestrator", *words),
+            env=self.environment,
+            cwd=self.settings.state_dir,  # which holds no greenctl.toml
+            stdout=out,
+            stderr=out,
         )
         return await process.wait()
 
@@ -68,6 +92,22 @@ class Stage:
         for process in victims:
             process.kill()
         return len(victims)
+
+
+def stage_settings(state_dir: Path, *, carbon_data: Path | None = None, world: WorldSettings) -> Settings:
+    """Return the settings of a stage: the defaults, ours, and nothing out of the environment or a file but MACHINE."""
+    cache_dir, vllm = (os.environ.get(name) for name in MACHINE)
+    theirs = {} if cache_dir is None else {"cache_dir": Path(cache_dir)}
+    # Not loaded: loading would ask the environment and the files.
+    return Settings.model_construct(
+        state_dir=state_dir,
+        gateway=GatewaySettings(port=free_port()),
+        signals=SignalSettings(recorded=None if carbon_data is None else carbon_data.resolve()),
+        world=world,
+        local=LocalSettings(vllm=None if vllm is None else Path(vllm)),
+        controller=ControllerSettings(sample_seconds=SAMPLE_SECONDS),
+        **theirs,
+    )
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:

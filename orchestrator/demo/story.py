@@ -23,7 +23,7 @@ from orchestrator.control.ports import Records
 from orchestrator.control.usecases import service_report
 from orchestrator.demo.moment import Moment, find_moment
 from orchestrator.demo.outcome import Outcome
-from orchestrator.demo.stage import Stage, cleared, free_port
+from orchestrator.demo.stage import Stage, cleared, stage_settings
 from orchestrator.demo.traffic import Stream, what_serves
 from orchestrator.domain.carbon import Basis
 from orchestrator.domain.decision import DecisionKind
@@ -32,7 +32,7 @@ from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.errors import SignalUnavailable, TimedOut
-from orchestrator.settings import ControllerSettings, LocalRegionSettings, SignalSettings, WorldSettings, load_settings
+from orchestrator.settings import LocalRegionSettings, WorldSettings
 from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.spec.service_file import LoadedSpec, load_service_file
 from orchestrator.store.memory import MemoryStore
@@ -40,9 +40,6 @@ from orchestrator.wiring import build, client_key
 
 RATE = 60.0
 """An hour of grid time per minute: a morning passes while the kettle boils."""
-
-SAMPLE_SECONDS = 10.0
-"""A story of a few minutes tells of energy sooner than a service does that runs for months."""
 
 BEFORE = Path(__file__).parent / "service-before.yaml"
 SPEC = Path(__file__).parent / "service.yaml"
@@ -102,14 +99,9 @@ async def play(options: Options) -> int:
         f"  the grid is replayed from {format_instant(moment.start)} at {RATE:.0f}x (one grid hour a minute); "
         f"the policy should want to move about {format_instant(moment.move_at)}"
     )
-    settings = load_settings(
-        state_dir=Path(tempfile.mkdtemp(prefix="greenctl-demo-")),
-        signals=SignalSettings(recorded=options.carbon_data),
-        world=WorldSettings(start=moment.start, rate=RATE),
-        controller=ControllerSettings(sample_seconds=SAMPLE_SECONDS),
-    )
-    gateway = settings.gateway.model_copy(update={"port": free_port()})
-    stage = Stage(settings.model_copy(update={"gateway": gateway}))
+    state_dir = Path(tempfile.mkdtemp(prefix="greenctl-demo-"))
+    world = WorldSettings(start=moment.start, rate=RATE)
+    stage = Stage(stage_settings(state_dir, carbon_data=options.carbon_data, world=world))
     async with cleared(stage, keep=options.keep):
         return await _perform(options, stage, phases, loaded, moment)
 
@@ -117,9 +109,7 @@ async def play(options: Options) -> int:
 async def _pick(options: Options, before: ServiceSpec, after: ServiceSpec) -> Moment:
     """Search the recording, or the profiled year, in order. Nothing is started or stored."""
     with tempfile.TemporaryDirectory(prefix="greenctl-rehearsal-") as scratch:
-        settings = load_settings(
-            state_dir=Path(scratch), signals=SignalSettings(recorded=options.carbon_data), world=WorldSettings()
-        )
+        settings = stage_settings(Path(scratch), carbon_data=options.carbon_data, world=WorldSettings())
         starts = _starts(options, settings.local.regions)
         rehearsal = replace(build(settings), store=MemoryStore(), clock=VirtualClock(starts[0], RATE))
         found = await find_moment(before, after, rehearsal, starts, EARLIEST_MOVE, LATEST_MOVE)
