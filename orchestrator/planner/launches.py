@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -85,14 +86,18 @@ def fill(
     put_off = unplaced if len(crew.launches) >= most else []
     unplaced = [] if put_off else unplaced
     wanted = judged.snapshot.least
-    serving = len(staying) + len(crew.launches) + len(put_off)
-    notes = [_later(put_off)] if put_off else [waits(judged, slot, slots[slot]) for slot in unplaced]
+    behind = {slot: left for slot in unplaced if (left := crew.in_the_way(slot)) is not None}
+    serving = len(staying) + len(crew.launches) + len(put_off) + len(behind)
+    notes = (
+        [_later(put_off)] if put_off else [waits(judged, slot, slots[slot]) for slot in unplaced if slot not in behind]
+    )
+    notes += [f"r{slot} waits until r{left.slot} has left {left.region}" for slot, left in behind.items()]
     refusal = None
     if must_reach and not unplaced and not put_off and not keep_up:
         offers = [*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)]
         refusal = too_far(judged, len(slots), offers, _all_fit(judged, keep_up=False))
-    if unplaced and serving < wanted:
-        markets = {slots[slot] for slot in unplaced}
+    if len(unplaced) > len(behind) and serving < wanted:
+        markets = {slots[slot] for slot in unplaced if slot not in behind}
         fits = _all_fit(judged, keep_up=keep_up)
         refusal = no_room(judged, unplaced, wanted - len(staying), len(crew.launches), markets, fits)
     chosen = tuple(a for a in joint.chosen if a is not None)
@@ -129,8 +134,10 @@ class _Crew:
         self._most = most
         self._lost = lost_in(judged.snapshot)
         self._held = [r.offer_id for r in staying.values()]
-        self._taken = [r.region for r in staying.values()]
-        self._spot_regions = {r.region for r in staying.values() if r.market is Market.SPOT}
+        self._leaving = _being_left(judged.snapshot, staying)
+        standing = [*staying.values(), *self._leaving]
+        self._taken = [r.region for r in standing]
+        self._spot_regions = {r.region for r in standing if r.market is Market.SPOT}
 
     def launch_all(self, slots: Sequence[int], budget: Budget) -> tuple[Joint, list[Assessment]]:
         """Launch the best offers into all of the slots together; return them, and those that one by one would get."""
@@ -265,6 +272,15 @@ class _Crew:
         self._take(slot, target, note)
         return True
 
+    def in_the_way(self, slot: int) -> Replica | None:
+        """Return who is being replaced in a region that would have room for the slot without them, if that is so."""
+        taken = Counter(self._taken)
+        pools = self._pools(slot, self.judged.assessments)
+        for replica in self._leaving:
+            if best_of(self.judged, pools, [*(taken - Counter([replica.region])).elements()]) is not None:
+                return replica
+        return None
+
     def _take(self, slot: int, target: Assessment, note: str = "") -> None:
         self.launches.append(buy(ActionKind.LAUNCH, slot, target, self._reason(slot, target) + note))
         self._taken.append(target.region)
@@ -320,6 +336,16 @@ def _parties(slots: Sequence[int], wanted: Sequence[Sequence[Pool]], near: Mappi
         Party(tuple(own), frozenset(near.get(i, frozenset()) for pool in pools for i in pool))
         for pools, own in alike.items()
     ]
+
+
+def _being_left(snapshot: Snapshot, staying: Mapping[int, Replica]) -> list[Replica]:
+    """Return those that are being replaced by one in another region: they fill their seat until that one serves.
+
+    And longer, if it never does: then they stay.
+    """
+    living = {r.name: r for r in snapshot.living()}
+    pairs = ((r, living[r.replaces]) for r in staying.values() if r.replaces in living)
+    return [old for new, old in pairs if old.region != new.region]
 
 
 def wanted_by(snapshot: Snapshot, slot: int) -> str:

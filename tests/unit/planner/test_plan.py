@@ -507,6 +507,41 @@ class TestKeepingUp:
         with pytest.raises(NoFeasiblePlacement):
             plan(snapshot([SE], lost, spec), GREEN, NOON)
 
+    OLD, LOST = replica(SE, 0), replica(PL, 1, ReplicaState.LOST, name="gc-lost")
+    SOLD_OUT = candidate("aws/pl", 700.0, avoid_until=NOON + 6 * HOUR)
+
+    @staticmethod
+    def moving(to: Candidate, state: ReplicaState = ReplicaState.PROVISIONING) -> Replica:
+        """Make the new side of a move of the first replica, which serves in aws/se meanwhile."""
+        return replica(to, 0, state, name="gc-new", up_for=MINUTE, replaces="gc-test-chat-0")
+
+    def test_who_is_being_replaced_still_takes_its_region(self) -> None:
+        """A loss in the middle of a move is not made up for beside the old side: the move may fail, and both stay."""
+        spec = service_spec(2, placement=PlacementRules(max_per_region=1))
+        world = snapshot([SE, FR, self.SOLD_OUT], [self.OLD, self.moving(FR), self.LOST], spec)
+        made = plan(world, GREEN, NOON, keep_up=True)
+        assert made.actions == ()
+        assert made.decision.kind is DecisionKind.HOLD
+        assert made.decision.summary.endswith("; r1 waits until r0 has left aws/se")
+        with_room = plan(replace(world, candidates=(SE, FR, PL)), GREEN, NOON, keep_up=True)
+        assert told(with_room) == [(ActionKind.LAUNCH, 1, "aws/pl")]
+
+    def test_once_the_move_is_over_its_region_is_free(self) -> None:
+        """Whichever it was that stayed: the other side's."""
+        spec = service_spec(2, placement=PlacementRules(max_per_region=1))
+        offers = [SE, FR, self.SOLD_OUT]
+        failed = snapshot(offers, [self.OLD, self.moving(FR, ReplicaState.FAILED), self.LOST], spec)
+        assert told(plan(failed, GREEN, NOON, keep_up=True)) == [(ActionKind.LAUNCH, 1, "aws/fr")]
+        left = replica(SE, 0, ReplicaState.DRAINING)
+        done = snapshot(offers, [left, self.moving(FR, ReplicaState.READY), self.LOST], spec)
+        assert told(plan(done, GREEN, NOON, keep_up=True)) == [(ActionKind.LAUNCH, 1, "aws/se")]
+
+    def test_a_rollout_within_a_region_takes_one_place_of_it(self) -> None:
+        """Both sides are of one slot: beside them there is room for as many as ever."""
+        spec = service_spec(2, placement=PlacementRules(max_per_region=2))
+        world = snapshot([SE], [self.OLD, self.moving(SE), replica(SE, 1, ReplicaState.LOST, name="gc-lost")], spec)
+        assert told(plan(world, GREEN, NOON, keep_up=True)) == [(ActionKind.LAUNCH, 1, "aws/se")]
+
     def test_the_limit_per_region_counts_blind_ones_too(self) -> None:
         """Two lost in the dark, one room each."""
         spec = service_spec(2, placement=PlacementRules(max_per_region=1))
