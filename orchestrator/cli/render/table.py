@@ -1,7 +1,7 @@
 """Tables that fit the terminal by leaving out the least important columns, and say which.
 
-A cell is never cut: half a region name is worse than none. What still does not fit goes into the one column that may
-wrap.
+A cell is never cut: half a region name is worse than none, and half a number is a wrong one. What still does not fit
+goes into the one column that may wrap; where not even that helps, each row becomes a list of its cells.
 """
 
 from __future__ import annotations
@@ -50,8 +50,13 @@ class Grid:
         return self._needed([i for i in range(len(self.columns)) if self._says_something(i)])
 
     def laid_out(self, width: int, indent: int = 0) -> RenderableType:
-        """Return the table, at most ``width`` wide, with a note of the columns that were left out."""
+        """Return the table, at most ``width`` wide, with a note of the columns that were left out.
+
+        Where the columns that always stay are wider, it is a list, which has room for all of them.
+        """
         kept = self._kept(width - indent)
+        if self._needed(kept) > width - indent:
+            return self._listed(indent)
         titled = any(self.columns[index].title for index in kept)
         table = Table(
             box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_edge=False, header_style="bold", show_header=titled
@@ -73,6 +78,19 @@ class Grid:
             return table
         note = f"No room for {', '.join(left_out)}: widen the terminal."
         return Group(table, indented(indent, (note, "dim")))
+
+    def _listed(self, indent: int) -> RenderableType:
+        """Return a line for each cell, as ``TITLE  value``; only what is wider than the terminal is broken."""
+        told = [i for i in range(len(self.columns)) if self._says_something(i)]
+        parts: list[RenderableType] = []
+        for row in self.rows:
+            parts += [Text("")] if parts else []
+            for index in told:
+                cell, column = _text(row[index]), self.columns[index]
+                if cell.plain.strip():
+                    title = (f"{column.title}  ", "bold") if column.title else ""
+                    parts.append(indented(indent, title, Text.assemble(cell, style=column.style)))
+        return Group(*parts)
 
     def _kept(self, width: int) -> list[int]:
         kept = [i for i in range(len(self.columns)) if self._says_something(i)]

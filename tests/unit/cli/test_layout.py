@@ -45,6 +45,23 @@ def test_a_cell_is_never_cut() -> None:
     assert "…" not in text
 
 
+@pytest.mark.parametrize("width", range(12, 81))
+def test_a_number_is_shown_whole_or_not_at_all(width: int) -> None:
+    """Half of $12.0900 is another price: on a phone or in a narrow pane a row becomes a list of its cells."""
+    grid = Grid(columns("INFRA", Column("gCO2e/h", right=True), Column("$/h", right=True), Column("WHY", keep=1)))
+    rows = (("slurm/eu-north-production-a", "0.194", "12.0900", "cheapest"), ("local/se", "1234.5", "0.0880", ""))
+    for row in rows:
+        grid.add(*row)
+
+    lines = drawn(grid, width)
+
+    assert all(len(line) <= width for line in lines)
+    words = " ".join(lines).split()
+    assert all(cell in words for row in rows for cell in row[1:3])
+    assert all(row[0] in "".join(line.strip() for line in lines) for row in rows)
+    assert ("cheapest" in words) != ("No room for WHY" in " ".join(lines))
+
+
 def test_a_column_without_anything_to_say_is_left_out_silently() -> None:
     """An empty column is no information, and neither is its absence."""
     grid = Grid(columns("A", "B"))
