@@ -15,6 +15,7 @@ from orchestrator.domain.service import SpotLoss, SpotPlacer
 from orchestrator.domain.time import Instant
 from orchestrator.planner.choose import choose
 from orchestrator.planner.judged import STANDING_RULES, Judged
+from orchestrator.planner.moves import is_fresh
 from orchestrator.planner.slots import last_taken, lost_regions, on_demand_until
 from orchestrator.planner.snapshot import Snapshot
 
@@ -105,7 +106,8 @@ def is_fallback(market: Market, replica: Replica) -> bool:
 def spot_again(judged: Judged, slot: int, replica: Replica, others: Sequence[Replica]) -> Assessment | None:
     """Return the spot offer to which an on-demand replica that holds a spot slot goes back, if it is time and pays.
 
-    The dwell since the loss is over, moves are neither off nor paused, and it is cheaper than what the replica costs.
+    The dwell since the loss is over, moves are neither off nor paused, it is cheaper than what the replica costs, and a
+    fresh number is known of its zone: what serves moves nowhere in the dark, whatever may be launched there.
     """
     if why_not_back(judged, slot):
         return None
@@ -114,6 +116,8 @@ def spot_again(judged: Judged, slot: int, replica: Replica, others: Sequence[Rep
         a
         for a in judged.assessments
         if a.market is Market.SPOT
+        and (side := judged.side(a.offer_id)) is not None
+        and is_fresh(side, judged.snapshot, judged.now)
         and not judged.leaves(replica, a.offer_id)
         and (dear is None or (a.usd_per_hour is not None and a.usd_per_hour < dear))
     ]

@@ -181,6 +181,11 @@ def stays_put(replica: Replica, snapshot: Snapshot, now: Instant) -> bool:
     return not all(v.passed for v in (*_own_verdicts(replica, snapshot, now), *([] if window is None else [window])))
 
 
+def is_fresh(side: Side, snapshot: Snapshot, now: Instant) -> bool:
+    """Whether a fresh number is known there: without one nothing moves there that need not."""
+    return _fresh(side, snapshot, now).passed
+
+
 def _best_length(gains: list[float], least: int) -> int:
     """Return the number of hours after which the running sum of gains is largest; at least ``least`` where known."""
     sums = list(accumulate(gains))

@@ -41,7 +41,7 @@ from orchestrator.planner.cover import fewest
 from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.judged import Judged, buy, is_small, judge
 from orchestrator.planner.launches import Filling, fill
-from orchestrator.planner.moves import COLD_START_POWER_FRACTION, REST_AFTER_FAILURE
+from orchestrator.planner.moves import COLD_START_POWER_FRACTION, REST_AFTER_FAILURE, is_fresh
 from orchestrator.planner.nearby import Lack, missing
 from orchestrator.planner.reasons import Tried, with_reasons
 from orchestrator.planner.sizing.share import capacity_on
@@ -313,7 +313,8 @@ def _weighed(
     unplaced = len(slots) - len(kept) - len(filling.chosen)
     if gone is not None:
         slot = next((a for a in filling.launches if a.slot == gone.slot), None)
-        if slot is None or is_small(judged.by_id(slot.offer_id)):
+        there = None if slot is None else judged.side(slot.offer_id)
+        if there is None or is_small(there.assessment) or not is_fresh(there, judged.snapshot, judged.now):
             return None
     return _Way(
         judged,

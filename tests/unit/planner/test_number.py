@@ -13,13 +13,22 @@ from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.scale import COST_OF, LoadSeen, WantedReplicas
-from orchestrator.domain.service import MigrationRules, ModelSpec, Objective, Policy, ResourceRequest, Scaling
+from orchestrator.domain.service import (
+    CarbonRules,
+    MigrationRules,
+    ModelSpec,
+    Objective,
+    Policy,
+    ResourceRequest,
+    Scaling,
+    WhenStale,
+)
 from orchestrator.domain.time import HOUR
 from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.plan import plan
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.prices.shapes import ShapeCatalogue
-from tests.builders import GREEN, NOON, candidate, replica, service_spec, shape, snapshot
+from tests.builders import GREEN, NOON, candidate, replica, service_spec, shape, snapshot, stale
 
 CATALOGUE = ShapeCatalogue.packaged()
 L4, A100 = (CATALOGUE.accelerated(name, 1, None, None) for name in ("L4", "A100-80GB"))
@@ -91,6 +100,16 @@ def test_who_may_not_move_stays_and_gets_company() -> None:
     for world in worlds:
         made = plan(world, GREEN, NOON)
         assert launches(made) == len(made.actions) > 0
+
+
+@pytest.mark.parametrize("rule", list(WhenStale))
+def test_nobody_makes_room_for_one_in_a_zone_gone_dark(rule: WhenStale) -> None:
+    """What may be launched there beside those that serve may not take their place."""
+    before = busy()
+    dark = replace(LARGE, now=stale("Z2", 20.0), trailing_mean_grams_per_kwh=20.0)
+    spec = replace(before.spec, carbon=CarbonRules(when_stale=rule))
+    made = plan(replace(before, spec=spec, candidates=(SMALL, dark)), GREEN, NOON)
+    assert launches(made) == len(made.actions) > 0
 
 
 def test_an_exchange_that_does_not_pay_is_not_made() -> None:

@@ -12,6 +12,7 @@ from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import (
+    CarbonRules,
     MigrationRules,
     ModelSpec,
     PlacementRules,
@@ -19,6 +20,7 @@ from orchestrator.domain.service import (
     ServiceSpec,
     SpotLoss,
     SpotPlacer,
+    WhenStale,
 )
 from orchestrator.domain.time import HOUR
 from orchestrator.errors import NoFeasiblePlacement
@@ -319,6 +321,17 @@ class TestBackToSpot:
         """Spot may be cheaper than on demand there, and dearer than on demand here."""
         dear = (candidate("aws/no", 1.0, usd=5.0), candidate("aws/no", 1.0, usd=2.0, market=SPOT), SE)
         assert self.world(lost(ago=9 * HOUR), offers=dear, enabled=True).actions == ()
+
+    @pytest.mark.parametrize("rule", list(WhenStale))
+    def test_not_to_a_zone_gone_dark(self, rule: WhenStale) -> None:
+        """Whatever may be launched there: what serves does not move to where nobody knows how dirty it is."""
+        dark = replace(SE_SPOT, now=stale("SE", 30.0), trailing_mean_grams_per_kwh=30.0)
+        wanted = replace(spec(), carbon=CarbonRules(when_stale=rule))
+        losses = [lost(ago=9 * HOUR)]
+        stays = plan(snapshot((dark, FR), [*losses, replica(FR, name="gc-od")], wanted), GREEN, NOON)
+        assert stays.actions == ()
+        with_light = plan(snapshot((dark, FR_SPOT, FR), [*losses, replica(FR, name="gc-od")], wanted), GREEN, NOON)
+        assert told(with_light) == [(MOVE, 0, FR_SPOT.offer.id)]
 
     def test_not_while_moves_are_off_or_paused(self) -> None:
         """It is a move of its own accord."""
