@@ -130,11 +130,15 @@ def _size_in(decision: Decision) -> WantedReplicas | None:
 
 
 def _as_before(known: WantedReplicas | None) -> WantedReplicas | None:
-    """Return the number that stays in force; what is needed at this moment nobody has worked out."""
+    """Return the number that stays in force; what the load needs at this moment nobody has worked out.
+
+    What a deadline needs stays as well: it says that the work was begun (``planner.batch``).
+    """
     if known is None:
         return None
     because = known.because if known.because.startswith(AS_BEFORE) else f"{AS_BEFORE}: {known.because}".rstrip(": ")
-    return replace(known, needed=None, because=because, figures=())
+    needed = None if known.until is None else known.needed
+    return replace(known, needed=needed, because=because, figures=())
 
 
 def is_voluntary(decision: Decision) -> bool:

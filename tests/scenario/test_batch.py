@@ -269,12 +269,12 @@ async def test_on_a_grid_that_is_replayed_work_is_physical_and_deadlines_are_the
 @pytest.mark.parametrize("what", ["prices", "window"])
 async def test_what_says_nothing_new_does_not_end_work_that_must_not_be_interrupted(what: str) -> None:
     """Half-way the prices cannot be read for minutes, or a window for moves ends: cleaner hours later tempt nobody."""
-    some = {10: 20.0, 11: 20.0, 12: 300.0, 13: 300.0, 15: 150.0, 16: 150.0}
-    at_noon = MoveSchedule("UTC", (), (CronWindow("0 0 * * *", timedelta(minutes=5)),))
+    grams = {10: 20.0, 11: 20.0, 12: 300.0, 13: 300.0, 15: 150.0, 16: 150.0}
+    at_midnight = MoveSchedule("UTC", (), (CronWindow("0 0 * * *", timedelta(minutes=5)),))
     world = World()
-    world.grid("SE", lambda hour: some.get(hour % 24, 400.0))
+    world.grid("SE", lambda hour: grams.get(hour % 24, 400.0))
     world.start()
-    moves = replace(RULES, schedule=at_noon) if what == "window" else replace(RULES, enabled=False)
+    moves = replace(RULES, schedule=at_midnight) if what == "window" else replace(RULES, enabled=False)
     operation = await world.deploy(night(replicas=1, migration=moves))
     await world.until(lambda: world.operation(operation).state is OperationState.DONE)
     await run_to(world, 12.0)
