@@ -67,6 +67,9 @@ class SimGateway:
         self.lines: dict[str, Line] = {}
         self.first_token_seconds: dict[str, float] = {}
         """Of replicas that take longer, or less long, than others do."""
+        self.read_before = 0.0
+        """When the counters were read before they were last read."""
+        self._read_at = 0.0
         self._boots = 1
         self._streams: tuple[int, dict[str, float]] = (0, {})
         self._looked_at = 0.0
@@ -155,6 +158,7 @@ class SimGateway:
         if self.is_away:
             raise GatewayUnavailable("no answer from the control socket")
         self.look()
+        self.read_before, self._read_at = self._read_at, self._now()
         for line in self.lines.values():
             line.grown = line.ok - line.read[0], line.failed - line.read[1]
             line.read = line.ok, line.failed

@@ -35,6 +35,7 @@ class Process:
     """One process of a controller; ``number`` 0 are the commands that people run."""
 
     number: int
+    began_at: float = 0.0
     is_alive: bool = True
     is_looking: bool = False
     sleeps_until: float = 0.0

@@ -138,7 +138,7 @@ class SimWorld:
 
     def start(self) -> bool:
         """Start a controller's process: it takes the turn. Returns whether the database let it."""
-        process = Process(len(self.processes) + 1)
+        process = Process(len(self.processes) + 1, self.clock.elapsed)
         if self.database.is_down or self.database.read_only:
             return False
         journal = self.truth.claim(f"pid {process.number}", self.clock.now())
