@@ -7,6 +7,7 @@ for one slot: where it should stand. Standing where one stands wins ties.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -41,13 +42,17 @@ class Rule:
     make: Callable[[Board], Choose]
 
 
-def _best(values: Floats, free: Mask, pool: Mask) -> int | None:
-    """Return the free one of a pool with the lowest value; the first by name among equals."""
+def _best(values: Floats, free: Mask, pool: Mask, home: int | None = None) -> int | None:
+    """Return the free one of a pool with the lowest value; the first by name among equals.
+
+    Where nothing is known of any of them, ``home`` if it is one of them, else the first by name.
+    """
     masked = np.where(free & pool, values, np.inf)
     best = int(masked.argmin())
     if np.isfinite(masked[best]):
         return best
-    # Nothing is known of any of them: the first that is free.
+    if home is not None and (free & pool)[home]:
+        return home
     some = np.flatnonzero(free & pool)
     return int(some[0]) if len(some) else None
 
@@ -58,8 +63,8 @@ def _pools(board: Board) -> list[Mask]:
     return [*own, board.of_market(Market.ON_DEMAND)] if board.falls_back and board.market is Market.SPOT else own
 
 
-def _first_of(pools: list[Mask], values: Floats, free: Mask) -> int | None:
-    return next((b for pool in pools if (b := _best(values, free, pool)) is not None), None)
+def _first_of(pools: list[Mask], values: Floats, free: Mask, home: int | None = None) -> int | None:
+    return next((b for pool in pools if (b := _best(values, free, pool, home)) is not None), None)
 
 
 def _stays_put(values: Callable[[int], Floats]) -> Callable[[Board], Choose]:
@@ -115,16 +120,20 @@ def cheapest_spot(board: Board) -> Choose:
 
 
 def trailing_mean(board: Board) -> Choose:
-    """B3: each week to the lowest mean over the 28 days before, without a dead band and without hindsight."""
+    """B3: each week to the lowest mean over the 28 days before, without a dead band and without hindsight.
+
+    Where nothing is known as the period begins it is at home, and looks once more as soon as something is.
+    """
     pools = _pools(board)
-    weekly = [board.trailing(h) for h in range(0, board.hours, WEEK_HOURS)]
+    looks = sorted({*range(0, board.hours, WEEK_HOURS), _first_known(board, pools)})
+    means = {h: board.trailing(h) for h in looks}
 
     def choose(hour: int, slot: int, here: int | None, free: Mask) -> int | None:
         del slot
-        if here is not None and hour % WEEK_HOURS:
+        if here is not None and hour not in means:
             return here
-        values = weekly[hour // WEEK_HOURS]
-        best = _first_of(pools, values, free)
+        values = means[looks[bisect_right(looks, hour) - 1]]
+        best = _first_of(pools, values, free, board.home)
         return here if best is None or (here is not None and values[here] <= values[best]) else best
 
     return choose
@@ -143,7 +152,7 @@ def greedy(board: Board) -> Choose:
     def choose(hour: int, slot: int, here: int | None, free: Mask) -> int | None:
         del slot
         values = board.last(hour)
-        best = _first_of(pools, values, free)
+        best = _first_of(pools, values, free, board.home)
         return here if best is None or (here is not None and values[here] <= values[best]) else best
 
     return choose
@@ -189,7 +198,8 @@ def casper(board: Board) -> Choose:
     """B8: the hourly program of CASPER for one service: least expected grams of the hour within the latency.
 
     Its constraints are one number of replicas and one limit per region, so taking the best of those that have room is
-    the program's exact optimum; no switching cost. Expected is yesterday's hour with a fading level.
+    the program's exact optimum; no switching cost. Expected is yesterday's hour with a fading level, and the last hour
+    where nobody recorded yesterday's.
     """
     pools = _pools(board)
     near = _near(board)
@@ -200,10 +210,11 @@ def casper(board: Board) -> Choose:
         row = board.past + hour
         last, before = board.intensity[row - 1], board.intensity[row - 1 - DAY_HOURS]
         level = np.where(np.isfinite(last) & np.isfinite(before), _known(last) - _known(before), 0.0)
-        expected = board.intensity[row - DAY_HOURS] + fade * level
+        yesterday = board.intensity[row - DAY_HOURS]
+        expected = np.where(np.isfinite(yesterday), yesterday + fade * level, last)
         values = np.asarray(expected * board.kwh_loaded)
-        best = _first_of(pools, values, free & near)
-        best = best if best is not None else _first_of(pools, values, free)
+        best = _first_of(pools, values, free & near, board.home)
+        best = best if best is not None else _first_of(pools, values, free, board.home)
         return here if best is None or (here is not None and near[here] and values[here] <= values[best]) else best
 
     return choose
@@ -274,7 +285,13 @@ def _at_home_first(board: Board, pools: list[Mask], free: Mask, hour: int) -> in
     """Begin at home where that is allowed and has room, else where it was cleanest lately."""
     if hour == 0 and free[board.home] and any(pool[board.home] for pool in pools):
         return board.home
-    return _first_of(pools, board.trailing(hour), free)
+    return _first_of(pools, board.trailing(hour), free, board.home)
+
+
+def _first_known(board: Board, pools: list[Mask]) -> int:
+    """Return the first hour that knows the grid of any offer; 0 where that is no later than the period begins."""
+    known = np.isfinite(board.intensity[:, np.logical_or.reduce(pools)]).any(axis=1)
+    return max(0, int(known.argmax()) + 1 - board.past)
 
 
 def _by_price(board: Board) -> Callable[[int], Floats]:

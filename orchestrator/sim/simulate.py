@@ -56,6 +56,8 @@ OVERPROVISIONED = 1
 """SpotHedge keeps one replica more than wanted (SkyServe, arXiv 2411.01438, its default)."""
 
 LONGEST_MOVE_SECONDS = 3600.0
+MOST_NAMED = 8
+"""Of regions that are left out for one reason, so many are named."""
 _WARM_UP_HOURS = int(WARM_UP / HOUR)
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -142,7 +144,7 @@ async def simulate(request: Request, progress: Progress, note: Note = lambda _wo
     setting = await setting_of(request)
     for words in (*setting.prices.notes, *(setting.stock.notes if _takes_spot(request) else ())):
         note(words)
-    for words in _notes(request):
+    for words in (*_left_out(request, setting), *_notes(request, setting), *_notes_of_the_past(setting)):
         note(words)
     own = await board_of(request, setting, request.spec)
     for name in _rivals(request):
@@ -191,9 +193,8 @@ def prepared(request: Request) -> Request:
 async def setting_of(request: Request) -> Setting:
     """Read what is recorded of the places that the service may use. Raises ``SignalUnavailable``."""
     home = request.spec.placement.home
-    specs = (request.spec, on_spot(request.spec))
-    here = [o for o in request.offers if o.region.id == home or any(may_stand(o, s) for s in specs)]
-    if not any(may_stand(o, s) for o in here for s in specs):
+    here = _open_to(request)
+    if not any(may_stand(o, s) for o in here for s in _either_market(request.spec)):
         message = f"{request.spec.name}: its placement rules leave it no region with an offer"
         raise NoFeasiblePlacement(message, hint="Relax placement.allow, deny or residency.")
     zones = [o.region.zone for o in here if o.region.zone is not None]
@@ -306,6 +307,16 @@ def may_stand(offer: Offer, spec: ServiceSpec) -> bool:
     providers = frozenset({offer.region.provider})
     judged = assess(candidate, spec, spec.policy, _ANY_TIME, 1.0, providers)
     return all(v.passed for v in judged.verdicts if v.rule in STANDING_RULES)
+
+
+def _either_market(spec: ServiceSpec) -> tuple[ServiceSpec, ServiceSpec]:
+    return spec, on_spot(spec)
+
+
+def _open_to(request: Request) -> list[Offer]:
+    """Return what is offered where the service may stand, on either market, and at home."""
+    home, specs = request.spec.placement.home, _either_market(request.spec)
+    return [o for o in request.offers if o.region.id == home or any(may_stand(o, s) for s in specs)]
 
 
 def on_spot(spec: ServiceSpec) -> ServiceSpec:
@@ -513,7 +524,25 @@ def _rivals(request: Request) -> list[str]:
     return wanted if request.spec.batch is None else [name for name in wanted if name in BEGIN_AT_ONCE]
 
 
-def _notes(request: Request) -> list[str]:
+def _left_out(request: Request, setting: Setting) -> list[str]:
+    """Say in which regions nobody can stand because something that is counted there is not known, by reason."""
+    standing = {o.region.id for o in setting.offers}
+    regions: dict[str, set[str]] = {}
+    for offer in _open_to(request):
+        if offer.region.id not in standing:
+            place, zone = offer.region.id, offer.region.zone
+            is_of_the_grid = zone is not None and zone not in setting.grid.zones
+            regions.setdefault(_why_not_counted(offer, setting.grid), set()).add(
+                f"{place} ({zone})" if is_of_the_grid else place
+            )
+    notes = []
+    for why, named in sorted(regions.items()):
+        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        notes.append(f"left out, {why}: {', '.join(sorted(named)[:MOST_NAMED])}{more}")
+    return notes
+
+
+def _notes(request: Request, setting: Setting) -> list[str]:
     """Say what the figures do not show of a service that sleeps, has batch work, or shares traffic by the grid."""
     notes = []
     if (batch := request.spec.batch) is not None:
@@ -527,7 +556,7 @@ def _notes(request: Request) -> list[str]:
         quiet = sum(rate == 0 for rate in request.load.requests_per_second)
         words = f"{quiet} of {len(request.load.requests_per_second)} hours have no request: only in these it sleeps"
         notes.append(f"{words}, because requests flow evenly within an hour; rivals but {HOME_ASLEEP} never sleep")
-    if guessed := sorted({o.region.id for o in request.offers if _seen_by_clients(o, request) is not o}):
+    if guessed := sorted({o.region.id for o in setting.offers if _seen_by_clients(o, request) is not o}):
         words = "lie where their grid zones have other regions, on average, as their own places are not known"
         notes.append(f"for the way to clients {', '.join(guessed)} {words}")
     if names := changing(request.spec.policy):
@@ -539,10 +568,28 @@ def _notes(request: Request) -> list[str]:
     return notes
 
 
+def _notes_of_the_past(setting: Setting) -> list[str]:
+    """Say who begins where, if nothing is recorded before the period."""
+    if np.isfinite(setting.grid.grams_per_kwh[: setting.grid.past]).any():
+        return []
+    return ["nothing is recorded before the period: who goes by the grid begins at home, and looks from its values on"]
+
+
 def _is_counted(offer: Offer, grid: RecordedGrid) -> bool:
     """Whether energy and grams of an offer can be counted at all."""
-    known = offer.region.zone in grid.zones and offer.region.pue is not None
-    return known and offer.shape.power is not None and offer.price is not None
+    return not _why_not_counted(offer, grid)
+
+
+def _why_not_counted(offer: Offer, grid: RecordedGrid) -> str:
+    """Return what is missing to count an offer's energy, grams and dollars; nothing where nothing is."""
+    lacks = {
+        "whose grid zone is not known": offer.region.zone is None,
+        "of whose grid the recording has no value in the period": offer.region.zone not in grid.zones,
+        "whose PUE is not known": offer.region.pue is None,
+        "where no machine has a power model": offer.shape.power is None,
+        "where nothing has a price": offer.price is None,
+    }
+    return next((why for why, lacking in lacks.items() if lacking), "")
 
 
 def _price_table(setting: Setting, offers: Sequence[Offer]) -> Floats:

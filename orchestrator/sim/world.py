@@ -24,20 +24,26 @@ from orchestrator.control.load import WINDOW_SECONDS, number_in_force
 from orchestrator.control.ports import CarbonSource
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.control.shares import EVENLY, SHIFT_EVERY_SECONDS
+from orchestrator.control.spending import require_affordable
 from orchestrator.control.usecases import preview_deploy, submit_deploy
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.matching import is_asked_for, is_inside
-from orchestrator.domain.offer import Offer
+from orchestrator.domain.offer import Candidate, Offer
+from orchestrator.domain.plan import Plan
+from orchestrator.domain.price import Market
 from orchestrator.domain.records import EventKind, OperationState, ServiceState
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
-from orchestrator.domain.service import BatchRules, ResourceRequest, ServiceSpec
+from orchestrator.domain.service import BatchRules, Objective, ResourceRequest, ServiceSpec, WhenStale
 from orchestrator.domain.shelf import Shelf
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.domain.units import SECONDS_PER_HOUR
 from orchestrator.errors import GreenctlError, NoFeasiblePlacement
 from orchestrator.ledger.sampling import settle
 from orchestrator.planner.judged import judge
+from orchestrator.planner.plan import plan
+from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.wanted import STEP_SECONDS, is_scaled, may_sleep
+from orchestrator.policy.assess import usable_intensity
 from orchestrator.sim.bill import Account, Service
 from orchestrator.sim.cloud import SimulatedCloud
 from orchestrator.sim.grid import RecordedGrid, SharedGrid
@@ -312,8 +318,8 @@ class TwinWorld:
 
     async def _deploy(self) -> None:
         digest = spec_digest(self._spec)
-        plan = await preview_deploy(self._spec, digest, self.runtime)
-        operation = submit_deploy(self._spec, digest, plan, self.runtime, actor="twin")
+        first = await self._first_plan(digest)
+        operation = submit_deploy(self._spec, digest, first, self.runtime, actor="twin")
         while True:
             found = self._store.operation(operation.id)
             if found is None or found.state is OperationState.DONE:
@@ -324,6 +330,28 @@ class TwinWorld:
             if self._clock.elapsed >= self._warm_up:
                 return  # it goes on inside the period, and its gaps count
             await self._step(self._next())
+
+    async def _first_plan(self, digest: str) -> Plan:
+        """Return the plan of the deploy. Where nothing usable is known of any grid, prices decide for who goes by
+        prices alone, and everybody else begins at home. See decision 0073.
+
+        Raises ``NoFeasiblePlacement``.
+        """
+        spec, now = self._spec, self._clock.now()
+        snapshot = await gather_snapshot(spec, digest, self.runtime, self._setting.shared, now)
+        if not snapshot.candidates or any(usable_intensity(c, spec, now) for c in snapshot.candidates):
+            return await preview_deploy(spec, digest, self.runtime)
+        alike = _as_if_all_alike(snapshot)
+        home = spec.placement.home or _cheapest(snapshot.candidates, spec.market).region.id
+        at_home = replace(alike, candidates=tuple(c for c in alike.candidates if c.offer.region.id == home))
+        try:
+            begun = alike if spec.policy.objective is Objective.CHEAPEST else at_home
+            found = plan(begun, spec.policy, now, actor="deploy")
+        except NoFeasiblePlacement:
+            # At home there is no room for all of them, or it may not stand there at all.
+            found = plan(alike, spec.policy, now, actor="deploy")
+        require_affordable(found, spec, self._store, self.runtime)
+        return found
 
     async def _step(self, until: float) -> None:
         """Let time pass up to a second of the simulation, then look once."""
@@ -460,6 +488,20 @@ class TwinWorld:
         places = tuple(sorted(r.region for r in ready))
         if not self._places or self._places[-1][1] != places:
             self._places.append((self._clock.elapsed - self._warm_up, places))
+
+
+def _cheapest(candidates: Sequence[Candidate], market: Market) -> Offer:
+    offers = [c.offer for c in candidates]
+    return min(
+        offers, key=lambda o: (o.market is not market, math.inf if o.price is None else o.price.usd_per_hour, o.id)
+    )
+
+
+def _as_if_all_alike(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot with one mean for all grids: no number of it is shown, and by grams no grid is preferred."""
+    spec = replace(snapshot.spec, carbon=replace(snapshot.spec.carbon, when_stale=WhenStale.STATIC))
+    alike = tuple(replace(c, trailing_mean_grams_per_kwh=1.0) for c in snapshot.candidates)
+    return replace(snapshot, spec=spec, candidates=alike)
 
 
 def _is_settled(replica: Replica) -> bool:

@@ -27,7 +27,7 @@ from orchestrator.domain.service import (
 )
 from orchestrator.domain.time import HOUR, Window
 from orchestrator.signals.fake import FakeCarbon
-from orchestrator.sim.simulate import Request, Row, simulate
+from orchestrator.sim.simulate import Note, Request, Row, simulate
 from orchestrator.sim.stock import Trace
 from orchestrator.sim.workload import Workload, diurnal
 from tests.builders import GREEN, offer
@@ -59,11 +59,13 @@ def period(days: int = 7) -> Window:
     return Window(START, START + timedelta(days=days))
 
 
-def carbon(values: Mapping[str, Sequence[float | None]] | None = None, days: int = 7) -> FakeCarbon:
-    """Make the source, with six weeks of past."""
+def carbon(
+    values: Mapping[str, Sequence[float | None]] | None = None, days: int = 7, past_days: int = PAST_DAYS
+) -> FakeCarbon:
+    """Make the source, with six weeks of past; ``values`` are from there on."""
     source = FakeCarbon("recorded", kind=Kind.RECORDED)
-    begin = START - timedelta(days=PAST_DAYS)
-    for zone, column in (values or swinging((PAST_DAYS + days) * 24)).items():
+    begin = START - timedelta(days=past_days)
+    for zone, column in (values or swinging((past_days + days) * 24)).items():
         source.put(zone, begin, column, basis=Basis())
     return source
 
@@ -118,11 +120,11 @@ def request(**changes: Any) -> Request:
     return replace(made, **changes)
 
 
-def rows(asked: Request) -> dict[str, Row]:
+def rows(asked: Request, note: Note = lambda _words: None) -> dict[str, Row]:
     """Simulate."""
 
     async def collect() -> list[Row]:
-        return [row async for row in simulate(asked, lambda _name, _fraction: None)]
+        return [row async for row in simulate(asked, lambda _name, _fraction: None, note)]
 
     return {row.policy: row for row in wait(collect())}
 

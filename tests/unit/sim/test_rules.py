@@ -87,6 +87,21 @@ def test_b3_looks_back_four_weeks_once_a_week() -> None:
     assert zones(played("B3", stepped(LEVELS, "SE", 2, 10))) == [("FR", 0.0)]
 
 
+@pytest.mark.parametrize("name", ["B3", "greedy", "casper", "hysteresis", "regret"])
+def test_without_a_past_it_begins_at_home_and_leaves_once_something_is_known(name: str) -> None:
+    """Home is not the first by name; an hour later everybody who goes by the hour knows better."""
+    span, wanted = period(2), spec(placement=PlacementRules(home="sky/se"))
+    values = {"DE": [400.0] * 48, "FR": [10.0] * 48, "SE": [300.0] * 48}
+    asked = request(period=span, spec=wanted, carbon=carbon(values, days=2, past_days=0), load=constant(span, 0.4))
+    board = wait(board_of(asked, wait(setting_of(asked)), wanted))
+
+    went = zones(Fleet(board, RULES[name].make(board)).play())
+
+    assert went[0] == ("SE", 0.0)
+    assert went[1][0] == "FR"
+    assert went[1][1] == pytest.approx(1.0, abs=0.1) or name == "regret"
+
+
 def test_b3_star_knows_the_period() -> None:
     """In hindsight the other place was the better one."""
     assert zones(played("B3*", stepped(LEVELS, "SE", 2, 10))) == [("SE", 0.0)]

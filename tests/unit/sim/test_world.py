@@ -12,7 +12,8 @@ from orchestrator.errors import NoFeasiblePlacement, UsageError
 from orchestrator.sim.bill import Stay, account_of, service_of
 from orchestrator.sim.simulate import SPOTHEDGE, Request, setting_of, spothedge
 from orchestrator.sim.world import WARM_UP, Run, TwinWorld
-from tests.builders import offer
+from orchestrator.spec.policy_file import shipped_policy
+from tests.builders import GREEN, offer
 from tests.unit.sim.sample_world import (
     PAST_DAYS,
     START,
@@ -198,6 +199,58 @@ def test_a_policy_that_finds_no_place_says_so_in_its_row() -> None:
     assert "price" in found["cap"].refusal
     assert found["ours"].refusal == ""
     assert found["ours"].grams > 0
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_recording_that_begins_with_the_period_refuses_nobody(replicas: int) -> None:
+    """Nothing says where it is clean: who goes by that begins at home, and goes on as soon as something is known."""
+    levels = {"DE": 300.0, "FR": 20.0, "SE": 500.0}
+    source = carbon({zone: [level] * 48 for zone, level in levels.items()}, days=2, past_days=0)
+    policies = {name: shipped_policy(name).policy for name in ("green-first", "cheapest", "balanced")}
+    rules = PlacementRules(home="sky/se", max_per_region=2)
+    asked = request(
+        period=period(2),
+        spec=spec(replicas, placement=rules),
+        carbon=source,
+        offers=BOTH,
+        policies=policies,
+        rules=("home", "B3", SPOTHEDGE),
+    )
+    told: list[str] = []
+
+    found = rows(asked, told.append)
+
+    assert {name: row.refusal for name, row in found.items()} == dict.fromkeys(found, "")
+    assert all(row.available_fraction == 1.0 for name, row in found.items() if name != SPOTHEDGE)
+    assert found["green-first"].places[0][1] == ("sky/se",) * replicas
+    assert found["green-first"].places[-1][1] == ("sky/fr",) * replicas
+    assert found["cheapest"].places[0][1] == ("sky/de",) * replicas
+    assert any("nothing is recorded before the period" in words for words in told)
+
+
+def test_who_has_no_room_at_home_begins_elsewhere_too() -> None:
+    """Of two replicas that may not share a region, one is where nothing is known either."""
+    source = carbon({zone: [100.0] * 24 for zone in ("DE", "FR", "SE")}, days=1, past_days=0)
+    apart = spec(2, placement=PlacementRules(home="sky/de", max_per_region=1))
+
+    found = rows(request(period=period(1), spec=apart, carbon=source, policies={"ours": GREEN}))
+
+    assert found["ours"].refusal == ""
+    assert found["ours"].available_fraction == 1.0
+
+
+def test_a_region_that_cannot_be_counted_is_named() -> None:
+    """A comparison without the cleanest region is another one: it is never left out without a word."""
+    source = carbon({zone: [100.0] * 24 * (PAST_DAYS + 1) for zone in ("DE", "FR")}, days=1)
+    de, fr, se = offers()
+    unknown = replace(offer("sky/it"), region=replace(offer("sky/it").region, pue=None, zone="FR"))
+    told: list[str] = []
+
+    rows(request(period=period(1), carbon=source, offers=(de, fr, se, unknown)), told.append)
+
+    assert "left out, of whose grid the recording has no value in the period: sky/se (SE)" in told
+    assert "left out, whose PUE is not known: sky/it" in told
+    assert not any("sky/de" in words or "sky/fr" in words for words in told)
 
 
 def test_home_is_the_cheapest_machine_of_the_region_that_is_named() -> None:
