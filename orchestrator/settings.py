@@ -4,11 +4,13 @@ Nested names are joined by two underscores (``GREENCTL_GATEWAY__PORT=9000``). Fi
 directory and ``$XDG_CONFIG_HOME/greenctl/config.toml``. Deep code never sees this object, only the values it needs.
 
 A working directory may be somebody else's, as a repository that was cloned: its file may not say where the user's own
-keys and records go, or which programs run (``NOT_OF_A_PROJECT``).
+keys and records go, or which programs run (``NOT_OF_A_PROJECT``). Paths may begin with ``~``, and are absolute once
+read.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -31,6 +34,7 @@ APP = "greenctl"
 PROJECT_FILE = Path("greenctl.toml")
 
 NOT_OF_A_PROJECT = (
+    "cache_dir",
     "database_url",
     "local.vllm",
     "prices.gcp.url",
@@ -42,9 +46,25 @@ NOT_OF_A_PROJECT = (
     "skypilot.api_endpoint",
     "skypilot.engine",
     "skypilot.home",
+    "state_dir",
 )
 """What only the user says, in the environment or in his own file."""
 
+OF_NO_DIRECTORY = ("cache_dir", "state_dir")
+"""What a file may not say relative to wherever somebody stands: there would be a fleet for each directory."""
+
+ENV_PREFIX = "GREENCTL_"
+
+
+def _absolute(path: Path) -> Path:
+    """Return what a path means here and now; processes of ours may work elsewhere. Raises ``ValueError``."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error  # there is no such user
+
+
+LocalPath = Annotated[Path, AfterValidator(_absolute)]
 UtcDatetime = Annotated[datetime, AfterValidator(as_utc)]
 
 
@@ -128,7 +148,7 @@ class SignalSettings(_Section):
     resort, after or in place of the profile.
     """
 
-    recorded: Path | None = None
+    recorded: LocalPath | None = None
     profile: bool = True
     live: tuple[LiveSource, ...] = ()
     fresh_minutes: float = Field(default=90.0, gt=0, le=1440)
@@ -177,7 +197,7 @@ class LocalSettings(_Section):
     """The ``local`` provider: engine processes on this machine. ``vllm``: the engine's executable, found if unset."""
 
     regions: dict[str, LocalRegionSettings] = DEFAULT_LOCAL_REGIONS
-    vllm: Path | None = None
+    vllm: LocalPath | None = None
     min_free_disk_mib: int = Field(default=512, ge=0)
 
 
@@ -205,10 +225,10 @@ class SkyPilotSettings(_Section):
     """
 
     clouds: tuple[str, ...] = ()
-    home: Path | None = None
+    home: LocalPath | None = None
     api_endpoint: str | None = None
     api_port: int | None = Field(default=None, ge=1, le=65535)
-    catalogs: Path | None = None
+    catalogs: LocalPath | None = None
     engine: Path | None = None
     regions: dict[str, RegionSettings] = {}
     refresh_seconds: float = Field(default=30.0, gt=0, le=300)
@@ -227,9 +247,9 @@ class PriceSettings(_Section):
     your own.
     """
 
-    catalogue: Path | None = None
+    catalogue: LocalPath | None = None
     live: tuple[PriceSource, ...] = ()
-    recorded: Path | None = None
+    recorded: LocalPath | None = None
     azure_url: str | None = None
     advisor_url: str | None = None
     gcp: KeySettings = KeySettings()
@@ -255,7 +275,7 @@ class Settings(BaseSettings):
     """Everything that can be configured."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GREENCTL_",
+        env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -263,8 +283,8 @@ class Settings(BaseSettings):
         toml_file=None,
     )
 
-    state_dir: Path = Field(default_factory=lambda: user_state_path(APP, appauthor=False))
-    cache_dir: Path = Field(default_factory=lambda: user_cache_path(APP, appauthor=False))
+    state_dir: LocalPath = Field(default_factory=lambda: user_state_path(APP, appauthor=False))
+    cache_dir: LocalPath = Field(default_factory=lambda: user_cache_path(APP, appauthor=False))
     database_url: str | None = None
     gateway: GatewaySettings = GatewaySettings()
     signals: SignalSettings = SignalSettings()
@@ -286,14 +306,23 @@ class Settings(BaseSettings):
         """Order the sources, strongest first. Dotenv files and secret directories are not read."""
         del dotenv_settings, file_secret_settings
         files = [PROJECT_FILE, user_config_path(APP, appauthor=False) / "config.toml"]
-        tomls = [TomlConfigSettingsSource(settings_cls, f) for f in files if f.is_file()]
+        tomls = [found for f in files if (found := _read(settings_cls, f)) is not None]
         _refuse_what_is_the_users(tomls)
+        _refuse_what_moves_with_us(tomls)
         return (init_settings, env_settings, *tomls)
 
     @property
     def store_url(self) -> str:
         """The database: the configured URL, or a SQLite file in the state directory."""
         return self.database_url or f"sqlite:///{self.state_dir / 'greenctl.db'}"
+
+
+def _read(settings_cls: type[BaseSettings], file: Path) -> TomlConfigSettingsSource | None:
+    """Read a file of settings, ``None`` where there is none. Raises ``InvalidSettings``."""
+    try:
+        return TomlConfigSettingsSource(settings_cls, file) if file.is_file() else None
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"{file}: {error}", hint="Mend the file, or move it away.") from error
 
 
 def _refuse_what_is_the_users(files: Iterable[TomlConfigSettingsSource]) -> None:
@@ -306,6 +335,17 @@ def _refuse_what_is_the_users(files: Iterable[TomlConfigSettingsSource]) -> None
                     f"{PROJECT_FILE} of this directory may not set {', '.join(said)}: it decides where your keys and"
                     " records go, or which programs run",
                     hint=f"If it is what you want, put it into {user} or into the GREENCTL_* environment.",
+                )
+
+
+def _refuse_what_moves_with_us(files: Iterable[TomlConfigSettingsSource]) -> None:
+    for file in files:
+        for name in OF_NO_DIRECTORY:
+            said = file.toml_data.get(name)
+            if isinstance(said, str) and not said.startswith(("/", "~")):
+                raise InvalidSettings(
+                    f"{file.toml_file_path}: {name} is relative, so that each directory would have its own",
+                    hint="Write the whole path, which may begin with ~.",
                 )
 
 
@@ -324,6 +364,15 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InvalidSettings(lines) from error
-    except (OSError, ValueError) as error:
-        message = f"greenctl.toml: {error}"
-        raise InvalidSettings(message) from error
+    except SettingsError as error:
+        raise _no_json(error) from error
+
+
+def _no_json(error: SettingsError) -> InvalidSettings:
+    """Name the variable whose text is no JSON where a list or a table is meant; the text may be a key."""
+    text = getattr(error.__cause__, "doc", None)
+    names = sorted(n for n, value in os.environ.items() if n.upper().startswith(ENV_PREFIX) and value == text)
+    if not names:
+        return InvalidSettings(str(error))
+    message = f"{', '.join(names)}: a list or a table is wanted, as JSON"
+    return InvalidSettings(message, hint="""Write '["one", "two"]', or '{"name": "value"}', with its quotes.""")

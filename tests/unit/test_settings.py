@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InvalidSettings
-from orchestrator.settings import NOT_OF_A_PROJECT, PROJECT_FILE, load_settings
+from orchestrator.settings import NOT_OF_A_PROJECT, OF_NO_DIRECTORY, PROJECT_FILE, load_settings
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_file_of_a_directory_says_nothing_of_the_users_keys_and_programs(project: Path, name: str) -> None:
     """A repository that was cloned would have them sent to its author; the refusal says where they belong instead."""
     section, _, key = name.rpartition(".")
-    line = f"{key} = {'true' if key == 'private' else repr('http://elsewhere/a')}"
+    line = f"{key} = {'true' if key == 'private' else repr('/elsewhere/a')}"
     project.write_text(f"[{section}]\n{line}\n" if section else f"{line}\n")
 
     with pytest.raises(InvalidSettings) as caught:
@@ -45,3 +45,69 @@ def test_the_file_of_a_directory_says_all_the_rest(project: Path) -> None:
 
     assert settings.skypilot.clouds == ("aws",)
     assert settings.signals.live == ("eia",)
+
+
+def test_paths_may_begin_at_home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves a quoted ``~`` alone, and files have no shell: no folder of that name is made."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("GREENCTL_STATE_DIR", "~/state")
+    project.write_text("[signals]\nrecorded = '~/carbon'\n[skypilot]\ncatalogs = '~/catalogs'\n")
+
+    settings = load_settings()
+
+    assert settings.state_dir == Path("/home/ada/state")
+    assert settings.signals.recorded == Path("/home/ada/carbon")
+    assert settings.skypilot.catalogs == Path("/home/ada/catalogs")
+
+
+def test_a_path_of_the_nodes_is_theirs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is installed there, under a home that is not ours."""
+    del project
+    monkeypatch.setenv("GREENCTL_SKYPILOT__ENGINE", "~/vllm/bin/vllm")
+
+    assert load_settings().skypilot.engine == Path("~/vllm/bin/vllm")
+
+
+def test_a_path_means_what_it_meant_where_it_was_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment may be relative to where the command stands; processes that it starts stand elsewhere."""
+    monkeypatch.setenv("GREENCTL_STATE_DIR", "state")
+
+    assert load_settings().state_dir == project.parent / "state"
+
+
+@pytest.mark.parametrize("name", OF_NO_DIRECTORY)
+def test_a_file_of_the_user_says_one_place_for_all_directories(project: Path, name: str) -> None:
+    """Relative, there would be a fleet for each directory, and each would take the others' for strangers."""
+    own = project.parent / "config" / "greenctl" / "config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"{name} = 'state'\n")
+
+    with pytest.raises(InvalidSettings, match=f"config.toml: {name} is relative"):
+        load_settings()
+
+
+@pytest.mark.parametrize("where", ["project", "user"])
+@pytest.mark.parametrize("text", [b"gateway = ", b"\xff"], ids=["toml", "utf-8"])
+def test_a_broken_file_is_called_by_its_name(project: Path, where: str, text: bytes) -> None:
+    """Who looks for the other one finds none."""
+    file = project if where == "project" else project.parent / "config" / "greenctl" / "config.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(text)
+
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+
+    assert caught.value.message.startswith(f"{PROJECT_FILE if where == 'project' else file}: ")
+
+
+def test_a_variable_that_is_no_json_is_called_by_its_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not by that of a file which is not there; what it holds is not repeated, it may be a key."""
+    del project
+    monkeypatch.setenv("GREENCTL_SKYPILOT__CLOUDS", "aws-secret")
+
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+
+    assert caught.value.message == "GREENCTL_SKYPILOT__CLOUDS: a list or a table is wanted, as JSON"
+    assert "aws-secret" not in caught.value.message + caught.value.hint()
+    assert '["one", "two"]' in caught.value.hint()
