@@ -15,7 +15,7 @@ from orchestrator.control.ports import Journal
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.shares import Shares
 from orchestrator.control.sweep import Sweeper
-from orchestrator.control.traffic import routes_for, same_routes, table_of
+from orchestrator.control.traffic import routes_for, same_routes, table_of, with_unseen
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.records import EventKind, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
@@ -51,6 +51,7 @@ class Routes:
         self._least_version = 0
         self._routes: dict[str, ServiceRoutes] = {}
         self._steps: dict[str, dict[str, int]] = {}
+        self._unseen: dict[str, frozenset[str]] = {}
         self._told: frozenset[str] = frozenset()
         self.published: RoutingTable | None = None
         """The last table that the gateway took."""
@@ -65,12 +66,10 @@ class Routes:
         """Work out anew where a service's traffic goes."""
         service = self._journal.service(name)
         if service is None or service.state is ServiceState.DOWN:
-            self._routes.pop(name, None)
-            self._steps.pop(name, None)
+            for memory in (self._routes, self._steps, self._unseen):
+                memory.pop(name, None)
             return
         replicas = tuple(self._journal.replicas(name))
-        if self._unseen(replicas):
-            return
         views = await self._market.views(service, replicas)
         grid = {zone: view.now for zone, view in views.items()}
         keys, clock = self._runtime.client_keys_sha256, self._runtime.clock
@@ -80,34 +79,39 @@ class Routes:
         shares, rows = self._shares.weights(name, replicas), self._shares.rows(name, replicas)
         self._routes[name] = routes_for(service, replicas, self._watch.instances, grid, keys, shares, rows)
         self._steps[name] = {r.name: weight_of(r, replicas) for r in replicas}
+        self._unseen[name] = self._not_seen(replicas)
         if news:
             with suppress(GreenctlError):
                 self._applier.event(EventKind.GATEWAY, news, name)
 
-    def _unseen(self, replicas: Sequence[Replica]) -> bool:
-        """Whether one that serves was not seen yet since we started; one whose provider is not configured never is.
+    def _not_seen(self, replicas: Sequence[Replica]) -> frozenset[str]:
+        """Return those that serve and were not seen yet since we started.
 
-        The key to its engine is known from its provider only, so its routes would lock the gateway out.
+        The key to an engine is known from its provider, or else from the gateway, and without it nobody is served.
+        One whose provider is not configured is never seen.
         """
-        return any(r.state in SERVING and r.name not in self._watch.instances for r in replicas)
+        return frozenset(r.name for r in replicas if r.state in SERVING and r.name not in self._watch.instances)
 
     async def publish(self, status: GatewayStatus | None, services: AbstractSet[str]) -> None:
         """Tell the gateway what is new, or everything when it has lost its memory.
 
-        Who was not seen yet since we started keeps the routes that the gateway has for it: see decision 0062.
+        A service for which nothing was worked out since we started keeps the routes that the gateway has for it
+        (decision 0062), and a replica that was not seen since then the key (decision 0072).
         """
         if status is None:
             return
         if self._sweeper.held and status.applied_version > 0:
             return  # replicas that we do not know may serve by the table that it has
-        unseen = services - self._routes.keys()
-        unseen -= self._down(unseen)
-        if unseen and not self._routes:
-            return  # nobody was seen: there is nothing to tell
-        kept = await self._kept(unseen, status)
-        if kept is None:
+        missing = services - self._routes.keys()
+        missing -= self._down(missing)
+        had = await self._had(status) if missing or any(self._unseen.values()) else ()
+        if had is None:
             return
-        routes = tuple(sorted((*self._routes.values(), *kept), key=lambda r: r.service))
+        kept = [self._still_there(own) for own in had if own.service in missing]
+        if missing and not self._routes and not kept:
+            return  # nobody was seen: there is nothing to tell
+        made = [with_unseen(own, self._unseen[name], had) for name, own in self._routes.items()]
+        routes = tuple(sorted((*made, *kept), key=lambda r: r.service))
         lags = self.published is not None and status.applied_version < self.published.version
         steps = {u.replica: NO_STEP for own in kept for u in own.upstreams}
         steps |= {r: step for own in self._steps.values() for r, step in own.items()}
@@ -129,23 +133,23 @@ class Routes:
         self.published_steps = steps
         self._told = frozenset(u.replica for s in table.services for u in s.upstreams)
 
-    async def _kept(self, unseen: AbstractSet[str], status: GatewayStatus) -> tuple[ServiceRoutes, ...] | None:
-        """Return the routes that the gateway has for these; ``None`` where nobody can say which, and none is told."""
-        if not unseen:
-            return ()
+    async def _had(self, status: GatewayStatus) -> tuple[ServiceRoutes, ...] | None:
+        """Return the routes that the gateway has; ``None`` where nobody can say which, and then it is told nothing."""
         try:
             table = self.published or await self._runtime.gateway.applied()
         except GatewayUnavailable:
             return None
         if table is None:
             return None if status.applied_version else ()
-        return tuple(self._still_there(own) for own in table.services if own.service in unseen)
+        return table.services
 
     def _still_there(self, routes: ServiceRoutes) -> ServiceRoutes:
-        """Leave out who serves no longer by its record, and send nothing new to who leaves."""
+        """Leave out who serves no longer by its record, send nothing new to who leaves, and ask for today's keys."""
         states = {r.name: r.state for r in self._journal.replicas(routes.service) if r.state in SERVING}
         return replace(
             routes,
+            # Which keys clients may use is ours to say: one that was taken away ends here as well.
+            allowed_keys_sha256=self._runtime.client_keys_sha256,
             upstreams=tuple(
                 replace(u, draining=u.draining or states[u.replica] is ReplicaState.DRAINING)
                 for u in routes.upstreams

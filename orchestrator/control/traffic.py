@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 from orchestrator.control.ports import Instance
 from orchestrator.domain.carbon import CarbonIntensity, Reading
@@ -80,6 +82,26 @@ def _row(
 def _weight(step_percent: int, share: int) -> int:
     """Return a canary step of a slot's weight: none of nothing, and at least the least of anything."""
     return 0 if step_percent == 0 else max(1, round(step_percent * share / MAX_WEIGHT))
+
+
+def with_unseen(routes: ServiceRoutes, unseen: AbstractSet[str], had: Sequence[ServiceRoutes]) -> ServiceRoutes:
+    """Give those that were not seen the address and the key that the gateway ``had`` for them.
+
+    Who has none there is left out: an engine refuses whoever comes without its key.
+    """
+    if not unseen:
+        return routes
+    known = {u.replica: u for own in had if own.service == routes.service for u in own.upstreams}
+    return replace(
+        routes,
+        upstreams=tuple(
+            replace(u, url=known[u.replica].url, api_key_file=known[u.replica].api_key_file)
+            if u.replica in unseen
+            else u
+            for u in routes.upstreams
+            if u.replica not in unseen or u.replica in known
+        ),
+    )
 
 
 def same_routes(table: RoutingTable | None, services: tuple[ServiceRoutes, ...]) -> bool:

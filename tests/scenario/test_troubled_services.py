@@ -18,10 +18,12 @@ from orchestrator.control.controller import Controller, Trouble
 from orchestrator.controller import loop
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.records import EventKind, OperationState
+from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.service import Scaling
 from orchestrator.errors import GatewayUnavailable, ProviderUnavailable, StoreUnavailable
 from tests.scenario.test_migration import BY_HAND
 from tests.scenario.test_two_services import both, break_offers
-from tests.scenario.world import World, chat
+from tests.scenario.world import Traffic, World, chat
 
 MINUTE = 60.0
 KEY = Path("/keys/engine")
@@ -154,7 +156,12 @@ async def test_a_listing_that_fails_with_an_error_of_the_system_stops_no_look(
 
 def silence(world: World, service: str) -> Callable[[], None]:
     """Let the provider say nothing of a service's replicas; return what lets it speak again."""
-    mute, real = {r.name for r in world.ready(service)}, world.cloud.describe
+    return silence_of(world, *(r.name for r in world.ready(service)))
+
+
+def silence_of(world: World, *mute: str) -> Callable[[], None]:
+    """Let the provider say nothing of these replicas; return what lets it speak again."""
+    real = world.cloud.describe
 
     async def describe(name: str) -> Any:
         if name in mute:
@@ -260,6 +267,144 @@ async def test_without_a_table_to_go_on_from_the_gateway_is_told_nothing() -> No
     world.gateway.applied = real  # type: ignore[method-assign]
     await world.run(5)
     assert {s.service for s in world.table().services} == {"chat", "talk"}
+
+
+async def restarted_beside_a_silent_replica(world: World) -> tuple[str, Callable[[], None]]:
+    """The provider of the first replica of ``chat`` cannot be asked since before the controller was started anew."""
+    first = world.ready()[0].name
+    await world.run(2)
+    speak = silence_of(world, first)
+    world.kill()
+    world.start()
+    await world.run(5)
+    return first, speak
+
+
+async def test_a_replica_that_was_not_seen_since_a_restart_keeps_no_other_from_its_service_s_traffic() -> None:
+    """What replaces a lost one is routed to beside it, and carries the traffic alone when the silent one is gone."""
+    world = await both()
+    world.cloud.key_file = KEY
+    silent, speak = await restarted_beside_a_silent_replica(world)
+    lost = world.ready()[1].name
+    world.preempt(lost)
+    await world.run(MINUTE)
+    new = world.ready()[1].name
+
+    assert new != lost
+    assert world.routed() == {silent: 100, new: 100}
+    assert keys(world, "chat") == {str(KEY)}
+
+    world.preempt(silent)
+    await world.run(10 * MINUTE, every=2)
+    assert world.refused == 0
+    speak()
+    await world.settle()
+    assert silent not in world.upstreams()
+    world.check_at_rest()
+
+
+async def test_what_load_asks_for_is_routed_to_beside_a_replica_that_was_not_seen_since_a_restart() -> None:
+    """Three more are bought and all of them get their part."""
+    world = World()
+    world.cloud.key_file = KEY
+    await world.up(chat(1, migration=BY_HAND, scaling=Scaling(1, 5, target_qps_per_replica=1.0)))
+    await restarted_beside_a_silent_replica(world)
+    world.traffic["chat"] = Traffic(4.0, 1.0)
+    await world.run(5 * MINUTE, every=2)
+
+    assert len(world.ready()) > 1
+    assert world.routed() == {r.name: 100 for r in world.ready()}
+    assert keys(world, "chat") == {str(KEY)}
+
+
+async def test_a_replica_that_was_not_seen_since_a_restart_hands_its_traffic_over() -> None:
+    """Step by step, as if its provider had fallen silent later; it ends once its provider can be asked."""
+    world = await both()
+    silent, speak = await restarted_beside_a_silent_replica(world)
+    move = await world.migrate("de", replica="r0")
+    seen: list[tuple[int, int]] = []
+
+    def leaves() -> bool:
+        new = next((r.name for r in world.ready() if r.replaces == silent), "")
+        seen.append((world.routed().get(silent, 0), world.routed().get(new, 0)))
+        return world.replica(silent).state is ReplicaState.DRAINING
+
+    await world.until(leaves)
+    assert list(dict.fromkeys(seen)) == [(100, 0), (90, 10), (50, 50), (0, 100)]
+    await world.run(MINUTE)
+    assert world.replica(silent).state is ReplicaState.DRAINING
+    speak()
+    await world.settle()
+    assert world.operation(move).state is OperationState.DONE
+    assert world.refused == 0
+    world.check_at_rest()
+
+
+async def test_a_replica_of_which_neither_its_provider_nor_the_gateway_knows_a_key_waits_for_it() -> None:
+    """It became ready just before the restart, and the gateway could not be told any more: all others are routed to."""
+    world = await both()
+    world.cloud.key_file = KEY
+    await world.run(2)
+    world.gateway_is_away()
+    lost = world.ready()[1].name
+    world.preempt(lost)
+    await world.until(lambda: len(world.ready()) == 2 and world.ready()[1].name != lost)
+    world.kill()
+    first, new = [r.name for r in world.ready()]
+    speak = silence_of(world, new)
+    world.gateway_is_back()
+    world.start()
+    await world.run(MINUTE)
+
+    assert set(world.upstreams()) == {first}
+    speak()
+    await world.run(2)
+    assert world.routed() == {first: 100, new: 100}
+    assert keys(world, "chat") == {str(KEY)}
+
+
+def change_client_key(world: World, digit: str) -> None:
+    """Take the key that clients use away and give them another one; a controller knows it from its start on."""
+    world.kill()
+    world.runtime = replace(world.runtime, client_keys_sha256=(digit * 64,))
+    world.start()
+
+
+def client_keys(world: World) -> dict[str, tuple[str, ...]]:
+    """The first digit of each client key that the gateway takes, by service."""
+    return {s.service: tuple(k[0] for k in s.allowed_keys_sha256) for s in world.table().services}
+
+
+async def test_a_client_key_that_was_taken_away_ends_for_services_that_nobody_sees_as_well(
+    live: Callable[..., Awaitable[Looped]],
+) -> None:
+    """The provider of one is silent since before the change, the looks at the other fail."""
+    world = await both(resources=replace(chat().resources, min_vcpus=1.0))
+    change_client_key(world, "a")
+    await world.run(5)
+    assert client_keys(world) == {"chat": ("a",), "talk": ("a",)}
+
+    silence(world, "talk")
+    break_offers(world)
+    change_client_key(world, "b")
+    await live(world, 10)
+
+    assert client_keys(world) == {"chat": ("b",), "talk": ("b",)}
+
+
+async def test_a_client_key_that_was_taken_away_ends_where_no_look_goes_well(
+    live: Callable[..., Awaitable[Looped]],
+) -> None:
+    """One service alone, whose looks all fail: its routes stay, the key does not."""
+    world = World()
+    await world.up(chat(2, migration=BY_HAND, resources=replace(chat().resources, min_vcpus=1.0)))
+    held = set(world.upstreams())
+    break_offers(world)
+    change_client_key(world, "b")
+    await live(world, 10)
+
+    assert client_keys(world) == {"chat": ("b",)}
+    assert set(world.upstreams()) == held
 
 
 class Forgetful:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.control.ports import Instance, Phase
-from orchestrator.control.traffic import routes_for, same_routes, table_of, weights_in
+from orchestrator.control.traffic import routes_for, same_routes, table_of, weights_in, with_unseen
 from orchestrator.domain.carbon import Gap, Reading
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
@@ -110,6 +110,24 @@ class TestWhatItSays:
         assert (found.service, found.model) == ("chat", "nice-name")
         assert (found.retries, found.cooldown_seconds, found.resume_streams) == (5, 60.0, True)
         assert found.allowed_keys_sha256 == ("b" * 64,)
+
+
+class TestWhoWasNotSeen:
+    def test_keeps_the_address_and_the_key_that_the_gateway_has_and_gets_its_weight_of_today(self) -> None:
+        """What is recorded goes on; only what the provider would say is as it was."""
+        had = routes([replica(SE, 0), replica(SE, 1)])
+        elsewhere = replica(SE, 0, weight_percent=50, endpoint="http://127.0.0.1:9999")
+        made = routes_for(record(), [elsewhere, replica(SE, 1)], {}, GRID, ())
+        first, second = with_unseen(made, {"gc-test-chat-0"}, [had]).upstreams
+        assert first == replace(had.upstreams[0], weight=50)
+        assert second == made.upstreams[1], "of one that was seen nothing is taken over"
+
+    def test_is_left_out_where_the_gateway_does_not_know_it(self) -> None:
+        """Its key is nobody's to tell; another service's routes say nothing of it."""
+        made = routes_for(record(), [replica(SE, 0), replica(SE, 1)], {}, GRID, ())
+        other = replace(made, service="other")
+        assert with_unseen(made, {"gc-test-chat-0"}, [other]).upstreams == made.upstreams[1:]
+        assert with_unseen(made, set(), []) == made
 
 
 class TestTables:
