@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from math import ceil
 
 from orchestrator.domain.decision import Assessment, Verdict
+from orchestrator.domain.matching import denied_by
 from orchestrator.domain.service import PlacementRules, Policy
 from orchestrator.planner.promise import TTFT_RULE
 from orchestrator.planner.snapshot import Snapshot
@@ -59,7 +59,7 @@ def _allow(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict) ->
 
 def _deny(snapshot: Snapshot, policy: Policy, offer: Assessment, _: Verdict) -> Relaxed:
     rules = snapshot.spec.placement
-    kept = tuple(p for p in rules.deny if not fnmatchcase(offer.region, p))
+    kept = tuple(p for p in rules.deny if denied_by(offer.region, (p,)) is None)
     gone = ", ".join(p for p in rules.deny if p not in kept)
     return Relaxed(_placing(snapshot, replace(rules, deny=kept)), policy, f"take {gone} out of placement.deny")
 
