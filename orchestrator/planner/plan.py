@@ -98,7 +98,7 @@ def plan(
     if not actions and may_move:
         weighed = weigh_moves(judged, staying, budget)
         actions = () if weighed.best is None else (move_action(judged, weighed.best),)
-    certificate = timed(_proof(judged, filling, moves, weighed), seconds, budget)
+    certificate = timed(_proof(judged, staying, filling, moves, weighed), seconds, budget)
     kind = DecisionKind.SCALE if gone is not None else _kind(snapshot, filling.kinds, moves, actions)
     notes = (
         *filling.notes,
@@ -159,7 +159,8 @@ def plan_migration(
     action = buy(ActionKind.MOVE, mover.slot, target, reason, mover)
     slots = wanted_slots(snapshot)
     notes = tuple(_cover_notes(judged, slots, (action,), {}))
-    return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, slots, notes, of_target(judged, target))
+    certificate = of_target(judged, target, pool, others, to_region or "")
+    return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, slots, notes, certificate)
 
 
 # ── parts of a plan ──────────────────────────────────────────────────────────────────────────────────
@@ -317,11 +318,17 @@ def _fallback_notes(
     ]
 
 
-def _proof(judged: Judged, filling: Filling, moves: Sequence[Action], weighed: Weighed) -> Certificate | None:
+def _proof(
+    judged: Judged, staying: Mapping[int, Replica], filling: Filling, moves: Sequence[Action], weighed: Weighed
+) -> Certificate | None:
     if filling.launches:
         return of_launches(judged, filling)
     target = judged.by_id(moves[0].offer_id) if moves else None
-    return of_moves(judged, weighed, weighed.best) if target is None else of_target(judged, target)
+    if target is None:
+        return of_moves(judged, weighed, weighed.best)
+    return of_target(
+        judged, target, judged.assessments, [r.region for r in staying.values() if r.name != moves[0].replica]
+    )
 
 
 def _mover(judged: Judged, staying: dict[int, Replica], name: str | None) -> Replica:

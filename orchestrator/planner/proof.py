@@ -1,12 +1,15 @@
 """What a plan costs over the coming hours, and what none costs less than. Pure.
 
 Two questions, two proofs. Where slots are filled, what stays is given, and the launches are proven best by the prices
-of seats (``jointly.py``). Where what runs could move, each replica's best move bounds what any moves can save: the
-rules of moving (dwell, improvement, moves in a day) are no part of that, so the gap is what they cost at most.
+of seats (``jointly.py``); one replica that has to move is such a launch. Where what runs could move, each replica's
+best move bounds what any moves can save: the rules of moving (dwell, improvement, moves in a day) are no part of that,
+so the gap is what they cost at most.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import isnan
 
@@ -14,7 +17,7 @@ from orchestrator.domain.certificate import Budget, Certificate, Rung, gap, rung
 from orchestrator.domain.decision import Assessment, MoveComparison
 from orchestrator.domain.service import Objective
 from orchestrator.domain.time import HOUR
-from orchestrator.planner.choose import cost
+from orchestrator.planner.choose import cost, launch_cost
 from orchestrator.planner.judged import Judged
 from orchestrator.planner.launches import Filling
 from orchestrator.planner.moves import Side, hourly_intensities
@@ -40,13 +43,26 @@ def of_launches(judged: Judged, filling: Filling) -> Certificate | None:
     return made if filling.in_time else replace(made, rung=Rung.GREEDY)
 
 
-def of_target(judged: Judged, target: Assessment) -> Certificate | None:
-    """Prove where one replica goes that has to, or that somebody wants to move: all offers were tried."""
-    known = cost(target, judged.policy.objective)
+def of_target(
+    judged: Judged, target: Assessment, among: Iterable[Assessment], others: Sequence[str], within: str = ""
+) -> Certificate | None:
+    """Bound what the place costs of one replica that has to move, or that somebody wants to move; ``None`` if unknown.
+
+    The cost is that of a launch. No plan costs less than the best of ``among`` on its market that is allowed and has
+    room beside ``others`` (regions); what is nearer to clients, or apart from other spot replicas, may cost more.
+    ``within``: the region that somebody named.
+    """
+    objective, limit = judged.policy.objective, judged.snapshot.spec.placement.max_per_region
+    known, taken = launch_cost(target, objective), Counter(others)
     if known is None:
         return None
-    running = known * _engine_hours(judged)
-    return _certified(judged, "where the replica goes", running, running, running)
+    open_to = (
+        a for a in among if a.allowed and a.market is target.market and (limit is None or taken[a.region] < limit)
+    )
+    least = min((c for a in open_to if (c := launch_cost(a, objective)) is not None), default=known)
+    of = f"where the replica goes within {within}" if within else "where the replica goes"
+    hours = _engine_hours(judged)
+    return _certified(judged, of, known * hours, min(known, least) * hours, known * hours)
 
 
 def of_moves(judged: Judged, weighed: Weighed, made: MoveComparison | None) -> Certificate | None:

@@ -11,6 +11,7 @@ from orchestrator.domain.plan import Plan
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import (
     MigrationRules,
+    ModelSpec,
     Objective,
     PlacementRules,
     Policy,
@@ -189,6 +190,37 @@ class TestWhatIsProven:
         made = plan_migration(world, GREEN, NOON, replica=None, to_region=None, actor="ada", reason="")
         assert proof_of(made).of == "where the replica goes"
         assert proof_of(made).rung is Rung.EXACT
+
+    def test_where_a_person_names_the_region_that_is_all_that_is_proven(self) -> None:
+        """The best of coal is not the best there is, and nothing says so."""
+        world = snapshot([SE, FI, self.COAL], [replica(SE, up_for=timedelta(hours=1))])
+        made = plan_migration(world, GREEN, NOON, replica=None, to_region="aws/pl", actor="ada", reason="")
+        assert proof_of(made).of == "where the replica goes within aws/pl"
+        assert proof_of(made).rung is Rung.EXACT
+
+    COAL = candidate("aws/pl", 700.0)
+
+    def moved_off_coal(self, weights_from: str, **rules: int) -> Certificate:
+        """Prove where the first replica goes that a rule drives out, with the weights somewhere; a second stands."""
+        near, far = candidate("aws/fr", 60.0), candidate("aws/se", 55.0)
+        model = ModelSpec("org/model-70b", weights_from=weights_from)
+        placement = PlacementRules(deny=("aws/pl",), **rules)
+        spec = replace(service_spec(2, placement=placement), model=model)
+        here = snapshot([near, far, self.COAL], spec=spec)
+        stands = [replica(on, n, workload_digest=here.workload_digest) for n, on in enumerate((self.COAL, far))]
+        made = plan(replace(here, replicas=tuple(stands)), GREEN, NOON)
+        assert [a.reason for a in made.actions] == ["denied by aws/pl"]
+        return proof_of(made)
+
+    def test_who_has_to_move_fetches_its_weights_and_that_is_proven(self) -> None:
+        """Like a launch: beside the weights it is dirtier to run and, with the way of the weights, cleaner to be."""
+        beside, anywhere = self.moved_off_coal("aws/fr"), self.moved_off_coal("at-hand")
+        assert beside.rung is anywhere.rung is Rung.EXACT
+        assert beside.objective > anywhere.objective * 60.0 / 55.0
+
+    def test_what_a_rule_costs_who_has_to_move_is_no_gap(self) -> None:
+        """A region that is full is no place to go to."""
+        assert self.moved_off_coal("at-hand", max_per_region=1).rung is Rung.EXACT
 
 
 class TestMoves:
