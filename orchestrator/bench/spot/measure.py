@@ -34,23 +34,37 @@ Done = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What was replayed: a campaign's zones, and the mean of their grids where all are known."""
+    """What was replayed: a campaign's zones, and the mean of their grids where all are known.
+
+    ``kind`` and ``replayed_as`` are those of its :class:`~orchestrator.bench.spot.traces.TraceGroup`.
+    """
 
     name: str
     zones: tuple[SpotZone, ...]
     counts: bool
     ticks: int
     mean_grams_per_kwh: float | None
+    kind: str = ""
+    replayed_as: tuple[tuple[float, float], ...] = ()
+
+    def on_demand_grams_per_kwh(self, policy: str) -> float | None:
+        """Return the grid in which a policy's on-demand replicas are counted.
+
+        Only ours says where they stand: in the cleanest one. The others' stand anywhere.
+        """
+        known = [z.grams_per_kwh for z in self.zones if z.grams_per_kwh is not None]
+        return min(known) if policy == OURS and self.mean_grams_per_kwh is not None else self.mean_grams_per_kwh
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One policy on one group: the mean over ``windows``."""
+    """One policy on one group: the mean over ``windows``. ``on_demand_grams_per_kwh``: where stand-ins are counted."""
 
     trace_group: str
     policy: str
     windows: int
     score: Score
+    on_demand_grams_per_kwh: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +97,10 @@ def measure(folder: Path, offsets: int, begin: Callable[[str, int], Done]) -> Ou
         found = _group(group, means)
         groups.append(found)
         scores = _replay(group, found, offset_ticks(group.ticks, offsets), begin(group.name, offsets))
-        rows += [Row(group.name, p, len(scores[p]), mean_score(scores[p])) for p in POLICIES]
+        rows += [
+            Row(group.name, p, len(scores[p]), mean_score(scores[p]), found.on_demand_grams_per_kwh(p))
+            for p in POLICIES
+        ]
     return Outcome(offsets, tuple(groups), tuple(rows), means.years)
 
 
@@ -103,29 +120,27 @@ def _group(group: TraceGroup, means: GridMeans) -> Group:
     )
     known = [z.grams_per_kwh for z in zones if z.grams_per_kwh is not None]
     mean = sum(known) / len(known) if len(known) == len(zones) else None
-    return Group(group.name, zones, group.counts, group.ticks, mean)
+    return Group(group.name, zones, group.counts, group.ticks, mean, group.kind, group.replayed_as)
 
 
 def _replay(traces: TraceGroup, group: Group, offsets: Sequence[int], done: Done) -> Mapping[str, list[Score]]:
     grams = [z.grams_per_kwh for z in group.zones]
     mean = group.mean_grams_per_kwh
-    # Only ours says where its on-demand replicas stand: in the cleanest grid. The others' stand anywhere.
-    cleanest = None if mean is None else min(g for g in grams if g is not None)
     spot_hedge = rivals.SpotHedge(Random(SEED))  # noqa: S311  # repeatable, as in the artefact
     scores: dict[str, list[Score]] = {p: [] for p in POLICIES}
 
-    def enter(policy: str, held: Held, on_demand_grams: float | None, first: int = COLD_START_TICKS) -> None:
-        scores[policy].append(score(held, grams, on_demand_grams, first=first))
+    def enter(policy: str, held: Held, first: int = COLD_START_TICKS) -> None:
+        scores[policy].append(score(held, grams, group.on_demand_grams_per_kwh(policy), first=first))
 
     for number, offset in enumerate(offsets):
         room: Ints = traces.window(offset, WINDOW_TICKS)
-        enter(ON_DEMAND, rivals.on_demand(room), mean)
-        enter(NAIVE_SPREAD, rivals.in_ring_order(rivals.naive_spread, room), mean)
-        enter(ROUND_ROBIN, rivals.in_ring_order(rivals.round_robin, room), mean)
-        enter(SPOT_HEDGE, spot_hedge(room), mean)
-        enter(OURS, hedged(room, group.zones), cleanest)
+        enter(ON_DEMAND, rivals.on_demand(room))
+        enter(NAIVE_SPREAD, rivals.in_ring_order(rivals.naive_spread, room))
+        enter(ROUND_ROBIN, rivals.in_ring_order(rivals.round_robin, room))
+        enter(SPOT_HEDGE, spot_hedge(room))
+        enter(OURS, hedged(room, group.zones))
         if number < OPTIMUM_WINDOWS:
             # As published, its cost is counted from the first tick on.
-            enter(OPTIMAL, optimal(room, grams, mean), mean, first=0)
+            enter(OPTIMAL, optimal(room, grams, mean), first=0)
         done()
     return scores

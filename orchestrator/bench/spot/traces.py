@@ -11,6 +11,7 @@ import csv
 import gzip
 import zlib
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,9 @@ _NAMES: Final = {"st-avail-1n-aws-20230215-v100_1": "AWS3", "sn-h100": "H100"}
 """Names in use for groups whose traces do not carry one."""
 _SAMPLE_SECONDS: Final = {"st-avail-1n-aws-20230215-v100_1": 300.0}
 """That campaign's files say 195 s, its authors' notes and SpotHedge's copy 300 s; the settings follow the latter."""
+_NEAR: Final = 1 / 8
+"""A sample is replayed as whole ticks, as the settings have it, where these are not farther from its length than this
+part of it; else each tick takes what held at its time."""
 _HINT: Final = "The layout is that of spot/ in the benchmark's data: an index of traces, and their runs."
 
 
@@ -48,11 +52,18 @@ class ZoneTrace:
 
 @dataclass(frozen=True, slots=True)
 class TraceGroup:
-    """One campaign: its zones by name. ``counts``: whether the numbers are instances, or only none and some."""
+    """One campaign: its zones by name. ``counts``: whether the numbers are instances, or only none and some.
+
+    ``kind``: what was observed, as the index has it: how many could be launched, or how many of those held lived; empty
+    where that is not said, or not the same for all. ``replayed_as``: (seconds of a sample, seconds that it is replayed
+    as) where the two differ.
+    """
 
     name: str
     zones: tuple[ZoneTrace, ...]
     counts: bool
+    kind: str = ""
+    replayed_as: tuple[tuple[float, float], ...] = ()
 
     @property
     def ticks(self) -> int:
@@ -86,26 +97,47 @@ def read_traces(folder: Path) -> tuple[TraceGroup, ...]:
             raise SignalFormatError(f"{path.name}:{line}: trace {row['trace_id']!r} is not in {INDEX}", hint=_HINT)
         runs[row["trace_id"]].append((line, row))
     groups: dict[str, list[ZoneTrace]] = {}
+    kinds: dict[str, set[str]] = {}
+    replayed: dict[str, set[tuple[float, float]]] = {}
     for line, row in enumerate(listed, start=2):
         key = _group_key(row, f"{index.name}:{line}")
         gap = _positive(row["gap_seconds"], f"{index.name}:{line}: gap_seconds")
         samples = _samples(runs[row["trace_id"]], gap, path.name, row["trace_id"])
-        repeat = max(1, round(_SAMPLE_SECONDS.get(key, gap) / TICK_SECONDS))
-        trace = ZoneTrace(row["cloud"], row["zone"], np.repeat(samples, repeat))
+        ticks, seconds = _ticks(samples, _SAMPLE_SECONDS.get(key, gap))
+        trace = ZoneTrace(row["cloud"], row["zone"], ticks)
+        kinds.setdefault(key, set()).add(row.get("kind") or "")
+        replayed.setdefault(key, set()).update({(gap, seconds)} if seconds != gap else ())
         if any(z.zone == trace.zone for z in groups.setdefault(key, [])):
             raise SignalFormatError(f"{index.name}:{line}: zone {trace.zone!r} occurs twice in its group", hint=_HINT)
         groups[key].append(trace)
-    return tuple(_group(key, zones, groups) for key, zones in groups.items())
+    return tuple(_group(key, zones, groups, kinds[key], replayed[key]) for key, zones in groups.items())
 
 
-def _group(key: str, zones: Sequence[ZoneTrace], keys: Mapping[str, object]) -> TraceGroup:
+def _ticks(samples: Ints, seconds: float) -> tuple[Ints, float]:
+    """Return samples of so many seconds tick by tick, and how many seconds each of them stands for now."""
+    repeat = round(seconds / TICK_SECONDS)
+    if repeat and abs(repeat * TICK_SECONDS - seconds) <= _NEAR * seconds:
+        return np.repeat(samples, repeat), float(repeat * TICK_SECONDS)
+    ticks = max(1, int(len(samples) * seconds // TICK_SECONDS))
+    holding = (np.arange(ticks) * TICK_SECONDS / seconds).astype(np.int64)
+    return samples[np.minimum(holding, len(samples) - 1)], seconds
+
+
+def _group(
+    key: str,
+    zones: Sequence[ZoneTrace],
+    keys: Mapping[str, object],
+    kinds: AbstractSet[str],
+    replayed_as: AbstractSet[tuple[float, float]],
+) -> TraceGroup:
     counts = max(int(z.instances.max()) for z in zones) > 1
     if not counts:
         zones = [ZoneTrace(z.cloud, z.zone, z.instances * UNLIMITED) for z in zones]
     name = _NAMES.get(key, key.partition("-")[2] or key)
     if any(other != key and (other.partition("-")[2] or other) == name for other in keys):
         name = key
-    return TraceGroup(name, tuple(sorted(zones, key=lambda z: z.zone)), counts)
+    kind = next(iter(kinds)) if len(kinds) == 1 else ""
+    return TraceGroup(name, tuple(sorted(zones, key=lambda z: z.zone)), counts, kind, tuple(sorted(replayed_as)))
 
 
 def _group_key(row: Mapping[str, str], where: str) -> str:

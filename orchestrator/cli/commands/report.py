@@ -47,8 +47,9 @@ def report(
       greenctl report chat --from 2023-06-01T00:00Z --to 2023-07-01T00:00Z
       greenctl report chat --json
 
-    The same traffic is priced in two fixed places: home (the spec's, or the cheapest) and B3, the region that was
-    cleanest by its trailing 28-day mean when the period began. Where this service emitted more, it says so.
+    The same traffic is priced elsewhere: at home (the spec's, or the cheapest), in B3, the region that was cleanest by
+    its trailing 28-day mean when the period began, and by the oracle, which moves at will and knew every hour. Where
+    this service emitted more, it says so.
     """
     session = Session.of(ctx)
     period = _period(session, service, since, until)

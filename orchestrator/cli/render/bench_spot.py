@@ -18,6 +18,11 @@ from orchestrator.cli.render.text import indented, line
 
 _INDENT: Final = 2
 
+_STAND_INS: Final = (
+    f"On-demand replicas of {OURS}, which chooses where they stand, count in the cleanest zone's grid, those of others "
+    f"at the mean of the zones: a part of VS {SPOT_HEDGE.upper()} is that."
+)
+
 Begin = Callable[[str, int], Callable[[], None]]
 
 
@@ -46,6 +51,7 @@ def document(outcome: Outcome) -> dict[str, object]:
                 "availability_percent": 100 * score.availability,
                 "relative_cost": score.relative_cost,
                 "grams_per_replica_hour": score.grams_per_replica_hour,
+                "on_demand_grams_per_kwh": row.on_demand_grams_per_kwh,
                 "grams_relative_to_on_demand": _relative(outcome, row, ON_DEMAND),
                 "grams_relative_to_spothedge": _relative(outcome, row, SPOT_HEDGE),
                 "mean_spot_replicas": score.mean_spot_replicas,
@@ -61,6 +67,8 @@ def document(outcome: Outcome) -> dict[str, object]:
         "groups": [
             {
                 "trace_group": g.name,
+                "kind": g.kind or None,
+                "samples_replayed_as": [{"recorded_seconds": r, "replayed_seconds": p} for r, p in g.replayed_as],
                 "instances_counted": g.counts,
                 "shortest_trace_ticks": g.ticks,
                 "zones": [{"zone": z.name, "region": z.region, "grams_per_kwh": z.grams_per_kwh} for z in g.zones],
@@ -79,13 +87,16 @@ def render(outcome: Outcome, *, width: int) -> RenderableType:
     ]
     for group in outcome.groups:
         reading = "instances counted" if group.counts else "0/1: none or as many as wanted"
-        parts += [line(""), headline(group.name, f"{len(group.zones)} zones", reading)]
+        lengths = [f"samples of {recorded:g} s as {replayed:g} s" for recorded, replayed in group.replayed_as]
+        details = (f"{len(group.zones)} zones", *([f"{group.kind} traces"] if group.kind else []), reading, *lengths)
+        parts += [line(""), headline(group.name, *details)]
         parts.append(_table(outcome, group.name, width))
     means = " · ".join(f"{p} {outcome.mean_relative_cost(p):.3f}" for p in POLICIES)
     parts += [line(""), line(("Mean cost over the groups: ", "bold"), means)]
     notes = (
         f"{OPTIMAL}: perfect information, on the first {min(outcome.offsets, settings.OPTIMUM_WINDOWS)} windows.",
         "GRAMS: gCO2e per wanted replica-hour at 1 kW, life-cycle, starting and spare replicas included.",
+        _STAND_INS,
         "NONE READY: share of the ticks without any ready replica, which availability does not tell apart.",
     )
     parts += [indented(0, (note, "dim")) for note in notes]

@@ -123,6 +123,26 @@ class TestTraces:
         _, group = read_traces(folder.write())
 
         assert group.ticks == 30
+        assert group.replayed_as == ((195.0, 300.0),)
+
+    @pytest.mark.parametrize(
+        ("gap", "ticks"),
+        [
+            (10, [0, 3, 6]),
+            (20, [0, 1, 3, 4, 6, 7]),
+            (45, [0, 0, 1, 2, 2, 3]),
+            (75, [0, 0, 0, 1, 1, 2, 2, 2]),
+            (300, [0] * 10 + [1] * 10),
+            (32, [0, 1, 2]),
+        ],
+    )
+    def test_time_runs_as_fast_as_it_was_recorded(self, folder: Folder, gap: int, ticks: list[int]) -> None:
+        """A tick has what held at its time; samples of nearly whole ticks count as whole ones, as the settings do."""
+        folder.trace("sn-own-us-east-1a", "us-east-1a", [(gap, n) for n in range(9)], gap=gap)
+        _, group = read_traces(folder.write())
+
+        assert group.zones[0].instances[: len(ticks)].tolist() == ticks
+        assert group.replayed_as == (((32.0, 30.0),) if gap == 32 else ())
 
     def test_a_window_is_read_in_a_circle(self, folder: Folder) -> None:
         """A window that begins at the last tick goes on with the first ones, each trace by its own length."""
@@ -440,6 +460,22 @@ class TestCommand:
             "grams_per_kwh": 400.0,
         }
         assert document["carbon_years"] == [2023]
+        stand_ins = {r["policy"]: r["on_demand_grams_per_kwh"] for r in document["rows"]}
+        assert stand_ins == {p: 200.0 if p == OURS else pytest.approx(800 / 3) for p in POLICIES}
+
+    def test_a_group_says_what_was_observed_and_how_its_time_is_replayed(self, folder: Folder) -> None:
+        """Lives of instances that are held are no offers of new ones, and samples of 34 s no ticks of 30."""
+        folder.trace("st-preem-1n-aws-2023-us-west-2a-v100_1", "us-west-2a", [(34 * 4000, 1)], gap=34)
+        for row, kind in zip(folder.index, ["availability"] * 3 + ["preemption"], strict=True):
+            row["kind"] = kind
+        path = str(folder.write())
+
+        groups = json.loads(self.run("--data", path, "--offsets", "1", "--json", "--quiet").stdout)["groups"]
+        assert [g["kind"] for g in groups] == ["availability", "preemption"]
+        assert [g["samples_replayed_as"] for g in groups] == [[], [{"recorded_seconds": 34, "replayed_seconds": 30}]]
+        shown = self.run("--data", path, "--offsets", "1", "--quiet").stdout
+        assert "preemption traces" in shown
+        assert "samples of 34 s as 30 s" in shown
 
     def test_the_table_names_everybody(self, folder: Folder) -> None:
         """People get a table per group, and its words say what the numbers are."""

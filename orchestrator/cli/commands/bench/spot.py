@@ -31,7 +31,8 @@ def spot(
     Every policy replays the same windows of published availability traces, with the settings of SpotHedge's simulator:
     ticks of 30 s, cold starts of 120 s, on demand three times as dear as spot. AVAILABLE: share of the ticks with three
     ready replicas. COST: of three on-demand replicas. GRAMS: per wanted replica-hour at 1 kW, by the mean intensity of
-    each zone's grid. Ours begins every window without having seen anything; the optimum knows the window.
+    each zone's grid; on-demand replicas of ours, which chooses where they stand, by the cleanest zone's, and of others
+    by the mean of the zones. Ours begins every window without having seen anything; the optimum knows the window.
     """
     # numpy and the solver alone cost more than all of --help.
     from orchestrator.bench.spot.measure import measure  # noqa: PLC0415
