@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
 import random
 import re
 import zlib
@@ -36,6 +37,9 @@ INDEX_COLUMNS = ("trace_id", "kind", "cloud", "zone", "instance_or_accelerator")
 RUN_COLUMNS = ("trace_id", "offset_s", "duration_s", "available_instances")
 LAUNCHABLE = "availability"
 """The kind of trace that says how many could be launched; the other kind says how many of the held ones lived."""
+
+MOST = 1_000
+"""More than that of one zone counts as that many: nobody simulated wants more, and sums stay small numbers."""
 
 Counts = NDArray[np.int16]
 
@@ -133,14 +137,17 @@ def read_traces(folder: Path) -> tuple[Trace, ...]:
     by_trace: dict[str, list[tuple[float, int]]] = {}
     for line, row in _rows(runs, RUN_COLUMNS):
         try:
-            end = float(row["offset_s"]) + float(row["duration_s"])
+            begin, end = float(row["offset_s"]), float(row["offset_s"]) + float(row["duration_s"])
             available = int(row["available_instances"])
         except (TypeError, ValueError) as error:
             raise SignalFormatError(f"{runs.name}:{line}: {error}") from error
         before = by_trace.setdefault(row["trace_id"], [])
-        if available < 0 or not end > (before[-1][0] if before else 0.0):
-            raise SignalFormatError(f"{runs.name}:{line}: runs of {row['trace_id']} do not follow one another")
-        before.append((end, available))
+        due = before[-1][0] if before else 0.0
+        # What was to be had in a hole nobody knows, so none is read as the run after it.
+        if available < 0 or not math.isclose(begin, due, abs_tol=1e-6) or not begin < end < math.inf:
+            message = f"{runs.name}:{line}: runs of {row['trace_id']} do not follow one another"
+            raise SignalFormatError(f"{message}: this one begins at {begin:g} s, the one before ended at {due:g} s")
+        before.append((end, min(available, MOST)))
     traces = []
     for line, row in _rows(index, INDEX_COLUMNS):
         if row["kind"] != LAUNCHABLE:

@@ -111,7 +111,9 @@ def working_hours(
 
 
 def recorded(period: Window, path: Path, requests_per_second: float | None = None) -> Workload:
-    """Read a request trace (or a table of rates), repeat it over the period, and scale it to a mean where asked.
+    """Read a request trace (or a table of rates), repeat it over the period, and scale it to a mean there where asked.
+
+    The hour of its first row is the first of the period, whatever its offsets count from.
 
     A trace with an hour begun is cut at its last whole hour; one shorter than an hour counts at its mean rate. A rate
     in a table of longer steps holds for its step; a table that has no row where there should be one is refused.
@@ -133,12 +135,20 @@ def recorded(period: Window, path: Path, requests_per_second: float | None = Non
         rates = _of_requests(path, rows)
         prompt = sum(_number(path, i, r, "input_tokens") for i, r in enumerate(rows)) / len(rows)
         output = sum(_number(path, i, r, "output_tokens") for i, r in enumerate(rows)) / len(rows)
-    mean = sum(rates) / len(rates)
-    if mean <= 0:
+    if not any(rates):
         raise UsageError(f"{path}: the trace has no requests", hint=_NEEDED)
-    scale = 1.0 if requests_per_second is None else _checked(requests_per_second, "requests per second") / mean
-    hours = round(period.hours)
-    return _made(name, [rates[h % len(rates)] * scale for h in range(hours)], prompt, output)
+    lived = [rates[h % len(rates)] for h in range(round(period.hours))]
+    if not any(lived):
+        first = next(h for h, rate in enumerate(rates) if rate)
+        message = (
+            f"--workload {path}: the {len(lived)} hours of the period have no requests, its first is in hour {first}"
+        )
+        raise UsageError(message, hint="Give --to later, or a trace that begins with its first requests.")
+    scale = 1.0
+    if requests_per_second is not None:
+        # Of the hours that are lived through: those of the whole trace may be busier, or quieter.
+        scale = _checked(requests_per_second, "requests per second") * len(lived) / sum(lived)
+    return _made(name, [rate * scale for rate in lived], prompt, output)
 
 
 def _made(name: str, rates: Sequence[float], prompt: float, output: float) -> Workload:
@@ -193,14 +203,16 @@ def _mean_tokens(path: Path, rows: Sequence[dict[str, str]], which: str, otherwi
 
 
 def _of_requests(path: Path, rows: Sequence[dict[str, str]]) -> list[float]:
-    offsets = [_number(path, i, r, "offset_s") for i, r in enumerate(rows)]
-    span = max(offsets)
-    whole = int(span // SECONDS_PER_HOUR)
-    if whole == 0:
-        return [len(offsets) / max(span, 1.0)]
+    """Return the mean rate of each whole hour from that of the first request on; offsets may be seconds of an epoch."""
+    told = [_number(path, i, row, "offset_s") for i, row in enumerate(rows)]
+    begin = min(told) // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+    length = max(told) - (min(told) if begin else 0.0)
+    if length < SECONDS_PER_HOUR:
+        return [len(told) / max(length, 1.0)]
+    whole = int((max(told) - begin) // SECONDS_PER_HOUR)
     counts = [0] * whole
-    for offset in offsets:
-        hour = int(offset // SECONDS_PER_HOUR)
+    for offset in told:
+        hour = int((offset - begin) // SECONDS_PER_HOUR)
         if hour < whole:
             counts[hour] += 1
     return [c / SECONDS_PER_HOUR for c in counts]

@@ -332,10 +332,10 @@ class TwinWorld:
             await self._step(self._next())
 
     async def _first_plan(self, digest: str) -> Plan:
-        """Return the plan of the deploy. Where nothing usable is known of any grid, prices decide for who goes by
-        prices alone, and everybody else begins at home. See decision 0073.
+        """Return the plan of the deploy. Raises ``NoFeasiblePlacement``.
 
-        Raises ``NoFeasiblePlacement``.
+        Where nothing usable is known of any grid, prices decide for who goes by prices alone, and everybody else begins
+        at home. See decision 0073.
         """
         spec, now = self._spec, self._clock.now()
         snapshot = await gather_snapshot(spec, digest, self.runtime, self._setting.shared, now)

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.domain.price import Market
 from orchestrator.errors import SignalFormatError, SignalUnavailable
-from orchestrator.sim.stock import Stock, read_traces, stock_of
+from orchestrator.sim.stock import MOST, Stock, read_traces, stock_of
 from tests.unit.sim.sample_world import START, flicker, offers, period
 
 INDEX = "trace_id,kind,cloud,zone,instance_or_accelerator\n"
@@ -52,12 +52,22 @@ def test_no_folder_is_no_traces(tmp_path: Path) -> None:
         ("", "a,0,x,1\n", "availability_runs.csv:2"),
         ("", "a,0,60,-1\n", "availability_runs.csv:2"),
         ("", "a,0,60,1\na,0,60,1\n", "availability_runs.csv:3: runs of a do not follow one another"),
+        ("", "a,0,300,0\na,86400,300,4\n", "csv:3: .* begins at 86400 s, the one before ended at 300 s"),
+        ("", "a,60,60,1\n", "availability_runs.csv:2: .* begins at 60 s, the one before ended at 0 s"),
+        ("", "a,0,inf,1\n", "availability_runs.csv:2"),
     ],
 )
 def test_damaged_traces_are_refused_with_their_place(tmp_path: Path, index: str, runs: str, words: str) -> None:
     """File and line, and what is wrong there."""
     with pytest.raises(SignalFormatError, match=words):
         read_traces(folder(tmp_path, index, runs))
+
+
+def test_more_than_anybody_wants_is_enough(tmp_path: Path) -> None:
+    """A zone with a hundred thousand instances is one that never runs out, not an error of ours."""
+    (trace,) = read_traces(folder(tmp_path, "a,availability,aws,us-east-1a,v100_1\n", "a,0,300,100000\na,300,300,3\n"))
+
+    assert trace.sampled(2, 0.0).tolist() == [MOST, 3]
 
 
 def test_half_a_recording_is_refused(tmp_path: Path) -> None:

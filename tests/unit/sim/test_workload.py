@@ -43,6 +43,34 @@ def test_a_trace_repeats_with_its_own_tokens(tmp_path: Path) -> None:
     assert sum(scaled.requests_per_second) / 24 == pytest.approx(2.0)
 
 
+def test_the_mean_that_is_asked_for_is_that_of_the_period(tmp_path: Path) -> None:
+    """A week that is busy at its end is not that busy on its first day; a day without requests has no mean to scale."""
+    file = tmp_path / "rates.csv"
+    rates = [0.5] * 24 + [8.0] * 144
+    file.write_text("\n".join(["offset_s,requests_per_s", *(f"{h * 3600},{r}" for h, r in enumerate(rates))]) + "\n")
+
+    assert set(recorded(period(1), file, 2.0).requests_per_second) == {2.0}
+    assert set(recorded(period(1), file).requests_per_second) == {0.5}
+
+    file.write_text(file.read_text().replace(",0.5", ",0"))
+    with pytest.raises(UsageError, match="the 24 hours of the period have no requests, its first is in hour 24"):
+        recorded(period(1), file, 2.0)
+
+
+def test_offsets_may_be_seconds_since_an_epoch(tmp_path: Path) -> None:
+    """The trace begins with the hour of its first request, not half a century before it."""
+    file = tmp_path / "trace.csv"
+    first = 1_700_000_000
+    hours = [first - first % 3600 + h * 3600 for h in range(3)]
+    stamps = [*(hours[0] + 60 * i for i in range(36)), *(hours[1] + 30 * i for i in range(72)), hours[2]]
+    file.write_text("\n".join(["offset_s,input_tokens,output_tokens", *(f"{s},100,50" for s in stamps)]) + "\n")
+
+    assert recorded(period(1), file).requests_per_second[:3] == pytest.approx([0.01, 0.02, 0.01])
+
+    file.write_text("offset_s,input_tokens,output_tokens\n" + "".join(f"{first + i},100,50\n" for i in range(61)))
+    assert recorded(period(1), file).requests_per_second[0] == pytest.approx(61 / 60)
+
+
 def test_a_table_of_rates_says_which_workload(tmp_path: Path) -> None:
     """Rates per ten minutes become rates per hour, tokens means by rate; nobody chooses among several by himself."""
     file = tmp_path / "rates.csv"
