@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,35 +137,61 @@ def world_of(state_dir: Path) -> World | None:
     return _read(file) if file.exists() else None
 
 
-def anchored(state_dir: Path, grid_start: Instant | None, rate: float) -> SystemClock:
-    """Return the clock of a state directory: the replayed world's, fixed by whoever asks first, or the system's.
+def anchored(
+    state_dir: Path,
+    grid_start: Instant | None,
+    rate: float,
+    *,
+    only_looks: bool = False,
+    has_history: Callable[[], bool] = lambda: False,
+) -> SystemClock:
+    """Return the clock of a state directory: the replayed world's, fixed by whoever acts first, or the system's.
 
-    Raises ``InvalidSettings`` when the directory already replays another world: its history makes no sense in ours.
+    Who ``only_looks`` fixes nothing: before the world is fixed, it begins with each look. ``has_history``: whether
+    anything happened here that is recorded; without an anchor that was in real time, or the anchor is lost.
+
+    Raises ``InvalidSettings`` when the directory already replays another world, or none: its history makes no sense in
+    ours.
     """
     file = state_dir / WORLD_FILE
     if grid_start is None:
         if file.exists():
+            found = _read(file)
             message = f"{state_dir} replays a recorded grid, but no world.start is configured"
-            raise InvalidSettings(
-                message, hint="Set GREENCTL_WORLD__START as before, or use another GREENCTL_STATE_DIR."
-            )
+            hint = f"Set GREENCTL_WORLD__START={found.grid_start} and GREENCTL_WORLD__RATE={found.rate:g} as before"
+            raise InvalidSettings(message, hint=f"{hint} ({file} says so), or use another GREENCTL_STATE_DIR.")
         return SystemClock()
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = World(format_instant(grid_start), format_instant(datetime.now(UTC)), rate)
-    draft = state_dir / f".{WORLD_FILE}.{os.getpid()}"
-    draft.write_text(fresh.text)
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    if not file.exists():
+        if has_history():
+            message = f"world.start is configured, but what is recorded in {state_dir} happened in real time"
+            raise InvalidSettings(
+                message,
+                hint="Leave GREENCTL_WORLD__START unset, or use another GREENCTL_STATE_DIR to replay. If it did replay,"
+                f" {file} is lost: greenctl restore puts back the one of a backup.",
+            )
+        if only_looks:
+            return fresh.clock()
+        _fix(file, fresh)
     found = _read(file)
     if not found.is_of(grid_start, rate):
         asked = f"{fresh.grid_start} at rate {rate:g}"
         message = f"{state_dir} replays {found.grid_start} at rate {found.rate}, not {asked}"
         raise InvalidSettings(message, hint="Use another GREENCTL_STATE_DIR for another world.")
     return found.clock()
+
+
+def _fix(file: Path, world: World) -> None:
+    """Write an anchor, complete or not at all; whoever comes second keeps the first one's."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text(world.text)
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
 
 
 def _read(file: Path) -> World:

@@ -84,22 +84,31 @@ HEALTH_FAILURES_UNTIL_LOST = 15
 that hangs or cannot be reached: a replacement costs minutes and money, and the gateway sends requests elsewhere."""
 
 
-def build(settings: Settings) -> Runtime:
+def build(settings: Settings, *, only_looks: bool = False) -> Runtime:
     """Choose the adapters. Opens the database and reads packaged tables; contacts nobody else.
+
+    ``only_looks``: for somebody who changes nothing, and so does not fix which grid is replayed here.
 
     Raises ``InvalidSettings``, ``StoreUnavailable``, ``StoreIncompatible`` or ``DiskFull``.
     """
     catalogue = regions(settings)
     make_state_dir(settings)
     key = client_key(settings)
+    store = _store(settings)
     return Runtime(
-        clock=anchored(settings.state_dir, settings.world.start, settings.world.rate),
+        clock=anchored(
+            settings.state_dir,
+            settings.world.start,
+            settings.world.rate,
+            only_looks=only_looks,
+            has_history=lambda: store.newest_epoch() > 0 or bool(store.services()),
+        ),
         carbon=carbon(settings),
         offers=offers(settings, catalogue),
         provisioners=provisioners(settings),
         probe=HttpEngineProbe(),
         gateway=SocketGateway(settings.state_dir),
-        store=_store(settings),
+        store=store,
         client_keys_sha256=(hashlib.sha256(key.encode()).hexdigest(),),
         gateway_url=url_of(settings.gateway.host, settings.gateway.port),
         tuning=Tuning(

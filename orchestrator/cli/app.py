@@ -9,34 +9,44 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from orchestrator import __version__
 from orchestrator.cli.frame import APP, COMPLETE_VARIABLE, Entry, LazyGroup
 from orchestrator.cli.session import Session
 from orchestrator.errors import Declined, ExitStatus, GreenctlError, UsageError
 
+STDERR: Final = 2
 START, RUN, UNDERSTAND, OPERATE = "Start here", "Run services", "Understand", "Operate"
 
 ENTRIES: Final = (
     Entry("init", START, "Write a service file to start from."),
     Entry("validate", START, "Check service and policy files; nothing is contacted."),
-    Entry("plan", START, "Show what a deploy would change, and why; nothing is changed."),
-    Entry("render", START, "Print the SkyPilot task of a replica on an offer; nothing is started."),
+    Entry("plan", START, "Show what a deploy would change, and why; nothing is changed.", only_looks=True),
+    Entry("render", START, "Print the SkyPilot task of a replica on an offer; nothing is started.", only_looks=True),
     Entry("deploy", RUN, "Put a service where its policy says: plan, ask, apply, watch."),
-    Entry("status", RUN, "Show services and replicas: state, grid, money."),
+    Entry("status", RUN, "Show services and replicas: state, grid, money.", only_looks=True),
     Entry("rollout", RUN, "Follow, pause and resume changes of a service."),
     Entry("pause", RUN, "Hold whatever is voluntary, of one service or of all."),
     Entry("resume", RUN, "Take back a pause, of one service or the one of everything."),
     Entry("migrate", RUN, "Move a replica to another region now."),
-    Entry("logs", RUN, "Show the engine's own log lines of a replica."),
+    Entry("logs", RUN, "Show the engine's own log lines of a replica.", only_looks=True),
     Entry("down", RUN, "Take a service down; its history is kept."),
-    Entry("advise", UNDERSTAND, "Say what to do about a service: stay, move now, or change a limit."),
-    Entry("explain", UNDERSTAND, "Say why a service is where it is, with every number."),
-    Entry("history", UNDERSTAND, "List what happened to a service and what was decided."),
-    Entry("report", UNDERSTAND, "Total the energy, emissions and cost of a service."),
-    Entry("carbon", UNDERSTAND, "Show grid carbon intensity now and in the coming hours."),
-    Entry("signals", UNDERSTAND, "Look at the live carbon sources, and record what they say."),
-    Entry("prices", UNDERSTAND, "Show what capacity costs: each offer's price with its source, age and kind."),
-    Entry("policy", UNDERSTAND, "Show policies, and try them against the decisions that are expected of them."),
+    Entry("advise", UNDERSTAND, "Say what to do about a service: stay, move now, or change a limit.", only_looks=True),
+    Entry("explain", UNDERSTAND, "Say why a service is where it is, with every number.", only_looks=True),
+    Entry("history", UNDERSTAND, "List what happened to a service and what was decided.", only_looks=True),
+    Entry("report", UNDERSTAND, "Total the energy, emissions and cost of a service.", only_looks=True),
+    Entry("carbon", UNDERSTAND, "Show grid carbon intensity now and in the coming hours.", only_looks=True),
+    Entry("signals", UNDERSTAND, "Look at the live carbon sources, and record what they say.", only_looks=True),
+    Entry(
+        "prices",
+        UNDERSTAND,
+        "Show what capacity costs: each offer's price with its source, age and kind.",
+        only_looks=True,
+    ),
+    Entry(
+        "policy",
+        UNDERSTAND,
+        "Show policies, and try them against the decisions that are expected of them.",
+        only_looks=True,
+    ),
     Entry("simulate", UNDERSTAND, "Let a service live through a recorded year under several policies."),
     Entry("bench", UNDERSTAND, "Measure greenctl against its rivals, on data that anyone can check."),
     Entry("doctor", OPERATE, "Check engine, gateway, controller, database, signals and orphans."),
@@ -166,8 +176,12 @@ def root(
     ] = False,
 ) -> None:
     """Deploy LLM services where they do the least harm for the money."""
+    session = Session.of(ctx)
+    session.only_looks = any(e.name == ctx.invoked_subcommand and e.only_looks for e in ENTRIES)
     if version:
-        typer.echo(f"{APP} {__version__}")
+        from orchestrator.cli.commands.version import show  # noqa: PLC0415  # no command is imported before it runs
+
+        show(session)
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
@@ -175,9 +189,23 @@ def root(
 
 def main() -> None:
     """Run the command line; the entry point of the ``greenctl`` script."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             # A terminal that cannot show a character gets its code: a crash, or "?" for "unknown", would be worse.
             reconfigure(errors="backslashreplace")
     app()
+
+
+def _open_what_is_closed() -> None:
+    """Give whoever closed a standard stream (``>&-``) one that goes nowhere.
+
+    Python has none then, and the next file that is opened, such as a database, would get its number.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(number, True)  # noqa: FBT003  # its own signature
+    os.close(number)
+    for standard, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(standard, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # until we end

@@ -28,12 +28,16 @@ COMPLETE_VARIABLE: Final = "_GREENCTL_COMPLETE"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A command as the front page lists it, without importing it. ``summary`` repeats the first line of its help."""
+    """A command as the front page lists it, without importing it. ``summary`` repeats the first line of its help.
+
+    ``only_looks``: whatever its words are, it leaves services and their memory as they are.
+    """
 
     name: str
     chapter: str
     summary: str
     package: str = "orchestrator.cli.commands"
+    only_looks: bool = False
 
     @property
     def module(self) -> str:

@@ -80,11 +80,11 @@ class Outside:
         user = user_config_path(APP, appauthor=False) / "config.toml"
         return {"greenctl.toml": Path("greenctl.toml"), str(user): user}
 
-    def runtime(self, settings: Settings) -> Runtime:
-        """Build the ports; contacts nobody."""
+    def runtime(self, settings: Settings, *, only_looks: bool = False) -> Runtime:
+        """Build the ports; contacts nobody. ``only_looks``: nothing is going to be changed."""
         from orchestrator.wiring import build
 
-        return build(settings)
+        return build(settings, only_looks=only_looks)
 
     def regions(self, settings: Settings) -> RegionCatalogue:
         """Return the regions that are configured."""

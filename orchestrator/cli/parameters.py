@@ -34,6 +34,7 @@ def parse_length(text: str) -> timedelta:
 def complete_service(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the recorded services; nothing where they cannot be read, because completion must not complain."""
     session = ctx.obj if isinstance(ctx.obj, Session) else Session()
+    session.only_looks = True
     try:
         names = [record.name for record in session.runtime.store.services()]
     except (GreenctlError, OSError):

@@ -49,6 +49,7 @@ class Session:
     ) -> None:
         self.outside = outside or Outside()
         self.as_json = self.no_color = self.quiet = self.verbose = self.debug = False
+        self.only_looks = False
         self.json_file: Path | None = None
         self._interactive = interactive or _has_terminal
         self._read_answer = read_answer or _read_line
@@ -90,7 +91,7 @@ class Session:
     def runtime(self) -> Runtime:
         """The ports, built on first use. Raises ``StoreUnavailable`` and ``InvalidSettings``."""
         self.outside.configure_logs(verbose=self.verbose, debug=self.debug)
-        return self.outside.runtime(self.settings)
+        return self.outside.runtime(self.settings, only_looks=self.only_looks)
 
     @cached_property
     def _loop(self) -> asyncio.Runner:

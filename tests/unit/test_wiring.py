@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import StoreUnavailable
-from orchestrator.settings import GatewaySettings, Settings, SignalSettings
+from orchestrator.clocks import WORLD_FILE, ReplayClock, SystemClock
+from orchestrator.errors import InvalidSettings, StoreUnavailable
+from orchestrator.settings import GatewaySettings, Settings, SignalSettings, WorldSettings
 from orchestrator.wiring import build, gateway_options
 
 
@@ -41,3 +43,42 @@ def test_a_database_that_was_emptied_beside_replicas_is_no_new_one(tmp_path: Pat
     with pytest.raises(StoreUnavailable, match=r"greenctl\.db is empty, and replicas of an earlier one lie in"):
         build(settings)
     assert database.stat().st_size == 0
+
+
+class TestAReplayedGrid:
+    """Which grid a state directory lives in is fixed by who acts there first, and by nobody who only looks."""
+
+    REPLAY = WorldSettings(start=datetime(2023, 6, 1, 12, tzinfo=UTC), rate=60.0)
+
+    def test_a_look_at_an_empty_directory_fixes_nothing(self, tmp_path: Path) -> None:
+        """Somebody tries a recording, and deploys in real time afterwards."""
+        settings = Settings(state_dir=tmp_path, world=self.REPLAY)
+
+        clock = build(settings, only_looks=True).clock
+
+        assert isinstance(clock, ReplayClock)
+        assert (clock.now().date().isoformat(), clock.rate) == ("2023-06-01", 60.0)
+        assert not (tmp_path / WORLD_FILE).exists()
+        assert type(build(Settings(state_dir=tmp_path)).clock) is SystemClock
+
+    def test_a_look_is_at_the_moment_that_is_fixed(self, tmp_path: Path) -> None:
+        """Once somebody has acted, all live at the same one."""
+        settings = Settings(state_dir=tmp_path, world=self.REPLAY)
+        build(settings)
+        fixed = (tmp_path / WORLD_FILE).read_text()
+
+        build(settings, only_looks=True)
+
+        assert (tmp_path / WORLD_FILE).read_text() == fixed
+
+    @pytest.mark.parametrize("only_looks", [True, False])
+    def test_what_happened_in_real_time_is_never_replayed(self, tmp_path: Path, only_looks: bool) -> None:
+        """One look with a start in the environment would have kept its controller from ever starting again."""
+        build(Settings(state_dir=tmp_path)).store.claim("host", datetime.now(UTC))
+
+        with pytest.raises(InvalidSettings, match="happened in real time") as caught:
+            build(Settings(state_dir=tmp_path, world=self.REPLAY), only_looks=only_looks)
+
+        assert not (tmp_path / WORLD_FILE).exists()
+        assert WORLD_FILE in caught.value.hint()
+        assert "greenctl restore" in caught.value.hint()

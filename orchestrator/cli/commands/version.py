@@ -19,7 +19,11 @@ def version(ctx: typer.Context) -> None:
       greenctl version
       greenctl version --json
     """
-    session = Session.of(ctx)
+    show(Session.of(ctx))
+
+
+def show(session: Session) -> None:
+    """Print the version, as a document where that was asked for."""
     if session.as_json:
         session.emit(version=__version__, python=platform.python_version(), platform=platform.platform())
     else:

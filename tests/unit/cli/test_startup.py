@@ -1,9 +1,14 @@
 """What ``--help`` may not load, measured by what is loaded and not by the clock."""
 
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from orchestrator.clocks import WORLD_FILE
 
 HEAVY = (
     "pydantic",
@@ -72,3 +77,35 @@ def test_a_command_s_help_loads_none_of_what_belongs_to_other_processes(command:
     found = loaded_by(command, "--help")
 
     assert {name for name in (*NEVER, "sqlalchemy", "orchestrator.wiring") if name in found} == set()
+
+
+def test_the_version_is_a_document_where_one_is_asked_for() -> None:
+    """By the flag as by the command: a script reads both."""
+    flag, command = (
+        subprocess.run([sys.executable, "-m", "orchestrator", *words, "--json"], capture_output=True, check=True).stdout
+        for words in (("--version",), ("version",))
+    )
+    assert json.loads(flag) == json.loads(command)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("words", "status"), [("policy show", 0), ("policy show nothing-like-it", 2)])
+def test_a_closed_stream_changes_no_exit_status(closed: str, words: str, status: int) -> None:
+    """Cron jobs and services may have none of the three; what is said to a closed one is lost, and that is all."""
+    command = f"{sys.executable} -m orchestrator {words} {closed}"
+    assert subprocess.run(["/bin/sh", "-c", command], stdout=subprocess.DEVNULL, check=False).returncode == status
+
+
+def test_a_look_at_a_replayed_grid_fixes_none(tmp_path: Path) -> None:
+    """Whoever only tries a recording can deploy in real time afterwards."""
+    environment = {**os.environ, "GREENCTL_STATE_DIR": str(tmp_path), "GREENCTL_WORLD__START": "2023-06-01T12:00:00Z"}
+
+    said = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "carbon", "--zone", "SE", "--json"],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+
+    assert b"2023-06-01T12" in said.stdout
+    assert not (tmp_path / WORLD_FILE).exists()

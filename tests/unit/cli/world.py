@@ -133,9 +133,9 @@ class World(Outside):
         """One file, in the test's folder."""
         return {"greenctl.toml": self.folder / "greenctl.toml"}
 
-    def runtime(self, settings: Settings) -> Runtime:
+    def runtime(self, settings: Settings, *, only_looks: bool = False) -> Runtime:
         """The fakes."""
-        del settings
+        del settings, only_looks
         return self._runtime
 
     def stand_in(self, source: CarbonSource) -> None:
