@@ -111,8 +111,20 @@ def _trial(name: str) -> tuple[LoadedPolicy, Fixtures]:
     loaded = _find(name)
     path = fixtures_of(Path(name)) if _is_path(name) else shipped_fixtures(name)
     shown = str(path) if _is_path(name) else f"policies/fixtures/{path.name}"
+    if not path.exists():
+        problem = Problem("", f"{loaded.policy.name} has no expected decisions yet: this file is not there")
+        raise InvalidSpec(shown, (problem,), hint=f"Write it, for a start as {_first_cases(loaded.policy.name)}")
     fixtures = load_fixtures(path, shown)
     if fixtures.policy != loaded.policy.name:
         message = f'"{fixtures.policy}" is not {loaded.policy.name}, the policy beside it'
         raise InvalidSpec(shown, (Problem("policy", message),))
     return loaded, fixtures
+
+
+def _first_cases(policy: str) -> str:
+    """Return a whole file of cases in a line, to be copied."""
+    regions = (
+        "{region: coal, grams_per_kwh: 700, usd_per_hour: 1.0}, {region: north, grams_per_kwh: 30, usd_per_hour: 1.1}"
+    )
+    case = f"{{name: not the coal, regions: [{regions}], expect: choose north}}"
+    return f"{{kind: PolicyFixtures, policy: {policy}, cases: [{case}]}}"

@@ -135,3 +135,21 @@ def test_what_is_asked_about_is_never_written_over(world: World) -> None:
     tried = world.run("policy", "test", "--json", str(file))
     assert [row["policy"] for row in json.loads(tried.stdout)["rows"]] == ["mine"]
     assert file.read_text() == MINE
+
+
+def test_a_policy_without_cases_is_told_how_to_get_them(world: World, tmp_path: Path) -> None:
+    """A policy file of one's own has none at first; what the hint says is a file that works."""
+    mine = write(tmp_path)
+    cases = tmp_path / "fixtures" / "mine.yaml"
+    cases.unlink()
+
+    refused = world.run("policy", "test", mine, "--json")
+
+    assert refused.exit_code == 2
+    error = json.loads(refused.stdout)["error"]
+    assert "mine has no expected decisions yet" in json.dumps(error)
+    assert "service file" not in error["hint"]
+
+    cases.write_text(error["hint"].removeprefix("Write it, for a start as ") + "\n")
+    tried = world.run("policy", "test", mine)
+    assert tried.exit_code == 0, tried.stderr
