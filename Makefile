@@ -37,9 +37,12 @@ ONLY ?=
 # Extra words for the lab: make lab-up LAB_ARGS="--nodes 2"
 LAB_ARGS ?=
 
+# Through sudo another python3 may be found, which would make the user's environments anew, as root.
+as-root = $(if $(SUDO_USER),env-there,$1)
+
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-pure test-real test-ray test-rayless
-.PHONY: test-fast test-sky coverage demo lab-up lab-down lab-status
+.PHONY: test-fast test-sky coverage demo lab-up lab-down lab-status env-there
 .PHONY: clean distclean sim crash bad-days mutants schedules model bounds verify error-paths kills
 
 help: ## show this list
@@ -136,16 +139,19 @@ demo: env ## a real fleet on this machine: deploy, balance, migrate, replace
 	$(BIN)/python -m orchestrator.demo \
 	  $(if $(DEMO_JSON),--json $(DEMO_JSON)) $(if $(CARBON_DATA),--carbon-data $(CARBON_DATA)) $(DEMO_ARGS)
 
-lab-up: env ## Slurm regions on this machine for SkyPilot (root, Debian); does nothing when they are up
+env-there:
+	@test -x $(BIN)/python || { echo "there is no .venv: first make env, without sudo" >&2; exit 1; }
+
+lab-up: $(call as-root,env) ## Slurm regions on this machine for SkyPilot (root, Debian); does nothing when they are up
 	@$(BIN)/python -m infra.lab up $(LAB_ARGS)
 
-lab-down: env-core ## end them and everything that runs there
+lab-down: $(call as-root,env-core) ## end them and everything that runs there
 	@$(BIN)/python -m infra.lab down $(LAB_ARGS)
 
-lab-status: env-core ## what of the lab is up
+lab-status: $(call as-root,env-core) ## what of the lab is up
 	@$(BIN)/python -m infra.lab status $(LAB_ARGS)
 
-test-sky: env ## real SkyPilot and real vLLM on a lab of its own (root, Debian)
+test-sky: $(call as-root,env) ## real SkyPilot and real vLLM on a lab of its own (root, Debian)
 	$(BIN)/pytest -m slurm tests/integration tests/sky --durations=0 $(PYTEST_ARGS)
 
 clean: ## remove caches and build results

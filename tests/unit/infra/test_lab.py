@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,21 @@ class TestCommandLine:
         """Exit status 1, and no traceback."""
         assert main(["up", "--number", "12"]) == 1
         assert "number from 0 to 8" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize("target", ["lab-up", "lab-down", "lab-status", "test-sky"])
+def test_through_sudo_the_users_environments_stay_as_they_are(target: str) -> None:
+    """Root may find another Python, which would make them anew and root's; root alone makes what is missing."""
+    make = str(shutil.which("make"))
+    root = Path(__file__).parents[3]
+    steps = {
+        user: subprocess.run(
+            [make, "-n", target, f"SUDO_USER={user}"], cwd=root, capture_output=True, text=True, check=True
+        ).stdout
+        for user in ("ada", "")
+    }
+
+    assert "infra.env.setup" in steps[""]
+    assert "infra.env.setup" not in steps["ada"]
+    assert "first make env, without sudo" in steps["ada"]
