@@ -33,10 +33,33 @@ def without_beaten(problem: Problem, weighed: Weighed) -> Problem:
 
 
 def _most_needed(p: Problem) -> Floats:
-    """Replicas of an offer beyond which more are useless: all demand, and one for rounding; or all that is allowed."""
+    """Replicas of an offer beyond which more are useless: all demand, and one for rounding; or all that is allowed.
+
+    Where spot is limited to a part, replicas on demand are also of use beyond demand: they make room for spot.
+    """
     peak = float(p.demand.sum(axis=0).max())
-    most = np.ceil(peak / p.capacity) + 1.0
+    needed = np.where(p.spot, peak, max(peak, _room_for_spot(p)))
+    most = np.ceil(needed / p.capacity) + 1.0
     return np.asarray(most if p.rules.max_replicas is None else np.minimum(most, p.rules.max_replicas))
+
+
+def _room_for_spot(p: Problem) -> float:
+    """Tokens per second on demand that as much spot as can be of use has to stand beside; zero where it is not limited.
+
+    Of use is what a region's origins ask for at most, or all demand where others may have to stand in for a region,
+    and one more replica for rounding: of what is beyond, replicas could end earlier.
+    """
+    fraction = p.rules.spot_fraction
+    if not fraction:
+        return 0.0
+    who = p.eligible.T if p.rules.surviving_fraction is None else np.ones_like(p.eligible.T)
+    asked = (who @ p.demand).max(axis=1)
+    there = open_offers(p)
+    on_spot = there[p.spot[there]]
+    sold, largest = np.zeros(len(p.regions)), np.zeros(len(p.regions))
+    np.add.at(sold, p.region_of[on_spot], p.quota[on_spot] * p.capacity[on_spot])
+    np.maximum.at(largest, p.region_of[on_spot], p.capacity[on_spot])
+    return float(np.minimum(sold, asked + largest).sum()) * (1.0 - fraction) / fraction
 
 
 def _beats(p: Problem, w: Weighed, rivals: Integers, j: int) -> Flags:

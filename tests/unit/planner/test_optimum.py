@@ -347,6 +347,40 @@ def test_a_beaten_offer_is_not_even_looked_at() -> None:
     assert without_beaten(world, weigh(world)).quota.tolist() == [0.0, 5.0]
 
 
+def test_what_makes_room_for_spot_is_not_beaten_by_what_is_sold_out() -> None:
+    """Of the cheaper offer two are sold, enough for all who are near: the dearer one still lets spot in elsewhere."""
+    world = tiny(
+        step_hours=np.ones(1),
+        origins=("here", "there"),
+        offers=("clean:card:on_demand", "clean:other:on_demand", "dirty:card:spot"),
+        region_of=np.array([0, 0, 1]),
+        spot=np.array([False, False, True]),
+        capacity=np.full(3, 100.0),
+        quota=np.array([2.0, 100.0, 100.0]),
+        running=np.zeros(3),
+        rent_usd=np.array([[1.0], [1.1], [0.3]]),
+        **{name: np.zeros((3, 1)) for name in ("rent_grams", "start_usd", "start_grams")},
+        **{name: np.zeros(3) for name in ("end_usd", "end_grams")},
+        traffic_grams=np.zeros((2, 1)),
+        demand=np.array([[1.0], [99.0]]),
+        rtt_ms=np.array([[10.0, 500.0], [500.0, 10.0]]),
+        rtt_budget_ms=np.full(2, 50.0),
+        shortfall=np.ones(1),
+        exposure=np.ones(1),
+        rules=Rules(spot_fraction=0.2),
+    )
+    by_hand = judge(world, weigh(world), np.array([[2.0], [2.0], [1.0]]), np.array([[[1.0], [0.0]], [[0.0], [99.0]]]))
+    answer = solve(world, unhurried)
+
+    assert by_hand.broken == ()
+    assert by_hand.objective == pytest.approx(2 * 1.0 + 2 * 1.1 + 0.3)
+    assert answer.bound <= by_hand.objective
+    assert answer.objective == pytest.approx(by_hand.objective)
+    assert answer.conflict is None
+    plenty = replace(world, quota=np.full(3, 100.0))
+    assert without_beaten(plenty, weigh(plenty)).quota.tolist() == [100.0, 0.0, 100.0]
+
+
 def test_the_reference_agrees_with_a_sum_by_hand() -> None:
     """The plain reference counts rent, traffic and shortfall as a person would."""
     cost = stage_cost(tiny(weights=Weights(1.0, 1.0)), np.array([0.0, 1.0]), 0)
