@@ -92,3 +92,19 @@ async def test_a_restart_goes_through_no_samples(count: int) -> None:
     assert {a.until for a in meter._accounts.values()} == {clock.now()}
     assert {a.output_tokens for a in meter._accounts.values()} == {sum(range(minutes))}
     assert {a.last for a in meter._accounts.values()} == {a_sample(n, later(60 * 89), output_tokens=89) for n in names}
+
+
+async def test_a_replica_of_the_future_stops_no_look() -> None:
+    """The clock was set back, and another controller begins: it counts once its time comes, and heals until then."""
+    store = MemoryStore()
+    store.submit_deploy(a_spec(), an_operation())
+    journal = store.claim("me", NOW)
+    journal.start_replica(*a_launch("chat-0"))
+    clock = VirtualClock(later(-1200))
+    meter = Meter(SimpleNamespace(clock=clock), journal, None, lambda *_: None)  # type: ignore[arg-type]  # all it needs
+    service = store.service(SERVICE)
+    assert service is not None
+
+    await meter.look(service, store.replicas(SERVICE), {}, {}, None, Watch(), due=True)
+
+    assert store.energy(SERVICE) == []
