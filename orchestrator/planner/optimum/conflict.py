@@ -8,15 +8,16 @@ smallest there is, because all smaller ones were tried. A set that the solver ha
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
 import numpy as np
 
-from orchestrator.planner.optimum.judge import by_region, covers, spent_usd
+from orchestrator.planner.optimum.judge import by_region, covers, judge, spent_usd
 from orchestrator.planner.optimum.plan import ENOUGH, Budget, Conflict, Relaxation
-from orchestrator.planner.optimum.problem import Problem, Rules
+from orchestrator.planner.optimum.problem import Problem, Rules, weigh
 from orchestrator.planner.optimum.program import Solution
 
 Solver = Callable[[Problem], Solution | None]
@@ -41,9 +42,12 @@ def find_conflict(problem: Problem, solver: Solver, budget: Budget) -> Conflict:
             solution = solver(lifted)
             unsolved |= solution is None
             if solution is not None and covers(lifted, solution.replicas, solution.traffic):
-                relax = tuple(Relaxation(rule, _needs(problem, rule, solution)) for rule in chosen)
+                # Parts of replicas cannot be bought: what a rule would have to allow is told of whole ones.
+                whole = replace(solution, replicas=np.ceil(solution.replicas - ENOUGH))
+                relax = tuple(Relaxation(rule, _needs(problem, rule, whole)) for rule in chosen)
                 perhaps = "; there was no time for all smaller sets" if unsolved else ""
-                return Conflict(relax, "all demand could be covered without " + " and ".join(chosen) + perhaps)
+                also = _also_broken(lifted, whole, set(rules) - set(chosen))
+                return Conflict(relax, "all demand could be covered without " + " and ".join(chosen) + perhaps + also)
     return no_time if unsolved else Conflict((), "some demand stays uncovered even without " + ", ".join(rules))
 
 
@@ -78,6 +82,12 @@ def _lifted(problem: Problem, names: tuple[str, ...]) -> Problem:
         all_of_it = np.ceil(2.0 * problem.demand.sum(axis=0).max() / problem.capacity) + 1.0
         lifted = replace(lifted, quota=np.maximum(problem.quota, all_of_it))
     return lifted
+
+
+def _also_broken(lifted: Problem, whole: Solution, kept: AbstractSet[str]) -> str:
+    """Name the rules that hold for parts of replicas, and perhaps not for whole ones."""
+    broken = [r for r in judge(lifted, weigh(lifted), whole.replicas, whole.traffic).broken if r in kept]
+    return f"; in whole replicas {' and '.join(broken)} may have to give way, too" if broken else ""
 
 
 def _needs(problem: Problem, rule: str, solution: Solution) -> str:

@@ -297,6 +297,52 @@ def test_rules_that_cannot_hold_are_named(changes: dict[str, object], rule: str 
     assert judge(world, weigh(world), answer.plan.replicas, answer.plan.traffic).broken == ()
 
 
+def islands(rules: Rules) -> Problem:
+    """Eight regions, each with half a replica's worth of clients that reach no other one."""
+    n = 8
+    zeros = {name: np.zeros((n, 1)) for name in ("rent_grams", "start_usd", "start_grams", "traffic_grams")}
+    names = tuple(f"island{i}" for i in range(n))
+    return tiny(
+        step_hours=np.ones(1),
+        regions=names,
+        origins=names,
+        offers=tuple(f"{name}:card:on_demand" for name in names),
+        region_of=np.arange(n),
+        spot=np.zeros(n, dtype=bool),
+        capacity=np.full(n, 100.0),
+        quota=np.full(n, 5.0),
+        running=np.zeros(n),
+        rent_usd=np.ones((n, 1)),
+        **zeros,
+        end_usd=np.zeros(n),
+        end_grams=np.zeros(n),
+        demand=np.full((n, 1), 50.0),
+        rtt_ms=np.where(np.eye(n) > 0, 10.0, 500.0),
+        rtt_budget_ms=np.full(n, 50.0),
+        shortfall=np.ones(1),
+        exposure=np.ones(1),
+        rules=rules,
+    )
+
+
+def test_what_a_rule_would_have_to_allow_is_enough_for_whole_replicas() -> None:
+    """Four would do in halves, which is less than the five that are allowed; nobody can buy halves."""
+    answer = solve(islands(Rules(max_replicas=5)), unhurried)
+
+    assert answer.conflict is not None
+    assert [(r.rule, r.needs) for r in answer.conflict.relax] == [("max_replicas", "8 replicas")]
+    assert answer.conflict.text == "all demand could be covered without max_replicas"
+
+
+def test_a_rule_that_holds_for_halves_alone_is_named_with_the_conflict() -> None:
+    """Three dollars pay for three of the four that halves add up to; and whole ones are eight, where five may be."""
+    answer = solve(islands(Rules(max_replicas=5, budget_usd=3.0)), unhurried)
+
+    assert answer.conflict is not None
+    assert [(r.rule, r.needs) for r in answer.conflict.relax] == [("budget_usd", "8.00 USD")]
+    assert answer.conflict.text.endswith("; in whole replicas max_replicas may have to give way, too")
+
+
 def test_without_time_a_conflict_is_said_to_be_unexplored() -> None:
     """No time means no claim about which rule is to blame, but the shortfall is told."""
     answer = solve(tiny(rules=Rules(max_replicas=1)), no_time)
