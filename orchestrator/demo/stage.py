@@ -97,17 +97,16 @@ class Stage:
 def stage_settings(state_dir: Path, *, carbon_data: Path | None = None, world: WorldSettings) -> Settings:
     """Return the settings of a stage: the defaults, ours, and nothing out of the environment or a file but MACHINE."""
     cache_dir, vllm = (os.environ.get(name) for name in MACHINE)
-    theirs = {} if cache_dir is None else {"cache_dir": Path(cache_dir)}
     # Not loaded: loading would ask the environment and the files.
-    return Settings.model_construct(
+    settings = Settings.model_construct(
         state_dir=state_dir,
         gateway=GatewaySettings(port=free_port()),
         signals=SignalSettings(recorded=None if carbon_data is None else carbon_data.resolve()),
         world=world,
         local=LocalSettings(vllm=None if vllm is None else Path(vllm)),
         controller=ControllerSettings(sample_seconds=SAMPLE_SECONDS),
-        **theirs,
     )
+    return settings if cache_dir is None else settings.model_copy(update={"cache_dir": Path(cache_dir)})
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
