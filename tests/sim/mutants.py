@@ -395,8 +395,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "replicas move as soon as something looks better",
         "B13",
         (
-            Change("orchestrator.planner.moves:_verdicts", "made < rules.max_moves_per_day,", "True,"),
-            Change("orchestrator.planner.moves:_verdicts", "verdicts.append(_dwell_verdict", "(_dwell_verdict"),
+            Change("orchestrator.planner.moves:_own_verdicts", "made < rules.max_moves_per_day,", "True,"),
+            Change("orchestrator.planner.moves:_own_verdicts", "yield _dwell_verdict", "_dwell_verdict"),
         ),
         (_day(15, hours=24.0), _day(16, hours=24.0)),
     ),
