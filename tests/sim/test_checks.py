@@ -50,12 +50,53 @@ def test_two_machines_of_one_intent_are_seen(world: SimWorld) -> None:
     assert {"I2", "I3"} <= broken(world)
 
 
-def test_a_launch_without_a_database_is_seen(world: SimWorld) -> None:
-    """I18."""
-    world.database.is_down = True
-    world.checks.on_launch(world.cloud.created[0])
+def launching(world: SimWorld) -> Call:
+    """Return the call that launches a machine, by the process whose turn it is."""
+    assert world.claimant is not None
+    request = world.cloud.created[0]
+    return Call(world.claimant, "cloud", "launch", (request,), {}, is_write=False, point="cloud.launch")
 
-    assert "I18" in broken(world)
+
+def test_a_launch_without_a_database_is_seen(world: SimWorld) -> None:
+    """I18; but not one that had left the process before, which slept over it."""
+    world.database.is_down = True
+    call = launching(world)
+    call.process.has_slept = True
+    world.checks.before(call)
+    assert not broken(world)
+
+    call.process.has_slept = False
+    world.checks.before(call)
+    assert broken(world) == {"I18"}
+
+
+def test_writing_off_what_was_not_seen_to_be_gone_is_seen(world: SimWorld) -> None:
+    """I3; whoever was told so in that look may believe it, though it is seen again by now."""
+    assert world.claimant is not None
+    name = world.cloud.created[0].name
+    kwargs = {"cleaned_up": True}
+    call = Call(world.claimant, "journal", "update_replica", (name,), kwargs, is_write=True, point="")
+    world.checks._before_change(call)
+    assert broken(world) == {"I3"}
+
+    world.checks.violations.clear()
+    world.cloud.said_gone[name] = world.claimant.look_began_at
+    world.checks._before_change(call)
+    assert not broken(world)
+
+
+def test_asking_where_all_was_sold_a_moment_ago_is_seen(world: SimWorld) -> None:
+    """I9; unless the record that says so is lost, as it is with a database that was set back."""
+    row = world.truth.replicas()[0]
+    fresh = replace(row, name="gc-fresh", slot=row.slot + 2, replaces=None)
+    world.checks._sold_out[row.offer_id] = world.clock.elapsed, "gc-forgotten"
+    world.checks._before_start(fresh)
+    assert "I9" not in broken(world)
+
+    world.truth._state.replicas.put(row.name, replace(row, state=ReplicaState.FAILED))
+    world.checks._sold_out[row.offer_id] = world.clock.elapsed, row.name
+    world.checks._before_start(fresh)
+    assert "I9" in broken(world)
 
 
 def test_a_launch_that_no_row_knows_is_seen(world: SimWorld) -> None:
