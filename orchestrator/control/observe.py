@@ -110,7 +110,7 @@ class Watch:
     def rounds_failed(self, name: str, clients: Clients) -> int:
         """Return in how many rounds it failed a client, and answered none since, after one more where nobody is heard.
 
-        A client that is failed proves more than silence does, so they are counted apart (decision 0071).
+        A client that is failed proves more than silence does, so they are counted apart (decision 0069).
         """
         if name in clients.answered:
             return 0

@@ -96,7 +96,7 @@ class Routes:
         """Tell the gateway what is new, or everything when it has lost its memory.
 
         A service for which nothing was worked out since we started keeps the routes that the gateway has for it
-        (decision 0062), and a replica that was not seen since then the key (decision 0072).
+        (decision 0062), and a replica that was not seen since then the key (decision 0070).
         """
         if status is None:
             return

@@ -29,7 +29,7 @@ LATE_FRACTION = 0.05
 
 FAILED_ROUNDS_UNTIL_LOST = 3
 """While nobody can be heard. No setting: silence may be our own, or last a moment; a client that is failed is neither
-(decision 0071)."""
+(decision 0069)."""
 
 FULL_WEIGHT = 100
 ABORTED = "aborted: "

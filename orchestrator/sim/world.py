@@ -335,7 +335,7 @@ class TwinWorld:
         """Return the plan of the deploy. Raises ``NoFeasiblePlacement``.
 
         Where nothing usable is known of any grid, prices decide for who goes by prices alone, and everybody else begins
-        at home. See decision 0073.
+        at home. See decision 0071.
         """
         spec, now = self._spec, self._clock.now()
         snapshot = await gather_snapshot(spec, digest, self.runtime, self._setting.shared, now)

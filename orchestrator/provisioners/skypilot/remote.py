@@ -2,7 +2,7 @@
 
 There are two. What hangs in a worker is ended with the worker, and with it whatever else it is doing. A machine whose
 login hangs is an everyday thing, so the questions that make SkyPilot log in have a worker of their own: they cost each
-other an answer, and neither a launch whose files are being carried nor the end of a machine (decision 0070).
+other an answer, and neither a launch whose files are being carried nor the end of a machine (decision 0068).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Asking makes SkyPilot ask the providers, which takes seconds; a look of the cont
 question is under way at a time, in the background, and an answer serves until it is too old to be called one.
 
 What a job does is asked on its machine, which may hang: each is asked by itself, and a picture holds the answers that
-have come by then (decision 0070).
+have come by then (decision 0068).
 """
 
 from __future__ import annotations
