@@ -17,7 +17,7 @@ from orchestrator.domain.carbon import CarbonSeries, Gap
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
-from orchestrator.domain.records import ServiceRecord, ServiceState
+from orchestrator.domain.records import OperationKind, ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import ServiceSpec
@@ -133,7 +133,18 @@ async def gather_snapshot(
 
 
 def _last_size(spec: ServiceSpec, record: ServiceRecord | None, runtime: Runtime) -> WantedReplicas | None:
-    return number_in_force(spec, _decided_size(spec, record, runtime))
+    size = number_in_force(spec, _decided_size(spec, record, runtime))
+    if size is None or size.replicas or spec.batch is not None or record is None:
+        return size
+    if not _is_unproven(spec, record, runtime):
+        return size
+    return replace(size, replicas=1, because="one to show that it can serve: what is deployed has not served yet")
+
+
+def _is_unproven(spec: ServiceSpec, record: ServiceRecord, runtime: Runtime) -> bool:
+    """Whether this spec is about to be deployed, or is being, and nobody knows whether what it names can serve."""
+    is_new = not workloads_of(spec) <= workloads_of(record.spec)
+    return is_new or any(o.kind is OperationKind.DEPLOY for o in runtime.store.operations(record.name))
 
 
 def _decided_size(spec: ServiceSpec, record: ServiceRecord | None, runtime: Runtime) -> WantedReplicas | None:

@@ -12,7 +12,7 @@ from orchestrator.control.status import service_status
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import EventKind, OperationState
 from orchestrator.domain.replica import ReplicaState
-from orchestrator.domain.service import GatewayRules, MigrationRules, Scaling, ServiceSpec
+from orchestrator.domain.service import GatewayRules, MigrationRules, ModelSpec, Scaling, ServiceSpec
 from orchestrator.errors import NoFeasiblePlacement
 from tests.scenario.world import RULES, Traffic, World, chat, only
 
@@ -171,6 +171,34 @@ async def test_a_new_controller_leaves_it_asleep_and_sees_who_waits() -> None:
     await world.until(lambda: len(world.ready()) == 1, limit=30)
     await world.run(10)
     assert (world.refused, len(world.waited)) == (0, 1)
+
+
+async def test_a_new_workload_is_shown_to_serve_before_its_deploy_is_done() -> None:
+    """Nobody is up who could be replaced, so one is started for it; what cannot serve is taken back."""
+    world = World()
+    await up(world, sleepy())
+    await asleep(world)
+    broken = await world.deploy(sleepy(model=ModelSpec("org/broken", served_name="chat")))
+    await world.until(lambda: bool(world.cloud.existing()), limit=60)
+    (begun,) = world.cloud.existing()
+    world.murder(begun)
+    await world.until(lambda: world.operation(broken).state is OperationState.FAILED, limit=60)
+
+    other = await world.deploy(sleepy(model=ModelSpec("org/other", served_name="chat")))
+    await world.until(lambda: world.operation(other).state is OperationState.DONE)
+    assert [r.revision for r in world.ready()] == [3]
+    await asleep(world)
+
+
+async def test_a_deploy_that_changes_no_workload_wakes_nobody() -> None:
+    """What served before can serve."""
+    world = World()
+    await up(world, sleepy())
+    await asleep(world)
+    again = await world.deploy(sleepy(gateway=GatewayRules(hold=timedelta(seconds=90))))
+    await world.until(lambda: world.operation(again).state is OperationState.DONE)
+    await world.run(60)
+    assert len(world.all_replicas()) == 1
 
 
 async def test_without_a_controller_the_wait_ends_in_a_refusal() -> None:

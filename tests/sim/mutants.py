@@ -83,6 +83,7 @@ _DEAF = tuple((2000.0 + 1500.0 * n, "deaf", 1200.0, 0.3 * (n % 3)) for n in rang
 _CUT_OFF = tuple((2000.0 + 1500.0 * n, "all_deaf", 1200.0, 0.0) for n in range(6))
 _ELSEWHERE = tuple((2000.0 + 300.0 * n, kind, 0.0, 0.3) for n, kind in enumerate(("create_elsewhere", "preempt") * 6))
 
+_BROKEN_ASLEEP = tuple((2000.0 + 1800.0 * n, "broken_workload", 0.0, 0.0) for n in range(8))
 _MOVED_TWICE = (
     Fault(0, 3135.8129549125692, "move", 0.0, 0.214712505049237),
     Fault(1, 3164.0854459236975, "db_restored", 0.0, 0.21033392111846894),
@@ -357,6 +358,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "B18",
         (Change(_ROLLOUT + "_draining", "elif not _may_serve(replica, seen):", "elif True:"),),
         (_day(13, (2000.0, "move", 0.0, 0.1), (3000.0, "move", 0.0, 0.5)),),
+    ),
+    Mutant(
+        "whoever waits wakes nobody",
+        "R",
+        (Change("orchestrator.planner.wanted:_asleep", "idle is None or not idle.wakes", "True"),),
+        (_day(1, hours=8.0, sleeps=True),),
+    ),
+    Mutant(
+        "the last one leaves as soon as the load allows it",
+        "R",
+        (Change("orchestrator.planner.wanted:wanted", "if idle.may_sleep:", "if True:"),),
+        (_day(1, hours=8.0, sleeps=True),),
+    ),
+    Mutant(
+        "a new workload of a service that sleeps need not serve",
+        "R",
+        (Change("orchestrator.control.gather:_is_unproven", "return is_new or any(", "return False and any("),),
+        (_day(1, *_BROKEN_ASLEEP, hours=6.0, sleeps=True, recovery_hours=4.0),),
     ),
     Mutant(
         "what answers requests is ended at once because its record never did",

@@ -67,6 +67,9 @@ SOLD_OUT_SECONDS = 60.0
 UNREAD_SECONDS = 60.0
 """After which what is known of the load is no longer news: windows are half a minute long."""
 
+LEAST_QUIET_SECONDS = 60.0
+"""Without a request before the last replica may go: its rule says two minutes."""
+
 ALLOWED = frozenset({"sky/se", "sky/fr", "sky/de"})
 
 
@@ -94,6 +97,7 @@ class Checks:
         self._unrenewed: dict[str, tuple[float, float]] = {}
         """By machine: when its lease ended at the last look, and for how long that has not changed."""
         self._late: dict[tuple[str, ReplicaState], float] = {}
+        self._waiting: dict[str, float] = {}
         self._asked_for: list[float] = []
         self._sold_out: dict[str, tuple[float, str]] = {}
         """By offer: when it was found to be sold out, and which replica's record says so."""
@@ -237,6 +241,8 @@ class Checks:
             return
         ready = [r for r in self._world.truth.replicas(row.service) if r.state is ReplicaState.READY]
         wanted = service.spec.scaling.min_replicas
+        if wanted == 0 and len(ready) == 1:
+            self._check_sleep(row)
         if len(ready) - 1 < wanted:
             self.broken("I7", f"{name} is drained ({reason}) with {len(ready) - 1} others ready of {wanted} wanted")
 
@@ -245,6 +251,15 @@ class Checks:
         at, name = self._sold_out.get(offer_id, (-inf, ""))
         row = self._world.truth.replica(name)
         return at if row is not None and row.state is ReplicaState.FAILED else -inf
+
+    def _check_sleep(self, row: Replica) -> None:
+        """The last replica does not leave while clients ask for it, as far as that could be read."""
+        claimant, waiting = self._world.claimant, self._world.gateway.waits.get(row.service)
+        if claimant is None or waiting is None or self._world.gateway.is_away:
+            return
+        quiet = claimant.look_began_at - waiting.asked_at
+        if 0 <= quiet < LEAST_QUIET_SECONDS:
+            self.broken("I7", f"{row.name} is the last of {row.service} and leaves {quiet:.0f} s after a request")
 
     def _check_silence(self, row: Replica) -> None:
         """Whoever is given up for its silence neither answers its clients, nor is silent because nobody is heard."""
@@ -338,11 +353,33 @@ class Checks:
         if not world.can_work:
             return
         rows = {r.name: r for r in world.truth.replicas()}
+        self._look_for_waiting(rows, passed)
         self._look_for_orphans(rows, passed)
         for name, row in rows.items():
             self._look_for_late(name, row, passed)
             if row.state is ReplicaState.READY:
                 self._look_at_lease(name, passed)
+
+    def _look_for_waiting(self, rows: dict[str, Replica], passed: float) -> None:
+        """Requests that wait wake a service that sleeps. How long a start may take is another promise."""
+        world = self._world
+        up = {r.service for r in rows.values() if r.state in LIVE}
+        for name, waiting in world.gateway.waits.items():
+            service = world.truth.service(name)
+            wakes = service is not None and service.state is ServiceState.ACTIVE and not world.gateway.is_away
+            if waiting.since is None or name in up or not wakes or self._holds(name):
+                self._waiting.pop(name, None)
+                continue
+            self._waiting[name] = self._waiting.get(name, -passed) + passed
+            if self._waiting[name] > LATE_SECONDS:
+                self.broken(
+                    "I17", f"requests to {name} wait, and nothing is on its way for {self._waiting[name]:.0f} s"
+                )
+                self._waiting[name] = 0.0
+
+    def _holds(self, service: str) -> bool:
+        """Whether there is no place for it just now, as its last decision says: all are sold out, or failed lately."""
+        return any(d.kind is DecisionKind.HOLD for d in self._world.truth.decisions(service, limit=1))
 
     def _look_for_orphans(self, rows: dict[str, Replica], passed: float) -> None:
         world = self._world

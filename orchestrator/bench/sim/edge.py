@@ -29,6 +29,8 @@ STREAM_SECONDS = (5.0, 90.0)
 FIRST_TOKEN_SECONDS = 0.2
 SLOW_SECONDS = 20.0
 LOAD_CHANGES_SECONDS = 1800.0
+NAPPING = 0.6
+"""The part of the half hours in which nobody asks for anything, where there are such."""
 
 
 @dataclass
@@ -48,17 +50,35 @@ class Line:
     first_tokens: list[int] = field(default_factory=lambda: [0] * FIRST_TOKEN_CLASSES)
 
 
+@dataclass
+class Waiting:
+    """Requests that nobody serves. ``since``: when the first of them came; ``asked_at``: the last of all."""
+
+    owed: float = 0.0
+    since: float | None = None
+    asked_at: float = -math.inf
+
+    @property
+    def held(self) -> int:
+        """How many wait."""
+        return int(self.owed)
+
+
 class SimGateway:
     """Routes by the last table, also while its control socket does not answer.
 
-    A replica that is routed to always has a request under way, which lasts for a while after the last table that named
-    it: enough to tell an end in time from one that severs streams.
+    A replica that is routed to has a request under way as long as there are any, which lasts for a while after the last
+    table that named it: enough to tell an end in time from one that severs streams. ``naps``: there are hours without
+    requests. Those that come while nobody serves are held.
     """
 
-    def __init__(self, now: Callable[[], float], cloud: SimCloud, dice: Dice) -> None:
+    def __init__(self, now: Callable[[], float], cloud: SimCloud, dice: Dice, *, naps: bool = False) -> None:
         self._now = now
         self._cloud = cloud
         self._dice = dice
+        self._naps = naps
+        self.waits: dict[str, Waiting] = {}
+        self._accepted: Counter[str] = Counter()
         self.table: RoutingTable | None = None
         self.older: RoutingTable | None = None
         self.away_since: float | None = None
@@ -95,6 +115,8 @@ class SimGateway:
             line.read = line.grown = 0, 0
             line.first_tokens = [0] * FIRST_TOKEN_CLASSES
             line.seconds = 0.0
+        self.waits.clear()
+        self._accepted.clear()
         self.table = keeps
         self.look()
 
@@ -120,11 +142,16 @@ class SimGateway:
             line.seconds += max(0.0, min(now, line.busy_until) - self._looked_at) if serves else 0.0
             if name in routed:
                 line.unrouted_at = None
-                if serves:
+                if serves and self._rate():
                     line.busy_until = now + self._stream_seconds(name)
-                    self._answer(name, line, (now - self._looked_at) / replicas[routed[name]])
+                    number = self._answer(name, line, (now - self._looked_at) / replicas[routed[name]])
+                    self._accepted[routed[name]] += number
             elif line.unrouted_at is None:
                 line.unrouted_at = now
+        if self._naps:
+            for service in {s.service for s in self.table.services} if self.table else ():
+                serving = [n for n, s in routed.items() if s == service and self._cloud.serves(n)]
+                self._hold(service, self.lines[serving[0]] if serving else None, now - self._looked_at)
         self._looked_at = now
 
     def in_flight(self, name: str) -> int:
@@ -174,15 +201,19 @@ class SimGateway:
             for n, c in self.lines.items()
         )
         routed = self.routed()
-        accepted: Counter[str] = Counter()
         in_flight: Counter[str] = Counter()
         for upstream in upstreams:
             service = routed.get(upstream.replica)
             if service is not None:
-                accepted[service] += upstream.ok + upstream.failed
                 in_flight[service] += upstream.in_flight
+        held = {service: waiting.held for service, waiting in self.waits.items()}
         services = tuple(
-            ServiceCounts(s.service, accepted=accepted[s.service], in_flight=in_flight[s.service])
+            ServiceCounts(
+                s.service,
+                accepted=self._accepted[s.service] + held.get(s.service, 0),
+                in_flight=in_flight[s.service] + held.get(s.service, 0),
+                held=held.get(s.service, 0),
+            )
             for s in (self.table.services if self.table else ())
         )
         return GatewayStatus(
@@ -199,6 +230,27 @@ class SimGateway:
             services=services,
         )
 
+    def _hold(self, service: str, line: Line | None, seconds: float) -> None:
+        """Let the requests of so many seconds wait, or have a replica's line take all that wait."""
+        waiting = self.waits.setdefault(service, Waiting())
+        if self._rate():
+            waiting.asked_at = self._now()
+        if line is None:
+            waiting.owed += self._rate() * seconds
+            if waiting.held and waiting.since is None:
+                waiting.since = self._now()
+        else:
+            line.ok += waiting.held
+            self._accepted[service] += waiting.held
+            waiting.owed, waiting.since = 0.0, None
+
+    def _rate(self) -> float:
+        """Return the requests of a service per second: another number every half hour, until they are ``steady``."""
+        when = 0 if self.is_steady else int(self._now() / LOAD_CHANGES_SECONDS)
+        if self._naps and self._dice.fraction("nap", when) < NAPPING:
+            return 0.0
+        return self._dice.between(0.3, 2.0, "load", when) ** 2
+
     def _stream_seconds(self, name: str) -> float:
         """Return how long requests at a replica last, the same from one restart to the next."""
         boots, known = self._streams
@@ -208,10 +260,9 @@ class SimGateway:
             known[name] = self._dice.between(*STREAM_SECONDS, "stream", name, boots)
         return known[name]
 
-    def _answer(self, name: str, line: Line, seconds: float) -> None:
-        """Answer its share of the requests of a service: they change every half hour, until they are ``steady``."""
-        when = 0 if self.is_steady else int(self._now() / LOAD_CHANGES_SECONDS)
-        line.owed += self._dice.between(0.3, 2.0, "load", when) ** 2 * seconds
+    def _answer(self, name: str, line: Line, seconds: float) -> int:
+        """Answer its share of the requests of a service; return how many."""
+        line.owed += self._rate() * seconds
         number, line.owed = int(line.owed), line.owed % 1.0
         machine = self._cloud.machines[name]
         if machine.serves_errors:
@@ -220,6 +271,7 @@ class SimGateway:
             line.ok += number
             usual = SLOW_SECONDS if machine.is_slow else FIRST_TOKEN_SECONDS
             line.first_tokens[first_token_class(self.first_token_seconds.get(name, usual))] += number
+        return number
 
 
 class SimProbe:

@@ -27,8 +27,9 @@ DAY = 24 * HOUR
 QUIET_START = 1800.0
 """Seconds before the first misfortune: a service that never came up has nothing to lose."""
 
-ON_SPOT, SCALED = 0.3, 0.2
-"""Parts of the runs on spot machines, and of those whose number follows the load."""
+ON_SPOT, SCALED, ASLEEP = 0.3, 0.2, 0.15
+"""Parts of the runs on spot machines, of those whose number follows the load, and of those that may sleep without any.
+"""
 
 LOOK_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Between two looks while something moves. A controller on a busy machine, or behind slow providers, looks as seldom as
@@ -126,6 +127,7 @@ class Setting:
     ``lag_seconds``: until a new machine can be seen, at most. ``look_seconds``: between two looks while something
     moves; ``waiting_seconds`` and ``resting_seconds``: the most while something is open, and while nothing is: then
     leases are all that is due, every ten minutes.
+    ``sleeps``: there are hours without a request, and no replica has to stay up for them.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
     at rest: longer than replicas have to stay.
@@ -137,6 +139,7 @@ class Setting:
     replicas: int = 2
     spot: bool = False
     scaled: bool = False
+    sleeps: bool = False
     services: int = 1
     lag_seconds: float = 0.0
     look_seconds: float = 2.0
@@ -188,4 +191,4 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
         seconds = KINDS[kind][1] * random.random() ** 2
         faults.append((at, kind, seconds, random.random()))
     ordered = [Fault(n, *rest) for n, rest in enumerate(sorted(faults))]
-    return replace(made, faults=tuple(ordered))
+    return replace(made, faults=tuple(ordered), sleeps=not made.spot and random.random() < ASLEEP)

@@ -43,6 +43,9 @@ OPERATOR_SECONDS = 600.0
 EVERY_FOURTH = 3
 """Of the operator's words names what is to be ended, and is not held to the hourly share."""
 
+SLEEPS_AFTER = timedelta(seconds=120)
+"""Without a request, at the earliest."""
+
 POLICY = Policy(name="sim", max_extra_cost_fraction=None, horizon=timedelta(hours=1))
 
 
@@ -59,12 +62,16 @@ class People:
         """Return what people want."""
         setting = self._world.setting
         least = setting.replicas if number is None else number
-        scaled = setting.scaled and not setting.spot
+        scaling = Scaling(least, least)
+        if setting.sleeps:
+            scaling = Scaling(0, least + 1, target_qps_per_replica=1.0, downscale_delay=SLEEPS_AFTER)
+        elif setting.scaled and not setting.spot:
+            scaling = Scaling(least, least + 2, target_qps_per_replica=1.0)
         return ServiceSpec(
             name=name,
             model=ModelSpec(model, served_name=name),
             resources=ResourceRequest(accelerators=(Accelerators("L4", 1),), use_spot=setting.spot),
-            scaling=Scaling(least, least + 2, target_qps_per_replica=1.0) if scaled else Scaling(least, least),
+            scaling=scaling,
             placement=PlacementRules(allow=tuple(sorted(ALLOWED))),
             policy=POLICY,
             migration=MigrationRules(

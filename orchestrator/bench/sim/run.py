@@ -171,6 +171,7 @@ def story(outcome: Outcome, lines: int = 40) -> Sequence[str]:
 
 def _words(setting: Setting) -> str:
     market = "spot" if setting.spot else "on demand"
-    number = f"{setting.services} services of {setting.replicas} replicas{' or more' * setting.scaled}, {market}"
+    or_else = " or more" * setting.scaled + " or none" * setting.sleeps
+    number = f"{setting.services} services of {setting.replicas} replicas{or_else}, {market}"
     looks = f"looks every {setting.look_seconds:.0f} s, listings late by up to {setting.lag_seconds:.0f} s"
     return f"{number}; {looks}; {setting.database}"

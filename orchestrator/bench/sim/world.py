@@ -89,7 +89,7 @@ class SimWorld:
         self.database = Trouble()
         self.cloud = SimCloud(self.clock.monotonic, self.dice, self._wait, self.tell)
         self.cloud.lag_seconds = setting.lag_seconds
-        self.gateway = SimGateway(self.clock.monotonic, self.cloud, self.dice)
+        self.gateway = SimGateway(self.clock.monotonic, self.cloud, self.dice, naps=setting.sleeps)
         self.probe = SimProbe(self.cloud, self.gateway)
         self.grid = SimGrid(self.dice, LEVELS)
         self.offers = FakeOffers()
@@ -216,7 +216,8 @@ class SimWorld:
         if self._done and self._done != self._done_before:
             self._pace = setting.look_seconds
         elif is_settled(self) and self._all_serve() and not self._looked_in_vain():
-            most = min(LOAD_SECONDS, setting.resting_seconds) if setting.scaled else setting.resting_seconds
+            follows = setting.scaled or setting.sleeps
+            most = min(LOAD_SECONDS, setting.resting_seconds) if follows else setting.resting_seconds
             self._pace = min(self._pace * SLOWER_AT_REST, most)
         else:
             self._pace = min(self._pace * SLOWER, max(setting.waiting_seconds, setting.look_seconds))
