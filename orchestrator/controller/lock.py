@@ -109,8 +109,13 @@ def holder(state_dir: Path) -> Holder | None:
 
 
 def _lives(signed: Holder) -> bool:
-    """Whether the process is there that signed, and not another one of its number."""
+    """Whether the process is there that signed, and not another one of its number, nor what nobody has waited for yet.
+
+    One that was killed lets go of its lock before its parent asks how it ended: whoever holds it by then is another.
+    """
     try:
+        if psutil.Process(signed.pid).status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
+            return False
         if signed.birth is not None:
             return birth_of(signed.pid) == signed.birth
         return abs(psutil.Process(signed.pid).create_time() - signed.started) <= SAME_START_SECONDS

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ import pytest
 from orchestrator import file_locks
 from orchestrator.controller.lock import LOCK_FILE, Lock, holder
 from orchestrator.errors import LeaseHeld
+from orchestrator.provisioners.local.processes import birth_of
 
 
 def opened(path: Path) -> int:
@@ -113,3 +116,22 @@ def test_a_lock_that_nobody_has_signed_yet_is_nobodys(tmp_path: Path) -> None:
         Lock(tmp_path).take()
     lock.release()
     assert holder(tmp_path) is None
+
+
+def test_one_that_was_killed_and_not_waited_for_holds_nothing(tmp_path: Path) -> None:
+    """Its lock is gone at once, its number only when its parent has asked for it.
+
+    Meanwhile the next controller has the lock and has not signed: the killed one was told to run.
+    """
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started, birth = psutil.Process(killed.pid).create_time(), birth_of(killed.pid)
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+    lock = Lock(tmp_path)
+    lock.take()
+    for told in ({"birth": birth}, {}):
+        name = {"pid": killed.pid, "started": started, "since": "2023-06-01T00:00:00Z", "epoch": 7}
+        (tmp_path / LOCK_FILE).write_text(json.dumps({**name, **told}))
+        assert holder(tmp_path) is None
+    lock.release()
+    killed.communicate()
