@@ -132,7 +132,7 @@ class SimGateway:
         if now == self._looked_at and self.table is self._looked_by:
             return
         self._looked_by = self.table
-        routed = self.routed()
+        routed, rate = self.routed(), self._rate()
         replicas = Counter(routed.values())
         for name in routed:
             if name not in self.lines:
@@ -142,16 +142,16 @@ class SimGateway:
             line.seconds += max(0.0, min(now, line.busy_until) - self._looked_at) if serves else 0.0
             if name in routed:
                 line.unrouted_at = None
-                if serves and self._rate():
+                if serves and rate:
                     line.busy_until = now + self._stream_seconds(name)
-                    number = self._answer(name, line, (now - self._looked_at) / replicas[routed[name]])
+                    number = self._answer(name, line, rate * (now - self._looked_at) / replicas[routed[name]])
                     self._accepted[routed[name]] += number
             elif line.unrouted_at is None:
                 line.unrouted_at = now
-        if self._naps:
-            for service in {s.service for s in self.table.services} if self.table else ():
-                serving = [n for n, s in routed.items() if s == service and self._cloud.serves(n)]
-                self._hold(service, self.lines[serving[0]] if serving else None, now - self._looked_at)
+        if self._naps and self.table is not None:
+            for own in self.table.services:
+                serving = [n for n, s in routed.items() if s == own.service and self._cloud.serves(n)]
+                self._hold(own.service, self.lines[serving[0]] if serving else None, rate)
         self._looked_at = now
 
     def in_flight(self, name: str) -> int:
@@ -230,15 +230,15 @@ class SimGateway:
             services=services,
         )
 
-    def _hold(self, service: str, line: Line | None, seconds: float) -> None:
-        """Let the requests of so many seconds wait, or have a replica's line take all that wait."""
-        waiting = self.waits.setdefault(service, Waiting())
-        if self._rate():
-            waiting.asked_at = self._now()
+    def _hold(self, service: str, line: Line | None, rate: float) -> None:
+        """Let the requests since the last look wait (``rate``: per second), or have a line take all that wait."""
+        waiting, now = self.waits.setdefault(service, Waiting()), self._now()
+        if rate:
+            waiting.asked_at = now
         if line is None:
-            waiting.owed += self._rate() * seconds
+            waiting.owed += rate * (now - self._looked_at)
             if waiting.held and waiting.since is None:
-                waiting.since = self._now()
+                waiting.since = now
         else:
             line.ok += waiting.held
             self._accepted[service] += waiting.held
@@ -260,9 +260,9 @@ class SimGateway:
             known[name] = self._dice.between(*STREAM_SECONDS, "stream", name, boots)
         return known[name]
 
-    def _answer(self, name: str, line: Line, seconds: float) -> int:
-        """Answer its share of the requests of a service; return how many."""
-        line.owed += self._rate() * seconds
+    def _answer(self, name: str, line: Line, requests: float) -> int:
+        """Answer its share of the requests of a service; return how many whole ones."""
+        line.owed += requests
         number, line.owed = int(line.owed), line.owed % 1.0
         machine = self._cloud.machines[name]
         if machine.serves_errors:
