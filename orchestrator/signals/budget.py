@@ -25,7 +25,6 @@ create table if not exists asked (source text not null, day text not null, reque
 primary key (source, day)) without rowid
 """
 
-
 _RESTS: Final = """
 create table if not exists rests (source text not null primary key, at_s real not null, until_s real not null,
 failures integer not null, problem text not null) without rowid
@@ -42,7 +41,7 @@ class Rest:
     problem: str
 
     def holds(self, now: Instant) -> bool:
-        """Whether it is over yet."""
+        """Whether it has begun and is not over yet."""
         return self.at <= now < self.until
 
 

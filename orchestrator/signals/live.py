@@ -234,7 +234,7 @@ class LiveCarbon:
 
     def health(self, now: Instant) -> Health:
         """Say whether the API is asked at all now, and what it was asked today. Asks nobody."""
-        spent, rest = self._budget.spent(now), self._resting(now)
+        spent, rest = self._budget.spent(self._counted_at(now)), self._resting(now)
         if rest is None:
             return Health(self.name, None, "", 0, spent.requests, spent.limit)
         return Health(self.name, rest.until, rest.problem, rest.failures, spent.requests, spent.limit)
@@ -258,7 +258,7 @@ class LiveCarbon:
                     raise asked.problem
                 return asked.problem
             async with turns.few:
-                today = self._today() if self._today else now
+                today = self._counted_at(now)
                 shared = self._budget.rest()
                 if self._rest is not None and self._rest.holds(now):
                     raise self._rest_problem or SignalUnavailable(self._rest.problem)
@@ -291,12 +291,19 @@ class LiveCarbon:
     def _count(self, now: Instant) -> None:
         """Count what the feed has asked since the last count; questions, where it does not say."""
         made = self._counted + 1 if self._requests is None else self._requests()
-        self._budget.add(made - self._counted, self._today() if self._today else now)
+        self._budget.add(made - self._counted, self._counted_at(now))
         self._counted = made
 
     def _resting(self, now: Instant) -> Rest | None:
         """Return the rest that holds, whoever of us was told to."""
-        return next((r for r in (self._rest, self._budget.rest()) if r is not None and r.holds(now)), None)
+        own, shared = self._rest, self._budget.rest()
+        if own is not None and own.holds(now):
+            return own
+        return shared if shared is not None and shared.holds(self._counted_at(now)) else None
+
+    def _counted_at(self, now: Instant) -> Instant:
+        """Return the moment by which requests and rests are kept for all processes."""
+        return self._today() if self._today else now
 
     def _failed(self, key: tuple[str, str, Basis], error: SignalUnavailable, now: Instant, of_all: int) -> Rest | None:
         """Note when to ask again. What concerns the API as a whole lets all its zones rest, and is returned.

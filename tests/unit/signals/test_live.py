@@ -188,7 +188,7 @@ async def test_spent_requests_let_nobody_rest_who_may_ask_more(tmp_path: Path) -
 
 
 async def test_a_rest_of_today_holds_for_who_asks_as_of_the_past(tmp_path: Path) -> None:
-    """A report over last winter does not ask a source that rests now."""
+    """A report over last winter does not ask a source that rests now, and is told so."""
     api, file = Api(), tmp_path / "signals.db"
     Budget("api", None, file).let_rest(Rest(NOW, NOW + HOUR, 1, "come back later"))
     source = LiveCarbon(api, Archive("api"), budget=Budget("api", None, file), today=lambda: NOW)
@@ -196,3 +196,4 @@ async def test_a_rest_of_today_holds_for_who_asks_as_of_the_past(tmp_path: Path)
     with pytest.raises(SignalUnavailable, match="come back later"):
         await source.history("DE", BASIS, Window(NOW - MONTHS, NOW - MONTHS + 9 * HOUR), NOW - MONTHS + 9 * HOUR)
     assert api.asked == []
+    assert source.health(NOW - MONTHS).rests_until == NOW + HOUR
