@@ -249,6 +249,34 @@ def covers(wide: str, narrow: str) -> bool:
     return all(fnmatchcase(narrow.replace("?", "\x00").replace("*", star), wide) for star in ("", long))
 
 
+def allowed(file: ServiceFile) -> tuple[str, ...]:
+    """The regions that a service may be in: those of ``placement.allow`` and of its alternatives, if all name one."""
+    places = _places(file)
+    allow = tuple(file.placement.allow or ()) if file.placement else ()
+    if not places or not allow:
+        return places or allow
+    return tuple(dict.fromkeys(both for place in places for pattern in allow if (both := _in_both(place, pattern))))
+
+
+def _places(file: ServiceFile) -> tuple[str, ...]:
+    """Where the alternatives are; empty unless each of them says it. ``aws`` is every region of it."""
+    if file.resources is None or not file.resources.alternatives:
+        return ()
+    parts = [(entry.place or "").split("/") for entry in file.resources.merged]
+    if not all(cloud for cloud, *_ in parts):
+        return ()
+    return tuple(dict.fromkeys(f"{cloud}/{rest[0] if rest and rest[0] else '*'}" for cloud, *rest in parts))
+
+
+def _in_both(one: str, other: str) -> str | None:
+    """Return the pattern of the regions that both match, ``None`` for none. One names a region, or a whole cloud."""
+    narrower = [
+        a if covers(b, a) else b if covers(a, b) else None
+        for a, b in zip(one.split("/", 1), other.split("/", 1), strict=True)
+    ]
+    return None if None in narrower else "/".join(str(part) for part in narrower)
+
+
 def _room(file: ServiceFile) -> Iterator[Finding]:
     """Whether the replicas fit into the regions named, where all of them are named."""
     placement = file.placement
@@ -261,14 +289,14 @@ def _room(file: ServiceFile) -> Iterator[Finding]:
             yield Finding(("placement", "deny"), f"{show(by)} denies {pinned}, where resources puts the service")
         if placement.allow and not any(fnmatchcase(pinned, allow) for allow in placement.allow):
             yield Finding(("placement", "allow"), f"does not include {pinned}, where resources puts the service")
+    if placement.allow and _places(file) and not allowed(file):
+        message = f"includes none of {', '.join(_places(file))}, where the alternatives of resources put the service"
+        yield Finding(("placement", "allow"), message)
     low = min_replicas(file)
     if placement.max_per_region is None:
         return
-    if pinned:
-        regions = {pinned}
-    elif placement.allow and not any("*" in allow or "?" in allow for allow in placement.allow):
-        regions = set(placement.allow)
-    else:
+    regions = {pinned} if pinned else set(allowed(file))
+    if not regions or any("*" in region or "?" in region for region in regions):
         return
     if placement.max_per_region * len(regions) < low:
         message = f"{placement.max_per_region} in each of {len(regions)} region(s) leaves no room for {low} replicas"

@@ -165,23 +165,16 @@ def _seconds(value: float | None) -> timedelta | None:
 
 def _placement(file: ServiceFile) -> PlacementRules:
     block = file.placement or blocks.PlacementBlock()
-    places = [entry.place for entry in file.resources.merged] if file.resources and file.resources.alternatives else []
-    allow = tuple(block.allow or ())
-    if not allow and places and all(places):
-        allow = tuple(dict.fromkeys(_region_glob(place) for place in places if place))
     return _written(
         PlacementRules(
-            residency=tuple(block.residency or ()), allow=allow, deny=tuple(block.deny or ()), home=block.home
+            residency=tuple(block.residency or ()),
+            allow=checks.allowed(file),
+            deny=tuple(block.deny or ()),
+            home=block.home,
         ),
         max_per_region=block.max_per_region,
         on_spot_loss=block.on_spot_loss,
     )
-
-
-def _region_glob(place: str) -> str:
-    """``aws`` is every region of it; a zone inside a region is SkyPilot's to pick."""
-    cloud, _, rest = place.partition("/")
-    return f"{cloud}/{rest.split('/')[0] or '*'}"
 
 
 def _carbon(block: blocks.CarbonBlock) -> CarbonRules:

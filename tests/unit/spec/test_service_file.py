@@ -242,11 +242,23 @@ def test_a_region_that_is_denied_in_another_case_is_not_where_the_service_is_put
 
 
 def test_alternatives_of_places_become_allowed_regions() -> None:
-    """any_of with a place in each entry says where the service may run, unless placement.allow says it."""
+    """any_of with a place in each entry says where the service may run; with placement.allow, where both say so."""
     places = "resources: {any_of: [{infra: aws/eu-north-1/a}, {cloud: gcp}, {region: eu-west-3}]}\n"
 
     assert spec(places).placement.allow == ("aws/eu-north-1", "gcp/*", "*/eu-west-3")
-    assert spec(places + "placement: {allow: [azure/*]}").placement.allow == ("azure/*",)
+    assert spec(places + "placement: {allow: ['*/eu-*']}").placement.allow == (
+        "aws/eu-north-1",
+        "gcp/eu-*",
+        "*/eu-west-3",
+    )
+    assert spec(places + "placement: {allow: [gcp/us-east1, aws/eu-*]}").placement.allow == (
+        "aws/eu-north-1",
+        "gcp/us-east1",
+        "aws/eu-west-3",
+    )
+    assert "includes none of aws/eu-north-1, gcp/*, */eu-west-3" in only_problem(
+        places + "placement: {allow: [azure/us-*]}"
+    )
     assert spec("resources: {any_of: [{infra: aws}, {accelerators: L4}]}").placement.allow == ()
     (note,) = parse_service(SHORTEST + places, "s.yaml").notes
     assert "launched in the zones named" in note.message
