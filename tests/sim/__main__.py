@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
-from orchestrator.bench.sim.faults import Setting, setting_of
+from orchestrator.bench.sim.faults import Climate, Setting, setting_of
 from orchestrator.bench.sim.run import Outcome, minimised, run, story
 from tests.postgres import find_binaries, running_server
 from tests.sim.crash import STORIES
@@ -25,6 +25,9 @@ from tests.sim.verify import verify
 
 MISTAKES_IN = (Bounds(1, 2), Bounds(1, 2, backups=True))
 """The worlds in which deliberate mistakes are looked for, the smaller one first."""
+
+ALWAYS = {"work": Climate(works=1.0)}
+"""Climates of which every day has something that few days have, by the name that it has in a setting."""
 
 TELL_EVERY = 50
 """Runs after which a line says how far it is."""
@@ -44,6 +47,7 @@ def main(words: list[str] | None = None) -> int:
     sim.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, each with runs of its own")
     sim.add_argument("--drop", default="", help="numbers of faults to leave out, with --seed")
     sim.add_argument("--history", type=Path, help="write the whole history of --seed there")
+    sim.add_argument("--with", dest="only", choices=sorted(ALWAYS), help="only days that have this, and all that can")
     sim.add_argument("--keep-whole", action="store_true", help="do not make failing runs smaller")
     sim.set_defaults(work=_sim)
     crash = commands.add_parser("crash", help="every crash point of every story")
@@ -94,7 +98,9 @@ def _sim(chosen: argparse.Namespace) -> int:
 def _seeds(chosen: argparse.Namespace, run_it: Callable[[Setting], Outcome]) -> int:
     began, spent, hours, days, looks, runs, bad = time.monotonic(), 0.0, 0.0, 0.0, 0, 0, []
     seeds = range(chosen.seed0, chosen.seed0 + chosen.seeds)
-    settings = (setting_of(seed, hours=chosen.hours, database=chosen.database) for seed in seeds)
+    climate = ALWAYS.get(chosen.only)
+    drawn = (setting_of(seed, climate, hours=chosen.hours, database=chosen.database) for seed in seeds)
+    settings = (s for s in drawn if climate is None or getattr(s, chosen.only))
     # Only a run in a database of its own can be given away to another process.
     jobs = 1 if chosen.database == "postgres" else min(chosen.jobs, chosen.seeds)
     for outcome, seconds in lived(settings, jobs, began + chosen.seconds, run_it):
@@ -169,7 +175,7 @@ def _model(chosen: argparse.Namespace) -> int:
 
 
 def _replay(chosen: argparse.Namespace, run_it: Callable[[Setting], Outcome]) -> int:
-    setting = setting_of(chosen.seed, hours=chosen.hours, database=chosen.database)
+    setting = setting_of(chosen.seed, ALWAYS.get(chosen.only), hours=chosen.hours, database=chosen.database)
     outcome = run_it(setting.without(frozenset(map(int, filter(None, chosen.drop.split(","))))))
     if chosen.history is not None:
         chosen.history.write_text("\n".join(outcome.history) + "\n")
@@ -192,6 +198,7 @@ def _tell_of(outcome: Outcome, chosen: argparse.Namespace, run_it: Callable[[Set
     words = f" DROP={','.join(map(str, sorted(dropped)))}" if dropped else ""
     extra = "" if chosen.hours == 24.0 else f" HOURS={chosen.hours:g}"
     extra += "" if chosen.database == "memory" else f" DATABASE={chosen.database}"
+    extra += "" if chosen.only is None else f", with --with {chosen.only}"
     _say(f"  again: make sim SEED={seed}{words}{extra}")
 
 

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.bench.sim.faults import Fault, Setting, setting_of
+from orchestrator.bench.sim.faults import Fault, Setting, Work, setting_of
 from orchestrator.bench.sim.run import run
 from tests.gateway_mistakes import MISTAKES, Mistake, told
 from tests.sim.crash import STORIES, Crash, tell
@@ -84,11 +84,19 @@ _CUT_OFF = tuple((2000.0 + 1500.0 * n, "all_deaf", 1200.0, 0.0) for n in range(6
 _ELSEWHERE = tuple((2000.0 + 300.0 * n, kind, 0.0, 0.3) for n, kind in enumerate(("create_elsewhere", "preempt") * 6))
 
 _BROKEN_ASLEEP = tuple((2000.0 + 1800.0 * n, "broken_workload", 0.0, 0.0) for n in range(8))
+_UNSETTLED = tuple((1800.0 * n, ("prices_away", "move", "kill")[n % 3], 900.0, 0.3 * (n % 3)) for n in range(2, 40))
+_TAKEN = tuple((1800.0 * n, "preempt", 0.0, 0.3 * (n % 3)) for n in range(2, 40))
+_NEW_EVERY_HOUR = tuple((3600.0 * n, "new_workload", 0.0, 0.3 * (n % 3)) for n in range(2, 18))
 _MOVED_TWICE = (
     Fault(0, 3135.8129549125692, "move", 0.0, 0.214712505049237),
     Fault(1, 3164.0854459236975, "db_restored", 0.0, 0.21033392111846894),
     Fault(2, 6739.4289976044265, "away_timeout", 805.2239271627212, 0.3350521492567131),
 )
+
+
+def _working(seed: int, work: Work, *faults: tuple[float, str, float, float]) -> Setting:
+    return _day(seed, *faults, work=work, hours=24.0, recovery_hours=10.0)
+
 
 _APPLIER = "orchestrator.control.apply:Applier."
 _ROLLOUT = "orchestrator.planner.rollout:"
@@ -376,6 +384,66 @@ MUTANTS: tuple[Mutant, ...] = (
         "R",
         (Change("orchestrator.control.gather:_is_unproven", "return is_new or any(", "return False and any("),),
         (_day(1, *_BROKEN_ASLEEP, hours=6.0, sleeps=True, recovery_hours=4.0),),
+    ),
+    Mutant(
+        "work that must not be interrupted is, for cleaner hours",
+        "R",
+        (Change("orchestrator.planner.deferral:decide", "if job.running and not job.preemptible:", "if False:"),),
+        (_working(1, Work(3.0, 18.0)),),
+    ),
+    Mutant(
+        "a decision on something else forgets that the work has begun",
+        "R",
+        (
+            Change(
+                "orchestrator.control.past:_as_before",
+                "needed = None if known.until is None else known.needed",
+                "needed = None",
+            ),
+        ),
+        tuple(_working(seed, Work(3.0, 14.0 + seed), *_UNSETTLED) for seed in range(4)),
+    ),
+    Mutant(
+        "work is shared twice by those who do it",
+        "R",
+        (
+            Change(
+                "orchestrator.planner.batch:_length",
+                "hours = work.left_hours / crew.replicas",
+                "hours = work.left_hours / crew.replicas / crew.replicas",
+            ),
+        ),
+        tuple(_working(seed, Work(3.0, 18.0)) for seed in range(4)),
+    ),
+    Mutant(
+        "what was done by those who are gone counts no longer",
+        "R",
+        (
+            Change(
+                "orchestrator.control.batch:round_of",
+                "records.replicas(spec.name, ended=True, ended_since=start)",
+                "records.replicas(spec.name)",
+            ),
+        ),
+        tuple(_working(seed, Work(3.0, 18.0), *_TAKEN) for seed in range(1, 4)),
+    ),
+    Mutant(
+        "another workload is taken for other work",
+        "R",
+        (Change("orchestrator.control.batch:_begun_at", "spec.batch != batch", "spec != record.spec"),),
+        (_working(1, Work(3.0, 18.0), *_NEW_EVERY_HOUR),),
+    ),
+    Mutant(
+        "who has done all of the work stays",
+        "R",
+        (
+            Change(
+                "orchestrator.planner.batch:batch_wanted",
+                "if work.left_hours <= _LITTLE_HOURS:",
+                "if work.left_hours <= _LITTLE_HOURS and last is None:",
+            ),
+        ),
+        (_working(1, Work(3.0, 18.0)),),
     ),
     Mutant(
         "what answers requests is ended at once because its record never did",

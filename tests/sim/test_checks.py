@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.bench.sim.checks import INVARIANTS
-from orchestrator.bench.sim.faults import Setting
+from orchestrator.bench.sim.faults import Setting, Work
 from orchestrator.bench.sim.processes import OUTSIDE, READS, Call, Door
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
 from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.scale import Figure
 
 
 def lived(seconds: float = 1500.0, **changes: int) -> SimWorld:
@@ -146,6 +147,65 @@ def test_routes_that_lack_a_replica_are_seen(world: SimWorld) -> None:
     world.checks.at_rest()
 
     assert broken(world) == {"I17"}
+
+
+@pytest.fixture
+def working() -> SimWorld:
+    """Have a world in which two replicas do work that is due in four hours and takes nearly as long."""
+    world = SimWorld(Setting(1, work=Work(3.4, 4.0)))
+
+    async def begin() -> None:
+        world.start()
+        await world.people.deploy(world.people.spec())
+        await world.timeline.until(1500.0)
+
+    asyncio.run(begin())
+    assert not world.checks.violations
+    return world
+
+
+def test_taking_away_one_that_does_work_is_seen(working: SimWorld) -> None:
+    """I7: all of them are needed until the work is done, though no number is written for it."""
+    name = working.truth.replicas("chat")[0].name
+    working.checks._before_move(name, ReplicaState.DRAINING, working.clock.now(), "a whim")
+
+    assert broken(working) == {"I7"}
+
+
+def test_work_that_is_stopped_or_forgotten_is_seen(working: SimWorld) -> None:
+    """I26; but not of a service that is taken down, nor what a database that was set back does not know."""
+    decision = next(d for d in working.truth.decisions("chat") if d.sizing is not None and d.sizing.needed)
+    assert decision.sizing is not None
+    nothing_done = replace(decision.sizing, replicas=0, figures=(Figure("done", 0.0),))
+    stopped = replace(decision, at=working.clock.now(), sizing=nothing_done)
+    book = working.checks._work
+    assert book is not None
+    book.decided(stopped)
+    assert [v.invariant for v in working.checks.violations] == ["I26", "I26"]
+
+    working.checks.violations.clear()
+    working.truth._state.decisions.clear()
+    for row in working.truth.replicas("chat"):
+        working.truth._state.replicas.put(row.name, replace(row, ready_at=None))
+    book.decided(stopped)
+    assert not broken(working)
+
+
+def test_work_that_nobody_begins_and_that_nobody_ends_is_seen(working: SimWorld) -> None:
+    """I26, of a controller that can work, and not where it is on record that no place is to be had."""
+    book = working.checks._work
+    assert book is not None
+    working.clock.move_to(5 * 3600.0)
+    for _ in range(3):
+        book.look(working.truth.replicas("chat"), 500.0)
+    assert broken(working) == {"I26"}
+
+    working.checks.violations.clear()
+    for row in working.truth.replicas("chat"):
+        working.truth._state.replicas.put(row.name, replace(row, ready_at=None))
+    for _ in range(3):
+        book.look((), 500.0)
+    assert broken(working) == {"I26"}
 
 
 def test_only_named_promises_can_be_broken(world: SimWorld) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.bench.sim import run as running
-from orchestrator.bench.sim.faults import KINDS, Fault, Setting, setting_of
+from orchestrator.bench.sim.faults import KINDS, Climate, Fault, Setting, Work, setting_of
 from orchestrator.bench.sim.misfortunes import family_of
 from orchestrator.bench.sim.run import Outcome, minimised, run
 from orchestrator.bench.sim.world import SimWorld
@@ -36,6 +36,26 @@ def test_a_quarter_of_a_bad_day_breaks_no_promise(seed: int) -> None:
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
     assert outcome.launches > 0
     assert outcome.looks > 50
+
+
+@pytest.mark.parametrize("work", [Work(2.0, 9.0), Work(2.0, 9.0, daily=True), Work(2.0, 9.0, preemptible=True)])
+def test_a_day_of_batch_work_is_done_in_time_and_paid_for_no_longer(work: Work) -> None:
+    """Once and every day, in one piece and in several, with everything that else befalls a day, and with nothing."""
+    quiet = run(Setting(1, hours=12.0, work=work))
+    bad = run(replace(setting_of(1, hours=SHORT), work=work, sleeps=False, rest_hours=1.0))
+
+    for outcome in (quiet, bad):
+        assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert any("more than wanted: 0 replicas: batch: 4.0 engine hours done" in line for line in quiet.history)
+
+
+def test_what_is_new_is_drawn_last() -> None:
+    """Days that were known before there was batch work are what they were, but for those that have it."""
+    for seed in range(20):
+        without, always = setting_of(seed, Climate(works=0.0)), setting_of(seed, Climate(works=1.0))
+
+        assert (always.work is None) is without.sleeps
+        assert replace(always, work=None) == without
 
 
 def test_the_same_on_a_database_on_a_disk() -> None:

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.bench.sim.order import can_be_found
 from orchestrator.bench.sim.processes import Call
+from orchestrator.bench.sim.work import WorkBook
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.records import IntentKind, IntentState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
+from orchestrator.domain.time import Instant
 from orchestrator.planner.rollout import ABORTED
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ INVARIANTS = {
     "I23": "nothing stands or is routed outside the regions that are allowed",
     "I24": "nothing is ended that is not ours, that a record wants, or beyond the hourly share",
     "I25": "no second of a machine is counted twice, and none that it did not run",
+    "I26": "batch work that has begun goes through unless it may be interrupted, is begun in time and ends when it is"
+    " done, and no hour of it is forgotten",
 }
 
 MOST_ORPHANED_SECONDS = 900.0
@@ -104,6 +108,7 @@ class Checks:
         self._moves: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
         self._reaped: list[tuple[float, str]] = []
         self._looked_at = 0.0
+        self._work = None if world.setting.work is None else WorkBook(world, self.broken)
         self._at_the_call: dict[str, Callable[[Call], None]] = {
             "journal.move_replica": lambda call: self._before_move(*call.args, **call.kwargs),
             "journal.start_replica": lambda call: self._before_start(call.args[0]),
@@ -146,11 +151,29 @@ class Checks:
             self._decided(call.args[0])
         if call.point == "journal.close_reap_request":
             self._will_reap(call)
+        if self._work is not None:
+            self._keep_books(self._work, call)
         if call.point == "gateway.publish":
             there = [u for s in call.args[0].services for u in s.upstreams]
             outside = [u.replica for u in there if u.region not in ALLOWED or self._runs_elsewhere(u.replica)]
             if outside:
                 self.broken("I23", f"routed to {outside}")
+
+    def _keep_books(self, work: WorkBook, call: Call) -> None:
+        if call.point == "journal.move_replica":
+            work.moved(*call.args[:2])
+        elif call.point == "journal.set_service_state":
+            work.taken_down(call.args[0])
+        elif call.point == "journal.record_decision":
+            work.decided(call.args[0])
+
+    def has_work_left(self) -> bool:
+        """Whether batch work of a service that is up has to be done still."""
+        return self._work is not None and self._work.is_open()
+
+    def work_came(self, since: Instant) -> bool:
+        """Whether a new round of batch work has begun since then."""
+        return self._work is not None and self._work.came_since(since)
 
     def _runs_elsewhere(self, name: str) -> bool:
         machine = self._world.cloud.machines.get(name)
@@ -240,7 +263,7 @@ class Checks:
         if service is None or service.state is not ServiceState.ACTIVE or reason.startswith((ABORTED, "taken back")):
             return
         ready = [r for r in self._world.truth.replicas(row.service) if r.state is ReplicaState.READY]
-        wanted = service.spec.scaling.min_replicas
+        wanted = service.spec.scaling.min_replicas if self._work is None else self._work.needs(service)
         if wanted == 0 and len(ready) == 1:
             self._check_sleep(row)
         if len(ready) - 1 < wanted:
@@ -354,6 +377,8 @@ class Checks:
             return
         rows = {r.name: r for r in world.truth.replicas()}
         self._look_for_waiting(rows, passed)
+        if self._work is not None:
+            self._work.look(rows.values(), passed)
         self._look_for_orphans(rows, passed)
         for name, row in rows.items():
             self._look_for_late(name, row, passed)

@@ -27,9 +27,12 @@ DAY = 24 * HOUR
 QUIET_START = 1800.0
 """Seconds before the first misfortune: a service that never came up has nothing to lose."""
 
-ON_SPOT, SCALED, ASLEEP = 0.3, 0.2, 0.15
-"""Parts of the runs on spot machines, of those whose number follows the load, and of those that may sleep without any.
+ON_SPOT, SCALED, ASLEEP, WORKING = 0.3, 0.2, 0.15, 0.08
+"""Parts of the runs on spot machines, of those whose number follows the load, of those that may sleep without any, and
+of those that are batch work.
 """
+
+HALF = 0.5
 
 LOOK_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Between two looks while something moves. A controller on a busy machine, or behind slow providers, looks as seldom as
@@ -121,6 +124,20 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """Batch work, of each service the same.
+
+    ``hours``: for how long as many replicas as the setting has take for it. ``due_hours``: after the beginning, when it
+    is due, and ``daily`` as much of it again every day at that time. ``preemptible``: it may stop and go on later.
+    """
+
+    hours: float
+    due_hours: float
+    daily: bool = False
+    preemptible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """One run, whole: the same value is the same history, byte for byte.
 
@@ -128,6 +145,7 @@ class Setting:
     moves; ``waiting_seconds`` and ``resting_seconds``: the most while something is open, and while nothing is: then
     leases are all that is due, every ten minutes.
     ``sleeps``: there are hours without a request, and no replica has to stay up for them.
+    ``work``: not requests decide when replicas run, but work that has to be done by a time.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
     at rest: longer than replicas have to stay.
@@ -150,6 +168,7 @@ class Setting:
     database: str = "memory"
     recovery_hours: float = 20.0
     rest_hours: float = 3.0
+    work: Work | None = None
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -158,10 +177,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Climate:
-    """How rough it is: faults per hour, and which kinds there are."""
+    """How rough it is: faults per hour, and which kinds there are.
+
+    ``works``: of all runs, the part in which services are batch work, where nothing else decides on their number.
+    """
 
     per_hour: float = 1.5
     kinds: tuple[str, ...] = field(default=tuple(KINDS))
+    works: float = WORKING
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -191,4 +214,14 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
         seconds = KINDS[kind][1] * random.random() ** 2
         faults.append((at, kind, seconds, random.random()))
     ordered = [Fault(n, *rest) for n, rest in enumerate(sorted(faults))]
-    return replace(made, faults=tuple(ordered), sleeps=not made.spot and random.random() < ASLEEP)
+    made = replace(made, faults=tuple(ordered), sleeps=not made.spot and random.random() < ASLEEP)
+    # Whatever is new is drawn last: the days that were known before stay as they are.
+    return replace(made, work=_work(random, hours)) if random.random() < climate.works and not made.sleeps else made
+
+
+def _work(random: Random, hours: float) -> Work:
+    """Draw work that can be done in time: it takes a few hours, and is due by the next night, day or night again."""
+    daily, preemptible = random.random() < HALF, random.random() < HALF
+    takes = random.uniform(0.5, 3.5)
+    longest = 22.0 if daily else max(12.0, 1.2 * hours)
+    return Work(takes, random.uniform(takes + 3.0, longest), daily, preemptible)

@@ -40,7 +40,7 @@ def is_at_rest(world: SimWorld) -> bool:
         for n, m in world.cloud.machines.items()
         if can_be_found(world, n) and not m.failure and (m.ends_at is None or m.ends_at > world.clock.elapsed)
     }
-    return is_settled(world) and machines == names
+    return is_settled(world) and machines == names and not world.checks.has_work_left()
 
 
 def can_be_found(world: SimWorld, name: str) -> bool:

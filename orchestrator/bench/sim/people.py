@@ -7,10 +7,15 @@ what the reaper holds back because nobody can judge it.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from orchestrator.bench.sim.checks import ALLOWED
+from orchestrator.bench.sim.cloud import BROKEN_MODEL
+from orchestrator.bench.sim.faults import Work
+from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.usecases import (
@@ -21,8 +26,10 @@ from orchestrator.control.usecases import (
     submit_migration,
 )
 from orchestrator.domain.orphans import SuspectKind
+from orchestrator.domain.records import ServiceState
 from orchestrator.domain.service import (
     Accelerators,
+    BatchRules,
     MigrationRules,
     ModelSpec,
     PlacementRules,
@@ -31,6 +38,7 @@ from orchestrator.domain.service import (
     Scaling,
     ServiceSpec,
 )
+from orchestrator.domain.time import Instant
 from orchestrator.errors import GreenctlError
 from orchestrator.planner.reaping import UNKNOWN_WORK
 from orchestrator.spec.codec import spec_digest
@@ -46,6 +54,12 @@ EVERY_FOURTH = 3
 SLEEPS_AFTER = timedelta(seconds=120)
 """Without a request, at the earliest."""
 
+MENDED_AFTER = timedelta(hours=2)
+"""For so long nobody notices that work which has been deployed cannot serve."""
+
+TOWN = "Europe/Berlin"
+"""Work is due by its clocks, which are put forward in the first night."""
+
 POLICY = Policy(name="sim", max_extra_cost_fraction=None, horizon=timedelta(hours=1))
 
 
@@ -57,13 +71,17 @@ class People:
         self.runtime = runtime
         self.words: list[tuple[str, ...]] = []
         """Whom each word about strangers named one by one."""
+        self.deployed_at: dict[str, Instant] = {}
+        """By service: when it was first deployed since it was last taken down."""
 
     def spec(self, name: str = "chat", number: int | None = None, model: str = "org/model") -> ServiceSpec:
         """Return what people want."""
         setting = self._world.setting
         least = setting.replicas if number is None else number
         scaling = Scaling(least, least)
-        if setting.sleeps:
+        if setting.work is not None:
+            scaling = Scaling(0, least)
+        elif setting.sleeps:
             scaling = Scaling(0, least + 1, target_qps_per_replica=1.0, downscale_delay=SLEEPS_AFTER)
         elif setting.scaled and not setting.spot:
             scaling = Scaling(least, least + 2, target_qps_per_replica=1.0)
@@ -80,6 +98,7 @@ class People:
                 drain=timedelta(seconds=setting.drain_seconds),
             ),
             startup_deadline=timedelta(minutes=10),
+            batch=None if setting.work is None else batch_of(setting.work, setting.replicas),
         )
 
     async def deploy(self, spec: ServiceSpec) -> None:
@@ -87,6 +106,7 @@ class People:
         digest = spec_digest(spec)
         wanted = await preview_deploy(spec, digest, self.runtime)
         submit_deploy(spec, digest, wanted, self.runtime, actor="ada")
+        self.deployed_at.setdefault(spec.name, self._world.clock.now())
         self._world.wake()
 
     async def move(self, to: str, service: str = "chat") -> None:
@@ -119,7 +139,16 @@ class People:
                 self.words.append(named)
                 submit_reap(self.runtime, actor="ada", names=found, confirmed=named)
             self._end_by_hand(frozenset(found))
+            await self._mend()
         self.operator_comes()
+
+    async def _mend(self) -> None:
+        """Deploy what can serve in the place of batch work that cannot, which shows only once it begins."""
+        now = self._world.clock.now()
+        for service in self._world.truth.services() if self._world.setting.work is not None else ():
+            is_broken = service.state is ServiceState.ACTIVE and service.spec.model.id == BROKEN_MODEL
+            if is_broken and now - service.updated_at > MENDED_AFTER:
+                await self.deploy(replace(service.spec, model=self.spec(service.name).model))
 
     def _end_by_hand(self, strangers: frozenset[str]) -> None:
         """Do what the reaper's answer says about whoever cannot be judged: look there, and end it at its provider."""
@@ -130,3 +159,12 @@ class People:
                 self._world.tell(f"{name} serves nobody by ada's own look, and is ended at its provider")
                 self._world.cloud.vanish(name)
                 self._world.wake()
+
+
+def batch_of(work: Work, replicas: int) -> BatchRules:
+    """Write it down as people do, by the clocks of a town."""
+    due = (BEGIN + timedelta(hours=work.due_hours)).astimezone(ZoneInfo(TOWN)).replace(second=0, microsecond=0)
+    rules = BatchRules(engine_hours=work.hours * replicas, time_zone=TOWN, preemptible=work.preemptible)
+    if work.daily:
+        return replace(rules, due_days=tuple(range(7)), due_minute=60 * due.hour + due.minute)
+    return replace(rules, deadline=due.replace(tzinfo=None))

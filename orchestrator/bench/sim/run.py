@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.bench.sim.checks import Violation
-from orchestrator.bench.sim.faults import Setting
+from orchestrator.bench.sim.faults import Setting, Work
 from orchestrator.bench.sim.world import SimWorld
 
 MOST_TRIES = 60
@@ -171,7 +171,15 @@ def story(outcome: Outcome, lines: int = 40) -> Sequence[str]:
 
 def _words(setting: Setting) -> str:
     market = "spot" if setting.spot else "on demand"
-    or_else = " or more" * setting.scaled + " or none" * setting.sleeps
+    or_else = " or more" * setting.scaled + " or none" * setting.sleeps + _work_in_words(setting.work)
     number = f"{setting.services} services of {setting.replicas} replicas{or_else}, {market}"
     looks = f"looks every {setting.look_seconds:.0f} s, listings late by up to {setting.lag_seconds:.0f} s"
     return f"{number}; {looks}; {setting.database}"
+
+
+def _work_in_words(work: Work | None) -> str:
+    if work is None:
+        return ""
+    how = "in pieces" if work.preemptible else "in one piece"
+    when = f"after {work.due_hours:.1f} h{', every day' * work.daily}"
+    return f" for {work.hours:.1f} h of work {how}, due {when}"
