@@ -166,6 +166,9 @@ class Controller:
 
     def _tell_of_silence(self) -> None:
         """Say once that nobody can be heard, and once that somebody can again."""
+        if not self._watch.has_news:
+            return
+        self._watch.has_news = False
         self._unheard_rounds = self._unheard_rounds + 1 if self._watch.is_cut_off else 0
         is_silent = self._unheard_rounds >= self._runtime.tuning.health_failures_until_lost
         if is_silent is self._told_of_silence or (self._told_of_silence and self._unheard_rounds):

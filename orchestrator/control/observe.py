@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
-from orchestrator.control.at_once import all_of
+from orchestrator.control.at_once import Questions
 from orchestrator.control.ports import EngineLoad, Instance, Phase
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.traffic import weights_in
@@ -46,6 +47,14 @@ class Clients:
     failed: AbstractSet[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Whether one replica has answered a client, and whether it has failed one, since it was judged last."""
+
+    answered: bool = False
+    failed: bool = False
+
+
 @dataclass(slots=True)
 class Watch:
     """What one controller process remembers between looks; all of it can be learnt again after a restart."""
@@ -59,9 +68,14 @@ class Watch:
     """Replicas whose engine did not tell its load at the last look; ``loads`` still holds what it told before."""
     heard: dict[str, bool] = field(default_factory=dict)
     """Whether the health route answered at the last look: of replicas that are ready, and of any other that did."""
+    has_news: bool = False
+    """Whether a health route was heard, or heard to be silent, since somebody took note of that."""
+    looks: Questions[_Look] = field(default_factory=Questions)
+    """At replicas that take longer to look at than the others can wait."""
 
     _counts: tuple[GatewayStatus, Mapping[str, UpstreamStatus]] | None = None
     _clients: Clients = field(default_factory=Clients)
+    _met: dict[str, Met] = field(default_factory=dict)
     _weights: tuple[RoutingTable, Mapping[str, int]] | None = None
 
     def counts_in(self, status: GatewayStatus) -> Mapping[str, UpstreamStatus]:
@@ -85,10 +99,37 @@ class Watch:
 
     def hear(self, replica: Replica, *, answers: bool | None) -> None:
         """Note whether a health route answered; ``None``: it could not be asked."""
+        self.has_news |= answers is not None
         if answers or (answers is False and replica.state is ReplicaState.READY):
             self.heard[replica.name] = answers
         else:
             self.heard.pop(replica.name, None)
+
+    def note(self, replica: Replica, look: _Look) -> None:
+        """Keep what one look has shown."""
+        self.hear(replica, answers=look.answers)
+        if look.load is None:
+            self.unread.add(replica.name)
+        else:
+            self.loads[replica.name] = look.load
+            self.unread.discard(replica.name)
+
+    def judged(self, name: str, look: _Look | None, clients: Clients) -> Observation:
+        """Return what was seen, with how often it did not answer; without a look, what was true at the last one."""
+        if look is not None and look.answers is None:
+            return look.seen
+        before = self._met.pop(name, Met())
+        met = Met(before.answered or name in clients.answered, before.failed or name in clients.failed)
+        if look is None:
+            self._met[name] = met
+            load = None if name in self.unread else self.loads.get(name)
+            seen = Observation(exists=None, engine_busy=_busy(load))
+        else:
+            seen = look.seen
+            self.unhealthy[name] = 0 if look.answers else self.bad_looks(name, met)
+            self.failed_rounds[name] = 0 if look.answers else self.rounds_failed(name, met)
+        unhealthy, failed = self.unhealthy.get(name, 0), self.failed_rounds.get(name, 0)
+        return replace(seen, unhealthy_times=unhealthy, failed_rounds=failed)
 
     @property
     def is_cut_off(self) -> bool:
@@ -98,23 +139,23 @@ class Watch:
         """
         return len(self.heard) > 1 and not any(self.heard.values())
 
-    def bad_looks(self, name: str, clients: Clients) -> int:
+    def bad_looks(self, name: str, met: Met) -> int:
         """Return how many looks in a row a replica was silent at, after one more: that part of them which counts."""
         before = self.unhealthy.get(name, 0)
-        if name in clients.answered:
+        if met.answered:
             return 1  # engines that are too busy to answer us answer their clients (decision 0053)
         if self.is_cut_off:
             return max(1, before)
         return before + 1
 
-    def rounds_failed(self, name: str, clients: Clients) -> int:
+    def rounds_failed(self, name: str, met: Met) -> int:
         """Return in how many rounds it failed a client, and answered none since, after one more where nobody is heard.
 
         A client that is failed proves more than silence does, so they are counted apart (decision 0069).
         """
-        if name in clients.answered:
+        if met.answered:
             return 0
-        return self.failed_rounds.get(name, 0) + (self.is_cut_off and name in clients.failed)
+        return self.failed_rounds.get(name, 0) + (self.is_cut_off and met.failed)
 
     def weights_in(self, table: RoutingTable) -> Mapping[str, int]:
         """Return the weights by which new requests reach replicas under a table, read once for all services."""
@@ -125,10 +166,12 @@ class Watch:
     def forget_all_but(self, names: Iterable[str]) -> None:
         """Drop what is remembered of replicas that are gone."""
         kept = set(names)
-        for memory in (self.unhealthy, self.failed_rounds, self.instances, self.loads, self.told, self.heard):
+        counted = (self.unhealthy, self.failed_rounds, self._met)
+        for memory in (*counted, self.instances, self.loads, self.told, self.heard):
             for name in set(memory) - kept:
                 memory.pop(name, None)
         self.unread &= kept
+        self.looks.forget_all_but(kept)
 
 
 async def gateway_status(runtime: Runtime) -> GatewayStatus | None:
@@ -150,24 +193,23 @@ async def observe(
 ) -> dict[str, Observation]:
     """Look at every replica that is not finally done with, all at once.
 
-    ``steps``: the canary step in per cent (of its slot's traffic) that the published table was made of, by replica.
+    One that takes long, because it hangs or has just been started, is not waited for by everybody else: nothing is
+    known of it at this look, and what was seen is there at one of the next. ``steps``: the canary step in per cent (of
+    its slot's traffic) that the published table was made of, by replica.
     """
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
-    looks = await all_of([_one(service, r, runtime, watch) for r in open_ones])
-    for replica, look in zip(open_ones, looks, strict=True):
-        watch.hear(replica, answers=look.answers)
+    asked = {r.name: partial(_one, service, r, runtime, watch) for r in open_ones}
+    looks = await watch.looks.answers(asked, runtime.tuning.look_patience.total_seconds())
+    for replica in open_ones:
+        if replica.name in looks:
+            watch.note(replica, looks[replica.name])
     clients = Clients() if status is None else watch.clients(status)
     counts = None if status is None else watch.counts_in(status)
     found = {}
-    for replica, look in zip(open_ones, looks, strict=True):
-        if look.answers is not None:
-            watch.unhealthy[replica.name] = 0 if look.answers else watch.bad_looks(replica.name, clients)
-            watch.failed_rounds[replica.name] = 0 if look.answers else watch.rounds_failed(replica.name, clients)
+    for replica in open_ones:
         told = _told(replica.name, runtime, watch, status, published, steps)
         found[replica.name] = replace(
-            look.seen,
-            unhealthy_times=0 if look.answers is None else watch.unhealthy[replica.name],
-            failed_rounds=0 if look.answers is None else watch.failed_rounds[replica.name],
+            watch.judged(replica.name, looks.get(replica.name), clients),
             told_weight=None if told is None else told.weight,
             routed_away=told is not None and told.weight is None,
             told_for=timedelta(seconds=0.0 if told is None else runtime.clock.monotonic() - told.since),
@@ -199,10 +241,14 @@ def _told(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was seen of one replica; ``answers``: whether its health route did, where there was one to ask."""
+    """What was seen of one replica; ``answers``: whether its health route did, where there was one to ask.
+
+    ``load``: what its engine said that it has to do, ``None`` where it did not.
+    """
 
     seen: Observation
     answers: bool | None = None
+    load: EngineLoad | None = None
 
 
 async def _described(replica: Replica, runtime: Runtime, watch: Watch) -> Instance | None:
@@ -214,7 +260,6 @@ async def _described(replica: Replica, runtime: Runtime, watch: Watch) -> Instan
     provisioner = runtime.provisioners.get(replica.region.partition("/")[0])
     if provisioner is None:
         return None
-    watch.unread.add(replica.name)
     try:
         instance = await provisioner.describe(replica.name)
     except ProviderError:
@@ -248,9 +293,9 @@ async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch
     if healthy and replica.state in {ReplicaState.PROVISIONING, ReplicaState.STARTING}:
         serves = await runtime.probe.completes(instance.endpoint, service.spec.model.name, instance.api_key_file)
     load = await runtime.probe.load(instance.endpoint, instance.api_key_file) if healthy else None
-    if load is not None:
-        watch.loads[replica.name] = load
-        watch.unread.discard(replica.name)
-    busy = None if load is None else load.running + load.waiting
-    seen = Observation(exists=True, endpoint=instance.endpoint, serves=serves, engine_busy=busy)
-    return _Look(seen, answers=healthy)
+    seen = Observation(exists=True, endpoint=instance.endpoint, serves=serves, engine_busy=_busy(load))
+    return _Look(seen, answers=healthy, load=load)
+
+
+def _busy(load: EngineLoad | None) -> int | None:
+    return None if load is None else load.running + load.waiting

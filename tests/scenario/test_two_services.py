@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from orchestrator.control.runtime import Tuning
 from orchestrator.domain.records import OperationState, ServiceState
 from orchestrator.errors import PriceUnavailable
 from tests.scenario.test_migration import BY_HAND
 from tests.scenario.world import Traffic, World, chat
 
 
-async def both(**changes: Any) -> World:
+async def both(tuning: Tuning | None = None, **changes: Any) -> World:
     """Two services with traffic."""
-    world = World()
+    world = World(tuning=tuning)
     await world.up(chat(2, migration=BY_HAND, **changes))
     await world.up(chat(2, name="talk", migration=BY_HAND))
     for name in ("chat", "talk"):
@@ -115,3 +118,63 @@ async def test_a_service_can_be_taken_down_whatever_is_missing(missing: str) -> 
     assert len(world.ready("talk")) == 2
     assert isinstance(world.offers._failure, PriceUnavailable | None)
     world.check_at_rest()
+
+
+class Hanging:
+    """Health routes that neither answer nor refuse, until they are given up; the other engines answer as before."""
+
+    def __init__(self, world: World, endpoints: set[str]) -> None:
+        self.asked = 0
+        self.given_up = asyncio.Event()
+        self._endpoints, self._answers = endpoints, world.probe.is_healthy
+        world.probe.is_healthy = self.is_healthy  # type: ignore[method-assign]
+
+    async def is_healthy(self, endpoint: str) -> bool:
+        if endpoint not in self._endpoints:
+            return await self._answers(endpoint)
+        self.asked += 1
+        await self.given_up.wait()
+        return False
+
+
+async def test_a_service_whose_engines_hang_holds_up_nobody() -> None:
+    """The others are looked at as always, and what hangs is judged by answers alone: after three it is lost."""
+    world = await both(tuning=Tuning(look_patience=timedelta(0)))
+    one, other = world.ready()
+    assert one.endpoint is not None
+    hanging = Hanging(world, {one.endpoint})
+    world.sick.add(one.name)
+    await world.run(60)
+
+    assert hanging.asked == 1
+    assert len(world.ready()) == 2, "nothing is known of it, so nothing is concluded"
+    up = await world.deploy(chat(3, name="talk", migration=BY_HAND))
+    await world.until(lambda: world.operation(up).state is OperationState.DONE)
+    assert not hanging.given_up.is_set()
+
+    hanging.given_up.set()
+    await world.until(lambda: one.name not in {r.name for r in world.ready()}, limit=10)
+    assert hanging.asked == 3
+    assert other.name in {r.name for r in world.ready()}
+    await world.settle()
+    assert len(world.ready()) == 2
+    world.check_at_rest()
+
+
+async def test_an_engine_that_is_too_busy_to_answer_us_in_time_keeps_its_place() -> None:
+    """Clients that it answered while our question was open count when that is given up, not only the last ones."""
+    world = await both(tuning=Tuning(look_patience=timedelta(0)))
+    one = world.ready()[0]
+    assert one.endpoint is not None
+    hanging = Hanging(world, {one.endpoint})
+    for _ in range(5):
+        hanging.given_up.clear()
+        await world.run(10)
+        traffic = world.traffic.pop("chat")
+        await world.run(6)  # nobody is answered any more when the question is given up
+        hanging.given_up.set()
+        await world.run(1)
+        world.traffic["chat"] = traffic
+
+    assert hanging.asked >= 5
+    assert one.name in {r.name for r in world.ready()}

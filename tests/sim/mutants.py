@@ -129,7 +129,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "whoever is too busy to answer us is lost, whatever it answers its clients",
         "R",
-        (Change("orchestrator.control.observe:Watch.bad_looks", "if name in clients.answered:", "if not name:"),),
+        (Change("orchestrator.control.observe:Watch.bad_looks", "if met.answered:", "if not name:"),),
         (_day(1, *_DEAF),),
     ),
     Mutant(

@@ -1,10 +1,11 @@
-"""Several things at once, and one alone without a task of its own."""
+"""Several things at once, one alone without a task of its own, and answers that come late."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from orchestrator.control.at_once import all_of
+from orchestrator.control.at_once import Questions, all_of
 
 
 async def _named(name: str, seen: list[object]) -> str:
@@ -31,3 +32,72 @@ async def test_the_first_error_is_raised() -> None:
     for others in ([], [_named("a", [])]):
         with pytest.raises(ValueError, match="no"):
             await all_of([fails(), *others])
+
+
+class Slow:
+    """Somebody who answers when he is told to. ``asked``: how often he was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+
+    async def answer(self) -> str:
+        self.asked += 1
+        await self.may_answer.wait()
+        return f"answer {self.asked}"
+
+
+async def test_who_is_slow_is_asked_once_and_answers_later() -> None:
+    """The others' answers are there at once; the late one is there at the asking after it came, and is then used up."""
+    slow, questions = Slow(), Questions[str]()
+    asked = {"slow": slow.answer, "fast": partial(_named, "fast", [])}
+
+    assert await questions.answers(asked, 0.0) == {"fast": "fast"}
+    assert await questions.answers(asked, 3600.0) == {"fast": "fast"}, "nobody waits for him a second time"
+    assert slow.asked == 1
+    slow.may_answer.set()
+    await asyncio.sleep(0)
+    assert await questions.answers(asked, 0.0) == {"slow": "answer 1", "fast": "fast"}
+    assert await questions.answers(asked, 3600.0) == {"slow": "answer 2", "fast": "fast"}
+
+
+async def test_a_late_error_is_raised_once_and_then_it_is_asked_again() -> None:
+    """As if he had been waited for."""
+    slow, questions = Slow(), Questions[str]()
+
+    async def fails() -> str:
+        await slow.answer()
+        raise ValueError("no")
+
+    assert await questions.answers({"a": fails}, 0.0) == {}
+    slow.may_answer.set()
+    await asyncio.sleep(0)
+    with pytest.raises(ValueError, match="no"):
+        await questions.answers({"a": fails}, 0.0)
+    assert await questions.answers({"a": slow.answer}, 3600.0) == {"a": "answer 2"}
+
+
+async def test_who_is_gone_is_waited_for_no_longer() -> None:
+    """What is left of his question is cancelled; under his name somebody else may be asked."""
+    slow, other, questions = Slow(), Slow(), Questions[str]()
+    await questions.answers({"a": slow.answer, "b": other.answer}, 0.0)
+    questions.forget_all_but({"b"})
+    other.may_answer.set()
+    await asyncio.sleep(0)
+
+    assert await questions.answers({"a": partial(_named, "another", []), "b": other.answer}, 0.0) == {
+        "a": "another",
+        "b": "answer 1",
+    }
+
+
+def test_what_was_asked_in_a_loop_that_has_ended_is_asked_again() -> None:
+    """Commands may look several times, each in an event loop of its own."""
+    questions = Questions[str]()
+    assert asyncio.run(_asked_of(questions, Slow)) == {}
+
+    assert asyncio.run(questions.answers({"a": partial(_named, "new", [])}, 3600.0)) == {"a": "new"}
+
+
+async def _asked_of(questions: Questions[str], whom: type[Slow]) -> dict[str, str]:
+    return await questions.answers({"a": whom().answer}, 0.0)
