@@ -38,7 +38,10 @@ class Questions(Generic[V]):
                     new.append(question)
         if new:
             await asyncio.wait(new, timeout=patience_seconds)
-        return {name: self._open.pop(name).result() for name in asked if self._open[name].done()}
+        come = {name: self._open.pop(name) for name in asked if self._open[name].done()}
+        for question in come.values():
+            question.cancelled() or question.exception()  # seen, also where an earlier one is raised
+        return {name: question.result() for name, question in come.items()}
 
     def forget_all_but(self, names: Iterable[str]) -> None:
         """Wait no longer for the answers of others."""

@@ -1,4 +1,8 @@
-"""Drive the controller by a timer. The timer only says "look"; what a look does, does not depend on it."""
+"""Drive the controller by a timer. The timer only says "look"; what a look does, does not depend on it.
+
+The timer goes by the machine's wall clock. Set back by an hour, that says "look" again an hour later, so it is wound up
+anew as soon as it has said nothing for some ticks of a clock that nobody sets.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,18 @@ LONGEST_PAUSE_SECONDS = 30.0
 MOST_DOUBLINGS = 30
 """A day without a database is some thousand failed looks, and two to that power is no number of seconds any more."""
 
+SILENT_TICKS, SILENT_SECONDS = 3.0, 1.0
+"""A timer that has said nothing for so many ticks and so many seconds stands still."""
+
 log = structlog.get_logger(__name__)
 
 
 async def run(
-    controller: Controller, tick_seconds: float, stop: asyncio.Event, keep_gateway: Callable[[], Awaitable[None]]
+    controller: Controller,
+    tick_seconds: float,
+    stop: asyncio.Event,
+    keep_gateway: Callable[[], Awaitable[None]],
+    timer: AsyncIOScheduler | None = None,
 ) -> None:
     """Look every ``tick_seconds`` until ``stop`` is set; the look under way is finished first.
 
@@ -28,15 +39,20 @@ async def run(
     turn (``LeaseHeld``) ends the loop and is raised.
     """
     asked = asyncio.Event()
-    scheduler = AsyncIOScheduler(timezone="UTC")
-    scheduler.add_job(asked.set, "interval", seconds=tick_seconds, max_instances=1, coalesce=True)
-    scheduler.add_job(keep_gateway, "interval", seconds=max(2.0, tick_seconds), max_instances=1, coalesce=True)
-    scheduler.start()
+    timer = timer or AsyncIOScheduler(timezone="UTC")
+    jobs = [
+        (timer.add_job(what, "interval", seconds=seconds, coalesce=True, misfire_grace_time=None), seconds)
+        for what, seconds in ((asked.set, tick_seconds), (keep_gateway, max(2.0, tick_seconds)))
+    ]
+    timer.start()
     asked.set()
     failures = 0
     try:
         while not stop.is_set():
-            await _either(asked, stop)
+            if not await _either(asked, stop, seconds=SILENT_SECONDS + SILENT_TICKS * tick_seconds):
+                log.warning("timer_stood_still", message="the machine's clock was set back; the timer is wound up anew")
+                for job, seconds in jobs:
+                    job.reschedule("interval", seconds=seconds)
             if stop.is_set():
                 return
             asked.clear()
@@ -44,7 +60,7 @@ async def run(
             if failures:
                 await _pause(stop, min(LONGEST_PAUSE_SECONDS, tick_seconds * 2 ** min(failures, MOST_DOUBLINGS)))
     finally:
-        scheduler.shutdown(wait=False)
+        timer.shutdown(wait=False)
 
 
 async def _look(controller: Controller, failures: int) -> int:
@@ -72,13 +88,15 @@ def _log(trouble: Trouble) -> None:
         log.error("look_failed", code="internal_error", exc_info=error, **whose)
 
 
-async def _either(*events: asyncio.Event) -> None:
+async def _either(*events: asyncio.Event, seconds: float) -> bool:
+    """Wait for one of them for so long; return whether it came."""
     waits = [asyncio.ensure_future(e.wait()) for e in events]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()
+    return bool(done)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -77,6 +77,21 @@ async def test_a_late_error_is_raised_once_and_then_it_is_asked_again() -> None:
     assert await questions.answers({"a": slow.answer}, 3600.0) == {"a": "answer 2"}
 
 
+async def test_of_several_errors_the_first_is_raised_and_all_are_used_up() -> None:
+    """None of them is left to be raised by the next look, nor to be complained of when it is thrown away."""
+    questions = Questions[str]()
+
+    async def fails(word: str) -> str:
+        raise ValueError(word)
+
+    with pytest.raises(ValueError, match="one"):
+        await questions.answers({word: partial(fails, word) for word in ("one", "two")}, 3600.0)
+    assert await questions.answers({w: partial(_named, w, []) for w in ("one", "two")}, 0.0) == {
+        "one": "one",
+        "two": "two",
+    }
+
+
 async def test_who_is_gone_is_waited_for_no_longer() -> None:
     """What is left of his question is cancelled; under his name somebody else may be asked."""
     slow, other, questions = Slow(), Slow(), Questions[str]()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from orchestrator.control.controller import Controller
 from orchestrator.controller import loop
@@ -47,3 +49,40 @@ async def test_a_day_without_a_database_is_survived(monkeypatch: pytest.MonkeyPa
     assert controller.left == 0
     assert len(pauses) == A_DAY_OF_LOOKS
     assert pauses[0] < pauses[1] <= max(pauses) == loop.LONGEST_PAUSE_SECONDS
+
+
+class Counting:
+    """A controller that counts its looks; after the third one the wall clock is set back by an hour."""
+
+    troubles = ()
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.stop = asyncio.Event()
+        self.timer = AsyncIOScheduler(timezone="UTC")
+        self.due: list[datetime] = []
+
+    async def tick(self) -> None:
+        self.looks += 1
+        if self.looks == 3:
+            # To a timer that goes by the wall clock, a clock that was set back is a next time far away.
+            for job in self.timer.get_jobs():
+                job.modify(next_run_time=datetime.now(UTC) + timedelta(hours=1))
+        if self.looks == 6:
+            self.due = [job.next_run_time for job in self.timer.get_jobs()]
+            self.stop.set()
+
+
+async def test_a_wall_clock_that_is_set_back_does_not_stop_the_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what keeps the gateway running: both are due again within some ticks of a clock that nobody sets."""
+    monkeypatch.setattr(loop, "SILENT_SECONDS", 0.0)
+    controller = Counting()
+
+    async def keep_gateway() -> None:
+        return
+
+    running = loop.run(cast("Controller", controller), 0.01, controller.stop, keep_gateway, controller.timer)
+    await asyncio.wait_for(running, 60)
+
+    assert controller.looks == 6
+    assert all(due < datetime.now(UTC) + timedelta(minutes=1) for due in controller.due)
