@@ -39,9 +39,9 @@ class Questions(Generic[V]):
         if new:
             await asyncio.wait(new, timeout=patience_seconds)
         come = {name: self._open.pop(name) for name in asked if self._open[name].done()}
-        for question in come.values():
-            question.cancelled() or question.exception()  # seen, also where an earlier one is raised
-        return {name: question.result() for name, question in come.items()}
+        for answer in come.values():
+            answer.cancelled() or answer.exception()  # seen, also where an earlier one is raised
+        return {name: answer.result() for name, answer in come.items()}
 
     def forget_all_but(self, names: Iterable[str]) -> None:
         """Wait no longer for the answers of others."""
