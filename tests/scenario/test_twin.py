@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 
 from orchestrator.cli.app import app
 from orchestrator.cli.session import Session
-from orchestrator.sim import simulate as twin
-from orchestrator.sim.simulate import Row
+from orchestrator.sim import world as twin
+from orchestrator.sim.runs import Row
 from orchestrator.sim.world import TwinWorld
 from tests.unit.sim.sample_world import data_folder
 

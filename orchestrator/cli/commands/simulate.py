@@ -32,8 +32,10 @@ from orchestrator.regions.catalogue import RegionCatalogue
 from orchestrator.signals.recorded import RecordedCarbon
 from orchestrator.sim import html
 from orchestrator.sim.prices import PriceChanges, read_prices
+from orchestrator.sim.request import NEEDS_SPOT, ORACLE, REFERENCES, SPOTHEDGE, Request, has_spot, prepared
 from orchestrator.sim.rules import RULES
-from orchestrator.sim.simulate import NEEDS_SPOT, ORACLE, REFERENCES, SPOTHEDGE, Note, Request, Row, has_spot, prepared
+from orchestrator.sim.runs import Row
+from orchestrator.sim.simulate import Note
 from orchestrator.sim.simulate import simulate as run
 from orchestrator.sim.stock import read_traces
 from orchestrator.sim.workload import Workload, constant, diurnal, recorded, working_hours

@@ -11,7 +11,8 @@ from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 from orchestrator.domain.time import format_instant
 from orchestrator.sim.html import SIGNS, share
-from orchestrator.sim.simulate import ORACLE, Request, Row
+from orchestrator.sim.request import ORACLE, Request
+from orchestrator.sim.runs import Row
 
 _GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 _MOST_NOTES = 6

@@ -27,7 +27,9 @@ from orchestrator.domain.service import (
 )
 from orchestrator.domain.time import HOUR, Window
 from orchestrator.signals.fake import FakeCarbon
-from orchestrator.sim.simulate import Note, Request, Row, simulate
+from orchestrator.sim.request import Request
+from orchestrator.sim.runs import Row
+from orchestrator.sim.simulate import Note, simulate
 from orchestrator.sim.stock import Trace
 from orchestrator.sim.workload import Workload, diurnal
 from tests.builders import GREEN, offer

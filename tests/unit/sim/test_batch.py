@@ -13,7 +13,9 @@ from orchestrator.domain.service import BatchRules, Scaling, ServiceSpec
 from orchestrator.domain.time import HOUR, Window
 from orchestrator.errors import UsageError
 from orchestrator.sim.batch import kept_promises, last_hour, rounds_of
-from orchestrator.sim.simulate import Request, Row, prepared, simulate
+from orchestrator.sim.request import Request, prepared
+from orchestrator.sim.runs import Row
+from orchestrator.sim.simulate import simulate
 from tests.unit.sim.sample_world import PAST_DAYS, START, ZONES, carbon, period, request, rows, spec, wait
 
 EVERY_DAY = tuple(range(7))

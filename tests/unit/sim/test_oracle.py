@@ -12,9 +12,10 @@ from orchestrator.sim import oracle
 from orchestrator.sim.bill import account_of
 from orchestrator.sim.board import Board
 from orchestrator.sim.fleet import Fleet
+from orchestrator.sim.layout import board_of, setting_of
 from orchestrator.sim.oracle import as_rule, best
+from orchestrator.sim.request import NEEDS_SPOT
 from orchestrator.sim.rules import RULES
-from orchestrator.sim.simulate import NEEDS_SPOT, board_of, setting_of
 from orchestrator.sim.workload import diurnal
 from tests.builders import GREEN
 from tests.unit.sim.sample_world import PAST_DAYS, START, carbon, period, request, rows, spec, swinging, wait

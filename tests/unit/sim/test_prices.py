@@ -13,8 +13,10 @@ from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import OfferRule, Policy, ResourceRequest
 from orchestrator.errors import SignalFormatError
+from orchestrator.sim.layout import board_of, setting_of
 from orchestrator.sim.prices import Change, PriceChanges, prices_of, read_prices
-from orchestrator.sim.simulate import Row, board_of, setting_of, simulate
+from orchestrator.sim.runs import Row
+from orchestrator.sim.simulate import simulate
 from orchestrator.sim.world import ListedOffers
 from tests.unit.sim.sample_world import PAST_DAYS, START, carbon, offers, period, request, rows, spec, wait
 

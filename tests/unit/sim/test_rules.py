@@ -11,8 +11,8 @@ from orchestrator.domain.places import Region
 from orchestrator.domain.service import PlacementRules
 from orchestrator.sim.bill import Stay, moves_in
 from orchestrator.sim.fleet import Fleet
+from orchestrator.sim.layout import board_of, setting_of
 from orchestrator.sim.rules import RULES, rtt_ms
-from orchestrator.sim.simulate import board_of, setting_of
 from orchestrator.sim.workload import constant
 from tests.unit.sim.sample_world import PAST_DAYS, ZONES, carbon, period, request, spec, swinging, wait
 

@@ -12,8 +12,8 @@ from orchestrator.domain.service import PlacementRules, Scaling, ServiceSpec
 from orchestrator.domain.time import Window
 from orchestrator.sim.bill import moves_in
 from orchestrator.sim.fleet import Fleet
+from orchestrator.sim.layout import board_of, setting_of
 from orchestrator.sim.oracle import as_rule, best, filled_in
-from orchestrator.sim.simulate import board_of, setting_of
 from orchestrator.sim.sizes import Sizes, sizes_of
 from orchestrator.sim.workload import Workload
 from orchestrator.sim.world import Run, TwinWorld

@@ -12,7 +12,8 @@ from orchestrator.domain.routing import RoutingTable, ServiceRoutes
 from orchestrator.domain.service import GatewayRules, PlacementRules, Scaling, ServiceSpec
 from orchestrator.errors import UsageError
 from orchestrator.sim.cloud import SimulatedCloud
-from orchestrator.sim.simulate import HOME_ASLEEP, Row, simulate
+from orchestrator.sim.runs import HOME_ASLEEP, Row
+from orchestrator.sim.simulate import simulate
 from orchestrator.sim.stock import Stock
 from orchestrator.sim.traffic import SimulatedGateway
 from orchestrator.sim.workload import Workload, working_hours

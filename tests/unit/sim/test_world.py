@@ -10,7 +10,8 @@ from orchestrator.domain.service import Accelerators, PlacementRules, ResourceRe
 from orchestrator.domain.time import HOUR, Window
 from orchestrator.errors import NoFeasiblePlacement, UsageError
 from orchestrator.sim.bill import Stay, account_of, service_of
-from orchestrator.sim.simulate import SPOTHEDGE, Request, setting_of, spothedge
+from orchestrator.sim.layout import setting_of
+from orchestrator.sim.request import SPOTHEDGE, Request, spothedge
 from orchestrator.sim.world import WARM_UP, Run, TwinWorld
 from orchestrator.spec.policy_file import shipped_policy
 from tests.builders import GREEN, offer
