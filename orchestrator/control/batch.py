@@ -77,9 +77,10 @@ def round_of(
     begun = now if record is None else record.created_at
     if record is not None and before is None:
         begun = _begun_at(batch, record, records, now)
-    start = min(due, begun if before is None else max(before, begun))
-    window = Window(start, due)
     until = max(now, due) if before is None else due
+    # Deployed after its deadline it is late from the beginning, and what was served in between was other work.
+    start = min(until, begun if before is None else max(before, begun))
+    window = Window(min(due, start), due)
     replicas = records.replicas(spec.name, ended=True, ended_since=start) if record is not None else ()
     served = _served_hours(replicas, Window(start, until), now) / clock_rate
     asked, done, counted = batch.asked_hours, served, "time in which replicas were ready, in this round"
