@@ -67,8 +67,20 @@ def routes_for(
         cooldown_seconds=rules.cooldown.total_seconds(),
         hold_seconds=rules.hold.total_seconds() if holds else 0.0,
         max_held=rules.max_held if holds else 0,
-        rows=tuple(_row(origin, own, replicas, upstreams) for origin, own in sorted((rows or {}).items())),
+        rows=_rows(rows or {}, replicas, upstreams),
     )
+
+
+def _rows(
+    rows: Mapping[str, Mapping[str, int]], replicas: Sequence[Replica], upstreams: Sequence[Upstream]
+) -> tuple[OriginWeights, ...]:
+    """Return a row for each origin; none where one of them would send its requests to nobody.
+
+    Who is to serve an origin may have come up a moment ago, at the first canary step, which is nothing: until the next
+    one the split serves all.
+    """
+    found = tuple(_row(origin, own, replicas, upstreams) for origin, own in sorted(rows.items()))
+    return found if all(any(weight for _, weight in row.weights) for row in found) else ()
 
 
 def _row(

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.bench.sim.faults import Fault, Setting, Work, setting_of
+from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Fault, Setting, Work, setting_of
 from orchestrator.bench.sim.run import run
 from tests.gateway_mistakes import MISTAKES, Mistake, told
 from tests.sim.crash import STORIES, Crash, tell
@@ -86,6 +86,10 @@ _ELSEWHERE = tuple((2000.0 + 300.0 * n, kind, 0.0, 0.3) for n, kind in enumerate
 _BROKEN_ASLEEP = tuple((2000.0 + 1800.0 * n, "broken_workload", 0.0, 0.0) for n in range(8))
 _UNSETTLED = tuple((1800.0 * n, ("prices_away", "move", "kill")[n % 3], 900.0, 0.3 * (n % 3)) for n in range(2, 40))
 _TAKEN = tuple((1800.0 * n, "preempt", 0.0, 0.3 * (n % 3)) for n in range(2, 40))
+_FAILING = tuple((3000.0 + 1100.0 * n, "machine_fails", 0.0, (0.05 + 0.37 * n) % 1) for n in range(9))
+_MOVING = tuple(
+    (4000.0 + 900.0 * n, ("move", "preempt", "new_workload")[n % 3], 0.0, (n * 0.37) % 1) for n in range(14)
+)
 _NEW_EVERY_HOUR = tuple((3600.0 * n, "new_workload", 0.0, 0.3 * (n % 3)) for n in range(2, 18))
 _MOVED_TWICE = (
     Fault(0, 3135.8129549125692, "move", 0.0, 0.214712505049237),
@@ -96,6 +100,12 @@ _MOVED_TWICE = (
 
 def _working(seed: int, work: Work, *faults: tuple[float, str, float, float]) -> Setting:
     return _day(seed, *faults, work=work, hours=24.0, recovery_hours=10.0)
+
+
+def _far_apart(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
+    return _day(
+        seed, *faults, clients=AREAS, ttft_seconds=TTFT_SECONDS, replicas=3, lag_seconds=5.0, drain_seconds=120.0
+    )
 
 
 _APPLIER = "orchestrator.control.apply:Applier."
@@ -384,6 +394,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "R",
         (Change("orchestrator.control.gather:_is_unproven", "return is_new or any(", "return False and any("),),
         (_day(1, *_BROKEN_ASLEEP, hours=6.0, sleeps=True, recovery_hours=4.0),),
+    ),
+    Mutant(
+        "clients are sent to one that has come up and takes nothing yet",
+        "R",
+        (
+            Change(
+                "orchestrator.control.traffic:_rows",
+                "if all(any(weight for _, weight in row.weights) for row in found) else ()",
+                "if found else ()",
+            ),
+        ),
+        (_far_apart(5, *_FAILING),),
+    ),
+    Mutant(
+        "clients of an area are sent to who is about to go",
+        "R",
+        (Change("orchestrator.control.traffic:_row", " if not u.draining", ""),),
+        tuple(_far_apart(seed, *_MOVING) for seed in range(4)),
     ),
     Mutant(
         "work that must not be interrupted is, for cleaner hours",

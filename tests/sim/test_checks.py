@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.bench.sim.checks import INVARIANTS
-from orchestrator.bench.sim.faults import Setting, Work
+from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Setting, Work
 from orchestrator.bench.sim.processes import OUTSIDE, READS, Call, Door
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
 from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.routing import OriginWeights
 from orchestrator.domain.scale import Figure
 
 
@@ -206,6 +207,37 @@ def test_work_that_nobody_begins_and_that_nobody_ends_is_seen(working: SimWorld)
     for _ in range(3):
         book.look((), 500.0)
     assert broken(working) == {"I26"}
+
+
+def test_requests_that_go_to_who_does_not_serve_are_seen() -> None:
+    """I27: to one that is gone, by a row that sends them to nobody, and from an area without a row."""
+    world = SimWorld(Setting(1, hours=1500 / 3600, rest_hours=0.1, clients=AREAS, ttft_seconds=TTFT_SECONDS))
+    asyncio.run(world.live())
+    assert not world.checks.violations
+    table = world.gateway.table
+    assert table is not None
+    (own,) = table.services
+    one, other = (u.replica for u in own.upstreams)
+    shares = ((one, 100), (other, 0)), ((one, 0), (other, 100))
+    own = replace(own, rows=tuple(OriginWeights(*row) for row in zip(AREAS, shares, strict=True)))
+    world.gateway.table = replace(table, services=(own,))
+    world.checks._check_routes(own)
+    assert not broken(world)
+
+    nobody = tuple(replace(row, weights=tuple((name, 0) for name, _ in row.weights)) for row in own.rows)
+    for wrong in (
+        replace(own, rows=own.rows[:1]),
+        replace(own, rows=nobody),
+        replace(own, rows=(), upstreams=(replace(own.upstreams[0], replica="gone"),)),
+    ):
+        world.checks._check_routes(wrong)
+        assert broken(world) == {"I27"}
+        world.checks.violations.clear()
+
+    world.cloud.machines[one].is_frozen = True
+    for _ in range(3):
+        world.checks._look_for_served(500.0)
+    assert broken(world) == {"I27"}
 
 
 def test_only_named_promises_can_be_broken(world: SimWorld) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.bench.sim.faults import Fault, Setting
+from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Fault, Setting, Work
 from orchestrator.bench.sim.run import run
 
 
@@ -118,5 +118,30 @@ def test_a_launch_that_is_carried_out_again_is_known_from_the_turn_on_its_machin
     )
 
     outcome = run(setting)
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+def test_work_that_is_deployed_after_its_deadline_is_not_half_done_by_what_was_taken_down() -> None:
+    """Deployed anew each time, after its deadline: what served since then was taken for this work, and it never ran.
+
+    So is any other work that is deployed under the name of one whose deadline is over (I26).
+    """
+    again = tuple(Fault(n, at, "down_and_up", 0.0, 0.0) for n, at in enumerate((25000.0, 40000.0)))
+
+    outcome = run(Setting(1, again, hours=15.0, work=Work(1.5, 6.0), rest_hours=0.5))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+def test_clients_of_an_area_are_sent_to_nobody_who_takes_nothing_yet() -> None:
+    """Who serves an area fails, and its replacement has just answered: until its first canary step it has no weight.
+
+    The row of that area was nobody's for a look, and a gateway then sends to all alike, also where none is near (I27).
+    """
+    faults = tuple(Fault(n, 3000.0 + 1100.0 * n, "machine_fails", 0.0, (0.05 + 0.37 * n) % 1) for n in range(5))
+    changes = {"lag_seconds": 5.0, "drain_seconds": 120.0, "ttft_seconds": TTFT_SECONDS}
+
+    outcome = run(replace(Setting(5, faults, hours=2.5, replicas=3, clients=AREAS, rest_hours=0.5), **changes))
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))

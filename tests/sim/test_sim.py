@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.bench.sim import run as running
-from orchestrator.bench.sim.faults import KINDS, Climate, Fault, Setting, Work, setting_of
+from orchestrator.bench.sim.faults import AREAS, KINDS, TTFT_SECONDS, Climate, Fault, Setting, Work, setting_of
 from orchestrator.bench.sim.misfortunes import family_of
 from orchestrator.bench.sim.run import Outcome, minimised, run
 from orchestrator.bench.sim.world import SimWorld
@@ -49,13 +49,26 @@ def test_a_day_of_batch_work_is_done_in_time_and_paid_for_no_longer(work: Work) 
     assert any("more than wanted: 0 replicas: batch: 4.0 engine hours done" in line for line in quiet.history)
 
 
+@pytest.mark.parametrize("ttft_seconds", [0.0, TTFT_SECONDS])
+def test_clients_in_several_areas_are_sent_to_who_serves(ttft_seconds: float) -> None:
+    """On a bad day, with a promise of the first token and without."""
+    bad = setting_of(8, hours=SHORT)
+
+    outcome = run(replace(bad, clients=AREAS, ttft_seconds=ttft_seconds, replicas=3, rest_hours=1.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
 def test_what_is_new_is_drawn_last() -> None:
-    """Days that were known before there was batch work are what they were, but for those that have it."""
+    """Days that were known before there was batch work, or clients in several areas, are what they were without."""
     for seed in range(20):
-        without, always = setting_of(seed, Climate(works=0.0)), setting_of(seed, Climate(works=1.0))
+        without, always = (setting_of(seed, Climate(works=part, spreads=0.0)) for part in (0.0, 1.0))
+        spread = setting_of(seed, Climate(works=0.0, spreads=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
+        assert spread.replicas == max(2, without.replicas)
+        assert replace(spread, clients=(), ttft_seconds=0.0, replicas=without.replicas) == without
 
 
 def test_the_same_on_a_database_on_a_disk() -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.bench.sim.cloud import Machine
     from orchestrator.bench.sim.world import SimWorld
     from orchestrator.control.ports import LaunchRequest
+    from orchestrator.domain.routing import ServiceRoutes
 
 INVARIANTS = {
     "I1": "every create was preceded by a durable intent of the same name, said to be under way",
@@ -52,6 +53,8 @@ INVARIANTS = {
     "I25": "no second of a machine is counted twice, and none that it did not run",
     "I26": "batch work that has begun goes through unless it may be interrupted, is begun in time and ends when it is"
     " done, and no hour of it is forgotten",
+    "I27": "new requests go to nobody who does not serve by the records, and wherever they come from to somebody who"
+    " does",
 }
 
 MOST_ORPHANED_SECONDS = 900.0
@@ -102,6 +105,8 @@ class Checks:
         """By machine: when its lease ended at the last look, and for how long that has not changed."""
         self._late: dict[tuple[str, ReplicaState], float] = {}
         self._waiting: dict[str, float] = {}
+        self._unserved: dict[tuple[str, str], float] = {}
+        """By service and area: for how long its requests have gone to those alone who do not answer."""
         self._asked_for: list[float] = []
         self._sold_out: dict[str, tuple[float, str]] = {}
         """By offer: when it was found to be sold out, and which replica's record says so."""
@@ -158,6 +163,45 @@ class Checks:
             outside = [u.replica for u in there if u.region not in ALLOWED or self._runs_elsewhere(u.replica)]
             if outside:
                 self.broken("I23", f"routed to {outside}")
+            if call.process is self._world.claimant and not call.process.has_slept:
+                for own in call.args[0].services:
+                    self._check_routes(own)
+
+    def _check_routes(self, own: ServiceRoutes) -> None:
+        """New requests go to those who serve; those of an area to the same, by a row that every area has or none."""
+        world = self._world
+        new = {u.replica for u in own.upstreams if not u.draining}
+        rows = {name: world.truth.replica(name) for name in new}
+        gone = sorted(n for n, row in rows.items() if row is None or row.state is not ReplicaState.READY)
+        if gone:
+            self.broken("I27", f"new requests to {own.service} go to {gone}, which do not serve")
+        service = world.truth.service(own.service)
+        areas = set() if service is None else {client.near for client in service.spec.clients}
+        if own.rows and {row.origin for row in own.rows} != areas:
+            self.broken("I27", f"{own.service} has clients in {sorted(areas)}, and rows of {own.rows}")
+        for row in own.rows:
+            others = sorted({name for name, _ in row.weights} - new)
+            if others:
+                self.broken("I27", f"clients of {own.service} in {row.origin} are sent to {others}, which do not serve")
+            if new and not any(weight for name, weight in row.weights if name in new):
+                self.broken("I27", f"clients of {own.service} in {row.origin} are sent to nobody of {sorted(new)}")
+
+    def _look_for_served(self, passed: float) -> None:
+        """The clients of no area are sent to those alone who do not answer, while somebody does."""
+        table = self._world.gateway.table
+        for own in table.services if table is not None else ():
+            for row in own.rows:
+                key = own.service, row.origin
+                there = [u for u in own.upstreams_for(row.origin) if not u.draining]
+                serving = {u.replica for u in there if self._world.cloud.serves(u.replica)}
+                chosen = {u.replica for u in there if u.weight}
+                if not serving or chosen & serving or self._world.gateway.is_away:
+                    self._unserved.pop(key, None)
+                    continue
+                self._unserved[key] = self._unserved.get(key, -passed) + passed
+                if self._unserved[key] > LATE_SECONDS:
+                    self.broken("I27", f"clients of {own.service} in {row.origin} are sent to {sorted(chosen)} alone")
+                    self._unserved[key] = 0.0
 
     def _keep_books(self, work: WorkBook, call: Call) -> None:
         if call.point == "journal.move_replica":
@@ -255,7 +299,8 @@ class Checks:
         if row is None or row.state is not ReplicaState.READY or to is not ReplicaState.DRAINING:
             return
         away_since = self._world.gateway.away_since
-        if reason.startswith("more than wanted:") and away_since is not None:
+        follows_load = reason.startswith("more than wanted:") and self._work is None
+        if follows_load and away_since is not None:
             unread = self._world.clock.elapsed - away_since
             if unread > UNREAD_SECONDS:
                 self.broken("I16", f"{name} leaves for want of load, which nobody has read for {unread:.0f} s")
@@ -379,6 +424,8 @@ class Checks:
         self._look_for_waiting(rows, passed)
         if self._work is not None:
             self._work.look(rows.values(), passed)
+        if world.setting.clients:
+            self._look_for_served(passed)
         self._look_for_orphans(rows, passed)
         for name, row in rows.items():
             self._look_for_late(name, row, passed)

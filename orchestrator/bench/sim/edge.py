@@ -133,7 +133,7 @@ class SimGateway:
             return
         self._looked_by = self.table
         routed, rate = self.routed(), self._rate()
-        replicas = Counter(routed.values())
+        replicas, parts = Counter(routed.values()), self._parts()
         for name in routed:
             if name not in self.lines:
                 self.lines[name] = Line()
@@ -142,9 +142,10 @@ class SimGateway:
             line.seconds += max(0.0, min(now, line.busy_until) - self._looked_at) if serves else 0.0
             if name in routed:
                 line.unrouted_at = None
-                if serves and rate:
+                part = 1.0 / replicas[routed[name]] if parts is None else parts[name]
+                if serves and rate and part:
                     line.busy_until = now + self._stream_seconds(name)
-                    number = self._answer(name, line, rate * (now - self._looked_at) / replicas[routed[name]])
+                    number = self._answer(name, line, rate * (now - self._looked_at) * part)
                     self._accepted[routed[name]] += number
             elif line.unrouted_at is None:
                 line.unrouted_at = now
@@ -229,6 +230,23 @@ class SimGateway:
             mode="sim",
             services=services,
         )
+
+    def _parts(self) -> dict[str, float] | None:
+        """Return which part of its service's requests each gets, where some come by rows; as many from each area."""
+        table = self.table
+        if table is None or not any(own.rows for own in table.services):
+            return None
+        parts: dict[str, float] = {}
+        for own in table.services:
+            origins = [row.origin for row in own.rows] or [""]
+            parts |= dict.fromkeys((u.replica for u in own.upstreams), 0.0)
+            for upstreams in map(own.upstreams_for, origins):
+                there = [u for u in upstreams if not u.draining]
+                # Those that weigh nothing stand by for when nobody else is left.
+                weights = {u.replica: u.weight if any(o.weight for o in there) else 1 for u in there}
+                for name, weight in weights.items():
+                    parts[name] += weight / sum(weights.values()) / len(origins)
+        return parts
 
     def _hold(self, service: str, line: Line | None, rate: float) -> None:
         """Let the requests since the last look wait (``rate``: per second), or have a line take all that wait."""

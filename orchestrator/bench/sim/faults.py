@@ -27,9 +27,14 @@ DAY = 24 * HOUR
 QUIET_START = 1800.0
 """Seconds before the first misfortune: a service that never came up has nothing to lose."""
 
-ON_SPOT, SCALED, ASLEEP, WORKING = 0.3, 0.2, 0.15, 0.08
-"""Parts of the runs on spot machines, of those whose number follows the load, of those that may sleep without any, and
-of those that are batch work.
+ON_SPOT, SCALED, ASLEEP, WORKING, SPREAD = 0.3, 0.2, 0.15, 0.08, 0.08
+"""Parts of the runs on spot machines, of those whose number follows the load, of those that may sleep without any, of
+those that are batch work, and of those with clients in several areas.
+"""
+
+AREAS, TTFT_SECONDS = ("eu", "us-east"), 0.22
+"""Where such clients are, and what is promised of the first token in half of those runs: the way over the Atlantic and
+back leaves no time to answer in.
 """
 
 HALF = 0.5
@@ -146,6 +151,7 @@ class Setting:
     leases are all that is due, every ten minutes.
     ``sleeps``: there are hours without a request, and no replica has to stay up for them.
     ``work``: not requests decide when replicas run, but work that has to be done by a time.
+    ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
     at rest: longer than replicas have to stay.
@@ -169,6 +175,8 @@ class Setting:
     recovery_hours: float = 20.0
     rest_hours: float = 3.0
     work: Work | None = None
+    clients: tuple[str, ...] = ()
+    ttft_seconds: float = 0.0
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -179,12 +187,14 @@ class Setting:
 class Climate:
     """How rough it is: faults per hour, and which kinds there are.
 
-    ``works``: of all runs, the part in which services are batch work, where nothing else decides on their number.
+    ``works``: of all runs, the part in which services are batch work, where nothing else decides on their number;
+    ``spreads``: of the others, the part with clients in several areas.
     """
 
     per_hour: float = 1.5
     kinds: tuple[str, ...] = field(default=tuple(KINDS))
     works: float = WORKING
+    spreads: float = SPREAD
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -216,7 +226,12 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
     ordered = [Fault(n, *rest) for n, rest in enumerate(sorted(faults))]
     made = replace(made, faults=tuple(ordered), sleeps=not made.spot and random.random() < ASLEEP)
     # Whatever is new is drawn last: the days that were known before stay as they are.
-    return replace(made, work=_work(random, hours)) if random.random() < climate.works and not made.sleeps else made
+    if random.random() < climate.works and not made.sleeps:
+        return replace(made, work=_work(random, hours))
+    if random.random() < climate.spreads:
+        ttft_seconds = TTFT_SECONDS if random.random() < HALF else 0.0
+        return replace(made, clients=AREAS, ttft_seconds=ttft_seconds, replicas=max(2, made.replicas))
+    return made
 
 
 def _work(random: Random, hours: float) -> Work:

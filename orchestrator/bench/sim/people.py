@@ -30,6 +30,7 @@ from orchestrator.domain.records import ServiceState
 from orchestrator.domain.service import (
     Accelerators,
     BatchRules,
+    ClientArea,
     MigrationRules,
     ModelSpec,
     PlacementRules,
@@ -57,6 +58,9 @@ SLEEPS_AFTER = timedelta(seconds=120)
 MENDED_AFTER = timedelta(hours=2)
 """For so long nobody notices that work which has been deployed cannot serve."""
 
+UNKNOWN, KNOWN = "org/model", "meta-llama/Llama-3.1-8B-Instruct"
+"""Models: one of which nobody knows what a replica of it carries, and one of which that is known."""
+
 TOWN = "Europe/Berlin"
 """Work is due by its clocks, which are put forward in the first night."""
 
@@ -74,7 +78,7 @@ class People:
         self.deployed_at: dict[str, Instant] = {}
         """By service: when it was first deployed since it was last taken down."""
 
-    def spec(self, name: str = "chat", number: int | None = None, model: str = "org/model") -> ServiceSpec:
+    def spec(self, name: str = "chat", number: int | None = None, model: str = "") -> ServiceSpec:
         """Return what people want."""
         setting = self._world.setting
         least = setting.replicas if number is None else number
@@ -87,7 +91,7 @@ class People:
             scaling = Scaling(least, least + 2, target_qps_per_replica=1.0)
         return ServiceSpec(
             name=name,
-            model=ModelSpec(model, served_name=name),
+            model=ModelSpec(model or (KNOWN if setting.ttft_seconds else UNKNOWN), served_name=name),
             resources=ResourceRequest(accelerators=(Accelerators("L4", 1),), use_spot=setting.spot),
             scaling=scaling,
             placement=PlacementRules(allow=tuple(sorted(ALLOWED))),
@@ -98,6 +102,8 @@ class People:
                 drain=timedelta(seconds=setting.drain_seconds),
             ),
             startup_deadline=timedelta(minutes=10),
+            ttft_p95=timedelta(seconds=setting.ttft_seconds) if setting.ttft_seconds else None,
+            clients=tuple(ClientArea(near, 1.0 / len(setting.clients)) for near in setting.clients),
             batch=None if setting.work is None else batch_of(setting.work, setting.replicas),
         )
 

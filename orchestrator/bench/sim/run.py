@@ -173,6 +173,9 @@ def _words(setting: Setting) -> str:
     market = "spot" if setting.spot else "on demand"
     or_else = " or more" * setting.scaled + " or none" * setting.sleeps + _work_in_words(setting.work)
     number = f"{setting.services} services of {setting.replicas} replicas{or_else}, {market}"
+    if setting.clients:
+        number += f", clients in {' and '.join(setting.clients)}"
+        number += f", first token within {setting.ttft_seconds:g} s" if setting.ttft_seconds else ""
     looks = f"looks every {setting.look_seconds:.0f} s, listings late by up to {setting.lag_seconds:.0f} s"
     return f"{number}; {looks}; {setting.database}"
 

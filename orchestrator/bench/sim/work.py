@@ -190,8 +190,10 @@ class WorkBook:
             row = self._world.truth.replica(name)
             if shift.service != service.name or row is None or row.ready_at is None:
                 continue
-            over = shift.end if row.state in ENDED and shift.end is not None else at
-            served += max(timedelta(0), min(over, end) - max(shift.ready_at, start))
+            ready, over = shift.ready_at, shift.end if row.state in ENDED and shift.end is not None else at
+            if self._world.lost_rows:  # set back twice, it may know of an end that was before the one that we saw
+                ready, over = max(ready, row.ready_at), min(over, row.state_since if row.state in ENDED else at)
+            served += max(timedelta(0), min(over, end) - max(ready, start))
         return served / HOUR
 
     def _goes_through(self, service: ServiceRecord, due: Instant) -> bool:

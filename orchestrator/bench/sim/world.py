@@ -94,7 +94,9 @@ class SimWorld:
         self.grid = SimGrid(self.dice, LEVELS)
         self.offers = FakeOffers()
         markets = (Market.ON_DEMAND, Market.SPOT) if setting.spot else (Market.ON_DEMAND,)
-        self.on_sale = {offer.id: offer for offer in for_sale(DOLLARS, markets, BEGIN)}
+        self.on_sale = {
+            offer.id: offer for offer in for_sale(DOLLARS, markets, BEGIN, on_the_map=bool(setting.clients))
+        }
         for offer in self.on_sale.values():
             self.offers.put(offer)
         self.checks = Checks(self)
