@@ -7,14 +7,12 @@ from pathlib import Path
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.clocks import WORLD_FILE, SystemClock, anchored
-from orchestrator.controller.lock import Lock
+from orchestrator.controller.lock import NO_TURN, Lock
 from orchestrator.domain.time import format_instant
 from orchestrator.errors import InvalidSettings, LeaseHeld
 from orchestrator.settings import Settings
 from orchestrator.store.backup import Backup, read_backup
 from orchestrator.store.restore import Replaced, restore_backup
-
-NO_TURN = 0
 
 
 def restore_file(session: Session, file: Path, *, yes: bool) -> Replaced:

@@ -23,6 +23,10 @@ from orchestrator.errors import Conflict, ExitStatus, TimedOut
 
 REDRAW_SECONDS: Final = 0.5
 
+ASK_SECONDS: Final = 5.0
+"""How often it is asked whether anybody works on a request. Not there twice in a row is not there: who was told to end
+and starts anew is away for less than that."""
+
 
 def last_event_id(runtime: Runtime, service: str) -> int:
     """Return the id of the newest event of a service, 0 without any: what comes later is news."""
@@ -63,7 +67,8 @@ def _leaving_it_running(session: Session, again: str) -> Iterator[None]:
 async def _watch(session: Session, operation: Operation, after_event: int, seconds: float | None, again: str) -> None:
     try:
         async with asyncio.timeout(seconds), _picture(session, operation.service) as events:
-            async for event in follow(operation.id, session.runtime, after_event=after_event):
+            workers = Workers(session)
+            async for event in follow(operation.id, session.runtime, after_event=after_event, waiting=workers.look):
                 events.append(event)
                 if not session.talk.is_terminal:
                     names = labels(session.runtime.store.replicas(operation.service, ended=True))
@@ -71,6 +76,28 @@ async def _watch(session: Session, operation: Operation, after_event: int, secon
     except TimeoutError as error:
         waited = duration(seconds)
         raise TimedOut(f"not done after {waited}; the work goes on", hint=f"Come back to it with: {again}") from error
+
+
+class Workers:
+    """Says so when no controller runs that could do what is waited for: a request may wait, but not in silence."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._asked_at = session.runtime.clock.monotonic()
+        self._missed = 0
+
+    def look(self) -> None:
+        """Ask, if it is time to."""
+        now = self._session.runtime.clock.monotonic()
+        if now - self._asked_at < ASK_SECONDS:
+            return
+        self._asked_at = now
+        is_there = self._session.outside.controller().info(self._session.settings) is not None
+        self._missed = 0 if is_there else self._missed + 1
+        if self._missed == 2:  # noqa: PLR2004  # once for each time that it is away
+            folder = self._session.settings.state_dir
+            start = ("greenctl controller start", "bold")
+            self._session.complain(line(f"The request waits: no controller runs on {folder}. Start one: ", start))
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from orchestrator.control.operations import payload_of
 from orchestrator.control.pausing import refuse_while_paused
@@ -50,10 +50,13 @@ def submit_down(service: str, runtime: Runtime, *, actor: str) -> Operation:
     return operation
 
 
-async def follow(operation_id: str, runtime: Runtime, *, after_event: int = 0) -> AsyncIterator[Event]:
+async def follow(
+    operation_id: str, runtime: Runtime, *, after_event: int = 0, waiting: Callable[[], None] = lambda: None
+) -> AsyncIterator[Event]:
     """Yield the service's events until the request is closed; stopping to listen stops nothing else.
 
-    Raises the request's own error when it failed.
+    ``waiting`` is called whenever it is not closed yet. Raises the request's own error when it failed, and
+    ``UnknownService`` when it is in the database no longer.
     """
     first = runtime.store.operation(operation_id)
     if first is None:
@@ -61,7 +64,10 @@ async def follow(operation_id: str, runtime: Runtime, *, after_event: int = 0) -
         raise UnknownService(message)
     seen = after_event
     while True:
-        operation = runtime.store.operation(operation_id) or first
+        operation = runtime.store.operation(operation_id)
+        if operation is None:
+            message = f"request {operation_id} is in the database no longer: it was replaced, by a restore perhaps"
+            raise UnknownService(message, hint="Nobody works on that request. Look at what is there: greenctl status")
         for event in runtime.store.events(first.service, after_id=seen):
             seen = event.id
             yield event
@@ -69,6 +75,7 @@ async def follow(operation_id: str, runtime: Runtime, *, after_event: int = 0) -
             return
         if operation.state is OperationState.FAILED:
             raise error_of(operation)
+        waiting()
         await runtime.clock.sleep(FOLLOW_EVERY_SECONDS)
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.controller.lock import Holder, holder, in_our_words
-from orchestrator.errors import ControllerUnavailable, ExitStatus, GreenctlError, PortBusy
+from orchestrator.controller.lock import NO_TURN, Holder, holder, in_our_words
+from orchestrator.errors import ControllerUnavailable, ExitStatus, GreenctlError, LeaseHeld, PortBusy
 from orchestrator.gateway import daemon as gateway_daemon
 from orchestrator.own_process import own_module, with_our_package
 from orchestrator.settings import Settings
@@ -46,7 +46,7 @@ def log_path(settings: Settings) -> Path:
 def info(settings: Settings) -> ControllerInfo | None:
     """Return the running controller, ``None`` when there is none."""
     found = holder(settings.state_dir)
-    return None if found is None else _info(found, settings)
+    return None if found is None or found.epoch == NO_TURN else _info(found, settings)
 
 
 def _info(found: Holder, settings: Settings) -> ControllerInfo:
@@ -56,15 +56,21 @@ def _info(found: Holder, settings: Settings) -> ControllerInfo:
 def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerInfo:
     """Start the controller unless one runs, and return it. The gateway is started by the controller.
 
-    Raises ``InvalidSettings`` or ``DiskFull`` where the state directory cannot be used, ``PortBusy`` before anything is
+    Raises ``InvalidSettings`` or ``DiskFull`` where the state directory cannot be used, ``LeaseHeld`` while a backup
+    is being put in its place, ``PortBusy`` before anything is
     started when the gateway's port is taken by somebody else, what the controller itself says that is wrong, and
     ``ControllerUnavailable`` with the end of its log when it says nothing.
     """
     with in_our_words(settings.state_dir):
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    running = info(settings)
-    if running is not None:
-        return running
+    found = holder(settings.state_dir)
+    if found is not None and found.epoch == NO_TURN:
+        message = f"a restore is under way on {settings.state_dir} (pid {found.pid})"
+        raise LeaseHeld(
+            message, hint="Try again when it is done: what is asked for now would be replaced with the rest."
+        )
+    if found is not None:
+        return _info(found, settings)
     if not gateway_daemon.is_there(settings.state_dir):
         _check_port(settings.gateway.host, settings.gateway.port)
     progress("starting the controller")
@@ -120,7 +126,7 @@ def stop(settings: Settings, *, timeout_seconds: float = 30.0) -> bool:
 
     Raises ``ControllerUnavailable`` when it does not end in time.
     """
-    found = holder(settings.state_dir)
+    found = info(settings)
     if found is None:
         return False
     try:

@@ -19,6 +19,9 @@ from orchestrator.provisioners.local.processes import birth_of
 
 LOCK_FILE = "controller.lock"
 
+NO_TURN = 0
+"""The turn of who holds the lock to replace the database, and controls nothing."""
+
 SAME_START_SECONDS = 1.0
 """Two readings of when a process began agree to less than that, while nobody sets the clock."""
 

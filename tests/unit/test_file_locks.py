@@ -13,9 +13,11 @@ import psutil
 import pytest
 
 from orchestrator import file_locks
-from orchestrator.controller.lock import LOCK_FILE, Lock, holder
+from orchestrator.controller import daemon
+from orchestrator.controller.lock import LOCK_FILE, NO_TURN, Lock, holder
 from orchestrator.errors import LeaseHeld
 from orchestrator.provisioners.local.processes import birth_of
+from orchestrator.settings import Settings
 
 
 def opened(path: Path) -> int:
@@ -135,3 +137,17 @@ def test_one_that_was_killed_and_not_waited_for_holds_nothing(tmp_path: Path) ->
         assert holder(tmp_path) is None
     lock.release()
     killed.communicate()
+
+
+def test_a_restore_that_holds_the_lock_is_no_controller(tmp_path: Path) -> None:
+    """What is asked for meanwhile would be replaced with the rest of the database: it is refused."""
+    settings = Settings(state_dir=tmp_path, cache_dir=tmp_path)
+    lock = Lock(tmp_path)
+    lock.take()
+    lock.sign("2023-06-01T00:00:00Z", NO_TURN)
+
+    assert daemon.info(settings) is None
+    assert not daemon.stop(settings)
+    with pytest.raises(LeaseHeld, match="a restore is under way"):
+        daemon.start(settings, progress=print)
+    lock.release()

@@ -14,7 +14,7 @@ from orchestrator.cli.render import status as status_page
 from orchestrator.cli.render.numbers import duration
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
-from orchestrator.cli.watching import last_event_id, watch
+from orchestrator.cli.watching import Workers, last_event_id, watch
 from orchestrator.control.usecases import error_of, service_status
 from orchestrator.control.views import ServiceStatus
 from orchestrator.domain.records import Operation, OperationState
@@ -134,8 +134,10 @@ def _wait(session: Session, service: str, timeout: timedelta | None) -> None:
 async def _until_settled(session: Session, service: str, seconds: float | None) -> None:
     try:
         async with asyncio.timeout(seconds):
+            workers = Workers(session)
             (found,) = await service_status(session.runtime, service)
             while not _is_settled(found):  # the controller is another process: nothing tells us
+                workers.look()
                 await session.runtime.clock.sleep(POLL_SECONDS)
                 (found,) = await service_status(session.runtime, service)
     except TimeoutError as error:

@@ -211,6 +211,45 @@ def test_waiting_has_an_end_and_the_work_has_not(world: World) -> None:
     assert len(world.store.operations("chat", open_only=True)) == 1
 
 
+def test_a_request_that_nobody_works_on_waits_and_says_so(world: World) -> None:
+    """Whose controller was killed reads what to do, once; as soon as one runs again the work goes on."""
+    world.run("deploy", world.spec_file(), "--yes", "--detach")
+    tick, world.controller_runs = world.clock.while_asleep, False
+    assert tick is not None
+    naps = 0
+
+    async def nobody_works() -> None:
+        nonlocal naps
+        naps += 1
+        if naps == 100:  # of a third of a second each
+            world.controller_runs = True
+        if world.controller_runs:
+            await tick()
+
+    world.clock.while_asleep = nobody_works
+    result = world.run("rollout", "status", "chat", "--watch")
+
+    assert result.exit_code == 0
+    assert result.stderr.count(f"no controller runs on {world.folder}") == 1
+    assert "greenctl controller start" in result.stderr
+    assert "deploy done" in result.stderr
+
+
+def test_a_request_that_a_restore_has_replaced_is_followed_no_further(world: World) -> None:
+    """The database that it was in is another one now."""
+    world.run("deploy", world.spec_file(), "--yes", "--detach")
+
+    async def replace_the_database() -> None:
+        (lost,) = world.store.operations("chat")
+        world.store._state.operations.drop(lost.id)
+
+    world.clock.while_asleep = replace_the_database
+    result = world.run("rollout", "status", "chat", "--watch")
+
+    assert result.exit_code == 2
+    assert "is in the database no longer" in result.stderr
+
+
 def test_an_engine_that_is_missing_is_said_before_anything_is_asked(world: World) -> None:
     """The preflight comes with the plan: no question, no request, status 4."""
     world.provisioner.fail_next("preflight", EngineMissing("vLLM is not installed"))

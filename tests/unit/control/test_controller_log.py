@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from orchestrator.controller.__main__ import _gateway_keeper
 from orchestrator.controller.daemon import last_error
+from orchestrator.controller.gateway_keeper import GatewayKeeper
 from orchestrator.errors import ExitStatus
 from orchestrator.gateway import daemon as gateway_daemon
 from orchestrator.gateway.instance import GatewayInfo
@@ -48,14 +48,10 @@ def test_the_controller_keeps_the_log_of_the_gateway_short_as_well(
     log.parent.mkdir()
     log.write_bytes(b"x" * (LOG_LIMIT_BYTES + 1))
 
-    asyncio.run(_kept(Settings(state_dir=tmp_path)))
+    asyncio.run(GatewayKeeper(Settings(state_dir=tmp_path)).keep())
 
     assert log.stat().st_size == 0
     assert log.with_suffix(".log.1").stat().st_size == LOG_LIMIT_BYTES + 1
-
-
-async def _kept(settings: Settings) -> None:
-    await _gateway_keeper(settings)()
 
 
 def test_a_log_that_is_not_there_is_no_trouble(tmp_path: Path) -> None:
