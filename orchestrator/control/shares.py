@@ -140,6 +140,8 @@ def _next_rows(
     load: LoadSeen | None,
 ) -> tuple[dict[str, dict[str, float]], OriginSplit]:
     """Return the parts of each origin's requests by replica, and the rows that they go towards."""
+    if load is None:
+        return {}, OriginSplit(why_none="no load has been seen yet")
     weights = weights_of(spec.clients)
     current = {
         origin: {

@@ -148,6 +148,8 @@ def _newest_good(
 
 def avoidance_of(offer_id: str, known: Mapping[str, Avoidance]) -> Avoidance | None:
     """Return the longest one of the offer, its accelerator and its provider, if there is any."""
+    if not known:
+        return None
     sold = sold_as(offer_id)
     places = (sold, _family(sold), f"{sold.partition('/')[0]}/*")
     return max((known[p] for p in places if p in known), key=lambda a: a.until, default=None)

@@ -70,6 +70,9 @@ def jointly(
     """
     if room.rules.max_per_region is None and not room.spread:
         return Joint(tuple(picked), is_better=False, least=costs(picked, objective))
+    if all(a is None for a in picked):
+        # What has no room for any of them by itself has none for them together.
+        return Joint(tuple(picked), is_better=False, least=costs(picked, objective))
     order, different = _parties(wanted)
     if len(different) <= 1 and not room.spread:
         # All look in the same pools: taking the best seat that is left is exact (a matroid, Edmonds 1971).

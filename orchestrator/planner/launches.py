@@ -141,6 +141,8 @@ class _Crew:
 
     def launch_all(self, slots: Sequence[int], budget: Budget) -> tuple[Joint, list[Assessment]]:
         """Launch the best offers into all of the slots together; return them, and those that one by one would get."""
+        if not self._has_room():
+            return Joint((None,) * len(slots), is_better=False, least=None), []
         snapshot = self.judged.snapshot
         room = Room(
             snapshot.spec.placement,
@@ -158,6 +160,11 @@ class _Crew:
             if target is not None:
                 self._take(slot, target)
         return joint, [a for a in picked if a is not None]
+
+    def _has_room(self) -> bool:
+        """Whether any allowed offer has a seat left: a service that waits for one asks at every look."""
+        limit, taken = self.judged.snapshot.spec.placement.max_per_region, Counter(self._taken)
+        return any(a.allowed and (limit is None or taken[a.region] < limit) for a in self.judged.assessments)
 
     def _seated(
         self, slots: Sequence[int], room: Room, near_to: Mapping[int, Areas], budget: Budget
@@ -296,6 +303,9 @@ class _Crew:
         included.
         """
         snapshot, dark, lost = self.judged.snapshot, _without_freshness(self.judged), self._lost
+        if not dark:
+            yield from slots
+            return
         wakes = _wakes(snapshot)
         serving = {r.region for r in snapshot.living() if r.state is ReplicaState.READY}
         for slot in slots:

@@ -70,6 +70,34 @@ class _Nets:
     usd: float | None
     score: float | None
 
+    def of(self, objective: Objective) -> float | None:
+        """Return what is saved of what is minimised."""
+        return {Objective.GREENEST: self.grams, Objective.CHEAPEST: self.usd, Objective.LOWEST_SCORE: self.score}[
+            objective
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """The numbers of a comparison, before any rule and any word. ``stay`` and ``move``: grams over ``nets.hours``.
+
+    ``from_values`` and ``to_values``: of the hours looked at. ``gains``: grams saved in each hour that is known.
+    ``switch``: the terms of going there, ``cost`` their grams. ``change``: of US dollars an hour.
+    """
+
+    from_values: tuple[float, ...]
+    to_values: tuple[float, ...]
+    gains: list[float]
+    engine_hours: float
+    egress: Egress | None
+    switch: tuple[Term, ...]
+    stay: float
+    move: float
+    cost: float
+    move_usd: float | None
+    change: float | None
+    nets: _Nets
+
 
 def hourly_intensities(candidate: Candidate, now: Instant, hours: int, live: float | None) -> tuple[float, ...]:
     """Grams per kWh at ``now``, ``now + 1 h`` and so on: the live value first, then the forecast; ends at a hole."""
@@ -97,6 +125,47 @@ def compare(
 
     Raises ``ValueError`` when a side's energy or its intensity in this hour is unknown.
     """
+    sums = _sums(here, there, snapshot, policy, now)
+    gains, hours = sums.gains, sums.nets.hours
+    return MoveComparison(
+        replica=replica.name,
+        from_offer=here.assessment.offer_id,
+        to_offer=there.assessment.offer_id,
+        horizon_hours=float(hours),
+        terms=(
+            _running_term("stay", sums.stay, here.assessment, sums.from_values, sums.engine_hours),
+            _running_term("move", -sums.move, there.assessment, sums.to_values, sums.engine_hours),
+            *sums.switch,
+        ),
+        saved_grams=sums.stay - sums.move,
+        cost_grams=sums.cost,
+        net_grams=sums.nets.grams,
+        move_usd=sums.move_usd,
+        usd_per_hour_change=sums.change,
+        payback_hours=_payback(gains, sums.cost),
+        verdicts=(
+            *_verdicts(replica, here, there, snapshot, policy, now, sums.nets),
+            *([] if leaves is None else [_cover_verdict(leaves)]),
+            *([_timing_verdict(gains[:hours], snapshot, now)] if policy.objective is Objective.GREENEST else []),
+            # The last of them: what is not worth moving anyhow does not wait for a window.
+            *([] if (window := schedule_verdict(snapshot.timetable)) is None else [window]),
+        ),
+        intensity_from=sums.from_values,
+        intensity_to=sums.to_values,
+        net_usd=sums.nets.usd,
+        egress=sums.egress,
+    )
+
+
+def net_of_moving(here: Side, there: Side, snapshot: Snapshot, policy: Policy, now: Instant) -> float | None:
+    """Return what :func:`compare` says a move saves of what is minimised, without its rules and words.
+
+    ``None`` where that is unknown. Raises ``ValueError`` as that does.
+    """
+    return _sums(here, there, snapshot, policy, now).nets.of(policy.objective)
+
+
+def _sums(here: Side, there: Side, snapshot: Snapshot, policy: Policy, now: Instant) -> _Sums:
     kwh_here, kwh_there = here.assessment.kwh_per_hour, there.assessment.kwh_per_hour
     if kwh_here is None or kwh_there is None:
         message = f"energy of {here.assessment.offer_id} or {there.assessment.offer_id} is unknown"
@@ -123,13 +192,8 @@ def compare(
     switch = (*_switch_terms(here, there, snapshot, from_values[0], to_values[0]), *grams_term(egress))
     stay = sum(from_values[:best]) * kwh_here * engine_hours
     move = sum(to_values[:best]) * kwh_there * engine_hours
-    terms = (
-        _running_term("stay", stay, here.assessment, from_values[:best], engine_hours),
-        _running_term("move", -move, there.assessment, to_values[:best], engine_hours),
-        *switch,
-    )
     cost = -sum(t.amount for t in switch)
-    net = sum(t.amount for t in terms)
+    net = sum((stay, -move, *(t.amount for t in switch)))
     move_usd = _move_usd(here, there, snapshot, egress)
     change = _usd_change(here.assessment, there.assessment)
     net_usd = None if change is None or move_usd is None else -change * limit * engine_hours - move_usd
@@ -143,29 +207,19 @@ def compare(
         Objective.LOWEST_SCORE: _fraction(gain, abs(here.assessment.score_usd_per_hour or 0.0)),
     }[policy.objective]
     nets = _Nets(improvement, best, net, net_usd, net_score)
-    return MoveComparison(
-        replica=replica.name,
-        from_offer=here.assessment.offer_id,
-        to_offer=there.assessment.offer_id,
-        horizon_hours=float(best),
-        terms=terms,
-        saved_grams=stay - move,
-        cost_grams=cost,
-        net_grams=net,
-        move_usd=move_usd,
-        usd_per_hour_change=change,
-        payback_hours=_payback(gains, cost),
-        verdicts=(
-            *_verdicts(replica, here, there, snapshot, policy, now, nets),
-            *([] if leaves is None else [_cover_verdict(leaves)]),
-            *([_timing_verdict(gains[:best], snapshot, now)] if policy.objective is Objective.GREENEST else []),
-            # The last of them: what is not worth moving anyhow does not wait for a window.
-            *([] if (window := schedule_verdict(snapshot.timetable)) is None else [window]),
-        ),
-        intensity_from=from_values[:best],
-        intensity_to=to_values[:best],
-        net_usd=net_usd,
-        egress=egress,
+    return _Sums(
+        from_values[:best],
+        to_values[:best],
+        gains,
+        engine_hours,
+        egress,
+        switch,
+        stay,
+        move,
+        cost,
+        move_usd,
+        change,
+        nets,
     )
 
 

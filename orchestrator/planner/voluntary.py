@@ -24,7 +24,7 @@ from orchestrator.planner.ceiling import most_saved, running
 from orchestrator.planner.fallback import crowds
 from orchestrator.planner.judged import Judged, buy
 from orchestrator.planner.likely import with_likelihood
-from orchestrator.planner.moves import NET_SCORE, Side, compare, stays_put, weighable
+from orchestrator.planner.moves import NET_SCORE, Side, compare, net_of_moving, stays_put, weighable
 from orchestrator.planner.slots import standing_slots
 
 MOST_COMPARISONS = 24
@@ -220,8 +220,9 @@ def _count(ways: Sequence[_Way], most: dict[str, float], judged: Judged, budget:
             if budget() <= 0:
                 is_known, most[name] = False, way.most_saved
                 break
-            comparison = way.compared(judged, way.party.replicas[0])
-            most[name] = max(most[name], net_of(comparison, judged.policy.objective) or 0.0)
+            # Nobody is shown these, so rules and words are left out.
+            net = net_of_moving(way.party.here, way.there, judged.snapshot, judged.policy, judged.now)
+            most[name] = max(most[name], net or 0.0)
     return is_known
 
 

@@ -297,6 +297,8 @@ def placement_verdicts(region: Region, rules: PlacementRules) -> Iterator[Verdic
 
 def _known_verdicts(candidate: Candidate) -> Iterator[Verdict]:
     offer, region = candidate.offer, candidate.offer.region
+    if not (region.zone is None or region.pue is None or offer.price is None or offer.shape.power is None):
+        return
     known = {
         "region.zone": (region.zone is not None, "grid zone"),
         "region.pue": (region.pue is not None, "PUE"),

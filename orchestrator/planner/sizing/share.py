@@ -60,6 +60,8 @@ def _places(model: ModelSpec) -> int:
 
 def _model(spec: ServiceSpec, shape: Shape, name: str) -> ReplicaModel | None:
     """Return the model of a replica of a variant: by its owner's own measurement, else by size and precision."""
+    if shape.accelerator is None:
+        return None  # of no model is anything known without one, and what is remembered is slower to look up
     variant = variant_of(spec, name)
     if variant is None:
         return None if name else replica_model(spec.model, shape)
