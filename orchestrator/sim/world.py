@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 from orchestrator.clocks import VirtualClock
 from orchestrator.control.batch import round_of
@@ -54,6 +55,7 @@ from orchestrator.sim.traffic import SimulatedGateway, SimulatedProbe
 from orchestrator.sim.workload import Workload
 from orchestrator.spec.codec import spec_digest
 from orchestrator.store.memory import MemoryStore
+from orchestrator.store.memory_state import of_service
 from orchestrator.store.rules import is_finished_with
 
 WARM_UP = 2 * HOUR
@@ -89,6 +91,8 @@ KEPT_ENERGY = 2 * HOUR
 REMEMBERED = timedelta(days=3)
 """Decisions older than that are dropped from memory: nothing of the controller looks back that far. Replicas that ended
 before are laid aside: each look goes through all others."""
+
+_by_slot = attrgetter("service", "slot")
 
 _TUNING = Tuning(
     longest_sample=LONGEST_SAMPLE,
@@ -212,8 +216,11 @@ class ForgetfulStore(MemoryStore):
         self, service: str | None = None, *, ended: bool = False, ended_since: Instant | None = None
     ) -> Sequence[Replica]:
         """Return what a memory returns, with those that were laid aside where the question reaches back to them."""
+        if not ended:
+            # Asked for many times a look, by the only thread there is.
+            return sorted(of_service(self._state.replicas.open(), service), key=_by_slot)
         found = super().replicas(service, ended=ended, ended_since=ended_since)
-        if not self._away or not ended or (ended_since is not None and ended_since >= self._away_before):
+        if not self._away or (ended_since is not None and ended_since >= self._away_before):
             return found
         old = [r for r in self._away if service in {None, r.service}]
         if ended_since is not None:
