@@ -15,13 +15,19 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.controller.lock import NO_TURN, Holder, holder, in_our_words
+from orchestrator.controller.lock import NO_TURN, Holder, holder, in_our_words, is_taken
 from orchestrator.errors import ControllerUnavailable, ExitStatus, GreenctlError, LeaseHeld, PortBusy
 from orchestrator.gateway import daemon as gateway_daemon
 from orchestrator.own_process import own_module, with_our_package
 from orchestrator.settings import Settings
 
-START_SECONDS = 30.0
+START_SECONDS = 180.0
+"""Two on an idle machine; more than half a minute has been seen on one with a load of ten."""
+
+SILENT_SECONDS = 10.0
+"""After so long whoever waits for a controller to come up is told so."""
+
+END_SECONDS = 10.0
 POLL_SECONDS = 0.05
 LOG_TAIL_BYTES = 2000
 FAILED = "controller_failed"
@@ -88,22 +94,49 @@ def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerI
             start_new_session=True,
             env=with_our_package(os.environ),
         )
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        running = info(settings)
-        if running is not None:
-            progress(f"controller runs (pid {running.pid})")
-            return running
-        if process.poll() is not None:
-            break
-        time.sleep(POLL_SECONDS)
-    said = path.read_bytes()[begins:]
-    named = last_error(said.decode(errors="replace"))
+    running = _await(process, settings, progress)
+    if running is not None:
+        progress(f"controller runs (pid {running.pid})")
+        return running
+    is_late = process.poll() is None
+    if is_late:
+        _end(process)  # what is said not to run must not run a minute later
+    said = path.read_bytes()[begins:].decode(errors="replace")
+    named = last_error(said)
     if named is not None:
         raise named
-    tail = said[-LOG_TAIL_BYTES:].decode(errors="replace")
-    message = f"the controller did not come up; its log ends with: {tail.strip()}"
-    raise ControllerUnavailable(message, hint=f"Read {path}.")
+    tail = said[-LOG_TAIL_BYTES:].strip()
+    when = f"within {START_SECONDS:.0f} s, and was ended" if is_late else "and has ended"
+    its_log = f"its log ends with: {tail}" if tail else "it has logged nothing"
+    raise ControllerUnavailable(f"the controller did not come up {when}; {its_log}", hint=f"Read {path}.")
+
+
+def _await(
+    process: subprocess.Popen[bytes], settings: Settings, progress: Callable[[str], None]
+) -> ControllerInfo | None:
+    """Wait until a controller runs, ours or one that was faster; ``None`` if ours ends alone, or neither is in time."""
+    began = time.monotonic()
+    is_told = False
+    while time.monotonic() - began < START_SECONDS:
+        running = info(settings)
+        if running is not None:
+            return running
+        if process.poll() is not None and not is_taken(settings.state_dir):
+            return info(settings)
+        if not is_told and time.monotonic() - began > SILENT_SECONDS:
+            is_told = True
+            progress(f"it is still coming up; waiting for {START_SECONDS:.0f} s at most")
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def last_error(log: str) -> GreenctlError | None:
@@ -126,9 +159,15 @@ def stop(settings: Settings, *, timeout_seconds: float = 30.0) -> bool:
 
     Raises ``ControllerUnavailable`` when it does not end in time.
     """
-    found = info(settings)
-    if found is None:
-        return False
+    began = time.monotonic()
+    while (found := info(settings)) is None:
+        is_coming_up = is_taken(settings.state_dir) and holder(settings.state_dir) is None
+        if not is_coming_up:
+            return False
+        if time.monotonic() - began > timeout_seconds:
+            message = f"a controller is coming up, and has not said for {timeout_seconds:.0f} s which process it is"
+            raise ControllerUnavailable(message, hint="Try again in a moment.")
+        time.sleep(POLL_SECONDS)
     try:
         process = psutil.Process(found.pid)
         process.send_signal(signal.SIGTERM)

@@ -90,6 +90,15 @@ def in_our_words(state_dir: Path) -> Iterator[None]:
         raise InvalidSettings(message, hint="Set GREENCTL_STATE_DIR to a directory that you may write.") from error
 
 
+def is_taken(state_dir: Path) -> bool:
+    """Whether somebody holds the lock, signed or not. Disturbs nobody."""
+    path = state_dir / LOCK_FILE
+    if not path.exists():
+        return False
+    with path.open() as file:
+        return file_locks.is_held(file.fileno())
+
+
 def holder(state_dir: Path) -> Holder | None:
     """Return who holds the lock now, ``None`` when nobody does, or nobody yet who has signed. Disturbs nobody.
 
