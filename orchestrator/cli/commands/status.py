@@ -23,6 +23,7 @@ from orchestrator.domain.records import Pause, ServiceState
 from orchestrator.errors import UsageError
 
 REDRAW_SECONDS = 2.0
+_START = ("greenctl controller start", "bold")
 
 app = new_app()
 
@@ -56,6 +57,7 @@ def status(
     say_unread(session, passed)
     store = session.runtime.store
     document = {"services": found, "suspects": strangers, "restored": store.restored()}
+    document["controller_runs"] = _controller_runs(session)
     session.emit(**document, unread_signals=passed, journal_edits=store.glance_at_journal())
     session.show(_page(session, found, detailed=replicas or service is not None))
 
@@ -70,6 +72,8 @@ def _page(session: Session, found: Sequence[ServiceStatus], *, detailed: bool) -
     if detailed:
         for one in found:
             parts += [Text(""), page.replicas(one, width=width, rate=rate)]
+    if found and not _controller_runs(session):
+        parts.append(_nobody_acts(session))
     parts += pauses.in_force(_pauses(session, found))
     store = session.runtime.store
     suspects = orphans.suspects_line(store.suspects(), store.restored())
@@ -79,6 +83,17 @@ def _page(session: Session, found: Sequence[ServiceStatus], *, detailed: bool) -
     if edits is not None:
         parts.append(edits)
     return Group(*parts)
+
+
+def _controller_runs(session: Session) -> bool:
+    return session.outside.controller().info(session.settings) is not None
+
+
+def _nobody_acts(session: Session) -> Text:
+    """What serves goes on without a controller; the picture above is then of a moment that may be long ago."""
+    where = f"No controller runs on {session.settings.state_dir}"
+    on_a_server = "" if session.settings.store_url.startswith("sqlite") else ", on this machine"
+    return line((f"{where}{on_a_server}: ", "yellow"), "nothing is replaced, moved or begun. Start one: ", _START)
 
 
 def _pauses(session: Session, found: Sequence[ServiceStatus]) -> list[Pause]:
