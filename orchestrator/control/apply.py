@@ -152,7 +152,7 @@ class Applier:
                 self._journal.set_intent(replica.intent_id, IntentState.FAILED, now, step.reason)
                 self._move(replica, ReplicaState.FAILED, step.reason)
             case StepKind.TERMINATE:
-                await self._terminate(replica, step.reason)
+                await self._terminate(replica, step)
             case StepKind.ENDED:
                 self._confirm_end(replica)
                 self._move(replica, ReplicaState.TERMINATED, replica.reason or step.reason)
@@ -215,9 +215,11 @@ class Applier:
             {**known, "at": replica.created_at.isoformat()},
         )
 
-    async def _terminate(self, replica: Replica, reason: str) -> None:
+    async def _terminate(self, replica: Replica, step: Step) -> None:
         """Commit the termination, then ask for it; asked again every look until the provider says that it is gone."""
         now = self._runtime.clock.now()
+        if step.endpoint is not None and replica.endpoint is None:
+            self._journal.update_replica(replica.name, endpoint=step.endpoint, now=now)  # it did run (decision 0084)
         ending = termination_id(replica.intent_id)
         known = self._journal.intent(ending)
         if known is None or not known.is_open:
@@ -232,7 +234,7 @@ class Applier:
                 usd_per_hour=None,
                 created_at=now,
                 updated_at=now,
-                detail=reason,
+                detail=step.reason,
             )
             self._journal.add_intent(planned)
             self._journal.set_intent(ending, IntentState.ISSUED, now)

@@ -55,9 +55,9 @@ async def service_report(runtime: Runtime, service: str, period: Window | None) 
 
 
 def _launched_in(replicas: Sequence[Replica], period: Window | None, span: Window) -> list[Replica]:
-    """Return those asked for in the period; without one, all up to the last sample."""
+    """Return those asked for in the period; without one, all up to the last sample. Not what came to nothing."""
     start = span.start if period is not None else min([span.start, *(r.created_at for r in replicas)])
-    return [r for r in replicas if start <= r.created_at < span.end]
+    return [r for r in replicas if start <= r.created_at < span.end and not r.came_to_nothing]
 
 
 def _egresses(record: ServiceRecord, launched: Sequence[Replica], table: _Intensities) -> list[Egress]:

@@ -91,7 +91,8 @@ class Charge:
 def charge_of(replica: Replica, lease_ends_at: Instant | None, terms: LeaseTerms, now: Instant) -> Charge:
     """Return what a replica holds: all that it has cost, and what it costs until it ends by itself.
 
-    Whoever may have served until this moment may have had its lease renewed by that until this moment.
+    Whoever may have served until this moment may have had its lease renewed by that until this moment. What came to
+    nothing costs what its record lasted, and has fetched nothing. See decision 0084.
     """
     if replica.cleaned_up:
         until: Instant | None = replica.ended_at or now
@@ -100,7 +101,8 @@ def charge_of(replica: Replica, lease_ends_at: Instant | None, terms: LeaseTerms
     else:
         last = lease_ends_at if replica.ready_at is None else max(lease_ends_at, now + terms.lease)
         until = last + terms.ending
-    return Charge(replica.name, replica.usd_per_hour, replica.created_at, until, terms.once_usd(replica.region))
+    once = 0.0 if replica.came_to_nothing else terms.once_usd(replica.region)
+    return Charge(replica.name, replica.usd_per_hour, replica.created_at, until, once)
 
 
 def held_usd(charges: Iterable[Charge], window: Window) -> float | None:

@@ -43,6 +43,11 @@ PAID = frozenset({_S.PROVISIONING, _S.STARTING, _S.READY, _S.DRAINING})
 
 ENDED = frozenset({_S.TERMINATED, _S.FAILED, _S.LOST})
 
+REFUSALS = frozenset(
+    {"no_capacity", "quota_exceeded", "credentials_missing", "unsupported_by_provider", "price_moved", "engine_missing"}
+)
+"""Codes that a failed replica's reason begins with where its launch was refused: no engine was started."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replica:
@@ -79,3 +84,14 @@ class Replica:
     weight_since: Instant | None = None
     reason: str = ""
     cleaned_up: bool = False
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it is known that no engine was ever started for it: unknown is not nothing. See decision 0084.
+
+        It was refused, no address of it was ever seen, not after its end either, and its provider has confirmed that
+        nothing is left.
+        """
+        was_seen = self.endpoint is not None or self.ready_at is not None
+        was_refused = self.state is ReplicaState.FAILED and self.reason.partition(":")[0] in REFUSALS
+        return was_refused and self.cleaned_up and not was_seen

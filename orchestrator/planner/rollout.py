@@ -288,7 +288,7 @@ def _after_the_end(replica: Replica, seen: Observation, view: RolloutView, now: 
     idle = seen.routed_away and seen.in_flight == 0
     may_hold = _may_serve(replica, seen) and not seen.failed and not idle
     if seen.exists and (not may_hold or _waited_enough(replica, seen, view, now)):
-        yield Step(StepKind.TERMINATE, replica.name, "left over after its end")
+        yield Step(StepKind.TERMINATE, replica.name, "left over after its end", endpoint=seen.endpoint)
 
 
 def _may_serve(replica: Replica, seen: Observation) -> bool:

@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.domain.records import OperationState
 from orchestrator.domain.replica import ReplicaState
-from orchestrator.errors import EngineMissing, GreenctlError, PriceUnavailable, ProviderError
-from tests.builders import MINUTE
+from orchestrator.errors import EngineMissing, GreenctlError, PriceUnavailable, ProviderError, ProviderUnavailable
+from tests.builders import MINUTE, offer
 from tests.scenario.world import World, chat, only
 
 TIMEOUT = ProviderError("the answer did not come in time")
@@ -83,6 +83,27 @@ async def test_a_machine_in_another_region_than_was_asked_for_is_ended_and_never
     assert wrong not in world.cloud.existing()
     assert len(world.cloud.launches) == 2
     world.check_at_rest()
+
+
+async def test_what_was_refused_the_second_time_and_came_all_the_same_is_known_to_have_run() -> None:
+    """The first try went through, its answer was lost, and the price rose before the next: it came to something."""
+    world = World(places={"se": (30.0, 1.0)})
+    world.start()
+    world.cloud.delay_next_launch(45.0)
+    world.cloud.lose_next_reply(ProviderUnavailable("the answer did not come"))
+    await world.deploy(chat())
+    await world.until(lambda: bool(world.cloud.launches))
+    world.offers.put(offer("sky/se", usd=3.0))
+    name = world.cloud.launches[0].name
+    await world.until(lambda: world.replica(name).state is ReplicaState.FAILED)
+    assert world.replica(name).reason.startswith("price_moved")
+    await world.until(lambda: world.replica(name).cleaned_up)
+    assert world.replica(name).came_to_nothing
+    await world.run(300, every=5.0)
+
+    assert name not in world.cloud.existing()
+    assert world.replica(name).cleaned_up
+    assert not world.replica(name).came_to_nothing
 
 
 async def test_strangers_are_left_alone() -> None:

@@ -7,13 +7,17 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.control.advice import service_advice
+from orchestrator.control.reporting import service_report
+from orchestrator.control.spending import budget_use
 from orchestrator.control.usecases import bill_of, service_status
 from orchestrator.domain.money import MoneyBudget
 from orchestrator.domain.records import EventKind, OperationState
+from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.service import ModelSpec
 from orchestrator.errors import BudgetSpent
 from orchestrator.planner.advice.advise import Answer
 from orchestrator.planner.spending import worst_case
-from tests.builders import NOON
+from tests.builders import NOON, offer
 from tests.scenario.crash import Fuse
 from tests.scenario.world import RULES, World, chat, only
 
@@ -104,6 +108,35 @@ async def test_what_could_not_be_afforded_is_launched_as_soon_as_it_fits() -> No
 
     assert before == []
     assert len(world.ready()) == 1
+
+
+async def test_a_launch_that_came_to_nothing_holds_no_fetch() -> None:
+    """Sold out for half an hour: what was refused has fetched nothing, and does not keep out what could be had then."""
+    world = World(places={})
+    world.cloud.providers = frozenset({"aws"})
+    world.runtime.provisioners["aws"] = world.cloud
+    for name, grams in (("eu-north-1", 40.0), ("eu-west-1", 90.0)):
+        world.offers.put(offer(f"aws/{name}", usd=1.0))
+        world.carbon.hold(name.upper(), grams)
+    model = ModelSpec("org/model-70B", served_name="chat", weights_from="gcp/us-central1")
+    spec = chat(model=model, budget=MoneyBudget(usd_per_day=150.0))
+    await world.up(spec)
+    (before,) = budget_use(spec, world.runtime)
+    world.room.update({"aws/eu-north-1": 0, "aws/eu-west-1": 0})
+    world.preempt(world.the_replica().name)
+    await world.run(1800, every=10.0, check=False)
+    failed = [r for r in world.all_replicas() if r.state is ReplicaState.FAILED]
+    world.room.clear()
+    await world.settle(limit=HOURS, every=10.0)
+    (after,) = budget_use(spec, world.runtime)
+    report = await service_report(world.runtime, "chat", None)
+
+    assert len(failed) > 3
+    assert before.held_usd is not None
+    assert after.held_usd is not None
+    assert after.held_usd - before.held_usd < before.held_usd, "one more fetch, and the rest of the day once"
+    assert report.egress is not None
+    assert report.egress.launches == 2
 
 
 async def test_what_serves_is_never_ended_for_money() -> None:

@@ -439,6 +439,13 @@ class TestAfterTheEnd:
         failed = replica(SE, 0, ReplicaState.FAILED, up_for=SECOND)
         assert kind(failed, Observation(exists=True, in_flight=None)) is StepKind.TERMINATE
 
+    def test_what_appears_after_its_launch_was_refused_is_told_with_its_address(self) -> None:
+        """An earlier try of the same launch went through: then it was there, and has cost what machines cost."""
+        refused = replica(SE, 0, ReplicaState.FAILED, up_for=SECOND, endpoint=None, reason="price_moved: dearer now")
+        found = step(refused, Observation(exists=True, endpoint=HERE, in_flight=0))
+        assert found is not None
+        assert (found.kind, found.endpoint) == (StepKind.TERMINATE, HERE)
+
     def test_a_lost_one_may_still_hold_streams(self) -> None:
         """Lost by its health route alone: it gets the time of a drain."""
         lost = replica(SE, 0, ReplicaState.LOST, up_for=MINUTE, ready_at=NOON - 30 * MINUTE)

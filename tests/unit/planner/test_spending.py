@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,39 @@ class TestCharges:
 
         assert charge_of(failed, NOON + HOUR, TERMS, NOON).until == NOON + HOUR + ENDING
         assert charge_of(replace(failed, cleaned_up=True), NOON + HOUR, TERMS, NOON).until == NOON
+
+    @pytest.mark.parametrize(
+        ("change", "once"),
+        [
+            ({}, 0.0),
+            ({"cleaned_up": False}, 32.0),
+            ({"state": ReplicaState.LOST}, 32.0),
+            ({"endpoint": "http://10.0.0.7:8000"}, 32.0),
+            ({"ready_at": NOON - HOUR}, 32.0),
+            ({"reason": "launch_timed_out: not ready within 900 s"}, 32.0),
+            ({"reason": "provider_error: an internal error"}, 32.0),
+            ({"reason": "wrong_region: it runs in sky/us"}, 32.0),
+            ({"reason": ""}, 32.0),
+        ],
+        ids=str,
+    )
+    def test_only_what_is_known_to_have_come_to_nothing_has_fetched_nothing(
+        self, change: dict[str, Any], once: float
+    ) -> None:
+        """What failed in any other way may have fetched its weights: money is held too long rather than too short."""
+        refused = running(state=ReplicaState.FAILED, ended_at=NOON, ready_at=None, reason="no_capacity: full")
+        refused = replace(refused, cleaned_up=True, endpoint=None)
+        terms = replace(TERMS, once_usd=lambda _region: 32.0)
+
+        assert charge_of(replace(refused, **change), None, terms, NOON).once_usd == once
+
+    def test_what_came_to_nothing_needs_no_known_fetch(self) -> None:
+        """Nobody knows what fetching costs: of what fetched nothing that is no reason to stop."""
+        refused = running(state=ReplicaState.FAILED, ended_at=NOON, ready_at=None, reason="quota_exceeded: 0 of 0")
+        refused = replace(refused, cleaned_up=True, endpoint=None)
+        charge = charge_of(refused, None, replace(TERMS, once_usd=lambda _region: None), NOON)
+
+        assert charge.usd(TODAY) == pytest.approx((NOON - refused.created_at) / HOUR)
 
     def test_a_window_cuts_what_lies_outside_it(self) -> None:
         """Without an end, the window's is the end."""
