@@ -38,7 +38,10 @@ def unique(prefix: str = "r") -> str:
 
 @dataclass
 class Bench:
-    """A provisioner, and what a test does with it. ``pause`` lets time pass; ``kill`` ends a replica from outside."""
+    """A provisioner, and what a test does with it. ``pause`` lets time pass; ``kill`` ends a replica from outside.
+
+    ``search``: lets the next launch look for its machine for so many seconds, where machines are not there at once.
+    """
 
     provisioner: Provisioner
     model: ModelSpec
@@ -46,6 +49,7 @@ class Bench:
     kill: Callable[[str], None]
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
     provider: str = "local"
+    search: Callable[[float], None] = lambda _seconds: None
 
     def name(self) -> str:
         """Make a name that no other instance has, as the controller makes them."""

@@ -110,7 +110,7 @@ class Meter:
             account = self._accounts.get(replica.name) or self._read(service, replica)
             self._accounts[replica.name] = account
             look = seen.get(replica.name, Observation(exists=None))
-            has_ended = look.exists is False or look.failed
+            has_ended = look.exists is False or look.failed or not look.has_machine
             if has_ended and not account.is_running:
                 account.until = now
                 continue
@@ -164,8 +164,8 @@ class Meter:
         account.add(own)
 
     def _read(self, service: ServiceRecord, replica: Replica) -> Account:
-        account = Account(replica.created_at, is_running=_was_there(replica))
         so_far = self._journal.energy_so_far(service.name, replica.name)
+        account = Account(replica.created_at, is_running=_was_there(replica, was_metered=so_far is not None))
         if so_far is not None:
             account.go_on_from(so_far)
         return account
@@ -237,11 +237,10 @@ def facts_of(replica: Replica, offers: Mapping[str, Offer], last: EnergySample |
     return None if power is None or pue is None else Facts(power, pue, shape)
 
 
-def _was_there(replica: Replica) -> bool:
-    """Whether there was a machine, as far as is recorded."""
-    if replica.state is ReplicaState.DRAINING:
-        return replica.endpoint is not None
-    return replica.state in {ReplicaState.STARTING, ReplicaState.READY}
+def _was_there(replica: Replica, *, was_metered: bool) -> bool:
+    """Whether there was a machine, as far as is recorded: what never had an address may have had none."""
+    is_up = replica.state in {ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING}
+    return is_up and (was_metered or replica.endpoint is not None)
 
 
 def _lookup(series: CarbonSeries, max_age: timedelta) -> IntensityIn:

@@ -285,9 +285,9 @@ async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch
         return _Look(Observation(exists=True, failed=True, exit_detail=detail, error_code=code))
     if instance.runs_in and instance.runs_in.casefold() != replica.region.casefold():
         # Nothing is sent there, no key either: it may stand where it must not.
-        return _Look(Observation(exists=True, elsewhere=instance.runs_in))
+        return _Look(Observation(exists=True, has_machine=instance.has_machine, elsewhere=instance.runs_in))
     if instance.endpoint is None:
-        return _Look(Observation(exists=True))
+        return _Look(Observation(exists=True, has_machine=instance.has_machine))
     healthy = await runtime.probe.is_healthy(instance.endpoint)
     serves = None
     if healthy and replica.state in {ReplicaState.PROVISIONING, ReplicaState.STARTING}:

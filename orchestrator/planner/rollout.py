@@ -70,7 +70,8 @@ class Observation:
     the health route failed without an answer to any client in between, ``in_flight`` the gateway's count,
     ``engine_busy`` the engine's own count of requests. ``elsewhere``: the region in which it runs by its provider's
     word, where that is not the one that it was asked for in. ``failed_rounds``: at how many looks it had failed a
-    client, and answered none since, while nobody could be heard.
+    client, and answered none since, while nobody could be heard. ``has_machine``: ``False`` while its provider shows a
+    launch that has no machine yet.
     ``told_weight``: the weight in the table that every gateway has confirmed, where it is for new requests.
     ``routed_away``: the confirmed table has none for it. ``told_for``: how long either has been confirmed without a
     change, physical time.
@@ -90,6 +91,7 @@ class Observation:
     told_for: timedelta = timedelta(0)
     elsewhere: str = ""
     failed_rounds: int = 0
+    has_machine: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class _Machine:
     lease_seconds: float = 0.0
     runs_in: str = ""
     is_blurred: bool = False
+    found_at: float = 0.0
 
 
 @dataclass
@@ -69,6 +70,7 @@ class FakeProvisioner:
     _failures: dict[str, deque[GreenctlError]] = field(default_factory=dict)
     _lost_replies: deque[GreenctlError] = field(default_factory=deque)
     _delays_seconds: deque[float] = field(default_factory=deque)
+    _searches_seconds: deque[float] = field(default_factory=deque)
     _lies: int = 0
     _elsewhere: deque[str] = field(default_factory=deque)
 
@@ -85,6 +87,10 @@ class FakeProvisioner:
     def delay_next_launch(self, seconds: float) -> None:
         """Let the next instance exist, and be seen, only after that long: the create succeeds late."""
         self._delays_seconds.append(seconds)
+
+    def search_at_next_launch(self, seconds: float) -> None:
+        """Let the next instance be shown as starting at once, and have a machine only after that long."""
+        self._searches_seconds.append(seconds)
 
     def misplace_next_launch(self, region: str) -> None:
         """Let the next instance run there, whatever is asked for."""
@@ -136,17 +142,19 @@ class FakeProvisioner:
         there = [m for m in self._machines.values() if self._exists(m) and m.request.offer.region.id == region]
         if len(there) >= self.max_replicas.get(region, len(there) + 1):
             raise NoCapacity(f"{region} is full: {len(there)} of {self.max_replicas[region]} replicas run there")
-        born = self.now() + (self._delays_seconds.popleft() if self._delays_seconds else 0.0)
+        asked = self.now() + (self._delays_seconds.popleft() if self._delays_seconds else 0.0)
+        born = asked + (self._searches_seconds.popleft() if self._searches_seconds else 0.0)
         self._used.add(request.name)
         self.launches.append(request)
         self._machines[request.name] = _Machine(
             request=request,
-            visible_at=born + self.listing_lag_seconds,
+            visible_at=asked + self.listing_lag_seconds,
             running_at=born + self.start_seconds,
             endpoint=self.endpoint_of(request.name),
             lease_ends_at=None if request.lease is None else born + request.lease.total_seconds(),
             lease_seconds=0.0 if request.lease is None else request.lease.total_seconds(),
             runs_in=self._elsewhere.popleft() if self._elsewhere else region,
+            found_at=0.0 if born == asked else born,
         )
         if self._lost_replies:
             raise self._lost_replies.popleft()
@@ -156,7 +164,7 @@ class FakeProvisioner:
         self._note("describe", name)
         machine = self._machines.get(name)
         if machine is None or not self._visible(machine):
-            return Instance(name, "", Phase.GONE, None)
+            return Instance(name, "", Phase.GONE, None, has_machine=False)
         return self._instance(machine)
 
     async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
@@ -203,7 +211,8 @@ class FakeProvisioner:
     def _exists(self, machine: _Machine) -> bool:
         if not machine.failure and machine.lease_ends_at is not None and self.now() >= machine.lease_ends_at:
             machine.failure = LAPSED
-        return not machine.failure and (machine.gone_at is None or self.now() < machine.gone_at)
+        is_there = self.now() >= machine.found_at and not machine.failure
+        return is_there and (machine.gone_at is None or self.now() < machine.gone_at)
 
     def _visible(self, machine: _Machine) -> bool:
         self._exists(machine)  # whose lease is over is seen to have failed
@@ -223,7 +232,10 @@ class FakeProvisioner:
             deployment_uid=request.deployment_uid,
             runs_in=machine.runs_in,
             api_key_file=self.key_file,
+            has_machine=self._exists(machine),
         )
+        if self.now() < machine.found_at:
+            seen = replace(seen, endpoint=None, api_key_file=None)
         if machine.is_blurred:
             return replace(seen, phase=Phase.STARTING, endpoint=None, api_key_file=None)
         if machine.gone_at is not None:

@@ -30,6 +30,9 @@ GRACE = timedelta(seconds=20)
 
 ALIVE = (Phase.STARTING, Phase.RUNNING)
 
+FAR_MACHINES = pytest.mark.parametrize("bench", ["fake", "skypilot-fake"], indirect=True)
+"""Those whose machines have to be looked for: processes of this one are there at once."""
+
 
 def fake_bench() -> Bench:
     """Make a fake whose time only passes when somebody waits."""
@@ -41,7 +44,7 @@ def fake_bench() -> Bench:
     def pause() -> None:
         moment[0] += 0.5
 
-    return Bench(provisioner, ModelSpec("any"), pause, provisioner.die)
+    return Bench(provisioner, ModelSpec("any"), pause, provisioner.die, search=provisioner.search_at_next_launch)
 
 
 def builtin_bench(state_dir: Path) -> Bench:
@@ -74,7 +77,10 @@ def sky_bench(state_dir: Path) -> Bench:
     def pause() -> None:
         moment[0] += 0.5
 
-    return Bench(provisioner, ModelSpec("org/model"), pause, sky.die, provider="slurm")
+    def search(seconds: float) -> None:
+        sky.search_seconds = seconds
+
+    return Bench(provisioner, ModelSpec("org/model"), pause, sky.die, provider="slurm", search=search)
 
 
 @pytest.fixture(params=["fake", "skypilot-fake", "local-builtin"])
@@ -112,6 +118,7 @@ async def test_a_whole_life(any_bench: Bench) -> None:
     running = await bench.until(request.name, Phase.RUNNING)
 
     assert running.service == "chat"
+    assert running.has_machine
     assert running.endpoint is not None
     assert running.endpoint.startswith("http://")
     assert running.runs_in in {"", request.offer.region.id}
@@ -125,14 +132,17 @@ async def test_a_whole_life(any_bench: Bench) -> None:
     gone = await bench.until(request.name, Phase.GONE)
 
     assert gone.endpoint is None
+    assert not gone.has_machine
     assert await bench.names() == []
 
 
 async def test_what_was_never_launched_is_gone(bench: Bench) -> None:
     """An unknown name is described as gone, and ending it is no error."""
     name = bench.name()
+    never = await bench.provisioner.describe(name)
 
-    assert (await bench.provisioner.describe(name)).phase is Phase.GONE
+    assert never.phase is Phase.GONE
+    assert not never.has_machine
     await bench.provisioner.terminate(name, GRACE)
     assert (await bench.provisioner.describe(name)).phase is Phase.GONE
     assert bench.provisioner.log_path(name) is None
@@ -214,6 +224,38 @@ async def test_a_lease_is_renewed_where_there_is_one(bench: Bench) -> None:
     assert await bench.provisioner.renew(bench.name(), timedelta(hours=24)) is False
 
 
+@FAR_MACHINES
+async def test_what_its_provider_looks_for_has_no_machine_yet(bench: Bench) -> None:
+    """A launch that is tried or queued is shown, so that nobody repeats it; it draws nothing until it has a machine."""
+    bench.search(3.0)
+    request = bench.request()
+    await bench.provisioner.launch(request)
+    looks = []
+    while not looks or looks[-1].phase is not Phase.RUNNING:
+        looks.append(await bench.provisioner.describe(request.name))
+        bench.pause()
+    there = [look.has_machine for look in looks]
+
+    assert not there[0]
+    assert there == sorted(there), "once it is there it stays"
+    assert there[-1]
+    assert all(look.phase is Phase.STARTING and look.endpoint is None for look in looks if not look.has_machine)
+
+
+@FAR_MACHINES
+async def test_what_is_ended_before_it_has_a_machine_never_had_one(bench: Bench) -> None:
+    """Its end is asked for like any other, and leaves nothing."""
+    bench.search(1000.0)
+    request = bench.request()
+    await bench.provisioner.launch(request)
+    await bench.provisioner.terminate(request.name, NO_GRACE)
+    ending = await bench.provisioner.describe(request.name)
+    await bench.until(request.name, Phase.GONE)
+
+    assert not ending.has_machine
+    assert await bench.names() == []
+
+
 async def test_deployments_do_not_see_each_other(bench: Bench) -> None:
     """The inventory of a deployment holds its own instances alone, in the order of their names."""
     names = sorted(bench.name() for _ in range(2))
@@ -237,8 +279,10 @@ async def test_a_full_region_says_so_and_starts_nothing(bench: Bench) -> None:
     except NoCapacity as error:
         assert "/small is full" in error.message  # noqa: PT017 - some know at once, and some only later
     else:
+        assert not (await bench.provisioner.describe(second.name)).has_machine, "it is tried, and nothing is there"
         failed = await bench.until(second.name, Phase.FAILED)
         assert (failed.error_code, failed.exit_detail) == (NoCapacity.code, "slurm/small is full")
+        assert not failed.has_machine
         await bench.provisioner.terminate(second.name, NO_GRACE)
         await bench.until(second.name, Phase.GONE)
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from orchestrator.control.controller import Controller
 from orchestrator.control.reporting import service_report
+from orchestrator.control.usecases import preview_deploy, submit_deploy
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import GatewayRules, ModelSpec
 from orchestrator.domain.time import Window
 from orchestrator.errors import StoreUnavailable
 from orchestrator.planner.sizing.packaged import replica_model
-from tests.builders import HOUR, NOON
+from orchestrator.provisioners.skypilot.fake import FakeSky
+from orchestrator.provisioners.skypilot.provisioner import SkyPilotProvisioner
+from orchestrator.spec.codec import spec_digest
+from tests.builders import HOUR, NOON, offer
 from tests.scenario.test_migration import BY_HAND
 from tests.scenario.world import Traffic, World, chat
 
@@ -199,6 +208,64 @@ async def test_a_launch_that_never_became_a_machine_draws_nothing() -> None:
     name = world.the_replica().name
     first = by_replica(world)[name][0].window.start
     assert (first - world.replica(name).created_at).total_seconds() > 110
+
+
+async def test_what_a_provider_looks_for_draws_nothing_until_it_is_there() -> None:
+    """Sold out for minutes, or queued: the launch is shown all the while, and its machine is not."""
+    world = World()
+    world.cloud.search_at_next_launch(400.0)
+    await world.up(chat(startup_deadline=timedelta(minutes=30)))
+    await world.run(60, every=EVERY)
+    name = world.the_replica().name
+    first = by_replica(world)[name][0].window.start
+
+    assert 390 < (first - world.replica(name).created_at).total_seconds() < 410
+    world.down()
+    await world.settle()
+    check_ledger(world, tolerance=0.05)
+
+
+async def test_a_restart_does_not_take_a_launch_for_a_machine() -> None:
+    """Its record says starting, and so it does while a machine is looked for: only the provider knows."""
+    world = World()
+    world.start()
+    world.cloud.search_at_next_launch(600.0)
+    await world.deploy(chat(startup_deadline=timedelta(minutes=30)))
+    await world.run(300, every=5.0, check=False)
+    (searched,) = world.store.replicas("chat")
+    restart_controller(world)
+    world.cloud.die(searched.name, "sold out", error_code="no_capacity")
+    await world.run(30, check=False)
+
+    assert searched.state is ReplicaState.STARTING
+    assert searched.name not in by_replica(world)
+
+
+async def test_what_skypilot_looked_for_in_vain_is_in_no_report(tmp_path: Path) -> None:
+    """Ten minutes of trying in a region that is full: no hour of a machine, no energy, no dollar, nothing fetched."""
+    world = World(places={})
+    world.offers.put(offer("aws/eu-north-1", usd=98.0))
+    world.carbon.hold("EU-NORTH-1", 40.0)
+    sky = FakeSky(world.clock.monotonic, launch_seconds=600.0, max_clusters={"aws/eu-north-1": 0})
+    provisioner = SkyPilotProvisioner(tmp_path, sky, ["aws"], now=world.clock.monotonic, refresh_seconds=5.0)
+    runtime = replace(world.runtime, provisioners={"aws": provisioner})
+    model = ModelSpec("meta-llama/Llama-3.1-70B-Instruct", served_name="chat")
+    spec = chat(model=model, startup_deadline=timedelta(minutes=30))
+    plan = await preview_deploy(spec, spec_digest(spec), runtime)
+    submit_deploy(spec, spec_digest(spec), plan, runtime, actor="ada")
+    controller = Controller(runtime, world.store.claim("test", world.now))
+    for _ in range(60):
+        world.clock.advance(timedelta(seconds=20))
+        await controller.tick()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await provisioner.close()
+    failed, *_ = world.all_replicas()
+    found = await service_report(runtime, "chat", None)
+
+    assert failed.reason.startswith("no_capacity")
+    assert failed.cleaned_up
+    assert (found.engine_seconds, found.joules, found.usd, found.egress) == (0.0, 0.0, None, None)
 
 
 async def test_a_write_whose_answer_was_lost_is_not_counted_twice_nor_forgotten() -> None:

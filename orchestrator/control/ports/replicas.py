@@ -67,7 +67,8 @@ class Instance:
     words. ``error_code``: for FAILED, the code of the error tree that says why (``no_capacity``...); empty means that
     the engine ended by itself. ``region``, ``intent_id``, ``epoch`` and ``deployment_uid``: what its marks say, where
     they can be read. ``runs_in``: the region id in which its provider says that it runs, whatever was asked for; empty
-    where it does not say.
+    where it does not say. ``has_machine``: ``False`` only where its provider says that there is none: it is searched
+    for still, or queued, or gone; whatever draws power, or may, has one.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Instance:
     epoch: int | None = None
     deployment_uid: str = ""
     runs_in: str = ""
+    has_machine: bool = True
 
 
 class Provisioner(Protocol):

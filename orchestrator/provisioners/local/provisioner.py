@@ -230,6 +230,7 @@ class LocalProvisioner:
             intent_id=marks.intent if marks is not None else "",
             epoch=marks.epoch if marks is not None else None,
             deployment_uid=marks.deployment if marks is not None else "",
+            has_machine=bool(processes),
         )
 
     # ── going on ──

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.provisioners.skypilot.sky_api import UP, CallState, Cluster, LaunchCall, SkyFailure
+from orchestrator.provisioners.skypilot.sky_api import UNSURE, UP, CallState, Cluster, LaunchCall, SkyFailure
 
 
 @dataclass
@@ -28,7 +28,7 @@ class _Call:
 @dataclass
 class _Machine:
     cluster: Cluster
-    up_at: float
+    found_at: float
     job: str = "RUNNING"
     log: str = ""
     idle_since: float | None = None
@@ -37,10 +37,14 @@ class _Machine:
 
 @dataclass
 class FakeSky:
-    """The fake. ``now`` moves when the test says so. ``jobs_submitted`` counts what was really started, by cluster."""
+    """The fake. ``now`` moves when the test says so. ``jobs_submitted`` counts what was really started, by cluster.
+
+    ``search_seconds``: for how long a launch looks for its machine before it takes ``launch_seconds``.
+    """
 
     now: Callable[[], float]
     launch_seconds: float = 1.0
+    search_seconds: float = 0.0
     max_clusters: Mapping[str, int] = field(default_factory=dict)
     enabled: frozenset[str] = frozenset({"slurm", "aws", "gcp", "local"})
     leave_cluster_behind: bool = False
@@ -92,7 +96,7 @@ class FakeSky:
     def existing(self) -> frozenset[str]:
         """Return what costs money now."""
         self._end_idle()
-        return frozenset(self._machines)
+        return frozenset(name for name, machine in self._machines.items() if self.now() >= machine.found_at)
 
     # ── the interface ──
 
@@ -111,7 +115,8 @@ class FakeSky:
         self.tasks[cluster], self.mounts[cluster] = task, mounts
         cloud, _, region = str(task["resources"]["infra"]).partition("/")
         here = [m for m in self._machines.values() if f"{m.cluster.cloud}/{m.cluster.region}" == f"{cloud}/{region}"]
-        call = _Call(f"request-{len(self._launches)}", cluster, self.now(), self.now() + self.launch_seconds)
+        found_at = self.now() + self.search_seconds
+        call = _Call(f"request-{len(self._launches)}", cluster, self.now(), found_at + self.launch_seconds)
         self._launches.append(call)
         if len(here) >= self.max_clusters.get(f"{cloud}/{region}", len(here) + 1):
             call.failure = SkyFailure("ResourcesUnavailableError", f"{cloud}/{region} is full")
@@ -120,7 +125,7 @@ class FakeSky:
         address = f"10.0.0.{len(self._machines) + 1}"
         autostop = task["resources"].get("autostop") or {}
         autodown_seconds = 60.0 * autostop["idle_minutes"] if autostop.get("down") else None
-        made = _Machine(Cluster(cluster, UP, cloud, region, address), call.ends_at, autodown_seconds=autodown_seconds)
+        made = _Machine(Cluster(cluster, UP, cloud, region, address), found_at, autodown_seconds=autodown_seconds)
         self._machines.setdefault(cluster, made)
         return call.id
 
@@ -152,7 +157,7 @@ class FakeSky:
         """List what is there."""
         self._note("clusters", prefix)
         self._end_idle()
-        return [m.cluster for name, m in sorted(self._machines.items()) if name.startswith(prefix)]
+        return [self._listed(m) for name, m in sorted(self._machines.items()) if name.startswith(prefix)]
 
     async def job_state(self, cluster: str) -> str:
         """Return the state of its job."""
@@ -173,6 +178,10 @@ class FakeSky:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+    def _listed(self, machine: _Machine) -> Cluster:
+        is_found = self.now() >= machine.found_at
+        return machine.cluster if is_found else replace(machine.cluster, state=UNSURE, address=None)
 
     def _machine(self, cluster: str) -> _Machine:
         if cluster not in self._machines:

@@ -41,7 +41,7 @@ from orchestrator.provisioners.skypilot.files import Folder, Folders, Record
 from orchestrator.provisioners.skypilot.meaning import meaning_of
 from orchestrator.provisioners.skypilot.resources import require_own_ports
 from orchestrator.provisioners.skypilot.sky_api import STOPPED, UNSURE, UP, CallState, Cluster, SkyApi, SkyFailure
-from orchestrator.provisioners.skypilot.slurm import Allocation, GroundTruth
+from orchestrator.provisioners.skypilot.slurm import WAITING, Allocation, GroundTruth
 from orchestrator.provisioners.skypilot.task import PORT, NodeOptions, SkyTask, build_task, own_port
 from orchestrator.provisioners.skypilot.view import ANSWER_SECONDS, ENDED_JOBS, SETTLED_JOB_EVERY_SECONDS, Picture, View
 
@@ -164,7 +164,7 @@ class SkyPilotProvisioner:
         folder = self._folders.of(name)
         record = folder.read()
         if record is None and not name.startswith(PREFIX):
-            return Instance(name, "", Phase.GONE, None)
+            return Instance(name, "", Phase.GONE, None, has_machine=False)
         picture = await self._view.newest(_prefix_of(name))
         if self._is_handed_over(name) and (record is None or record.stop_by is None):
             # Not there yet is not gone: who heard that would take its end for confirmed, and it would come afterwards.
@@ -350,14 +350,15 @@ class SkyPilotProvisioner:
 
     async def _instance(self, name: str, record: Record | None, picture: Picture) -> Instance:
         cluster = picture.clusters.get(name)
-        seen = _marked(name, record, cluster)
+        is_launching = record is not None and self._is_launching(record, picture)
+        seen = replace(_marked(name, record, cluster), has_machine=_has_machine(cluster, is_launching=is_launching))
         if record is not None and record.stop_by is not None:
-            left = cluster is not None or self._is_launching(record, picture) or not record.ended
+            left = cluster is not None or is_launching or not record.ended
             return replace(seen, phase=Phase.STOPPING if left else Phase.GONE)
         if record is not None and record.error_code:
             return replace(seen, phase=Phase.FAILED, exit_detail=record.error, error_code=record.error_code)
         call = picture.launches.get(name)
-        if record is not None and self._is_launching(record, picture):
+        if is_launching:
             return seen
         if call is not None and call.state is CallState.FAILED:
             return await self._failed(name, call.id, seen)
@@ -532,6 +533,13 @@ def _marked(name: str, record: Record | None, cluster: Cluster | None) -> Instan
     )
 
 
+def _has_machine(cluster: Cluster | None, *, is_launching: bool) -> bool:
+    """Whether a machine is there: while it is launched, SkyPilot lists clusters whose machines it looks for still."""
+    if cluster is None or cluster.state == STOPPED:
+        return False
+    return cluster.state == UP or cluster.address is not None or not is_launching
+
+
 def _place_of(cluster: Cluster) -> str:
     """Return the id of the region that it runs in, empty where SkyPilot does not say."""
     return f"{cluster.cloud}/{cluster.region}" if cluster.region else ""
@@ -560,6 +568,7 @@ def _only_on_the_ground(name: str, record: Record | None, allocation: Allocation
         region=where,
         intent_id=seen.intent_id,
         epoch=seen.epoch,
+        has_machine=allocation.state != WAITING,
     )
 
 

@@ -17,6 +17,8 @@ from orchestrator.errors import ProviderUnavailable
 
 PROVIDER = "slurm"
 PATIENCE_SECONDS = 20.0
+WAITING = "PENDING"
+"""The state of a job that holds no nodes yet."""
 _NAME = re.compile(r"^(?P<cluster>.+)-[0-9a-f]{8}$")
 
 

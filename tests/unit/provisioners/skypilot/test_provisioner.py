@@ -216,6 +216,39 @@ async def test_a_machine_that_is_being_made_has_no_address_yet(world: World) -> 
     assert (await world.until(Phase.STARTING)).endpoint is None
 
 
+@pytest.mark.parametrize(
+    ("state", "address", "has_machine"),
+    [("INIT", None, False), ("INIT", "10.0.0.9", True), ("UP", None, True)],
+)
+async def test_a_machine_is_there_once_skypilot_has_found_it(
+    world: World, state: str, address: str | None, has_machine: bool
+) -> None:
+    """What it lists while it launches may be a name alone."""
+    world.sky.launch_seconds = 1000.0
+    await world.provisioner.launch(world.request())
+    world.sky.change(NAME, state=state, address=address)
+    assert (await world.until(Phase.STARTING)).has_machine is has_machine
+
+
+async def test_a_machine_that_was_there_is_no_launch_again(world: World) -> None:
+    """SkyPilot cannot log in to it and says neither that it is up nor where it is: it goes on drawing power."""
+    await world.provisioner.launch(world.request())
+    await world.until(Phase.RUNNING)
+    world.sky.change(NAME, state="INIT", address=None)
+    assert (await world.until(Phase.STARTING)).has_machine
+
+    world.sky.change(NAME, state="STOPPED")
+    assert not (await world.until(Phase.FAILED)).has_machine
+
+
+@pytest.mark.parametrize(("state", "has_machine"), [("PENDING", False), ("RUNNING", True)])
+async def test_a_job_that_waits_in_a_queue_holds_no_node(world: World, state: str, has_machine: bool) -> None:
+    """Only Slurm knows of it; what is queued is there to be ended, and draws nothing."""
+    world.ground.jobs.append(Allocation(NAME, "slurm/eu", "17", state))
+    (found,) = await world.provisioner.inventory(UID)
+    assert found.has_machine is has_machine
+
+
 async def test_nothing_is_concluded_from_silence(world: World) -> None:
     """While SkyPilot cannot be asked, old news are old news, and then there are none."""
     await world.provisioner.launch(world.request())
