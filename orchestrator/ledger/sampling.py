@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
+from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, weakest
 from orchestrator.domain.energy import EnergyMethod, EnergySample, grams_from
 from orchestrator.domain.hardware import PowerModel
 from orchestrator.domain.replica import Replica
@@ -113,12 +113,13 @@ def settle(samples: Sequence[EnergySample], intensity_in: IntensityIn) -> tuple[
     """Re-price samples with what is known now: an hour's intensity is often published only after the hour.
 
     ``intensity_in`` knows an hour by its own value alone, never by one before it. Samples whose window is still unknown
-    keep what they were stored with: a provisional number, one of another source, or none.
+    keep what they were stored with: a provisional number, one of another source, or none. So do those of which only
+    another source tells now, and that with less: its likeness of an hour is no news of what was measured in it.
     """
     settled = []
     for sample in samples:
         known = intensity_in(sample.zone, sample.window) if sample.zone is not None else None
-        if known is not None:
+        if known is not None and _is_news(known, sample):
             grams = grams_from(sample.facility_joules, known.grams_per_kwh)
             settled.append(
                 replace(
@@ -132,6 +133,14 @@ def settle(samples: Sequence[EnergySample], intensity_in: IntensityIn) -> tuple[
         else:
             settled.append(sample)
     return tuple(settled)
+
+
+def _is_news(known: CarbonIntensity, sample: EnergySample) -> bool:
+    """Whether a value counts in place of the stored one: a source may correct itself, others must not know less."""
+    stored = sample.intensity_kind
+    if stored is None or known.source == sample.intensity_source:
+        return True
+    return known.kind is stored or weakest((known.kind, stored)) is stored
 
 
 def counted_until(samples: Sequence[EnergySample], fallback: Instant) -> Instant:

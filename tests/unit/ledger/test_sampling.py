@@ -15,9 +15,9 @@ SE = candidate("aws/se", 30.0, usd=3.6)
 BUSY = Load(mean_batch=4.0, prompt_tokens=600, output_tokens=61)
 
 
-def constant(grams: float, kind: Kind = Kind.MEASURED) -> IntensityIn:
+def constant(grams: float, kind: Kind = Kind.MEASURED, source: str = "test") -> IntensityIn:
     """Return a grid that has always had this intensity."""
-    return lambda zone, window: intensity(zone, grams, window.start, kind=kind)
+    return lambda zone, window: intensity(zone, grams, window.start, kind=kind, source=source)
 
 
 def dark(_zone: str, _window: Window) -> CarbonIntensity | None:
@@ -156,6 +156,26 @@ class TestSettling:
         """What is still unknown keeps the number that it was stored with."""
         provisional = sampled(Window.starting(NOON, MINUTE))
         assert settle(provisional, dark) == provisional
+
+    def test_another_source_that_knows_less_is_no_news(self) -> None:
+        """A profile's likeness of an hour does not take the place of what was measured, once the meter forgets it."""
+        measured = sampled(Window.starting(NOON, MINUTE))
+        for kind in (Kind.ESTIMATED, Kind.DERIVED, Kind.SYNTHETIC):
+            assert settle(measured, constant(300.0, kind, source="profile")) == measured
+
+    def test_another_source_that_knows_as_much_is_heard(self) -> None:
+        """Or more; and whatever it is, where nothing was known."""
+        derived = sampled(Window.starting(NOON, MINUTE), grid=constant(30.0, Kind.DERIVED))
+        for kind in (Kind.MEASURED, Kind.DERIVED):
+            (found,) = settle(derived, constant(60.0, kind, source="another"))
+            assert (found.grams_per_kwh, found.intensity_source) == (60.0, "another")
+        (lit,) = settle(sampled(Window.starting(NOON, MINUTE), grid=dark), constant(300.0, Kind.SYNTHETIC))
+        assert lit.intensity_kind is Kind.SYNTHETIC
+
+    def test_a_source_may_correct_itself(self) -> None:
+        """What it gave out as measured for want of anything better may turn out to be an estimate."""
+        (found,) = settle(sampled(Window.starting(NOON, MINUTE)), constant(60.0, Kind.ESTIMATED))
+        assert (found.grams_per_kwh, found.intensity_kind) == (60.0, Kind.ESTIMATED)
 
     def test_twice_is_once(self) -> None:
         """Settling what is settled changes nothing."""
