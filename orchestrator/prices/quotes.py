@@ -1,9 +1,9 @@
 """Prices that change by the hour, laid over a price list: the list says what there is, quotes what it costs now.
 
 A quote is put beside what is known before it counts. One that nobody charges would win every comparison: outside of the
-bands of :mod:`orchestrator.prices.listing`, more than :data:`FAR_FACTOR` away from the list's own price of the same
-thing, or dated in the future, it is not believed, and the offer has no price then and says why. Where nobody quotes,
-the list counts.
+bands of :mod:`orchestrator.prices.listing`, or more than :data:`FAR_FACTOR` away from the list's own price of the same
+thing, it is not believed, and the offer has no price then and says why. Where nobody quotes, the list counts. So it
+does where a quote begins later only: a price that is announced, or, to whoever looks as of the past, that of today.
 """
 
 from __future__ import annotations
@@ -161,17 +161,16 @@ def doubt(usd_per_hour: float, shape: Shape, listed_usd_per_hour: float | None) 
 
 def _at(offer: Offer, quotes: Sequence[Quote], now: Instant) -> Offer:
     """Return the offer at the cheapest believed quote; without one the price is unknown, and says why."""
-    told = [quote for quote in quotes if not quote.unknown]
+    later = [quote for quote in quotes if quote.as_of > now + CLOCKS_DIFFER]
+    told = [quote for quote in quotes if not quote.unknown and quote not in later]
     if not told:
-        unknown = [f"{quote.source}: {quote.unknown}" for quote in quotes]
+        unknown = [f"{q.source}: {q.unknown or f'its price begins on {q.as_of:%Y-%m-%d}'}" for q in quotes]
         return replace(offer, price_note=unknown[0]) if unknown and offer.price is None else offer
     listed = None if offer.price is None else offer.price.usd_per_hour
     believed: list[tuple[float, str, Quote]] = []
     why = ""
     for quote in told:
-        if quote.as_of > now + CLOCKS_DIFFER:
-            why = f"{quote.source}: dated in the future"
-        elif quote.usd_per_hour is None:
+        if quote.usd_per_hour is None:
             why = why or f"{quote.source}: not sold in {quote.zone or offer.region.id} since {quote.as_of:%Y-%m-%d}"
         elif reason := doubt(quote.usd_per_hour, offer.shape, listed):
             why = f"{quote.source}: {reason}"

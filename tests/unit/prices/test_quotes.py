@@ -138,11 +138,19 @@ async def test_what_is_not_sold_any_longer_has_no_price() -> None:
     assert still.price is not None
 
 
-async def test_a_price_of_the_future_is_not_believed() -> None:
-    """Nobody can know it yet."""
-    offer = await spot_of(QuotedOffers(listed(), [Saying(quote(0.25, as_of=NOW + timedelta(hours=1)))]))
+async def test_until_a_price_begins_the_list_counts() -> None:
+    """One that is announced holds for nobody yet, and takes what is charged today from nobody; a word of now counts."""
+    begins_later = quote(0.25, as_of=NOW + timedelta(hours=1))
+    offer = await spot_of(QuotedOffers(listed(), [Saying(begins_later)]))
+    beside_another = await spot_of(QuotedOffers(listed(), [Saying(begins_later, quote(0.28, zone="b"))]))
+    unlisted = FakeOffers()
+    unlisted.put(Offer(NORTH, SHAPE, Market.SPOT, None, "g6.xlarge"))
+    nowhere = await spot_of(QuotedOffers(unlisted, [Saying(begins_later)]))
 
-    assert (offer.price, offer.price_note) == (None, "said: dated in the future")
+    assert offer.price == Price(0.30, "list", Kind.RECORDED, NOW)
+    assert beside_another.price is not None
+    assert beside_another.price.usd_per_hour == 0.28
+    assert (nowhere.price, nowhere.price_note) == (None, "said: its price begins on 2031-03-01")
 
 
 async def test_a_source_that_is_down_hides_nothing() -> None:
