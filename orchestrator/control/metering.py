@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from orchestrator.control.grid import GridReader
@@ -16,6 +16,7 @@ from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.energy import EnergySample, EnergySoFar
 from orchestrator.domain.hardware import PowerModel, Shape
 from orchestrator.domain.offer import Offer, variant_in
+from orchestrator.domain.price import Market
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.time import HOUR, Instant, Window
@@ -146,7 +147,7 @@ class Meter:
         load = self._load(service, replica, account, facts.shape, window, status, watch)
         series = await self._series(service, replica, window, now)
         own = samples_for(
-            replica,
+            at_market_price(replica, offers),
             window,
             load,
             facts.power,
@@ -235,6 +236,16 @@ def facts_of(replica: Replica, offers: Mapping[str, Offer], last: EnergySample |
     if power is None and last is not None:
         power = PowerModel(last.watts, last.watts, 1.0, AS_LAST_SAMPLED, last.uncertainty_fraction, "ledger")
     return None if power is None or pue is None else Facts(power, pue, shape)
+
+
+def at_market_price(replica: Replica, offers: Mapping[str, Offer]) -> Replica:
+    """Return it at what it costs now: on demand as it was bought, spot at the price of the market while it is known.
+
+    The price of the moment at which a sample is written holds for the whole of it (decision 0083).
+    """
+    offer = offers.get(replica.offer_id) if replica.market is Market.SPOT else None
+    price = None if offer is None else offer.price
+    return replica if price is None else replace(replica, usd_per_hour=price.usd_per_hour)
 
 
 def _was_there(replica: Replica, *, was_metered: bool) -> bool:

@@ -2,8 +2,9 @@
 
 Every saving stands beside three rivals: *home* (where the service would have been), *B3* (the regions that were
 cleanest by their trailing 28-day mean when the period began, under the same rules: no hindsight), and the *oracle* (the
-cleanest allowed regions of every hour, with no cost of moving: a bound that nobody can reach). Energy whose intensity
-was unknown is shown apart and enters no sum of grams.
+cleanest allowed regions of every hour, with no cost of moving: a bound that nobody can reach). None of them moves, so
+none is charged for the double running of this service's moves; everything else is on both sides (decision 0081).
+Energy whose intensity was unknown is shown apart and enters no sum of grams.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from math import fsum
 from types import MappingProxyType
 from typing import Final
 
-from orchestrator.domain.carbon import Kind, weakest
+from orchestrator.domain.carbon import Basis, Kind, weakest
 from orchestrator.domain.energy import EnergyMethod, EnergySample, grams_from
 from orchestrator.domain.time import Instant, Window
 from orchestrator.domain.transfer import Egress, Span, added
 from orchestrator.domain.units import SECONDS_PER_HOUR, joules_to_kwh
 from orchestrator.domain.written import ONLY_IF_SET
+from orchestrator.ledger.double_runs import NO_DOUBLE_RUNS, DoubleRuns, extra_in, without
 from orchestrator.ledger.embodied import embodied_rate
 from orchestrator.ledger.hourly import details
 from orchestrator.ledger.quality import Served
@@ -27,20 +29,26 @@ from orchestrator.ledger.quality import Served
 TOKENS_PER_UNIT: Final = 1000
 """R of SCI: a thousand output tokens."""
 
-_NO_SHAPES: Final[Mapping[str, str]] = MappingProxyType({})
+USUAL_BASIS: Final = Basis()
+
+_NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 
 IntensityAt = Callable[[str, Window], float | None]
 """Grams per kWh of a zone over a window, ``None`` where unknown."""
 
+KindAt = Callable[[str, Window], Kind | None]
+"""What kind of number that is, ``None`` where there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A region as far as a rival needs it."""
+    """A region as far as a rival needs it. ``offer_id``: what is rented there; empty where nobody says."""
 
     region: str
     zone: str
     pue: float
     usd_per_hour: float | None
+    offer_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +66,10 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """The same IT energy, hour by hour, in other places.
+    """The same IT energy, hour by hour, in other places, but for what moves took.
 
     ``grams`` and ``usd`` are ``None`` when a minute is unknown there; ``known_fraction`` is the share of the service's
-    known samples that could be priced. ``region`` names the places.
+    known samples that could be priced. ``region`` names the places. ``intensity_kind``: the weakest there.
     """
 
     name: str
@@ -70,6 +78,7 @@ class Rival:
     grams: float | None
     usd: float | None
     known_fraction: float
+    intensity_kind: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +131,28 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class Moves:
+    """What running twice for moves took: in the sums of a report, and in none of its rivals'.
+
+    ``joules`` include the PUE. ``grams`` and ``usd`` are ``None`` where nothing of them is known.
+    """
+
+    count: int
+    engine_seconds: float
+    joules: float
+    grams: float | None
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a service drew, emitted and cost in a period. Joules and kWh include the PUE.
 
     ``grams`` covers ``known_joules`` only. Sums are ``None`` where nothing is known. ``grams_per_1000_output_tokens``
     is the operational part of SCI with R = 1,000 output tokens, both of the samples whose grams are known; embodied
     emissions stand beside it, for they are the same wherever the service runs. ``quality``: of services with variants.
+    ``moves``: ``None`` without any. ``basis``: what all grams of it count; ``basis_before``: what those counted that
+    are older than it and left out, where nobody asked for a period.
     """
 
     service: str
@@ -152,6 +177,9 @@ class Report:
     regions: tuple[RegionLine, ...]
     rivals: tuple[Rival, ...]
     egress: Fetched | None = None
+    moves: Moves | None = None
+    basis: Basis = USUAL_BASIS
+    basis_before: Basis | None = field(default=None, metadata=ONLY_IF_SET)
     quality: Served | None = field(default=None, metadata=ONLY_IF_SET)
 
 
@@ -182,13 +210,17 @@ def report(
     samples: Sequence[EnergySample],
     alternatives: Sequence[Alternative],
     intensity_at: IntensityAt,
-    shapes: Mapping[str, str] = _NO_SHAPES,
+    shapes: Mapping[str, str] = _NO_NAMES,
     egresses: Sequence[Egress] = (),
+    runs: DoubleRuns = NO_DOUBLE_RUNS,
+    rented: Mapping[str, str] = _NO_NAMES,
+    kind_at: KindAt = lambda _zone, _window: None,
 ) -> Report:
-    """Total the samples of a period and price the same IT energy at each alternative.
+    """Total the samples of a period and price the same IT energy at each alternative, but for what moves took.
 
     ``shapes``: the hardware of each replica by name, for what is embodied in it; unknown without. ``egresses``: one
-    for each launch of the period that fetched its weights.
+    for each launch of the period that fetched its weights. ``rented``: the offer of each replica by name: who rents the
+    very same pays the same.
     """
     grams = _sum_known([s.grams for s in samples])
     tokens = sum(s.output_tokens for s in samples)
@@ -199,6 +231,7 @@ def report(
     grid_seconds = sum(s.window.length.total_seconds() for s in samples)
     kinds = [s.intensity_kind for s in samples if s.intensity_kind is not None]
     methods = {s.method for s in samples}
+    charged = [left for s in samples if (left := without(s, extra_in(s, runs))) is not None]
     return Report(
         service=service,
         period=period,
@@ -222,8 +255,9 @@ def report(
         method_details=details(samples),
         uncertainty_fraction=max((s.uncertainty_fraction for s in samples), default=None),
         regions=_by_region(samples),
-        rivals=tuple(_rival(a, samples, intensity_at) for a in alternatives),
+        rivals=tuple(_rival(a, charged, intensity_at, kind_at, rented) for a in alternatives),
         egress=fetched(egresses),
+        moves=_moves(samples, runs),
     )
 
 
@@ -273,14 +307,35 @@ def _by_region(samples: Sequence[EnergySample]) -> tuple[RegionLine, ...]:
     return tuple(lines)
 
 
-def _rival(alternative: Alternative, samples: Sequence[EnergySample], intensity_at: IntensityAt) -> Rival:
+def _moves(samples: Sequence[EnergySample], runs: DoubleRuns) -> Moves | None:
+    found = [(s, extra) for s in samples if (extra := extra_in(s, runs)) is not None]
+    if not found:
+        return None
+    took_part = [m for m in runs.moves if any(s.window.start < m.end and m.start < s.window.end for s, _ in found)]
+    return Moves(
+        count=len(took_part),
+        engine_seconds=sum(extra.engine_seconds for _, extra in found),
+        joules=sum(extra.facility_joules for _, extra in found),
+        grams=_sum_known([extra.grams for _, extra in found]),
+        usd=_sum_known([extra.usd for _, extra in found]),
+    )
+
+
+def _rival(
+    alternative: Alternative,
+    samples: Sequence[EnergySample],
+    intensity_at: IntensityAt,
+    kind_at: KindAt,
+    rented: Mapping[str, str],
+) -> Rival:
     """Serve the known samples from elsewhere, so that both sides cover the same joules and the same paid hours."""
     covered = [s for s in samples if s.grams is not None]
     grams = [_grams_elsewhere(s, alternative, intensity_at) for s in covered]
     known = [g for g in grams if g is not None]
     priced = [s for s in samples if s.usd is not None]
-    dollars = [_usd_elsewhere(s, alternative) for s in priced]
+    dollars = [_usd_elsewhere(s, alternative, rented.get(s.replica, "")) for s in priced]
     paid = [d for d in dollars if d is not None]
+    kinds = {kind_at(p.zone, s.window) for s in covered for p in alternative.places_in(s.window)} - {None}
     return Rival(
         name=alternative.name,
         region=alternative.region,
@@ -288,6 +343,7 @@ def _rival(alternative: Alternative, samples: Sequence[EnergySample], intensity_
         grams=sum(known) if covered and len(known) == len(covered) else None,
         usd=sum(paid) if priced and len(paid) == len(priced) else None,
         known_fraction=len(known) / len(covered) if covered else 0.0,
+        intensity_kind=weakest([k for k in kinds if k is not None]) if kinds else None,
     )
 
 
@@ -298,12 +354,17 @@ def _grams_elsewhere(sample: EnergySample, alternative: Alternative, intensity_a
     return sum(parts) / len(parts) if parts and len(parts) == len(places) else None
 
 
-def _usd_elsewhere(sample: EnergySample, alternative: Alternative) -> float | None:
-    prices = [p.usd_per_hour for p in alternative.places_in(sample.window)]
-    known = [p for p in prices if p is not None]
-    if not known or len(known) != len(prices):
-        return None
-    return sum(known) / len(known) * sample.engine_seconds / SECONDS_PER_HOUR
+def _usd_elsewhere(sample: EnergySample, alternative: Alternative, offer_id: str) -> float | None:
+    """Rent the same hours elsewhere; ``offer_id``: what the service rented, which costs a rival what it cost then."""
+    rents = [_rent(sample, place, offer_id) for place in alternative.places_in(sample.window)]
+    known = [rent for rent in rents if rent is not None]
+    return sum(known) / len(known) if known and len(known) == len(rents) else None
+
+
+def _rent(sample: EnergySample, place: Place, offer_id: str) -> float | None:
+    if offer_id and place.offer_id == offer_id:
+        return sample.usd
+    return None if place.usd_per_hour is None else place.usd_per_hour * sample.engine_seconds / SECONDS_PER_HOUR
 
 
 def period_of(samples: Sequence[EnergySample], fallback: Instant) -> Window:

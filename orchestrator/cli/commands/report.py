@@ -48,8 +48,12 @@ def report(
       greenctl report chat --json
 
     The same traffic is priced elsewhere: at home (the spec's, or the cheapest), in B3, the region that was cleanest by
-    its trailing 28-day mean when the period began, and by the oracle, which moves at will and knew every hour. Where
-    this service emitted more, it says so.
+    its trailing 28-day mean when the period began, and by the oracle, which moves at will and knew every hour. What
+    running two replicas for one took in moves is charged to nobody but this service. Where it emitted more, it says so.
+
+    On demand costs what was agreed at the launch. Spot is counted at the market's price of each minute, and a rival's
+    spot at that of the period's beginning, but for the very machine that ran here. "carbon.basis" counts as it was at
+    the time: without a period the report begins where it was changed last.
     """
     session = Session.of(ctx)
     period = _period(session, service, since, until)

@@ -15,8 +15,9 @@ from orchestrator.cli.render.offers import INDENT
 from orchestrator.cli.render.table import Column, Grid, columns
 from orchestrator.cli.render.text import line
 from orchestrator.cli.render.variants import served_words
-from orchestrator.domain.time import Window
-from orchestrator.ledger.report import Embodied, Fetched, Report, Rival
+from orchestrator.domain.time import Window, format_instant
+from orchestrator.domain.units import joules_to_kwh
+from orchestrator.ledger.report import Embodied, Fetched, Moves, Report, Rival
 
 SAME: Final = 0.005
 """Differences below half a per cent are called none: they are far inside the uncertainty of any energy figure."""
@@ -33,7 +34,7 @@ def render(report: Report, *, width: int) -> RenderableType:
     marks = Marks()
     parts: list[RenderableType] = [headline(report.service, _period(report.period), _running(report))]
     parts += [Text(""), _totals(report, marks), Text(""), _regions(report, width=width), Text("")]
-    parts += _rivals(report, width=width)
+    parts += _rivals(report, marks, width=width)
     parts += [Text(""), *_small_print(report)]
     if legend := marks.legend():
         parts.append(Text(legend, style="dim"))
@@ -71,6 +72,7 @@ def _totals(report: Report, marks: Marks) -> RenderableType:
         ("Embodied", sentences(_embodied(report.embodied))),
         *([] if report.egress is None else [("Egress", sentences(_egress(report.egress)))]),
         ("Cost", sentences((usd(report.usd), _cost_note(report)))),
+        *([] if report.moves is None else [("Moves", sentences(_moves(report.moves)))]),
         ("Tokens", f"{report.prompt_tokens:,} read, {report.output_tokens:,} written"),
         *([] if report.quality is None else [("Quality", sentences(served_words(report.quality)))]),
     )
@@ -100,6 +102,15 @@ def _egress(found: Fetched) -> tuple[str, ...]:
     if found.unknown:
         words.append(f"{UNKNOWN} unknown in part for {found.unknown} of them")
     return tuple(words)
+
+
+def _moves(found: Moves) -> tuple[str, ...]:
+    """Say what of the above moves took."""
+    moves = f"{found.count} move{'s' if found.count != 1 else ''}"
+    words = [f"{moves} took {numbers.duration(found.engine_seconds)} of two replicas running for one"]
+    energy = f"{number(joules_to_kwh(found.joules))} kWh"
+    taken = ", ".join((energy, *([] if found.grams is None else [f"{grams(found.grams)} CO2e"]), usd(found.usd)))
+    return (*words, f"{taken} of the above, which no rival is charged for")
 
 
 def _milligrams(value: float) -> str:
@@ -143,7 +154,7 @@ def _regions(report: Report, *, width: int) -> RenderableType:
     return grid.laid_out(width, INDENT)
 
 
-def _rivals(report: Report, *, width: int) -> list[RenderableType]:
+def _rivals(report: Report, marks: Marks, *, width: int) -> list[RenderableType]:
     if not report.rivals:
         return [line(("No other region is known to compare with.", "dim"))]
     grid = Grid(
@@ -160,7 +171,7 @@ def _rivals(report: Report, *, width: int) -> list[RenderableType]:
         grid.add(
             rival.name,
             rival.region,
-            grams(rival.grams),
+            marks.write(grams(rival.grams), rival.intensity_kind).rstrip(),
             _against(report, rival),
             usd(rival.usd).removeprefix("$"),
             rival.why,
@@ -191,9 +202,13 @@ def _small_print(report: Report) -> list[Text]:
     notes = [f"Energy is {method}{': ' + details if details else ''}."]
     if report.uncertainty_fraction is not None:
         band = percent(report.uncertainty_fraction)
-        notes.append(f"Joules and grams are good to ± {band}; the comparisons use the same joules on both sides.")
+        same = "the same joules on both sides" + (", but for those of moves" if report.moves is not None else "")
+        notes.append(f"Joules and grams are good to ± {band}; the comparisons use {same}.")
     if report.intensity_kind is not None:
-        notes.append(f"Grid intensity: {report.intensity_kind.value} at its weakest; location-based, hour by hour.")
+        notes.append(
+            f"Grid intensity: {report.intensity_kind.value} at its weakest; {report.basis.factors.value} factors, "
+            f"{report.basis.accounting.value} mix; location-based, hour by hour."
+        )
     if report.clock_rate != 1.0:
         notes.append(
             f"The grid was replayed at {exact(report.clock_rate)} × real time: joules are those of the real seconds, "
@@ -205,6 +220,14 @@ def _small_print(report: Report) -> list[Text]:
         f"grams and in no decision, for the hardware exists wherever the service runs."
     )
     lines = [line((note, "dim")) for note in notes]
+    if report.basis_before is not None:
+        start = format_instant(report.period.start)
+        note = (
+            f"carbon.basis was {report.basis_before.accounting.value} {report.basis_before.factors.value} before "
+            f"{start}. Grams of two bases are no sum, so what is older is left out: greenctl report "
+            f"{report.service} --to {start}"
+        )
+        lines.append(line((note, "yellow")))
     unknown = 1 - report.known_joules / report.joules if report.joules else 0.0
     if unknown > 1 - KNOWN_ENOUGH:
         note = (

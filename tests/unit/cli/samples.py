@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.control.views import Band, ReplicaView, ServiceStatus, ZoneOutlook
-from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Gap, Kind
+from orchestrator.domain.carbon import Basis, CarbonIntensity, CarbonSeries, Factors, Gap, Kind
 from orchestrator.domain.certificate import Certificate, Rung
 from orchestrator.domain.counters import GatewayStatus, UpstreamStatus
 from orchestrator.domain.crossover import Crossover, Missed
@@ -44,7 +44,7 @@ from orchestrator.domain.service import (
     ServiceSpec,
 )
 from orchestrator.domain.time import HOUR, Window
-from orchestrator.ledger.report import Embodied, RegionLine, Report, Rival
+from orchestrator.ledger.report import Embodied, Moves, RegionLine, Report, Rival
 
 NOW = datetime(2023, 6, 1, 12, 20, tzinfo=UTC)
 HOSTILE = "\x1b[2J\x1b]0;owned\x07red\r\nerror[forged]: \u202egnp.exe\u200b\x9b31m"
@@ -514,10 +514,11 @@ REPORT = Report(
         RegionLine("local/se", "SE", 1.5, 0.0, 0.0375, 0.7, 0.0632, 36_000, 18.67),
     ),
     rivals=(
-        Rival("home", "local/de", "placement.home in the spec", 15.9, 0.0842, 1.0),
-        Rival("B3", "local/se", "cleanest trailing 28-day mean", 0.95, 0.0842, 1.0),
+        Rival("home", "local/de", "placement.home in the spec", 15.6, 0.0808, 1.0, Kind.RECORDED),
+        Rival("B3", "local/se", "cleanest trailing 28-day mean", 0.93, 0.0808, 1.0, Kind.SYNTHETIC),
         Rival("elsewhere", "local/xx", "unknown there", None, None, 0.25),
     ),
+    moves=Moves(1, 288.0, 3_600.0, 0.31, 0.0034),
 )
 
 PARTLY_UNPRICED = replace(REPORT, regions=(REPORT.regions[0], replace(REPORT.regions[1], unpriced_hours=0.25)))
@@ -533,6 +534,9 @@ PARTLY_UNKNOWN = replace(
     joules_per_output_token=None,
     regions=(replace(REPORT.regions[0], grams=None, usd=None, mean_grams_per_kwh=None, zone=None),),
     rivals=(),
+    moves=None,
+    basis=Basis(factors=Factors.DIRECT),
+    basis_before=Basis(),
 )
 
 MOVED = (
