@@ -25,7 +25,7 @@ from orchestrator.domain.records import (
 from orchestrator.domain.replica import LIVE, Replica, ReplicaState
 from orchestrator.domain.service import ModelSpec
 from orchestrator.domain.variants import model_of, workload_of
-from orchestrator.domain.workload import workload_digest
+from orchestrator.domain.workload import model_digest, workload_digest
 from orchestrator.errors import BudgetSpent, GreenctlError, PriceMoved, ProviderError, ProviderUnavailable
 from orchestrator.planner.rollout import ABORTED, Step, StepKind
 from orchestrator.planner.spending import cap_of, first_lease_end
@@ -311,11 +311,17 @@ def _workload(action: Action, service: ServiceRecord) -> str:
 
 
 def _model(replica: Replica, service: ServiceRecord) -> ModelSpec:
-    """Return what the replica runs. Raises ``ProviderError`` for a variant that the service's file no longer has."""
+    """Return what the replica runs. Raises ``ProviderError`` for what the service's file no longer says.
+
+    Somebody may have deployed between the record and this call: what runs is what the record says that it is.
+    """
     name = variant_in(replica.offer_id)
     model = model_of(service.spec, name)
     if model is None:
         message = f"{name} is no variant of {service.name} any more"
+        raise ProviderError(message)
+    if model_digest(service.spec, model) != replica.workload_digest:
+        message = "another workload was deployed before it was asked for"
         raise ProviderError(message)
     return model
 
