@@ -90,6 +90,8 @@ _FAILING = tuple((3000.0 + 1100.0 * n, "machine_fails", 0.0, (0.05 + 0.37 * n) %
 _MOVING = tuple(
     (4000.0 + 900.0 * n, ("move", "preempt", "new_workload")[n % 3], 0.0, (n * 0.37) % 1) for n in range(14)
 )
+_OTHER_VARIANTS = tuple((3000.0 + 1500.0 * n, "new_workload", 0.0, (0.2, 0.5, 0.9)[n % 3]) for n in range(7))
+_LOST_AND_NEW = ((3000.0, "preempt", 0.0, 0.0), (3050.0, "new_workload", 0.0, 0.4))
 _NEW_EVERY_HOUR = tuple((3600.0 * n, "new_workload", 0.0, 0.3 * (n % 3)) for n in range(2, 18))
 _MOVED_TWICE = (
     Fault(0, 3135.8129549125692, "move", 0.0, 0.214712505049237),
@@ -106,6 +108,10 @@ def _far_apart(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
     return _day(
         seed, *faults, clients=AREAS, ttft_seconds=TTFT_SECONDS, replicas=3, lag_seconds=5.0, drain_seconds=120.0
     )
+
+
+def _varied(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
+    return _day(seed, *faults, varied=True, replicas=2)
 
 
 _APPLIER = "orchestrator.control.apply:Applier."
@@ -394,6 +400,48 @@ MUTANTS: tuple[Mutant, ...] = (
         "R",
         (Change("orchestrator.control.gather:_is_unproven", "return is_new or any(", "return False and any("),),
         (_day(1, *_BROKEN_ASLEEP, hours=6.0, sleeps=True, recovery_hours=4.0),),
+    ),
+    Mutant(
+        "whatever was decided on, the model itself is launched",
+        "R",
+        (
+            Change(
+                "orchestrator.control.apply:_model",
+                "    return model\n",
+                "    return service.spec.model\n",
+            ),
+        ),
+        (_varied(0, *_OTHER_VARIANTS),),
+    ),
+    Mutant(
+        "what is launched is what was deployed last, whatever is on record",
+        "R",
+        (
+            Change(
+                "orchestrator.control.apply:_model",
+                "if model_digest(service.spec, model) != replica.workload_digest:",
+                "if False:",
+            ),
+        ),
+        (_day(1, *_LOST_AND_NEW, look_seconds=30.0, hours=1.5),),
+    ),
+    Mutant(
+        "nobody asks whether a variant is good enough",
+        "R",
+        (Change("orchestrator.planner.variants:_verdicts", "good = quality.of_main >= quality.floor", "good = True"),),
+        (_varied(0, *_OTHER_VARIANTS),),
+    ),
+    Mutant(
+        "whoever was good enough when it came up stays",
+        "R",
+        (
+            Change(
+                "orchestrator.planner.plan:_why_it_has_to_move",
+                "if any(not v.passed and v.rule in STANDING_RULES for v in here.verdicts):",
+                "if False:",
+            ),
+        ),
+        (_varied(0, *_OTHER_VARIANTS),),
     ),
     Mutant(
         "clients are sent to one that has come up and takes nothing yet",

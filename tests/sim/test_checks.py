@@ -10,9 +10,11 @@ from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Setting, Work
 from orchestrator.bench.sim.processes import OUTSIDE, READS, Call, Door
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
+from orchestrator.domain.offer import variant_in
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.routing import OriginWeights
 from orchestrator.domain.scale import Figure
+from orchestrator.domain.service import ModelSpec
 
 
 def lived(seconds: float = 1500.0, **changes: int) -> SimWorld:
@@ -238,6 +240,35 @@ def test_requests_that_go_to_who_does_not_serve_are_seen() -> None:
     for _ in range(3):
         world.checks._look_for_served(500.0)
     assert broken(world) == {"I27"}
+
+
+def test_a_launch_of_something_else_than_is_on_record_is_seen(world: SimWorld) -> None:
+    """I28."""
+    world.checks.on_launch(request_like(world, model=ModelSpec("org/other", served_name="chat")))
+
+    assert broken(world) == {"I28"}
+
+
+def test_a_variant_that_is_not_wanted_any_more_and_stays_is_seen() -> None:
+    """I28: while enough others serve, and at rest in any case; below the floor, or of no variant of the file."""
+    world = SimWorld(Setting(1, hours=1500 / 3600, rest_hours=0.1, varied=True))
+    asyncio.run(world.live())
+    assert not world.checks.violations
+    rows = {r.name: r for r in world.truth.replicas("chat")}
+    assert {variant_in(r.offer_id) for r in rows.values()} == {"fp8"}
+    for number, variant in enumerate(("tiny", "dropped")):
+        name = f"gc-more-{number}"
+        one = next(iter(rows.values()))
+        more = replace(one, name=name, slot=7, offer_id=one.offer_id.replace("#fp8", f"#{variant}"))
+
+        for _ in range(3):
+            world.checks._look_for_variants({**rows, name: more}, 500.0)
+        assert broken(world) == {"I28"}
+        world.checks.violations.clear()
+
+    world.truth._state.replicas.put(more.name, more)
+    world.checks.at_rest()
+    assert "I28" in broken(world)
 
 
 def test_only_named_promises_can_be_broken(world: SimWorld) -> None:

@@ -145,3 +145,18 @@ def test_clients_of_an_area_are_sent_to_nobody_who_takes_nothing_yet() -> None:
     outcome = run(replace(Setting(5, faults, hours=2.5, replicas=3, clients=AREAS, rest_hours=0.5), **changes))
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+@pytest.mark.parametrize("varied", [False, True])
+def test_what_is_deployed_between_a_record_and_its_launch_is_not_launched_under_it(varied: bool) -> None:
+    """A replica is lost, its next one is on record, and a new workload is deployed before the next look.
+
+    The new one was launched under the record of the old one: it was replaced by itself at once, and after a deploy that
+    was taken back it would have stayed (I28).
+    """
+    faults = (Fault(0, 3000.0, "preempt", 0.0, 0.0), Fault(1, 3050.0, "new_workload", 0.0, 0.4))
+    setting = Setting(1, faults, hours=1.5, replicas=2, look_seconds=30.0, varied=varied, rest_hours=0.5)
+
+    outcome = run(setting)
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))

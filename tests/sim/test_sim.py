@@ -59,15 +59,26 @@ def test_clients_in_several_areas_are_sent_to_who_serves(ttft_seconds: float) ->
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
 
 
+def test_variants_serve_where_they_are_good_enough() -> None:
+    """On a bad day on which each deploy allows other ones."""
+    bad = setting_of(2, Climate(varies=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
 def test_what_is_new_is_drawn_last() -> None:
-    """Days that were known before there was batch work, or clients in several areas, are what they were without."""
+    """Days that were known before there was batch work, clients in several areas or variants are as they were."""
     for seed in range(20):
-        without, always = (setting_of(seed, Climate(works=part, spreads=0.0)) for part in (0.0, 1.0))
-        spread = setting_of(seed, Climate(works=0.0, spreads=1.0))
+        without, always = (setting_of(seed, Climate(works=part, spreads=0.0, varies=0.0)) for part in (0.0, 1.0))
+        spread = setting_of(seed, Climate(works=0.0, spreads=1.0, varies=0.0))
+        varied = setting_of(seed, Climate(works=0.0, spreads=0.0, varies=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
         assert spread.replicas == max(2, without.replicas)
+        assert replace(varied, varied=False) == without
         assert replace(spread, clients=(), ttft_seconds=0.0, replicas=without.replicas) == without
 
 

@@ -19,9 +19,13 @@ from orchestrator.bench.sim.order import can_be_found
 from orchestrator.bench.sim.processes import Call
 from orchestrator.bench.sim.work import WorkBook
 from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.offer import variant_in
 from orchestrator.domain.records import IntentKind, IntentState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
+from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant
+from orchestrator.domain.variants import variant_of
+from orchestrator.domain.workload import model_digest
 from orchestrator.planner.rollout import ABORTED
 
 if TYPE_CHECKING:
@@ -55,6 +59,8 @@ INVARIANTS = {
     " done, and no hour of it is forgotten",
     "I27": "new requests go to nobody who does not serve by the records, and wherever they come from to somebody who"
     " does",
+    "I28": "what is launched is what its record says, and none of a variant that is not good enough, or dropped, stays"
+    " while enough others serve",
 }
 
 MOST_ORPHANED_SECONDS = 900.0
@@ -107,6 +113,8 @@ class Checks:
         self._waiting: dict[str, float] = {}
         self._unserved: dict[tuple[str, str], float] = {}
         """By service and area: for how long its requests have gone to those alone who do not answer."""
+        self._unwanted: dict[str, float] = {}
+        """By service: for how long replicas of variants that are not wanted have served beside enough others."""
         self._asked_for: list[float] = []
         self._sold_out: dict[str, tuple[float, str]] = {}
         """By offer: when it was found to be sold out, and which replica's record says so."""
@@ -249,6 +257,9 @@ class Checks:
             self.broken("I2", f"{name} and {others} serve one intent")
         if request.offer.region.id not in ALLOWED:
             self.broken("I23", f"{name} was launched in {request.offer.region.id}")
+        service = store.service(row.service)
+        if service is not None and model_digest(service.spec, request.model) != row.workload_digest:
+            self.broken("I28", f"{name} was launched with {request.model.id}, which is not what its record says")
 
     def _before_start(self, replica: Replica) -> None:
         world = self._world
@@ -426,6 +437,8 @@ class Checks:
             self._work.look(rows.values(), passed)
         if world.setting.clients:
             self._look_for_served(passed)
+        if world.setting.varied:
+            self._look_for_variants(rows, passed)
         self._look_for_orphans(rows, passed)
         for name, row in rows.items():
             self._look_for_late(name, row, passed)
@@ -452,6 +465,21 @@ class Checks:
     def _holds(self, service: str) -> bool:
         """Whether there is no place for it just now, as its last decision says: all are sold out, or failed lately."""
         return any(d.kind is DecisionKind.HOLD for d in self._world.truth.decisions(service, limit=1))
+
+    def _look_for_variants(self, rows: dict[str, Replica], passed: float) -> None:
+        """Whoever runs what is not wanted is replaced by those who run what is, which may be there already."""
+        for service in self._world.truth.services():
+            ready = [r for r in rows.values() if r.service == service.name and r.state is ReplicaState.READY]
+            wrong = [r.name for r in ready if not _is_good_enough(service.spec, r)]
+            enough = len(ready) - len(wrong) >= service.spec.scaling.min_replicas
+            is_open = service.state is not ServiceState.ACTIVE or bool(self._world.truth.operations(service.name))
+            if not wrong or not enough or is_open or service.paused or self._holds(service.name):
+                self._unwanted.pop(service.name, None)
+                continue
+            self._unwanted[service.name] = self._unwanted.get(service.name, -passed) + passed
+            if self._unwanted[service.name] > LATE_SECONDS:
+                self.broken("I28", f"{wrong} of {service.name} serve on, and are not good enough")
+                self._unwanted[service.name] = 0.0
 
     def _look_for_orphans(self, rows: dict[str, Replica], passed: float) -> None:
         world = self._world
@@ -526,6 +554,10 @@ class Checks:
         for intent in store.intents(open_only=True):
             self.broken("I5", f"intent {intent.id} of {intent.replica} is still {intent.state.value}")
         for service in store.services():
+            ready = [r for r in store.replicas(service.name) if r.state is ReplicaState.READY]
+            wrong = [r.name for r in ready if not _is_good_enough(service.spec, r)]
+            if wrong:
+                self.broken("I28", f"{wrong} of {service.name} serve, and are not good enough")
             self._routes_at_rest(service)
             self._ledger(service)
 
@@ -552,3 +584,10 @@ class Checks:
             lived = None if row is None or end is None else (end - row.created_at) / timedelta(seconds=1)
             if lived is not None and counted > lived + 1.0:
                 self.broken("I25", f"{name}: {counted:.0f} s counted, it is {lived:.0f} s old")
+
+
+def _is_good_enough(spec: ServiceSpec, replica: Replica) -> bool:
+    """Whether a replica runs the model of its service, or a variant that is not below its floor of quality."""
+    name = variant_in(replica.offer_id)
+    variant = variant_of(spec, name)
+    return not name or (variant is not None and variant.quality >= spec.quality.floor)

@@ -27,9 +27,9 @@ DAY = 24 * HOUR
 QUIET_START = 1800.0
 """Seconds before the first misfortune: a service that never came up has nothing to lose."""
 
-ON_SPOT, SCALED, ASLEEP, WORKING, SPREAD = 0.3, 0.2, 0.15, 0.08, 0.08
+ON_SPOT, SCALED, ASLEEP, WORKING, SPREAD, VARIED = 0.3, 0.2, 0.15, 0.08, 0.08, 0.08
 """Parts of the runs on spot machines, of those whose number follows the load, of those that may sleep without any, of
-those that are batch work, and of those with clients in several areas.
+those that are batch work, of those with clients in several areas, and of those whose model has variants.
 """
 
 AREAS, TTFT_SECONDS = ("eu", "us-east"), 0.22
@@ -151,6 +151,7 @@ class Setting:
     leases are all that is due, every ten minutes.
     ``sleeps``: there are hours without a request, and no replica has to stay up for them.
     ``work``: not requests decide when replicas run, but work that has to be done by a time.
+    ``varied``: services have two variants of their model, of which each deploy may allow others.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -177,6 +178,7 @@ class Setting:
     work: Work | None = None
     clients: tuple[str, ...] = ()
     ttft_seconds: float = 0.0
+    varied: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -188,13 +190,14 @@ class Climate:
     """How rough it is: faults per hour, and which kinds there are.
 
     ``works``: of all runs, the part in which services are batch work, where nothing else decides on their number;
-    ``spreads``: of the others, the part with clients in several areas.
+    ``spreads``: of the others, the part with clients in several areas; ``varies``: of all, the part with variants.
     """
 
     per_hour: float = 1.5
     kinds: tuple[str, ...] = field(default=tuple(KINDS))
     works: float = WORKING
     spreads: float = SPREAD
+    varies: float = VARIED
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -227,11 +230,11 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
     made = replace(made, faults=tuple(ordered), sleeps=not made.spot and random.random() < ASLEEP)
     # Whatever is new is drawn last: the days that were known before stay as they are.
     if random.random() < climate.works and not made.sleeps:
-        return replace(made, work=_work(random, hours))
-    if random.random() < climate.spreads:
+        made = replace(made, work=_work(random, hours))
+    elif random.random() < climate.spreads:
         ttft_seconds = TTFT_SECONDS if random.random() < HALF else 0.0
-        return replace(made, clients=AREAS, ttft_seconds=ttft_seconds, replicas=max(2, made.replicas))
-    return made
+        made = replace(made, clients=AREAS, ttft_seconds=ttft_seconds, replicas=max(2, made.replicas))
+    return replace(made, varied=random.random() < climate.varies)
 
 
 def _work(random: Random, hours: float) -> Work:

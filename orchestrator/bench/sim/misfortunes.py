@@ -244,6 +244,8 @@ class Misfortunes:
                 await self._world.people.deploy(
                     replace(record.spec, scaling=self._world.people.spec(number=1 + int(3 * fault.pick)).scaling)
                 )
+            case "new_workload" if self._world.setting.varied:
+                await self._world.people.deploy(self._world.people.with_other_variants(record.spec, fault.pick))
             case "new_workload":
                 await self._world.people.deploy(
                     replace(record.spec, model=ModelSpec(f"org/m{int(3 * fault.pick)}", served_name=service))

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.records import ServiceState
 from orchestrator.domain.replica import ENDED, ReplicaState
+from orchestrator.domain.variants import workloads_of
 from orchestrator.domain.workload import workload_digest
+from orchestrator.planner.rollout import FULL_WEIGHT
 
 if TYPE_CHECKING:
     from orchestrator.bench.sim.world import SimWorld
@@ -24,8 +26,10 @@ def is_settled(world: SimWorld) -> bool:
         wanted = service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
         if len(replicas) < wanted or (service.state is ServiceState.DOWN and replicas):
             return False
-        digest = workload_digest(service.spec)
-        if any((r.state, r.weight_percent, r.workload_digest) != (ReplicaState.READY, 100, digest) for r in replicas):
+        digests = workloads_of(service.spec) if service.spec.variants else {workload_digest(service.spec)}
+        if any(r.state is not ReplicaState.READY or r.weight_percent != FULL_WEIGHT for r in replicas):
+            return False
+        if any(r.workload_digest not in digests for r in replicas):
             return False
         if {r.replaces for r in replicas} & {r.name for r in replicas}:
             return False  # both serve for a moment, and one of them is about to go

@@ -28,6 +28,7 @@ from orchestrator.control.usecases import (
 from orchestrator.domain.orphans import SuspectKind
 from orchestrator.domain.records import ServiceState
 from orchestrator.domain.service import (
+    NO_QUALITY_RULES,
     Accelerators,
     BatchRules,
     ClientArea,
@@ -35,9 +36,11 @@ from orchestrator.domain.service import (
     ModelSpec,
     PlacementRules,
     Policy,
+    QualityRules,
     ResourceRequest,
     Scaling,
     ServiceSpec,
+    Variant,
 )
 from orchestrator.domain.time import Instant
 from orchestrator.errors import GreenctlError
@@ -54,6 +57,12 @@ EVERY_FOURTH = 3
 
 SLEEPS_AFTER = timedelta(seconds=120)
 """Without a request, at the earliest."""
+
+VARIANTS = (
+    Variant("fp8", ModelSpec("org/model-fp8"), 0.97, "our own questions", power=0.8),
+    Variant("tiny", ModelSpec("org/tiny"), 0.6, "our own questions", power=0.5),
+)
+"""One that is nearly as good as the model and draws less, and one that draws least and is not good enough."""
 
 MENDED_AFTER = timedelta(hours=2)
 """For so long nobody notices that work which has been deployed cannot serve."""
@@ -104,6 +113,8 @@ class People:
             startup_deadline=timedelta(minutes=10),
             ttft_p95=timedelta(seconds=setting.ttft_seconds) if setting.ttft_seconds else None,
             clients=tuple(ClientArea(near, 1.0 / len(setting.clients)) for near in setting.clients),
+            variants=tuple(_under(name, v) for v in VARIANTS) if setting.varied else (),
+            quality=QualityRules(floor=0.9) if setting.varied else NO_QUALITY_RULES,
             batch=None if setting.work is None else batch_of(setting.work, setting.replicas),
         )
 
@@ -122,6 +133,19 @@ class People:
         )
         submit_migration(wanted, self.runtime, actor="ada", reason="asked for")
         self._world.wake()
+
+    def with_other_variants(self, spec: ServiceSpec, pick: float) -> ServiceSpec:
+        """Return what people want next: another floor of quality, one variant less, or all as at first.
+
+        Now and then of another model as well.
+        """
+        all_of_them = self.spec(spec.name).variants
+        number, rest = divmod(9 * pick, 3)
+        model = ModelSpec(f"org/m{int(rest)}", served_name=spec.name) if rest < 1 else spec.model
+        wanted = replace(spec, model=model, variants=all_of_them, quality=QualityRules(floor=0.9))
+        if number == 0:
+            return replace(wanted, quality=QualityRules(floor=0.99))
+        return replace(wanted, variants=all_of_them[1:], quality=QualityRules(floor=0.5)) if number == 1 else wanted
 
     def down(self, service: str = "chat") -> None:
         """Ask for the end."""
@@ -174,3 +198,7 @@ def batch_of(work: Work, replicas: int) -> BatchRules:
     if work.daily:
         return replace(rules, due_days=tuple(range(7)), due_minute=60 * due.hour + due.minute)
     return replace(rules, deadline=due.replace(tzinfo=None))
+
+
+def _under(name: str, variant: Variant) -> Variant:
+    return replace(variant, model=replace(variant.model, served_name=name))
