@@ -89,6 +89,12 @@ class MemoryRecords(Remembering):
         return None if revision is None else self._state.revisions_of[service][revision - 1]
 
     @faultable
+    def spec_of(self, service: str, revision: int) -> ServiceSpec | None:
+        """Return the spec of one revision, whichever is in force; ``None`` where there never was one."""
+        specs = self._state.revisions_of.get(service, [])
+        return specs[revision - 1] if 1 <= revision <= len(specs) else None
+
+    @faultable
     def decisions(
         self, service: str, *, limit: int = 50, kind: DecisionKind | None = None, since: Instant | None = None
     ) -> Sequence[Decision]:

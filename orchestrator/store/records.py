@@ -117,6 +117,12 @@ class SqlRecords:
         query = select(table.c.spec).where(table.c.operation_id == operation_id, table.c.service == service)
         return self._first(query, lambda row: spec_from_json(row["spec"]))
 
+    def spec_of(self, service: str, revision: int) -> ServiceSpec | None:
+        """Return the spec of one revision, whichever is in force; ``None`` where there never was one."""
+        table = tables.spec_revisions
+        query = select(table.c.spec).where(table.c.service == service, table.c.revision == revision)
+        return self._first(query, lambda row: spec_from_json(row["spec"]))
+
     def decisions(
         self, service: str, *, limit: int = 50, kind: DecisionKind | None = None, since: Instant | None = None
     ) -> Sequence[Decision]:

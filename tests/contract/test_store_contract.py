@@ -567,9 +567,25 @@ def test_a_service_goes_down(store: Store, journal: Journal) -> None:
     before = store.service(SERVICE)
     assert before is not None
 
-    journal.set_service_state(SERVICE, ServiceState.DOWN, later(7))
+    assert journal.set_service_state(SERVICE, ServiceState.DOWN, later(7))
 
     assert list(store.services()) == [replace(before, state=ServiceState.DOWN, updated_at=later(7))]
+
+
+def test_a_service_that_was_deployed_anew_meanwhile_does_not_go_down(store: Store, journal: Journal) -> None:
+    """Who names the state that he knows changes that one alone, whenever he read it; nothing else happens."""
+    journal.set_service_state(SERVICE, ServiceState.GOING_DOWN, later(7))
+    store.submit_deploy(a_spec(functional_unit_tokens=2), an_operation("op-2"))
+    before = store.service(SERVICE)
+    assert before is not None
+
+    assert not journal.set_service_state(SERVICE, ServiceState.DOWN, later(8), only_from=ServiceState.GOING_DOWN)
+    assert store.service(SERVICE) == before
+
+    assert journal.set_service_state(SERVICE, ServiceState.GOING_DOWN, later(9), only_from=ServiceState.ACTIVE)
+    assert store.service(SERVICE) == replace(before, state=ServiceState.GOING_DOWN, updated_at=later(9))
+    with pytest.raises(UnknownService, match="nobody"):
+        journal.set_service_state("nobody", ServiceState.DOWN, later(9), only_from=ServiceState.GOING_DOWN)
 
 
 def test_an_older_revision_can_be_current_again(store: Store, journal: Journal) -> None:
@@ -603,6 +619,19 @@ def test_what_a_deploy_asked_for_stays_known(store: Store, journal: Journal) -> 
     assert store.deployed_spec(SERVICE, "op-2") == second
     assert store.deployed_spec(SERVICE, "op-3") is None
     assert store.deployed_spec("nobody", "op-2") is None
+
+
+def test_each_revision_stays_known(store: Store, journal: Journal) -> None:
+    """By its number, also of one that was taken back, and whatever is in force; nobody else's, and none that never was."""
+    first = store.service(SERVICE)
+    assert first is not None
+    second = a_spec(functional_unit_tokens=2)
+    store.submit_deploy(second, an_operation("op-2"))
+    assert store.spec_of(SERVICE, 1) == first.spec
+    journal.restore_revision(SERVICE, 1, later(3))
+    assert store.spec_of(SERVICE, 2) == second
+    assert [store.spec_of(SERVICE, number) for number in (-1, 0, 3)] == [None] * 3
+    assert store.spec_of("nobody", 1) is None
 
 
 @pytest.mark.parametrize("revision", [-1, 0, 2])

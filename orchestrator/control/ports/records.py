@@ -63,6 +63,10 @@ class Records(Protocol):
         """Return the spec that a deploy asked for, whatever was deployed since; ``None`` of any other request."""
         ...
 
+    def spec_of(self, service: str, revision: int) -> ServiceSpec | None:
+        """Return the spec of one revision, whichever is in force; ``None`` where there never was one."""
+        ...
+
     def decisions(
         self, service: str, *, limit: int = 50, kind: DecisionKind | None = None, since: Instant | None = None
     ) -> Sequence[Decision]:
