@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
+from orchestrator.domain.records import ServiceState
 from orchestrator.errors import Problem
 from orchestrator.spec.service_file import LoadedSpec, load_service_file
 
@@ -15,6 +16,12 @@ def read_spec(session: Session, path: Path) -> LoadedSpec:
     loaded = load_service_file(path)
     say_notes(session, path, loaded)
     return loaded
+
+
+def is_recorded(session: Session, loaded: LoadedSpec) -> bool:
+    """Whether the service is up and what is recorded for it is this very file: a deploy would write nothing new."""
+    record = session.runtime.store.service(loaded.spec.name)
+    return record is not None and record.state is ServiceState.ACTIVE and record.spec_digest == loaded.digest
 
 
 def say_notes(session: Session, path: Path, loaded: LoadedSpec) -> None:

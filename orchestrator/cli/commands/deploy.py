@@ -8,7 +8,7 @@ from orchestrator.cli import plan_memory
 from orchestrator.cli.endpoint import Endpoint
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import SpecFile, Timeout, Yes
-from orchestrator.cli.reading import read_spec
+from orchestrator.cli.reading import is_recorded, read_spec
 from orchestrator.cli.render import money
 from orchestrator.cli.render import plan as page
 from orchestrator.cli.render.numbers import usd
@@ -18,7 +18,7 @@ from orchestrator.cli.unread import say_unread, unread
 from orchestrator.cli.watching import last_event_id, require_idle, watch
 from orchestrator.control.usecases import bill_of, preview_deploy, refuse_while_paused, submit_deploy
 from orchestrator.domain.plan import ActionKind, Plan
-from orchestrator.domain.records import Operation, ServiceState
+from orchestrator.domain.records import Operation
 from orchestrator.errors import StalePlan
 from orchestrator.spec.service_file import LoadedSpec
 
@@ -60,7 +60,7 @@ def deploy(
     say_unread(session, unread(session))
     if digest is not None:
         _require(plan, digest, session)
-    if not plan.actions and _is_recorded(session, loaded):
+    if not plan.actions and is_recorded(session, loaded):
         session.say(line(f"Nothing to do: {plan.service} already runs as this file says."))
         _start_controller(session)  # after a reboot that is what was missing: replicas are on record, and may be gone
         _conclude(session, loaded, plan, None, "unchanged")
@@ -88,11 +88,6 @@ def _require(plan: Plan, digest: str, session: Session) -> None:
     changed = [] if shown is None else plan_memory.differences(shown, plan)
     details = "".join(f"\n{words}" for words in changed) or "\nthe plan that was shown is not remembered here"
     raise StalePlan(f"the plan is now {plan.digest}, not {digest}{details}")
-
-
-def _is_recorded(session: Session, loaded: LoadedSpec) -> bool:
-    record = session.runtime.store.service(loaded.spec.name)
-    return record is not None and record.state is ServiceState.ACTIVE and record.spec_digest == loaded.digest
 
 
 def _question(plan: Plan) -> str:

@@ -8,7 +8,7 @@ import typer
 from orchestrator.cli import plan_memory
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import SpecFile
-from orchestrator.cli.reading import read_spec
+from orchestrator.cli.reading import is_recorded, read_spec
 from orchestrator.cli.render import money
 from orchestrator.cli.render import plan as page
 from orchestrator.cli.render.text import line
@@ -55,6 +55,8 @@ def plan(
       greenctl plan service.yaml --exit-code             exit status 10 when something would change
       greenctl plan service.yaml --json --out plan.json
 
+    A file that differs from what is recorded is a change, also where no replica changes: a deploy would record it.
+
     The digest at the end binds the service file, the changes, the offers and their prices. A deploy with --digest
     does exactly that or nothing.
     """
@@ -66,17 +68,27 @@ def plan(
     passed = unread(session)
     say_unread(session, passed)
     bill = bill_of(loaded.spec, session.runtime, found.actions)
+    recorded_as_is = is_recorded(session, loaded)
+    would_change = bool(found.actions) or not recorded_as_is
+    document = {
+        "plan": found,
+        "would_change": would_change,
+        "file_is_recorded": recorded_as_is,
+        "worst_case_bill": bill,
+        "unread_signals": passed,
+    }
     if out is not None:
-        document = {"format_version": FORMAT_VERSION, "plan": found, "worst_case_bill": bill, "unread_signals": passed}
-        _write(out, f"{to_json(document)}\n")
-    session.emit(plan=found, worst_case_bill=bill, unread_signals=passed)
+        _write(out, f"{to_json({'format_version': FORMAT_VERSION, **document})}\n")
+    session.emit(**document)
     session.show(page.render(found, loaded.spec, width=session.out.width, offers=offers))
     session.show(money.worst_case(bill))
-    if found.actions:
+    if not found.actions:
+        session.show(
+            line("No replica changes; the new file would be recorded." if would_change else "Nothing to change.")
+        )
+    if would_change:
         session.show(page.apply_line(found, str(spec)))
-    else:
-        session.show(line("Nothing to change."))
-    if exit_code and found.actions:
+    if exit_code and would_change:
         raise typer.Exit(ExitStatus.CHANGES_PENDING)
 
 

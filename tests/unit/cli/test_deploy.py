@@ -1,6 +1,7 @@
 """Plan, ask, apply, watch."""
 
 import json
+import shlex
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,6 +45,26 @@ def test_pending_changes_have_an_exit_status_of_their_own(world: World) -> None:
     assert world.run("plan", spec, "--exit-code").exit_code == 10
     world.deploy()
     assert world.run("plan", spec, "--exit-code").exit_code == 0
+
+
+NO_REPLICA_CHANGES = SPEC.replace("placement:", "migration: {min_dwell: 0s}\nplacement:")
+
+
+def test_a_file_that_only_says_something_new_is_a_change(world: World) -> None:
+    """Who runs ``plan --exit-code || deploy`` after each commit has a new rule deployed, though no replica moves."""
+    world.deploy()
+    spec = world.spec_file(NO_REPLICA_CHANGES)
+
+    result = world.run("plan", spec, "--exit-code")
+
+    assert result.exit_code == 10
+    assert "No replica changes; the new file would be recorded." in result.stdout
+    command = result.stdout.splitlines()[-1].partition("exactly this: greenctl ")[2]
+    document = world.document("plan", spec)
+    assert (document["plan"]["actions"], document["would_change"], document["file_is_recorded"]) == ([], True, False)
+    assert world.run(*shlex.split(command), "--yes").exit_code == 0
+    assert "Nothing to change." in world.run("plan", spec, "--exit-code").stdout
+    assert world.document("plan", spec)["file_is_recorded"]
 
 
 def test_a_plan_can_be_kept_in_a_file(world: World) -> None:
@@ -227,12 +248,15 @@ def test_a_request_that_nobody_works_on_waits_and_says_so(world: World) -> None:
             await tick()
 
     world.clock.while_asleep = nobody_works
+    assert "nothing is replaced, moved or begun" in world.run("status").stdout
+    assert world.document("status")["controller_runs"] is False
     result = world.run("rollout", "status", "chat", "--watch")
 
     assert result.exit_code == 0
     assert result.stderr.count(f"no controller runs on {world.folder}") == 1
     assert "greenctl controller start" in result.stderr
     assert "deploy done" in result.stderr
+    assert "No controller runs" not in world.run("status").stdout
 
 
 def test_a_request_that_a_restore_has_replaced_is_followed_no_further(world: World) -> None:
