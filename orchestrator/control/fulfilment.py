@@ -169,7 +169,9 @@ class Fulfilment:
         left = [r for r in self._journal.replicas(service.name) if not (r.state in ENDED and r.cleaned_up)]
         if not left:
             now = self._runtime.clock.now()
-            self._journal.set_service_state(service.name, ServiceState.DOWN, now)
+            down, going_down = ServiceState.DOWN, ServiceState.GOING_DOWN
+            if not self._journal.set_service_state(service.name, down, now, only_from=going_down):
+                return  # somebody has deployed since it was read
             for operation in self._journal.operations(service.name):
                 if operation.kind is OperationKind.DOWN:
                     self._journal.set_operation(operation.id, OperationState.DONE, now)

@@ -42,7 +42,6 @@ from orchestrator.store.rules import (
     operation_changes,
     superseded,
     unknown,
-    unknown_service,
 )
 from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
 
@@ -203,16 +202,25 @@ class SqlJournal(orphans.SqlOrphanRecords):
 
         self._write(work, [("operations", operation_id)])
 
-    def set_service_state(self, service: str, state: ServiceState, now: datetime) -> None:
-        """Record that a service is going down, or is down. Raises ``UnknownService``."""
-        change = {"state": state, "updated_at": tidy_instant(now)}
+    def set_service_state(
+        self, service: str, state: ServiceState, now: datetime, *, only_from: ServiceState | None = None
+    ) -> bool:
+        """Record that a service is going down, or is down; return whether it was recorded.
+
+        ``only_from``: the state it must have still. Raises ``UnknownService``.
+        """
         table = tables.services
+        change = update(table).where(table.c.name == service).values(state=state, updated_at=tidy_instant(now))
+        if only_from is not None:
+            change = change.where(table.c.state == only_from)
 
-        def work(tx: Connection) -> None:
-            if tx.execute(update(table).where(table.c.name == service).values(**change)).rowcount == 0:
-                raise unknown_service(service)
+        def work(tx: Connection) -> bool:
+            if tx.execute(change).rowcount:
+                return True
+            require_service(tx, service)
+            return False
 
-        self._write(work, [("services", service)])
+        return self._write(work, [("services", service)])
 
     def restore_revision(self, service: str, revision: int, now: datetime) -> None:
         """Make an older revision the current one again, after a deploy that failed.

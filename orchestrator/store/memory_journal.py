@@ -176,12 +176,20 @@ class MemoryJournal(MemoryOrphanRecords):
             memory.operations.put(operation_id, new)
 
     @faultable
-    def set_service_state(self, service: str, state: ServiceState, now: datetime) -> None:
-        """Record that a service is going down, or is down. Raises ``UnknownService``."""
+    def set_service_state(
+        self, service: str, state: ServiceState, now: datetime, *, only_from: ServiceState | None = None
+    ) -> bool:
+        """Record that a service is going down, or is down; return whether it was recorded.
+
+        ``only_from``: the state it must have still. Raises ``UnknownService``.
+        """
         at = tidy_instant(now)
         memory = self._at_turn()
         old = require_service(memory, service)
+        if only_from not in {None, old.state}:
+            return False
         memory.services[service] = replace(old, state=state, updated_at=at)
+        return True
 
     @faultable
     def restore_revision(self, service: str, revision: int, now: datetime) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from orchestrator.control.usecases import preview_deploy, submit_deploy
 from orchestrator.domain.offer import Offer
-from orchestrator.domain.records import EventKind, OperationState, ServiceState
+from orchestrator.domain.records import EventKind, Operation, OperationState, ServiceState
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec, ResourceRequest
 from orchestrator.domain.time import Instant
+from orchestrator.spec.codec import spec_digest
 from tests.builders import SECOND
 from tests.scenario.world import FULL, RULES, Traffic, World, chat, only
 
@@ -301,6 +303,54 @@ async def test_a_first_deploy_whose_engine_dies_leaves_nothing() -> None:
     assert "killed by SIGKILL" in closed.error
     assert world.store.service("chat").state is ServiceState.DOWN  # type: ignore[union-attr]
     assert world.cloud.existing() == frozenset()
+    world.check_at_rest()
+
+
+class Hasty:
+    """Somebody who says something right before a service is recorded as down."""
+
+    def __init__(self) -> None:
+        self.say: Callable[[], object] | None = None
+
+    def wrap(self, port: str, real: Any) -> Any:
+        """Stand between the controller and its journal."""
+        return _Hurried(real, self) if port == "journal" else real
+
+
+class _Hurried:
+    def __init__(self, real: Any, hasty: Hasty) -> None:
+        self._real, self._hasty = real, hasty
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def set_service_state(self, service: str, state: ServiceState, *rest: Any, **more: Any) -> Any:
+        say, self._hasty.say = self._hasty.say, None
+        if say is not None:
+            say()
+        return self._real.set_service_state(service, state, *rest, **more)
+
+
+async def test_a_mended_deploy_that_comes_while_the_failed_one_is_cleared_away_is_carried_out() -> None:
+    """A look reads that nothing is left, somebody deploys, the look writes: the service is not down for it."""
+    hasty = Hasty()
+    world = World(wrap=hasty.wrap)
+    world.start()
+    world.cloud.start_seconds = 30.0
+    await world.deploy(chat())
+    await world.until(lambda: bool(world.cloud.existing()))
+    world.murder(min(world.cloud.existing()))
+    await world.until(lambda: world.store.service("chat").state is ServiceState.GOING_DOWN)  # type: ignore[union-attr]
+    mended, said = chat(2), list[Operation]()
+    digest = spec_digest(mended)
+    plan = await preview_deploy(mended, digest, world.runtime)
+    hasty.say = lambda: said.append(submit_deploy(mended, digest, plan, world.runtime, actor="ada"))
+    await world.until(lambda: bool(said))
+    await world.settle()
+
+    assert world.operation(said[0]).state is OperationState.DONE
+    assert len(world.ready()) == 2
+    assert not [e.text for e in world.events(EventKind.OPERATION) if "the service is down" in e.text]
     world.check_at_rest()
 
 

@@ -131,8 +131,13 @@ class Journal(Records, Protocol):
         """Record how far a request has come."""
         ...
 
-    def set_service_state(self, service: str, state: ServiceState, now: Instant) -> None:
-        """Record that a service is going down, or is down."""
+    def set_service_state(
+        self, service: str, state: ServiceState, now: Instant, *, only_from: ServiceState | None = None
+    ) -> bool:
+        """Record that a service is going down, or is down; return whether it was recorded.
+
+        ``only_from``: the state it must have still, as one who deploys in this moment makes it active again.
+        """
         ...
 
     def restore_revision(self, service: str, revision: int, now: Instant) -> None:
