@@ -107,7 +107,17 @@ def plan(
     )
     late = "" if weighed.in_time else "the time for thinking was up before every move was weighed"
     return _finish(
-        judged, kind, actor, actions, weighed.comparisons, slots, notes, certificate, to_show=not keep_up, late=late
+        judged,
+        kind,
+        actor,
+        actions,
+        weighed.comparisons,
+        slots,
+        notes,
+        certificate,
+        to_show=not keep_up,
+        late=late,
+        fetches=bool(moves),
     )
 
 
@@ -160,7 +170,7 @@ def plan_migration(
     slots = wanted_slots(snapshot)
     notes = tuple(_cover_notes(judged, slots, (action,), {}))
     certificate = of_target(judged, target, pool, others, to_region or "")
-    return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, slots, notes, certificate)
+    return _finish(judged, DecisionKind.MOVE, actor, (action,), comparisons, slots, notes, certificate, fetches=True)
 
 
 # ── parts of a plan ──────────────────────────────────────────────────────────────────────────────────
@@ -399,10 +409,12 @@ def _finish(
     *,
     to_show: bool = True,
     late: str = "",
+    fetches: bool = False,
 ) -> Plan:
     """Assemble the plan: the placement that will hold once it is applied, its totals and its explanation.
 
     ``late``: why no move was weighed, where the time was up.
+    ``fetches``: the place of a move was chosen as that of a launch is, with the way of the weights.
     ``to_show``: a person will see it, so both ends of the trade-off and the spares are worked out as well.
     """
     snapshot = judged.snapshot
@@ -415,7 +427,7 @@ def _finish(
     placed = [a for a in (judged.by_id(i) for i in offer_ids) if a is not None]
     all_known = len(placed) == len(offer_ids)
     chosen = Counter(offer_ids)
-    weighed = judged.assessments if kind in LAUNCHING else [_running(a) for a in judged.assessments]
+    weighed = judged.assessments if fetches or kind in LAUNCHING else [_running(a) for a in judged.assessments]
     counted = tuple(replace(a, chosen=n) if (n := chosen[a.offer_id]) != a.chosen else a for a in weighed)
     decision = Decision(
         id=_decision_id(snapshot, judged.now, kind, actions),
@@ -448,7 +460,7 @@ def _finish(
 
 
 def _running(assessment: Assessment) -> Assessment:
-    """Return it without what a launch would fetch: where nothing is launched that decides nothing."""
+    """Return it without what a launch would fetch: where nobody chose a place by that, it decides nothing."""
     return assessment if assessment.fetch is None else replace(assessment, fetch=None)
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.cli.render.egress import launch_lines, sentence
-from orchestrator.domain.decision import MoveComparison
+from orchestrator.domain.decision import DecisionKind, MoveComparison
 from orchestrator.domain.money import Charge, MoneyBudget
-from orchestrator.domain.service import ModelSpec, Objective, Policy, WeighedTerm
+from orchestrator.domain.service import ModelSpec, Objective, PlacementRules, Policy, WeighedTerm
 from orchestrator.domain.time import HOUR, Window
 from orchestrator.planner.egress import EGRESS
 from orchestrator.planner.moves import NET_SCORE
-from orchestrator.planner.plan import plan
+from orchestrator.planner.plan import plan, plan_migration
 from orchestrator.planner.spending import within_budget, worst_case
 from tests.builders import GREEN, NOON, candidate, recomputed, replica, service_spec, snapshot
 
@@ -167,6 +167,26 @@ def test_what_a_launch_is_ranked_by_adds_up() -> None:
         assert once is not None
         assert decision.certificate is not None
         assert decision.certificate.objective == pytest.approx(running * taken.fetch.hours + once, abs=1e-6)
+        (words,) = launch_lines(decision)
+        assert words.startswith(f"Fetching the weights for {taken.offer_id} is ")
+
+
+def test_where_somebody_has_to_go_is_told_with_the_way_of_the_weights() -> None:
+    """Whether a rule drives it out or a person sends it: the offers count what the certificate does."""
+    spec = replace(service_spec(), model=ModelSpec("org/model-70B", weights_from="gcp/europe-west3"))
+    made = snapshot([HERE, THERE], [], spec)
+    made = replace(made, replicas=(replica(HERE, workload_digest=made.workload_digest),))
+    denied = replace(made, spec=replace(spec, placement=PlacementRules(deny=("aws/pl",))))
+    sent = plan_migration(made, GREEN, NOON, replica=None, to_region="aws/se", actor="ada", reason="as asked")
+    for decision in (plan(denied, GREEN, NOON).decision, sent.decision):
+        assert decision.kind is DecisionKind.MOVE
+        (taken,) = [a for a in decision.assessments if a.chosen]
+        assert taken.fetch is not None
+        assert taken.fetch.grams is not None
+        assert taken.expected_grams_per_hour is not None
+        assert decision.certificate is not None
+        once = taken.expected_grams_per_hour * taken.fetch.hours + taken.fetch.grams
+        assert decision.certificate.objective == pytest.approx(once)
         (words,) = launch_lines(decision)
         assert words.startswith(f"Fetching the weights for {taken.offer_id} is ")
 
