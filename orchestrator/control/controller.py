@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from orchestrator.control.ages import StateAges
 from orchestrator.control.apply import Applier
 from orchestrator.control.deciding import Decider
 from orchestrator.control.edits import EditWatch
@@ -78,6 +79,7 @@ class Controller:
         self._renewals = Renewals(runtime, journal, self._applier.warn_once)
         self._sweeper = Sweeper(runtime, journal, self._applier, self._edits)
         self._watch = Watch()
+        self._ages = StateAges(runtime.clock)
         progress = Progress(runtime, journal)
         self._routes = Routes(runtime, journal, self._applier, self._market, self._loads, self._watch, self._sweeper)
         self._decider = Decider(runtime, journal, grid, self._applier, self._edits, self._loads, progress)
@@ -119,6 +121,7 @@ class Controller:
         if sample:
             self._sampled_at = self._runtime.clock.monotonic()
         self._watch.forget_all_but(there)
+        self._ages.forget_all_but(there, {s.name for s in services})
         self._meter.forget_all_but(there.keys())
         self._renewals.forget_all_but(there)
         self._routes.forget_all_but(there.values())
@@ -215,6 +218,7 @@ class Controller:
             clock_rate=self._runtime.clock.rate,
             health_failures_until_lost=self._runtime.tuning.health_failures_until_lost,
             taking_down=service.state is not ServiceState.ACTIVE,
+            ages=self._ages.of(name, replicas),
         )
         by_name = {r.name: r for r in replicas}
         steps = next_steps(view, self._runtime.clock.now())

@@ -11,7 +11,7 @@ it knows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
@@ -98,6 +98,7 @@ class Observation:
 class RolloutView:
     """What the steps depend on. ``clock_rate`` turns grid time between two records into physical time.
 
+    ``ages``: for how long replicas have been in their states, physical time; of one without, the records tell.
     ``taking_down``: nothing of the service shall be left, so nobody is waited for longer than the drain limit.
     """
 
@@ -108,6 +109,7 @@ class RolloutView:
     clock_rate: float
     health_failures_until_lost: int = 3
     taking_down: bool = False
+    ages: Mapping[str, timedelta] = field(default_factory=dict)
 
 
 def next_steps(view: RolloutView, now: Instant) -> tuple[Step, ...]:
@@ -126,8 +128,10 @@ def next_steps(view: RolloutView, now: Instant) -> tuple[Step, ...]:
     return tuple(steps.values())
 
 
-def _physical(since: Instant, now: Instant, view: RolloutView) -> timedelta:
-    return (now - since) / view.clock_rate
+def _in_state(replica: Replica, now: Instant, view: RolloutView) -> timedelta:
+    """Return for how long it has been in its state, in physical time."""
+    age = view.ages.get(replica.name)
+    return (now - replica.state_since) / view.clock_rate if age is None else age
 
 
 def _steps_for(replica: Replica, by_name: Mapping[str, Replica], view: RolloutView, now: Instant) -> Iterator[Step]:
@@ -163,7 +167,7 @@ def _starting(replica: Replica, seen: Observation, view: RolloutView, now: Insta
             yield Step(StepKind.SEEN, replica.name, endpoint=seen.endpoint)
         else:
             yield Step(StepKind.READY, replica.name, "one real completion came back", endpoint=seen.endpoint)
-    elif _physical(replica.state_since, now, view) > view.spec.startup_deadline:
+    elif _in_state(replica, now, view) > view.spec.startup_deadline:
         limit = view.spec.startup_deadline.total_seconds()
         yield Step(StepKind.FAIL, replica.name, f"launch_timed_out: not ready within {limit:.0f} s")
     elif seen.exists is False and not view.taking_down:
@@ -307,7 +311,7 @@ def _waited_enough(replica: Replica, seen: Observation, view: RolloutView, now: 
     limit = view.spec.migration.drain
     if seen.routed_away:
         return seen.told_for > limit
-    return view.taking_down and _physical(replica.state_since, now, view) > limit
+    return view.taking_down and _in_state(replica, now, view) > limit
 
 
 def weight_of(replica: Replica, replicas: Sequence[Replica]) -> int:

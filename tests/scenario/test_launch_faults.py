@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from orchestrator.domain.records import OperationState
@@ -117,6 +119,37 @@ async def test_strangers_are_left_alone() -> None:
 
     assert foreign in world.cloud.existing()
     assert len([e for e in world.events() if foreign in e.text]) == 1
+
+
+@pytest.mark.parametrize("hours", [1, 12])
+async def test_a_clock_that_is_set_forward_makes_no_launch_late(hours: int) -> None:
+    """Nor does a machine that slept through it: replicas that have been starting for half a minute go on starting."""
+    world = World()
+    world.start()
+    operation = await world.deploy(chat(4))
+    await world.until(lambda: {r.state for r in world.replicas()} == {ReplicaState.STARTING})
+    world.clock.present += timedelta(hours=hours)
+    await world.settle()
+
+    assert world.operation(operation).state is OperationState.DONE
+    assert len(world.cloud.launches) == 4
+    assert not [r for r in world.all_replicas() if r.state is ReplicaState.FAILED]
+
+
+@pytest.mark.parametrize("minutes", [1, 30])
+async def test_a_controller_that_was_away_counts_the_time_without_it(minutes: int) -> None:
+    """Its own time is all that it can measure; what was before that is in the records."""
+    world = World()
+    world.start()
+    world.cloud.start_seconds = 10**6
+    operation = await world.deploy(chat(startup_deadline=20 * MINUTE))
+    await world.until(lambda: {r.state for r in world.replicas()} == {ReplicaState.STARTING})
+    world.kill()
+    world.clock.advance(timedelta(minutes=minutes))
+    world.start()
+    await world.run(10)
+
+    assert (world.operation(operation).state is OperationState.FAILED) is (minutes > 20)
 
 
 @pytest.mark.parametrize("start_seconds", [10**6])

@@ -534,7 +534,7 @@ MUTANTS: tuple[Mutant, ...] = (
             Change(
                 _ROLLOUT + "_waited_enough",
                 "if seen.routed_away:",
-                "if _physical(replica.state_since, now, view) > limit:\n        return True\n    if seen.routed_away:",
+                "if _in_state(replica, now, view) > limit:\n        return True\n    if seen.routed_away:",
             ),
         ),
         (

@@ -47,6 +47,14 @@ SkyPilot's API server that waits for it. Who was asked longest ago is next."""
 ENDED_JOBS = frozenset({"FAILED", "FAILED_SETUP", "FAILED_DRIVER", "SUCCEEDED", "CANCELLED"})
 
 
+def seconds_awake_or_not() -> float:
+    """Return seconds since an arbitrary origin, those among them in which the machine slept.
+
+    A picture from before that is no picture of now: ``time.monotonic`` would take it for young (Linux, clock_gettime(2)).
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """What there was, in monotonic seconds. ``asked_at``: before the providers were asked; ``taken_at``: complete.
@@ -72,7 +80,7 @@ class View:
         refresh_seconds: float,
         job_every_seconds: float = SETTLED_JOB_EVERY_SECONDS,
         answer_seconds: float = ANSWER_SECONDS,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = seconds_awake_or_not,
     ) -> None:
         self._api = api
         self._answer_seconds = answer_seconds
