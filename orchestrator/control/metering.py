@@ -147,7 +147,7 @@ class Meter:
         load = self._load(service, replica, account, facts.shape, window, status, watch)
         series = await self._series(service, replica, window, now)
         own = samples_for(
-            at_market_price(replica, offers),
+            replica if self._runtime.tuning.spot_as_bought else at_market_price(replica, offers),
             window,
             load,
             facts.power,

@@ -30,6 +30,8 @@ class Tuning:
     ``keep_samples``: how long samples of energy stay as they were written before they become rows of an hour; ``None``
     for ever. ``keep_decisions``: how long decisions that changed nothing stay whole. ``tidy_every``: how often the
     store is asked whether there is something older.
+    ``spot_as_bought``: spot is counted at its price at the launch and not at the market's of the moment, as in the
+    twin, whose rivals pay so too.
     """
 
     terminate_grace: timedelta = timedelta(seconds=30)
@@ -45,6 +47,7 @@ class Tuning:
     keep_samples: timedelta | None = None
     keep_decisions: timedelta | None = None
     tidy_every: timedelta = timedelta(minutes=10)
+    spot_as_bought: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ _TUNING = Tuning(
     longest_sample=LONGEST_SAMPLE,
     sweep_every=timedelta(days=1),
     plan_every=timedelta(seconds=5),
+    spot_as_bought=True,
 )
 
 

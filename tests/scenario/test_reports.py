@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.control.reporting import service_report
+from orchestrator.control.runtime import Tuning
 from orchestrator.domain.carbon import Basis, Factors, Kind
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
@@ -229,6 +230,22 @@ async def test_spot_is_counted_at_the_price_of_the_moment() -> None:
 
     assert dearer.usd == pytest.approx(6.0, rel=0.02)
     assert rivals(found)["home"].usd == pytest.approx(found.usd)
+
+
+async def test_spot_as_bought() -> None:
+    """As the twin counts it, for its rivals pay what a place cost when they came."""
+    world = World(places={}, tuning=Tuning(spot_as_bought=True))
+    spot = offer("sky/se", usd=1.0, market=Market.SPOT)
+    world.offers.put(spot)
+    world.carbon.hold("SE", 20.0)
+    spec = chat(migration=BY_HAND)
+    await world.up(replace(spec, resources=replace(spec.resources, use_spot=True)))
+    assert spot.price is not None
+    world.offers.put(replace(spot, price=replace(spot.price, usd_per_hour=3.0)))
+    await world.run(600, every=5.0)
+    found = await made(world)
+
+    assert found.usd == pytest.approx(found.engine_seconds / 3600)
 
 
 async def test_on_demand_costs_what_was_agreed() -> None:
