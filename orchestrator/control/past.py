@@ -143,7 +143,8 @@ def _as_before(known: WantedReplicas | None) -> WantedReplicas | None:
 
 def is_voluntary(decision: Decision) -> bool:
     """Whether the policy moved a replica because that pays, and not because it had to."""
-    return decision.kind is DecisionKind.MOVE and decision.actor == "policy" and bool(decision.comparisons)
+    is_weighed = bool(decision.comparisons or decision.exchanged)
+    return decision.kind is DecisionKind.MOVE and decision.actor == "policy" and is_weighed
 
 
 def _in_short(decision: Decision) -> Last:

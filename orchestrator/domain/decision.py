@@ -236,7 +236,7 @@ class Decision:
 
     ``certificate``: how good the decision is, and the proof of it; ``None`` where nothing was chosen, or too little is
     known. ``origins``: whose traffic would go where once the plan is carried out, of services with clients in several
-    areas.
+    areas. ``exchanged``: who makes room for a larger one because load has outgrown it.
     """
 
     id: str
@@ -253,6 +253,7 @@ class Decision:
     sizing: WantedReplicas | None = None
     certificate: Certificate | None = None
     origins: OriginSplit | None = field(default=None, metadata=ONLY_IF_SET)
+    exchanged: str = field(default="", metadata=ONLY_IF_SET)
 
 
 RESTING = frozenset({DecisionKind.STAY, DecisionKind.HOLD})

@@ -14,8 +14,10 @@ frugalest offer would cost more than what was found: power grows with the load, 
 
 What serves stays, with one exception. A single replica that is too small for its share, at a moment at which replicas
 have to be bought anyhow, may be replaced by a larger one in its own slot, when that saves as much as a move has to and
-repays itself within the horizon. Nothing is decided anew while nothing is to be bought: a plan that was carried out is
-left alone, and going down is a matter of ``planner.wanted``.
+repays itself within the horizon. That is a move of the day, and held back as any other is: then company is bought. Only
+where company does not carry the load, the larger one comes before the dwell of the small one is over (ADR 0077).
+Nothing is decided anew while nothing is to be bought: a plan that was carried out is left alone, and going down is a
+matter of ``planner.wanted``.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from orchestrator.planner.cover import fewest
 from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.judged import Judged, buy, is_small, judge
 from orchestrator.planner.launches import Filling, fill
-from orchestrator.planner.moves import COLD_START_POWER_FRACTION, REST_AFTER_FAILURE, is_fresh
+from orchestrator.planner.moves import COLD_START_POWER_FRACTION, REST_AFTER_FAILURE, is_fresh, stays_put
 from orchestrator.planner.nearby import Lack, missing
 from orchestrator.planner.reasons import Tried, with_reasons
 from orchestrator.planner.sizing.share import capacity_on
@@ -82,7 +84,9 @@ def best_number(judged: Judged, budget: Budget = unhurried, *, keep_up: bool = F
     least = _least(seen, judged)
     ways: list[_Way] = []
     for number in _numbers(seen, judged):
-        if budget() < until or number * least > min((w.cost for w in ways if w.is_whole), default=inf):
+        # An exchange ends no search: whether it is worth it is a question of what company would cost.
+        kept = (w.cost for w in ways if w.is_whole and w.exchanged is None)
+        if budget() < until or number * least > min(kept, default=inf):
             break
         ways += _ways(_at(seen, number, judged), budget, keep_up=keep_up)
     best = _best(ways, judged)
@@ -220,9 +224,9 @@ def _kinds(snapshot: Snapshot, judged: Judged) -> dict[tuple[Shape, str], float]
     The values are seconds of the shortest way to whom they serve: farther ones take no fewer.
     """
     held = {r.offer_id for r in snapshot.living()}
-    open_to_us = {a.offer_id for a in judged.assessments if a.allowed}
+    counted = held | {a.offer_id for a in judged.assessments if a.allowed}
     trips, found = judged.promised.trips_seconds, dict[tuple[Shape, str], float]()
-    for offer in (c.offer for c in snapshot.candidates if c.offer.id in open_to_us | held):
+    for offer in (c.offer for c in snapshot.candidates if c.offer.id in counted):
         kind = (offer.shape, offer.variant)
         found[kind] = min(found.get(kind, inf), trips.get(offer.id, 0.0))
     return found
@@ -336,7 +340,7 @@ def _far(judged: Judged, offer_ids: Sequence[str]) -> frozenset[str]:
 
 
 def _may_exchange(judged: Judged, replica: Replica) -> bool:
-    """Whether a replica that serves may be replaced: by the rules of moves, but for its dwell: it is bought for now."""
+    """Whether a replica that serves may be replaced at all; whether because it pays is said where that is weighed."""
     snapshot, rules = judged.snapshot, judged.snapshot.spec.migration
     is_open = rules.enabled and not snapshot.paused and not snapshot.in_motion()
     in_time = snapshot.timetable is None or snapshot.timetable.lets_move
@@ -396,6 +400,8 @@ def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
         return keeps
     if _order(swaps)[:3] < _order(keeps)[:3]:
         return swaps
+    if swaps.exchanged is not None and stays_put(swaps.exchanged, judged.snapshot, judged.now):
+        return keeps
     saved, asked = keeps.cost - swaps.cost, judged.snapshot.spec.migration.min_improvement_fraction
     hours = judged.policy.horizon / HOUR / judged.snapshot.clock_rate
     is_repaid = saved * hours > _once(swaps) - _once(keeps)

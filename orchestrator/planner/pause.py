@@ -33,8 +33,9 @@ def hold_voluntary(plan: Plan) -> Held:
     withheld = tuple(a for a in plan.actions if a.kind is not ActionKind.LAUNCH)
     if not withheld:
         return Held(plan, ())
-    kind = plan.decision.kind if kept else DecisionKind.HOLD
-    decision = replace(plan.decision, kind=kind, summary=_summary(plan, kept, withheld))
+    kind = DecisionKind.SCALE if plan.decision.exchanged else plan.decision.kind
+    kind = kind if kept else DecisionKind.HOLD
+    decision = replace(plan.decision, kind=kind, summary=_summary(plan, kept, withheld), exchanged="")
     return Held(replace(plan, actions=kept, decision=decision), withheld)
 
 

@@ -99,7 +99,7 @@ def plan(
         weighed = weigh_moves(judged, staying, budget)
         actions = () if weighed.best is None else (move_action(judged, weighed.best),)
     certificate = timed(_proof(judged, staying, filling, moves, weighed), seconds, budget)
-    kind = DecisionKind.SCALE if gone is not None else _kind(snapshot, filling.kinds, moves, actions)
+    kind = DecisionKind.MOVE if gone is not None else _kind(snapshot, filling.kinds, moves, actions)
     notes = (
         *filling.notes,
         *_fallback_notes(judged, slots, staying, actions),
@@ -117,7 +117,8 @@ def plan(
         certificate,
         to_show=not keep_up,
         late=late,
-        fetches=bool(moves),
+        fetches=bool(moves) or gone is not None,
+        exchanged="" if gone is None else gone.name,
     )
 
 
@@ -410,6 +411,7 @@ def _finish(
     to_show: bool = True,
     late: str = "",
     fetches: bool = False,
+    exchanged: str = "",
 ) -> Plan:
     """Assemble the plan: the placement that will hold once it is applied, its totals and its explanation.
 
@@ -443,6 +445,7 @@ def _finish(
         sizing=None if snapshot.taking_down else snapshot.sizing,
         certificate=certificate,
         origins=rows_of(judged, offer_ids) if to_show or kind not in RESTING else None,
+        exchanged=exchanged,
     )
     draft = Plan(
         service=snapshot.spec.name,

@@ -168,9 +168,12 @@ def within_budget(
     if not refused:
         return Afforded(plan, ())
     words = "; ".join(refused)
-    kind = plan.decision.kind if kept else DecisionKind.HOLD
+    gone = plan.decision.exchanged
+    exchanged = gone if any(a.replica == gone for a in kept) else ""  # what is left out is no move of the day
+    kind = DecisionKind.SCALE if gone != exchanged else plan.decision.kind
+    kind = kind if kept else DecisionKind.HOLD
     summary = f"{plan.decision.summary} ({words})" if kept else f"hold: {words}"
-    decision = replace(plan.decision, kind=kind, summary=summary)
+    decision = replace(plan.decision, kind=kind, summary=summary, exchanged=exchanged)
     return Afforded(replace(plan, actions=tuple(kept), decision=decision), tuple(refused))
 
 

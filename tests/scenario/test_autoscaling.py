@@ -7,11 +7,25 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.control.past import recent_moves
 from orchestrator.control.status import service_status
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.replica import ENDED, ReplicaState
-from orchestrator.domain.service import CronWindow, MigrationRules, MoveSchedule, Scaling, ServiceSpec
+from orchestrator.domain.service import (
+    Accelerators,
+    CronWindow,
+    MigrationRules,
+    ModelSpec,
+    MoveSchedule,
+    Objective,
+    Policy,
+    ResourceRequest,
+    Scaling,
+    ServiceSpec,
+)
 from orchestrator.planner.launches import MOST_LAUNCHES_PER_MINUTE
+from orchestrator.prices.shapes import ShapeCatalogue
+from tests.builders import offer
 from tests.scenario.crash import Fuse
 from tests.scenario.world import RULES, Traffic, World, chat, only
 
@@ -276,3 +290,28 @@ async def test_a_burst_is_no_storm_of_purchases() -> None:
         assert len(world.cloud.launches) - before <= MOST_LAUNCHES_PER_MINUTE + 1, f"minute {minute}"
     await ready_becomes(world, 30, limit=120)
     nothing_failed(world)
+
+
+async def test_who_makes_room_for_a_larger_one_is_a_move_of_the_day() -> None:
+    """Two small ones cost more than a large one, one costs less: whoever watches next counts the exchange."""
+    small, large = (ShapeCatalogue.packaged().accelerated(name, 1, None, None) for name in ("L4", "A100-80GB"))
+    world = World(places={})
+    world.offers.put(offer("sky/se", usd=1.0, on=small))
+    world.offers.put(offer("sky/fr", usd=1.5, on=large))
+    world.carbon.hold("SE", 100.0)
+    world.carbon.hold("FR", 100.0)
+    wanted = ResourceRequest(accelerators=(Accelerators("L4", 1), Accelerators("A100-80GB", 1)))
+    rules = replace(RULES, min_dwell=timedelta(minutes=1))
+    cheap = Policy(name="cheap", objective=Objective.CHEAPEST, max_extra_cost_fraction=None)
+    model = ModelSpec("Qwen/Qwen3-8B", served_name="chat")
+    await world.up(chat(model=model, resources=wanted, scaling=Scaling(1, 4), migration=rules, policy=cheap))
+    (old,) = (r.name for r in world.ready())
+    world.traffic["chat"] = Traffic(20.0, seconds=1.0)
+    await world.run(120)
+    assert recent_moves(world.store, "chat", world.now) == ()
+
+    world.traffic["chat"] = Traffic(120.0, seconds=1.0)
+    await world.until(lambda: any(r.replaces == old for r in world.ready()))
+    (decision,) = (d for d in world.store.decisions("chat") if d.exchanged)
+    assert decision.exchanged == old
+    assert recent_moves(world.store, "chat", world.now) == (decision.at,)

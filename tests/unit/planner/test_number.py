@@ -8,7 +8,10 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.cli.render.plan import number_reason
+from orchestrator.codec import plan_from_json, to_json
+from orchestrator.control.past import is_voluntary
 from orchestrator.domain.decision import DecisionKind
+from orchestrator.domain.money import MoneyBudget
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import ReplicaState
@@ -25,8 +28,11 @@ from orchestrator.domain.service import (
 )
 from orchestrator.domain.time import HOUR
 from orchestrator.planner.hedge.spares import hedged
+from orchestrator.planner.pause import hold_voluntary
 from orchestrator.planner.plan import plan
+from orchestrator.planner.schedule import BLACKOUT, Closure, Timetable
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.planner.spending import within_budget
 from orchestrator.prices.shapes import ShapeCatalogue
 from tests.builders import GREEN, NOON, candidate, replica, service_spec, shape, snapshot, stale
 
@@ -58,9 +64,41 @@ def test_a_replica_that_is_too_small_makes_room_for_one_that_carries_the_load() 
     (action,) = made.actions
     assert (action.kind, action.slot, action.replica, action.shape) == (ActionKind.MOVE, 0, "gc-test-chat-0", A100.name)
     assert action.reason == f"{L4.name} is too small for its share; the load takes 1 of {A100.name}"
-    assert made.decision.kind is DecisionKind.SCALE
+    assert (made.decision.kind, made.decision.exchanged) == (DecisionKind.MOVE, "gc-test-chat-0")
     assert made.decision.sizing is not None
     assert made.decision.sizing.replicas == 1
+
+
+def test_who_makes_room_is_a_move_of_the_day() -> None:
+    """As any other that the policy makes because it pays, unless it is held back or not bought after all."""
+    made = plan(busy(), GREEN, NOON)
+    assert is_voluntary(made.decision)
+    assert not is_voluntary(hold_voluntary(made).plan.decision)
+    tight = replace(busy().spec, budget=MoneyBudget(usd_per_day=0.01))
+    assert not is_voluntary(within_budget(made, tight, (), {}, NOON, 1.0).plan.decision)
+    assert plan_from_json(to_json(made)) == made
+
+
+def test_who_has_just_come_stays_and_gets_company_that_carries_the_load() -> None:
+    """A larger one that pays waits for the dwell, as any move does that pays; the load does not wait."""
+    before = busy()
+    young = replace(before.replicas[0], created_at=NOON - HOUR, state_since=NOON - HOUR, ready_at=NOON - HOUR)
+    made = plan(replace(before, replicas=(young,)), GREEN, NOON)
+    assert launches(made) == len(made.actions) > 0
+    assert made.decision.exchanged == ""
+
+
+def test_who_has_just_come_makes_room_where_company_does_not_carry_the_load() -> None:
+    """Of two small ones both are too small, and two are the most that there may be: load leaves no choice."""
+    before = busy(number=2)
+    young = replace(before.replicas[0], created_at=NOON - HOUR, state_since=NOON - HOUR, ready_at=NOON - HOUR)
+    size = WantedReplicas(2, 1, 2, 4, "load")
+    spec = replace(before.spec, scaling=Scaling(2, 2))
+    made = plan(replace(before, replicas=(young,), spec=spec, sizing=size), GREEN, NOON)
+    assert made.decision.exchanged == young.name
+    closed = Timetable(has_windows=False, closure=Closure(BLACKOUT, NOON + HOUR))
+    made = plan(replace(before, replicas=(young,), spec=spec, sizing=size, timetable=closed), GREEN, NOON)
+    assert launches(made) == len(made.actions) > 0
 
 
 def test_while_the_larger_one_starts_nothing_else_is_bought() -> None:
@@ -86,13 +124,15 @@ def test_nobody_is_let_go_for_one_that_is_still_to_come() -> None:
 
 
 def test_who_may_not_move_stays_and_gets_company() -> None:
-    """Where moves are off, paused, used up, or the last one failed, small ones are added: the load is carried."""
+    """Where moves are off, paused, used up, shut out, or the last one failed, small ones are added for the load."""
     off = busy(migration=MigrationRules(enabled=False))
     failed = replica(LARGE, 3, ReplicaState.FAILED, name="gc-failed", up_for=HOUR, replaces="gc-test-chat-0")
     failed = replace(failed, reason="start_failed: never ready")
     before = busy()
+    closed = Timetable(has_windows=False, closure=Closure(BLACKOUT, NOON + HOUR))
     worlds = [
         off,
+        replace(before, timetable=closed),
         replace(before, paused=True),
         replace(before, moves=(NOON - HOUR,) * 6),
         replace(before, replicas=(*before.replicas, failed)),
@@ -119,6 +159,15 @@ def test_an_exchange_that_does_not_pay_is_not_made() -> None:
     made = plan(replace(before, candidates=(SMALL, dear)), CHEAPEST, NOON)
     assert {a.shape for a in made.actions} == {L4.name}
     assert launches(made) == len(made.actions)
+
+
+def test_an_exchange_has_to_save_as_much_as_any_move() -> None:
+    """Four small ones cost 4 dollars: a large one for a little less moves nobody, for half of that it does."""
+    before = busy()
+    for usd, is_worth_it in ((3.9, False), (2.0, True)):
+        large = candidate("aws/large", 20.0, on=A100, usd=usd, zone="Z2")
+        made = plan(replace(before, candidates=(SMALL, large)), CHEAPEST, NOON)
+        assert bool(made.decision.exchanged) is is_worth_it
 
 
 def test_what_load_knows_beyond_the_mean_of_minutes_is_bought_for() -> None:
