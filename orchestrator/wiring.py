@@ -23,7 +23,7 @@ from orchestrator.domain.places import Region
 from orchestrator.domain.service import Engine, ModelSpec
 from orchestrator.errors import DiskFull, InvalidSettings, StoreUnavailable
 from orchestrator.gateway.client import SocketGateway
-from orchestrator.gateway.instance import url_of
+from orchestrator.gateway.instance import running, url_of
 from orchestrator.gateway.options import Options as GatewayOptions
 from orchestrator.prices import aws_spot, azure_retail, gcp_catalog, spot_advisor
 from orchestrator.prices.aws_spot import AwsSpot
@@ -110,7 +110,7 @@ def build(settings: Settings, *, only_looks: bool = False) -> Runtime:
         gateway=SocketGateway(settings.state_dir),
         store=store,
         client_keys_sha256=(hashlib.sha256(key.encode()).hexdigest(),),
-        gateway_url=url_of(settings.gateway.host, settings.gateway.port),
+        gateway_url=lambda: gateway_url(settings),
         tuning=Tuning(
             sample_every=timedelta(seconds=settings.controller.sample_seconds),
             plan_every=timedelta(seconds=settings.controller.plan_seconds),
@@ -399,6 +399,17 @@ def gateway_options(settings: Settings) -> GatewayOptions:
         origin=settings.gateway.origin,
         origin_header=settings.gateway.origin_header,
     )
+
+
+def gateway_url(settings: Settings) -> str:
+    """Return where clients find the gateway: the one that runs, whatever it was started with, else as it would be."""
+    found = running(settings.state_dir)
+    return configured_gateway_url(settings) if found is None else found.url
+
+
+def configured_gateway_url(settings: Settings) -> str:
+    """Return where a gateway of these settings listens."""
+    return url_of(settings.gateway.host, settings.gateway.port)
 
 
 def client_key(settings: Settings) -> str:

@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from orchestrator.cli.session import Session
 
 
+def say_if_elsewhere(session: Session) -> None:
+    """Say that the gateway listens elsewhere than these settings say: it was started with others."""
+    wanted = session.outside.configured_gateway_url(session.settings)
+    found = session.outside.gateway().running(session.settings.state_dir)
+    if found is None or found.url == wanted:
+        return
+    session.say(
+        line(
+            ("note: ", "yellow"),
+            f"the gateway runs on {found.url}, and the settings here say {wanted}: it was started with others. "
+            "Set gateway.host and gateway.port here as they were there, or stop it where you want it moved",
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """``key_file`` holds the client key; ``None`` when no key is asked for."""
@@ -31,7 +46,7 @@ class Endpoint:
         """Return the endpoint of a service. Clients name it by the service: models may be served twice."""
         runtime = session.runtime
         key_file = session.outside.client_key_file(session.settings) if runtime.client_keys_sha256 else None
-        return cls(runtime.gateway_url.rstrip("/"), spec.name, key_file)
+        return cls(runtime.gateway_url().rstrip("/"), spec.name, key_file)
 
     def curl(self) -> str:
         """Return a shell line that asks for a short answer; the key is read from its file, never printed."""

@@ -131,6 +131,12 @@ class Outside:
 
         return gateway_options(settings)
 
+    def configured_gateway_url(self, settings: Settings) -> str:
+        """Return where a gateway of these settings listens; the one that runs may have been started with others."""
+        from orchestrator.wiring import configured_gateway_url
+
+        return configured_gateway_url(settings)
+
     def client_key_file(self, settings: Settings) -> Path:
         """Return where the key of the gateway's clients is kept."""
         from orchestrator.wiring import CLIENT_KEY_FILE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -52,7 +52,11 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Everything outside, behind ports. ``client_keys_sha256``: hex digests of the keys that clients may use."""
+    """Everything outside, behind ports.
+
+    ``client_keys_sha256``: hex digests of the keys that clients may use. ``gateway_url``: asks where clients find the
+    gateway now; empty where there is none.
+    """
 
     clock: Clock
     carbon: CarbonSource
@@ -62,7 +66,7 @@ class Runtime:
     gateway: Gateway
     store: Store
     client_keys_sha256: tuple[str, ...] = ()
-    gateway_url: str = ""
+    gateway_url: Callable[[], str] = str
     tuning: Tuning = Tuning()
 
 

@@ -45,6 +45,7 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
     status = await gateway_status(runtime)
     grid = GridReader(runtime.carbon)
     now = runtime.clock.now()
+    gateway_url = runtime.gateway_url()
     found = []
     for record in wanted:
         replicas = runtime.store.replicas(record.name)
@@ -71,7 +72,7 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 grams_per_hour=_sum([v.grams_per_hour for v in paid]),
                 usd_per_hour=_sum([v.replica.usd_per_hour for v in paid]),
                 gateway=status,
-                gateway_url=runtime.gateway_url,
+                gateway_url=gateway_url,
                 last_event=runtime.store.last_event(record.name),
                 look=_look(record, replicas, operation, runtime, _wanted(record, size))
                 + _held(record, status)

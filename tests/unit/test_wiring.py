@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from orchestrator.clocks import WORLD_FILE, ReplayClock, SystemClock
 from orchestrator.errors import InvalidSettings, StoreUnavailable
+from orchestrator.gateway.instance import GatewayInfo, announce, holding
+from orchestrator.gateway.sockets import gateway_folder
 from orchestrator.settings import GatewaySettings, Settings, SignalSettings, WorldSettings
 from orchestrator.wiring import build, gateway_options
 
@@ -19,7 +22,22 @@ def test_the_url_of_the_gateway_can_be_opened(tmp_path: Path, host: str, url: st
     settings = Settings(
         state_dir=tmp_path, gateway=GatewaySettings(host=host, port=8081), signals=SignalSettings(profile=True)
     )
-    assert build(settings).gateway_url == url
+    assert build(settings).gateway_url() == url
+
+
+def test_clients_are_sent_to_the_gateway_that_runs(tmp_path: Path) -> None:
+    """It was started with other settings than these: where these say, nobody listens, or somebody else.
+
+    What is told is told anew each time: it stops, and may be started elsewhere.
+    """
+    settings = Settings(state_dir=tmp_path, gateway=GatewaySettings(port=8080), signals=SignalSettings(profile=True))
+    runtime = build(settings)
+    folder = gateway_folder(tmp_path)
+    with holding(folder):
+        announce(folder, GatewayInfo(os.getpid(), "127.0.0.1", 9001, "plain", 1))
+        assert runtime.gateway_url() == "http://127.0.0.1:9001"
+
+    assert runtime.gateway_url() == "http://127.0.0.1:8080"
 
 
 def test_a_gateway_is_started_with_its_origin(tmp_path: Path) -> None:

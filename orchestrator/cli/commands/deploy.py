@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import plan_memory
-from orchestrator.cli.endpoint import Endpoint
+from orchestrator.cli.endpoint import Endpoint, say_if_elsewhere
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import SpecFile, Timeout, Yes
 from orchestrator.cli.reading import is_recorded, read_spec
@@ -120,6 +120,7 @@ def _start_controller(session: Session) -> None:
 
 def _conclude(session: Session, loaded: LoadedSpec, plan: Plan, operation: Operation | None, state: str) -> None:
     endpoint = Endpoint.of(session, loaded.spec)
+    say_if_elsewhere(session)
     session.emit(
         deploy={
             "service": plan.service,

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.cli.endpoint import say_if_elsewhere
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import MaybeServiceName
 from orchestrator.cli.render import journal, orphans, pauses
@@ -55,6 +56,7 @@ def status(
     strangers = [s for s in session.runtime.store.suspects() if s.kind is SuspectKind.STRANGER]
     passed = unread(session)
     say_unread(session, passed)
+    say_if_elsewhere(session)
     store = session.runtime.store
     document = {"services": found, "suspects": strangers, "restored": store.restored()}
     document["controller_runs"] = _controller_runs(session)

@@ -50,6 +50,20 @@ def test_pending_changes_have_an_exit_status_of_their_own(world: World) -> None:
 NO_REPLICA_CHANGES = SPEC.replace("placement:", "migration: {min_dwell: 0s}\nplacement:")
 
 
+def test_clients_are_sent_to_the_gateway_that_runs(world: World) -> None:
+    """It was started by a shell with another port: that one is shown, with what differs, and never the one here."""
+    world.gateway_runs, world.gateway_listens_on = True, 9001
+
+    deployed = world.run("deploy", world.spec_file(), "--yes")
+    seen = world.run("status")
+
+    assert "http://127.0.0.1:9001/v1" in deployed.stdout
+    assert "http://127.0.0.1:9001" in seen.stdout
+    assert "8080" not in deployed.stdout + seen.stdout
+    for said in (deployed.stderr, seen.stderr):
+        assert "the gateway runs on http://127.0.0.1:9001, and the settings here say http://127.0.0.1:8080" in said
+
+
 def test_a_file_that_only_says_something_new_is_a_change(world: World) -> None:
     """Who runs ``plan --exit-code || deploy`` after each commit has a new rule deployed, though no replica moves."""
     world.deploy()

@@ -97,6 +97,7 @@ class World(Outside):
     controller_runs: bool = False
     controller_since: str = "2023-06-01T12:20:00Z"
     gateway_runs: bool = False
+    gateway_listens_on: int = 8080
     vllm_is_here: bool = True
     said: list[str] = field(default_factory=list)
 
@@ -117,7 +118,7 @@ class World(Outside):
             gateway=self.gateway_port,
             store=self.store,
             client_keys_sha256=("0" * 64,),
-            gateway_url="http://127.0.0.1:8080",
+            gateway_url=lambda: f"http://127.0.0.1:{self.gateway_listens_on}",
         )
 
     # ── what the commands ask ────────────────────────────────────────────────────────────────────────
@@ -274,4 +275,8 @@ class FakeGatewayDaemon:
     def running(self, state_dir: Path) -> GatewayInfo | None:
         """Say whether it runs."""
         del state_dir
-        return GatewayInfo(4712, "127.0.0.1", 8080, "plain", 1) if self.world.gateway_runs else None
+        return (
+            GatewayInfo(4712, "127.0.0.1", self.world.gateway_listens_on, "plain", 1)
+            if self.world.gateway_runs
+            else None
+        )
