@@ -1,6 +1,7 @@
 """What the Slurm clusters themselves say, past SkyPilot: by ssh, as SkyPilot reaches them.
 
 SkyPilot's record of a cluster can be lost while its job runs on. It names the allocation ``<cluster>-<8 hex digits>``.
+Jobs of other users may be called anything, so only those of the user that SkyPilot logs in as are listed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ PROVIDER = "slurm"
 PATIENCE_SECONDS = 20.0
 WAITING = "PENDING"
 """The state of a job that holds no nodes yet."""
-_NAME = re.compile(r"^(?P<cluster>.+)-[0-9a-f]{8}$")
+_NAME = re.compile(r"(?P<cluster>[A-Za-z0-9][A-Za-z0-9._-]*)-[0-9a-f]{8}", re.ASCII)
+_LIST = ("squeue", "--me", "--noheader", "--format=%i|%T|%j")
+"""``--me``: squeue(1), since Slurm 20.02."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,12 @@ class SlurmQueues:
     async def allocations(self, prefix: str, region: str = "") -> Sequence[Allocation]:
         """Ask them side by side."""
         asked = [name for name in self._regions if region in {"", f"{PROVIDER}/{name}"}]
-        listed = await asyncio.gather(*(self._ask(name, "squeue", "--noheader", "--format=%i|%T|%j") for name in asked))
+        listed = await asyncio.gather(*(self._ask(name, *_LIST) for name in asked))
         found = []
         for name, text in zip(asked, listed, strict=True):
             for line in text.splitlines():
                 job_id, state, job = (*line.strip().split("|", 2), "", "")[:3]
-                match = _NAME.match(job)
+                match = _NAME.fullmatch(job)
                 if match and match["cluster"].startswith(prefix):
                     found.append(Allocation(match["cluster"], f"{PROVIDER}/{name}", job_id, state))
         return found
