@@ -47,8 +47,10 @@ def told(mistake: Mistake) -> list[Violation]:
 
 
 def routes(world: GatewayWorld, version: int, names: str = "a", drains: str = "", **changes: Any) -> None:
-    """Publish the replicas of these names, of which some drain."""
-    upstreams = tuple(Upstream(n, world.urls[n], 100, n in drains, "x", None) for n in names)
+    """Publish the replicas of these names, of which some drain; each with its model, where that is another one."""
+    model = changes.get("model", "tiny")
+    own = {n: None if world.engines[n].model == model else world.engines[n].model for n in names}
+    upstreams = tuple(Upstream(n, world.urls[n], 100, n in drains, "x", None, model=own[n]) for n in names)
     service = ServiceRoutes(**{"service": "chat", "model": "tiny", "upstreams": upstreams, "retries": 0, **changes})
     world.publish(RoutingTable(version, ISSUED, (service,)))
 
@@ -158,6 +160,30 @@ def one_is_lost(world: GatewayWorld, _act: Act) -> None:
     world.rest()
 
 
+def renamed(world: GatewayWorld, _act: Act) -> None:
+    """A deploy has changed the model's name. One of two replicas is of before it; later, the table forgets that one."""
+    world.engines["a"].model = "old"
+    routes(world, 1, "ab")
+    for _ in range(4):
+        world.ask("/v1/completions", {"model": "chat", "prompt": "hi "})
+    world.passes(60.0)
+    routes(world, 2, "a", model="old")
+    routes(world, 3, "")
+    world.ask("/v1/completions", {"model": "chat", "prompt": "hi "})
+    world.rest()
+
+
+def renamed_amid_streams(world: GatewayWorld, act: Act) -> None:
+    """As above; whoever is asked first breaks, and only the other one is left."""
+    world.engines["a"].model = "old"
+    routes(world, 1, "ab", resume_streams=True, retries=2)
+    for name in "ab":
+        world.engines[name].acts.append(act)
+    for _ in range(2):
+        world.ask("/v1/completions", {"model": "chat", "prompt": "hi ", "stream": True})
+    world.rest()
+
+
 def one_keeps_failing(world: GatewayWorld, act: Act) -> None:
     """Of two, for two minutes of requests that come one by one."""
     routes(world, 1, "ab")
@@ -259,7 +285,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a table that shrinks step by step is believed": Mistake(
         "D7",
-        (KEPT + "missed_in", "*(old.routes.upstreams if old is not None else ())", ""),
+        (KEPT + "missed_in", "*(old.routes.named_for(routes.model) if old is not None else ())", ""),
         (shrinking, Act()),
     ),
     "who is kept is forgotten at a restart": Mistake(
@@ -271,6 +297,17 @@ MISTAKES: dict[str, Mistake] = {
         "D8",
         (KEPT + "doubtful", "> left.get(m.routes.service, 0)", "> 0"),
         (one_is_lost, Act()),
+    ),
+    "all are asked for the newest name": Mistake(
+        "N1", (FORWARD + "_Hunt.next", "routes.name_at(upstream)", "routes.model"), (renamed, Act())
+    ),
+    "who is kept is asked for the newest name": Mistake(
+        "N1", (KEPT + "with_kept", ".named_for(s.model)", ".upstreams"), (renamed, Act())
+    ),
+    "a stream goes on as another model": Mistake(
+        "N1",
+        (FORWARD + "_StreamRelay.run", "self._hunt.next(self._model)", "self._hunt.next()"),
+        (renamed_amid_streams, Act(Ending.CUT, after=2, pause=0.5)),
     ),
     "who drains is chosen": Mistake("D8", (CHOOSE, "not u.draining and ", ""), (one_drains, Act())),
     "a 500 is a good answer": Mistake(

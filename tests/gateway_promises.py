@@ -8,6 +8,8 @@
 - D7: a gateway serves from what it kept, and refuses nothing that somebody in its table may take; nor what those may
   take whom a table lost without a word, while they answer and are more than those that are left.
 - D8: who drains gets nothing new, nor who left so, or as one of few; and an engine at work is never counted as idle.
+- N1: each replica is asked for the model by the name under which it serves it, and no stream is spoken under two names
+  (decision 0085).
 - R1: a replica that fails three requests in a row, and answers none whole in between, gets no first try for as long as
   it rests, while half of those in its table have never failed (decisions 0050 and 0058).
 
@@ -55,6 +57,7 @@ def broken(history: History) -> list[Violation]:
         found += [Violation("D8", at, text) for at, text in unnoticed(looks, exchanges, history.generations)]
     found += [Violation("D7", at, f"booted with {a}, not {b}") for at, a, b in history.booted if a != b]
     found += [Violation("D8", g.began, f"{g.replica} drains and gets {g.request_id}") for g in late_starts(history)]
+    found += [Violation("N1", g.began, text) for g, text in misnamed(history)]
     found += [Violation("R1", g.began, f"{g.replica} rests and gets {g.request_id}") for g in unrested(history)]
     return found + [Violation("I5", 0.0, text) for text in history.mishaps]
 
@@ -280,6 +283,20 @@ def unnoticed(
         for replica, number in working.items():
             if status.upstream(replica).in_flight < number:
                 yield at, f"{replica} works for {number}, counted are {status.upstream(replica).in_flight}"
+
+
+def misnamed(history: History) -> Iterator[tuple[Generation, str]]:
+    """N1. Who may be resumed has spoken: what failed before it had said anything may be tried under any name."""
+    spoken = {e.request_id: e.heard[0][0] for e in history.exchanges if e.is_stream and e.heard}
+    names: dict[str, str] = {}
+    for work in history.generations:
+        if work.asked_for != work.serves:
+            yield work, f"{work.replica} is asked for {work.asked_for}, and serves {work.serves}"
+        began = spoken.get(work.request_id, math.inf)
+        if names.setdefault(work.request_id, work.serves) != work.serves and work.began > began:
+            yield work, f"{work.request_id} goes on as {work.serves} at {work.replica}"
+        if work.began <= began:
+            names[work.request_id] = work.serves
 
 
 def late_starts(history: History) -> Iterator[Generation]:

@@ -66,7 +66,8 @@ class Act:
 class Generation:
     """Work of one engine for one request. ``ended``: ``None`` while it goes on.
 
-    ``fails``: it comes to no whole answer by the engine's own doing, unless the client leaves before.
+    ``fails``: it comes to no whole answer by the engine's own doing, unless the client leaves before. ``asked_for``:
+    the model that it was asked for, which may be another than it ``serves``.
     """
 
     replica: str
@@ -74,6 +75,8 @@ class Generation:
     began: float
     ended: float | None = None
     fails: bool = False
+    asked_for: str = "tiny"
+    serves: str = "tiny"
 
 
 @dataclass(slots=True)
@@ -299,7 +302,10 @@ class Engine:
             wire.deliver(_whole(200, asides[path]()) if is_known else _whole(401, {"error": "a key is wanted"}))
             return
         act = self.acts.popleft() if self.acts else Act()
+        if body["model"] != self.model:
+            act = Act(status=404)
         work = Generation(self.name, headers[b"x-request-id"].decode(), self._loop.time(), fails=_fails(act, body))
+        work.asked_for, work.serves = body["model"], self.model
         self._history.generations.append(work)
         try:
             await self._speak(wire, act, body)

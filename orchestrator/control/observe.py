@@ -10,12 +10,14 @@ from functools import partial
 
 from orchestrator.control.at_once import Questions
 from orchestrator.control.ports import EngineLoad, Instance, Phase
+from orchestrator.control.revisions import model_run_by
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.traffic import weights_in
 from orchestrator.domain.counters import GatewayStatus, UpstreamStatus
 from orchestrator.domain.records import ServiceRecord
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
 from orchestrator.domain.routing import RoutingTable
+from orchestrator.domain.service import ModelSpec
 from orchestrator.errors import GatewayUnavailable, ProviderError
 from orchestrator.planner.rollout import Observation
 
@@ -63,6 +65,8 @@ class Watch:
     failed_rounds: dict[str, int] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
     loads: dict[str, EngineLoad] = field(default_factory=dict)
+    models: dict[str, ModelSpec] = field(default_factory=dict)
+    """What replicas run that are of another revision than the newest."""
     told: dict[str, Told] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
     """Replicas whose engine did not tell its load at the last look; ``loads`` still holds what it told before."""
@@ -167,7 +171,7 @@ class Watch:
         """Drop what is remembered of replicas that are gone."""
         kept = set(names)
         counted = (self.unhealthy, self.failed_rounds, self._met)
-        for memory in (*counted, self.instances, self.loads, self.told, self.heard):
+        for memory in (*counted, self.instances, self.loads, self.models, self.told, self.heard):
             for name in set(memory) - kept:
                 memory.pop(name, None)
         self.unread &= kept
@@ -198,7 +202,8 @@ async def observe(
     its slot's traffic) that the published table was made of, by replica.
     """
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
-    asked = {r.name: partial(_one, service, r, runtime, watch) for r in open_ones}
+    models = {r.name: model_run_by(r, service, runtime.store, watch.models) for r in open_ones}
+    asked = {r.name: partial(_one, models[r.name].name, r, runtime, watch) for r in open_ones}
     looks = await watch.looks.answers(asked, runtime.tuning.look_patience.total_seconds())
     for replica in open_ones:
         if replica.name in looks:
@@ -274,7 +279,7 @@ async def _described(replica: Replica, runtime: Runtime, watch: Watch) -> Instan
     return instance
 
 
-async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch: Watch) -> _Look:
+async def _one(model: str, replica: Replica, runtime: Runtime, watch: Watch) -> _Look:
     instance = await _described(replica, runtime, watch)
     if instance is None:
         return _Look(Observation(exists=None))
@@ -291,7 +296,7 @@ async def _one(service: ServiceRecord, replica: Replica, runtime: Runtime, watch
     healthy = await runtime.probe.is_healthy(instance.endpoint)
     serves = None
     if healthy and replica.state in {ReplicaState.PROVISIONING, ReplicaState.STARTING}:
-        serves = await runtime.probe.completes(instance.endpoint, service.spec.model.name, instance.api_key_file)
+        serves = await runtime.probe.completes(instance.endpoint, model, instance.api_key_file)
     load = await runtime.probe.load(instance.endpoint, instance.api_key_file) if healthy else None
     seen = Observation(exists=True, endpoint=instance.endpoint, serves=serves, engine_busy=_busy(load))
     return _Look(seen, answers=healthy, load=load)

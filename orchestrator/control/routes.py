@@ -12,6 +12,7 @@ from orchestrator.control.load import LoadWatch
 from orchestrator.control.market import Market, nearest_to_now
 from orchestrator.control.observe import SERVING, Watch
 from orchestrator.control.ports import Journal
+from orchestrator.control.revisions import model_run_by
 from orchestrator.control.runtime import Runtime
 from orchestrator.control.shares import Shares
 from orchestrator.control.sweep import Sweeper
@@ -77,7 +78,8 @@ class Routes:
         nearest = {zone: nearest_to_now(view, service.spec.carbon.max_age, now) for zone, view in views.items()}
         news = self._shares.look(service.spec, replicas, offers, nearest, load, self._watch, now, clock.monotonic())
         shares, rows = self._shares.weights(name, replicas), self._shares.rows(name, replicas)
-        self._routes[name] = routes_for(service, replicas, self._watch.instances, grid, keys, shares, rows)
+        models = {r.name: model_run_by(r, service, self._journal, self._watch.models) for r in replicas}
+        self._routes[name] = routes_for(service, replicas, self._watch.instances, grid, keys, shares, rows, models)
         self._steps[name] = {r.name: weight_of(r, replicas) for r in replicas}
         self._unseen[name] = self._not_seen(replicas)
         if news:

@@ -12,7 +12,7 @@ from orchestrator.domain.offer import variant_in
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.routing import MAX_WEIGHT, OriginWeights, RoutingTable, ServiceRoutes, Upstream
-from orchestrator.domain.service import MAIN
+from orchestrator.domain.service import MAIN, ModelSpec
 from orchestrator.domain.time import Instant
 from orchestrator.planner.rollout import weight_of
 from orchestrator.planner.wanted import may_sleep
@@ -26,13 +26,16 @@ def routes_for(
     keys_sha256: tuple[str, ...],
     shares: Mapping[str, int] | None = None,
     rows: Mapping[str, Mapping[str, int]] | None = None,
+    models: Mapping[str, ModelSpec] | None = None,
 ) -> ServiceRoutes:
     """Return the service's upstreams: ready replicas by weight, draining ones so that their counters live on.
 
     ``shares``: the weight of each ready replica's slot (1..100), of which a canary step is a part; without them all
-    slots weigh the same. ``rows``: the same for each origin, where 0 is none of it.
+    slots weigh the same. ``rows``: the same for each origin, where 0 is none of it. ``models``: what each
+    replica runs, by name, without which it is what the service's spec says: one that a revision before launched may
+    serve under another name, until it is replaced (decision 0085).
     """
-    rules = service.spec.gateway
+    rules, today = service.spec.gateway, service.spec.model
     upstreams = []
     for replica in sorted(replicas, key=lambda r: (r.slot, r.created_at, r.name)):
         serves = replica.state in {ReplicaState.READY, ReplicaState.DRAINING}
@@ -40,7 +43,7 @@ def routes_for(
             continue
         instance = instances.get(replica.name)
         key_file = None if instance is None or instance.api_key_file is None else str(instance.api_key_file)
-        reading = grid.get(replica.zone or "")
+        reading, model = grid.get(replica.zone or ""), (models or {}).get(replica.name, today)
         known = reading if isinstance(reading, CarbonIntensity) else None
         upstreams.append(
             Upstream(
@@ -54,12 +57,14 @@ def routes_for(
                 intensity_kind=None if known is None else known.kind.value,
                 api_key_file=key_file,
                 variant=(variant_in(replica.offer_id) or MAIN) if service.spec.variants else None,
+                model=None if model.name == today.name else model.name,
+                adapters=model.adapters,
             )
         )
     holds = may_sleep(service.spec.scaling) and service.state is ServiceState.ACTIVE
     return ServiceRoutes(
         service=service.name,
-        model=service.spec.model.name,
+        model=today.name,
         upstreams=tuple(upstreams),
         resume_streams=rules.resume_streams,
         retries=rules.retries,
@@ -68,6 +73,7 @@ def routes_for(
         hold_seconds=rules.hold.total_seconds() if holds else 0.0,
         max_held=rules.max_held if holds else 0,
         rows=_rows(rows or {}, replicas, upstreams),
+        adapters=today.adapters,
     )
 
 

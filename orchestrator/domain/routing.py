@@ -11,8 +11,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -35,7 +38,8 @@ class Upstream:
     ``grams_per_kwh`` is the grid intensity to disclose to clients, ``None`` when unknown, and then ``intensity_kind``
     (a :class:`~orchestrator.domain.carbon.Kind` value) is ``None`` too: a number never travels without its kind.
     ``api_key_file`` holds the replica's own bearer key; the key itself is never part of a table. ``variant``: of the
-    service's model, to be disclosed; ``None`` where it has none.
+    service's model, to be disclosed; ``None`` where it has none. ``model``: the name under which this replica serves,
+    where that is not its service's: it was launched by another revision. ``adapters``: further names that it serves.
     """
 
     replica: str
@@ -48,6 +52,8 @@ class Upstream:
     intensity_kind: str | None = None
     api_key_file: str | None = None
     variant: str | None = None
+    model: str | None = None
+    adapters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what would end in a header, a socket or a division that nobody meant."""
@@ -57,6 +63,9 @@ class Upstream:
             require_name("zone", self.zone)
         if self.variant is not None:
             require_name("variant", self.variant)
+        if self.model is not None:
+            require_name("model", self.model)
+        _require_adapters(self.adapters)
         _require_base_url(self.url)
         if isinstance(self.weight, bool) or not 0 <= self.weight <= MAX_WEIGHT:
             raise InvalidRouting(f"weight: {self.weight!r} is not a whole number in 0..{MAX_WEIGHT}")
@@ -90,7 +99,8 @@ class OriginWeights:
 class ServiceRoutes:
     """Everything the gateway needs to serve one service.
 
-    Clients name it by ``service`` or by ``model`` (what the engines serve). ``retries``: how many further upstreams
+    Clients name it by ``service`` or by ``model`` (what the engines serve, but for those upstreams that say otherwise).
+    ``adapters``: names under which the engines serve the model with an adapter. ``retries``: how many further upstreams
     one request may try, resuming included. ``cooldown_seconds``: how long an upstream that failed gets no traffic.
     ``allowed_keys_sha256``: hex digests of client keys; none at all means that no key is asked for, which the gateway
     only accepts on a loopback address. ``hold_seconds``: how long a request is held that comes while the service has no
@@ -108,6 +118,7 @@ class ServiceRoutes:
     hold_seconds: float = 0.0
     max_held: int = 0
     rows: tuple[OriginWeights, ...] = ()
+    adapters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse routes that cannot be told apart or counted."""
@@ -125,6 +136,16 @@ class ServiceRoutes:
             if not _SHA256_HEX.fullmatch(digest):
                 raise InvalidRouting("allowed_keys_sha256: each entry must be 64 lower-case hex digits")
         require_unique("origin", (row.origin for row in self.rows))
+        _require_adapters(self.adapters)
+
+    def name_at(self, upstream: Upstream) -> str:
+        """Return the name under which one of these upstreams serves the service's model."""
+        return self.model if upstream.model is None else upstream.model
+
+    def named_for(self, model: str) -> tuple[Upstream, ...]:
+        """Return the upstreams as routes of the same service would write them whose model has that name."""
+        names = ((u, self.name_at(u)) for u in self.upstreams)
+        return tuple(replace(u, model=None if name == model else name) for u, name in names)
 
     def upstreams_for(self, origin: str) -> tuple[Upstream, ...]:
         """Return the upstreams with their weights for an origin; as they are for one without a row, and for ``""``."""
@@ -150,6 +171,12 @@ class RoutingTable:
         require_unique("service", (s.service for s in self.services))
         require_unique("replica", (u.replica for s in self.services for u in s.upstreams))
 
+    def older_forms(self) -> Iterator[RoutingTable]:
+        """Yield what older gateways can read of this table, which refuse keys that they do not know; newest first."""
+        named_alike = replace(self, services=tuple(_named_alike(s) for s in self.services))
+        forms = (named_alike, named_alike.without_rows())
+        yield from (form for before, form in pairwise((self, *forms)) if form != before)
+
     def without_rows(self) -> RoutingTable:
         """Return the same table for a gateway of before there were rows: everybody is served by the one split."""
         return replace(self, services=tuple(replace(s, rows=()) for s in self.services))
@@ -171,6 +198,7 @@ class RoutingTable:
                     # A gateway outlives controllers: an older one reads a table in which nobody is held.
                     **({"hold_seconds": s.hold_seconds, "max_held": s.max_held} if s.hold_seconds else {}),
                     **({"rows": [_row_document(row) for row in s.rows]} if s.rows else {}),
+                    **({"adapters": list(s.adapters)} if s.adapters else {}),
                     "upstreams": [
                         {
                             "replica": u.replica,
@@ -184,6 +212,8 @@ class RoutingTable:
                             "api_key_file": u.api_key_file,
                             # A gateway outlives controllers: an older one reads a table without variants.
                             **({} if u.variant is None else {"variant": u.variant}),
+                            **({} if u.model is None else {"model": u.model}),
+                            **({"adapters": list(u.adapters)} if u.adapters else {}),
                         }
                         for u in s.upstreams
                     ],
@@ -203,6 +233,28 @@ class RoutingTable:
         services = tuple(_read_service(item) for item in fields.objects("services"))
         fields.finish()
         return fields.build(lambda: cls(version, issued_at, services))
+
+
+def _named_alike(routes: ServiceRoutes) -> ServiceRoutes:
+    """Return the routes for a gateway of before replicas had names of their own, which asks all for the same one.
+
+    It is the name by which most of the traffic is served. Whoever serves another one gets nothing new there, but is
+    still in the table, so that what it has in flight is waited for.
+    """
+    traffic: Counter[str] = Counter({routes.model: 0})
+    for upstream in routes.upstreams:
+        if not upstream.draining:
+            traffic[routes.name_at(upstream)] += 1 + upstream.weight
+    most = traffic.most_common(1)[0][0]
+    upstreams = (u if u.model is None else replace(u, weight=0, draining=True) for u in routes.named_for(most))
+    alike = tuple(replace(u, model=None, adapters=()) for u in upstreams)
+    return replace(routes, model=most, upstreams=alike, adapters=())
+
+
+def _require_adapters(names: tuple[str, ...]) -> None:
+    for name in names:
+        require_name("adapter", name)
+    require_unique("adapter", names)
 
 
 @lru_cache(maxsize=4096)  # a table is made at every look, of replicas that stay where they are
@@ -248,10 +300,12 @@ def _read_service(fields: Fields) -> ServiceRoutes:
     hold_seconds = fields.number("hold_seconds") if fields.has("hold_seconds") else 0.0
     max_held = fields.whole("max_held") if fields.has("max_held") else 0
     rows = tuple(_read_row(item) for item in fields.objects("rows", missing_is_empty=True))
+    adapters = fields.texts("adapters") if fields.has("adapters") else ()
     fields.finish()
+    waiting = hold_seconds, max_held
     return fields.build(
         lambda: ServiceRoutes(
-            service, model, upstreams, resume_streams, retries, keys, cooldown_seconds, hold_seconds, max_held, rows
+            service, model, upstreams, resume_streams, retries, keys, cooldown_seconds, *waiting, rows, adapters
         )
     )
 
@@ -267,5 +321,10 @@ def _read_upstream(fields: Fields) -> Upstream:
     kind = fields.optional_text("intensity_kind")
     key_file = fields.optional_text("api_key_file")
     variant = fields.text("variant") if fields.has("variant") else None
+    model = fields.text("model") if fields.has("model") else None
+    adapters = fields.texts("adapters") if fields.has("adapters") else ()
     fields.finish()
-    return fields.build(lambda: Upstream(replica, url, weight, draining, region, zone, grams, kind, key_file, variant))
+    disclosed = grams, kind, key_file, variant
+    return fields.build(
+        lambda: Upstream(replica, url, weight, draining, region, zone, *disclosed, model=model, adapters=adapters)
+    )

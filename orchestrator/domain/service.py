@@ -54,6 +54,12 @@ class ModelSpec:
         """The name that clients send in ``model``."""
         return self.served_name or self.id
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names that clients may send to be answered by the model with an adapter."""
+        modules = dict(self.args).get("lora_modules") or ""
+        return tuple(word.partition("=")[0] for word in str(modules).split())
+
 
 MAIN = "main"
 """What the model of ``model.id`` is called beside its variants."""

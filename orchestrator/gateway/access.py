@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.routing import RoutingTable, ServiceRoutes
 from orchestrator.gateway.replies import AUTHENTICATION, Refusal
@@ -29,30 +30,94 @@ def visible_services(
     return visible
 
 
-def find_service(visible: Sequence[ServiceRoutes], name: str) -> ServiceRoutes:
-    """Return the service of that name, or the one that serves the model of that name.
+def require_reader(table: RoutingTable | None, authorization: str | None, *, keyless_allowed: bool) -> None:
+    """Let nobody read what is counted without a key, where there are keys, wherever the caller seems to sit.
+
+    A proxy on this machine passes on what strangers send, and the numbers name services and regions. Raises
+    :class:`~orchestrator.gateway.replies.Refusal` (401).
+    """
+    services = table.services if table is not None else ()
+    locked = tuple(s for s in services if s.allowed_keys_sha256)
+    asked = table if table is None or not locked else replace(table, services=locked)
+    visible_services(asked, authorization, keyless_allowed=keyless_allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a client asks for: a service, and which ``adapter`` of its model, empty for none."""
+
+    routes: ServiceRoutes
+    adapter: str = ""
+
+
+def find_service(visible: Sequence[ServiceRoutes], name: str) -> Found:
+    """Return the service of that name, or the one that serves a model or an adapter of that name.
 
     Raises :class:`~orchestrator.gateway.replies.Refusal`: 404 with the names that exist, 400 when several services
-    serve the model.
+    serve what is named.
     """
-    if named := next((s for s in visible if s.service == name), None):
-        return named
-    serving = [s for s in visible if s.model == name]
-    if len(serving) == 1:
-        return serving[0]
-    if serving:
-        names = ", ".join(s.service for s in serving)
+    candidates = next(filter(None, ([f for n, f in kind if n == name] for kind in _names(visible))), [])
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        names = ", ".join(_full_name(found) for found in candidates)
         raise Refusal(400, "ambiguous_model", f"Several services serve {name!r}; name one of: {names}.", param="model")
-    names = ", ".join(model_names(visible)) or "none yet"
+    raise _unknown(visible, name)
+
+
+def listed(visible: Sequence[ServiceRoutes]) -> dict[str, Found]:
+    """Return what every name leads to that finds exactly one thing: service names first, then models, then adapters."""
+    names: dict[str, list[Found]] = {}
+    for kind in _names(visible):
+        meant: dict[str, list[Found]] = {}
+        for name, found in kind:
+            meant.setdefault(name, []).append(found)
+        names = {**names, **{name: candidates for name, candidates in meant.items() if name not in names}}
+    return {name: candidates[0] for name, candidates in names.items() if len(candidates) == 1}
+
+
+def listed_one(visible: Sequence[ServiceRoutes], name: str) -> Found:
+    """Return what the listed name leads to. Raises :class:`~orchestrator.gateway.replies.Refusal` (404)."""
+    found = listed(visible).get(name)
+    if found is None:
+        raise _unknown(visible, name)
+    return found
+
+
+def _unknown(visible: Sequence[ServiceRoutes], name: str) -> Refusal:
+    names = ", ".join(listed(visible)) or "none yet"
     shown = name if name.isprintable() else ascii(name)
-    raise Refusal(404, "model_not_found", f"The model {shown!r} does not exist. Available: {names}.", param="model")
+    return Refusal(404, "model_not_found", f"The model {shown!r} does not exist. Available: {names}.", param="model")
 
 
-def model_names(visible: Sequence[ServiceRoutes]) -> list[str]:
-    """Return every name that finds exactly one of the services: service names first, then unambiguous models."""
-    services = [s.service for s in visible]
-    models = [s.model for s in visible]
-    return services + [m for m in models if models.count(m) == 1 and m not in services]
+def _names(visible: Sequence[ServiceRoutes]) -> Iterator[Iterator[tuple[str, Found]]]:
+    """Yield kind by kind which name means what; a name of one kind is none of a later one.
+
+    Names of services are unique. A model that is served by nobody but replicas of an earlier revision comes last: what
+    a service is called today is not in doubt because of it.
+    """
+    yield ((s.service, Found(s)) for s in visible)
+    yield ((s.model, Found(s)) for s in visible)
+    with_adapters = [Found(s, adapter) for s in visible for adapter in _adapters(s)]
+    yield ((_full_name(found), found) for found in with_adapters)
+    yield ((found.adapter, found) for found in with_adapters)
+    yield ((model, Found(s)) for s in visible for model in _former_models(s))
+
+
+def _full_name(found: Found) -> str:
+    return f"{found.routes.service}:{found.adapter}" if found.adapter else found.routes.service
+
+
+def _adapters(routes: ServiceRoutes) -> tuple[str, ...]:
+    """Return the adapters that the service is to have, and those that replicas of an earlier revision still have."""
+    loaded = (adapter for u in routes.upstreams if not u.draining for adapter in u.adapters)
+    return tuple(dict.fromkeys((*routes.adapters, *loaded)))
+
+
+def _former_models(routes: ServiceRoutes) -> tuple[str, ...]:
+    """Return the names under which replicas of an earlier revision still serve, that are not the service's today."""
+    names = (u.model for u in routes.upstreams if not u.draining and u.model is not None)
+    return tuple(dict.fromkeys(name for name in names if name != routes.model))
 
 
 def _digest(authorization: str | None) -> str | None:

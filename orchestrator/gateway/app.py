@@ -14,7 +14,7 @@ import secrets
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.gateway.access import find_service, model_names, visible_services
+from orchestrator.gateway.access import find_service, listed, listed_one, require_reader, visible_services
 from orchestrator.gateway.admin import AdminServer, peer_pages
 from orchestrator.gateway.asgi import ClientGone, Reply, header, read_body, while_client_stays
 from orchestrator.gateway.forward import Call, forward
@@ -24,15 +24,15 @@ from orchestrator.gateway.requests import COMPLETION_PATHS, read_request
 from orchestrator.gateway.sse import data_event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from orchestrator.domain.routing import ServiceRoutes
+    from orchestrator.gateway.access import Found
     from orchestrator.gateway.asgi import Receive, Scope, Send
     from orchestrator.gateway.node import GatewayNode
 
 logger = logging.getLogger(__name__)
 
 REQUEST_ID: Final = b"x-request-id"
+MODELS_PATH: Final = "/v1/models"
 _SOUND_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PASSED_ON = (b"traceparent", b"tracestate")
 _JSON = [(b"content-type", b"application/json")]
@@ -86,12 +86,13 @@ class GatewayApp:
         route = scope["method"], scope["path"]
         if route[0] == "POST" and route[1] in COMPLETION_PATHS:
             await self._complete(scope, receive, reply, request_id)
-        elif route == ("GET", "/health"):
+        elif route in {("GET", "/health"), ("HEAD", "/health")}:
             await reply.whole(200, _JSON, self._health())
-        elif route == ("GET", "/v1/models"):
-            await reply.whole(200, _JSON, _models(self._visible(scope)))
+        elif route[0] == "GET" and route[1].startswith(MODELS_PATH):
+            await reply.whole(200, _JSON, self._models(scope))
         elif route == ("GET", "/metrics"):
-            self._require_reader(scope)
+            node = self._node
+            require_reader(node.table, header(scope, b"authorization"), keyless_allowed=node.keyless_allowed)
             page = merge_pages([self._node.metrics.page(), *await peer_pages(self._node)])
             await reply.whole(200, [(b"content-type", CONTENT_TYPE)], page)
         else:
@@ -102,12 +103,13 @@ class GatewayApp:
             raise shutting_down()
         visible = self._visible(scope)
         request = read_request(scope["path"], await read_body(scope, receive))
-        routes = find_service(visible, request.model)
+        found = find_service(visible, request.model)
         headers = {"content-type": "application/json", "x-request-id": request_id}
         headers |= {name.decode(): value for name in _PASSED_ON if (value := header(scope, name))}
         named = header(scope, self._node.origin_header) if self._node.origin_header else None
         origin = self._node.origin_of(named)
-        call = Call(routes.service, request.for_model(routes.model), headers, request_id, self._node.clock(), origin)
+        service, began = found.routes.service, self._node.clock()
+        call = Call(service, request, headers, request_id, began, origin, found.adapter)
         async with while_client_stays(receive, reply):
             await forward(self._node, call, reply)
 
@@ -115,10 +117,16 @@ class GatewayApp:
         node = self._node
         return visible_services(node.table, header(scope, b"authorization"), keyless_allowed=node.keyless_allowed)
 
-    def _require_reader(self, scope: Scope) -> None:
-        """Metrics name services and regions: open on a loopback address, for holders of any client key elsewhere."""
-        if not self._node.keyless_allowed:
-            self._visible(scope)
+    def _models(self, scope: Scope) -> bytes:
+        """List every name that may be sent as ``model``; behind a slash, describe the one of that name."""
+        table, visible = self._node.table, self._visible(scope)
+        at, rest = 0 if table is None else int(table.issued_at.timestamp()), scope["path"].removeprefix(MODELS_PATH)
+        if rest.startswith("/") and len(rest) > 1:
+            return json.dumps(_model(rest[1:], listed_one(visible, rest[1:]), at)).encode()
+        if rest:
+            raise not_found(scope["method"], scope["path"])
+        models = [_model(name, found, at) for name, found in listed(visible).items()]
+        return json.dumps({"object": "list", "data": models}).encode()
 
     def _health(self) -> bytes:
         """Say what this process is; 200 means only that it serves. Routes are a matter of the table."""
@@ -142,13 +150,15 @@ def _request_id(scope: Scope) -> str:
     return given if given is not None and _SOUND_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
 
 
-def _models(visible: Sequence[ServiceRoutes]) -> bytes:
-    roots = {s.service: s.model for s in visible}
-    models = [
-        {"id": name, "object": "model", "owned_by": "greenctl", "root": roots.get(name, name)}
-        for name in model_names(visible)
-    ]
-    return json.dumps({"object": "list", "data": models}).encode()
+def _model(name: str, found: Found, created: int) -> dict[str, object]:
+    """Describe a name as OpenAI does. ``created``: of the table, in seconds since 1970; of the model nobody knows it.
+
+    ``root`` is what the engines call it, and ``parent`` the model that an adapter adapts, as with vLLM.
+    """
+    model = found.routes.model
+    own = name if name not in {found.routes.service, model} and not found.adapter else model
+    known = {"id": name, "object": "model", "created": created, "owned_by": "greenctl", "root": found.adapter or own}
+    return {**known, "parent": model} if found.adapter else known
 
 
 async def _apologise(reply: Reply) -> None:

@@ -53,11 +53,13 @@ class SocketGateway:
             raise GatewayUnavailable("no gateway process listens")
 
     async def _put(self, path: Path, table: RoutingTable, body: bytes) -> tuple[int, bytes] | None:
-        """Hand over the table; without its rows to a gateway that is older than they are, and refuses unknown keys."""
+        """Hand over the table; in an older form to a gateway that is older than what it says, and refuses that."""
         answer = await self._ask("PUT", path, "/table", body)
-        if answer is not None and answer[0] == _INVALID and any(s.rows for s in table.services):
-            logger.info("%s takes no rows by origin: it is older than this controller", path.name)
-            return await self._ask("PUT", path, "/table", table.without_rows().to_json().encode())
+        for older in table.older_forms():
+            if answer is None or answer[0] != _INVALID:
+                break
+            logger.info("%s does not take the table as it is: it is older than this controller", path.name)
+            answer = await self._ask("PUT", path, "/table", older.to_json().encode())
         return answer
 
     async def applied(self) -> RoutingTable | None:

@@ -7,6 +7,8 @@ What a client can rely on:
 - A request that comes while its service is scaled to zero waits for the first replica, as long as its service lets it.
 - A stream that has not begun is retried the same way. One that has begun is resumed on another replica if its service
   allows it and the request permits it; else it ends with an error event and without ``[DONE]``. It never just stops.
+- Each replica is asked for the model by the name under which that replica serves it, whatever the client called it. No
+  stream is resumed by a replica that serves it under another name: that may be another model.
 """
 
 from __future__ import annotations
@@ -36,8 +38,9 @@ _NOT_IMPLEMENTED = 501
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An accepted request on its way. ``headers`` go to the replica; ``began`` is the clock at acceptance.
+    """An accepted request on its way, as the client wrote it.
 
+    ``headers`` go to the replica; ``began`` is the clock at acceptance. ``adapter``: which of the model's is asked for.
     ``origin``: whence it comes, as somebody says who may be anybody: it is compared with names, and goes nowhere.
     """
 
@@ -47,6 +50,7 @@ class Call:
     request_id: str
     began: float
     origin: str = ""
+    adapter: str = ""
 
 
 async def forward(node: GatewayNode, call: Call, reply: Reply) -> None:
@@ -78,17 +82,31 @@ class _Hunt:
         self._failure: UpstreamFailure | None = None
         self.upstream: Upstream | None = None
         self.routes: ServiceRoutes | None = None
+        self.model = ""
+        """The name under which the upstream that is tried now serves the service's model."""
 
-    def next(self) -> Upstream | None:
-        """Return the next upstream to try by the table of this moment; ``None`` when the search is over."""
-        routes = self._node.routes(self._call.service)
+    def next(self, model: str | None = None) -> Upstream | None:
+        """Return the next upstream to try by the table of this moment; ``None`` when the search is over.
+
+        ``model``: the name under which it has to serve, where that is no longer open.
+        """
+        call, routes = self._call, self._node.routes(self._call.service)
         if routes is None or len(self._tried) > routes.retries:
             return None
-        upstream = self._node.pick(routes, self._tried, self._call.origin)
+        upstream = self._node.pick(routes, self._tried, call.origin, adapter=call.adapter, model=model)
         if upstream is not None:
             self._tried.append(upstream.replica)
-            self.upstream, self.routes = upstream, routes
+            self.upstream, self.routes, self.model = upstream, routes, routes.name_at(upstream)
         return upstream
+
+    @property
+    def name(self) -> str:
+        """What the upstream that is tried now calls what the client asks for."""
+        return self._call.adapter or self.model
+
+    def request(self) -> CompletionRequest:
+        """Return the request as that upstream understands it."""
+        return self._call.request.for_model(self.name)
 
     def failed(self, upstream: Upstream, failure: UpstreamFailure) -> None:
         """Note why the attempt came to nothing."""
@@ -113,8 +131,8 @@ class _Hunt:
 
 
 async def _relay_answer(node: GatewayNode, call: Call, reply: Reply, hunt: _Hunt) -> Outcome:
-    request = call.request
     while (upstream := hunt.next()) is not None:
+        request = hunt.request()
         with node.tally.attempt(upstream.replica) as attempt:
             try:
                 answer = await node.client.answer(upstream, request.path, request.raw, call.headers)
@@ -153,10 +171,11 @@ class _StreamRelay:
         self._used_tokens = 0
         self._is_second_voice = False
         self._was_resumed = False
+        self._model: str | None = None
 
     async def run(self) -> Outcome:
         """Stream until the answer is complete or nothing more can be done."""
-        while (upstream := self._hunt.next()) is not None:
+        while (upstream := self._hunt.next(self._model)) is not None:
             attempt = self._undecided.enter_context(self._node.tally.attempt(upstream.replica))
             self._is_second_voice = self._reply.is_started
             try:
@@ -183,7 +202,7 @@ class _StreamRelay:
 
     async def _request_for(self, upstream: Upstream) -> bytes | None:
         """Return the body to send: the client's own at first, then the continuation; ``None`` if nothing is left."""
-        request = self._call.request
+        request = self._hunt.request()
         if not self._is_second_voice:
             return request.raw
         text = self._transcript.text
@@ -197,7 +216,7 @@ class _StreamRelay:
         """Count the emitted tokens: as reported, else as the new replica counts them, else at least one per chunk."""
         if (exact := self._transcript.exact_tokens) is not None or not text:
             return exact or 0
-        counted = await self._node.client.count_tokens(upstream, self._call.request.model, text)
+        counted = await self._node.client.count_tokens(upstream, self._hunt.name, text)
         return self._transcript.chunks_with_text if counted is None else counted
 
     async def _pass_on(self, answer: Answer, upstream: Upstream, attempt: Counted) -> Outcome:
@@ -271,6 +290,7 @@ class _StreamRelay:
         if not data:
             return
         if not self._reply.is_started:
+            self._model = self._hunt.model
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
             await self._reply.start(200, [*headers, *_disclosures(upstream)])
             elapsed = self._node.clock() - self._call.began

@@ -49,7 +49,7 @@ def missed_in(table: RoutingTable, last: RoutingTable | None, before: Sequence[M
         if routes.service in ending:
             continue
         old = known.get(routes.service)
-        candidates = [*routes.upstreams, *(old.routes.upstreams if old is not None else ())]
+        candidates = [*routes.upstreams, *(old.routes.named_for(routes.model) if old is not None else ())]
         gone = {
             u.replica: u for u in candidates if not u.draining and u.replica not in names and u.url not in addresses
         }
@@ -86,15 +86,15 @@ def with_kept(table: RoutingTable, kept: Sequence[Missed], answering: Collection
     if not added:
         return table
     named = [
-        s if s.service not in added else replace(s, upstreams=(*s.upstreams, *added.pop(s.service).upstreams))
+        s if s.service not in added else replace(s, upstreams=(*s.upstreams, *added.pop(s.service).named_for(s.model)))
         for s in table.services
     ]
     return replace(table, services=(*named, *added.values()))
 
 
 def upstreams_of(missed: Iterable[Missed]) -> list[tuple[str, Upstream]]:
-    """Return each missed upstream with the model that it has to serve."""
-    return [(m.routes.model, u) for m in missed for u in m.routes.upstreams]
+    """Return each missed upstream with the name of the model that it has to serve."""
+    return [(m.routes.name_at(u), u) for m in missed for u in m.routes.upstreams]
 
 
 def without(missed: Iterable[Missed], names: Collection[str]) -> list[Missed]:

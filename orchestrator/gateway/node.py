@@ -155,19 +155,34 @@ class GatewayNode:
         """Return whence a request comes: what the proxy in front says, else our own; ``""`` where nobody knows."""
         return self._origin if said is None else said
 
-    def pick(self, routes: ServiceRoutes, tried: Collection[str], origin: str = "") -> Upstream | None:
+    def pick(
+        self,
+        routes: ServiceRoutes,
+        tried: Collection[str],
+        origin: str = "",
+        *,
+        adapter: str = "",
+        model: str | None = None,
+    ) -> Upstream | None:
         """Choose an upstream for one more attempt and note that it is being tried.
 
         ``origin``: whence the request comes. Only names of the table count, and are kept; all else is the one split.
+        ``adapter``, ``model``: only those are chosen from that have it, or serve the model under that name.
         First attempts are counted by themselves, and so are second ones, and so on: if a request that fails took two
         numbers, its retries would pass the others over in step, and who fails would get more than its weight.
         """
         row = origin if any(r.origin == origin for r in routes.rows) else ""
-        number = self._numbers[routes.service, row, len(tried)]
-        self._numbers[routes.service, row, len(tried)] += 1
+        wanted = f"{routes.service}:{adapter}" if adapter else routes.service  # each has its own round of numbers
+        number = self._numbers[wanted, row, len(tried)]
+        self._numbers[wanted, row, len(tried)] += 1
         resting = self._cooldowns.resting(routes.upstreams)
         gone = self._cooldowns.gone(routes.upstreams)
-        upstream = choose(routes.upstreams_for(row), number, excluded=tried, cooling=resting, gone=gone)
+        upstreams: Sequence[Upstream] = routes.upstreams_for(row)
+        if adapter or model is not None:
+            upstreams = [
+                u for u in upstreams if (not adapter or adapter in u.adapters) and model in {None, routes.name_at(u)}
+            ]
+        upstream = choose(upstreams, number, excluded=tried, cooling=resting, gone=gone)
         if upstream is not None:
             self._cooldowns.trying(upstream, routes.cooldown_seconds)
         return upstream

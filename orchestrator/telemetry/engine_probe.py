@@ -205,13 +205,14 @@ class FakeProbe:
     """Engines as a test describes them, by endpoint. An endpoint that was never mentioned does not answer.
 
     ``serve`` brings one up. ``healthy``, ``completing`` and ``loads`` may be changed at any time; ``calls`` is what was
-    asked, in order.
+    asked, in order. ``models``: the one name under which an engine completes, of those where that matters.
     """
 
     healthy: set[str] = field(default_factory=set)
     completing: set[str] = field(default_factory=set)
     loads: dict[str, EngineLoad] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    models: dict[str, str] = field(default_factory=dict)
 
     def serve(self, endpoint: str, load: EngineLoad | None = None) -> None:
         """Let an engine answer everything there."""
@@ -231,9 +232,9 @@ class FakeProbe:
         return endpoint in self.healthy
 
     async def completes(self, endpoint: str, model: str, api_key_file: Path | None) -> bool:  # noqa: ARG002
-        """Whether it was said to complete."""
+        """Whether it was said to complete, and under that name."""
         self.calls.append(("completes", endpoint))
-        return endpoint in self.completing
+        return endpoint in self.completing and self.models.get(endpoint, model) == model
 
     async def load(self, endpoint: str, api_key_file: Path | None) -> EngineLoad | None:  # noqa: ARG002
         """Return the load it was given."""

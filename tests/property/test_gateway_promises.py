@@ -30,27 +30,28 @@ ACTS = st.builds(
 )
 
 REQUESTS = st.fixed_dictionaries(
-    {"model": st.just("tiny"), "stream": st.sampled_from([True, True, True, False])},
+    {"model": st.just("chat"), "stream": st.sampled_from([True, True, True, False])},
     optional={"max_tokens": st.integers(1, 8), "n": st.just(2)},
 )
 
 
 @st.composite
-def services(draw: st.DrawFn, urls: dict[str, str]) -> tuple[ServiceRoutes, ...]:
+def services(draw: st.DrawFn, world: GatewayWorld) -> tuple[ServiceRoutes, ...]:
     """At most one service, as a controller may write it at any moment of a rollout."""
+    model = draw(st.sampled_from(["tiny", "huge"]))
     if not draw(st.integers(0, 9)):
         return ()
     names = draw(st.lists(NAMES, unique=True, max_size=3))
     upstreams = tuple(
-        Upstream(
-            n, urls[n], draw(st.sampled_from([0, 10, 100])), draw(st.sampled_from([False, False, True])), "x", None
+        upstream(
+            world, n, model, draw(st.sampled_from([0, 10, 100])), draining=draw(st.sampled_from([False, False, True]))
         )
         for n in names
     )
     return (
         ServiceRoutes(
             "chat",
-            "tiny",
+            model,
             upstreams,
             resume_streams=draw(st.booleans()),
             retries=draw(st.integers(0, 3)),
@@ -59,6 +60,12 @@ def services(draw: st.DrawFn, urls: dict[str, str]) -> tuple[ServiceRoutes, ...]
             max_held=2,
         ),
     )
+
+
+def upstream(world: GatewayWorld, name: str, model: str, weight: int = 100, *, draining: bool = False) -> Upstream:
+    """Write a replica of a service with that model as a controller does: with its own name for it, if that differs."""
+    own = world.engines[name].model
+    return Upstream(name, world.urls[name], weight, draining, "x", None, model=None if own == model else own)
 
 
 class Gateways(RuleBasedStateMachine):
@@ -70,14 +77,16 @@ class Gateways(RuleBasedStateMachine):
         self.world = GatewayWorld(Path(self.folder.name))
         self.version = 0
 
-    @initialize(resumes=st.booleans())
-    def begins(self, *, resumes: bool) -> None:
-        ups = tuple(Upstream(n, self.world.urls[n], 100, False, "x", None) for n in "abc")
+    @initialize(resumes=st.booleans(), huge=st.sampled_from(["", "", "c", "bc"]))
+    def begins(self, *, resumes: bool, huge: str) -> None:
+        for name in huge:
+            self.world.engines[name].model = "huge"
+        ups = tuple(upstream(self.world, n, "tiny") for n in "abc")
         self._publish((ServiceRoutes("chat", "tiny", ups, resume_streams=resumes),))
 
     @rule(data=st.data())
     def the_controller_publishes(self, data: st.DataObject) -> None:
-        self._publish(data.draw(services(self.world.urls)))
+        self._publish(data.draw(services(self.world)))
 
     @rule(name=NAMES, acts=st.lists(ACTS, min_size=1, max_size=3))
     def a_replica_will(self, name: str, acts: list[Act]) -> None:

@@ -176,6 +176,8 @@ class World:
         """Replicas that the test ended itself."""
         self.refused = 0
         """Requests that found nobody at all."""
+        self.misnamed: list[tuple[str, str]] = []
+        """Requests that came to an engine under a name that it does not serve, for it a 404: replica and name."""
         self.severed: list[tuple[str, int, timedelta]] = []
         """Replicas that the controller ended with requests in flight: name, how many, how long it had drained."""
         self.traffic: dict[str, Traffic] = {}
@@ -473,6 +475,7 @@ class World:
             self._check_slots(own)
             least = min(wanted.get(service.name, 0), self._wanted(service))
             self._check_ready_count(service.name, least, before, replicas)
+        assert not self.misnamed, f"asked for what it does not serve: {self.misnamed[:3]}\n{self.picture()}"
         for name, in_flight, drained in self.severed:
             limit = next(s.spec for s in self.store.services() if s.name == self.replica(name).service).migration.drain
             assert drained >= limit, f"{name} was ended with {in_flight} in flight after {drained}\n{self.picture()}"
@@ -534,11 +537,13 @@ class World:
         self.probe.completing.clear()
         self.probe.loads.clear()
         self.probe.calls.clear()
+        self.probe.models.clear()
         for name, machine in machines.items():
             if not self._answers(name) or name in self.deaf or now < machine.running_at:
                 continue
             prompt, output = self.tokens.setdefault(name, [0, 0])
             self.probe.serve(machine.endpoint, EngineLoad(self.in_flight(name), 0, prompt, output))
+            self.probe.models[machine.endpoint] = machine.request.model.name
             if self.mute:
                 self.probe.loads.pop(machine.endpoint)
         for name in [n for n, m in machines.items() if m.gone_at is not None and now >= m.gone_at]:
@@ -639,9 +644,7 @@ class World:
             traffic.credit[tried[0]] -= sum(weights.values())
         for name in tried:
             if self._answers(name):
-                self._counts(name)
-                self.tokens.setdefault(name, [0, 0])[0] += PROMPT_TOKENS
-                self.streams.append(Stream(service, name, now + traffic.seconds))
+                self._begin(service, name, now + traffic.seconds)
                 return
             self._counts(name).failed += 1
         self.refused += 1
@@ -654,15 +657,24 @@ class World:
             name = next((n for n in self.routed(held.service) if self._answers(n)), None)
             if name is not None:
                 self.waited.append(now - held.came_at)
-                self._counts(name)
-                self.tokens.setdefault(name, [0, 0])[0] += PROMPT_TOKENS
-                self.streams.append(Stream(held.service, name, now + held.seconds))
+                self._begin(held.service, name, now + held.seconds)
             elif now >= held.until:
                 self.refused += 1
                 self.demand[held.service].failed += 1
             else:
                 staying.append(held)
         self.held = staying
+
+    def _begin(self, service: str, replica: str, ends_at: float) -> None:
+        """Let a request begin at a replica, under the name that the gateway's table has for it there."""
+        routes = self.routes(service)
+        assert routes is not None
+        asked = routes.name_at(self.upstreams(service)[replica])
+        if asked != self.cloud._machines[replica].request.model.name:
+            self.misnamed.append((replica, asked))
+        self._counts(replica)
+        self.tokens.setdefault(replica, [0, 0])[0] += PROMPT_TOKENS
+        self.streams.append(Stream(service, replica, ends_at))
 
     def _counts(self, replica: str) -> Counts:
         return self.counts.setdefault(replica, Counts())

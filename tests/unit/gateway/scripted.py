@@ -63,7 +63,10 @@ class Seen:
 
 @dataclass
 class ScriptedEngine:
-    """``acts`` are used up one per completion; then the engine behaves. ``left`` is set when a client goes away."""
+    """``acts`` are used up one per completion; then the engine behaves. ``left`` is set when a client goes away.
+
+    ``serves``: the names of its models, and any other is a 404; empty for an engine that takes any.
+    """
 
     name: str = "a"
     url: str = ""
@@ -72,6 +75,7 @@ class ScriptedEngine:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     can_tokenize: bool = True
+    serves: frozenset[str] = frozenset()
     _stop: Any = None
 
     def then(self, *acts: Act) -> None:
@@ -92,6 +96,8 @@ class ScriptedEngine:
             return self._tokenize(seen.body)
         self.arrived.set()
         act = self.acts.popleft() if self.acts else Act()
+        if self.serves and seen.body["model"] not in self.serves:
+            act = Act(status=404, text='{"error": {"message": "no such model", "code": 404}}')
         try:
             return await self._complete(request, seen, act)
         except (asyncio.CancelledError, ConnectionError):
