@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import typer
 
 from orchestrator.cli.frame import APP, COMPLETE_VARIABLE, Entry, LazyGroup
+from orchestrator.cli.places import NO_ROOM, ROOM_HINT, onto
 from orchestrator.cli.session import Session
-from orchestrator.errors import Declined, ExitStatus, GreenctlError, UsageError
+from orchestrator.errors import Declined, DiskFull, ExitStatus, GreenctlError, UsageError
 
 STDERR: Final = 2
 START, RUN, UNDERSTAND, OPERATE = "Start here", "Run services", "Understand", "Operate"
@@ -102,7 +104,11 @@ class Root(LazyGroup):
             return super(Root, self).main(words, APP, standalone_mode=False, obj=session, **extra)
 
         status = _exit_status(run, session)
+        if session.unwritten is not None:
+            _report(session.unwritten, session)
+            status = status or int(session.unwritten.exit_status)
         session.close()
+        _give_up_lost_streams()
         if standalone_mode:
             sys.exit(status)
         return status
@@ -121,6 +127,8 @@ def _teach_shells() -> None:
 def _exit_status(run: Callable[[], object], session: Session) -> int:
     try:
         result = run()
+        with onto("standard output"):
+            sys.stdout.flush()
     except typer.TyperException as error:
         _report(_as_usage(error), session)
         return int(ExitStatus.INVALID)
@@ -132,6 +140,10 @@ def _exit_status(run: Callable[[], object], session: Session) -> int:
         return int(error.exit_status)
     except KeyboardInterrupt:
         return int(ExitStatus.INTERRUPTED)
+    except OSError as error:
+        full = DiskFull(f"something could not be written: {error.strerror}", hint=ROOM_HINT)
+        _report(full if error.errno in NO_ROOM else error, session)
+        return int(ExitStatus.PROVIDER if error.errno in NO_ROOM else ExitStatus.UNEXPECTED)
     except Exception as error:  # noqa: BLE001  # the last resort: a sentence instead of a traceback
         _report(error, session)
         return int(ExitStatus.UNEXPECTED)
@@ -147,12 +159,29 @@ def _as_usage(error: typer.TyperException) -> UsageError:
 
 
 def _report(error: Exception, session: Session) -> None:
-    """Say it on standard error and, where a document was asked for, as that document on standard output."""
+    """Say it on standard error and, where a document was asked for, as that document on standard output.
+
+    The error may be that one of them cannot be written: what cannot be said there is left unsaid.
+    """
     from orchestrator.cli.render import errors  # noqa: PLC0415  # only now is Rich needed
 
-    session.complain(errors.render(error, verbose=session.verbose, debug=session.debug))
+    with suppress(OSError, DiskFull):
+        session.complain(errors.render(error, verbose=session.verbose, debug=session.debug))
     if session.as_json:
-        session.write_document({"error": errors.document(error)})
+        with suppress(OSError, DiskFull):
+            session.write_document({"error": errors.document(error)})
+
+
+def _give_up_lost_streams() -> None:
+    """Let go of what a standard stream does not take: Python would try again at its end, and complain of it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
 
 
 app = typer.Typer(

@@ -122,7 +122,7 @@ class FileCommand(Command):
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # a private base class
         """Take the file from the words, and let Typer have the others."""
         kept, file = _without_file(args)
-        if file is not None and isinstance(ctx.obj, Session):
+        if file is not None and isinstance(ctx.obj, Session) and not ctx.resilient_parsing:
             ctx.obj.write_json_to(file)
         return super().parse_args(ctx, kept)
 

@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TextIO, TypeVar
 
 from orchestrator.cli.outside import Outside
-from orchestrator.errors import Declined, UsageError
+from orchestrator.cli.places import not_written, onto, require_writable
+from orchestrator.errors import Declined, GreenctlError, UsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,6 +52,7 @@ class Session:
         self.as_json = self.no_color = self.quiet = self.verbose = self.debug = False
         self.only_looks = False
         self.json_file: Path | None = None
+        self.unwritten: GreenctlError | None = None
         self._interactive = interactive or _has_terminal
         self._read_answer = read_answer or _read_line
 
@@ -69,10 +71,11 @@ class Session:
         setattr(self, name, True)
 
     def write_json_to(self, file: str) -> None:
-        """Send the document of a result to a file, beside the pages for people."""
+        """Send the document of a result to a file, beside the pages for people. Raises ``UsageError``."""
         from pathlib import Path  # noqa: PLC0415  # --help needs none
 
         self.as_json, self.json_file = False, Path(file)
+        require_writable("--json", self.json_file)
 
     # ── the world ────────────────────────────────────────────────────────────────────────────────────
 
@@ -121,7 +124,11 @@ class Session:
             self._print(self.out, renderable)
 
     def emit(self, **document: object) -> None:
-        """Print the one JSON document, or write its file; nothing unless it was asked for. Raises ``UsageError``."""
+        """Print the one JSON document, or write its file; nothing unless it was asked for. Raises ``DiskFull``.
+
+        A file that cannot be written is remembered in ``unwritten`` and told at the end: hours of work may be in the
+        pages that are still to be shown.
+        """
         if self.as_json:
             self.write_document({name: self.outside.plain(value) for name, value in document.items()})
         elif self.json_file is not None:
@@ -129,12 +136,14 @@ class Session:
             try:
                 self.json_file.write_text(text, encoding="ascii")
             except OSError as error:
-                raise UsageError(f"--json {self.json_file}: {error.strerror or error}") from error
+                self.unwritten = not_written("--json", self.json_file, error)
+                self.unwritten.__cause__ = error
 
     def write_document(self, document: Mapping[str, object]) -> None:
         """Print what JSON can say as it is: in plain ASCII, so that nothing in it can move a terminal's cursor."""
-        sys.stdout.write(_as_json(document))
-        sys.stdout.flush()
+        with onto("standard output"):
+            sys.stdout.write(_as_json(document))
+            sys.stdout.flush()
 
     # ── conversation ─────────────────────────────────────────────────────────────────────────────────
 
@@ -187,7 +196,8 @@ class Session:
     def _print(self, console: Console, renderable: RenderableType) -> None:
         from orchestrator.cli.render.text import Escaped  # noqa: PLC0415  # --help needs no Rich
 
-        console.print(Escaped(renderable), crop=False, end="")
+        with onto("standard error" if console.file is sys.stderr else "standard output"):
+            console.print(Escaped(renderable), crop=False, end="")
 
 
 def _as_json(document: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ import typer
 from orchestrator.cli import plan_memory
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import SpecFile
+from orchestrator.cli.places import not_written, require_writable
 from orchestrator.cli.reading import is_recorded, read_spec
 from orchestrator.cli.render import money
 from orchestrator.cli.render import plan as page
@@ -16,7 +17,7 @@ from orchestrator.cli.session import FORMAT_VERSION, Session
 from orchestrator.cli.unread import say_unread, unread
 from orchestrator.codec import to_json
 from orchestrator.control.usecases import bill_of, preview_deploy
-from orchestrator.errors import ExitStatus, UsageError
+from orchestrator.errors import ExitStatus
 
 OFFERS_SHOWN = 10
 
@@ -61,6 +62,8 @@ def plan(
     does exactly that or nothing.
     """
     session = Session.of(ctx)
+    if out is not None:
+        require_writable("--out", out)
     session.use_recording(recorded)
     loaded = read_spec(session, spec)
     found = session.run(preview_deploy(loaded.spec, loaded.digest, session.runtime, check=check))
@@ -96,4 +99,4 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--out {path}: {error.strerror or error}") from error
+        raise not_written("--out", path, error) from error

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from orchestrator import wiring
 from orchestrator.cli.frame import FileCommand, new_app
 from orchestrator.cli.parameters import SpecFile, parse_length
+from orchestrator.cli.places import not_written, require_writable
 from orchestrator.cli.reading import read_spec
 from orchestrator.cli.render import simulate as page
 from orchestrator.cli.render.text import line
@@ -121,6 +122,8 @@ def simulate(
     ones by name, and ours. Ctrl-C shows what is done by then.
     """
     session = Session.of(ctx)
+    if html_file is not None:
+        require_writable("--html", html_file)
     loaded = read_spec(session, spec).spec
     period = Window(*_ordered(_instant("--from", begin), _instant("--to", end)))
     catalogue = wiring.regions(session.settings)
@@ -323,4 +326,4 @@ def _write(file: Path, text: str) -> None:
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--html {file}: {error.strerror or error}") from error
+        raise not_written("--html", file, error) from error

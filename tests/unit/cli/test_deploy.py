@@ -91,8 +91,8 @@ def test_a_plan_can_be_kept_in_a_file(world: World) -> None:
 
 
 def test_a_plan_that_cannot_be_written_is_a_usage_error(world: World) -> None:
-    """The folder's absence is said in words."""
-    result = world.run("plan", world.spec_file(), "--out", world.folder / "nowhere" / "plan.json")
+    """The folder's absence is said in words, and before the providers are asked."""
+    result = world.run("plan", "not-read.yaml", "--out", world.folder / "nowhere" / "plan.json")
 
     assert result.exit_code == 2
     assert "No such file or directory" in result.stderr

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +20,14 @@ from orchestrator.cli.outside import Outside
 from orchestrator.cli.parameters import parse_length
 from orchestrator.cli.session import Session
 from orchestrator.domain.plan import Plan
-from orchestrator.errors import InvalidSettings, ProviderError, UsageError
+from orchestrator.errors import InvalidSettings, ProviderError
 from orchestrator.settings import GatewaySettings, Settings, load_settings
 from tests.unit.cli.samples import PLAN
 from tests.unit.cli.world import World
+
+needs_a_full_file = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="this system has no file that is always full"
+)
 
 # ── remembered plans ─────────────────────────────────────────────────────────────────────────────────
 
@@ -338,9 +344,73 @@ class TestDocumentsInFiles:
         assert not session.as_json
         assert json.loads((tmp_path / "out.json").read_text()) == {"format_version": 1, "rows": [1, 2]}
 
-    def test_a_place_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
-        """With the reason of the system."""
-        session = Session()
-        session.write_json_to(str(tmp_path / "no" / "out.json"))
-        with pytest.raises(UsageError, match=r"--json .*out\.json: No such file"):
-            session.emit(rows=[])
+    @pytest.mark.parametrize("option", ["--json", "--html"])
+    @pytest.mark.parametrize(
+        ("place", "reason"),
+        [("no/out.json", "No such file"), (".", "Is a directory"), ("a-file/out.json", "Not a directory")],
+    )
+    def test_a_place_that_cannot_be_written_is_named_before_the_work(
+        self, world: World, option: str, place: str, reason: str
+    ) -> None:
+        """With the reason of the system, and before anything is read: a simulation may take an hour."""
+        (world.folder / "a-file").touch()
+        words = ("simulate", "not-read.yaml", "--from", "2023-01-01", "--to", "2023-01-02")
+
+        result = world.run(*words, f"{option}={world.folder / place}")
+
+        assert result.exit_code == 2
+        assert f"{option} {world.folder / place}: {reason}" in result.stderr
+
+    @needs_a_full_file
+    def test_what_was_found_is_shown_where_its_document_has_no_room(self, world: World) -> None:
+        """The page is all that is left of the work; the exit status says that the file is not there."""
+        result = world.run("policy", "show", "--json=/dev/full")
+
+        assert result.exit_code == 4
+        assert result.stdout == world.run("policy", "show").stdout
+        assert "error[disk_full]: --json /dev/full: No space left on device" in result.stderr
+
+    def test_words_that_are_being_completed_are_not_refused(self, world: World) -> None:
+        """A shell asks what could follow; the file may not be there yet."""
+        result = world.run(
+            _GREENCTL_COMPLETE="complete_bash",
+            COMP_WORDS="greenctl simulate --json=no/out.json --tr",
+            COMP_CWORD="3",
+        )
+
+        assert "--traffic" in result.stdout
+
+
+def on_a_full_disk(words: str, *, unbuffered: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a command line whose standard output has no room."""
+    with Path("/dev/full").open("w") as full:
+        return subprocess.run(
+            [sys.executable, *(["-u"] if unbuffered else []), "-m", "orchestrator", *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+
+@needs_a_full_file
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("words", ["version --json", "version", "policy show", "--help"])
+def test_a_full_disk_under_standard_output_is_said_in_a_sentence(words: str, unbuffered: bool) -> None:
+    """And nothing is to be reported: what is missing is room."""
+    done = on_a_full_disk(words, unbuffered=unbuffered)
+
+    assert done.returncode == 4
+    assert done.stderr.startswith("error[disk_full]: ")
+    assert done.stderr.splitlines()[0].endswith(" be written: No space left on device")
+    assert len(done.stderr.splitlines()) == 2, done.stderr
+
+
+@needs_a_full_file
+def test_an_error_stays_that_error_where_its_document_has_no_room() -> None:
+    """The status is the one of the error, and its words are there."""
+    done = on_a_full_disk("nonsense --json")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error[usage]: No such command 'nonsense'")
+    assert "Traceback" not in done.stderr
