@@ -48,6 +48,8 @@ class WorkBook:
         """By service: of the work that is due then it was said that it runs, in that decision."""
         self._due: dict[str, tuple[Instant, Instant]] = {}
         """By service: the round that was looked at last, from when on and until when."""
+        self._ended: set[str] = set()
+        """Services that were ever taken down."""
         self._unbegun: dict[str, float] = {}
         self._unneeded: dict[str, float] = {}
 
@@ -66,6 +68,7 @@ class WorkBook:
     def taken_down(self, service: str) -> None:
         """Hear that a service ends: its next deploy begins anew."""
         self._world.people.deployed_at.pop(service, None)
+        self._ended.add(service)
         self._begun.pop(service, None)
         self._due.pop(service, None)
 
@@ -179,6 +182,8 @@ class WorkBook:
         batch, begun = service.spec.batch, self._world.people.deployed_at.get(service.name)
         if batch is None or begun is None:
             return None
+        if self._world.lost_rows and batch.deadline is not None and service.name in self._ended:
+            return None  # a database that was set back may have forgotten an end, and the deploy after it
         before, due = due_times(batch, now)
         return (begun if before is None else max(before, service.created_at)), due
 
