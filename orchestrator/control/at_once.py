@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
@@ -23,13 +24,15 @@ class Questions(Generic[V]):
         self._open: dict[str, asyncio.Future[V]] = {}
 
     async def answers(
-        self, asked: Mapping[str, Callable[[], Coroutine[Any, Any, V]]], patience_seconds: float
+        self, asked: Mapping[str, Callable[[], Coroutine[Any, Any, V]]], patience: timedelta | None
     ) -> dict[str, V]:
         """Return the answers that have come, by name; raises the first error.
 
         Questions that are asked now are waited for as long as that; one that was open before is neither asked nor
-        waited for again, so whoever never answers holds up one look of many.
+        waited for again, so whoever never answers holds up one look of many. ``None``: all are waited for.
         """
+        if patience is None:
+            return dict(zip(asked, await all_of([ask() for ask in asked.values()]), strict=True))
         new = []
         for name, ask in asked.items():
             if not self._is_open(name):
@@ -37,7 +40,7 @@ class Questions(Generic[V]):
                 if not question.done():
                     new.append(question)
         if new:
-            await asyncio.wait(new, timeout=patience_seconds)
+            await asyncio.wait(new, timeout=patience.total_seconds())
         come = {name: self._open.pop(name) for name in asked if self._open[name].done()}
         for answer in come.values():
             answer.cancelled() or answer.exception()  # seen, also where an earlier one is raised

@@ -204,7 +204,7 @@ async def observe(
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
     models = {r.name: model_run_by(r, service, runtime.store, watch.models) for r in open_ones}
     asked = {r.name: partial(_one, models[r.name].name, r, runtime, watch) for r in open_ones}
-    looks = await watch.looks.answers(asked, runtime.tuning.look_patience.total_seconds())
+    looks = await watch.looks.answers(asked, runtime.tuning.look_patience)
     for replica in open_ones:
         if replica.name in looks:
             watch.note(replica, looks[replica.name])

@@ -23,7 +23,7 @@ class Tuning:
     """Bounds of outside work, in physical time.
 
     ``look_patience``: how long a look at a service waits for a replica that takes long to look at, so that the others
-    do not: what it says later is there at a later look.
+    do not: what it says later is there at a later look. ``None``: as long as it takes, where nothing takes any time.
     ``longest_sample``: into which pieces the ledger is cut; a simulated year is as exact with fewer of them.
     ``orphan_grace``: how long something is suspected before it is told of, and may be reaped. ``orphan_idle``: how long
     it must be known to have served nobody before that.
@@ -36,7 +36,7 @@ class Tuning:
 
     terminate_grace: timedelta = timedelta(seconds=30)
     health_failures_until_lost: int = 3
-    look_patience: timedelta = timedelta(seconds=0.5)
+    look_patience: timedelta | None = timedelta(seconds=0.5)
     gateway_wait: timedelta = timedelta(seconds=10)
     sample_every: timedelta = timedelta(seconds=10)
     longest_sample: timedelta = LONGEST_SAMPLE

@@ -99,6 +99,7 @@ _TUNING = Tuning(
     sweep_every=timedelta(days=1),
     plan_every=timedelta(seconds=5),
     spot_as_bought=True,
+    look_patience=None,
 )
 
 
