@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from orchestrator.gateway.app import GatewayApp, serve_lifespan
 from orchestrator.gateway.asgi import Message, Scope
@@ -71,6 +71,7 @@ class _Exchange:
         self.client_left = asyncio.Event()
         self.response = web.StreamResponse()
         self._body_is_told = False
+        self._waits_for_us = request.version >= HttpVersion11 and _expects_continue(request)
 
     def scope(self) -> Scope:
         request = self._request
@@ -82,6 +83,7 @@ class _Exchange:
         content = self._request.content
         if not self._body_is_told:
             try:
+                self._let_continue()
                 chunk = await content.readany()
             except (OSError, web.RequestPayloadError):
                 self.client_left.set()
@@ -91,16 +93,25 @@ class _Exchange:
         await self.client_left.wait()
         return {"type": "http.disconnect"}
 
+    def _let_continue(self) -> None:
+        """Tell a client that asked whether its body is wanted that it is: some send nothing before that."""
+        if self._waits_for_us:
+            self._waits_for_us = False
+            if self._request.transport is not None:
+                self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     async def send(self, message: Message) -> None:
+        """Send what the application says; to HEAD without the body, which would be taken for the next answer."""
         if self.client_left.is_set():
             return
         try:
+            body = b"" if self._request.method == "HEAD" else message.get("body", b"")
             if message["type"] == "http.response.start":
                 await self._start(message)
-            elif message.get("more_body", False):
-                await self.response.write(message["body"])
-            else:
-                await self.response.write_eof(message.get("body", b""))
+            elif not message.get("more_body", False):
+                await self.response.write_eof(body)
+            elif body:
+                await self.response.write(body)
         except ConnectionError:
             self.client_left.set()
 
@@ -110,3 +121,7 @@ class _Exchange:
         for name, value in headers:
             self.response.headers.add(name.decode("latin-1"), value.decode("latin-1"))
         await self.response.prepare(self._request)
+
+
+def _expects_continue(request: web.BaseRequest) -> bool:
+    return request.headers.get("expect", "").lower() == "100-continue"

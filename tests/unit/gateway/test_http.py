@@ -11,7 +11,7 @@ import pytest
 from orchestrator.domain.routing import ServiceRoutes
 from orchestrator.gateway import __name__ as package
 from orchestrator.gateway.asgi import MAX_BODY_BYTES
-from tests.unit.gateway.conftest import Gateway, upstream
+from tests.unit.gateway.conftest import ISSUED, Gateway, upstream
 from tests.unit.gateway.scripted import Act, ScriptedEngine
 
 KEY = "sk-client"
@@ -149,6 +149,70 @@ async def test_models_are_what_may_be_asked_for(gateway: Gateway, engine: Script
             assert response.status == 200
 
 
+async def test_each_model_can_be_asked_for_by_itself(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """As OpenAI's clients do, with all that their schema wants; a name may hold slashes."""
+    await gateway.use(upstream(engine), model="org/tiny")
+    async with gateway.get("/v1/models") as response:
+        models = (await response.json())["data"]
+    assert {m["id"] for m in models} == {"chat", "org/tiny"}
+    for model in models:
+        assert set(model) == {"id", "object", "created", "owned_by", "root"}
+        assert model["created"] == int(ISSUED.timestamp())
+        for written in {model["id"], model["id"].replace("/", "%2F")}:
+            async with gateway.get(f"/v1/models/{written}") as response:
+                assert (response.status, await response.json()) == (200, model)
+    async with gateway.get("/v1/models/gpt-9") as response:
+        assert response.status == 404
+        assert (await refusal(response))["code"] == "model_not_found"
+    for path in ("/v1/models/", "/v1/modelsx"):
+        async with gateway.get(path) as response:
+            assert (await refusal(response))["code"] == "unknown_url"
+
+
+async def said(reader: asyncio.StreamReader, end: bytes) -> bytes:
+    """Read up to these bytes, for no longer than a moment."""
+    async with asyncio.timeout(5):
+        return await reader.readuntil(end)
+
+
+async def test_an_answer_to_head_has_no_body(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """On a connection that is kept, the next answer begins where this one ends. Health is what GET says of it."""
+    await gateway.use(upstream(engine))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+    heads = b"".join(b"HEAD %s HTTP/1.1\r\nhost: x\r\n\r\n" % path for path in (b"/health", b"/nothing"))
+    writer.write(heads + b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+    answers = [await said(reader, b"\r\n\r\n") for _ in range(3)]
+    body = await said(reader, b"}")
+    writer.close()
+    await writer.wait_closed()
+
+    assert [a.partition(b"\r\n")[0] for a in answers] == [
+        b"HTTP/1.1 %s" % s for s in (b"200 OK", b"404 Not Found", b"200 OK")
+    ]
+    assert json.loads(body)["status"] == "ok"
+    assert b"content-length: %d" % len(body) in answers[0].lower(), "how long the body would be may be said"
+
+
+async def test_a_client_that_waits_to_be_let_continue_is_let(gateway: Gateway, engine: ScriptedEngine) -> None:
+    """It sends its body only then; one whose body is too large is refused at once, and never invited to send it."""
+    await gateway.use(upstream(engine))
+    port, body = int(gateway.url.rpartition(":")[2]), b'{"model":"chat","prompt":"hi "}'
+    head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-Continue\r\ncontent-length: %d\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head % len(body))
+    assert await said(reader, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(body)
+    assert (await said(reader, b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+    writer.close()
+    await writer.wait_closed()
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head % (MAX_BODY_BYTES + 1))
+    assert (await said(reader, b"\r\n\r\n")).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+    await writer.wait_closed()
+
+
 class TestKeys:
     async def test_the_right_key_opens(self, gateway: Gateway, engine: ScriptedEngine) -> None:
         """A bearer key whose digest is in the table is let in."""
@@ -179,6 +243,20 @@ class TestKeys:
             assert "yours" not in (await refusal(response))["message"].partition("Available")[2]
         async with gateway.get("/v1/models", **headers) as response:
             assert [m["id"] for m in (await response.json())["data"]] == ["mine", "tiny"]
+
+    async def test_metrics_want_a_key_where_there_are_keys(self, gateway: Gateway, engine: ScriptedEngine) -> None:
+        """Also on a loopback address: a proxy there passes on what strangers send. Any client key will do."""
+        free = ServiceRoutes("free", "other", ())
+        mine = ServiceRoutes("mine", "tiny", (upstream(engine),), allowed_keys_sha256=(DIGEST,))
+        await gateway.use_services(free, mine)
+        for authorization, status in ((None, 401), ("Bearer wrong", 401), (f"Bearer {KEY}", 200)):
+            headers = {} if authorization is None else {"authorization": authorization}
+            async with gateway.get("/metrics", **headers) as response:
+                assert response.status == status
+                assert ('service="mine"' in await response.text()) is (status == 200)
+        await gateway.use_services(free)
+        async with gateway.get("/metrics") as response:
+            assert response.status == 200
 
     async def test_without_keys_only_this_machine_is_served(self, gateway: Gateway, engine: ScriptedEngine) -> None:
         """A service without keys stays shut on an address that others can reach."""
