@@ -5,16 +5,18 @@ directory and ``$XDG_CONFIG_HOME/greenctl/config.toml``. Deep code never sees th
 
 A working directory may be somebody else's, as a repository that was cloned: its file may not say where the user's own
 keys and records go, or which programs run (``NOT_OF_A_PROJECT``). Paths may begin with ``~``, and are absolute once
-read.
+read. A variable that begins as ours do and is nobody's is refused: it was meant to say something. See decision 0087.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeGuard
 
 from platformdirs import user_cache_path, user_config_path, user_state_path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -54,6 +56,23 @@ OF_NO_DIRECTORY = ("cache_dir", "state_dir")
 """What a file may not say relative to wherever somebody stands: there would be a fleet for each directory."""
 
 ENV_PREFIX = "GREENCTL_"
+
+OF_OTHERS = frozenset(
+    ENV_PREFIX + name
+    for name in (
+        # what replicas and their engines are told
+        *("BUILTIN_FAULTS", "DEPLOYMENT", "EPOCH", "INTENT", "LEASE_FILE", "PART", "PORT", "REGION", "REPLICA"),
+        *("SERVICE", "STOP_FILE"),
+        # the lab and the tests, beside all that begins with OF_TESTS
+        *("BURST_SECONDS", "HYPOTHESIS", "LAB_ROOT", "LOAD_ROUNDS", "REQUIRE_ALL", "TRACE_ALL", "UPDATE_GOLDEN"),
+    )
+)
+"""Variables that begin like a setting and are none."""
+
+OF_TESTS = f"{ENV_PREFIX}TEST_"
+
+_OF_KUBERNETES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_KUBERNETES_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 def _absolute(path: Path) -> Path:
@@ -359,6 +378,7 @@ def _says(document: object, name: str) -> bool:
 
 def load_settings(**overrides: object) -> Settings:
     """Read the settings. Raises ``InvalidSettings`` that names each wrong entry."""
+    refuse_unknown(os.environ)
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # names are checked by pydantic, at run time
     except ValidationError as error:
@@ -366,6 +386,63 @@ def load_settings(**overrides: object) -> Settings:
         raise InvalidSettings(lines) from error
     except SettingsError as error:
         raise _no_json(error) from error
+
+
+def refuse_unknown(environment: Mapping[str, str]) -> None:
+    """Refuse variables that begin like a setting and are none: unheard, they would leave a default in force.
+
+    One underscore in place of two is the usual mistake. Values are not repeated. Raises ``InvalidSettings``.
+    """
+    known = {variable.upper(): variable for variable in variables()}
+    unknown = sorted(
+        n for n, value in environment.items() if n.upper().startswith(ENV_PREFIX) and not _is_known(n, value)
+    )
+    if not unknown:
+        return
+    plain = {_without_underscores(variable): variable for variable in known}
+    meant: dict[str, None] = {}
+    for name in unknown:
+        spelt = name.upper()
+        near = plain.get(_without_underscores(spelt)) or next(iter(get_close_matches(spelt, known, n=1)), None)
+        if near is not None:
+            meant[near] = None
+    message = f"{', '.join(unknown)}: there is no such setting"
+    guess = f"Did you mean {', '.join(meant)}? " if meant else ""
+    hint = f"{guess}Two underscores join the parts of a name; greenctl config show lists all settings."
+    raise InvalidSettings(message, hint=hint)
+
+
+def variables() -> Iterator[str]:
+    """Return the variable of each setting; inside of tables with free names, the one of the table."""
+    return _variables(Settings, ENV_PREFIX)
+
+
+def _variables(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        variable = f"{prefix}{name.upper()}"
+        yield variable
+        if _is_section(field.annotation):
+            yield from _variables(field.annotation, f"{variable}__")
+
+
+def _is_section(annotation: object) -> TypeGuard[type[_Section]]:
+    return isinstance(annotation, type) and issubclass(annotation, _Section)
+
+
+def _is_known(name: str, value: str) -> bool:
+    """Whether somebody reads this variable. What follows the name of a section is checked with its values."""
+    spelt = name.upper()
+    if spelt in OF_OTHERS or spelt.startswith(OF_TESTS):
+        return True
+    if _OF_KUBERNETES.fullmatch(spelt) or _KUBERNETES_ADDRESS.fullmatch(value):
+        return True  # each pod is told so of a Service that is called greenctl, or greenctl-something
+    first, *others = spelt.removeprefix(ENV_PREFIX).lower().split("__")
+    field = Settings.model_fields.get(first)
+    return field is not None and (not others or _is_section(field.annotation))
+
+
+def _without_underscores(name: str) -> str:
+    return name.replace("_", "")
 
 
 def _no_json(error: SettingsError) -> InvalidSettings:

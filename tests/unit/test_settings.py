@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import InvalidSettings
-from orchestrator.settings import NOT_OF_A_PROJECT, OF_NO_DIRECTORY, PROJECT_FILE, load_settings
+from orchestrator.settings import (
+    NOT_OF_A_PROJECT,
+    OF_NO_DIRECTORY,
+    PROJECT_FILE,
+    load_settings,
+    refuse_unknown,
+    variables,
+)
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -111,3 +121,53 @@ def test_a_variable_that_is_no_json_is_called_by_its_name(project: Path, monkeyp
     assert caught.value.message == "GREENCTL_SKYPILOT__CLOUDS: a list or a table is wanted, as JSON"
     assert "aws-secret" not in caught.value.message + caught.value.hint()
     assert '["one", "two"]' in caught.value.hint()
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("GREENCTL_STATEDIR", "GREENCTL_STATE_DIR"),
+        ("GREENCTL_GATEWAY_PORT", "GREENCTL_GATEWAY__PORT"),
+        ("GREENCTL_SKYPILOT_CLOUDS", "GREENCTL_SKYPILOT__CLOUDS"),
+        ("greenctl_sate_dir", "GREENCTL_STATE_DIR"),
+        ("GREENCTL_SIGNALS_EIA__KEY", "GREENCTL_SIGNALS__EIA__KEY"),
+        ("GREENCTL_STATE_DIR__PATH", "GREENCTL_STATE_DIR"),
+    ],
+)
+def test_a_variable_that_says_nothing_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch, written: str, meant: str
+) -> None:
+    """Unheard, a command would work on the fleet of the default place; what it holds may be a key, and is not told."""
+    del project
+    monkeypatch.setenv(written, "/srv/fleet-secret")
+
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+
+    assert caught.value.message == f"{written}: there is no such setting"
+    assert caught.value.hint().startswith(f"Did you mean {meant}? Two underscores join the parts of a name")
+
+
+def test_each_setting_has_a_variable_that_is_heard() -> None:
+    """Whatever the environment may set is not taken for a mistake."""
+    refuse_unknown(dict.fromkeys(variables(), ""))
+
+
+def test_what_kubernetes_says_of_a_service_of_our_name_is_no_setting() -> None:
+    """Each pod of the namespace gets it, and nobody there can leave it out."""
+    address = {"GREENCTL_GATEWAY_PORT": "tcp://10.0.0.11:80", "GREENCTL_PORT_8080_TCP": "tcp://10.0.0.11:80"}
+    parts = ("PORT_8080_TCP_PROTO", "PORT_8080_TCP_ADDR", "PORT_8080_TCP_PORT", "SERVICE_HOST", "SERVICE_PORT_HTTP")
+
+    refuse_unknown(address | {f"GREENCTL_GATEWAY_{part}": "x" for part in parts})
+
+
+def test_the_variables_of_tests_and_replicas_are_no_mistakes() -> None:
+    """They stand in the environment of commands, too: whoever reads a new one says so in the settings."""
+    texts = {"GREENCTL_CANARY", "GREENCTL_X"}  # nobody sets them
+    files = [ROOT / "Makefile", ROOT / ".ci" / "run"]
+    files += [f for folder in ("orchestrator", "tests", "infra") for f in (ROOT / folder).rglob("*.py")]
+    files.remove(Path(__file__))
+    names = {n for f in files for n in re.findall(r"\bGREENCTL_[A-Z][A-Z0-9_]*[A-Z0-9]\b", f.read_text("utf-8"))}
+
+    assert len(names) > 40, "the files were read"
+    refuse_unknown(dict.fromkeys(names - texts, ""))
