@@ -113,8 +113,10 @@ class WorkBook:
 
     def is_open(self) -> bool:
         """Whether something of it is left to do, of any service that is up."""
-        active = (s for s in self._world.truth.services() if s.state is ServiceState.ACTIVE)
-        return any((self.left_hours(s) or 0.0) > LITTLE_HOURS for s in active)
+        active = [s for s in self._world.truth.services() if s.state is ServiceState.ACTIVE]
+        left = {s.name: self.left_hours(s) for s in active}
+        # Of what nobody here keeps books, it is done when nobody is at it.
+        return any(bool(self._world.truth.replicas(n)) if h is None else h > LITTLE_HOURS for n, h in left.items())
 
     def came_since(self, moment: Instant) -> bool:
         """Whether a new round of some service has begun since then."""
