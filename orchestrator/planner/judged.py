@@ -15,7 +15,7 @@ from orchestrator.domain.variants import model_of
 from orchestrator.planner.egress import launch_egress, usd_of
 from orchestrator.planner.moves import Side
 from orchestrator.planner.nearby import Lack, Leaves, Nearby, missing, nearby
-from orchestrator.planner.promise import Promised, promised
+from orchestrator.planner.promise import Promised, for_everybody, promised
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.variants import standings
@@ -78,8 +78,16 @@ class Judged:
 
 def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
     """Judge every offer of the snapshot."""
-    kept = promised(snapshot)
-    assessments = assess_all(
+    some = promised(snapshot)
+    assessments = _assessed(snapshot, policy, now, some)
+    kept = for_everybody(some, snapshot, assessments) if some.areas else some
+    if kept.verdicts != some.verdicts:
+        assessments = _assessed(snapshot, policy, now, kept)
+    return Judged(snapshot, policy, now, _with_fetches(assessments, snapshot, policy), kept, nearby(snapshot, kept))
+
+
+def _assessed(snapshot: Snapshot, policy: Policy, now: Instant, kept: Promised) -> tuple[Assessment, ...]:
+    return assess_all(
         snapshot.candidates,
         snapshot.spec,
         policy,
@@ -92,7 +100,6 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
         standings(snapshot, kept.trips_seconds),
         kept.verdicts,
     )
-    return Judged(snapshot, policy, now, _with_fetches(assessments, snapshot, policy), kept, nearby(snapshot, kept))
 
 
 def _with_fetches(assessments: tuple[Assessment, ...], snapshot: Snapshot, policy: Policy) -> tuple[Assessment, ...]:

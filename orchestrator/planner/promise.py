@@ -7,9 +7,10 @@ shape's own. So an offer is kept out where they alone take longer than is promis
 traffic there. What is not known of them is not counted against an offer, and the verdict says so.
 
 With clients in several areas a place that is near to all of them is one that anybody may be sent to. Where such places
-are allowed, others are kept out; where there is none, a place has to be near to somebody at least, all that are chosen
-together have to be near to everybody (``cover.py``) and enough for them (``nearby.py``), and the rows of ``origins.py``
-send everybody to their own.
+can be bought, others are kept out; where there is none, a place has to be near to somebody at least, all that are
+chosen together have to be near to everybody (``cover.py``) and enough for them (``nearby.py``), and the rows of
+``origins.py`` send everybody to their own. What can be bought the other rules say, so offers are judged by these first
+(:func:`for_everybody`).
 
 What the way takes of the promise the queue cannot have: ``trips_seconds`` is what sizing subtracts. It is the way of
 the farthest clients that a place can keep its promise to, because the others are served elsewhere.
@@ -21,17 +22,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from orchestrator.domain.decision import Verdict
+from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import Offer
+from orchestrator.domain.price import Market
 from orchestrator.domain.scale import LoadSeen
 from orchestrator.domain.service import ClientArea, ServiceSpec
 from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.snapshot import Snapshot
-from orchestrator.policy.assess import placement_verdicts
+from orchestrator.policy.assess import FRESHNESS_RULE
 from orchestrator.policy.latency import rtt_by_area
 
 TTFT_RULE = "slo.ttft_p95"
+
+EXTRA_COST_RULE = "policy.max_extra_cost"
 
 _MS = 1000.0
 
@@ -43,7 +47,8 @@ class Promised:
     ``trips_seconds``: of the round trip to whom it would serve, where that is known. ``near``: the areas that it keeps
     the promise to, where some have to be served in one place and some in another; empty where anybody may be sent
     anywhere. ``total_ms`` and ``rtt_ms``: the least time to the first token, and the way's part of it, by area, of the
-    same. ``areas``: the part of the clients in each, which all have to be near to somebody.
+    same. ``areas``: the part of the clients in each, which all have to be near to somebody. ``by_farthest``: the
+    verdicts that hold instead where everybody has to be reached from each place.
     """
 
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
@@ -52,6 +57,11 @@ class Promised:
     total_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     areas: Mapping[str, float] = field(default_factory=dict)
     rtt_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    by_farthest: Mapping[str, Verdict] = field(default_factory=dict)
+
+    def reaches_all(self, offer_id: str) -> bool:
+        """Whether it is known that the promise is kept to everybody from there."""
+        return offer_id in self.total_ms and self.near[offer_id] == self.areas.keys()
 
     def left(self, offer_ids: Iterable[str]) -> frozenset[str]:
         """Return the areas to which none of these offers is near."""
@@ -82,7 +92,7 @@ class _Ways:
 
 
 def promised(snapshot: Snapshot) -> Promised:
-    """Return what each offer makes of ``slo.ttft_p95``."""
+    """Return what each offer makes of ``slo.ttft_p95``, where a place need not reach everybody unless it is alone."""
     spec = snapshot.spec
     if spec.ttft_p95 is None or not spec.clients:
         return Promised()
@@ -93,11 +103,7 @@ def promised(snapshot: Snapshot) -> Promised:
         c.offer.id: _ways(spec, c.offer, serving[c.offer.shape, c.offer.variant], snapshot.rtt_ms)
         for c in snapshot.candidates
     }
-    allowed = [c.offer for c in snapshot.candidates if _may_be_used(snapshot, c.offer)]
-    near_all = any(
-        (own := ways[offer.id]) is not None and len(own.near(limit)) == len(own.by_area) for offer in allowed
-    )
-    farthest = near_all or _alone(snapshot)
+    farthest = _alone(snapshot)
     verdicts = {c.offer.id: _verdict(c.offer, ways[c.offer.id], limit, farthest=farthest) for c in snapshot.candidates}
     trips = {offer_id: own.trip_seconds(limit) for offer_id, own in ways.items() if own is not None}
     weights = weights_of(spec.clients)
@@ -111,7 +117,22 @@ def promised(snapshot: Snapshot) -> Promised:
         {offer_id: {a: own.total_ms(a) for a in own.by_area} for offer_id, own in ways.items() if own is not None},
         weights,
         {offer_id: own.by_area for offer_id, own in ways.items() if own is not None},
+        {c.offer.id: _verdict(c.offer, ways[c.offer.id], limit, farthest=True) for c in snapshot.candidates},
     )
+
+
+def for_everybody(kept: Promised, snapshot: Snapshot, assessments: Sequence[Assessment]) -> Promised:
+    """Return what holds where each place has to reach everybody, if places that do can be bought; else what there is.
+
+    ``assessments``: the offers as every rule judges them where a place need not. While somebody stands who reaches only
+    some, the others are needed as much as before: it stays as it is, however the market of better places changes.
+    """
+    standing = [r.offer_id for r in snapshot.living() if r.offer_id in kept.total_ms]
+    if not all(kept.reaches_all(i) for i in standing):
+        return kept
+    on_markets = [_on_sale(assessments, market) for market in sorted(_markets(snapshot.spec))]
+    reached = [any(kept.reaches_all(a.offer_id) for a in own) for own in on_markets if own]
+    return Promised(kept.by_farthest, kept.trips_seconds) if reached and all(reached) else kept
 
 
 def trip_seconds(spec: ServiceSpec, offer: Offer, load: LoadSeen | None) -> float:
@@ -142,8 +163,23 @@ def _alone(snapshot: Snapshot) -> bool:
     return snapshot.spec.scaling.max_replicas == 1
 
 
-def _may_be_used(snapshot: Snapshot, offer: Offer) -> bool:
-    return all(v.passed for v in placement_verdicts(offer.region, snapshot.spec.placement))
+def _markets(spec: ServiceSpec) -> frozenset[Market]:
+    """Return the markets that every deploy buys on."""
+    always = {Market.ON_DEMAND} if spec.scaling.base_ondemand_fallback_replicas else set[Market]()
+    return frozenset({spec.market} | always)
+
+
+def _on_sale(assessments: Sequence[Assessment], market: Market) -> list[Assessment]:
+    """Return what can be bought on a market: with a fresh signal, and where nothing can, what only lacks that.
+
+    The bound on extra cost is left out: it is measured from the cheapest that can be bought, which it never excludes.
+    """
+    sold = [a for a in assessments if a.market is market]
+    for overlooked in ({EXTRA_COST_RULE}, {EXTRA_COST_RULE, FRESHNESS_RULE}):
+        found = [a for a in sold if all(v.passed or v.rule in overlooked for v in a.verdicts)]
+        if found:
+            return found
+    return []
 
 
 def _ways(spec: ServiceSpec, offer: Offer, serving_ms: float | None, measured_ms: Mapping[str, float]) -> _Ways | None:

@@ -18,7 +18,7 @@ from orchestrator.domain.service import Policy
 from orchestrator.planner.advice.relax import relaxed
 from orchestrator.planner.choose import rank
 from orchestrator.planner.cover import COVER_RULE
-from orchestrator.planner.promise import TTFT_RULE, promised
+from orchestrator.planner.promise import TTFT_RULE, for_everybody, promised
 from orchestrator.planner.snapshot import Snapshot
 
 MOST_ALONE = 12
@@ -86,7 +86,7 @@ def _limits(snapshot: Snapshot, offers: Sequence[Assessment]) -> Iterator[_Step]
 
 def _reach(snapshot: Snapshot, offers: Sequence[Assessment]) -> Iterator[_Step]:
     """Have more replicas, or promise less, where those that there may be are together not near to everybody."""
-    kept, scaling = promised(snapshot), snapshot.spec.scaling
+    kept, scaling = for_everybody(promised(snapshot), snapshot, offers), snapshot.spec.scaling
     if not kept.areas:
         return
     allowed = [a.offer_id for a in offers if a.allowed]

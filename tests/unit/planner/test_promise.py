@@ -15,8 +15,19 @@ from orchestrator.domain.decision import Verdict
 from orchestrator.domain.hardware import PowerModel, Shape
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.plan import ActionKind
-from orchestrator.domain.scale import LoadSeen
-from orchestrator.domain.service import ClientArea, ModelSpec, PlacementRules, Scaling, ServiceSpec
+from orchestrator.domain.price import Market
+from orchestrator.domain.replica import ReplicaState
+from orchestrator.domain.scale import LoadSeen, WantedReplicas
+from orchestrator.domain.service import (
+    ClientArea,
+    ModelSpec,
+    PlacementRules,
+    ResourceRequest,
+    Scaling,
+    ServiceSpec,
+    SpotLoss,
+)
+from orchestrator.domain.time import HOUR
 from orchestrator.domain.variants import workload_of
 from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.advice.shadow import shadow_prices
@@ -25,7 +36,7 @@ from orchestrator.planner.plan import plan
 from orchestrator.planner.promise import TTFT_RULE
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.latency import estimated_rtt_ms
-from tests.builders import GREEN, NOON, candidate, replica, service_spec, snapshot
+from tests.builders import GREEN, NOON, candidate, price, replica, service_spec, snapshot, stale
 
 PLACES = {
     "aws/frankfurt": (50.11, 8.68, 300.0),
@@ -97,6 +108,75 @@ def test_a_place_that_may_not_be_used_is_near_to_nobody() -> None:
     """What ``placement`` keeps out is no reason to keep out others."""
     spec = replace(promised(80, EU, US), placement=PlacementRules(deny=("aws/iceland",)))
     assert {"aws/frankfurt", "aws/virginia"} <= within(world(spec))
+
+
+def _without(part: str) -> Candidate:
+    """Iceland, near to both sides of the Atlantic, as nobody can buy it."""
+    found = place("aws/iceland")
+    offer, region = found.offer, found.offer.region
+    return {
+        "provider": replace(found, offer=replace(offer, region=replace(region, id="azure/iceland"))),
+        "PUE": replace(found, offer=replace(offer, region=replace(region, pue=None))),
+        "zone": replace(found, offer=replace(offer, region=replace(region, zone=None))),
+        "price": replace(found, offer=replace(offer, price=None)),
+        "power": replace(found, offer=replace(offer, shape=replace(L4, power=None))),
+        "market": replace(found, offer=replace(offer, market=Market.SPOT)),
+        "room": replace(found, avoid_until=NOON + HOUR, avoid_reason="no_capacity: sold out"),
+        "cap": replace(found, offer=replace(offer, price=price(9.0))),
+        "signal": replace(found, now=stale(offer.region.zone or "", 30.0)),
+    }[part]
+
+
+@pytest.mark.parametrize("part", ["provider", "PUE", "zone", "price", "power", "market", "room", "cap", "signal"])
+@pytest.mark.parametrize("is_up", [False, True], ids=["a first deploy", "one is lost"])
+def test_an_offer_that_nobody_can_buy_keeps_no_other_out(part: str, *, is_up: bool) -> None:
+    """Iceland would be near to all; where it cannot be bought, one replica goes to each side, as if it were not there.
+
+    Before it can be, the deploy would be refused, and what was lost would stay lost, over a place of no use to anybody.
+    """
+    frankfurt, virginia = place("aws/frankfurt"), place("aws/virginia")
+    spec = replace(promised(80, EU, US), scaling=Scaling(2, 2))
+    policy = replace(GREEN, price_cap_usd_per_hour=5.0)
+    gone = replica(frankfurt, 0, ReplicaState.LOST, name="gc-0", up_for=HOUR)
+    known = workload_of(spec, "") or ""
+    standing = [gone, replica(virginia, 1, name="gc-1", workload_digest=known)] if is_up else []
+    usual = plan(snapshot([frankfurt, virginia], standing, spec), policy, NOON, keep_up=is_up)
+    beside = plan(snapshot([frankfurt, virginia, _without(part)], standing, spec), policy, NOON, keep_up=is_up)
+    assert {a.region for a in usual.actions} == ({"aws/frankfurt"} if is_up else {"aws/frankfurt", "aws/virginia"})
+    assert beside.actions == usual.actions
+
+
+def test_where_every_signal_is_old_the_place_near_to_everybody_still_goes_first() -> None:
+    """Nothing can be bought by the book then; what is replaced in the dark goes where anybody may be sent."""
+    dark = [replace(place(n), now=stale(place(n).offer.region.zone or "", 30.0)) for n in PLACES]
+    assert within(snapshot(dark, (), promised(80, EU, US))) == {"aws/iceland"}
+
+
+def test_a_place_on_demand_keeps_no_place_on_spot_out() -> None:
+    """A first deploy on spot buys nothing else, so what is near to all on demand alone is of no use to it."""
+    on_spot = [place("aws/frankfurt"), place("aws/virginia")]
+    sold = [replace(c, offer=replace(c.offer, market=Market.SPOT)) for c in on_spot]
+    rules = PlacementRules(on_spot_loss=SpotLoss.ON_DEMAND)
+    spec = replace(promised(80, EU, US), resources=ResourceRequest(use_spot=True), placement=rules)
+    made = plan(snapshot([*sold, place("aws/iceland")], (), replace(spec, scaling=Scaling(2, 2))), GREEN, NOON)
+    assert {a.region for a in made.actions} == {"aws/frankfurt", "aws/virginia"}
+
+
+def test_who_serves_one_side_each_are_needed_when_a_better_place_is_sold_again() -> None:
+    """Iceland was sold out when they were bought. Now one there would do, and neither of them may be let go for that.
+
+    With one wanted by load the other stays, as its clients have nobody else.
+    """
+    spec = promised(80, EU, US)
+    known = workload_of(spec, "") or ""
+    both = [place("aws/frankfurt"), place("aws/virginia")]
+    standing = [replica(c, slot, name=f"gc-{slot}", workload_digest=known) for slot, c in enumerate(both)]
+    by_load = WantedReplicas(1, 1, 2, 1, "load")
+    snap = snapshot([*both, place("aws/iceland")], standing, spec, sizing=by_load)
+    assert within(snap) == {"aws/frankfurt", "aws/virginia", "aws/iceland"}
+    made = plan(replace(snap, paused=True), GREEN, NOON, keep_up=True)
+    assert not [a for a in made.actions if a.kind is ActionKind.RETIRE]
+    assert set(made.keep) == {"gc-0", "gc-1"}
 
 
 def test_one_replica_alone_has_to_reach_everybody() -> None:
