@@ -50,11 +50,14 @@ def usd_per_gram(policy: Policy) -> float:
 
 
 def budget_grams_per_hour(spec: ServiceSpec) -> float | None:
-    """Return a replica's even share of ``carbon.budget``, ``None`` without one. What is spent does not count."""
+    """Return a replica's even share of ``carbon.budget``, ``None`` without one. What is spent does not count.
+
+    Spares draw as the others do. Who stands in for a spot replica takes the share of that one, which draws nothing.
+    """
     grams, period = spec.carbon.budget_grams, spec.carbon.budget_period
     if grams is None or period is None:
         return None
-    return grams / _HOURS[period] / max(1, spec.scaling.min_replicas)
+    return grams / _HOURS[period] / max(1, spec.scaling.min_replicas + spec.scaling.num_overprovision)
 
 
 def _judge(rule: OfferRule, values: Mapping[str, Value]) -> Verdict:

@@ -15,13 +15,16 @@ from orchestrator.domain.service import (
     Objective,
     OfferRule,
     Policy,
+    Scaling,
     ServiceSpec,
     WeighedTerm,
     WhenUnknown,
 )
+from orchestrator.planner.plan import plan
 from orchestrator.policy.apply import budget_grams_per_hour, usd_per_gram
 from orchestrator.policy.assess import assess_all
-from tests.builders import GREEN, NOON, PROVIDERS, candidate, failed_rules, service_spec
+from orchestrator.spec.policy_file import shipped_policy
+from tests.builders import GREEN, NOON, PROVIDERS, candidate, failed_rules, service_spec, snapshot
 
 DIRTY, CLEAN = candidate("aws/pl", 700.0), candidate("aws/se", 30.0)
 SILENT = candidate("aws/fi", Gap("FI", "no data", "api"), ahead=[20.0] * 24)
@@ -128,6 +131,25 @@ def test_a_budget_is_shared_evenly(period: str, hours: float) -> None:
     spec = service_spec(2, carbon=CarbonRules(budget_grams=1000.0, budget_period=period))
     assert budget_grams_per_hour(spec) == pytest.approx(1000 / hours / 2)
     assert budget_grams_per_hour(service_spec()) is None
+
+
+@pytest.mark.parametrize("spares", [0, 1, 2])
+def test_spares_keep_to_the_budget_too(spares: int) -> None:
+    """All that a fresh plan starts emits no more than the budget per hour: with a budget for two the third one is cut.
+
+    The place of 100 g/kWh is cheap and that of 30 g/kWh is dear, so the former is taken as long as the share allows it.
+    """
+    dirty, clean = candidate("aws/fr", 100.0, usd=0.5), candidate("aws/se", 30.0, usd=1.0)
+    of_one = one(dirty, GREEN).expected_grams_per_hour
+    assert of_one is not None
+    budget = 2.1 * of_one
+    rules = CarbonRules(budget_grams=24 * budget, budget_period="day")
+    spec = replace(service_spec(1, carbon=rules), scaling=Scaling(1, 1, num_overprovision=spares))
+    made = plan(snapshot([dirty, clean], spec=spec), shipped_policy("carbon-budget").policy, NOON)
+    assert {a.region for a in made.actions} == ({"aws/se"} if spares == 2 else {"aws/fr"})
+    assert len(made.actions) == 1 + spares
+    assert made.totals.grams_per_hour is not None
+    assert made.totals.grams_per_hour <= budget
 
 
 def test_the_grams_of_a_move_are_priced_as_those_of_running() -> None:
