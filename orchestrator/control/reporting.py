@@ -60,8 +60,10 @@ async def service_report(runtime: Runtime, service: str, period: Window | None) 
     table = _Intensities(runtime, record.spec.carbon)
     replicas = runtime.store.replicas(service, ended=True) if samples else []
     launched = _launched_in(replicas, period, span)
-    first = min([span.start, *(r.created_at for r in launched)])
-    await table.read(zones, Window(floor_hour(first - record.spec.carbon.max_age), span.end + HOUR), now)
+    asked_of = [*(s.window for s in samples), *(Window(r.created_at, r.created_at + HOUR) for r in launched)]
+    if asked_of:  # and not all of a period that somebody asked for: it may be a century
+        first, last = min(w.start for w in asked_of), max(w.end for w in asked_of)
+        await table.read(zones, Window(floor_hour(first - record.spec.carbon.max_age), last + HOUR), now)
     settled = settle(samples, table.of_hour)
     table.believe(settled)
     found = report(

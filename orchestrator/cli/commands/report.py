@@ -1,7 +1,7 @@
 """``greenctl report``."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,14 +14,20 @@ from orchestrator.domain.time import HOUR, Instant, Window, parse_instant
 from orchestrator.errors import UsageError
 from orchestrator.ledger.report import period_of
 
+YEARS: Final = range(1970, 2200)
+"""Nothing is recorded of others, and near the ends of the calendar days before and after cannot be counted."""
+
 app = new_app()
 
 
 def _instant(text: str) -> datetime:
     try:
-        return parse_instant(text)
-    except ValueError as error:
+        found = parse_instant(text)
+    except (ValueError, OverflowError) as error:
         raise typer.BadParameter(f"{text!r} is not an instant with its offset: write 2023-06-01T12:00Z") from error
+    if found.year not in YEARS:
+        raise typer.BadParameter(f"{text!r} is before {YEARS.start}, or after {YEARS.stop - 1}")
+    return found
 
 
 @app.command(cls=Command)

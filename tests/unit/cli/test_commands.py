@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -11,13 +12,14 @@ from rich.cells import cell_len
 from orchestrator import __version__
 from orchestrator.control.ports import LaunchRequest
 from orchestrator.control.ports.store import DECISIONS_LEFT
-from orchestrator.domain.carbon import Accounting, Basis, Factors
+from orchestrator.domain.carbon import Accounting, Basis, CarbonSeries, Factors, Kind
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.records import EventKind, ServiceState
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import ModelSpec, ResourceRequest
-from orchestrator.domain.time import HOUR
+from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.errors import EngineDied, ExitStatus, StoreUnavailable
+from orchestrator.signals.fake import FakeCarbon
 from orchestrator.signals.server_clocks import ServerClocks, Told
 from orchestrator.wiring import SIGNALS_FILE
 from tests.unit.cli.world import SPEC, World
@@ -274,6 +276,45 @@ def test_a_report_of_an_empty_period_says_so(world: World) -> None:
     assert "no energy samples" in result.stdout
     assert world.run("report", "chat", "--from", "2023-01-02T00:00Z", "--to", "2023-01-01T00:00Z").exit_code == 2
     assert "write 2023-06-01T12:00Z" in world.run("report", "chat", "--from", "yesterday").stderr
+
+
+class ListeningCarbon(FakeCarbon):
+    """Remembers which windows were asked for."""
+
+    windows: tuple[Window, ...] = ()
+
+    async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
+        """Answer as ever."""
+        self.windows += (window,)
+        return await super().history(zone, basis, window, now)
+
+
+def test_a_report_of_a_century_reads_the_grid_of_the_days_with_samples(tmp_path: Path) -> None:
+    """It says the same as one of those days, and does not take minutes."""
+    carbon = ListeningCarbon(kind=Kind.RECORDED)
+    world = World(tmp_path, carbon=carbon)
+    world.deploy()
+    for _ in range(10):
+        asyncio.run(world.clock.sleep(10))
+    day = world.document("report", "chat", "--from", "2023-06-01T00:00Z", "--to", "2023-06-02T00:00Z")["report"]
+    carbon.windows = ()
+
+    century = world.document("report", "chat", "--from", "1990-01-01T00:00Z", "--to", "2100-01-01T00:00Z")["report"]
+
+    assert (century["joules"], century["grams"], century["usd"]) == (day["joules"], day["grams"], day["usd"])
+    assert max(window.end - window.start for window in carbon.windows) < timedelta(days=60)
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00Z", "0001-01-01T00:00+14:00", "9999-12-31T23:59:59-01:00"])
+@pytest.mark.parametrize("option", ["--from", "--to"])
+def test_a_report_of_no_year_of_ours_is_a_usage_error(world: World, option: str, when: str) -> None:
+    """The ends of the calendar are typed by mistake, or by a script that wants all there is: it says nothing then."""
+    world.deploy()
+
+    result = world.run("report", "chat", option, when)
+
+    assert result.exit_code == 2
+    assert when in result.stderr
 
 
 def test_carbon_shows_the_zones_in_which_replicas_can_run(world: World) -> None:
