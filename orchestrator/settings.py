@@ -393,19 +393,12 @@ def refuse_unknown(environment: Mapping[str, str]) -> None:
 
     One underscore in place of two is the usual mistake. Values are not repeated. Raises ``InvalidSettings``.
     """
-    known = {variable.upper(): variable for variable in variables()}
     unknown = sorted(
         n for n, value in environment.items() if n.upper().startswith(ENV_PREFIX) and not _is_known(n, value)
     )
     if not unknown:
         return
-    plain = {_without_underscores(variable): variable for variable in known}
-    meant: dict[str, None] = {}
-    for name in unknown:
-        spelt = name.upper()
-        near = plain.get(_without_underscores(spelt)) or next(iter(get_close_matches(spelt, known, n=1)), None)
-        if near is not None:
-            meant[near] = None
+    meant = dict.fromkeys(near for name in unknown if (near := _nearest(name)) is not None)
     message = f"{', '.join(unknown)}: there is no such setting"
     guess = f"Did you mean {', '.join(meant)}? " if meant else ""
     hint = f"{guess}Two underscores join the parts of a name; greenctl config show lists all settings."
@@ -441,8 +434,13 @@ def _is_known(name: str, value: str) -> bool:
     return field is not None and (not others or _is_section(field.annotation))
 
 
-def _without_underscores(name: str) -> str:
-    return name.replace("_", "")
+def _nearest(name: str) -> str | None:
+    """Return the variable that was probably meant."""
+    known = [variable.removeprefix(ENV_PREFIX) for variable in variables()]  # what all begin with makes nothing alike
+    spelt = name.upper().removeprefix(ENV_PREFIX)
+    same = [one for one in known if one.replace("_", "") == spelt.replace("_", "")]
+    found = same or get_close_matches(spelt, known, n=1)
+    return f"{ENV_PREFIX}{found[0]}" if found else None
 
 
 def _no_json(error: SettingsError) -> InvalidSettings:

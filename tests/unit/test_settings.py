@@ -148,6 +148,14 @@ def test_a_variable_that_says_nothing_is_refused(
     assert caught.value.hint().startswith(f"Did you mean {meant}? Two underscores join the parts of a name")
 
 
+def test_nothing_is_guessed_for_what_resembles_nothing() -> None:
+    """That all names begin alike makes none of them likely."""
+    with pytest.raises(InvalidSettings) as caught:
+        refuse_unknown({"GREENCTL_FOO": "1"})
+
+    assert caught.value.hint().startswith("Two underscores")
+
+
 def test_each_setting_has_a_variable_that_is_heard() -> None:
     """Whatever the environment may set is not taken for a mistake."""
     refuse_unknown(dict.fromkeys(variables(), ""))
