@@ -38,7 +38,7 @@ from orchestrator.planner.refusals import refuse
 from orchestrator.planner.rows import rows_of
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.sizing.spares import spares
-from orchestrator.planner.slots import standing_slots, wanted_slots
+from orchestrator.planner.slots import slots_for_good, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
 from orchestrator.planner.wanted import DEAD_BAND
@@ -423,7 +423,8 @@ def _finish(
     staying = {slot: r for slot, r in sorted(snapshot.occupants().items()) if slot in slots}
     leaving = {a.replica for a in actions if a.replica}
     kept = tuple(r for r in staying.values() if r.name not in leaving)
-    standing = [market for slot, market in slots.items() if slot < standing_slots(snapshot.spec)]
+    for_good = slots_for_good(snapshot)
+    standing = [market for slot, market in slots.items() if slot in for_good]
     by_slot = {r.slot: r.offer_id for r in kept} | {a.slot: a.offer_id for a in actions if a.offer_id}
     offer_ids = [r.offer_id for r in kept] + [a.offer_id for a in actions if a.offer_id]
     placed = [a for a in (judged.by_id(i) for i in offer_ids) if a is not None]
@@ -454,7 +455,7 @@ def _finish(
         keep=tuple(r.name for r in kept),
         decision=decision,
         totals=total(placed) if all_known else Totals(len(offer_ids), None, None, None),
-        frontier=frontier(judged, standing, [by_slot[s] for s in sorted(by_slot) if s < standing_slots(snapshot.spec)])
+        frontier=frontier(judged, standing, [by_slot[s] for s in sorted(by_slot) if s in for_good])
         if standing and to_show
         else (),
         spares=spares(judged, by_slot) if to_show else (),

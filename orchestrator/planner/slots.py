@@ -12,7 +12,7 @@ Spares count there: a spot replica that is gone is stood in for even while a spa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from itertools import count, islice
 
@@ -30,10 +30,28 @@ def wanted_slots(snapshot: Snapshot) -> dict[int, Market]:
     """Return the slots to be filled, with the market that each is meant for, in the order of slots."""
     if snapshot.taking_down:
         return {}
+    standing = slots_for_good(snapshot)
+    return standing | dict.fromkeys(_stand_ins(snapshot, standing), Market.ON_DEMAND)
+
+
+def slots_for_good(snapshot: Snapshot) -> dict[int, Market]:
+    """Return the slots of the wanted replicas and the spares, with the market of each, in the order of slots.
+
+    Whoever stands above them takes the place of one that is empty, on the same market: nobody is bought while somebody
+    else who does the same is let go.
+    """
     spec = snapshot.spec
-    base, standing = spec.scaling.base_ondemand_fallback_replicas, standing_slots(spec)
-    slots = {slot: Market.ON_DEMAND if slot < base else spec.market for slot in range(standing)}
-    return slots | dict.fromkeys(_stand_ins(snapshot, standing), Market.ON_DEMAND)
+    base = spec.scaling.base_ondemand_fallback_replicas
+    slots = {slot: Market.ON_DEMAND if slot < base else spec.market for slot in range(standing_slots(spec))}
+    occupants = snapshot.occupants()
+    above = _above(snapshot, slots)
+    for slot, market in [(slot, market) for slot, market in slots.items() if slot not in occupants]:
+        held = next((other for other in above if occupants[other].market is market), None)
+        if held is not None:
+            above.remove(held)
+            del slots[slot]
+            slots[held] = market
+    return dict(sorted(slots.items()))
 
 
 def standing_slots(spec: ServiceSpec) -> int:
@@ -86,19 +104,27 @@ def _has_stand_ins(spec: ServiceSpec) -> bool:
     return spec.scaling.dynamic_ondemand_fallback and spec.market is Market.SPOT
 
 
-def _stand_ins(snapshot: Snapshot, standing: int) -> list[int]:
+def _above(snapshot: Snapshot, slots: Collection[int]) -> list[int]:
+    """Return the slots beyond these that are held by nobody's stand-in: those where somebody serves first."""
+    serving = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY}
+    stand_in = Market.ON_DEMAND if _has_stand_ins(snapshot.spec) else None
+    held = (slot for slot, r in snapshot.occupants().items() if slot not in slots and r.market is not stand_in)
+    return sorted(held, key=lambda slot: (slot not in serving, slot))
+
+
+def _stand_ins(snapshot: Snapshot, standing: Collection[int]) -> list[int]:
     """Return the slots that stand-ins hold or shall hold: those that serve first, then free ones from below."""
     spec, occupants = snapshot.spec, snapshot.occupants()
     if not _has_stand_ins(spec):
         return []
-    base = spec.scaling.base_ondemand_fallback_replicas
-    ready = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY and base <= r.slot < standing}
-    needed = max(0, min(spec.scaling.min_replicas, standing - len(ready)) - base)
+    base, number = spec.scaling.base_ondemand_fallback_replicas, standing_slots(spec)
+    ready = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY and base <= r.slot}
+    needed = max(0, min(spec.scaling.min_replicas, number - len(ready.intersection(standing))) - base)
     held = sorted(
-        (slot for slot, r in occupants.items() if slot >= standing and r.market is Market.ON_DEMAND),
+        (slot for slot, r in occupants.items() if slot >= number and r.market is Market.ON_DEMAND),
         key=lambda slot: (occupants[slot].state is not ReplicaState.READY, slot),
     )
-    return sorted([*held[:needed], *_free(occupants, standing, needed - len(held))])
+    return sorted([*held[:needed], *_free(occupants, number, needed - len(held))])
 
 
 def _free(occupants: Mapping[int, Replica], first: int, number: int) -> list[int]:

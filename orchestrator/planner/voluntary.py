@@ -25,7 +25,7 @@ from orchestrator.planner.fallback import crowds
 from orchestrator.planner.judged import Judged, buy
 from orchestrator.planner.likely import with_likelihood
 from orchestrator.planner.moves import NET_SCORE, Side, compare, net_of_moving, stays_put, weighable
-from orchestrator.planner.slots import standing_slots
+from orchestrator.planner.slots import slots_for_good
 
 MOST_COMPARISONS = 24
 """The best moves are enough to explain a decision; replicas times offers of them would be megabytes, every hour."""
@@ -260,8 +260,8 @@ def known_sides(judged: Judged, replicas: Sequence[Replica]) -> list[tuple[Repli
 
 
 def _settled(judged: Judged, staying: Mapping[int, Replica]) -> Iterator[tuple[Replica, Side]]:
-    standing = standing_slots(judged.snapshot.spec)  # above are those that stand in, and leave soon
-    ready = [r for r in staying.values() if r.state is ReplicaState.READY and r.slot < standing]
+    standing = slots_for_good(judged.snapshot)  # others stand in, and leave soon
+    ready = [r for r in staying.values() if r.state is ReplicaState.READY and r.slot in standing]
     yield from known_sides(judged, ready)
 
 

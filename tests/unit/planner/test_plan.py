@@ -20,6 +20,7 @@ from orchestrator.domain.service import (
     Policy,
     Scaling,
     ServiceSpec,
+    SpotLoss,
     WhenStale,
 )
 from orchestrator.domain.time import HOUR
@@ -137,6 +138,68 @@ class TestPlacing:
             replica(SE, 0, ReplicaState.STARTING, name="gc-newest", up_for=HOUR),
         ]
         assert plan(snapshot(GRIDS, thrice), GREEN, NOON).actions == ()
+
+
+class TestWhoServesAbove:
+    """Load falls by one while a replica of a low slot is lost: as many serve as are wanted, one of them one slot up."""
+
+    FEWER = WantedReplicas(3, 1, 5, 3, "load")
+
+    def test_whoever_serves_fills_the_place_of_what_was_lost(self) -> None:
+        """Nobody is bought for the empty slot, and nobody let go; later looks find nothing to do either."""
+        lost = replica(SE, 0, ReplicaState.LOST, name="gc-lost", up_for=HOUR)
+        above = [lost, *(replica(SE, slot) for slot in (1, 2, 3))]
+        for keep_up in (False, True):
+            made = plan(snapshot([SE], above, service_spec(3), sizing=self.FEWER), GREEN, NOON, keep_up=keep_up)
+            assert made.actions == ()
+            assert made.keep == tuple(r.name for r in above[1:])
+
+    def test_nothing_is_refused_that_serves_already(self) -> None:
+        """A file that wants one replica less is deployed while its place is sold out."""
+        sold_out = candidate("aws/se", 30.0, avoid_until=NOON + HOUR)
+        above = [replica(sold_out, slot) for slot in (1, 2, 3)]
+        assert plan(snapshot([sold_out], above, service_spec(3)), GREEN, NOON, "ada").actions == ()
+
+    def test_spot_is_not_replaced_on_demand_while_spot_is_let_go(self) -> None:
+        """Although a replica on demand is what a loss of spot calls for, none was lost that is still wanted."""
+        spot = candidate("aws/se", 30.0, usd=0.3, market=Market.SPOT)
+        rules = PlacementRules(on_spot_loss=SpotLoss.ON_DEMAND)
+        lost = replica(spot, 0, ReplicaState.LOST, name="gc-lost", up_for=MINUTE, reason="preempted")
+        above = [lost, *(replica(spot, slot) for slot in (1, 2, 3))]
+        spec = service_spec(3, spot=True, placement=rules)
+        made = plan(snapshot([spot, SE], above, spec, sizing=self.FEWER), GREEN, NOON, keep_up=True)
+        assert made.actions == ()
+
+    def test_who_is_above_moves_and_scales_as_the_others(self) -> None:
+        """It is no stand-in: it may move, and the slot below is the first to be filled when load rises."""
+        above = [replica(PL, slot) for slot in (1, 2, 3)]
+        spec = service_spec(3)
+        by_itself = plan(snapshot(GRIDS, above, spec, sizing=self.FEWER), GREEN, NOON)
+        assert [a.kind for a in by_itself.actions] == [ActionKind.MOVE]
+        assert {c.replica for c in by_itself.decision.comparisons} == {r.name for r in above}
+        more = replace(self.FEWER, replicas=4)
+        made = plan(snapshot([PL], above, service_spec(4), sizing=more), GREEN, NOON)
+        assert told(made) == [(ActionKind.LAUNCH, 0, "aws/pl")]
+
+    def test_one_that_starts_takes_the_place_as_well(self) -> None:
+        """What is under way is not ended to begin the same anew; whoever serves goes first."""
+        above = [replica(SE, 1, ReplicaState.STARTING), replica(SE, 2)]
+        assert told(plan(snapshot([SE], above), GREEN, NOON)) == [(ActionKind.RETIRE, 1, "aws/se")]
+        assert plan(snapshot([SE], above[:1]), GREEN, NOON).actions == ()
+
+    def test_a_move_of_who_is_above_goes_on(self) -> None:
+        """The one that takes over starts, the one that it replaces serves: both stay, and nobody else is bought."""
+        new = replica(FR, 3, ReplicaState.STARTING, name="gc-new", replaces="gc-old", up_for=MINUTE)
+        world = [replica(SE, 1), replica(SE, 2), replica(SE, 3, name="gc-old"), new]
+        assert plan(snapshot(GRIDS, world, service_spec(3)), GREEN, NOON).actions == ()
+
+    def test_stand_ins_count_who_serves_above(self) -> None:
+        """With as many on spot ready as are wanted, nobody has to stand in for them."""
+        spot = candidate("aws/se", 30.0, usd=0.3, market=Market.SPOT)
+        spec = service_spec(2, spot=True)
+        spec = replace(spec, scaling=replace(spec.scaling, dynamic_ondemand_fallback=True))
+        above = [replica(spot, slot) for slot in (1, 2)]
+        assert plan(snapshot([spot, SE], above, spec), GREEN, NOON, keep_up=True).actions == ()
 
 
 class TestTakingDown:
