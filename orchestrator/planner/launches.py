@@ -93,7 +93,9 @@ def fill(
     )
     notes += [f"r{slot} waits until r{left.slot} has left {left.region}" for slot, left in behind.items()]
     refusal = None
-    if must_reach and not unplaced and not put_off and not keep_up:
+    # Where only spares have no room, the wanted ones would be refused without them, too.
+    all_wanted = serving >= judged.snapshot.wanted and not put_off and not behind
+    if must_reach and all_wanted and not keep_up:
         offers = [*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)]
         refusal = too_far(judged, len(slots), offers, _all_fit(judged, keep_up=False))
     if len(unplaced) > len(behind) and serving < wanted:

@@ -109,6 +109,16 @@ def test_an_area_that_nothing_is_near_to_is_refused_with_the_promise_that_would_
     assert "raise slo.ttft_p95 to " in refused.value.hint()
 
 
+@pytest.mark.parametrize("spares", [0, 1])
+def test_a_spare_without_room_lets_nothing_through_that_is_refused_without_it(spares: int) -> None:
+    """One replica a region, two regions: nobody is near to Australia, and a spare that finds no room changes nothing."""
+    spec = wanting(2, EU, US, ASIA, max_per_region=1)
+    spec = replace(spec, scaling=Scaling(2, 2, num_overprovision=spares))
+    with pytest.raises(NoFeasiblePlacement) as refused:
+        plan(world(spec, *FAR_APART), GREEN, NOON)
+    assert COVER_RULE in str(refused.value)
+
+
 def test_a_place_that_a_rule_keeps_out_is_what_to_let_in() -> None:
     """When a promise twice as long is not the least."""
     spec = wanting(2, EU, US, ms=60)
