@@ -111,7 +111,7 @@ def test_an_area_that_nothing_is_near_to_is_refused_with_the_promise_that_would_
 
 @pytest.mark.parametrize("spares", [0, 1])
 def test_a_spare_without_room_lets_nothing_through_that_is_refused_without_it(spares: int) -> None:
-    """One replica a region, two regions: nobody is near to Australia, and a spare that finds no room changes nothing."""
+    """One replica a region, two regions: nobody is near to Australia, and a spare without room changes nothing."""
     spec = wanting(2, EU, US, ASIA, max_per_region=1)
     spec = replace(spec, scaling=Scaling(2, 2, num_overprovision=spares))
     with pytest.raises(NoFeasiblePlacement) as refused:

@@ -11,7 +11,7 @@ from orchestrator.domain.offer import Candidate
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.scale import WantedReplicas
+from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.service import (
     CarbonRules,
     MigrationRules,
@@ -26,6 +26,7 @@ from orchestrator.domain.service import (
 from orchestrator.domain.time import HOUR
 from orchestrator.errors import NoFeasiblePlacement, SignalsTooOld
 from orchestrator.planner.plan import plan
+from orchestrator.prices.shapes import ShapeCatalogue
 from tests.builders import (
     GREEN,
     MINUTE,
@@ -646,6 +647,17 @@ class TestExplanation:
         cheapest, greenest = made.frontier
         assert cheapest.totals.usd_per_hour == 1.0
         assert greenest.totals.usd_per_hour == 2.0
+
+    def test_what_carries_the_load_for_more_carbon_is_not_called_the_greenest(self) -> None:
+        """The cap leaves L4s, which are too small for the load; H100s would carry it and are 50 times dirtier."""
+        on = ShapeCatalogue.packaged().accelerated
+        small = candidate("aws/fr", 100.0, usd=0.4, on=on("L4", 1, None, None))
+        large = candidate("aws/se", 500.0, usd=6.0, on=on("H100", 1, None, None))
+        load = LoadSeen(600.0, 60.0, 120.0, 3, None, None, None, 200.0, 150.0)
+        spec = replace(service_spec(4), model=ModelSpec("Qwen/Qwen3-8B"))
+        made = plan(snapshot([small, large], spec=spec, load=load), replace(GREEN, price_cap_usd_per_hour=1.0), NOON)
+        assert {a.region for a in made.actions} == {"aws/fr"}
+        assert [end.name for end in made.frontier] == ["cheapest"]
 
     def test_the_decision_names_service_policy_actor_and_moment(self) -> None:
         """Who decided what for whom, when and by which policy."""
