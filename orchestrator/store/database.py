@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import InvalidSettings
 from orchestrator.store.address import Address
-from orchestrator.store.faults import is_disconnect, is_transient, translated
+from orchestrator.store.faults import is_disconnect, is_silence, is_transient, translated
 
 T = TypeVar("T")
 
@@ -31,7 +31,12 @@ within the patience of the successor whose claim is waiting. Our own transaction
 them, and what may be many rows is read by the page."""
 
 SILENT_PEER_SECONDS = 10
-"""A PostgreSQL host that acknowledges nothing for so long is gone (TCP only)."""
+"""A PostgreSQL host that acknowledges nothing for so long is gone (TCP only). So is one that acknowledges, and does not
+answer whether the connection still stands."""
+
+MARGIN_SECONDS = 5.0
+SILENT_SECONDS = STATEMENT_SECONDS + MARGIN_SECONDS
+"""Whoever has said nothing for so long will not: a server that works ends a statement before. See decision 0086."""
 
 _MODE = "greenctl_mode"
 
@@ -48,12 +53,17 @@ class _Mode(Enum):
 
 
 class Database:
-    """The engine, hidden behind two verbs."""
+    """The engine, hidden behind two verbs. ``silent_seconds`` bounds the wait for a PostgreSQL that says nothing."""
 
-    def __init__(self, address: Address, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, address: Address, patience_seconds: float = PATIENCE_SECONDS, silent_seconds: float = SILENT_SECONDS
+    ) -> None:
         self.address = address
         each_wait = patience_seconds / ATTEMPTS
-        self._engine = _sqlite(address, each_wait) if address.path is not None else _postgresql(address, each_wait)
+        if address.path is not None:
+            self._engine = _sqlite(address, each_wait)
+        else:
+            self._engine = _postgresql(address, each_wait, silent_seconds)
 
     @property
     def is_sqlite(self) -> bool:
@@ -75,9 +85,10 @@ class Database:
     def rebuild(self, work: Callable[[Connection], T]) -> T:
         """Run the work as :meth:`write` does, with foreign keys unenforced; it checks them itself before it returns.
 
-        SQLite can only rebuild a table that way (sqlite.org/lang_altertable.html, section 7).
+        SQLite can only rebuild a table that way (sqlite.org/lang_altertable.html, section 7). It may take as long as it
+        takes, in PostgreSQL too.
         """
-        return self._run(work, _Mode.WRITE, enforce_keys=False)
+        return self._run(work, _Mode.WRITE, rebuilds=True)
 
     def use_write_ahead_log(self) -> None:
         """Let SQLite's readers and its one writer work at the same time. The file remembers it."""
@@ -92,19 +103,23 @@ class Database:
         """Let go of all connections; the next use makes new ones."""
         self._engine.dispose()
 
-    def _run(self, work: Callable[[Connection], T], mode: _Mode, *, enforce_keys: bool = True) -> T:
+    def _run(self, work: Callable[[Connection], T], mode: _Mode, *, rebuilds: bool = False) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._once(work, mode, enforce_keys=enforce_keys)
+                return self._once(work, mode, rebuilds=rebuilds)
             except SQLAlchemyError as error:
-                again = is_transient(error) or (is_disconnect(error) and mode is _Mode.READ)
+                was_cut = is_disconnect(error) and not is_silence(error)
+                again = is_transient(error) or (was_cut and mode is _Mode.READ)
                 if attempt == ATTEMPTS or not again:
                     raise translated(error, self.address) from _without_secrets(error, self.address)
         raise AssertionError
 
-    def _once(self, work: Callable[[Connection], T], mode: _Mode, *, enforce_keys: bool) -> T:
+    def _once(self, work: Callable[[Connection], T], mode: _Mode, *, rebuilds: bool) -> T:
         with self._engine.connect() as connection:
-            if enforce_keys or not self.is_sqlite:
+            if not rebuilds:
+                return _transact(connection, work, mode)
+            if not self.is_sqlite:
+                _driver(connection).silent_seconds = None
                 return _transact(connection, work, mode)
             _outside(connection, "PRAGMA foreign_keys = OFF")
             try:
@@ -122,6 +137,11 @@ def _outside(connection: Connection, statement: str) -> None:
     """Run what has no effect inside a transaction."""
     with connection.execution_options(**{_MODE: _Mode.BARE}).begin():
         connection.exec_driver_sql(statement)
+
+
+def _driver(connection: Connection) -> Any:  # noqa: ANN401  # the driver is optional
+    """Return the driver's own connection."""
+    return connection.connection.driver_connection
 
 
 def _without_secrets(error: SQLAlchemyError, address: Address) -> SQLAlchemyError | None:
@@ -149,7 +169,7 @@ def _sqlite(address: Address, each_wait: float) -> Engine:
     return engine
 
 
-def _postgresql(address: Address, each_wait: float) -> Engine:
+def _postgresql(address: Address, each_wait: float, silent_seconds: float) -> Engine:
     query = address.url.query
     limits = (
         f"-c lock_timeout={int(each_wait * 1000)} -c statement_timeout={STATEMENT_SECONDS * 1000}"
@@ -162,9 +182,10 @@ def _postgresql(address: Address, each_wait: float) -> Engine:
     }
     arguments = {name: value for name, value in defaults.items() if name not in query}
     given = query.get("options", "")
-    arguments["options"] = f"{limits} {given if isinstance(given, str) else ' '.join(given)}".strip()
+    wishes = given if isinstance(given, str) else " ".join(given)
+    arguments["options"] = f"{limits} {wishes}".strip()
     try:
-        return create_engine(
+        engine = create_engine(
             address.url.difference_update_query(["options"]),
             connect_args=arguments,
             hide_parameters=True,
@@ -178,3 +199,33 @@ def _postgresql(address: Address, each_wait: float) -> Engine:
             "PostgreSQL needs the psycopg driver, which is not installed",
             hint="pip install 'greenctl[postgres]', or use SQLite.",
         ) from error
+    _watch(engine, silent_seconds, has_own_limit="statement_timeout" in wishes)
+    return engine
+
+
+def _watch(engine: Engine, silent_seconds: float, *, has_own_limit: bool) -> None:
+    """Bound the wait for a server that says nothing: while it works, and shorter where it is asked whether it is there.
+
+    ``has_own_limit``: the URL says how long a statement may take, and so how long a server that works is silent.
+    """
+    from orchestrator.store.silence import Watched  # noqa: PLC0415  # the driver is optional
+
+    idle_seconds = min(silent_seconds, SILENT_PEER_SECONDS)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, given: list[Any], named: dict[str, Any]) -> Watched:
+        made = Watched.connect(*given, **named)
+        made.silent_seconds, made.longest_seconds = idle_seconds, silent_seconds
+        if has_own_limit:
+            limit = made.statement_seconds()
+            made.longest_seconds = None if limit is None else limit + MARGIN_SECONDS
+        return made
+
+    @event.listens_for(engine, "checkout")
+    def begin(made: Watched, *_: object) -> None:
+        made.silent_seconds = made.longest_seconds
+
+    @event.listens_for(engine, "checkin")
+    def end(made: Watched | None, _record: object) -> None:
+        if made is not None:  # it was not given up
+            made.silent_seconds = idle_seconds

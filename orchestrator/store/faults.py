@@ -42,6 +42,11 @@ def is_disconnect(error: SQLAlchemyError) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
+def is_silence(error: SQLAlchemyError) -> bool:
+    """Whether the connection was given up because the server said nothing; asking again would take as long again."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "is_silence", False)
+
+
 def is_missing_table(error: SQLAlchemyError) -> bool:
     """Whether a table that was asked for is not there."""
     if _sqlite_code(error) == sqlite3.SQLITE_ERROR:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from orchestrator.store import tables
 from orchestrator.store.address import Address, parse_address
-from orchestrator.store.database import PATIENCE_SECONDS, Database
+from orchestrator.store.database import PATIENCE_SECONDS, SILENT_SECONDS, Database
 from orchestrator.store.files import prepare_file
 from orchestrator.store.journal import SqlJournal
 from orchestrator.store.remembered import RememberedReplicas
@@ -24,20 +24,25 @@ class SqlStore(SqlRequests):
     """The ``Store`` port. Safe to use from several threads, and from several processes at once.
 
     Making one contacts nothing; :meth:`open` is the way in that checks and migrates. ``patience_seconds`` bounds the
-    wait for other processes' transactions, after which a method raises ``StoreUnavailable``.
+    wait for other processes' transactions, after which a method raises ``StoreUnavailable``; ``silent_seconds`` the one
+    for a PostgreSQL that says nothing.
     """
 
-    def __init__(self, url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        super().__init__(Database(parse_address(url), patience_seconds))
+    def __init__(
+        self, url: str, *, patience_seconds: float = PATIENCE_SECONDS, silent_seconds: float = SILENT_SECONDS
+    ) -> None:
+        super().__init__(Database(parse_address(url), patience_seconds, silent_seconds))
 
     @classmethod
-    def open(cls, url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> Self:
+    def open(
+        cls, url: str, *, patience_seconds: float = PATIENCE_SECONDS, silent_seconds: float = SILENT_SECONDS
+    ) -> Self:
         """Open the database, making and migrating it as needed. A refusal changes nothing.
 
         Raises ``InvalidSettings`` (not a URL for us), ``StoreUnavailable`` (unreachable, unwritable, damaged, or SQLite
         on a network file system), ``DiskFull``, ``StoreIncompatible`` (a newer schema, or somebody else's tables).
         """
-        store = cls(url, patience_seconds=patience_seconds)
+        store = cls(url, patience_seconds=patience_seconds, silent_seconds=silent_seconds)
         try:
             if store.address.path is not None:
                 prepare_file(store.address.path)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import socket
 import traceback
+from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import QueuePool
+from sqlalchemy import Connection, QueuePool
 
 from orchestrator.domain.energy import EnergySample
 from orchestrator.domain.records import EventKind
 from orchestrator.errors import DiskFull, StoreIncompatible, StoreUnavailable
 from orchestrator.store import mappers
+from orchestrator.store.database import SILENT_SECONDS
 from orchestrator.store.sql import SqlStore
 from orchestrator.store.tables import energy_samples
 from tests.postgres import PostgresServer, new_server, postgres_server  # noqa: F401  # a fixture
+from tests.processes.proxy import Mode, Proxy
 from tests.store_samples import NOW, a_launch, a_sample, a_spec, an_operation
 
 pytestmark = pytest.mark.postgres
@@ -25,6 +28,22 @@ PASSWORD = "s3cret-%40-hunter2"
 @pytest.fixture
 def server(postgres_server: PostgresServer) -> PostgresServer:  # noqa: F811
     return postgres_server
+
+
+@pytest.fixture
+def proxy(server: PostgresServer) -> Iterator[Proxy]:
+    """Stands between a store and the server, and can fall silent."""
+    between = Proxy(server.home / ".s.PGSQL.5432")
+    between.start()
+    yield between
+    between.close()
+
+
+def behind(proxy: Proxy, url: str) -> SqlStore:
+    """Open a database through the proxy, by a store that waits less long for a word than ours do."""
+    database = url.partition("@/")[2].partition("?")[0]
+    through = f"postgresql://greenctl@127.0.0.1:{proxy.port}/{database}"
+    return SqlStore.open(f"{through}?sslmode=disable&gssencmode=disable&connect_timeout=2", silent_seconds=0.3)
 
 
 def shown_by(error: BaseException) -> str:
@@ -126,6 +145,68 @@ def test_a_read_notices_no_broken_connection(server: PostgresServer) -> None:
             assert store.services() == []
             server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'greenctl'")
             store.claim("me", NOW)
+
+
+def test_a_server_that_falls_silent_is_not_waited_for_without_end(server: PostgresServer, proxy: Proxy) -> None:
+    """The connection stands and takes whatever is sent: every call says so in the end, and later ones go on."""
+    with behind(proxy, server.new_database()) as store:
+        store.submit_deploy(a_spec(), an_operation())
+        journal = store.claim("me", NOW)
+
+        proxy.set(Mode.HALF_OPEN)
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            store.services()
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            journal.record_event(EventKind.WARNING, "lost", service="", at=NOW, wall_at=NOW)
+
+        proxy.set(Mode.PASS)
+        assert [s.name for s in store.services()] == ["chat"]
+        journal.record_event(EventKind.WARNING, "kept", service="", at=NOW, wall_at=NOW)
+        assert "kept" in [e.text for e in store.events()]
+
+
+def test_a_silence_within_a_transaction_ends_it_and_is_waited_out_once(server: PostgresServer, proxy: Proxy) -> None:
+    """Another try would take as long again; the connection is gone, as what comes late would answer something else."""
+    asked = list[str]()
+
+    def work(tx: Connection) -> None:
+        asked.append("first")
+        tx.exec_driver_sql("SELECT 1")
+        proxy.set(Mode.HALF_OPEN)
+        tx.exec_driver_sql("SELECT 2")
+
+    with behind(proxy, server.new_database()) as store:
+        pool = store._database._engine.pool
+        assert isinstance(pool, QueuePool)
+        for transact in (store._database.read, store._database.write):
+            with pytest.raises(StoreUnavailable, match=r"it has said nothing for 0\.3 s"):
+                transact(work)
+            proxy.set(Mode.PASS)
+            assert pool.checkedout() == 0
+            assert store.services() == []
+
+    assert asked == ["first", "first"]
+
+
+def test_who_works_is_waited_for_as_long_as_the_work_may_take(server: PostgresServer) -> None:
+    """As long as the server lets a statement take, by somebody's own limit too; a migration takes what it takes."""
+
+    def patience(tx: Connection) -> float | None:
+        driver = tx.connection.driver_connection
+        assert driver is not None
+        seconds: float | None = driver.silent_seconds
+        return seconds
+
+    url = server.new_database()
+    for options, seconds in (
+        ("", SILENT_SECONDS),
+        ("-cstatement_timeout%3D2min", 125.0),
+        ("-cstatement_timeout%3D0", None),
+    ):
+        with SqlStore.open(f"{url}&options={options}") as store:
+            assert store._database.read(patience) == seconds
+            assert store._database.rebuild(patience) is None
+            assert store._database.write(patience) == seconds
 
 
 def test_a_database_that_may_only_be_read_says_so(server: PostgresServer) -> None:
