@@ -86,8 +86,8 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[Looped]]:
     async def _live(world: World, seconds: float, **more: Any) -> Looped:
         looped = Looped(world, seconds, **more)
 
-        async def at_once(*_events: asyncio.Event) -> None:
-            return
+        async def at_once(*_events: asyncio.Event, seconds: float) -> bool:
+            return seconds > MINUTE
 
         async def pause(_stop: asyncio.Event, length: float) -> None:
             world.clock.advance(timedelta(seconds=length))

@@ -390,6 +390,7 @@ def on_a_full_disk(words: str, *, unbuffered: bool = False) -> subprocess.Comple
             stderr=subprocess.PIPE,
             text=True,
             check=False,
+            env={**os.environ, "COLUMNS": "200"},
         )
 
 
