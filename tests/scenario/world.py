@@ -204,7 +204,7 @@ class World:
             probe=self.probe,
             gateway=wrapped["gateway"],
             store=self.store,
-            tuning=tuning or Tuning(),
+            tuning=tuning or Tuning(look_patience=None),  # of real seconds, of which nothing here may take any
         )
         self._turns = count(1)
         self._last_replicas: dict[str, Replica] = {}
