@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from orchestrator.controller.aside import aside
+from orchestrator.aside import aside
 from orchestrator.controller.daemon import POLL_SECONDS, log_path
 from orchestrator.errors import GreenctlError
 from orchestrator.gateway import daemon as gateway_daemon

@@ -10,13 +10,14 @@ answer holds, for each zone, the last change before it: the price that is in for
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
+from orchestrator.aside import aside
 from orchestrator.domain.carbon import Kind
 from orchestrator.domain.price import Market
 from orchestrator.domain.time import Instant, as_utc
@@ -75,7 +76,7 @@ class AwsSpot:
             place, machines = region.partition("/")[2], asked[region]
             try:
                 # boto3 blocks: a look of the controller must not wait with it.
-                found[region] = await asyncio.to_thread(self._of, region, place, machines, now)
+                found[region] = await aside(partial(self._of, region, place, machines, now))
             except PriceUnavailable as error:
                 failures[region] = error
                 if not _is_refusal(error):

@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
+from orchestrator.aside import aside
 from orchestrator.domain.time import Instant
 from orchestrator.errors import InvalidSettings, SignalFormatError, SignalThrottled, SignalUnavailable
 from orchestrator.signals.server_clocks import ServerClocks, told_by
@@ -27,6 +29,9 @@ SECONDS: Final = 5.0
 
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 """The largest answers that we ask for (ten days by the hour, two weeks by the half-hour) are below 1 MiB."""
+
+MAX_OPEN: Final = 256
+"""Many more than there are zones to ask about at once: whoever finds as many open hangs, and so would the next one."""
 
 MAX_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
 MAX_WORDS: Final = 160
@@ -76,8 +81,9 @@ class Fetch:
     """GETs within bounds. ``private``: plain http and addresses that are not public may be used, too.
 
     That is for a mirror of your own and for tests; the other bounds hold as well then. ``seconds`` bounds a whole
-    exchange, from the name look-up to the last byte. ``requests``: how many were made. ``clocks``: who keeps what
-    servers say that the time is.
+    exchange, from the name look-up to the last byte; a look-up that hangs is left to itself, and ``max_open`` bounds
+    how many of them there are. ``requests``: how many were made. ``clocks``: who keeps what servers say that the time
+    is.
     """
 
     def __init__(
@@ -86,12 +92,14 @@ class Fetch:
         private: bool = False,
         seconds: float = SECONDS,
         max_body_bytes: int = MAX_BODY_BYTES,
+        max_open: int = MAX_OPEN,
         clocks: ServerClocks | None = None,
     ) -> None:
         self._clocks = clocks
         self._private = private
         self._seconds = seconds
         self._max_body_bytes = max_body_bytes
+        self._open = threading.BoundedSemaphore(max_open)
         self.requests = 0
 
     def check(self, url: str) -> str:
@@ -152,8 +160,16 @@ class Fetch:
             self._refuse(where, status, told)
             return Answer(where, status, self._read(where, chunks), dict(told))
 
+        def get() -> Answer:
+            if not self._open.acquire(blocking=False):
+                raise SignalUnavailable(f"{where} is not asked: too many earlier requests hang")
+            try:
+                return wire.get(line, url, query, sent, take)
+            finally:
+                self._open.release()
+
         try:
-            return await asyncio.wait_for(asyncio.to_thread(wire.get, line, url, query, sent, take), self._seconds)
+            return await asyncio.wait_for(aside(get), self._seconds)
         except TimeoutError as error:
             raise SignalUnavailable(f"{where} does not answer within {self._seconds:g} s") from error
         except wire.ConnectionLost as error:

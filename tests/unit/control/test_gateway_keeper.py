@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from orchestrator.controller.aside import aside
+from orchestrator.aside import aside
 from orchestrator.controller.gateway_keeper import GatewayKeeper
 from orchestrator.errors import GatewayUnavailable
 from orchestrator.gateway import daemon as gateway_daemon

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -242,6 +243,59 @@ async def test_numbers_that_are_addresses_reach_nothing() -> None:
     for host in ("2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost"):
         with pytest.raises(SignalUnavailable, match=r"not a public address|InvalidUrl"):
             await Fetch(seconds=5).get(f"https://{host}:9/")
+
+
+@dataclass
+class Mute:
+    """A resolver that has nobody to ask: each look-up hangs until it is over. ``asked``: one for each that does."""
+
+    asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def hang(self, *_: object, **__: object) -> list[object]:
+        """Stand in for ``getaddrinfo``."""
+        self.asked.release()
+        self.over.wait()
+        raise socket.gaierror("nobody answers")
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mute]:
+    """The resolver of this machine, while it is mute."""
+    mute = Mute()
+    monkeypatch.setattr(socket, "getaddrinfo", mute.hang)
+    yield mute
+    mute.over.set()
+
+
+async def test_names_that_cannot_be_looked_up_hold_nobody_else_up(resolver: Mute) -> None:
+    """A look-up cannot be broken off. However many hang, what else is done in threads (the local provider) goes on."""
+    fetch = Fetch(seconds=0.2)
+
+    async def ask(number: int) -> None:
+        with pytest.raises(SignalUnavailable, match="does not answer within"):
+            await fetch.get(f"https://zone-{number}.example.org/")
+
+    await asyncio.gather(*(ask(number) for number in range(40)))
+    for _ in range(40):
+        assert resolver.asked.acquire(timeout=30)
+
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "the engine runs"), 30) == "the engine runs"
+
+
+async def test_as_many_requests_as_may_hang_are_made_and_no_more(resolver: Mute) -> None:
+    """Each keeps a thread of the machine until it is over."""
+    fetch = Fetch(max_open=2)
+    open_ones = [asyncio.create_task(fetch.get(f"https://zone-{number}.example.org/")) for number in range(2)]
+    for _ in open_ones:
+        assert await asyncio.to_thread(resolver.asked.acquire, timeout=30)
+
+    with pytest.raises(SignalUnavailable, match=r"zone-2\.example\.org/ is not asked"):
+        await fetch.get("https://zone-2.example.org/")
+
+    resolver.over.set()
+    for answer in await asyncio.gather(*open_ones, return_exceptions=True):
+        assert isinstance(answer, SignalUnavailable)
 
 
 def test_words_of_an_answer_are_one_short_printable_line() -> None:

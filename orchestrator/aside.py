@@ -1,4 +1,4 @@
-"""Work in a thread that nobody waits for when the process ends."""
+"""Work in a thread of its own, that nobody else waits behind, or for when the process ends."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ V = TypeVar("V")
 async def aside(work: Callable[[], V]) -> V:
     """Return what it returns, raise what it raises.
 
-    A gateway may take minutes to come up, and does so without us. ``asyncio.run`` waits for threads of
-    ``asyncio.to_thread`` before it returns, however long they take.
+    A gateway may take minutes to come up, and does so without us; a name that cannot be looked up hangs for half a
+    minute, and cannot be broken off. The threads of ``asyncio.to_thread`` are few: whoever comes later waits until one
+    is free, and ``asyncio.run`` waits for all of them before it returns.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[V] = loop.create_future()
