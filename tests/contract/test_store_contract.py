@@ -622,7 +622,7 @@ def test_what_a_deploy_asked_for_stays_known(store: Store, journal: Journal) -> 
 
 
 def test_each_revision_stays_known(store: Store, journal: Journal) -> None:
-    """By its number, also of one that was taken back, and whatever is in force; nobody else's, and none that never was."""
+    """By its number, also of one that was taken back, and whatever is in force; nobody else's, none that never was."""
     first = store.service(SERVICE)
     assert first is not None
     second = a_spec(functional_unit_tokens=2)

@@ -50,7 +50,7 @@ ENDED_JOBS = frozenset({"FAILED", "FAILED_SETUP", "FAILED_DRIVER", "SUCCEEDED", 
 def seconds_awake_or_not() -> float:
     """Return seconds since an arbitrary origin, those among them in which the machine slept.
 
-    A picture from before that is no picture of now: ``time.monotonic`` would take it for young (Linux, clock_gettime(2)).
+    A picture from before that is none of now, and young by ``time.monotonic`` (Linux: clock_gettime(2)).
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
