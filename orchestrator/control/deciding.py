@@ -9,11 +9,12 @@ from datetime import timedelta
 
 from orchestrator.control.apply import Applier
 from orchestrator.control.calendar import timetable_of
+from orchestrator.control.company import Company
 from orchestrator.control.edits import EditWatch
 from orchestrator.control.gather import gather_snapshot
 from orchestrator.control.grid import GridReader
 from orchestrator.control.load import LoadWatch
-from orchestrator.control.operations import is_done
+from orchestrator.control.operations import asked_for, is_company, is_done
 from orchestrator.control.past import Past, waits_for_window
 from orchestrator.control.ports import Journal
 from orchestrator.control.progress import Progress
@@ -84,6 +85,7 @@ class Decider:
         self._windows = WindowBook(journal, self._past)
         self._planned: dict[str, Planned] = {}
         self._standings = Standings(self._past)
+        self.company = Company(runtime, journal, applier, self._past)
 
     async def plan(self, service: ServiceRecord, operation: Operation | None) -> bool:
         """Ask the planner, when it is time, and apply what it wants; return whether it was asked and wants nothing."""
@@ -95,10 +97,12 @@ class Decider:
             return False
         running = operation if operation is not None and operation.state is OperationState.RUNNING else None
         replicas = self._progress.replicas_since(running) if running is not None else ()
-        looks_done = running is not None and is_done(running, service, replicas)
+        asked = asked_for(running, replicas) if running is not None else ()
+        looks_done = running is not None and is_done(running, service, asked)
         before = self.last_size(service)
         size = self._loads.wanted(service.spec, before, fixed=running is not None)
-        what = self._what_there_is(service, operation, size)
+        more = self._loads.wanted(service.spec, before) if running is not None and size is not None else None
+        what = self._what_there_is(service, operation, more or size)
         wakes = size is not None and before is not None and size.replicas > before.replicas == 0
         if not looks_done and not self._should_plan(service.name, what, at_once=wakes):
             return False
@@ -107,8 +111,10 @@ class Decider:
         until = None if timetable is None else timetable.next_change
         self._planned[service.name] = Planned(what, self._runtime.clock.monotonic(), until=until)
         self._windows.settle(service, timetable, now, self._runtime.clock.rate)
-        if running is not None and self._progress.failure_of(running, service, replicas) is not None:
+        if running is not None and self._progress.failure_of(running, service, asked) is not None:
             return False
+        if running is not None:
+            self.company.make_way(running, replicas)
         moves = self._past.moves(service.name, now)
         # When batch work runs is decided with everything else that is known of its places.
         given = size if service.spec.batch is None or running is not None else None
@@ -121,11 +127,28 @@ class Decider:
             moves=moves,
             sizing=given,
             load=self._loads.steady(service.name),
+            beside=frozenset(r.name for r in replicas if running is not None and is_company(running, r)),
         )
         if self._edits.holds_back(service) and not snapshot.paused:
             # Else load that could be carried by company would wait for an exchange that nobody makes.
             snapshot = hedged(replace(snapshot, paused=True), now)
         until = _next_of(until, snapshot.sizing, now)
+        quiet = self._decide(service, running, snapshot, timetable, now, what, until)
+        if running is not None and more is not None and size is not None and size.replicas:
+            self.company.join(running, service, more, snapshot, replicas)
+        return quiet
+
+    def _decide(
+        self,
+        service: ServiceRecord,
+        running: Operation | None,
+        snapshot: Snapshot,
+        timetable: Timetable | None,
+        now: Instant,
+        what: object,
+        until: Instant | None,
+    ) -> bool:
+        """Ask the planner, unless what it said stands, and apply what it wants; return whether that is nothing."""
         keep_up = running is None or running.kind is not OperationKind.DEPLOY
         if self._stands(snapshot, now, what, until, keep_up=keep_up):
             return True

@@ -9,7 +9,7 @@ from orchestrator.control.deciding import Decider
 from orchestrator.control.edits import EditWatch
 from orchestrator.control.market import Market
 from orchestrator.control.naming import intent_id
-from orchestrator.control.operations import is_done, plan_in, revision_to_restore
+from orchestrator.control.operations import asked_for, is_done, plan_in, revision_to_restore
 from orchestrator.control.orphan_survey import in_no_record
 from orchestrator.control.ports import Journal
 from orchestrator.control.progress import Progress
@@ -122,13 +122,14 @@ class Fulfilment:
         fresh = self._journal.operation(operation.id) or operation
         if fresh.state is not OperationState.RUNNING:
             return
-        replicas = self._progress.replicas_since(fresh)
+        replicas = asked_for(fresh, self._progress.replicas_since(fresh))
         failure = self._progress.failure_of(fresh, service, replicas)
         if failure is not None:
             self._fail(fresh, service, failure.code, failure.message)
             return
         settled = is_done(fresh, service, replicas) and (quiet or fresh.kind is not OperationKind.DEPLOY)
         if settled and self._routes.has_told_of(self._journal.replicas(service.name)):
+            self._decider.company.keep(fresh, service)
             now = self._runtime.clock.now()
             self._journal.set_operation(fresh.id, OperationState.DONE, now)
             self._progress.forget(fresh)
@@ -153,6 +154,7 @@ class Fulfilment:
                 may_go = replica.state is not ReplicaState.READY or replica.replaces in serving
                 if replica.state in LIVE and replica.revision == self._progress.revision_of(operation) and may_go:
                     self._applier.drain(replica, f"taken back: {code}")
+        self._decider.company.keep(operation, self._journal.service(service.name) or service)
         self._journal.set_operation(operation.id, OperationState.FAILED, now, error_code=code, error=message)
         self._progress.forget(operation)
         self._applier.event(EventKind.OPERATION, f"{operation.kind.value} failed: {code}: {message}", service.name)

@@ -85,6 +85,7 @@ async def gather_snapshot(
     moves: tuple[Instant, ...] | None = None,
     sizing: WantedReplicas | None = None,
     load: LoadSeen | None = None,
+    beside: frozenset[str] = frozenset(),
 ) -> Snapshot:
     """Read everything that a plan for this spec may depend on. Changes nothing.
 
@@ -92,7 +93,8 @@ async def gather_snapshot(
     ``sizing``: how many replicas load wants now; without it, as many as it wanted by the last decision, and of a
     service with batch work, as many as its hours ask for.
     ``load``: of the last minutes, by the gateway's counts; without it, what the records of energy tell of it. Not of a
-    service with batch work.
+    service with batch work. ``beside``: who came for load beside a request that is under way; that one of them failed
+    is no reason to keep the request from a place.
     """
     records, rate = runtime.store, runtime.clock.rate
     record = records.service(spec.name)
@@ -101,8 +103,9 @@ async def gather_snapshot(
     # Everybody's failures: a region that is full is full for all.
     everybody = records.replicas(ended=True, ended_since=now - max(history(rate), spec.migration.min_dwell))
     replicas = tuple(r for r in everybody if r.service == spec.name)
-    avoid = {"": avoided(everybody, now, rate, digest)}
-    avoid |= {v.name: avoided(everybody, now, rate, workload_of(spec, v.name)) for v in spec.variants}
+    counted = [r for r in everybody if r.name not in beside] if beside else everybody
+    avoid = {"": avoided(counted, now, rate, digest)}
+    avoid |= {v.name: avoided(counted, now, rate, workload_of(spec, v.name)) for v in spec.variants}
     candidates = await gather_candidates(spec, runtime, grid, avoid, now)
     size = sizing or _last_size(spec, record, runtime)
     found = Snapshot(
@@ -125,6 +128,7 @@ async def gather_snapshot(
         sizing=size,
         # Batch work comes as fast as it is answered, and not at all while it waits: that is no rate to size by.
         load=None if spec.batch is not None else load or _load_on_record(samples, replicas, rate),
+        beside=beside,
     )
     if spec.batch is not None and sizing is None:
         size = await with_batch(found, record, _decided_size(spec, record, runtime), runtime, grid, now)

@@ -49,6 +49,56 @@ def plan_in(operation: Operation) -> Plan:
         raise ValueError(message) from error
 
 
+def company_cause(operation: Operation) -> str:
+    """Name the cause of the launches that load wants beside a request: one per slot, once."""
+    return f"{operation.id}/beside"
+
+
+def is_company(operation: Operation, replica: Replica) -> bool:
+    """Whether a replica came because load wanted it beside what a request that was under way asked for."""
+    return replica.intent_id == intent_id(company_cause(operation), replica.slot)
+
+
+def asked_for(operation: Operation, replicas: Sequence[Replica]) -> tuple[Replica, ...]:
+    """Return those that a request is judged by: all but those that load wanted beside it."""
+    return tuple(r for r in replicas if not is_company(operation, r))
+
+
+def why_alone(operation: Operation, service: ServiceRecord, replicas: Sequence[Replica]) -> str:
+    """Say why load has to wait until a request is closed; nothing where it need not. ``replicas``: those since then.
+
+    What load wants may not hurt the request: so it comes in what is proven, takes nothing of which the request may be
+    short, and is tried once (decision 0076).
+    """
+    ended = [r for r in replicas if is_company(operation, r) and r.state not in LIVE]
+    if ended:
+        last = max(ended, key=lambda r: (r.state_since, r.name))
+        return f"r{last.slot}, which came for it, has ended: {last.reason}"
+    spec, asked = service.spec, asked_for(operation, replicas)
+    workloads, serving = workloads_of(spec), {r.name for r in asked if r.state is ReplicaState.READY}
+    in_full = (r for r in asked if r.name in serving and r.weight_percent == FULL_WEIGHT and r.replaces not in serving)
+    if not any(r.workload_digest in workloads for r in in_full):
+        return "nothing of what shall run serves in full yet"
+    if operation.kind is not OperationKind.DEPLOY:
+        return ""
+    if spec.budget.is_set:
+        return "what the budget leaves is for the deploy"
+    if spec.placement.max_per_region is not None:
+        return "the room that placement.max_per_region leaves is for the deploy"
+    return "room is short, and for the deploy" if _found_no_room(operation, asked) else ""
+
+
+def in_the_way(operation: Operation, replicas: Sequence[Replica]) -> tuple[Replica, ...]:
+    """Return who came beside a request and has since had a start of its own fail for want of room in that region."""
+    full = _found_no_room(operation, asked_for(operation, replicas))
+    return tuple(
+        r
+        for r in replicas
+        if r.state in LIVE and is_company(operation, r)
+        if any(f.region == r.region and f.state_since >= r.created_at for f in full)
+    )
+
+
 def is_done(operation: Operation, service: ServiceRecord, replicas: Sequence[Replica]) -> bool:
     """Whether the world looks as the request wanted it, as far as the replicas tell."""
     open_ones = [r for r in replicas if not (r.state in ENDED and r.cleaned_up)]
@@ -129,6 +179,11 @@ def _migration_failure(operation: Operation, replicas: Sequence[Replica]) -> Fai
     living = {r.name for r in replicas if r.state in LIVE}
     broken = [r for r in mine if gave_up(r) or (r.state is ReplicaState.LOST and r.replaces in living)]
     return _failure(broken[-1]) if broken else None
+
+
+def _found_no_room(operation: Operation, asked: Sequence[Replica]) -> list[Replica]:
+    since = (r for r in asked if r.created_at >= operation.created_at and never_served(r))
+    return [r for r in since if _failure(r).code in {NoCapacity.code, QuotaExceeded.code}]
 
 
 def _failure(replica: Replica) -> Failure:

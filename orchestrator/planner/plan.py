@@ -20,6 +20,7 @@ from orchestrator.domain.offer import variant_in
 from orchestrator.domain.plan import Action, ActionKind, Plan, Totals
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.domain.variants import variant_of, workload_of
@@ -38,7 +39,7 @@ from orchestrator.planner.refusals import refuse
 from orchestrator.planner.rows import rows_of
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.sizing.spares import spares
-from orchestrator.planner.slots import slots_for_good, wanted_slots
+from orchestrator.planner.slots import slots_for_good, standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
 from orchestrator.planner.wanted import DEAD_BAND
@@ -120,6 +121,33 @@ def plan(
         fetches=bool(moves) or gone is not None,
         exchanged="" if gone is None else gone.name,
     )
+
+
+def plan_beside(
+    snapshot: Snapshot, size: WantedReplicas, policy: Policy, now: Instant, budget: Budget = unhurried
+) -> Plan:
+    """Return what load wants launched beside a request that is under way, and nothing else; why not, in the summary.
+
+    ``snapshot``: at the number that the request goes by, with all of its slots held. ``size``: the higher one of load.
+    Nothing is refused: what has no room waits. The number in force stays as it is.
+    """
+    spec, staying = snapshot.spec, snapshot.occupants()
+    higher = replace(spec, scaling=replace(spec.scaling, min_replicas=size.replicas))
+    judged = judge(replace(snapshot, spec=higher, sizing=size), policy, now)
+    # Of stand-ins for spot there are enough: they are for those that the request asks for.
+    open_slots = range(standing_slots(spec), standing_slots(higher))
+    slots = {slot: replica.market for slot, replica in staying.items()}
+    slots |= {slot: m for slot, m in wanted_slots(judged.snapshot).items() if slot in open_slots and slot not in slots}
+    most = min(launch_room(snapshot), max(0, size.replicas - snapshot.wanted - len(snapshot.company())))
+    filling = fill(judged, slots, staying, keep_up=True, most=most, budget=budget)
+    kind = DecisionKind.SCALE if filling.launches else DecisionKind.HOLD
+    certificate = of_launches(judged, filling)
+    made = _finish(judged, kind, BY_ITSELF, filling.launches, (), slots, filling.notes, certificate, to_show=False)
+    in_force = snapshot.sizing or size
+    because = f"as the request that is under way has it; load wants {size.words}"
+    told = replace(in_force, needed=size.needed, because=because, figures=size.figures)
+    waits = "" if filling.launches else "; ".join(filling.notes) or "nothing more can be launched now"
+    return replace(made, decision=replace(made.decision, sizing=told, summary=waits or made.decision.summary))
 
 
 def plan_migration(
@@ -260,7 +288,9 @@ def _forced_moves(
     if judged.snapshot.in_motion():
         return []
     stuck = 0
-    for slot, replica in sorted(staying.items()):
+    # Who is beside a request is moved once that is closed: a start that fails in its place would count against it.
+    bound = [(slot, r) for slot, r in sorted(staying.items()) if r.name not in judged.snapshot.beside]
+    for slot, replica in bound:
         reason = _why_it_has_to_move(judged, slots[slot], replica)
         if not reason:
             continue
@@ -278,7 +308,7 @@ def _forced_moves(
         raise refuse(judged, stuck, 0)
     if _waits(judged):
         return []  # what is on demand serves: going back to spot is voluntary
-    for slot, replica in sorted(staying.items()):
+    for slot, replica in bound:
         others = [r for r in staying.values() if r.name != replica.name]
         target = spot_again(judged, slot, replica, others) if is_fallback(slots[slot], replica) else None
         if target is not None:

@@ -31,6 +31,7 @@ def wanted_slots(snapshot: Snapshot) -> dict[int, Market]:
     if snapshot.taking_down:
         return {}
     standing = slots_for_good(snapshot)
+    standing |= {r.slot: r.market for r in snapshot.company() if r.slot not in standing}
     return standing | dict.fromkeys(_stand_ins(snapshot, standing), Market.ON_DEMAND)
 
 
@@ -105,10 +106,17 @@ def _has_stand_ins(spec: ServiceSpec) -> bool:
 
 
 def _above(snapshot: Snapshot, slots: Collection[int]) -> list[int]:
-    """Return the slots beyond these that are held by nobody's stand-in: those where somebody serves first."""
+    """Return the slots beyond these that are held by nobody's stand-in: those where somebody serves first.
+
+    Nor by whoever is ``beside`` a request: they stand for nobody whom it asks for.
+    """
     serving = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY}
     stand_in = Market.ON_DEMAND if _has_stand_ins(snapshot.spec) else None
-    held = (slot for slot, r in snapshot.occupants().items() if slot not in slots and r.market is not stand_in)
+    held = (
+        slot
+        for slot, r in snapshot.occupants().items()
+        if slot not in slots and r.market is not stand_in and r.name not in snapshot.beside
+    )
     return sorted(held, key=lambda slot: (slot not in serving, slot))
 
 

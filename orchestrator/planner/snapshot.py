@@ -65,6 +65,8 @@ class Snapshot:
     ``hedging``: how many spares ``slo.availability`` takes; then ``num_overprovision`` of ``spec`` is that number.
     ``load``: what the service has to do as a whole, ``None`` while nobody knows; then ``mean_batch`` holds everywhere.
     ``rtt_ms``: measured round trips between the clients and regions; others are estimated from distance.
+    ``beside``: names of replicas that load wants beside what a request that is under way asks for. They stay and take
+    room; nobody waits for their start, and they stand for nobody whom the request asks for.
     """
 
     spec: ServiceSpec
@@ -87,6 +89,7 @@ class Snapshot:
     sizing: WantedReplicas | None = None
     hedging: Hedging | None = None
     load: LoadSeen | None = None
+    beside: frozenset[str] = frozenset()
 
     @property
     def wanted(self) -> int:
@@ -97,9 +100,15 @@ class Snapshot:
     def least(self) -> int:
         """How many of the wanted ones the owner insists on; what load wants above that waits where there is no room.
 
-        A service that may have none insists on the first one when it is wanted: somebody waits for it.
+        A service that may have none insists on the first one when it is wanted: somebody waits for it. Those ``beside``
+        come on top: they fill nobody's place.
         """
-        return self.wanted if self.sizing is None else min(self.wanted, max(1, self.sizing.least))
+        asked = self.wanted if self.sizing is None else min(self.wanted, max(1, self.sizing.least))
+        return asked + len(self.company())
+
+    def company(self) -> tuple[Replica, ...]:
+        """Those of ``beside`` that live."""
+        return tuple(r for r in self.living() if r.name in self.beside) if self.beside else ()
 
     def living(self) -> tuple[Replica, ...]:
         """Everything that serves or is about to, by slot and age: both sides of a move."""
@@ -112,7 +121,15 @@ class Snapshot:
         return {replica.slot: replica for replica in self.living()}
 
     def in_motion(self) -> tuple[Replica, ...]:
-        """Living replicas that are themselves replaced, or not ready yet, or replacing one that still lives."""
+        """Living replicas that are themselves replaced, or not ready yet, or replacing one that still lives.
+
+        Nobody waits for those ``beside``.
+        """
         living = {r.name: r for r in self.replicas if r.state in LIVE}
         replaced = {r.replaces for r in living.values() if r.replaces}
-        return tuple(r for r in living.values() if r.ready_at is None or r.name in replaced or (r.replaces in living))
+        return tuple(
+            r
+            for r in living.values()
+            if r.name not in self.beside
+            if r.ready_at is None or r.name in replaced or (r.replaces in living)
+        )

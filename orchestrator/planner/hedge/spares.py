@@ -65,7 +65,8 @@ def _hedging(snapshot: Snapshot, goal: float, now: Instant) -> Hedging:
     most = max(fixed, MOST_SPARES)
     chances = {n: _chance(snapshot, n, places, past) for n in range(fixed, most + 1)}
     # On demand somebody may stand in above them.
-    on_spot = [slot for slot, r in snapshot.occupants().items() if r.market is Market.SPOT]
+    occupants = snapshot.occupants()
+    on_spot = [s for s, r in occupants.items() if r.market is Market.SPOT and r.name not in snapshot.beside]
     stands = min(most, max([slot - snapshot.wanted + 1 for slot in on_spot], default=0))
     if snapshot.paused:
         return _told(snapshot, max(fixed, stands), chances, goal, past)

@@ -6,12 +6,26 @@ from typing import Any
 import pytest
 
 from orchestrator.control.naming import intent_id
-from orchestrator.control.operations import ELSEWHERE, FURTHER_TRIES, HOPELESS, failure_of, is_done, payload_of, plan_in
+from orchestrator.control.operations import (
+    ELSEWHERE,
+    FURTHER_TRIES,
+    HOPELESS,
+    asked_for,
+    company_cause,
+    failure_of,
+    in_the_way,
+    is_done,
+    payload_of,
+    plan_in,
+    why_alone,
+)
 from orchestrator.control.requests import error_of
+from orchestrator.domain.money import MoneyBudget
 from orchestrator.domain.records import OperationKind
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
-from orchestrator.domain.service import ModelSpec, ServiceSpec
+from orchestrator.domain.service import ModelSpec, PlacementRules, ServiceSpec
 from orchestrator.domain.time import HOUR
+from orchestrator.domain.workload import workload_digest
 from orchestrator.errors import (
     EngineDied,
     GreenctlError,
@@ -207,3 +221,80 @@ class TestMigrationFailure:
 def workload_of(spec: ServiceSpec) -> str:
     """Name what a spec runs."""
     return snapshot([], spec=spec).workload_digest
+
+
+class TestCompany:
+    """Who came for load beside a request, and when nobody may."""
+
+    @staticmethod
+    def beside(request: Any, slot: int = 2, state: ReplicaState = ReplicaState.READY, **changes: Any) -> Replica:
+        cause = company_cause(request)
+        return replica(SE, slot, state, up_for=-MINUTE, **{"intent_id": intent_id(cause, slot), **changes})
+
+    def test_a_request_is_judged_without_it(self) -> None:
+        """Neither a start of theirs that is open nor four that failed say anything of the deploy."""
+        serving = [replica(SE, 0), replica(PL, 1)]
+        starting = self.beside(DEPLOY, state=ReplicaState.STARTING)
+        reason = "engine_died: out of memory"
+        failed = [self.beside(DEPLOY, n, ReplicaState.FAILED, reason=reason) for n in range(2, 7)]
+        service = record(service_spec(2))
+        for replicas in ([*serving, starting], [*serving, *failed]):
+            asked = asked_for(DEPLOY, replicas)
+            assert list(asked) == serving
+            assert is_done(DEPLOY, service, asked)
+            assert failure_of(DEPLOY, service, asked) is None
+        assert failure_of(DEPLOY, service, [*serving, *(replace(r, intent_id="own") for r in failed)]) is not None
+
+    @pytest.mark.parametrize(
+        ("replicas", "why"),
+        [
+            ([replica(SE, 0), replica(PL, 1)], ""),
+            ([replica(SE, 0, workload_digest="older")], "nothing of what shall run serves in full yet"),
+            ([replica(SE, 0, weight_percent=50)], "nothing of what shall run serves in full yet"),
+            ([], "nothing of what shall run serves in full yet"),
+            (
+                [replica(SE, 0, workload_digest="older"), replica(PL, 0, name="new", replaces="gc-test-chat-0")],
+                "nothing of what shall run serves in full yet",
+            ),
+            (
+                [replica(SE, 0), ended(ReplicaState.FAILED, "no_capacity: sold out", 1)],
+                "room is short, and for the deploy",
+            ),
+            ([replica(SE, 0), ended(ReplicaState.FAILED, "engine_died: oom", 1)], ""),
+        ],
+        ids=["proven", "older", "canary", "nobody", "both-sides", "no-room", "another-failure"],
+    )
+    def test_it_comes_once_what_shall_run_is_proven_and_room_is_not_short(
+        self, replicas: list[Replica], why: str
+    ) -> None:
+        """Else it would take a share of the traffic before any canary, or the place of who is asked for."""
+        assert why_alone(DEPLOY, record(service_spec(2)), replicas) == why
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"budget": MoneyBudget(usd_per_day=100.0)}, "budget"),
+            ({"placement": PlacementRules(max_per_region=3)}, "max_per_region"),
+        ],
+    )
+    def test_a_deploy_keeps_what_it_may_be_short_of(self, changes: dict[str, Any], words: str) -> None:
+        """A move that somebody asked for has bought all that it buys before it begins."""
+        service = record(replace(service_spec(2), **changes))
+        serving = [replace(replica(SE, n), workload_digest=workload_digest(service.spec)) for n in range(2)]
+        assert words in why_alone(DEPLOY, service, serving)
+        assert why_alone(MIGRATE, service, serving) == ""
+
+    def test_it_is_tried_once(self) -> None:
+        """Whatever became of it, it is not bought again for this request."""
+        gone = self.beside(DEPLOY, state=ReplicaState.FAILED, reason="engine_died: oom")
+        assert why_alone(DEPLOY, record(service_spec(2)), [replica(SE, 0), gone]) == (
+            "r2, which came for it, has ended: engine_died: oom"
+        )
+
+    def test_it_goes_where_a_start_that_was_asked_for_found_no_room_beside_it(self) -> None:
+        """A quota is counted by region: another region's is none of its business, nor what was full before it came."""
+        here, there = self.beside(DEPLOY), self.beside(DEPLOY, 3, region="aws/pl")
+        full = ended(ReplicaState.FAILED, "quota_exceeded: 3 of 3", 1, state_since=NOON + 2 * MINUTE)
+        assert in_the_way(DEPLOY, [here, there, full]) == (here,)
+        assert in_the_way(DEPLOY, [here, there, replace(full, reason="engine_died: oom")]) == ()
+        assert in_the_way(DEPLOY, [here, there, replace(full, state_since=NOON)]) == ()
