@@ -165,8 +165,8 @@ def test_what_is_deployed_between_a_record_and_its_launch_is_not_launched_under_
 def test_what_load_wants_beside_a_deploy_sets_back_no_number_that_its_plan_has_raised() -> None:
     """Clients in two areas: the plan of a first deploy comes to three replicas, in the same look in which load does.
 
-    The decision on what load wants beside it still named two, so that the third was bought and let go at every look, and
-    the deploy was never done (I17).
+    The decision on what load wants beside it still named two, so that the third was bought and let go at every look,
+    and the deploy was never done (I17).
     """
     day = Setting(9, (), hours=0.6, replicas=2, scaled=True, services=2, lag_seconds=30.0, look_seconds=10.0)
 
