@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,17 +11,40 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
 from orchestrator.gateway.app import GatewayApp
 from orchestrator.gateway.node import GatewayNode
 from orchestrator.gateway.plain import MODE, serving
-from orchestrator.gateway.sockets import gateway_folder
+from orchestrator.gateway.sockets import gateway_folder, short_path, socket_name
 from orchestrator.gateway.upstreams import Patience
 from tests.unit.gateway.scripted import ScriptedEngine, scripted
 
 ISSUED = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def older_gateway(tmp_path: Path, refused: Callable[[Any], str]) -> AsyncIterator[list[dict[str, Any]]]:
+    """A gateway of a version before, and the tables that it took: not those of which ``refused`` names a key."""
+    taken: list[dict[str, Any]] = []
+
+    async def put(request: web.Request) -> web.Response:
+        document = await request.json()
+        if key := refused(document["services"]):
+            return web.json_response({"error": f"services[0].{key}: unknown key"}, status=400)
+        taken.append(document)
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_put("/table", put)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    with short_path(gateway_folder(tmp_path) / socket_name("old")) as path:
+        await web.UnixSite(runner, str(path)).start()
+        yield taken
+    await runner.cleanup()
 
 
 def upstream(engine: ScriptedEngine, **changes: Any) -> Upstream:

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from orchestrator.domain.routing import OriginWeights, RoutingTable, ServiceRoutes, Upstream
 from orchestrator.domain.wire import InvalidRouting
 from orchestrator.gateway.client import SocketGateway
-from orchestrator.gateway.sockets import gateway_folder, short_path, socket_name
-from tests.unit.gateway.conftest import ISSUED, Gateway, spoken, upstream
+from tests.unit.gateway.conftest import ISSUED, Gateway, older_gateway, spoken, upstream
 from tests.unit.gateway.scripted import Act, ScriptedEngine
 
 OLD, NEW = "org/model-a", "org/model-b"
@@ -65,35 +63,25 @@ class TestTable:
 
 
 @pytest.fixture
-async def older(tmp_path: Path) -> AsyncIterator[list[RoutingTable]]:
+async def older(tmp_path: Path) -> AsyncIterator[list[dict[str, Any]]]:
     """A gateway of before replicas had names of their own, which refuses keys that it does not know."""
-    taken: list[RoutingTable] = []
 
-    async def put(request: web.Request) -> web.Response:
-        document = await request.json()
-        services = document["services"]
-        if any("adapters" in s or {"model", "adapters"} & u.keys() for s in services for u in s["upstreams"]):
-            return web.json_response({"error": "services[0].upstreams[0].model: unknown key"}, status=400)
-        taken.append(RoutingTable.from_json(json.dumps(document)))
-        return web.Response(status=204)
+    def refused(services: list[dict[str, Any]]) -> str:
+        new = any("adapters" in s or {"model", "adapters"} & u.keys() for s in services for u in s["upstreams"])
+        return "upstreams[0].model" * new
 
-    app = web.Application()
-    app.router.add_put("/table", put)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    with short_path(gateway_folder(tmp_path) / socket_name("old")) as path:
-        await web.UnixSite(runner, str(path)).start()
+    async with older_gateway(tmp_path, refused) as taken:
         yield taken
-    await runner.cleanup()
 
 
-async def test_an_older_gateway_keeps_serving_and_keeps_its_rows(tmp_path: Path, older: list[RoutingTable]) -> None:
+async def test_an_older_gateway_keeps_serving_and_keeps_its_rows(tmp_path: Path, older: list[dict[str, Any]]) -> None:
     """It outlives controllers: a deploy that changes the model's name is no outage there either."""
     rows = (OriginWeights("eu", (("a", 100), ("b", 0))),)
     mixed = table(up("a", 90, model=OLD), up("b", 10), rows=rows)
     await SocketGateway(tmp_path).publish(mixed)
-    assert older == [next(mixed.older_forms())]
-    assert older[0].services[0].rows == rows
+    (taken,) = [RoutingTable.from_json(json.dumps(document)) for document in older]
+    assert taken == next(mixed.older_forms())
+    assert taken.services[0].rows == rows
 
 
 async def pair(engines: Any) -> tuple[ScriptedEngine, ScriptedEngine]:

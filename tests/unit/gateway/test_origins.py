@@ -7,9 +7,9 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiohttp import web
 
 from orchestrator.domain.routing import OriginWeights, RoutingTable, ServiceRoutes, Upstream
 from orchestrator.domain.wire import InvalidRouting
@@ -17,8 +17,8 @@ from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.instance import url_of
 from orchestrator.gateway.node import GatewayNode
 from orchestrator.gateway.options import Options, parse
-from orchestrator.gateway.sockets import gateway_folder, short_path, socket_name
-from tests.unit.gateway.conftest import ISSUED, Gateway, upstream
+from orchestrator.gateway.sockets import gateway_folder
+from tests.unit.gateway.conftest import ISSUED, Gateway, older_gateway, upstream
 from tests.unit.gateway.scripted import scripted
 
 ROWS = (OriginWeights("eu", (("a", 100), ("b", 0))), OriginWeights("us-east", (("a", 25), ("b", 75))))
@@ -117,28 +117,13 @@ async def test_the_header_counts_only_where_it_is_configured(gateway: Gateway) -
 
 
 @pytest.fixture
-async def older(tmp_path: Path) -> AsyncIterator[list[dict[str, object]]]:
+async def older(tmp_path: Path) -> AsyncIterator[list[dict[str, Any]]]:
     """A gateway of before there were rows, which refuses keys that it does not know."""
-    taken: list[dict[str, object]] = []
-
-    async def put(request: web.Request) -> web.Response:
-        document = await request.json()
-        if any("rows" in service for service in document["services"]):
-            return web.json_response({"error": "services[0].rows: unknown key"}, status=400)
-        taken.append(document)
-        return web.Response(status=204)
-
-    app = web.Application()
-    app.router.add_put("/table", put)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    with short_path(gateway_folder(tmp_path) / socket_name("old")) as path:
-        await web.UnixSite(runner, str(path)).start()
+    async with older_gateway(tmp_path, lambda services: "rows" * any("rows" in s for s in services)) as taken:
         yield taken
-    await runner.cleanup()
 
 
-async def test_an_older_gateway_gets_the_table_without_rows(tmp_path: Path, older: list[dict[str, object]]) -> None:
+async def test_an_older_gateway_gets_the_table_without_rows(tmp_path: Path, older: list[dict[str, Any]]) -> None:
     """It outlives controllers: a new one serves all by the one split there, and goes on."""
     await SocketGateway(tmp_path).publish(TABLE)
     assert [RoutingTable.from_json(json.dumps(document)) for document in older] == [TABLE.without_rows()]
