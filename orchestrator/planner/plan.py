@@ -211,20 +211,19 @@ def _alone_near(
     """Return who is more than wanted and alone keeps the promise to clients of an area, by slot, and to whom.
 
     It stays: load decides on the number, and what is promised to whom does as well. So does who is needed near to
-    clients for their part of the load, at a little more of it than there is: nobody goes to be bought again. Where
-    nobody is wanted, nobody stays: while a service sleeps, or batch work waits, nothing is promised to anyone.
+    clients for their part of the load, at a little more of it than there is: nobody goes to be bought again. Whoever
+    serves comes first, then whoever starts: let go, it would be launched again. Where nobody is wanted, nobody stays:
+    while a service sleeps, or batch work waits, nothing is promised to anyone.
     """
     if not slots:
         return {}
     found: dict[int, tuple[Replica, str]] = {}
     nearby = None if judged.nearby is None else judged.nearby.busier(DEAD_BAND)
     staying = [r.offer_id for slot, r in occupants.items() if slot in slots]
-    for slot, replica in sorted(occupants.items()):
-        left = judged.promised.left(staying)
-        areas = left - judged.promised.left([*staying, replica.offer_id])
-        if slot in slots or replica.state is not ReplicaState.READY:
-            continue
+    above = ((slot, replica) for slot, replica in occupants.items() if slot not in slots)
+    for slot, replica in sorted(above, key=lambda it: (it[1].state is not ReplicaState.READY, it[0])):
         both = [*staying, replica.offer_id]
+        areas = judged.promised.left(staying) - judged.promised.left(both)
         lack = None if nearby is None or areas or not staying else nearby.lack(staying)
         helps = nearby is not None and lack is not None and missing(nearby.lack(both)) < lack.missing
         if areas or helps:

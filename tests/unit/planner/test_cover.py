@@ -15,7 +15,7 @@ from orchestrator.cli.render.origins import origin_lines
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.price import Market
-from orchestrator.domain.replica import Replica
+from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.service import ClientArea, ModelSpec, PlacementRules, Scaling, ServiceSpec
 from orchestrator.domain.variants import workload_of
@@ -167,6 +167,29 @@ def test_the_last_one_near_to_an_area_is_not_retired() -> None:
     assert "r2 stays for clients in eu" in made.decision.summary
     spare = replace(snap, replicas=serving(spec, "aws/virginia", "aws/frankfurt", "aws/frankfurt"))
     assert [a.slot for a in plan(spare, GREEN, NOON).actions if a.kind is ActionKind.RETIRE] == [2]
+
+
+def test_whoever_starts_near_to_an_area_is_not_taken_back() -> None:
+    """Its start takes longer than ``downscale_delay_seconds``: load takes one fewer, and it would be launched again."""
+    spec = wanting(2, EU, US)
+    *serve, last = serving(spec, "aws/virginia", "aws/virginia", "aws/frankfurt")
+    starts = replace(last, state=ReplicaState.STARTING, ready_at=None)
+    snap = replace(world(spec, *FAR_APART), replicas=(*serve, starts), sizing=WantedReplicas(2, 1, 3, 1, "load"))
+    made = plan(snap, GREEN, NOON)
+    assert made.actions == ()
+    assert "r2 stays for clients in eu" in made.decision.summary
+
+
+def test_whoever_serves_an_area_lets_go_whoever_starts_for_it() -> None:
+    """Two more than wanted are near to Europe, and one is enough."""
+    spec = wanting(2, EU, US)
+    *serve, third, fourth = serving(spec, "aws/virginia", "aws/virginia", "aws/frankfurt", "aws/frankfurt")
+    starts = replace(third, state=ReplicaState.STARTING, ready_at=None)
+    there = (*serve, starts, fourth)
+    snap = replace(world(spec, *FAR_APART), replicas=there, sizing=WantedReplicas(2, 1, 4, 1, "load"))
+    made = plan(snap, GREEN, NOON)
+    assert [(a.kind, a.slot) for a in made.actions] == [(ActionKind.RETIRE, 2)]
+    assert "r3 stays for clients in eu" in made.decision.summary
 
 
 @pytest.mark.parametrize(
