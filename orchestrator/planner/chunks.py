@@ -52,42 +52,63 @@ def _solve(
 ) -> tuple[float, list[tuple[int, int]]]:
     """Return the least grams, and the stretches of quanta in which it runs, starts included.
 
-    ``on[k, r]`` and ``off[k, r]``: the least that ``r`` quanta of work emit from quantum ``k`` on, running and not. A
+    ``on[r, k]`` and ``off[r, k]``: the least that ``r`` quanta of work emit from quantum ``k`` on, running and not. A
     start is followed by one quantum of work at least.
     """
-    serve = np.array([job.kw * known.integral(k * quantum, (k + 1) * quantum) for k in range(quanta)])
-    launch = np.array([job.start_kwh * known.mean(k * quantum, (k + start) * quantum) for k in range(quanta - start)])
-    on = np.full((quanta + 1, work + 1), np.inf)
-    off = np.full((quanta + 1, work + 1), np.inf)
-    on[:, 0] = off[:, 0] = 0.0
-    goes_on = np.zeros((quanta + 1, work + 1), dtype=bool)
-    starts = np.zeros((quanta + 1, work + 1), dtype=bool)
-    for k in range(quanta - 1, -1, -1):
-        off[k, 1:] = off[k + 1, 1:]
-        if k + start < quanta:
-            begun = launch[k] + serve[k + start] + on[k + start + 1, :-1]
-            starts[k, 1:] = np.isfinite(begun) & (begun <= off[k, 1:] + _ROUNDING)
-            off[k, 1:] = np.minimum(begun, off[k, 1:])
-        further = serve[k] + on[k + 1, :-1]
-        goes_on[k, 1:] = np.isfinite(further) & (further <= off[k, 1:] + _ROUNDING)
-        on[k, 1:] = np.minimum(further, off[k, 1:])
-    least = float((on if job.running else off)[0, work])
-    return least, _stretches(goes_on, starts, work, start, running=job.running)
+    serve, launch = _grams_of_quanta(job, known, quantum, quanta, start)
+    # A start at k serves first in k + start, and its work goes on from the quantum after that.
+    first = launch + serve[start:]
+    on = np.full((work + 1, quanta + 1), np.inf)
+    off = np.full((work + 1, quanta + 1), np.inf)
+    on[0] = off[0] = 0.0
+    for left in range(1, work + 1):
+        begun = first + on[left - 1, start + 1 :]
+        off[left, : begun.size] = np.minimum.accumulate(begun[::-1])[::-1]
+        on[left, :-1] = np.minimum(serve + on[left - 1, 1:], off[left, :-1])
+    least = float((on if job.running else off)[work, 0])
+    return least, _stretches(serve, first, on, off, running=job.running)
+
+
+def _grams_of_quanta(
+    job: Job, known: Known, quantum: float, quanta: int, start: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what serving in each quantum emits, and a start from each on that is over before the last."""
+    moments = np.arange(quanta + 1) * quantum
+    pieces = np.searchsorted(known.edges, moments, side="right") - 1
+    pieces = np.clip(pieces, 0, len(known.grams_per_kwh) - 1)
+    values = np.array(known.grams_per_kwh)[pieces]
+    up_to = np.array(known.sums)[pieces] + (moments - np.array(known.edges)[pieces]) * values / SECONDS_PER_HOUR
+    serve = job.kw * np.diff(up_to)
+    if not start:
+        return serve, job.start_kwh * values[:-1]
+    begins = slice(max(0, quanta - start))
+    seconds = moments[start:-1] - moments[begins]
+    means = (up_to[start:-1] - up_to[begins]) / seconds * SECONDS_PER_HOUR
+    return serve, job.start_kwh * means
 
 
 def _stretches(
-    goes_on: NDArray[np.bool_], starts: NDArray[np.bool_], work: int, start: int, *, running: bool
+    serve: NDArray[np.float64],
+    first: NDArray[np.float64],
+    on: NDArray[np.float64],
+    off: NDArray[np.float64],
+    *,
+    running: bool,
 ) -> list[tuple[int, int]]:
     """Follow the choices: of equals the one that works earlier."""
     found: list[tuple[int, int]] = []
-    k, left, began = 0, work, 0 if running else None
+    start = serve.size - first.size
+    k, left, began = 0, on.shape[0] - 1, 0 if running else None
     while left:
-        if began is not None and goes_on[k, left]:
-            k, left = k + 1, left - 1
-        elif began is not None:
+        if began is not None:
+            further = serve[k] + on[left - 1, k + 1] if k < serve.size else np.inf
+            if further < np.inf and further <= off[left, k] + _ROUNDING:
+                k, left = k + 1, left - 1
+                continue
             found += [(began, k)] if k > began else []
             began = None
-        elif starts[k, left]:
+        begun = first[k] + on[left - 1, k + start + 1]
+        if begun < np.inf and begun <= off[left, k + 1] + _ROUNDING:
             began, k, left = k, k + start + 1, left - 1
         else:
             k += 1
