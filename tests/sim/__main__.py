@@ -26,7 +26,12 @@ from tests.sim.verify import verify
 MISTAKES_IN = (Bounds(1, 2), Bounds(1, 2, backups=True))
 """The worlds in which deliberate mistakes are looked for, the smaller one first."""
 
-ALWAYS = {"work": Climate(works=1.0), "clients": Climate(works=0.0, spreads=1.0), "varied": Climate(varies=1.0)}
+ALWAYS = {
+    "work": Climate(works=1.0),
+    "clients": Climate(works=0.0, spreads=1.0),
+    "varied": Climate(varies=1.0),
+    "unnamed": Climate(renames=1.0),
+}
 """Climates of which every day has something that few days have, by the name that it has in a setting."""
 
 TELL_EVERY = 50

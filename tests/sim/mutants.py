@@ -114,6 +114,10 @@ def _varied(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
     return _day(seed, *faults, varied=True, replicas=2)
 
 
+def _unnamed(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
+    return _day(seed, *faults, unnamed=True, replicas=2)
+
+
 _APPLIER = "orchestrator.control.apply:Applier."
 _ROLLOUT = "orchestrator.planner.rollout:"
 _CONTROLLER = "orchestrator.control.controller:Controller."
@@ -442,6 +446,28 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         (_varied(0, *_OTHER_VARIANTS),),
+    ),
+    Mutant(
+        "every replica is asked by the name in the newest file",
+        "R",
+        (
+            Change(
+                "orchestrator.control.revisions:model_run_by", "if replica.revision == service.revision:", "if True:"
+            ),
+        ),
+        (_unnamed(0, *_OTHER_VARIANTS),),
+    ),
+    Mutant(
+        "clients are sent to every replica with the name in the newest file",
+        "R",
+        (
+            Change(
+                "orchestrator.control.routes:Routes.refresh",
+                "models = {r.name: model_run_by(r, service, self._journal, self._watch.models) for r in replicas}",
+                "models = {r.name: service.spec.model for r in replicas}",
+            ),
+        ),
+        (_unnamed(0, *_OTHER_VARIANTS),),
     ),
     Mutant(
         "clients are sent to one that has come up and takes nothing yet",

@@ -242,6 +242,24 @@ def test_requests_that_go_to_who_does_not_serve_are_seen() -> None:
     assert broken(world) == {"I27"}
 
 
+def test_who_is_asked_by_another_name_than_its_own_is_seen(world: SimWorld) -> None:
+    """I29: by the service's name in the table, and by one that the replica has of its own there."""
+    table = world.gateway.table
+    assert table is not None
+    (own,) = table.services
+    first, *others = own.upstreams
+    world.checks._check_routes(own)
+    assert not broken(world)
+    for wrong in (replace(own, model="org/new"), replace(own, upstreams=(replace(first, model="org/old"), *others))):
+        world.checks._check_routes(wrong)
+        assert broken(world) == {"I29"}
+        world.checks.violations.clear()
+
+    renamed = replace(own, model="org/new", upstreams=own.named_for("org/new"))
+    world.checks._check_routes(renamed)
+    assert not broken(world)
+
+
 def test_a_launch_of_something_else_than_is_on_record_is_seen(world: SimWorld) -> None:
     """I28."""
     world.checks.on_launch(request_like(world, model=ModelSpec("org/other", served_name="chat")))

@@ -68,17 +68,29 @@ def test_variants_serve_where_they_are_good_enough() -> None:
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
 
 
+def test_models_that_go_by_their_ids_are_asked_by_the_right_one() -> None:
+    """On a bad day on which workloads change, and with each the name that clients say."""
+    bad = setting_of(2, Climate(renames=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
 def test_what_is_new_is_drawn_last() -> None:
-    """Days that were known before there was batch work, clients in several areas or variants are as they were."""
+    """Days that were known before there was batch work, clients in areas, variants or names are as they were."""
+    plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0)
     for seed in range(20):
-        without, always = (setting_of(seed, Climate(works=part, spreads=0.0, varies=0.0)) for part in (0.0, 1.0))
-        spread = setting_of(seed, Climate(works=0.0, spreads=1.0, varies=0.0))
-        varied = setting_of(seed, Climate(works=0.0, spreads=0.0, varies=1.0))
+        without, always = (setting_of(seed, replace(plain, works=part)) for part in (0.0, 1.0))
+        spread = setting_of(seed, replace(plain, spreads=1.0))
+        varied = setting_of(seed, replace(plain, varies=1.0))
+        unnamed = setting_of(seed, replace(plain, renames=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
         assert spread.replicas == max(2, without.replicas)
         assert replace(varied, varied=False) == without
+        assert replace(unnamed, unnamed=False) == without
         assert replace(spread, clients=(), ttft_seconds=0.0, replicas=without.replicas) == without
 
 

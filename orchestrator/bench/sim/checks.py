@@ -61,6 +61,7 @@ INVARIANTS = {
     " does",
     "I28": "what is launched is what its record says, and none of a variant that is not good enough, or dropped, stays"
     " while enough others serve",
+    "I29": "each replica is asked for its model by the name that it was launched with",
 }
 
 MOST_ORPHANED_SECONDS = 900.0
@@ -187,6 +188,11 @@ class Checks:
         areas = set() if service is None else {client.near for client in service.spec.clients}
         if own.rows and {row.origin for row in own.rows} != areas:
             self.broken("I27", f"{own.service} has clients in {sorted(areas)}, and rows of {own.rows}")
+        for upstream in own.upstreams:
+            machine = world.cloud.machines.get(upstream.replica)
+            if machine is not None and machine.request.model.name != own.name_at(upstream):
+                by = f"by {own.name_at(upstream)}, and serves {machine.request.model.name}"
+                self.broken("I29", f"{upstream.replica} is asked {by}")
         for row in own.rows:
             others = sorted({name for name, _ in row.weights} - new)
             if others:

@@ -309,10 +309,13 @@ class SimProbe:
         return self.answers(_name_in(endpoint))
 
     async def completes(self, endpoint: str, model: str, api_key_file: Path | None) -> bool:
-        """Whether one completion comes back."""
-        del model, api_key_file
+        """Whether one completion comes back: to a name that is not its model's an engine answers 404."""
+        del api_key_file
         name = _name_in(endpoint)
-        return self.answers(name) and not self._cloud.machines[name].serves_errors
+        machine = self._cloud.machines.get(name)
+        if machine is None or not self.answers(name):
+            return False
+        return machine.request.model.name == model and not machine.serves_errors
 
     async def load(self, endpoint: str, api_key_file: Path | None) -> EngineLoad | None:
         """Return what it has to do."""

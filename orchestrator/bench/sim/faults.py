@@ -27,9 +27,10 @@ DAY = 24 * HOUR
 QUIET_START = 1800.0
 """Seconds before the first misfortune: a service that never came up has nothing to lose."""
 
-ON_SPOT, SCALED, ASLEEP, WORKING, SPREAD, VARIED = 0.3, 0.2, 0.15, 0.08, 0.08, 0.08
+ON_SPOT, SCALED, ASLEEP, WORKING, SPREAD, VARIED, UNNAMED = 0.3, 0.2, 0.15, 0.08, 0.08, 0.08, 0.1
 """Parts of the runs on spot machines, of those whose number follows the load, of those that may sleep without any, of
-those that are batch work, of those with clients in several areas, and of those whose model has variants.
+those that are batch work, of those with clients in several areas, of those whose model has variants, and of those whose
+model goes by its id.
 """
 
 AREAS, TTFT_SECONDS = ("eu", "us-east"), 0.22
@@ -152,6 +153,7 @@ class Setting:
     ``sleeps``: there are hours without a request, and no replica has to stay up for them.
     ``work``: not requests decide when replicas run, but work that has to be done by a time.
     ``varied``: services have two variants of their model, of which each deploy may allow others.
+    ``unnamed``: files give their model no name of its own, so that another model is another name for clients to say.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -179,6 +181,7 @@ class Setting:
     clients: tuple[str, ...] = ()
     ttft_seconds: float = 0.0
     varied: bool = False
+    unnamed: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -190,7 +193,8 @@ class Climate:
     """How rough it is: faults per hour, and which kinds there are.
 
     ``works``: of all runs, the part in which services are batch work, where nothing else decides on their number;
-    ``spreads``: of the others, the part with clients in several areas; ``varies``: of all, the part with variants.
+    ``spreads``: of the others, the part with clients in several areas; ``varies`` and ``renames``: of all, the parts
+    with variants, and with models that go by their ids.
     """
 
     per_hour: float = 1.5
@@ -198,6 +202,7 @@ class Climate:
     works: float = WORKING
     spreads: float = SPREAD
     varies: float = VARIED
+    renames: float = UNNAMED
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -234,7 +239,8 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
     elif random.random() < climate.spreads:
         ttft_seconds = TTFT_SECONDS if random.random() < HALF else 0.0
         made = replace(made, clients=AREAS, ttft_seconds=ttft_seconds, replicas=max(2, made.replicas))
-    return replace(made, varied=random.random() < climate.varies)
+    made = replace(made, varied=random.random() < climate.varies)
+    return replace(made, unnamed=random.random() < climate.renames)
 
 
 def _work(random: Random, hours: float) -> Work:

@@ -248,12 +248,10 @@ class Misfortunes:
                 await self._world.people.deploy(self._world.people.with_other_variants(record.spec, fault.pick))
             case "new_workload":
                 await self._world.people.deploy(
-                    replace(record.spec, model=ModelSpec(f"org/m{int(3 * fault.pick)}", served_name=service))
+                    replace(record.spec, model=self._world.people.model(f"org/m{int(3 * fault.pick)}"))
                 )
             case "broken_workload":
-                await self._world.people.deploy(
-                    replace(record.spec, model=ModelSpec(BROKEN_MODEL, served_name=service))
-                )
+                await self._world.people.deploy(replace(record.spec, model=self._world.people.model(BROKEN_MODEL)))
             case "same_again":
                 await self._world.people.deploy(record.spec)
             case "move":

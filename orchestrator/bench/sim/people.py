@@ -90,6 +90,7 @@ class People:
     def spec(self, name: str = "chat", number: int | None = None, model: str = "") -> ServiceSpec:
         """Return what people want."""
         setting = self._world.setting
+        main = self.model(model or (KNOWN if setting.ttft_seconds else UNKNOWN), name)
         least = setting.replicas if number is None else number
         scaling = Scaling(least, least)
         if setting.work is not None:
@@ -100,7 +101,7 @@ class People:
             scaling = Scaling(least, least + 2, target_qps_per_replica=1.0)
         return ServiceSpec(
             name=name,
-            model=ModelSpec(model or (KNOWN if setting.ttft_seconds else UNKNOWN), served_name=name),
+            model=main,
             resources=ResourceRequest(accelerators=(Accelerators("L4", 1),), use_spot=setting.spot),
             scaling=scaling,
             placement=PlacementRules(allow=tuple(sorted(ALLOWED))),
@@ -113,10 +114,14 @@ class People:
             startup_deadline=timedelta(minutes=10),
             ttft_p95=timedelta(seconds=setting.ttft_seconds) if setting.ttft_seconds else None,
             clients=tuple(ClientArea(near, 1.0 / len(setting.clients)) for near in setting.clients),
-            variants=tuple(_under(name, v) for v in VARIANTS) if setting.varied else (),
+            variants=tuple(_under(main.name, v) for v in VARIANTS) if setting.varied else (),
             quality=QualityRules(floor=0.9) if setting.varied else NO_QUALITY_RULES,
             batch=None if setting.work is None else batch_of(setting.work, setting.replicas),
         )
+
+    def model(self, model: str, service: str = "chat") -> ModelSpec:
+        """Return a model as files have it."""
+        return ModelSpec(model, served_name="" if self._world.setting.unnamed else service)
 
     async def deploy(self, spec: ServiceSpec) -> None:
         """Plan, confirm and submit, as the command line does."""
@@ -139,9 +144,9 @@ class People:
 
         Now and then of another model as well.
         """
-        all_of_them = self.spec(spec.name).variants
         number, rest = divmod(9 * pick, 3)
-        model = ModelSpec(f"org/m{int(rest)}", served_name=spec.name) if rest < 1 else spec.model
+        model = self.model(f"org/m{int(rest)}", spec.name) if rest < 1 else spec.model
+        all_of_them = tuple(_under(model.name, v) for v in VARIANTS)
         wanted = replace(spec, model=model, variants=all_of_them, quality=QualityRules(floor=0.9))
         if number == 0:
             return replace(wanted, quality=QualityRules(floor=0.99))
