@@ -26,6 +26,7 @@ from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant
 from orchestrator.domain.variants import variant_of
 from orchestrator.domain.workload import model_digest
+from orchestrator.planner.hedge.spares import MOST_SPARES
 from orchestrator.planner.rollout import ABORTED
 
 if TYPE_CHECKING:
@@ -278,7 +279,8 @@ class Checks:
             self.broken("I8", f"{replica.name} would be one too many in slot {replica.slot}: {same}")
         if service is not None:
             scaling = service.spec.scaling
-            most = scaling.max_replicas + scaling.num_overprovision
+            spares = scaling.num_overprovision if service.spec.availability_fraction is None else MOST_SPARES
+            most = scaling.max_replicas + spares
             if scaling.dynamic_ondemand_fallback or service.spec.resources.use_spot:
                 most *= 2
             if replica.replaces is None and replica.slot >= most:

@@ -27,10 +27,10 @@ DAY = 24 * HOUR
 QUIET_START = 1800.0
 """Seconds before the first misfortune: a service that never came up has nothing to lose."""
 
-ON_SPOT, SCALED, ASLEEP, WORKING, SPREAD, VARIED, UNNAMED = 0.3, 0.2, 0.15, 0.08, 0.08, 0.08, 0.1
+ON_SPOT, SCALED, ASLEEP, WORKING, SPREAD, VARIED, UNNAMED, HEDGED = 0.3, 0.2, 0.15, 0.08, 0.08, 0.08, 0.1, 0.4
 """Parts of the runs on spot machines, of those whose number follows the load, of those that may sleep without any, of
-those that are batch work, of those with clients in several areas, of those whose model has variants, and of those whose
-model goes by its id.
+those that are batch work, of those with clients in several areas, of those whose model has variants, of those whose
+model goes by its id, and of those on spot machines the part that has more than the wanted number for their losses.
 """
 
 AREAS, TTFT_SECONDS = ("eu", "us-east"), 0.22
@@ -144,6 +144,23 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Hedge:
+    """What services on spot have against losses; their number may follow the load then, and be none.
+
+    ``more``: so many more than wanted. ``on_demand``: so many of those that are wanted are never on spot.
+    ``stand_ins``: on-demand replicas stand in for spot that is not ready. ``loss``: what replaces one that was taken
+    away, a :class:`~orchestrator.domain.service.SpotLoss`. ``availability``: of the wanted number, promised; spares
+    follow from it.
+    """
+
+    more: int = 0
+    on_demand: int = 0
+    stand_ins: bool = False
+    loss: str = "on_demand"
+    availability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """One run, whole: the same value is the same history, byte for byte.
 
@@ -154,6 +171,7 @@ class Setting:
     ``work``: not requests decide when replicas run, but work that has to be done by a time.
     ``varied``: services have two variants of their model, of which each deploy may allow others.
     ``unnamed``: files give their model no name of its own, so that another model is another name for clients to say.
+    ``hedge``: what is done on spot machines against losses besides replacing them.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -182,6 +200,7 @@ class Setting:
     ttft_seconds: float = 0.0
     varied: bool = False
     unnamed: bool = False
+    hedge: Hedge | None = None
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -194,7 +213,7 @@ class Climate:
 
     ``works``: of all runs, the part in which services are batch work, where nothing else decides on their number;
     ``spreads``: of the others, the part with clients in several areas; ``varies`` and ``renames``: of all, the parts
-    with variants, and with models that go by their ids.
+    with variants, and with models that go by their ids; ``hedges``: the part of those on spot that has a hedge.
     """
 
     per_hour: float = 1.5
@@ -203,6 +222,7 @@ class Climate:
     spreads: float = SPREAD
     varies: float = VARIED
     renames: float = UNNAMED
+    hedges: float = HEDGED
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -240,7 +260,20 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
         ttft_seconds = TTFT_SECONDS if random.random() < HALF else 0.0
         made = replace(made, clients=AREAS, ttft_seconds=ttft_seconds, replicas=max(2, made.replicas))
     made = replace(made, varied=random.random() < climate.varies)
-    return replace(made, unnamed=random.random() < climate.renames)
+    made = replace(made, unnamed=random.random() < climate.renames)
+    if random.random() >= climate.hedges or not made.spot or made.work is not None:
+        return made
+    return replace(made, hedge=_hedge(random, made.replicas), sleeps=random.random() < ASLEEP)
+
+
+def _hedge(random: Random, replicas: int) -> Hedge:
+    return Hedge(
+        more=random.choice((0, 0, 1, 1, 2)),
+        on_demand=random.choice((0, 0, 1, replicas)),
+        stand_ins=random.random() < HALF,
+        loss=random.choice(("on_demand", "other_region", "wait")),
+        availability=0.99 if random.random() < HALF / 2 else None,
+    )
 
 
 def _work(random: Random, hours: float) -> Work:

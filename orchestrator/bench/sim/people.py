@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.bench.sim.checks import ALLOWED
 from orchestrator.bench.sim.cloud import BROKEN_MODEL
-from orchestrator.bench.sim.faults import Work
+from orchestrator.bench.sim.faults import Hedge, Work
 from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
 from orchestrator.control.runtime import Runtime
@@ -40,6 +40,7 @@ from orchestrator.domain.service import (
     ResourceRequest,
     Scaling,
     ServiceSpec,
+    SpotLoss,
     Variant,
 )
 from orchestrator.domain.time import Instant
@@ -97,14 +98,21 @@ class People:
             scaling = Scaling(0, least)
         elif setting.sleeps:
             scaling = Scaling(0, least + 1, target_qps_per_replica=1.0, downscale_delay=SLEEPS_AFTER)
-        elif setting.scaled and not setting.spot:
+        elif setting.scaled and (not setting.spot or setting.hedge is not None):
             scaling = Scaling(least, least + 2, target_qps_per_replica=1.0)
+        hedge = setting.hedge or Hedge()
+        scaling = replace(
+            scaling,
+            num_overprovision=hedge.more,
+            base_ondemand_fallback_replicas=min(hedge.on_demand, scaling.min_replicas),
+            dynamic_ondemand_fallback=hedge.stand_ins,
+        )
         return ServiceSpec(
             name=name,
             model=main,
             resources=ResourceRequest(accelerators=(Accelerators("L4", 1),), use_spot=setting.spot),
             scaling=scaling,
-            placement=PlacementRules(allow=tuple(sorted(ALLOWED))),
+            placement=PlacementRules(allow=tuple(sorted(ALLOWED)), on_spot_loss=SpotLoss(hedge.loss)),
             policy=POLICY,
             migration=MigrationRules(
                 canary_percent=(50, 100),
@@ -112,6 +120,7 @@ class People:
                 drain=timedelta(seconds=setting.drain_seconds),
             ),
             startup_deadline=timedelta(minutes=10),
+            availability_fraction=hedge.availability,
             ttft_p95=timedelta(seconds=setting.ttft_seconds) if setting.ttft_seconds else None,
             clients=tuple(ClientArea(near, 1.0 / len(setting.clients)) for near in setting.clients),
             variants=tuple(_under(main.name, v) for v in VARIANTS) if setting.varied else (),

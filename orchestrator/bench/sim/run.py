@@ -174,6 +174,8 @@ def _words(setting: Setting) -> str:
     or_else = " or more" * setting.scaled + " or none" * setting.sleeps + _work_in_words(setting.work)
     number = f"{setting.services} services of {setting.replicas} replicas{or_else}, {market}"
     number += ", of three variants" * setting.varied + ", by their models' ids" * setting.unnamed
+    if setting.hedge is not None:
+        number += f", {setting.hedge}"
     if setting.clients:
         number += f", clients in {' and '.join(setting.clients)}"
         number += f", first token within {setting.ttft_seconds:g} s" if setting.ttft_seconds else ""
