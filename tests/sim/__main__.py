@@ -32,6 +32,7 @@ ALWAYS = {
     "varied": Climate(varies=1.0),
     "unnamed": Climate(renames=1.0),
     "hedge": Climate(works=0.0, hedges=1.0),
+    "limits": Climate(limits=1.0),
 }
 """Climates of which every day has something that few days have, by the name that it has in a setting."""
 

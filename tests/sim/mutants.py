@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Fault, Setting, Work, setting_of
+from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Fault, Limits, Setting, Work, setting_of
 from orchestrator.bench.sim.run import run
 from tests.gateway_mistakes import MISTAKES, Mistake, told
 from tests.sim.crash import STORIES, Crash, tell
@@ -91,6 +91,9 @@ _MOVING = tuple(
     (4000.0 + 900.0 * n, ("move", "preempt", "new_workload")[n % 3], 0.0, (n * 0.37) % 1) for n in range(14)
 )
 _OTHER_VARIANTS = tuple((3000.0 + 1500.0 * n, "new_workload", 0.0, (0.2, 0.5, 0.9)[n % 3]) for n in range(7))
+_MORE_AND_ELSEWHERE = tuple(
+    (2400.0 + 1500.0 * n, ("scale", "preempt", "move")[n % 3], 0.0, (0.9, 0.3, 0.6)[n % 3]) for n in range(14)
+)
 _LOST_AND_NEW = ((3000.0, "preempt", 0.0, 0.0), (3050.0, "new_workload", 0.0, 0.4))
 _NEW_EVERY_HOUR = tuple((3600.0 * n, "new_workload", 0.0, 0.3 * (n % 3)) for n in range(2, 18))
 _MOVED_TWICE = (
@@ -112,6 +115,10 @@ def _far_apart(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
 
 def _varied(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
     return _day(seed, *faults, varied=True, replicas=2)
+
+
+def _limited(seed: int, limits: Limits, *faults: tuple[float, str, float, float]) -> Setting:
+    return _day(seed, *faults, hours=7.0, limits=limits, replicas=2)
 
 
 def _unnamed(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
@@ -446,6 +453,30 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         (_varied(0, *_OTHER_VARIANTS),),
+    ),
+    Mutant(
+        "a budget is only shown",
+        "R",
+        (Change("orchestrator.domain.money:refusal", "if held + wanted > cap + SMALLEST_USD:", "if False:"),),
+        (_limited(1, Limits(usd_per_day=30.0), *_MORE_AND_ELSEWHERE),),
+    ),
+    Mutant(
+        "a region takes as many as there are",
+        "R",
+        (
+            Change(
+                "orchestrator.planner.choose:choose",
+                "limit = rules.max_per_region if rules.max_per_region is not None else inf",
+                "limit = inf",
+            ),
+        ),
+        (_limited(1, Limits(per_region=1), *_MORE_AND_ELSEWHERE),),
+    ),
+    Mutant(
+        "windows are only shown",
+        "R",
+        (Change("orchestrator.planner.schedule:schedule_verdict", "timetable.lets_move, words", "True, words"),),
+        (_limited(1, Limits(window=(3, 4)), *_MORE_AND_ELSEWHERE),),
     ),
     Mutant(
         "every replica is asked by the name in the newest file",

@@ -2,14 +2,18 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from orchestrator.bench.sim.checks import INVARIANTS
-from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Setting, Work
+from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Limits, Setting, Work
 from orchestrator.bench.sim.processes import OUTSIDE, READS, Call, Door
+from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
+from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.money import MoneyBudget
 from orchestrator.domain.offer import variant_in
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.routing import OriginWeights
@@ -258,6 +262,28 @@ def test_who_is_asked_by_another_name_than_its_own_is_seen(world: SimWorld) -> N
     renamed = replace(own, model="org/new", upstreams=own.named_for("org/new"))
     world.checks._check_routes(renamed)
     assert not broken(world)
+
+
+def test_a_launch_beyond_the_budget_of_its_day_is_seen(world: SimWorld) -> None:
+    """I30: those that live cost until the day ends, those that ended what they lived for."""
+    service, rows = world.truth.service("chat"), world.truth.replicas("chat")
+    assert service is not None
+    row, *_ = rows
+    midnight = BEGIN + timedelta(hours=12)
+    exact = sum((midnight - r.created_at) / timedelta(hours=1) * (r.usd_per_hour or 0.0) for r in rows)
+    for usd, is_broken in ((exact + 0.01, False), (exact - 0.01, True)):
+        world.checks._check_money(replace(service, spec=replace(service.spec, budget=MoneyBudget(usd))), row)
+        assert broken(world) == ({"I30"} if is_broken else set())
+
+
+def test_a_move_outside_the_hours_that_are_allowed_is_seen() -> None:
+    """I30: the run begins at noon."""
+    world = SimWorld(Setting(1, limits=Limits(window=(13, 15), freeze=(2, 4))))
+    at_noon = Decision("d-1", "chat", BEGIN, DecisionKind.MOVE, "policy", "sim", "")
+    for hours, promises in ((0.5, {"I30"}), (1.5, set()), (2.5, {"I30"}), (4.0, {"I30"})):
+        world.checks._check_hours(replace(at_noon, at=BEGIN + timedelta(hours=hours)))
+        assert broken(world) == promises
+        world.checks.violations.clear()
 
 
 def test_a_launch_of_something_else_than_is_on_record_is_seen(world: SimWorld) -> None:

@@ -13,7 +13,18 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.bench.sim import run as running
-from orchestrator.bench.sim.faults import AREAS, KINDS, TTFT_SECONDS, Climate, Fault, Hedge, Setting, Work, setting_of
+from orchestrator.bench.sim.faults import (
+    AREAS,
+    KINDS,
+    TTFT_SECONDS,
+    Climate,
+    Fault,
+    Hedge,
+    Limits,
+    Setting,
+    Work,
+    setting_of,
+)
 from orchestrator.bench.sim.misfortunes import family_of
 from orchestrator.bench.sim.run import Outcome, minimised, run
 from orchestrator.bench.sim.world import SimWorld
@@ -87,21 +98,36 @@ def test_services_on_spot_have_what_they_need_against_losses(hedge: Hedge) -> No
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
 
 
+@pytest.mark.parametrize(
+    "limits", [Limits(usd_per_day=40.0), Limits(per_region=1, window=(3, 9)), Limits(freeze=(1, 3))]
+)
+def test_limits_hold_on_a_bad_day(limits: Limits) -> None:
+    """Too little money for everybody, a place for each, and moves in some hours only."""
+    bad = replace(setting_of(7, hours=SHORT), replicas=2, limits=limits, rest_hours=1.0)
+
+    outcome = run(bad)
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
 def test_what_is_new_is_drawn_last() -> None:
     """Days that were known before there was anything special about a service are as they were."""
-    plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0)
+    plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0)
     for seed in range(20):
         without, always = (setting_of(seed, replace(plain, works=part)) for part in (0.0, 1.0))
         spread = setting_of(seed, replace(plain, spreads=1.0))
         varied = setting_of(seed, replace(plain, varies=1.0))
         unnamed = setting_of(seed, replace(plain, renames=1.0))
         hedged = setting_of(seed, replace(plain, hedges=1.0))
+        limited = setting_of(seed, replace(plain, limits=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
         assert spread.replicas == max(2, without.replicas)
         assert replace(varied, varied=False) == without
         assert replace(unnamed, unnamed=False) == without
+        assert limited.limits is not None
+        assert replace(limited, limits=None) == without
         assert (hedged.hedge is not None) is without.spot
         assert replace(hedged, hedge=None, sleeps=without.sleeps) == without
         assert replace(spread, clients=(), ttft_seconds=0.0, replicas=without.replicas) == without

@@ -15,18 +15,18 @@ from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.bench.sim.order import can_be_found
+from orchestrator.bench.sim.order import can_be_found, most_standing
 from orchestrator.bench.sim.processes import Call
+from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.bench.sim.work import WorkBook
 from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.offer import variant_in
 from orchestrator.domain.records import IntentKind, IntentState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.service import ServiceSpec
-from orchestrator.domain.time import Instant
+from orchestrator.domain.time import Instant, Window
 from orchestrator.domain.variants import variant_of
 from orchestrator.domain.workload import model_digest
-from orchestrator.planner.hedge.spares import MOST_SPARES
 from orchestrator.planner.rollout import ABORTED
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ INVARIANTS = {
     "I28": "what is launched is what its record says, and none of a variant that is not good enough, or dropped, stays"
     " while enough others serve",
     "I29": "each replica is asked for its model by the name that it was launched with",
+    "I30": "no launch takes a service's day beyond its budget, or a region beyond its number, and nobody moves by"
+    " itself outside the windows, or in a freeze",
 }
 
 MOST_ORPHANED_SECONDS = 900.0
@@ -265,8 +267,25 @@ class Checks:
         if request.offer.region.id not in ALLOWED:
             self.broken("I23", f"{name} was launched in {request.offer.region.id}")
         service = store.service(row.service)
+        if service is not None and service.spec.budget.usd_per_day is not None:
+            self._check_money(service, row)
         if service is not None and model_digest(service.spec, request.model) != row.workload_digest:
             self.broken("I28", f"{name} was launched with {request.model.id}, which is not what its record says")
+
+    def _check_money(self, service: ServiceRecord, row: Replica) -> None:
+        """What the day has cost, and all that live cost until it ends, is no more than their owner allows."""
+        world = self._world
+        now, cap = world.clock.now(), service.spec.budget.usd_per_day
+        today = Window.starting(now.replace(hour=0, minute=0, second=0, microsecond=0), timedelta(days=1))
+        if cap is None or row.created_at < today.start or world.lost_rows:
+            return
+        usd = 0.0
+        for one in world.truth.replicas(service.name, ended=True):
+            end = today.end if one.state in LIVE else one.ended_at or now
+            hours = max(timedelta(0), end - max(one.created_at, today.start)) / timedelta(hours=1)
+            usd += hours * (one.usd_per_hour or 0.0)
+        if usd > cap:
+            self.broken("I30", f"{row.name} is launched for a day of {usd:.2f} USD, and {cap:.2f} are allowed")
 
     def _before_start(self, replica: Replica) -> None:
         world = self._world
@@ -277,12 +296,12 @@ class Checks:
         same = [r.name for r in living if r.slot == replica.slot and r.name != replica.replaces]
         if same:
             self.broken("I8", f"{replica.name} would be one too many in slot {replica.slot}: {same}")
+        limit = None if service is None else service.spec.placement.max_per_region
+        there = [r.name for r in living if r.region == replica.region and r.name != replica.replaces]
+        if limit is not None and len(there) >= limit:
+            self.broken("I30", f"{replica.name} would be one too many of {limit} in {replica.region}: {there}")
         if service is not None:
-            scaling = service.spec.scaling
-            spares = scaling.num_overprovision if service.spec.availability_fraction is None else MOST_SPARES
-            most = scaling.max_replicas + spares
-            if scaling.dynamic_ondemand_fallback or service.spec.resources.use_spot:
-                most *= 2
+            most = most_standing(service.spec) * (2 if service.spec.resources.use_spot else 1)
             if replica.replaces is None and replica.slot >= most:
                 self.broken("I8", f"{replica.name} would stand in slot {replica.slot} of {most}")
         open_requests = world.truth.operations(replica.service)
@@ -405,6 +424,7 @@ class Checks:
             return
         world, rules = self._world, service.spec.migration
         now = world.clock.elapsed
+        self._check_hours(decision)
         moves = self._moves[decision.service]
         moves.append((now, decision.id))
         # A database that was set back has forgotten moves, and nobody else remembers them.
@@ -420,6 +440,16 @@ class Checks:
         zone = best.to_offer.partition("/")[2].partition(":")[0].upper()
         if world.grid.is_away or zone in world.grid.dark | world.grid.stale:
             self.broken("I16", f"{best.replica} moves to {zone}, of which nothing is known")
+
+    def _check_hours(self, decision: Decision) -> None:
+        limits = self._world.setting.limits
+        if limits is None:
+            return
+        hour, since = decision.at.hour, (decision.at - BEGIN) / timedelta(hours=1)
+        if limits.window is not None and not limits.window[0] <= hour < limits.window[1]:
+            self.broken("I30", f"{decision.service} moves at {decision.at:%H:%M}, outside {limits.window}")
+        if limits.freeze is not None and limits.freeze[0] <= since < limits.freeze[1]:
+            self.broken("I30", f"{decision.service} moves in the freeze, {since:.1f} h after the beginning")
 
     def _will_reap(self, call: Call) -> None:
         world, now = self._world, self._world.clock.elapsed

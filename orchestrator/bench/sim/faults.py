@@ -19,7 +19,7 @@ The fault model, by who is to blame:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from random import Random
 
 HOUR = 3600.0
@@ -27,10 +27,9 @@ DAY = 24 * HOUR
 QUIET_START = 1800.0
 """Seconds before the first misfortune: a service that never came up has nothing to lose."""
 
-ON_SPOT, SCALED, ASLEEP, WORKING, SPREAD, VARIED, UNNAMED, HEDGED = 0.3, 0.2, 0.15, 0.08, 0.08, 0.08, 0.1, 0.4
-"""Parts of the runs on spot machines, of those whose number follows the load, of those that may sleep without any, of
-those that are batch work, of those with clients in several areas, of those whose model has variants, of those whose
-model goes by its id, and of those on spot machines the part that has more than the wanted number for their losses.
+ON_SPOT, SCALED, ASLEEP = 0.3, 0.2, 0.15
+"""Parts of the runs on spot machines, of those whose number follows the load, and of those that may sleep without any.
+What else is special about some of them is a matter of the :class:`Climate`.
 """
 
 AREAS, TTFT_SECONDS = ("eu", "us-east"), 0.22
@@ -39,6 +38,10 @@ back leaves no time to answer in.
 """
 
 HALF = 0.5
+LAST_HOUR = 22
+
+PLACES_ALLOWED, MOST_REPLICAS, MOST_MORE = 3, 3, 3
+"""How many places a service may stand in, the most replicas that people ask for, the most that spares or load add."""
 
 LOOK_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Between two looks while something moves. A controller on a busy machine, or behind slow providers, looks as seldom as
@@ -161,6 +164,20 @@ class Hedge:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What owners allow. ``usd_per_day``: for each service. ``per_region``: the most replicas of one in a region.
+
+    ``window``: hours of each day (UTC) in which replicas may move of their own accord, the second one after the first.
+    ``freeze``: hours of the run in which nothing voluntary moves.
+    """
+
+    usd_per_day: float | None = None
+    per_region: int | None = None
+    window: tuple[int, int] | None = None
+    freeze: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """One run, whole: the same value is the same history, byte for byte.
 
@@ -171,7 +188,7 @@ class Setting:
     ``work``: not requests decide when replicas run, but work that has to be done by a time.
     ``varied``: services have two variants of their model, of which each deploy may allow others.
     ``unnamed``: files give their model no name of its own, so that another model is another name for clients to say.
-    ``hedge``: what is done on spot machines against losses besides replacing them.
+    ``hedge``: what is done on spot machines against losses besides replacing them. ``limits``: what owners allow.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -201,6 +218,7 @@ class Setting:
     varied: bool = False
     unnamed: bool = False
     hedge: Hedge | None = None
+    limits: Limits | None = None
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -213,16 +231,18 @@ class Climate:
 
     ``works``: of all runs, the part in which services are batch work, where nothing else decides on their number;
     ``spreads``: of the others, the part with clients in several areas; ``varies`` and ``renames``: of all, the parts
-    with variants, and with models that go by their ids; ``hedges``: the part of those on spot that has a hedge.
+    with variants, and with models that go by their ids; ``hedges``: the part of those on spot that has a hedge;
+    ``limits``: of all, the part with limits.
     """
 
     per_hour: float = 1.5
     kinds: tuple[str, ...] = field(default=tuple(KINDS))
-    works: float = WORKING
-    spreads: float = SPREAD
-    varies: float = VARIED
-    renames: float = UNNAMED
-    hedges: float = HEDGED
+    works: float = 0.08
+    spreads: float = 0.08
+    varies: float = 0.08
+    renames: float = 0.1
+    hedges: float = 0.4
+    limits: float = 0.1
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -261,9 +281,9 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
         made = replace(made, clients=AREAS, ttft_seconds=ttft_seconds, replicas=max(2, made.replicas))
     made = replace(made, varied=random.random() < climate.varies)
     made = replace(made, unnamed=random.random() < climate.renames)
-    if random.random() >= climate.hedges or not made.spot or made.work is not None:
-        return made
-    return replace(made, hedge=_hedge(random, made.replicas), sleeps=random.random() < ASLEEP)
+    if random.random() < climate.hedges and made.spot and made.work is None:
+        made = replace(made, hedge=_hedge(random, made.replicas), sleeps=random.random() < ASLEEP)
+    return replace(made, limits=_limits(random, made) if random.random() < climate.limits else None)
 
 
 def _hedge(random: Random, replicas: int) -> Hedge:
@@ -274,6 +294,22 @@ def _hedge(random: Random, replicas: int) -> Hedge:
         loss=random.choice(("on_demand", "other_region", "wait")),
         availability=0.99 if random.random() < HALF / 2 else None,
     )
+
+
+def _limits(random: Random, made: Setting) -> Limits:
+    """Draw limits: three places have room for all that may stand, and a budget may be too small for what people ask."""
+    opens, begins = random.randrange(24), random.uniform(0.0, made.hours)
+    hedge = made.hedge or Hedge()
+    spares = hedge.more if hedge.availability is None else MOST_MORE
+    most = MOST_REPLICAS * (1 + hedge.stand_ins) + spares + MOST_MORE * made.scaled
+    drawn = Limits(
+        usd_per_day=DAY / HOUR * MOST_REPLICAS * random.uniform(0.6, 1.5),
+        per_region=-(-most // PLACES_ALLOWED) + random.choice((0, 0, 1)),
+        window=(opens, opens + random.randint(1, 23 - opens)) if opens < LAST_HOUR else None,
+        freeze=(int(begins), int(begins) + random.randint(1, 6)),
+    )
+    keys = [f.name for f in fields(Limits) if random.random() < HALF]
+    return replace(Limits(), **{key: getattr(drawn, key) for key in keys})
 
 
 def _work(random: Random, hours: float) -> Work:

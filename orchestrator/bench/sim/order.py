@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.records import ServiceState
+from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, ReplicaState
+from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.variants import workloads_of
 from orchestrator.domain.workload import workload_digest
+from orchestrator.planner.hedge.spares import MOST_SPARES
 from orchestrator.planner.rollout import FULL_WEIGHT
 
 if TYPE_CHECKING:
     from orchestrator.bench.sim.world import SimWorld
+
+
+def most_standing(spec: ServiceSpec) -> int:
+    """Return how many replicas a service may have for good, spares among them."""
+    scaling = spec.scaling
+    return scaling.max_replicas + (
+        scaling.num_overprovision if spec.availability_fraction is None else max(scaling.num_overprovision, MOST_SPARES)
+    )
 
 
 def is_settled(world: SimWorld) -> bool:
@@ -24,7 +34,8 @@ def is_settled(world: SimWorld) -> bool:
         if service.state is ServiceState.GOING_DOWN:
             return False
         wanted = service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
-        if len(replicas) < wanted or (service.state is ServiceState.DOWN and replicas):
+        is_short = len(replicas) < wanted and not _has_no_money(world, service)
+        if is_short or (service.state is ServiceState.DOWN and replicas):
             return False
         digests = workloads_of(service.spec) if service.spec.variants else {workload_digest(service.spec)}
         if any(r.state is not ReplicaState.READY or r.weight_percent != FULL_WEIGHT for r in replicas):
@@ -34,6 +45,12 @@ def is_settled(world: SimWorld) -> bool:
         if {r.replaces for r in replicas} & {r.name for r in replicas}:
             return False  # both serve for a moment, and one of them is about to go
     return True
+
+
+def _has_no_money(world: SimWorld, service: ServiceRecord) -> bool:
+    """Whether its last decision says that its budget has no room for who is missing."""
+    last = world.truth.decisions(service.name, limit=1)
+    return service.spec.budget.is_set and any("budget.usd_per_day" in d.summary for d in last)
 
 
 def is_at_rest(world: SimWorld) -> bool:

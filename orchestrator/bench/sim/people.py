@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.bench.sim.checks import ALLOWED
 from orchestrator.bench.sim.cloud import BROKEN_MODEL
-from orchestrator.bench.sim.faults import Hedge, Work
+from orchestrator.bench.sim.faults import Hedge, Limits, Work
 from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
 from orchestrator.control.runtime import Runtime
@@ -25,15 +25,19 @@ from orchestrator.control.usecases import (
     submit_down,
     submit_migration,
 )
+from orchestrator.domain.money import MoneyBudget
 from orchestrator.domain.orphans import SuspectKind
 from orchestrator.domain.records import ServiceState
 from orchestrator.domain.service import (
     NO_QUALITY_RULES,
+    WEIGHTS_AT_HAND,
     Accelerators,
     BatchRules,
     ClientArea,
+    Closed,
     MigrationRules,
     ModelSpec,
+    MoveSchedule,
     PlacementRules,
     Policy,
     QualityRules,
@@ -42,6 +46,7 @@ from orchestrator.domain.service import (
     ServiceSpec,
     SpotLoss,
     Variant,
+    WeeklyWindow,
 )
 from orchestrator.domain.time import Instant
 from orchestrator.errors import GreenctlError
@@ -100,7 +105,7 @@ class People:
             scaling = Scaling(0, least + 1, target_qps_per_replica=1.0, downscale_delay=SLEEPS_AFTER)
         elif setting.scaled and (not setting.spot or setting.hedge is not None):
             scaling = Scaling(least, least + 2, target_qps_per_replica=1.0)
-        hedge = setting.hedge or Hedge()
+        hedge, limits = setting.hedge or Hedge(), setting.limits or Limits()
         scaling = replace(
             scaling,
             num_overprovision=hedge.more,
@@ -112,12 +117,16 @@ class People:
             model=main,
             resources=ResourceRequest(accelerators=(Accelerators("L4", 1),), use_spot=setting.spot),
             scaling=scaling,
-            placement=PlacementRules(allow=tuple(sorted(ALLOWED)), on_spot_loss=SpotLoss(hedge.loss)),
+            placement=PlacementRules(
+                allow=tuple(sorted(ALLOWED)), on_spot_loss=SpotLoss(hedge.loss), max_per_region=limits.per_region
+            ),
+            budget=MoneyBudget(limits.usd_per_day),
             policy=POLICY,
             migration=MigrationRules(
                 canary_percent=(50, 100),
                 canary_hold=timedelta(seconds=5),
                 drain=timedelta(seconds=setting.drain_seconds),
+                schedule=_schedule(limits),
             ),
             startup_deadline=timedelta(minutes=10),
             availability_fraction=hedge.availability,
@@ -129,8 +138,12 @@ class People:
         )
 
     def model(self, model: str, service: str = "chat") -> ModelSpec:
-        """Return a model as files have it."""
-        return ModelSpec(model, served_name="" if self._world.setting.unnamed else service)
+        """Return a model as files have it. Under a budget what fetching it costs has to be known: it is at hand."""
+        setting = self._world.setting
+        named = ModelSpec(model, served_name="" if setting.unnamed else service)
+        if setting.limits is None or setting.limits.usd_per_day is None:
+            return named
+        return replace(named, weights_gb=16.0, weights_from=WEIGHTS_AT_HAND)
 
     async def deploy(self, spec: ServiceSpec) -> None:
         """Plan, confirm and submit, as the command line does."""
@@ -212,6 +225,17 @@ def batch_of(work: Work, replicas: int) -> BatchRules:
     if work.daily:
         return replace(rules, due_days=tuple(range(7)), due_minute=60 * due.hour + due.minute)
     return replace(rules, deadline=due.replace(tzinfo=None))
+
+
+def _schedule(limits: Limits) -> MoveSchedule | None:
+    if limits.window is None and limits.freeze is None:
+        return None
+    opens, closes = limits.window or (0, 0)
+    begins, ends = (BEGIN.replace(tzinfo=None) + timedelta(hours=at) for at in limits.freeze or (0, 0))
+    return MoveSchedule(
+        windows=() if limits.window is None else (WeeklyWindow(tuple(range(7)), 60 * opens, 60 * closes),),
+        freezes=() if limits.freeze is None else (Closed(begins, ends, "a launch of ours"),),
+    )
 
 
 def _under(name: str, variant: Variant) -> Variant:

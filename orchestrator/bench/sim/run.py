@@ -176,6 +176,8 @@ def _words(setting: Setting) -> str:
     number += ", of three variants" * setting.varied + ", by their models' ids" * setting.unnamed
     if setting.hedge is not None:
         number += f", {setting.hedge}"
+    if setting.limits is not None:
+        number += f", {setting.limits}"
     if setting.clients:
         number += f", clients in {' and '.join(setting.clients)}"
         number += f", first token within {setting.ttft_seconds:g} s" if setting.ttft_seconds else ""

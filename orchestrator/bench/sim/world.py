@@ -21,7 +21,7 @@ from orchestrator.bench.sim.database import Trouble
 from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe, SimReader
 from orchestrator.bench.sim.faults import HOUR, QUIET_START, Fault, Setting
 from orchestrator.bench.sim.misfortunes import Misfortunes
-from orchestrator.bench.sim.order import is_at_rest, is_settled, why_not
+from orchestrator.bench.sim.order import is_at_rest, is_settled, most_standing, why_not
 from orchestrator.bench.sim.people import People
 from orchestrator.bench.sim.processes import RECORDS, Call, Died, Door, Process
 from orchestrator.bench.sim.shop import for_sale
@@ -433,7 +433,7 @@ class SimWorld:
         if self.checks.actions != before and not self._moves_since(began) and not self.checks.work_came(began):
             self.checks.broken("I11", f"{self.checks.actions - before} launches and ends with nothing changing")
         moves = len(self._moves_since(BEGIN + timedelta(seconds=calm_at)))
-        most = 2 * sum(s.spec.scaling.max_replicas for s in self.truth.services())
+        most = 2 * sum(most_standing(s.spec) for s in self.truth.services())
         if moves > most:
             self.checks.broken("I11", f"{moves} moves of {most // 2} replicas in a world that stands still")
 
