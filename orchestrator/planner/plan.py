@@ -39,7 +39,7 @@ from orchestrator.planner.refusals import refuse
 from orchestrator.planner.rows import rows_of
 from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.sizing.spares import spares
-from orchestrator.planner.slots import slots_for_good, standing_slots, wanted_slots
+from orchestrator.planner.slots import is_stand_in, slots_for_good, standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
 from orchestrator.planner.wanted import DEAD_BAND
@@ -87,7 +87,7 @@ def plan(
     # What a person confirms is shown whole; what happens by itself is held to a pace.
     room = launch_room(snapshot) if actor == BY_ITSELF else inf
     filling = fill(judged, slots, staying, keep_up=keep_up, most=room, budget=budget)
-    retire = [_retire(r, _too_many(snapshot)) for r in _may_leave(surplus, snapshot)]
+    retire = [_retire(r, _why_it_leaves(r, snapshot)) for r in _may_leave(surplus, snapshot)]
     if filling.refusal is not None and not (keep_up and (filling.launches or retire)):
         raise filling.refusal
     few = len(staying) < snapshot.least
@@ -268,7 +268,9 @@ def _may_leave(surplus: Sequence[Replica], snapshot: Snapshot) -> list[Replica]:
     return [r for r in surplus if enough or r.state is not ReplicaState.READY]
 
 
-def _too_many(snapshot: Snapshot) -> str:
+def _why_it_leaves(replica: Replica, snapshot: Snapshot) -> str:
+    if is_stand_in(snapshot.spec, replica):
+        return "stood in until spot was ready"
     return "more than wanted" if snapshot.sizing is None else f"more than wanted: {snapshot.sizing.words}"
 
 

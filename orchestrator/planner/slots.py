@@ -67,6 +67,11 @@ def most_replicas(spec: ServiceSpec) -> int:
     return standing_slots(spec) + (stand_ins if _has_stand_ins(spec) else 0) + 1
 
 
+def is_stand_in(spec: ServiceSpec, replica: Replica) -> bool:
+    """Whether somebody on demand stands, or stood, in for spot that is not ready."""
+    return _has_stand_ins(spec) and replica.market is Market.ON_DEMAND and replica.slot >= standing_slots(spec)
+
+
 def last_taken(snapshot: Snapshot, slot: int) -> Replica | None:
     """Return the spot replica that was last taken away from the slot, as far back as the snapshot remembers."""
     return max(_taken(snapshot, slot), key=lambda r: (r.state_since, r.name), default=None)

@@ -17,7 +17,7 @@ from orchestrator.domain.money import MoneyBudget
 from orchestrator.domain.offer import variant_in
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.routing import OriginWeights
-from orchestrator.domain.scale import Figure
+from orchestrator.domain.scale import Figure, WantedReplicas
 from orchestrator.domain.service import ModelSpec
 
 
@@ -274,6 +274,23 @@ def test_a_launch_beyond_the_budget_of_its_day_is_seen(world: SimWorld) -> None:
     for usd, is_broken in ((exact + 0.01, False), (exact - 0.01, True)):
         world.checks._check_money(replace(service, spec=replace(service.spec, budget=MoneyBudget(usd))), row)
         assert broken(world) == ({"I30"} if is_broken else set())
+
+
+def test_a_number_that_falls_while_nobody_can_read_the_load_is_seen(world: SimWorld) -> None:
+    """I16: by the same bounds; others, or a number that rises, or that falls at once, are none of it."""
+    size = WantedReplicas(3, 1, 4, 3, "load")
+    three = Decision("d-1", "chat", BEGIN, DecisionKind.HOLD, "policy", "sim", "", sizing=size)
+    for fewer, seconds, promises in (
+        (replace(size, replicas=2), 30.0, set()),
+        (replace(size, replicas=4), 300.0, set()),
+        (replace(size, replicas=1, most=2), 300.0, set()),
+        (replace(size, replicas=2), 300.0, {"I16"}),
+    ):
+        world.checks._check_number(three)
+        world.gateway.away_since = world.clock.elapsed - seconds
+        world.checks._check_number(replace(three, sizing=fewer))
+        assert broken(world) == promises
+        world.gateway.away_since = None
 
 
 def test_a_move_outside_the_hours_that_are_allowed_is_seen() -> None:

@@ -23,6 +23,7 @@ from orchestrator.domain.decision import Decision, DecisionKind
 from orchestrator.domain.offer import variant_in
 from orchestrator.domain.records import IntentKind, IntentState, ServiceRecord, ServiceState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
+from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant, Window
 from orchestrator.domain.variants import variant_of
@@ -123,6 +124,8 @@ class Checks:
         self._sold_out: dict[str, tuple[float, str]] = {}
         """By offer: when it was found to be sold out, and which replica's record says so."""
         self._moves: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+        self._numbers: dict[str, WantedReplicas] = {}
+        """By service: the number that was decided on last."""
         self._reaped: list[tuple[float, str]] = []
         self._looked_at = 0.0
         self._work = None if world.setting.work is None else WorkBook(world, self.broken)
@@ -336,12 +339,6 @@ class Checks:
             self._check_silence(row)
         if row is None or row.state is not ReplicaState.READY or to is not ReplicaState.DRAINING:
             return
-        away_since = self._world.gateway.away_since
-        follows_load = reason.startswith("more than wanted:") and self._work is None
-        if follows_load and away_since is not None:
-            unread = self._world.clock.elapsed - away_since
-            if unread > UNREAD_SECONDS:
-                self.broken("I16", f"{name} leaves for want of load, which nobody has read for {unread:.0f} s")
         service = self._world.truth.service(row.service)
         if service is None or service.state is not ServiceState.ACTIVE or reason.startswith((ABORTED, "taken back")):
             return
@@ -415,7 +412,22 @@ class Checks:
         if drained < limit and not (going_down and waited > limit) and machine.ends_at is None:
             self.broken("I12", f"{name} is ended with requests in flight, unrouted for {drained} of {limit}")
 
+    def _check_number(self, decision: Decision) -> None:
+        """Nobody is let go for want of load that nobody has read: another number of the same bounds follows from it."""
+        size, away_since = decision.sizing, self._world.gateway.away_since
+        if size is None or self._work is not None:
+            return
+        before = self._numbers.get(decision.service)
+        self._numbers[decision.service] = size
+        unread = 0.0 if away_since is None else self._world.clock.elapsed - away_since
+        if before is None or (before.least, before.most) != (size.least, size.most) or unread <= UNREAD_SECONDS:
+            return
+        if size.replicas < before.replicas:
+            fewer = f"{before.replicas} to {size.replicas} replicas of {decision.service}"
+            self.broken("I16", f"from {fewer} by load that nobody has read for {unread:.0f} s")
+
     def _decided(self, decision: Decision) -> None:
+        self._check_number(decision)
         if decision.kind is not DecisionKind.MOVE or decision.actor != "policy":
             return
         best = next((c for c in decision.comparisons if c.approved), None)

@@ -130,7 +130,9 @@ class TestHowMany:
         world = [replica(SE_SPOT, 0), starting, replica(SE, 2)]
         assert plan(snapshot(ALL, world, wanted), GREEN, NOON).actions == ()
         ready = [world[0], replica(SE_SPOT, 1), world[2]]
-        assert told(plan(snapshot(ALL, ready, wanted), GREEN, NOON)) == [(RETIRE, 2, "gc-test-chat-2")]
+        made = plan(snapshot(ALL, ready, wanted), GREEN, NOON)
+        assert told(made) == [(RETIRE, 2, "gc-test-chat-2")]
+        assert made.actions[0].reason == "stood in until spot was ready"
 
 
 class TestFirstDeploy:
