@@ -22,6 +22,7 @@ from statistics import median
 
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries, Reading
 from orchestrator.domain.decision import Assessment
+from orchestrator.domain.price import Market
 from orchestrator.domain.replica import ENDED, Replica
 from orchestrator.domain.scale import Figure, WantedReplicas
 from orchestrator.domain.service import BatchRules, Objective, Policy
@@ -29,6 +30,7 @@ from orchestrator.domain.time import HOUR, Instant, Window, format_instant
 from orchestrator.domain.units import SECONDS_PER_HOUR, watts_to_kw
 from orchestrator.planner.choose import choose
 from orchestrator.planner.deferral import Deferral, Job, Known, decide, tries_for
+from orchestrator.planner.fallback import pools_for
 from orchestrator.planner.judged import Judged, judge
 from orchestrator.planner.launches import MOST_LAUNCHES_PER_MINUTE
 from orchestrator.planner.moves import COLD_START_POWER_FRACTION
@@ -185,11 +187,24 @@ def _stands_on(snapshot: Snapshot) -> str:
 
 
 def _allowed(judged: Judged) -> list[Assessment]:
-    """Return the offers that may be taken; where not the grams decide on the place, the one that would be."""
+    """Return the offers that would be looked through; where not the grams decide on the place, the one to be taken.
+
+    Those of the market that most of the replicas would be launched on: work that begins for the hours of a place where
+    it is not launched stops again at the next look.
+    """
     policy, spec = judged.policy, judged.snapshot.spec
+    allowed = [a for a in judged.assessments if a.allowed]
+    base = spec.scaling.base_ondemand_fallback_replicas
+    pools: Counter[tuple[str, ...]] = Counter()
+    for slot in range(spec.scaling.max_replicas):
+        market = Market.ON_DEMAND if slot < base else spec.market
+        found = pools_for(judged, slot, market, allowed, (), keep_up=True)
+        pools[next((tuple(a.offer_id for a in pool) for pool in found if pool), ())] += 1
+    ids = set(max(pools, key=lambda ids: (pools[ids], ids), default=()))
+    pool = [a for a in allowed if a.offer_id in ids]
     if policy.objective is Objective.GREENEST:
-        return [a for a in judged.assessments if a.allowed]
-    return list(choose(judged.assessments, 1, [], spec.placement, policy.objective))
+        return pool
+    return list(choose(pool, 1, [], spec.placement, policy.objective))
 
 
 def _job(judged: Judged, a: Assessment, blind: Job, crew: _Crew) -> Job | None:

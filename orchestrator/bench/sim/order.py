@@ -34,7 +34,7 @@ def is_settled(world: SimWorld) -> bool:
         if service.state is ServiceState.GOING_DOWN:
             return False
         wanted = service.spec.scaling.min_replicas if service.state is ServiceState.ACTIVE else 0
-        is_short = len(replicas) < wanted and not _has_no_money(world, service)
+        is_short = len(replicas) < wanted and not has_no_money(world, service)
         if is_short or (service.state is ServiceState.DOWN and replicas):
             return False
         digests = workloads_of(service.spec) if service.spec.variants else {workload_digest(service.spec)}
@@ -47,7 +47,7 @@ def is_settled(world: SimWorld) -> bool:
     return True
 
 
-def _has_no_money(world: SimWorld, service: ServiceRecord) -> bool:
+def has_no_money(world: SimWorld, service: ServiceRecord) -> bool:
     """Whether its last decision says that its budget has no room for who is missing."""
     last = world.truth.decisions(service.name, limit=1)
     return service.spec.budget.is_set and any("budget.usd_per_day" in d.summary for d in last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,18 @@ import pytest
 
 from orchestrator.domain.carbon import Gap
 from orchestrator.domain.offer import Candidate
+from orchestrator.domain.price import Market
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.scale import WantedReplicas
-from orchestrator.domain.service import BatchRules, Objective, PlacementRules, Policy, Scaling
+from orchestrator.domain.service import (
+    BatchRules,
+    Objective,
+    PlacementRules,
+    Policy,
+    ResourceRequest,
+    Scaling,
+    ServiceSpec,
+)
 from orchestrator.domain.time import HOUR, Window
 from orchestrator.planner.batch import Round, batch_wanted
 from orchestrator.planner.deferral import tries_for
@@ -34,7 +44,21 @@ def wanted(
     **changes: Any,
 ) -> WantedReplicas:
     """Ask for the number of two replicas at noon, with four hours of work due at midnight."""
-    spec = replace(service_spec(batch=rules), scaling=Scaling(0, 2))
+    return wanted_of(service_spec(batch=rules), places, done=done, last=last, policy=policy, rules=rules, **changes)
+
+
+def wanted_of(
+    spec: ServiceSpec,
+    places: Sequence[Candidate],
+    *,
+    done: float = 0.0,
+    last: WantedReplicas | None = None,
+    policy: Policy = GREEN,
+    rules: BatchRules = RULES,
+    **changes: Any,
+) -> WantedReplicas:
+    """Ask for the same of a service."""
+    spec = replace(spec, scaling=Scaling(0, 2))
     world: Snapshot = replace(snapshot(places, spec=spec), **changes)
     work = Round(Window(NOON - 12 * HOUR, DUE), 4.0, done, "a test", recurs=True)
     outlooks = {c.offer.region.zone or "": c.forecast for c in places}
@@ -67,6 +91,22 @@ def test_a_place_that_may_not_be_taken_is_not_waited_for() -> None:
     late = candidate("aws/late", 500.0, ahead=LATE_WIND, avoid_until=NOON + 20 * HOUR)
     flat = candidate("aws/flat", 300.0, ahead=[300.0] * 12)
     assert wanted(late, flat).replicas == 2
+
+
+def test_the_hours_of_a_market_count_on_which_it_is_launched() -> None:
+    """Steady on demand, windy on spot: spot is what is bought, and its wind comes later.
+
+    Work that began for the steady hours stood on spot at the next look, waited for its wind, and began again.
+    """
+    steady = candidate("aws/steady", 100.0, ahead=[100.0] * 12)
+    windy = candidate("aws/windy", 500.0, ahead=LATE_WIND, market=Market.SPOT)
+    spec = replace(service_spec(batch=RULES), resources=ResourceRequest(use_spot=True))
+    both = (steady, windy)
+
+    assert wanted_of(spec, both).until == wanted_of(spec, (windy,)).until > NOON + 5 * HOUR
+    sold_out = replace(windy, avoid_until=NOON + 20 * HOUR, avoid_reason="no_capacity: sold out")
+    assert wanted_of(spec, (steady, sold_out)).replicas == 2
+    assert wanted_of(service_spec(batch=RULES), both).replicas == 2
 
 
 def test_what_draws_nobody_knows_what_is_not_compared() -> None:
