@@ -195,12 +195,12 @@ def _allowed(judged: Judged) -> list[Assessment]:
     policy, spec = judged.policy, judged.snapshot.spec
     allowed = [a for a in judged.assessments if a.allowed]
     base = spec.scaling.base_ondemand_fallback_replicas
-    pools: Counter[tuple[str, ...]] = Counter()
+    pools: list[tuple[str, ...]] = []
     for slot in range(spec.scaling.max_replicas):
         market = Market.ON_DEMAND if slot < base else spec.market
         found = pools_for(judged, slot, market, allowed, (), keep_up=True)
-        pools[next((tuple(a.offer_id for a in pool) for pool in found if pool), ())] += 1
-    ids = set(max(pools, key=lambda ids: (pools[ids], ids), default=()))
+        pools.append(next((tuple(a.offer_id for a in pool) for pool in found if pool), ()))
+    ids = set(max(Counter(pools).items(), key=lambda own: (own[1], own[0]))[0])
     pool = [a for a in allowed if a.offer_id in ids]
     if policy.objective is Objective.GREENEST:
         return pool

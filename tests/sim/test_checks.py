@@ -1,6 +1,7 @@
 """Each check can fail: it is shown a world in which its promise is broken, or a mutant is caught by it."""
 
 import asyncio
+import inspect
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,7 +9,7 @@ import pytest
 
 from orchestrator.bench.sim.checks import INVARIANTS
 from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Limits, Setting, Work
-from orchestrator.bench.sim.processes import OUTSIDE, READS, Call, Door
+from orchestrator.bench.sim.processes import OUTSIDE, READS, Call, Died, Door
 from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
@@ -352,4 +353,9 @@ def test_everything_that_leaves_a_process_passes_its_door(world: SimWorld) -> No
     assert all(getattr(door, name).__name__ == "guarded" for name in writes | READS)
     assert not writes & READS
     for port, real in (("cloud", world.cloud), ("gateway", world.gateway)):
-        assert all(getattr(Door(process, port, real, world), n).__name__ == "guarded" for n in OUTSIDE[port])
+        asked = {n for n, method in vars(type(real)).items() if inspect.iscoroutinefunction(method) and n[0] != "_"}
+        assert asked == set(OUTSIDE[port])
+        assert all(getattr(Door(process, port, real, world), n).__name__ == "guarded" for n in asked)
+    process.is_alive = False
+    with pytest.raises(Died):
+        asyncio.run(Door(process, "cloud", world.cloud, world).renew("gc-1", timedelta(hours=6)))

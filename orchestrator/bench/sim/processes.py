@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.control.controller import Controller
-from orchestrator.control.ports import Records
+from orchestrator.control.ports import Gateway, Provisioner, Records
 
 READS = frozenset(name for name in vars(Records) if not name.startswith("_"))
 """What only looks at the database. Everything else that a journal can do is a write."""
@@ -21,9 +21,10 @@ RECORDS = frozenset({"journal", "store"})
 """The ports behind which the database is."""
 
 OUTSIDE = {
-    "cloud": ("launch", "describe", "inventory", "terminate"),
-    "gateway": ("publish", "status"),
+    port: tuple(name for name, method in vars(protocol).items() if inspect.iscoroutinefunction(method))
+    for port, protocol in (("cloud", Provisioner), ("gateway", Gateway))
 }
+"""What asks somebody who is not here. The rest is known here."""
 
 
 class Died(BaseException):
