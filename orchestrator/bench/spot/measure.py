@@ -72,6 +72,7 @@ class Outcome:
     """All rows, by group and in the order of :data:`POLICIES`. ``carbon_years``: whose means count, the first first."""
 
     offsets: int
+    seed: int
     groups: tuple[Group, ...]
     rows: tuple[Row, ...]
     carbon_years: tuple[int, ...]
@@ -82,9 +83,10 @@ class Outcome:
         return sum(costs) / len(costs)
 
 
-def measure(folder: Path, offsets: int, begin: Callable[[str, int], Done]) -> Outcome:
+def measure(folder: Path, offsets: int, begin: Callable[[str, int], Done], seed: int = SEED) -> Outcome:
     """Replay ``offsets`` windows of a day for every group of traces below ``folder``.
 
+    ``seed``, below 2^32, draws the windows and what SpotHedge chooses at random; that of the artefact without.
     ``begin(name, total)`` is told of each group, and what it returns is called after each of its windows. Raises
     ``UsageError`` for no windows, ``SignalUnavailable`` and ``SignalFormatError`` for data that cannot be used.
     """
@@ -96,21 +98,21 @@ def measure(folder: Path, offsets: int, begin: Callable[[str, int], Done]) -> Ou
     for group in traces:
         found = _group(group, means)
         groups.append(found)
-        scores = _replay(group, found, offset_ticks(group.ticks, offsets), begin(group.name, offsets))
+        scores = _replay(group, found, offset_ticks(group.ticks, offsets, seed), seed, begin(group.name, offsets))
         rows += [
             Row(group.name, p, len(scores[p]), mean_score(scores[p]), found.on_demand_grams_per_kwh(p))
             for p in POLICIES
         ]
-    return Outcome(offsets, tuple(groups), tuple(rows), means.years)
+    return Outcome(offsets, seed, tuple(groups), tuple(rows), means.years)
 
 
-def offset_ticks(shortest: int, count: int) -> list[int]:
-    """Draw where windows begin, as the artefact does (numpy's first generator, one draw each, seed 0).
+def offset_ticks(shortest: int, count: int, seed: int = SEED) -> list[int]:
+    """Draw where windows begin, as the artefact does (numpy's first generator, one draw each, its seed is 0).
 
     A trace that is no longer than a window is read as a circle from anywhere.
     """
     latest = shortest - WINDOW_TICKS if shortest > WINDOW_TICKS else shortest
-    drawn = np.random.RandomState(SEED)
+    drawn = np.random.RandomState(seed)
     return [int(drawn.randint(0, latest)) for _ in range(count)]
 
 
@@ -123,10 +125,12 @@ def _group(group: TraceGroup, means: GridMeans) -> Group:
     return Group(group.name, zones, group.counts, group.ticks, mean, group.kind, group.replayed_as)
 
 
-def _replay(traces: TraceGroup, group: Group, offsets: Sequence[int], done: Done) -> Mapping[str, list[Score]]:
+def _replay(
+    traces: TraceGroup, group: Group, offsets: Sequence[int], seed: int, done: Done
+) -> Mapping[str, list[Score]]:
     grams = [z.grams_per_kwh for z in group.zones]
     mean = group.mean_grams_per_kwh
-    spot_hedge = rivals.SpotHedge(Random(SEED))  # noqa: S311  # repeatable, as in the artefact
+    spot_hedge = rivals.SpotHedge(Random(seed))  # noqa: S311  # repeatable, as in the artefact
     scores: dict[str, list[Score]] = {p: [] for p in POLICIES}
 
     def enter(policy: str, held: Held, first: int = COLD_START_TICKS) -> None:

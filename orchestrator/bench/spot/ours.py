@@ -1,4 +1,7 @@
-"""Our own policy in the replay: it is told what stands after each tick, and nothing else."""
+"""Our own policy in the replay: it is told what stands after each tick, and nothing else.
+
+It is the rule of ``planner/hedge/hedge.py``. The controller has another one: see the package.
+"""
 
 from __future__ import annotations
 

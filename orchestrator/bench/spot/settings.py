@@ -19,6 +19,7 @@ OVER_PROVISION: Final = 1
 ON_DEMAND_PRICE: Final = 3
 """Of an on-demand replica, in spot replicas; the same in every zone."""
 SEED: Final = 0
+"""Of the artefact: its windows, its random choices, and the order in which it asks the zones, which stays as it is."""
 OPTIMUM_WINDOWS: Final = 10
 """The optimum is solved on the first windows only: a linear program each."""
 KILOWATTS: Final = 1.0

@@ -2,7 +2,8 @@
 
 Layout of a folder: ``spot/availability_index.csv`` (a row per trace) and ``spot/availability_runs.csv[.gz]`` (run
 lengths: ``trace_id, offset_s, duration_s, available_instances``). Traces of one campaign form a group; their ids are
-alike but for the zone.
+alike but for the zone. Of the index ``kind`` and ``instances_requested`` may be missing; without the latter nobody says
+that more than one was asked for.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class ZoneTrace:
 class TraceGroup:
     """One campaign: its zones by name. ``counts``: whether the numbers are instances, or only none and some.
 
+    They are instances where more than one was asked for, even if more than one was never found, and where more than
+    one was found.
+
     ``kind``: what was observed, as the index has it: how many could be launched, or how many of those held lived; empty
     where that is not said, or not the same for all. ``replayed_as``: (seconds of a sample, seconds that it is replayed
     as) where the two differ.
@@ -98,6 +102,7 @@ def read_traces(folder: Path) -> tuple[TraceGroup, ...]:
         runs[row["trace_id"]].append((line, row))
     groups: dict[str, list[ZoneTrace]] = {}
     kinds: dict[str, set[str]] = {}
+    requested: dict[str, float] = {}
     replayed: dict[str, set[tuple[float, float]]] = {}
     for line, row in enumerate(listed, start=2):
         key = _group_key(row, f"{index.name}:{line}")
@@ -106,11 +111,14 @@ def read_traces(folder: Path) -> tuple[TraceGroup, ...]:
         ticks, seconds = _ticks(samples, _SAMPLE_SECONDS.get(key, gap))
         trace = ZoneTrace(row["cloud"], row["zone"], ticks)
         kinds.setdefault(key, set()).add(row.get("kind") or "")
+        requested[key] = max(requested.get(key, 1), _requested(row, f"{index.name}:{line}"))
         replayed.setdefault(key, set()).update({(gap, seconds)} if seconds != gap else ())
         if any(z.zone == trace.zone for z in groups.setdefault(key, [])):
             raise SignalFormatError(f"{index.name}:{line}: zone {trace.zone!r} occurs twice in its group", hint=_HINT)
         groups[key].append(trace)
-    return tuple(_group(key, zones, groups, kinds[key], replayed[key]) for key, zones in groups.items())
+    return tuple(
+        _group(key, zones, groups, kinds[key], replayed[key], requested=requested[key]) for key, zones in groups.items()
+    )
 
 
 def _ticks(samples: Ints, seconds: float) -> tuple[Ints, float]:
@@ -129,8 +137,11 @@ def _group(
     keys: Mapping[str, object],
     kinds: AbstractSet[str],
     replayed_as: AbstractSet[tuple[float, float]],
+    *,
+    requested: float,
 ) -> TraceGroup:
-    counts = max(int(z.instances.max()) for z in zones) > 1
+    # One campaign asked for one and found room for four, so what was found counts as well.
+    counts = max(requested, *(int(z.instances.max()) for z in zones)) > 1
     if not counts:
         zones = [ZoneTrace(z.cloud, z.zone, z.instances * UNLIMITED) for z in zones]
     name = _NAMES.get(key, key.partition("-")[2] or key)
@@ -138,6 +149,12 @@ def _group(
         name = key
     kind = next(iter(kinds)) if len(kinds) == 1 else ""
     return TraceGroup(name, tuple(sorted(zones, key=lambda z: z.zone)), counts, kind, tuple(sorted(replayed_as)))
+
+
+def _requested(row: Mapping[str, str], where: str) -> float:
+    """Return how many instances were asked for; one where the index does not say."""
+    said = row.get("instances_requested")
+    return _positive(said, f"{where}: instances_requested") if said else 1
 
 
 def _group_key(row: Mapping[str, str], where: str) -> str:

@@ -62,7 +62,7 @@ def document(outcome: Outcome) -> dict[str, object]:
         )
     return {
         "offsets": outcome.offsets,
-        "seed": settings.SEED,
+        "seed": outcome.seed,
         "carbon_years": list(outcome.carbon_years),
         "groups": [
             {
@@ -83,7 +83,7 @@ def document(outcome: Outcome) -> dict[str, object]:
 def render(outcome: Outcome, *, width: int) -> RenderableType:
     """Return the tables for people: one per group, then the means."""
     parts: list[RenderableType] = [
-        headline("Spot windows", f"{outcome.offsets} windows of a day per group", f"seed {settings.SEED}")
+        headline("Spot windows", f"{outcome.offsets} windows of a day per group", f"seed {outcome.seed}")
     ]
     for group in outcome.groups:
         reading = "instances counted" if group.counts else "0/1: none or as many as wanted"

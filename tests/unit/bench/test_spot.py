@@ -117,6 +117,32 @@ class TestTraces:
         assert flags.counts is False
         assert flags.zones[0].instances.tolist() == [UNLIMITED] * 10 + [0]
 
+    def test_whoever_asked_for_several_has_counted(self, folder: Folder) -> None:
+        """Four were asked for and one found: that is one instance, not as many as wanted; three never stand there."""
+        for row in folder.index:
+            row["instances_requested"] = 1
+        folder.trace("st-camp-us-east-1a-a100", "us-east-1a", [(DAY_SECONDS, 1)])
+        folder.trace("st-camp-us-west-2a-a100", "us-west-2a", [(DAY_SECONDS // 2, 1), (DAY_SECONDS // 2, 0)])
+        for row in folder.index[-2:]:
+            row["instances_requested"] = 4
+        several, camp = measure(folder.write(), 1, silent).groups
+
+        assert several.counts, "one was asked for, and room for four was found"
+        assert camp.counts
+        held = [r.score for r in measure(folder.path, 1, silent).rows if r.trace_group == camp.name]
+        assert max(score.mean_spot_replicas for score in held) <= 2.0
+
+    @pytest.mark.parametrize("said", [1, ""])
+    def test_whoever_asked_for_one_or_does_not_say_has_seen_none_or_some(self, folder: Folder, said: object) -> None:
+        """One that was asked for and found says nothing of how many there were."""
+        folder.trace("st-camp-us-east-1a-a100", "us-east-1a", [(300, 1)])
+        for row in folder.index:
+            row["instances_requested"] = said
+        _, camp = read_traces(folder.write())
+
+        assert not camp.counts
+        assert camp.zones[0].instances.tolist() == [UNLIMITED] * 10
+
     def test_the_campaign_with_two_sample_times_follows_the_settings(self, folder: Folder) -> None:
         """Its files say 195 s, the settings count each sample as 300 s: ten ticks."""
         folder.trace("st-avail-1n-aws-20230215-us-east-1a-v100_1", "us-east-1a", [(195, 1), (390, 0)], gap=195)
@@ -164,6 +190,7 @@ class TestTraces:
             (lambda f: f.runs[0].update(available_instances=1.5), r"1\.5 instances cannot be"),
             (lambda f: f.runs[0].update(trace_id="else"), "is not in availability_index.csv"),
             (lambda f: f.index[0].update(gap_seconds=0), "not positive"),
+            (lambda f: [r.update(instances_requested="some") for r in f.index], "csv:2: instances_requested: 'some'"),
             (lambda f: [r.pop("zone") for r in f.index], "no column zone"),
         ],
     )
@@ -412,6 +439,16 @@ class TestMeasure:
 
         assert repr(measure(path, 1, silent).rows) == repr(measure(path, 1, silent).rows)
 
+    def test_another_seed_draws_other_windows(self, folder: Folder) -> None:
+        """Without one it is the artefact's, 0; which seed it was is said."""
+        path = folder.write()
+        usual, zero, other = (measure(path, 2, silent, **words) for words in ({}, {"seed": 0}, {"seed": 1}))
+
+        assert repr(usual) == repr(zero)
+        assert (usual.seed, other.seed) == (0, 1)
+        assert offset_ticks(10_000, 10, 1) != offset_ticks(10_000, 10, 0)
+        assert repr(other.rows) != repr(usual.rows)
+
     def test_ours_is_told_what_stands_and_no_more(self, folder: Folder) -> None:
         """It never holds more than there is room for, and what comes later does not change what it held before."""
         (group,) = read_traces(folder.write())
@@ -476,6 +513,16 @@ class TestCommand:
         shown = self.run("--data", path, "--offsets", "1", "--quiet").stdout
         assert "preemption traces" in shown
         assert "samples of 34 s as 30 s" in shown
+
+    def test_the_windows_of_another_seed_can_be_asked_for(self, folder: Folder) -> None:
+        """--seed stands in the document and above the table; what numpy cannot begin with is refused."""
+        path = str(folder.write())
+        words = ("--data", path, "--offsets", "1", "--quiet")
+
+        assert json.loads(self.run(*words, "--json").stdout)["seed"] == 0
+        assert json.loads(self.run(*words, "--seed", "7", "--json").stdout)["seed"] == 7
+        assert "seed 7" in self.run(*words, "--seed", "7").stdout
+        assert self.run(*words, "--seed", str(2**32)).exit_code == 2
 
     def test_the_table_names_everybody(self, folder: Folder) -> None:
         """People get a table per group, and its words say what the numbers are."""
