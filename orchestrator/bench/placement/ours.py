@@ -1,4 +1,7 @@
-"""Our policy on a placement year: the planner's rule, given each hour only what was over by then."""
+"""Our policy on a placement year: the rule of ``planner/follow``, given each hour only what was over by then.
+
+It is not what the controller runs, which weighs its moves in ``planner/moves``.
+"""
 
 from __future__ import annotations
 

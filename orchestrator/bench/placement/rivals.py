@@ -61,17 +61,18 @@ def home(view: View) -> Path:
 
 
 def trailing_mean(view: View) -> Path:
-    """B3: each week to the candidate with the lowest mean over 28 days, without a dead band."""
-    path = np.empty(view.scored, dtype=np.intp)
+    """B3: each week to the candidate with the lowest mean over 28 days, without a dead band; a tie stays."""
+    path, here = np.empty(view.scored, dtype=np.intp), view.home
     for begin in range(0, view.scored, WEEK):
         now = view.first + begin
-        path[begin : begin + WEEK] = _mean_known(view.seen[max(0, now - TRAILING_HOURS) : now]).argmin()
+        here = _lowest(_mean_known(view.seen[max(0, now - TRAILING_HOURS) : now]), here)
+        path[begin : begin + WEEK] = here
     return path
 
 
 def cleanest_of_year(view: View) -> Path:
-    """B3*: the candidate with the lowest mean over the scored hours. Hindsight."""
-    return np.full(view.scored, view.costs.mean(axis=0).argmin(), dtype=np.intp)
+    """B3*: the candidate with the lowest mean over the scored hours; a tie stays. Hindsight."""
+    return np.full(view.scored, _lowest(view.costs.mean(axis=0), view.home), dtype=np.intp)
 
 
 def greedy(view: View) -> Path:
@@ -135,6 +136,12 @@ def rolling(view: View) -> Path:
 def oracle(view: View) -> Path:
     """The exact optimum of the scored hours. Hindsight."""
     return best_trajectory(view.costs, view.switching_grams, view.home)
+
+
+def _lowest(grams: Floats, here: int) -> int:
+    """Return where it is lowest; a tie stays, because going to a twin costs a move and gains nothing."""
+    there = int(grams.argmin())
+    return there if grams[there] < grams[here] else here
 
 
 def _or_dirtiest(values: Floats) -> Floats:

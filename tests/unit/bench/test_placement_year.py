@@ -308,6 +308,27 @@ def test_b3_moves_on_mondays_of_its_own_to_the_cleanest_of_28_days() -> None:
     assert set(path[168:].tolist()) == {1}
 
 
+@pytest.mark.parametrize("home", [0, 1])
+def test_no_rival_leaves_home_for_a_twin(home: int) -> None:
+    """Two regions with one grid and one PUE: going to the other costs a move and gains nothing, whatever its name."""
+    grams = np.tile([100.0, 100.0, 300.0], (1000, 1))
+    twins = View(grams, grams[672:], 672, home, 50.0)
+
+    for name, policy in RIVALS.items():
+        assert set(policy(twins).tolist()) == {home}, name
+
+
+def test_b3_stays_where_it_went_until_another_one_is_cleaner() -> None:
+    """A tie with home brings nobody back: each week counts from where one stands."""
+    before, after = [110.0, 100.0], [90.0, 100.0]
+    scored = np.vstack([np.tile(after, (336, 1)), np.tile([100.0, 100.0], (1000, 1))])
+    seen = np.vstack([np.tile(before, (672, 1)), scored])
+    path = trailing_mean(View(seen, scored, 672, 0, 50.0))
+
+    assert path[0] == 1
+    assert path[336] == 1, "336 hours at 110 and 336 at 90: as clean as the other one"
+
+
 @pytest.mark.parametrize("missing", [1, 24, 700])
 def test_one_empty_cell_in_january_ruins_no_rival(missing: int) -> None:
     """The dirtiest candidate has no value in the first hours: each rival does as if it were just the dirtiest."""
