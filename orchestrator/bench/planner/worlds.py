@@ -71,7 +71,6 @@ def random_world(size: Size, seed: int, *, replicas: float | None = None) -> Pro
         capacity=capacity,
         idle_kw=machines.idle_kw[shape],
         full_kw=machines.full_kw[shape],
-        embodied_grams_per_hour=machines.embodied_grams[shape],
         price=price,
         pue=draw.uniform(1.05, 1.4, size.regions),
         intensity=intensity,
@@ -147,7 +146,6 @@ class _Machines:
     tokens_per_s: Floats
     idle_kw: Floats
     full_kw: Floats
-    embodied_grams: Floats
     usd: Floats
 
 
@@ -159,7 +157,6 @@ def _machines(draw: np.random.Generator, count: int) -> _Machines:
         tokens,
         full * draw.uniform(0.2, 0.35, count),
         full,
-        14.0 * full,
         3.5 * full**0.95 * draw.uniform(0.8, 1.25, count),
     )
 

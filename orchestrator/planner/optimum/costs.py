@@ -33,7 +33,7 @@ class Physics:
 
     ``idle_kw`` and ``full_kw`` are IT power of a replica without and with full load; ``price`` is in USD per hour;
     ``intensity`` in gCO2e/kWh; ``weights_gb`` is what a start copies; ``transfer_kwh_per_gb`` the network's energy for
-    it. ``embodied_grams_per_hour`` is the share of making the hardware.
+    it. What making the hardware emitted is not among them: it steers nothing (decision 0031).
     """
 
     step_hours: Floats
@@ -41,7 +41,6 @@ class Physics:
     capacity: Floats
     idle_kw: Floats
     full_kw: Floats
-    embodied_grams_per_hour: Floats
     price: Floats
     pue: Floats
     intensity: Floats
@@ -76,13 +75,12 @@ def charge(physics: Physics, weights: Weights, sold: Flags | None = None) -> Cha
     region, hours = physics.region_of, physics.step_hours
     grams_per_kwh = (physics.pue[:, None] * physics.intensity)[region]
     rent_usd = physics.price * hours
-    rent_grams = hours * (physics.idle_kw[:, None] * grams_per_kwh + physics.embodied_grams_per_hour[:, None])
+    rent_grams = hours * (physics.idle_kw[:, None] * grams_per_kwh)
     loading, draining = physics.cold_start_hours[:, None], physics.drain_hours
     running_kw = 0.5 * (physics.idle_kw + physics.full_kw)[:, None]
     start_kwh = COLD_START_POWER_FRACTION * physics.full_kw[:, None] * loading + running_kw * draining
     copied_kwh = physics.transfer_kwh_per_gb * physics.weights_gb
-    embodied = physics.embodied_grams_per_hour[:, None] * (loading + draining)
-    start_grams = (start_kwh + copied_kwh) * grams_per_kwh + embodied
+    start_grams = (start_kwh + copied_kwh) * grams_per_kwh
     start_usd = physics.price * (loading + draining) + (physics.egress_usd_per_gb * physics.weights_gb)[region, None]
     kwh_per_token = (physics.full_kw - physics.idle_kw) / physics.capacity
     mean = np.bincount(region, kwh_per_token, len(physics.pue)) / np.maximum(

@@ -19,7 +19,6 @@ def two_regions() -> Physics:
         capacity=np.array([100.0, 100.0]),
         idle_kw=np.array([0.5, 0.5]),
         full_kw=np.array([1.5, 1.5]),
-        embodied_grams_per_hour=np.array([10.0, 10.0]),
         price=np.array([[4.0, 4.0], [3.0, 3.0]]),
         pue=np.array([1.1, 1.4]),
         intensity=np.array([[50.0, 60.0], [500.0, 400.0]]),
@@ -31,12 +30,12 @@ def two_regions() -> Physics:
     )
 
 
-def test_a_step_pays_for_its_hours_its_facility_and_its_hardware() -> None:
-    """Rent is price times hours; grams are idle energy times PUE times intensity, and the hardware's share."""
+def test_a_step_pays_for_its_hours_and_its_facility() -> None:
+    """Rent is price times hours; grams are idle energy times PUE times intensity, and nothing for the hardware."""
     charges = charge(two_regions(), MONEY)
 
     assert charges.rent_usd.tolist() == [[4.0, 8.0], [3.0, 6.0]]
-    assert charges.rent_grams[1] == pytest.approx([0.5 * 1.4 * 500 + 10, 2 * (0.5 * 1.4 * 400 + 10)])
+    assert charges.rent_grams[1] == pytest.approx([0.5 * 1.4 * 500, 2 * (0.5 * 1.4 * 400)])
 
 
 def test_traffic_pays_for_what_it_adds() -> None:
@@ -44,7 +43,7 @@ def test_traffic_pays_for_what_it_adds() -> None:
     charges = charge(two_regions(), GRAMS)
 
     full = charges.rent_grams[0, 0] + 100.0 * charges.traffic_grams[0, 0]
-    assert full == pytest.approx(1.5 * 1.1 * 50 + 10)
+    assert full == pytest.approx(1.5 * 1.1 * 50)
 
 
 def test_a_start_pays_for_loading_draining_and_the_copy() -> None:
@@ -53,7 +52,7 @@ def test_a_start_pays_for_loading_draining_and_the_copy() -> None:
 
     assert charges.start_usd[1, 0] == pytest.approx(3.0 * 0.3 + 0.05 * 100)
     energy = 0.7 * 1.5 * 0.2 + 1.0 * 0.1 + 0.03 * 100
-    assert charges.start_grams[1, 0] == pytest.approx(energy * 1.4 * 500 + 10 * 0.3)
+    assert charges.start_grams[1, 0] == pytest.approx(energy * 1.4 * 500)
 
 
 def test_the_end_charges_what_going_on_costs_more_than_the_best() -> None:
