@@ -42,7 +42,7 @@ as-root = $(if $(SUDO_USER),env-there,$1)
 
 .DEFAULT_GOAL := help
 .PHONY: help env env-core env-engine lock fmt lint types imports test test-pure test-real test-ray test-rayless
-.PHONY: test-fast test-sky coverage demo lab-up lab-down lab-status env-there
+.PHONY: test-fast test-sky busy-day coverage demo lab-up lab-down lab-status env-there
 .PHONY: clean distclean sim crash bad-days mutants schedules model bounds verify error-paths kills
 
 help: ## show this list
@@ -118,6 +118,9 @@ schedules: env-core ## real processes and a real PostgreSQL under random faults:
 
 kills: env ## SIGKILL to everything on this machine while streams are open: make kills ROUNDS=20 SEED=0
 	@$(BIN)/python -m tests.kills --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),0)
+
+busy-day: env ## a service on real vLLM under four times its load, for ten minutes or more: make busy-day SECONDS=600
+	@GREENCTL_BURST_SECONDS=$(or $(SECONDS),600) GREENCTL_REQUIRE_ALL=1 $(BIN)/pytest tests/e2e/test_busy_day.py $(PYTEST_ARGS)
 
 mutants: env-core ## known bugs put into our own code, one at a time: is each caught? (ONLY=B3 for one)
 	@$(BIN)/python -m tests.sim mutants $(if $(ONLY),--only "$(ONLY)") --seed0 $(or $(SEED0),0)
