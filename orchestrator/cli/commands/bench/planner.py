@@ -41,7 +41,8 @@ def planner(
     Worlds follow from size and seed. A shape is sold on demand and on spot, so 200 regions with 40 shapes have some
     11,000 offers; demand, latency, quota, survival of a region's loss and a limit on spot are kept in all of them. Gaps
     are certified: no plan, of whole or of fractional replicas, is cheaper by more. To measure one core, set
-    OMP_NUM_THREADS=1.
+    OMP_NUM_THREADS=1. What is measured is the optimiser of planner/optimum; the controller does not run it, but fills
+    slots by planner/plan and weighs moves by planner/moves, with a proof in each plan.
     """
     # numpy and the solver cost more than all of --help.
     from orchestrator.bench.planner.measure import measure  # noqa: PLC0415

@@ -25,7 +25,10 @@ def spot(
         int, typer.Option("--offsets", metavar="N", min=1, help="Windows of a day per group of traces.")
     ] = DEFAULT_OFFSETS,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, max=GREATEST_SEED, help="Which windows are drawn, and SpotHedge's choices.")
+        int,
+        typer.Option(
+            "--seed", metavar="N", min=0, max=GREATEST_SEED, help="Which windows are drawn, and SpotHedge's choices."
+        ),
     ] = SEED,
 ) -> None:
     """Keep three replicas ready on spot, beside SpotHedge and the optimum.
