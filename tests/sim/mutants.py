@@ -455,6 +455,18 @@ MUTANTS: tuple[Mutant, ...] = (
         (_varied(0, *_OTHER_VARIANTS),),
     ),
     Mutant(
+        "nobody's word is carried out",
+        "R",
+        (
+            Change(
+                "orchestrator.control.reaper:Reaper.act",
+                "for request in self._journal.reap_requests():",
+                "for request in ():",
+            ),
+        ),
+        (_day(3, *((2500.0 + 700.0 * n, "stray_ours", 0.0, 0.2 * n) for n in range(3)), hours=2.0),),
+    ),
+    Mutant(
         "a budget is only shown",
         "R",
         (Change("orchestrator.domain.money:refusal", "if held + wanted > cap + SMALLEST_USD:", "if False:"),),

@@ -140,11 +140,21 @@ def test_taking_away_one_that_is_needed_is_seen(world: SimWorld) -> None:
     assert broken(world) == {"I7"}
 
 
-def test_a_machine_that_nobody_owns_at_rest_is_seen(world: SimWorld) -> None:
-    """I3."""
+@pytest.mark.parametrize("is_stray", [False, True])
+def test_a_machine_that_nobody_owns_at_rest_is_seen(world: SimWorld, *, is_stray: bool) -> None:
+    """I3: whether one of ours was left over, or somebody else has started it with our mark."""
     world.cloud.plant(request_like(world, name="left-over", intent_id="other"), mine=True)
-    world.cloud.machines["left-over"].is_stray = False
+    world.cloud.machines["left-over"].is_stray = is_stray
     world.checks.at_rest()
+
+    assert broken(world) == {"I3"}
+
+
+def test_a_machine_with_our_mark_that_nobody_suspects_is_seen(world: SimWorld) -> None:
+    """I3: after a quarter of an hour."""
+    world.cloud.plant(request_like(world, name="left-over", intent_id="other"), mine=True)
+    for _ in range(3):
+        world.checks._look_for_orphans({r.name: r for r in world.truth.replicas()}, 500.0)
 
     assert broken(world) == {"I3"}
 
@@ -263,6 +273,28 @@ def test_who_is_asked_by_another_name_than_its_own_is_seen(world: SimWorld) -> N
     renamed = replace(own, model="org/new", upstreams=own.named_for("org/new"))
     world.checks._check_routes(renamed)
     assert not broken(world)
+
+
+def test_time_that_is_not_counted_and_time_that_never_was_are_seen(world: SimWorld) -> None:
+    """I25: of one that serves, of one that has ended, and nothing of what comes with the next sample."""
+    row, *_ = world.truth.replicas("chat")
+    assert row.ready_at is not None
+    hour = timedelta(hours=1)
+    old = replace(row, ready_at=row.ready_at - hour, created_at=row.created_at - hour)
+    ended = replace(
+        old, state=ReplicaState.TERMINATED, state_since=world.clock.now(), ended_at=world.clock.now(), cleaned_up=True
+    )
+    served = (world.clock.now() - old.ready_at) / timedelta(seconds=1)
+    for one, counted, promises in (
+        (old, served - 800.0, set()),
+        (old, served - 1000.0, {"I25"}),
+        (ended, served - 30.0, set()),
+        (ended, served - 800.0, {"I25"}),
+        (ended, served + 800.0, {"I25"}),
+    ):
+        world.checks._check_counted(one, counted)
+        assert broken(world) == promises
+        world.checks.violations.clear()
 
 
 def test_a_launch_beyond_the_budget_of_its_day_is_seen(world: SimWorld) -> None:

@@ -85,6 +85,11 @@ SOLD_OUT_SECONDS = 60.0
 UNREAD_SECONDS = 60.0
 """After which what is known of the load is no longer news: windows are half a minute long."""
 
+UNCOUNTED_SECONDS, UNCOUNTED_AT_AN_END_SECONDS = 900.0, 60.0
+"""What of a machine's time may not be counted yet: looks at rest are ten minutes apart, samples five; and once it is
+gone what rounding leaves, and the last look at it.
+"""
+
 LEAST_QUIET_SECONDS = 60.0
 """Without a request before the last replica may go: its rule says two minutes."""
 
@@ -422,6 +427,8 @@ class Checks:
         unread = 0.0 if away_since is None else self._world.clock.elapsed - away_since
         if before is None or (before.least, before.most) != (size.least, size.most) or unread <= UNREAD_SECONDS:
             return
+        if self._world.truth.operations(decision.service):
+            return  # somebody wants something else, or the same again after an end
         if size.replicas < before.replicas:
             fewer = f"{before.replicas} to {size.replicas} replicas of {decision.service}"
             self.broken("I16", f"from {fewer} by load that nobody has read for {unread:.0f} s")
@@ -535,8 +542,11 @@ class Checks:
         world = self._world
         for name in world.cloud.existing():
             machine = world.cloud.machines[name]
-            if name in rows or machine.is_stray or not machine.has_mark or machine.ends_at is not None:
+            if name in rows or not machine.has_mark or machine.ends_at is not None:
                 self._orphaned.pop(name, None)
+                continue
+            if machine.is_stray:
+                self._look_for_suspicion(name, passed)
                 continue
             if world.truth.replica(name) is None:
                 # Nobody but a person may end it, and at rest it is gone; but somebody has to say so.
@@ -546,6 +556,19 @@ class Checks:
             if self._orphaned[name] > MOST_ORPHANED_SECONDS:
                 self.broken("I3", f"{name} has been nobody's for {self._orphaned[name]:.0f} s")
                 self._orphaned[name] = 0.0
+
+    def _look_for_suspicion(self, name: str, passed: float) -> None:
+        """Whatever has our mark, and nobody here has asked for, is shown to whoever looks after orphans."""
+        is_known = any(suspect.name == name for suspect in self._world.truth.suspects())
+        if is_known or not can_be_found(self._world, name):
+            self._unnoticed.pop(name, None)
+            return
+        self._unnoticed[name] = self._unnoticed.get(name, -passed) + passed
+        if self._unnoticed[name] > MOST_ORPHANED_SECONDS:
+            self.broken(
+                "I3", f"{name} has our mark, and has been suspected by nobody for {self._unnoticed[name]:.0f} s"
+            )
+            self._unnoticed[name] = 0.0
 
     def _look_for_notice(self, name: str, machine: Machine, passed: float) -> None:
         restored = self._world.truth.restored()
@@ -628,12 +651,23 @@ class Checks:
                 if other.window.start < one.window.end:
                     self.broken("I25", f"{name}: {other.window.start} is counted twice")
                     break
-            row = self._world.truth.replica(name)
-            counted = sum(s.engine_seconds for s in samples)
-            end = self._world.clock.now() if row is None or row.ended_at is None or not row.cleaned_up else None
-            lived = None if row is None or end is None else (end - row.created_at) / timedelta(seconds=1)
-            if lived is not None and counted > lived + 1.0:
-                self.broken("I25", f"{name}: {counted:.0f} s counted, it is {lived:.0f} s old")
+        for row in self._world.truth.replicas(service.name, ended=True):
+            self._check_counted(row, sum(s.engine_seconds for s in by_replica[row.name]))
+
+    def _check_counted(self, row: Replica, counted: float) -> None:
+        """No more than it was there, and no less than it served, but for what comes with the next sample."""
+        world = self._world
+        is_gone = row.ended_at is not None and row.cleaned_up
+        end = row.ended_at if row.ended_at is not None and is_gone else world.clock.now()
+        lived = (end - row.created_at) / timedelta(seconds=1)
+        if counted > lived + 1.0:
+            self.broken("I25", f"{row.name}: {counted:.0f} s counted, it is {lived:.0f} s old")
+        if row.ready_at is None or world.lost_rows:
+            return  # what a database that was set back has forgotten is not counted again
+        left = row.state_since if row.state in ENDED else end
+        served = (left - row.ready_at) / timedelta(seconds=1)
+        if counted < served - (UNCOUNTED_AT_AN_END_SECONDS if is_gone else UNCOUNTED_SECONDS):
+            self.broken("I25", f"{row.name}: {counted:.0f} s counted, and it has served for {served:.0f} s")
 
 
 def _is_good_enough(spec: ServiceSpec, replica: Replica) -> bool:
