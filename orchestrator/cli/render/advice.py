@@ -86,7 +86,7 @@ def _after(hours: float | None) -> str:
 
 def _limits(prices: Sequence[ShadowPrice], width: int) -> list[RenderableType]:
     if not prices:
-        return [line("No limit of its file keeps it from a greener offer."), Text("")]
+        return [line("No limit of its file is known to keep it from a greener offer."), Text("")]
     of_one, of_all = [p for p in prices if not p.is_of_all], [p for p in prices if p.is_of_all]
     parts: list[RenderableType] = []
     if of_one:
@@ -94,7 +94,7 @@ def _limits(prices: Sequence[ShadowPrice], width: int) -> list[RenderableType]:
         parts += [_table(of_one, width), Text("")]
     if of_all:
         title = ", of all replicas, chosen anew with the change and without it"
-        parts += [line(("What the promise to clients costs", "bold"), title)]
+        parts += [line(("What each limit of all together costs", "bold"), title)]
         parts += [_table(of_all, width), Text("")]
     return parts
 
@@ -122,7 +122,7 @@ def _table(prices: Sequence[ShadowPrice], width: int) -> RenderableType:
 def flip_lines(flips: Sequence[Flip], names: Mapping[str, str], *, width: int) -> list[RenderableType]:
     """Return what would change the answer, the smallest change of each number."""
     if not flips:
-        return [line("No price and no grid alone would change that answer.")]
+        return [line("No price and no grid of a move that was weighed would change that answer alone.")]
     grid = Grid(columns(Column("IF", wrap=True), Column("CHANGED BY", right=True), Column("UNIT"), "THEN"))
     for flip in flips:
         then = f"{names.get(flip.replica, flip.replica)} would {flip.becomes}"

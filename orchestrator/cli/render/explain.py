@@ -44,7 +44,7 @@ def render(
     """Return the whole explanation.
 
     ``why_not``: a region (or pattern) whose every rule is shown, and whose comparisons are. ``every``: all comparisons
-    in full, not only the best one. ``names``: short names of replicas.
+    in full, not only the best one and the runner-up. ``names``: short names of replicas.
     """
     marks = Marks()
     parts: list[RenderableType] = [
@@ -139,12 +139,18 @@ def _why_not(assessments: Sequence[Assessment], pattern: str) -> list[Renderable
 def _comparisons(
     decision: Decision, *, width: int, why_not: str, every: bool, names: Mapping[str, str]
 ) -> list[RenderableType]:
-    """Return every comparison in a line, and in full the best one and those that were asked for."""
+    """Return every comparison in a line, and in full the best one, what it was preferred to, and what was asked for.
+
+    They come in the order of what the policy minimises, approved ones first: the first is the one that was made. The
+    next of the same pair of places would repeat its numbers for another replica.
+    """
     found = decision.comparisons
     if not found:
         return [Text(""), line(("No move of a running replica was weighed in this decision.", "dim"))]
-    best = max(found, key=lambda c: (c.approved, c.net_grams))
-    full = [c for c in found if every or c is best or (why_not and fnmatchcase(c.to_offer.split(":")[0], why_not))]
+    best = found[0]
+    others = (c for c in found if (c.from_offer, c.to_offer) != (best.from_offer, best.to_offer))
+    told = (best, next(others, best))
+    full = [c for c in found if every or c in told or (why_not and fnmatchcase(c.to_offer.split(":")[0], why_not))]
     parts: list[RenderableType] = [Text(""), Text("Moves that were weighed", style="bold")]
     parts.append(overview(found, names, width=width))
     if len(full) < len(found):

@@ -106,10 +106,25 @@ LONGER = replace(
 )
 ADVICE = Advice("chat", samples.NOW, Answer.STAY, "stay: no move pays", None, (CLIENTS, LIMIT, LONGER), ())
 
+THIRD = replace(
+    samples.DECISION,
+    comparisons=(*samples.DECISION.comparisons, replace(samples.LOSING, to_offer="aws/us-east-1:1xL4:spot")),
+)
+CROWD = replace(
+    CLIENTS,
+    rule="placement.max_per_region",
+    change="raise placement.max_per_region to 2",
+    by="+1 replica",
+    grams_per_hour_saved=4.5,
+    saved_fraction=0.06,
+    usd_per_hour_change=0.0,
+)
+TOGETHER = replace(ADVICE, shadow_prices=(*ADVICE.shadow_prices, CROWD))
+
 Page = Callable[[int], RenderableType]
 
 PAGES: dict[str, Page] = {
-    "advise": lambda w: advice.render(ADVICE, NAMES, width=w),
+    "advise": lambda w: advice.render(TOGETHER, NAMES, width=w),
     "prices": lambda w: prices.render(
         PRICES, at=samples.NOW, rate=1.0, troubles=(), limit=0, width=w, with_interruptions=True
     ),
@@ -130,7 +145,7 @@ PAGES: dict[str, Page] = {
     "status-size": lambda w: status.services(
         [replace(samples.healthy(), sizing=samples.SIZE, wanted=3)], width=w, rate=1.0
     ),
-    "explain": lambda w: explain.render(samples.DECISION, width=w, why_not="aws/eu-s*", names=NAMES),
+    "explain": lambda w: explain.render(THIRD, width=w, why_not="aws/eu-s*", names=NAMES),
     "explain-all": lambda w: explain.render(samples.DECISION, width=w, every=True),
     "status": lambda w: status.services([samples.status(), samples.healthy()], width=w, rate=1.0),
     "status-replicas": lambda w: status.replicas(samples.status(), width=w, rate=60.0),

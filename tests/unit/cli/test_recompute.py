@@ -10,6 +10,7 @@ from rich.console import Console
 from orchestrator.cli.render import explain
 from orchestrator.cli.render.text import Escaped
 from orchestrator.domain.decision import Decision
+from orchestrator.domain.service import Objective, Policy, WeighedTerm
 from orchestrator.planner.plan import plan
 from tests import builders
 from tests.unit.cli import samples
@@ -18,11 +19,11 @@ AMOUNT = re.compile(r"^  (stay|move|cold start|overlap|net) +([+-]\S+) gCO2e$")
 LISTED = re.compile(r"^    (hour|from g/kWh|to g/kWh|gain gCO2e) +(.*)$")
 
 
-def page_of(decision: Decision) -> list[str]:
+def page_of(decision: Decision, *, every: bool = True) -> list[str]:
     """The page as text."""
     output = io.StringIO()
     console = Console(file=output, width=200, markup=False, highlight=False, color_system=None)
-    console.print(Escaped(explain.render(decision, width=200, every=True)), end="")
+    console.print(Escaped(explain.render(decision, width=200, every=every)), end="")
     return output.getvalue().splitlines()
 
 
@@ -122,3 +123,32 @@ def test_emissions_of_an_offer_are_its_energy_times_its_intensity_as_printed() -
         checked += 1
 
     assert checked == 2
+
+
+SCORE = Policy(
+    "score",
+    Objective.LOWEST_SCORE,
+    max_extra_cost_fraction=None,
+    weigh=(WeighedTerm("usd_per_hour", 1.0, "USD/h"), WeighedTerm("ahead_grams_per_hour", 0.0002, "gCO2e/h")),
+)
+
+
+@pytest.mark.parametrize("policy", [Policy("cheap", Objective.CHEAPEST, max_extra_cost_fraction=None), SCORE])
+def test_the_move_that_was_made_is_in_full_and_then_what_it_was_preferred_to(policy: Policy) -> None:
+    """By what the policy minimises: the greenest of them is neither, and the same move of another replica is no other.
+
+    All that was weighed is there with ``--all``.
+    """
+    here = builders.candidate("aws/pl", 800.0, usd=3.0)
+    cheap, second = builders.candidate("aws/fr", 700.0, usd=1.0), builders.candidate("aws/es", 690.0, usd=1.1)
+    green = builders.candidate("aws/se", 10.0, usd=1.3)
+    standing = [builders.replica(here, 0), builders.replica(here, 1)]
+    world = builders.snapshot([here, cheap, second, green], standing, builders.service_spec(2))
+    decision = plan(world, policy, builders.NOON).decision
+    assert decision.comparisons[0].to_offer == cheap.offer.id
+    assert max(decision.comparisons, key=lambda c: c.net_grams).to_offer == green.offer.id
+
+    page = page_of(decision, every=False)
+    made = [page[i + 1].split("→ ")[1] for i, row in enumerate(page) if row.startswith("Move ")]
+    assert made == [cheap.offer.id, second.offer.id]
+    assert "  2 of 6 in full below. All: --all." in page
