@@ -10,14 +10,13 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.carbon import CarbonIntensity, CarbonSeries
-from orchestrator.domain.decision import MoveComparison
 from orchestrator.domain.offer import Candidate
+from orchestrator.domain.plan import ActionKind
 from orchestrator.domain.price import Price
 from orchestrator.domain.service import Objective, Policy, WeighedTerm
 from orchestrator.planner.advice.flip import Flip, flips
 from orchestrator.planner.advice.shadow import shadow_prices
 from orchestrator.planner.judged import judge
-from orchestrator.planner.moves import compare
 from orchestrator.planner.plan import plan
 from orchestrator.planner.snapshot import Snapshot
 from tests.builders import NOON
@@ -60,42 +59,44 @@ def _shifted(point: CarbonIntensity, by: float) -> CarbonIntensity:
     return replace(point, grams_per_kwh=min(max(0.0, point.grams_per_kwh + by), 2000.0))
 
 
-def _moves(world: Snapshot, policy: Policy, comparison: MoveComparison) -> bool:
-    """Whether the target may be taken, and the move is worth it."""
-    judged = judge(world, policy, NOON)
-    here, there = judged.side(comparison.from_offer), judged.side(comparison.to_offer)
-    assert here is not None
-    assert there is not None
-    mover = next(r for r in world.replicas if r.name == comparison.replica)
-    return there.assessment.allowed and compare(mover, here, there, world, policy, NOON).approved
+def _decided(world: Snapshot, policy: Policy) -> tuple[str, str] | None:
+    """Plan the world: who moves, and where to; ``None`` where everybody stays."""
+    actions = plan(world, policy, NOON).actions
+    return next(((a.replica, a.offer_id) for a in actions if a.kind is ActionKind.MOVE), None)
 
 
 @settings(max_examples=60)
 @given(settled_worlds(), st.data())
 def test_a_flip_flips_and_nothing_nearer_does(known: tuple[Snapshot, Policy], data: st.DataObject) -> None:
-    """Made in the world, the change turns the answer; a hair short of it, the answer is the old one."""
+    """Made in the world, the change turns the plan into what was told; a hair short of it, the plan is the old one."""
     world, policy = known[0], data.draw(st.sampled_from([known[1], WEIGHED]))
     comparisons = plan(world, policy, NOON).decision.comparisons
     assume(comparisons)
-    comparison = data.draw(st.sampled_from(comparisons))
-    found = flips(comparison, judge(world, policy, NOON))
-    event(f"{len(found)} flips, {'approved' if comparison.approved else 'not approved'}")
+    now = _decided(world, policy)
+    found = flips(comparisons, judge(world, policy, NOON))
+    event(f"{len(found)} flips, {'stay' if now is None else 'move'}")
     for flip in found:
-        assert _moves(_changed(world, flip, flip.by), policy, comparison) is not comparison.approved, flip
+        then = _decided(_changed(world, flip, flip.by), policy)
+        assert then != now, flip
+        if then is None:
+            assert (flip.becomes, flip.replica) == ("stay", comparisons[0].replica)
+        else:
+            assert (flip.replica, flip.to_offer) == then
+            assert flip.becomes == f"move to {then[1]}{'' if now is None else ' instead'}"
         nearer = flip.by - copysign(min(abs(flip.by), STEP), flip.by)
-        assert _moves(_changed(world, flip, nearer), policy, comparison) is comparison.approved, flip
+        assert _decided(_changed(world, flip, nearer), policy) == now, flip
 
 
 @settings(max_examples=60)
 @given(worlds())
 def test_a_limits_price_is_a_saving_on_an_offer_that_is_out(known: tuple[Snapshot, Policy]) -> None:
-    """Positive, at most everything, one for each limit, and never of an offer that is allowed anyhow."""
+    """Positive, at most everything, one for each limit, and of one replica never on an offer that is allowed anyhow."""
     world, policy = known
     found = shadow_prices(world, policy, NOON)
     allowed = {a.offer_id for a in judge(world, policy, NOON).assessments if a.allowed}
-    event(f"{len(found)} prices")
+    event(f"{len(found)} prices, {sum(p.is_of_all for p in found)} of all")
     assert len({p.rule for p in found}) == len(found)
     for price in found:
-        assert price.offer_id not in allowed
+        assert price.is_of_all is (price.offer_id in allowed)
         assert 0 < price.saved_fraction <= 1
         assert price.grams_per_hour_saved > 0

@@ -77,7 +77,7 @@ def advise(snapshot: Snapshot, policy: Policy, now: Instant, afforded: Afforded 
     best = breakeven(comparisons[0], snapshot.clock_rate) if comparisons else None
     prices = priced(snapshot, policy, now)
     answer, because = _answer(afforded, comparisons[0] if comparisons else None, prices, now)
-    changed = flips(comparisons[0], judge(snapshot, policy, now)) if comparisons else ()
+    changed = flips(comparisons, judge(snapshot, policy, now))
     return Advice(snapshot.spec.name, now, answer, because, best, tuple(price for price, _ in prices), changed)
 
 

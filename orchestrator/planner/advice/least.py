@@ -1,8 +1,9 @@
 """The smallest change of the rules that lets a service be placed. Pure.
 
 An elastic filter over what people have written (after Chinneck and Dravnieks 1991, Locating minimal infeasible
-constraint sets in linear programs): each change is tried alone, then in pairs, until one is enough. A change gives way
-just far enough for one offer, and every answer has been tried: the world with it was planned again.
+constraint sets in linear programs): each change is tried alone, then in pairs, then all that one offer needs, until it
+is enough. A change gives way just far enough for one offer, and every answer has been tried: the world with it was
+planned again.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import combinations
+from itertools import chain, combinations, islice
 from math import ceil
 
 from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.service import Policy
-from orchestrator.planner.advice.relax import relaxed
+from orchestrator.planner.advice.relax import REGION_RULE, at_most_in_a_region, relaxed
 from orchestrator.planner.choose import rank
 from orchestrator.planner.cover import COVER_RULE
 from orchestrator.planner.promise import TTFT_RULE, for_everybody, promised
@@ -49,7 +50,7 @@ class _Step:
 
 
 def least_change(snapshot: Snapshot, policy: Policy, offers: Sequence[Assessment], fits: Fits) -> tuple[Change, ...]:
-    """Return the fewest changes after which everything fits; nothing where no one or two of them are enough.
+    """Return the fewest changes after which everything fits, or all that one of the nearest offers needs, else nothing.
 
     ``offers``: those on the markets that are wanted, as they are judged now. What nobody chose (an unknown price, a
     provider that is not configured) is no rule to give up.
@@ -58,7 +59,8 @@ def least_change(snapshot: Snapshot, policy: Policy, offers: Sequence[Assessment
     rules = list(_rules(snapshot, policy, offers))
     alone = [*limits, *reach, *rules[:MOST_ALONE]]
     pairs = combinations([*limits[-1:], *reach[-1:], *rules[:MOST_PAIRED]], 2)
-    for chosen in (*((step,) for step in alone), *((a, b) for a, b in pairs if a.rule != b.rule)):
+    few = (*((step,) for step in alone), *((a, b) for a, b in pairs if a.rule != b.rule))
+    for chosen in chain(few, _all_of_one(snapshot, policy, offers)):
         world: tuple[Snapshot, Policy] | None = (snapshot, policy)
         for step in chosen:
             world = None if world is None else step.take(*world)
@@ -124,12 +126,28 @@ def _later(ms: int, by_ms: float) -> _Step:
 def _rules(snapshot: Snapshot, policy: Policy, offers: Sequence[Assessment]) -> Iterator[_Step]:
     """Yield every other change once: those that move a limit least, of those the best offers; see ``LAST``."""
     found: dict[str, _Step] = {}
-    for offer in sorted(offers, key=lambda a: (len(_failed(a)), _excess(a), rank(a, policy.objective))):
+    for offer in _nearest(offers, policy):
         for verdict in _failed(offer):
             step = _relax(snapshot, policy, offer, verdict)
             if step is not None:
                 found.setdefault(step.change.words, step)
-    yield from sorted(found.values(), key=lambda step: LAST.index(step.rule) if step.rule in LAST else -1)
+    yield from sorted(found.values(), key=_how_late)
+
+
+def _all_of_one(snapshot: Snapshot, policy: Policy, offers: Sequence[Assessment]) -> Iterator[tuple[_Step, ...]]:
+    """Yield all that keeps an offer out, of those with the fewest rules against them; not what cannot be given up."""
+    ways = ([_relax(snapshot, policy, a, v) for v in _failed(a)] for a in _nearest(offers, policy) if not a.allowed)
+    whole = ([step for step in way if step is not None] for way in ways if None not in way)
+    yield from islice((tuple(sorted(way, key=_how_late)) for way in whole), MOST_PAIRED)
+
+
+def _nearest(offers: Sequence[Assessment], policy: Policy) -> list[Assessment]:
+    """Put those first that the fewest rules keep out, and by the least."""
+    return sorted(offers, key=lambda a: (len(_failed(a)), _excess(a), rank(a, policy.objective)))
+
+
+def _how_late(step: _Step) -> int:
+    return LAST.index(step.rule) if step.rule in LAST else -1
 
 
 def _excess(offer: Assessment) -> float:
@@ -156,7 +174,6 @@ def _relax(snapshot: Snapshot, policy: Policy, offer: Assessment, verdict: Verdi
 
 def _at_most(most: int) -> _Step:
     def take(snapshot: Snapshot, policy: Policy) -> tuple[Snapshot, Policy]:
-        rules = replace(snapshot.spec.placement, max_per_region=most)
-        return replace(snapshot, spec=replace(snapshot.spec, placement=rules)), policy
+        return at_most_in_a_region(snapshot, most), policy
 
-    return _Step("placement.max_per_region", Change(f"raise placement.max_per_region to {most}"), take)
+    return _Step(REGION_RULE, Change(f"raise {REGION_RULE} to {most}"), take)

@@ -19,6 +19,9 @@ from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.apply import RULES
 from orchestrator.policy.assess import FLOOR_RULE
 
+REGION_RULE = "placement.max_per_region"
+"""A limit of all replicas together, which keeps no offer out: others stand where there would be room."""
+
 _ROUNDING = 1e-14
 """What a share worked out by division may be off by. The bound that it is for allows for more."""
 
@@ -45,6 +48,17 @@ def relaxed(snapshot: Snapshot, policy: Policy, offer: Assessment, verdict: Verd
         return _own_rule(snapshot, policy, verdict)
     how = _RELAX.get(verdict.rule)
     return None if how is None else how(snapshot, policy, offer, verdict)
+
+
+def at_most_in_a_region(snapshot: Snapshot, most: int) -> Snapshot:
+    """Return the world in which so many may be in one region."""
+    return _placing(snapshot, replace(snapshot.spec.placement, max_per_region=most))
+
+
+def one_more_in_a_region(snapshot: Snapshot, policy: Policy, limit: int) -> Relaxed:
+    """Let one more than so many be in each region."""
+    wider = at_most_in_a_region(snapshot, limit + 1)
+    return Relaxed(wider, policy, f"raise {REGION_RULE} to {limit + 1}", "+1 replica")
 
 
 def _placing(snapshot: Snapshot, rules: PlacementRules) -> Snapshot:

@@ -2,7 +2,8 @@
 
 In a linear program this would be the limit's dual price; offers come in whole pieces, so here it is the difference to
 the next piece, which is exact and can be checked by changing the file as it says. The promise to clients of several
-areas keeps no offer out by itself; what it costs is the difference of all replicas (``clients.py``).
+areas, and how many may be in one region, keep no offer out by themselves; what they cost is the difference of all
+replicas (``clients.py``).
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from orchestrator.domain.decision import Assessment
 from orchestrator.domain.service import Policy
 from orchestrator.domain.time import Instant
-from orchestrator.planner.advice.clients import chosen_anew, loosened
-from orchestrator.planner.advice.relax import Relaxed, relaxed
+from orchestrator.planner.advice.clients import Fleet, Loosened, chosen_anew, loosened
+from orchestrator.planner.advice.relax import REGION_RULE, Relaxed, one_more_in_a_region, relaxed
 from orchestrator.planner.choose import rank
 from orchestrator.planner.judged import Judged, judge
 from orchestrator.planner.promise import TTFT_RULE
 from orchestrator.planner.snapshot import Snapshot
+
+_A_LITTLE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,9 @@ class ShadowPrice:
     ``usd_per_hour_change`` are against the best allowed offer, at the mean of the policy's horizon; dollars are
     ``None`` where a price is unknown.
 
-    ``is_of_all``: it is what a promise to clients costs. The figures are then of all ``replicas``, chosen anew with the
-    change, beside all of them without it; ``offer_id`` is the best offer that comes in.
+    ``is_of_all``: it is what a limit of all together costs, the promise to clients or so many in one region. The
+    figures are then of all ``replicas``, chosen anew with the change, beside all of them without it; ``offer_id`` is
+    the best offer that comes in.
     """
 
     rule: str
@@ -51,24 +55,31 @@ def shadow_prices(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[Sha
 
 
 def priced(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[tuple[ShadowPrice, Relaxed | None], ...]:
-    """Return :func:`shadow_prices` with the world after each change; ``None`` beside those of all replicas."""
+    """Return :func:`shadow_prices` with the world after each change; ``None`` beside those of the promise."""
     judged = judge(snapshot, policy, now)
-    allowed = [a for a in judged.assessments if a.allowed]
-    if not allowed:
+    if not any(a.allowed for a in judged.assessments):
         return ()
-    best = min(allowed, key=lambda a: rank(a, policy.objective))
+    return tuple(sorted([*_of_one(judged), *_of_crowd(judged), *_of_promise(judged)], key=_dearest_first))
+
+
+def _of_one(judged: Judged) -> Iterator[tuple[ShadowPrice, Relaxed]]:
+    """Yield what each limit costs that keeps a better offer out by itself."""
+    snapshot, policy = judged.snapshot, judged.policy
+    best = min((a for a in judged.assessments if a.allowed), key=lambda a: rank(a, policy.objective))
     grams = best.expected_grams_per_hour
     if grams is None or grams <= 0:
-        return ()
-    found: dict[str, tuple[ShadowPrice, Relaxed | None]] = {}
+        return
+    # The limit of the promise to several areas is priced with all replicas.
+    found = {TTFT_RULE} if judged.promised.areas else set[str]()
     for offer in sorted(judged.assessments, key=_greenest_first):
         failed = [v for v in offer.verdicts if not v.passed]
         theirs = offer.expected_grams_per_hour
         if len(failed) != 1 or failed[0].rule in found or theirs is None or theirs >= grams:
             continue
         change = relaxed(snapshot, policy, offer, failed[0])
-        if change is None or not _is_taken(change, offer, now):
+        if change is None or not _is_taken(change, offer, judged.now):
             continue
+        found.add(failed[0].rule)
         price = ShadowPrice(
             rule=failed[0].rule,
             change=change.change,
@@ -79,31 +90,57 @@ def priced(snapshot: Snapshot, policy: Policy, now: Instant) -> tuple[tuple[Shad
             saved_fraction=1 - theirs / grams,
             usd_per_hour_change=_change(best, offer),
         )
-        found[price.rule] = price, change
-    of_all = [(price, None) for price in _of_all(judged)]
-    of_one = [(p, how) for p, how in found.values() if not (judged.promised.areas and p.rule == TTFT_RULE)]
-    return tuple(sorted([*of_one, *of_all], key=_dearest_first))
+        yield price, change
 
 
-def _of_all(judged: Judged) -> Iterator[ShadowPrice]:
+def _of_crowd(judged: Judged) -> Iterator[tuple[ShadowPrice, Relaxed]]:
+    """Yield what it costs that no more may be in one region, where one more in each would save any carbon."""
+    snapshot, policy, now = judged.snapshot, judged.policy, judged.now
+    limit = snapshot.spec.placement.max_per_region
+    if limit is None:
+        return
+    change = one_more_in_a_region(snapshot, policy, limit)
+    after = chosen_anew(change.snapshot, policy, now)
+    before = None if after is None else chosen_anew(snapshot, policy, now) or _standing(judged)
+    if after is None or before is None or before.grams - after.grams <= _A_LITTLE * before.grams:
+        return
+    yield _price(Loosened(REGION_RULE, change.change, change.by, after), before), change
+
+
+def _standing(judged: Judged) -> Fleet | None:
+    """Return the replicas where they are; ``None`` where some are missing, or what one emits is not known."""
+    there = [judged.by_id(r.offer_id) for r in judged.snapshot.occupants().values()]
+    offers = tuple(a for a in there if a is not None)
+    grams = [a.expected_grams_per_hour for a in offers if a.expected_grams_per_hour is not None]
+    if len(grams) < max(len(there), judged.snapshot.wanted):
+        return None
+    usd = [a.usd_per_hour for a in offers]
+    return Fleet(offers, sum(grams), None if None in usd else sum(u for u in usd if u is not None))
+
+
+def _of_promise(judged: Judged) -> Iterator[tuple[ShadowPrice, None]]:
     """Yield what the promise to clients of several areas costs, where it has any."""
     before = chosen_anew(judged.snapshot, judged.policy, judged.now) if judged.promised.areas else None
     if before is None or before.grams <= 0:
         return
     for way in loosened(judged, before):
-        new, after = way.newcomer(before), way.fleet
-        yield ShadowPrice(
-            rule=way.rule,
-            change=way.change,
-            by=way.by,
-            offer_id=new.offer_id,
-            region=new.region,
-            grams_per_hour_saved=before.grams - after.grams,
-            saved_fraction=1 - after.grams / before.grams,
-            usd_per_hour_change=None if before.usd is None or after.usd is None else after.usd - before.usd,
-            replicas=len(after.offers),
-            is_of_all=True,
-        )
+        yield _price(way, before), None
+
+
+def _price(way: Loosened, before: Fleet) -> ShadowPrice:
+    new, after = way.newcomer(before), way.fleet
+    return ShadowPrice(
+        rule=way.rule,
+        change=way.change,
+        by=way.by,
+        offer_id=new.offer_id,
+        region=new.region,
+        grams_per_hour_saved=before.grams - after.grams,
+        saved_fraction=1 - after.grams / before.grams,
+        usd_per_hour_change=None if before.usd is None or after.usd is None else after.usd - before.usd,
+        replicas=len(after.offers),
+        is_of_all=True,
+    )
 
 
 def _dearest_first(entry: tuple[ShadowPrice, Relaxed | None]) -> tuple[float, str, str]:

@@ -50,6 +50,12 @@ def prices(made: Snapshot, policy: Policy = GREEN) -> dict[str, ShadowPrice]:
     return {p.rule: p for p in shadow_prices(made, policy, NOON)}
 
 
+def crowded(most: int, clean: Candidate = CLEAN, dirty: Candidate = DIRTY) -> Snapshot:
+    """Make a world in which one of two replicas stands in the clean place, and so many may be in one region."""
+    spec = service_spec(2, placement=PlacementRules(max_per_region=most))
+    return snapshot([clean, dirty], [replica(clean, 0), replica(dirty, 1)], spec)
+
+
 class TestAnswers:
     def test_a_move_that_pays_is_move_now(self) -> None:
         """With the same sentence that the plan gives."""
@@ -210,10 +216,58 @@ class TestShadowPrices:
         assert "raise policy.price_cap to $1.2346/h" in refused.value.hint()
         assert plan(made, replace(capped, price_cap_usd_per_hour=1.2346), NOON).actions
 
+    def test_a_refusal_names_all_that_keeps_the_nearest_offer_out(self) -> None:
+        """Three rules of its own, none of which helps without the others; the law of where data may be comes last."""
+        own = candidate("aws/us", 20.0, usd=2.0, residency=("US",))
+        further = candidate("aws/uk", 10.0, usd=2.0, residency=("UK",), market=Market.SPOT)
+        rules = PlacementRules(residency=("EU",), deny=("aws/u*",))
+        capped = Policy(price_cap_usd_per_hour=1.0, max_extra_cost_fraction=None)
+        with pytest.raises(NoFeasiblePlacement) as refused:
+            plan(snapshot([further, own], [], service_spec(placement=rules)), capped, NOON)
+        assert refused.value.hint() == (
+            "Smallest change: take aws/u* out of placement.deny (aws/us:1xL4:on_demand), and"
+            " raise policy.price_cap to $2.0000/h (+$1.0000/h, aws/us:1xL4:on_demand), and"
+            " add US to placement.residency (aws/us:1xL4:on_demand)."
+        )
+        done = service_spec(placement=PlacementRules(residency=("EU", "US")))
+        (action,) = plan(snapshot([further, own], [], done), replace(capped, price_cap_usd_per_hour=2.0), NOON).actions
+        assert action.region == "aws/us"
+
     def test_what_is_unknown_is_no_limit(self) -> None:
         """A zone, a price or a PUE that nobody knows cannot be wished away."""
         unknown = (candidate("aws/x", 10.0, usd=None), candidate("aws/y", 10.0, pue=None))
         assert prices(world(*unknown)) == {}
+
+    def test_so_many_in_one_region_has_its_price(self) -> None:
+        """One stands where the grid is dirty, because there may be no second one in the clean place: say so."""
+        made = crowded(1)
+        price = prices(made)["placement.max_per_region"]
+        assert (price.change, price.by) == ("raise placement.max_per_region to 2", "+1 replica")
+        assert (price.offer_id, price.replicas, price.is_of_all) == (CLEAN.offer.id, 2, True)
+        assert price.saved_fraction == pytest.approx(1 - 60 / 730)
+        found = advise(made, GREEN, NOON)
+        assert found.answer is Answer.CHANGE_THE_CONSTRAINT
+        assert "to raise placement.max_per_region to 2 would save 92% of the carbon of all replicas" in found.because
+        (action,) = plan(crowded(2), GREEN, NOON).actions
+        assert action.region == CLEAN.offer.region.id
+
+    def test_room_for_more_than_there_are_has_no_price(self) -> None:
+        """Neither has a limit beyond which nothing would be saved, nor where money decides and it is the dearer."""
+        assert "placement.max_per_region" not in prices(crowded(2))
+        assert "placement.max_per_region" not in prices(crowded(1, clean=candidate("aws/se", 700.0)))
+        cheapest = Policy("cheapest", Objective.CHEAPEST, None)
+        assert "placement.max_per_region" not in prices(crowded(1, clean=candidate("aws/se", 30.0, usd=2.0)), cheapest)
+
+    def test_a_place_without_any_carbon_may_be_full(self) -> None:
+        """Nothing is greener than the best offer then, and the limit keeps the other one from it all the same."""
+        price = prices(crowded(1, clean=candidate("aws/se", 0.0)))["placement.max_per_region"]
+        assert price.saved_fraction == pytest.approx(1.0)
+
+    def test_a_fleet_that_would_find_no_place_again_is_priced_by_where_it_stands(self) -> None:
+        """The dirty place is sold out by now; whoever is there could move to the clean one."""
+        made = crowded(1, dirty=replace(DIRTY, avoid_until=NOON + HOUR))
+        assert chosen_anew(made, GREEN, NOON) is None
+        assert prices(made)["placement.max_per_region"].saved_fraction == pytest.approx(1 - 60 / 730)
 
     def test_two_limits_at_once_are_not_blamed_on_one(self) -> None:
         """An offer that two rules keep out would not come in by either change."""
@@ -288,6 +342,27 @@ def test_by_a_score_every_number_in_it_flips_the_answer() -> None:
     grid = next(f for f in found.flips if f.what == "the grid of aws/se")
     for by, answer in ((grid.by - 1.0, Answer.MOVE_NOW), (grid.by + 1.0, Answer.STAY)):
         assert advice(candidate("aws/se", 30.0 + by, usd=dear), policy=score).answer is answer
+
+
+def test_the_runner_up_is_taken_before_anybody_stays() -> None:
+    """Ten grams between two places decide where it goes; whoever is told of them finds the plan to be so."""
+    near = (candidate("aws/a", 100.0), candidate("aws/b", 110.0))
+    by_what = {f.what: f for f in advice(*near).flips}
+    a, b = by_what["the grid of aws/a"], by_what["the grid of aws/b"]
+    assert (a.by, b.by) == (pytest.approx(10.0, abs=1e-3), pytest.approx(-10.0, abs=1e-3))
+    assert a.becomes == b.becomes == "move to aws/b:1xL4:on_demand instead"
+    for grams, region in ((109.9, "aws/a"), (110.1, "aws/b")):
+        (action,) = plan(world(candidate("aws/a", grams), near[1]), GREEN, NOON).actions
+        assert action.region == region
+
+
+def test_who_was_not_among_the_best_may_be_the_one_who_is_taken() -> None:
+    """The clean place may cost 15 % more than the cheapest, which is the present one: that has to be dearer for it."""
+    found = advice(candidate("aws/fr", 650.0, usd=1.1), candidate("aws/se", 30.0, usd=1.25), policy=Policy())
+    assert found.answer is not Answer.MOVE_NOW
+    flip = next(f for f in found.flips if f.what == "the price of aws/pl:1xL4:on_demand")
+    assert flip.becomes == "move to aws/se:1xL4:on_demand"
+    assert flip.by == pytest.approx(1.25 / 1.15 - 1.0, abs=1e-5)
 
 
 def test_a_dwell_in_the_way_leaves_nothing_for_a_number_to_flip() -> None:
