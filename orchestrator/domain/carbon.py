@@ -151,7 +151,7 @@ class CarbonSeries:
         return tuple(None if p is None else p.grams_per_kwh for p in points)
 
     def mean_grams_per_kwh(self) -> float | None:
-        """Time-weighted mean over the points that exist; ``None`` without any."""
+        """Time-weighted mean over the points that exist, which says nothing of a hole; ``None`` without any."""
         hours = sum(p.interval.hours for p in self.points)
         if hours == 0:
             return None

@@ -97,7 +97,8 @@ class Assessment:
     """One offer, priced and judged.
 
     ``kwh_per_hour`` is facility energy (PUE included) at the expected load; ``grams_per_hour`` at the present
-    intensity; ``expected_grams_per_hour`` at the mean of the horizon. ``None`` means unknown, never zero.
+    intensity; ``expected_grams_per_hour`` at the mean of the horizon, if nearly all of it is known. ``None`` means
+    unknown, never zero.
     ``score_usd_per_hour``: what a policy of weighed terms makes of it. ``liters_per_hour``: water on site.
     ``work``: the share of the load that the energy follows from, ``None`` in decisions before that was kept.
     ``quality``: of services with variants; its ``usd_per_hour`` is a part of the score. ``fetch``: of the weights,

@@ -25,6 +25,9 @@ def rank(assessment: Assessment, objective: Objective) -> Rank:
 
     Whoever is launched fetches the weights, which counts with what is minimised (:func:`launch_cost`).
 
+    Where too little is known of the coming hours, grams come after all that are known. Among these the present hour
+    decides, which is known of all of them (decision 0090).
+
     Before all that come those whose replicas carry their share of the load, or of which nobody knows: what has to be
     doubled at once is no bargain.
     """
@@ -32,13 +35,20 @@ def rank(assessment: Assessment, objective: Objective) -> Rank:
     lost = 0.0 if assessment.quality is None else assessment.quality.lost_points
     grams = launch_cost(assessment, Objective.GREENEST)
     usd = launch_cost(assessment, Objective.CHEAPEST)
+    in_this_hour = _in_this_hour(assessment) if grams is None else 0.0
     known_grams, known_usd = (inf if grams is None else grams), (inf if usd is None else usd)
     if objective is Objective.CHEAPEST:
-        return (too_small, known_usd, known_grams, 0.0, lost, assessment.offer_id)
+        return (too_small, known_usd, known_grams, in_this_hour, lost, assessment.offer_id)
     if objective is Objective.LOWEST_SCORE:
         score = launch_cost(assessment, objective)
         return (too_small, inf if score is None else score, known_usd, known_grams, lost, assessment.offer_id)
-    return (too_small, known_grams, known_usd, 0.0, lost, assessment.offer_id)
+    return (too_small, known_grams, in_this_hour, known_usd, lost, assessment.offer_id)
+
+
+def _in_this_hour(assessment: Assessment) -> float:
+    """Return the grams of the present hour, with what fetching the weights adds; infinite where they are unknown."""
+    fetched = 0.0 if assessment.fetch is None else assessment.fetch.grams_per_hour
+    return inf if assessment.grams_per_hour is None else assessment.grams_per_hour + fetched
 
 
 def cost(assessment: Assessment, objective: Objective) -> float | None:

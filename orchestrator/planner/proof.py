@@ -69,21 +69,25 @@ def of_moves(judged: Judged, weighed: Weighed, made: MoveComparison | None) -> C
     """Bound what moving could still save, after the move that is made, if any; ``None`` where too little is known.
 
     All replicas that could move, each by its best move, whatever the rules of moving say and whoever is in the way.
+    Grams are summed over the hours that are known where the replicas stand, up to the horizon; ``None`` where those are
+    not as many for each of them.
     When the time was up, what runs is frozen: grams and dollars are at least nothing, which is all that is known then.
     """
     objective = judged.policy.objective
     running = [_running(judged, here) for _, here in weighed.settled]
     known = [r for r in running if r is not None]
-    if not known or len(known) < len(running):
+    if not known or len(known) < len(running) or len({hours for hours, _ in known}) > 1:
         return None
+    hours = known[0][0]
     saved = 0.0 if made is None else net_of(made, objective) or 0.0
-    stay = sum(known)
+    stay = sum(each for _, each in known)
     count = len(known)
     of = "where the replica stands" if count == 1 else f"where {count} replicas stand"
     if not weighed.in_time:
-        frozen = replace(_certified(judged, of, stay, 0.0), rung=Rung.FROZEN)
+        frozen = replace(_certified(judged, of, stay, 0.0), hours=float(hours), rung=Rung.FROZEN)
         return None if objective is Objective.LOWEST_SCORE else frozen
-    proven = _certified(judged, of, stay - saved, min(stay - saved, stay - sum(weighed.saves.values())))
+    bound = min(stay - saved, stay - sum(weighed.saves.values()))
+    proven = replace(_certified(judged, of, stay - saved, bound), hours=float(hours))
     if proven.gap == 0:
         return proven
     why = "the rules of moving hold back the rest" if weighed.is_whole else "there was no time to weigh every move"
@@ -111,13 +115,16 @@ def _engine_hours(judged: Judged) -> float:
     return judged.policy.horizon / HOUR / judged.snapshot.clock_rate
 
 
-def _running(judged: Judged, here: Side) -> float | None:
-    """Return what a replica costs over the horizon where it stands, by the figures that moves are weighed by."""
+def _running(judged: Judged, here: Side) -> tuple[int, float] | None:
+    """Return what a replica costs where it stands, by the figures that moves are weighed by, and over how many hours.
+
+    Those are the horizon's, or of grams as many as are known of it without a hole. ``None`` where it is not known.
+    """
     assessment, objective = here.assessment, judged.policy.objective
+    hours = max(1, int(judged.policy.horizon / HOUR))
     if objective is not Objective.GREENEST:
         rate = cost(assessment, objective)
-        return None if rate is None else rate * max(1, int(judged.policy.horizon / HOUR)) / judged.snapshot.clock_rate
-    hours = max(1, int(judged.policy.horizon / HOUR))
+        return None if rate is None else (hours, rate * hours / judged.snapshot.clock_rate)
     values = hourly_intensities(here.candidate, judged.now, hours, assessment.grams_per_kwh)
     kwh = assessment.kwh_per_hour
-    return None if kwh is None or not values else sum(values) * kwh / judged.snapshot.clock_rate
+    return None if kwh is None or not values else (len(values), sum(values) * kwh / judged.snapshot.clock_rate)

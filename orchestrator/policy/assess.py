@@ -20,18 +20,23 @@ from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market
 from orchestrator.domain.scale import Work
 from orchestrator.domain.service import PlacementRules, Policy, ServiceSpec, WhenStale
-from orchestrator.domain.time import Instant, format_instant
+from orchestrator.domain.time import HOUR, Instant, format_instant
 from orchestrator.domain.units import watts_to_kw
 from orchestrator.policy.apply import has_expressions, with_own_rules
 from orchestrator.policy.latency import estimated_rtt_ms
 
 FRESHNESS_RULE = "carbon.max_age"
+HORIZON_RULE = "policy.horizon"
 SPOT_MUST_BE_CHEAPER = "spot_cheaper_than_on_demand"
 
 
 FLOOR_RULE = "model.quality.floor"
 MEMORY_RULE = "model.memory_gib"
 QUALITY_PRICE_RULE = "model.quality.price"
+
+ENOUGH_OF_THE_HORIZON = 0.9
+"""The part of the coming hours that has to be known for their mean to be. With a tenth of a day missing the mean of the
+rest is at most 4 % off what it usually is in any recorded zone, less than the forecast itself (decision 0090)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,38 @@ def _nearer(candidate: Candidate, now: Instant) -> CarbonIntensity | None:
     return nearer(candidate.now, candidate.crossover, candidate.forecast, now)
 
 
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """The coming hours: how many of the horizon's ``hours`` are ``known``, and their mean where those are enough."""
+
+    hours: int
+    known: int
+    mean_grams_per_kwh: float | None
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the mean of those that are known may stand for all of them."""
+        return self.known >= ENOUGH_OF_THE_HORIZON * self.hours
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Name the hole; nothing where there is none."""
+        if self.known == self.hours:
+            return None
+        text = f"coming hours known for {self.known} of {self.hours}"
+        text += ", enough for a mean" if self.is_enough else ": their mean is unknown and comes after those known"
+        return Verdict(HORIZON_RULE, passed=True, text=text, value=float(self.known), unit="h")
+
+
+def _ahead(candidate: Candidate, intensity: Intensity | None, policy: Policy, now: Instant) -> _Ahead:
+    """Count the hours that are known as moves do: the present value first, then the forecast."""
+    hours = max(1, int(policy.horizon / HOUR))
+    present, *later = candidate.forecast.hourly_grams(now, hours)
+    first = present if intensity is None else intensity.grams_per_kwh
+    found = _Ahead(hours, hours - (first, *later).count(None), candidate.forecast.mean_grams_per_kwh())
+    return found if found.is_enough else replace(found, mean_grams_per_kwh=None)
+
+
 def assess(
     candidate: Candidate,
     spec: ServiceSpec,
@@ -115,10 +152,13 @@ def assess(
     it_kwh = None if power is None else watts_to_kw(share.watts(power))
     kwh = None if it_kwh is None or region.pue is None else it_kwh * region.pue
     wue = region.wue_liters_per_kwh
-    ahead = candidate.forecast.mean_grams_per_kwh()
+    ahead = _ahead(candidate, intensity, policy, now)
     grams = None if intensity is None or kwh is None else kwh * intensity.grams_per_kwh
     static = intensity is not None and not intensity.fresh and spec.carbon.when_stale is WhenStale.STATIC
-    expected = kwh * ahead if kwh is not None and ahead is not None and not static else grams
+    mean = ahead.mean_grams_per_kwh
+    expected = kwh * mean if kwh is not None and mean is not None and not static else grams
+    is_expected = intensity is not None and (static or ahead.is_enough)
+    hole = None if static or intensity is None else ahead.verdict
     reading = candidate.now
     return Assessment(
         offer_id=offer.id,
@@ -131,18 +171,21 @@ def assess(
         intensity_kind=None if intensity is None else intensity.kind,
         intensity_source=reading.source if intensity is None else intensity.source,
         intensity_age_seconds=reading.age(now).total_seconds() if isinstance(reading, CarbonIntensity) else None,
-        next_24h_grams_per_kwh=ahead,
-        next_24h_kind=candidate.forecast.kind,
+        next_24h_grams_per_kwh=mean,
+        next_24h_kind=None if mean is None else candidate.forecast.kind,
         kwh_per_hour=kwh,
         grams_per_hour=grams,
-        expected_grams_per_hour=expected if intensity is not None else None,
+        expected_grams_per_hour=expected if is_expected else None,
         usd_per_hour=None if offer.price is None else offer.price.usd_per_hour,
         price_source="" if offer.price is None else offer.price.source,
         trailing_mean_grams_per_kwh=candidate.trailing_mean_grams_per_kwh,
         # ISO/IEC 30134-9: on-site water over the energy of the IT equipment, so without PUE.
         liters_per_hour=None if it_kwh is None or wue is None else it_kwh * wue,
         work=work,
-        verdicts=tuple(_verdicts(candidate, intensity, spec, policy, now, providers, without_spot)),
+        verdicts=(
+            *_verdicts(candidate, intensity, spec, policy, now, providers, without_spot),
+            *([] if hole is None else [hole]),
+        ),
     )
 
 

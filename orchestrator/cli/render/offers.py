@@ -65,8 +65,8 @@ def offers_table(
             numbers.UNKNOWN if a.usd_per_hour is None else usd(a.usd_per_hour).removeprefix("$"),
             _verdict(a),
         )
-    counted = indented(INDENT, (_count_words(assessments, len(shown)), "dim"))
-    return Group(grid.laid_out(width, INDENT), counted)
+    words = [_count_words(assessments, len(shown)), *_holes(shown)]
+    return Group(grid.laid_out(width, INDENT), *[indented(INDENT, (text, "dim")) for text in words])
 
 
 def shape_words(a: Assessment) -> str:
@@ -100,6 +100,15 @@ def _count_words(assessments: Sequence[Assessment], shown: int) -> str:
         words += f" {len(excluded)} excluded: " + ", ".join(f"{count} {rule}" for rule, count in rules.most_common())
         words += "."
     return words + (" All: greenctl plan --offers 0." if shown < total else "")
+
+
+def _holes(shown: Sequence[Assessment]) -> list[str]:
+    """Say of how many of the coming hours too little is known, once for each answer, with the zones."""
+    zones: dict[str, set[str]] = {}
+    for a in shown:
+        for verdict in (v for v in a.verdicts if v.rule == "policy.horizon"):
+            zones.setdefault(verdict.text, set()).add(a.zone or a.region)
+    return [f"{', '.join(sorted(named))}: {text}." for text, named in sorted(zones.items())]
 
 
 def price_sources(assessments: Sequence[Assessment]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 import typer
+from rich.console import Console
 
 from orchestrator.cli import log_file, plan_memory
 from orchestrator.cli.endpoint import Endpoint
@@ -18,11 +19,14 @@ from orchestrator.cli.frame import _without_file
 from orchestrator.cli.origins import database_shown, hide_password, setting_lines
 from orchestrator.cli.outside import Outside
 from orchestrator.cli.parameters import parse_length
+from orchestrator.cli.render.numbers import Marks
+from orchestrator.cli.render.offers import offers_table
 from orchestrator.cli.session import Session
+from orchestrator.domain.decision import Verdict
 from orchestrator.domain.plan import Plan
 from orchestrator.errors import InvalidSettings, ProviderError
 from orchestrator.settings import GatewaySettings, Settings, load_settings
-from tests.unit.cli.samples import PLAN
+from tests.unit.cli.samples import PLAN, assessment
 from tests.unit.cli.world import World
 
 needs_a_full_file = pytest.mark.skipif(
@@ -415,3 +419,20 @@ def test_an_error_stays_that_error_where_its_document_has_no_room() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error[usage]: No such command 'nonsense'")
     assert "Traceback" not in done.stderr
+
+
+# ── offers ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_hole_in_the_coming_hours_is_named_below_the_offers() -> None:
+    """Once for each zone, however many offers it has; nothing where all hours are known."""
+    hole = Verdict("policy.horizon", passed=True, text="coming hours known for 9 of 24", value=9.0, unit="h")
+    known = assessment("gcp/europe-west1", "BE", 129.0, 0.25)
+    dark = [assessment(region, "SE", 19.0, 0.27, verdicts=(hole,)) for region in ("aws/eu-north-1", "gcp/eu-north1")]
+    console = Console(width=160)
+    with console.capture() as said:
+        console.print(offers_table([known, *dark], Marks(), width=160))
+    assert said.get().count("SE: coming hours known for 9 of 24.") == 1
+    with console.capture() as said:
+        console.print(offers_table([known], Marks(), width=160))
+    assert "coming hours known" not in said.get()

@@ -14,7 +14,7 @@ from orchestrator.planner.choose import choose, rank, total
 from orchestrator.planner.frontier import frontier
 from orchestrator.planner.judged import Judged, judge
 from orchestrator.policy.assess import assess_all
-from tests.builders import GREEN, NOON, PROVIDERS, candidate, service_spec, shape, snapshot
+from tests.builders import GREEN, NOON, PROVIDERS, candidate, intensity, service_spec, shape, snapshot
 
 ANYWHERE = PlacementRules()
 
@@ -82,6 +82,21 @@ class TestOrder:
         assert rank(unpriced, Objective.CHEAPEST) > rank(known, Objective.CHEAPEST)
         unlit, _ = judged([candidate("aws/a", Gap("A", "no data", "api")), BROWN_CHEAP])
         assert rank(unlit, Objective.GREENEST) > rank(known, Objective.GREENEST)
+
+    def test_hours_that_nobody_knows_attract_nobody(self) -> None:
+        """Whose nights are dirty and told comes before whose nights are not told; the cheaper of two equals goes on."""
+        untold = candidate("aws/x", 50.0, ahead=[50.0] * 5 + [None] * 15 + [50.0] * 5)
+        assert picked([untold, BROWN_CHEAP]) == ["aws/pl"]
+        assert picked([untold]) == ["aws/x"]
+        twin = candidate("aws/w", 60.0, ahead=[60.0] * 24)
+        assert picked([untold, twin], objective=Objective.CHEAPEST) == ["aws/w"]
+
+    def test_among_unknown_days_the_present_hour_decides(self) -> None:
+        """It is known of all of them, before their first day is over as well, and the price does not come first."""
+        dear = candidate("aws/se", intensity("SE", 30.0), usd=1.1)
+        cheap = candidate("aws/de", intensity("DE", 400.0), ahead=[400.0] * 20, usd=1.0)
+        assert picked([cheap, dear]) == ["aws/se"]
+        assert picked([cheap, dear], objective=Objective.CHEAPEST) == ["aws/de"]
 
 
 class TestRoom:

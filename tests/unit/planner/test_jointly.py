@@ -184,6 +184,28 @@ class TestWhatIsProven:
         world = snapshot([SE], [replica(SE)], taking_down=True)
         assert plan(world, GREEN, NOON).decision.certificate is None
 
+    def test_the_hours_are_those_that_were_summed_up(self) -> None:
+        """Of two weeks six hours are known: it says so, and does not call their sum one of two weeks."""
+        here, there = (candidate(f"aws/{name}", 500.0, ahead=[500.0] * 6) for name in ("here", "there"))
+        made = plan(snapshot([here, there], [replica(here)]), replace(GREEN, horizon=timedelta(days=14)), NOON)
+        (line,) = (a for a in made.decision.assessments if a.region == "aws/here")
+        assert line.grams_per_hour is not None
+        assert proof_of(made).hours == 6.0
+        assert proof_of(made).objective == pytest.approx(6 * line.grams_per_hour)
+
+    def test_sums_over_different_hours_are_no_sum(self) -> None:
+        """Where one replica's hours are known further than the other's, nothing is proven of both."""
+        near, far = candidate("aws/near", 30.0, ahead=[30.0] * 6), candidate("aws/far", 30.0)
+        world = snapshot([near, far], [replica(near, 0), replica(far, 1)], service_spec(2))
+        assert plan(world, GREEN, NOON).decision.certificate is None
+
+    def test_nothing_is_proven_of_a_launch_into_unknown_hours(self) -> None:
+        """It is made, because nothing better is known, and its day has no cost."""
+        dusk = candidate("aws/se", 30.0, ahead=[30.0] * 6)
+        made = plan(snapshot([dusk]), GREEN, NOON)
+        assert bought(made) == ["aws/se:1xL4:on_demand"]
+        assert made.decision.certificate is None
+
     def test_a_move_that_a_person_asks_for_goes_to_the_best_of_what_they_name(self) -> None:
         """All offers there were tried."""
         world = snapshot([SE, FI], [replica(SE, up_for=timedelta(hours=1))])

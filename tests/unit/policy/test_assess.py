@@ -14,16 +14,20 @@ from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import (
     CarbonRules,
+    Objective,
     PlacementRules,
     Policy,
     ResourceRequest,
     Scaling,
     ServiceSpec,
     SpotLoss,
+    WeighedTerm,
     WhenStale,
+    WhenUnknown,
 )
-from orchestrator.domain.time import HOUR, Instant
-from orchestrator.policy.assess import assess_all
+from orchestrator.domain.time import HOUR, Instant, Window
+from orchestrator.forecasting.coming import coming_hours
+from orchestrator.policy.assess import HORIZON_RULE, assess_all
 from tests.builders import (
     GREEN,
     L4,
@@ -33,6 +37,7 @@ from tests.builders import (
     candidate,
     failed_rules,
     intensity,
+    series,
     service_spec,
     shape,
     stale,
@@ -68,21 +73,66 @@ class TestArithmetic:
 
     def test_emissions_now_and_over_the_horizon_are_two_numbers(self) -> None:
         """The present intensity is what is emitted now; what is expected follows the coming hours."""
-        found = one(candidate("aws/se", 30.0, ahead=[30.0, 90.0, 90.0, 90.0]))
+        found = one(candidate("aws/se", 30.0, ahead=[30.0, 90.0, 90.0, 90.0] * 6))
         assert found.kwh_per_hour is not None
         assert found.grams_per_hour == pytest.approx(found.kwh_per_hour * 30.0)
         assert found.expected_grams_per_hour == pytest.approx(found.kwh_per_hour * 75.0)
 
-    def test_without_a_forecast_the_present_is_expected_to_last(self) -> None:
-        """A fresh value alone is enough to place by."""
+    def test_without_a_forecast_the_coming_hours_are_unknown(self) -> None:
+        """A fresh value alone is enough to place by, and says of this hour what is emitted, and no more."""
         found = one(candidate("aws/se", intensity("SE", 30.0)))
         assert found.allowed
+        assert found.grams_per_hour is not None
+        assert found.expected_grams_per_hour is found.next_24h_grams_per_kwh is None
+        assert verdict(found, HORIZON_RULE).text == (
+            "coming hours known for 1 of 24: their mean is unknown and comes after those known"
+        )
+
+    def test_one_hour_ahead_the_present_is_all_there_is(self) -> None:
+        """A policy that looks at the present hour alone needs no forecast."""
+        found = one(candidate("aws/se", intensity("SE", 30.0)), policy=replace(GREEN, horizon=HOUR))
         assert found.expected_grams_per_hour == found.grams_per_hour
+        assert HORIZON_RULE not in {v.rule for v in found.verdicts}
+
+    def test_nights_that_nobody_knows_are_not_like_the_days(self) -> None:
+        """Of a zone that tells of its daylight alone nothing is known of a whole day, and the reason names the hole."""
+        daylight = [50.0] * 5 + [None] * 15 + [50.0] * 4
+        found = one(candidate("aws/se", 50.0, ahead=daylight))
+        assert found.allowed
+        assert found.grams_per_hour is not None
+        assert found.expected_grams_per_hour is found.next_24h_grams_per_kwh is None
+        assert found.next_24h_kind is None
+        assert verdict(found, HORIZON_RULE).text.startswith("coming hours known for 9 of 24: ")
+
+    @pytest.mark.parametrize(("missing", "is_known"), [(0, True), (2, True), (3, False)])
+    def test_a_tenth_of_the_horizon_may_be_missing(self, missing: int, is_known: bool) -> None:
+        """Two hours of a day change its mean by less than the forecast is wrong anyway; that they lack is said."""
+        found = one(candidate("aws/se", 30.0, ahead=[30.0] * 10 + [None] * missing + [90.0] * (14 - missing)))
+        assert (found.expected_grams_per_hour is not None) is is_known
+        said = [v.text for v in found.verdicts if v.rule == HORIZON_RULE]
+        assert bool(said) is bool(missing)
+        assert all(text.startswith(f"coming hours known for {24 - missing} of 24") for text in said)
+
+    def test_a_day_of_history_is_known_whole(self) -> None:
+        """A fresh install whose source tells of the last 26 hours has each hour of the day."""
+        past = series("SE", [30.0] * 26, NOON - 26 * HOUR, kind=Kind.MEASURED)
+        coming = coming_hours(past, Window.starting(NOON, 25 * HOUR), NOON)
+        found = one(replace(candidate("aws/se", 30.0), forecast=coming))
+        assert found.expected_grams_per_hour == found.grams_per_hour
+        assert HORIZON_RULE not in {v.rule for v in found.verdicts}
+
+    def test_an_expression_sees_what_is_unknown(self) -> None:
+        """A rule or a weight on the coming hours is told that they are not known, and its file says what then."""
+        weigh = WeighedTerm("ahead_grams_per_hour", 1.0, "g/h", WhenUnknown.LAST)
+        policy = Policy("p", Objective.LOWEST_SCORE, max_extra_cost_fraction=None, weigh=(weigh,))
+        found = one(candidate("aws/se", 50.0, ahead=[50.0] * 9), policy=policy)
+        assert found.allowed
+        assert found.score_usd_per_hour is None
 
     def test_the_numbers_keep_their_origin(self) -> None:
         """Kind, source and age of the intensity and the source of the price travel with them."""
         old = intensity("SE", 30.0, NOON - 80 * MINUTE, kind=Kind.ESTIMATED, source="api")
-        found = one(candidate("aws/se", old, ahead=[20.0]))
+        found = one(candidate("aws/se", old, ahead=[20.0] * 24))
         assert (found.intensity_kind, found.intensity_source) == (Kind.ESTIMATED, "api")
         assert found.intensity_age_seconds == 20 * 60
         assert found.next_24h_kind is Kind.FORECAST
