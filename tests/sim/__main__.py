@@ -33,6 +33,7 @@ ALWAYS = {
     "unnamed": Climate(renames=1.0),
     "hedge": Climate(works=0.0, hedges=1.0),
     "limits": Climate(limits=1.0),
+    "steps": Climate(works=0.0, limits=0.0, steps=1.0),
 }
 """Climates of which every day has something that few days have, by the name that it has in a setting."""
 

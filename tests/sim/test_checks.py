@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.bench.sim.checks import INVARIANTS
+from orchestrator.bench.sim.checks import INVARIANTS, Life
 from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Limits, Setting, Work
 from orchestrator.bench.sim.processes import OUTSIDE, READS, Call, Died, Door
 from orchestrator.bench.sim.timeline import BEGIN
@@ -278,21 +278,17 @@ def test_who_is_asked_by_another_name_than_its_own_is_seen(world: SimWorld) -> N
 def test_time_that_is_not_counted_and_time_that_never_was_are_seen(world: SimWorld) -> None:
     """I25: of one that serves, of one that has ended, and nothing of what comes with the next sample."""
     row, *_ = world.truth.replicas("chat")
-    assert row.ready_at is not None
-    hour = timedelta(hours=1)
-    old = replace(row, ready_at=row.ready_at - hour, created_at=row.created_at - hour)
-    ended = replace(
-        old, state=ReplicaState.TERMINATED, state_since=world.clock.now(), ended_at=world.clock.now(), cleaned_up=True
-    )
-    served = (world.clock.now() - old.ready_at) / timedelta(seconds=1)
-    for one, counted, promises in (
-        (old, served - 800.0, set()),
-        (old, served - 1000.0, {"I25"}),
-        (ended, served - 30.0, set()),
-        (ended, served - 800.0, {"I25"}),
-        (ended, served + 800.0, {"I25"}),
+    served, now = 5000.0, world.clock.elapsed
+    there, gone = Life(now - 5100.0, now - served), Life(now - 5100.0, now - served, left=now, gone=now)
+    for life, counted, promises in (
+        (there, served - 800.0, set()),
+        (there, served - 1000.0, {"I25"}),
+        (gone, served - 30.0, set()),
+        (gone, served - 800.0, {"I25"}),
+        (gone, served + 800.0, {"I25"}),
     ):
-        world.checks._check_counted(one, counted)
+        world.checks._lives[row.name] = life
+        world.checks._check_counted(row, counted)
         assert broken(world) == promises
         world.checks.violations.clear()
 

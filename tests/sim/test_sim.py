@@ -112,7 +112,7 @@ def test_limits_hold_on_a_bad_day(limits: Limits) -> None:
 
 def test_what_is_new_is_drawn_last() -> None:
     """Days that were known before there was anything special about a service are as they were."""
-    plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0)
+    plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0, steps=0.0)
     for seed in range(20):
         without, always = (setting_of(seed, replace(plain, works=part)) for part in (0.0, 1.0))
         spread = setting_of(seed, replace(plain, spreads=1.0))
@@ -120,6 +120,7 @@ def test_what_is_new_is_drawn_last() -> None:
         unnamed = setting_of(seed, replace(plain, renames=1.0))
         hedged = setting_of(seed, replace(plain, hedges=1.0))
         limited = setting_of(seed, replace(plain, limits=1.0))
+        stepping = setting_of(seed, replace(plain, steps=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
@@ -127,6 +128,7 @@ def test_what_is_new_is_drawn_last() -> None:
         assert replace(varied, varied=False) == without
         assert replace(unnamed, unnamed=False) == without
         assert limited.limits is not None
+        assert replace(stepping, steps=False, faults=stepping.faults[: len(without.faults)]) == without
         assert replace(limited, limits=None) == without
         assert (hedged.hedge is not None) is without.spot
         assert replace(hedged, hedge=None, sleeps=without.sleeps) == without

@@ -15,6 +15,7 @@ from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bench.sim.faults import DAY, HOUR
 from orchestrator.bench.sim.order import can_be_found, most_standing
 from orchestrator.bench.sim.processes import Call
 from orchestrator.bench.sim.timeline import BEGIN
@@ -109,6 +110,17 @@ class Violation:
         return f"{self.invariant} at {self.at:.0f} s: {self.text}"
 
 
+@dataclass(slots=True)
+class Life:
+    """When what happened to a replica's record, in seconds of the simulation: the clock of records may be set."""
+
+    created: float
+    ready: float | None = None
+    drains: float | None = None
+    left: float | None = None
+    gone: float | None = None
+
+
 class Checks:
     """Listens to everything that leaves a process, and looks at the world after every look of a controller."""
 
@@ -141,6 +153,7 @@ class Checks:
             "cloud.terminate": self._before_end,
             "cloud.launch": self._before_launch,
         }
+        self._lives: dict[str, Life] = {}
         self.actions = 0
         """Calls that launched or ended something."""
 
@@ -172,6 +185,8 @@ class Checks:
         del answer
         if call.is_write and call.process is not self._world.claimant:
             self.broken("I4", f"process {call.process.number} wrote {call.method} in the turn of another one")
+        if call.port == "journal" and call.is_write:
+            self._remember(call)
         if call.point == "journal.record_decision":
             self._decided(call.args[0])
         if call.point == "journal.close_reap_request":
@@ -186,6 +201,21 @@ class Checks:
             if call.process is self._world.claimant and not call.process.has_slept:
                 for own in call.args[0].services:
                     self._check_routes(own)
+
+    def _remember(self, call: Call) -> None:
+        now = self._world.clock.elapsed
+        if call.method == "start_replica":
+            self._lives.setdefault(call.args[0].name, Life(now))
+        life = self._lives.get(call.args[0]) if call.args and isinstance(call.args[0], str) else None
+        if life is None:
+            return
+        if call.method == "update_replica" and "cleaned_up" in call.kwargs:
+            life.gone = now if call.kwargs["cleaned_up"] else None
+        if call.method == "move_replica":
+            to = call.args[1]
+            life.ready = now if to is ReplicaState.READY and life.ready is None else life.ready
+            life.drains = now if to is ReplicaState.DRAINING else life.drains
+            life.left = now if to in ENDED and life.left is None else life.left
 
     def _check_routes(self, own: ServiceRoutes) -> None:
         """New requests go to those who serve; those of an area to the same, by a row that every area has or none."""
@@ -413,7 +443,8 @@ class Checks:
         going_down = service is not None and service.state is not ServiceState.ACTIVE
         since = line.unrouted_at
         drained = timedelta(seconds=0.0 if since is None else world.clock.elapsed - since)
-        waited = world.clock.now() - row.state_since
+        life = self._lives.get(name)
+        waited = timedelta(seconds=0.0 if life is None or life.drains is None else world.clock.elapsed - life.drains)
         if drained < limit and not (going_down and waited > limit) and machine.ends_at is None:
             self.broken("I12", f"{name} is ended with requests in flight, unrouted for {drained} of {limit}")
 
@@ -447,7 +478,8 @@ class Checks:
         moves = self._moves[decision.service]
         moves.append((now, decision.id))
         # A database that was set back has forgotten moves, and nobody else remembers them.
-        day = 86400.0 - ROUNDING_SECONDS  # a move of exactly a day ago is no longer of this day
+        day = DAY - ROUNDING_SECONDS  # a move of exactly a day ago is no longer of this day
+        day -= HOUR if world.setting.steps else 0.0  # nor one that is dated so
         lately = [i for at, i in moves if at > now - day and world.truth.decision(i) is not None]
         if len(lately) > rules.max_moves_per_day:
             self.broken("I10", f"{len(lately)} voluntary moves of {decision.service} in a day")
@@ -657,16 +689,20 @@ class Checks:
     def _check_counted(self, row: Replica, counted: float) -> None:
         """No more than it was there, and no less than it served, but for what comes with the next sample."""
         world = self._world
-        is_gone = row.ended_at is not None and row.cleaned_up
-        end = row.ended_at if row.ended_at is not None and is_gone else world.clock.now()
-        lived = (end - row.created_at) / timedelta(seconds=1)
-        if counted > lived + 1.0:
+        life = self._lives.get(row.name)
+        if life is None:
+            return
+        now, steps = world.clock.elapsed, 0.0
+        if world.setting.steps:
+            # What passes between two processes nobody knows but by the clock that was set.
+            steps = HOUR * (len(world.processes) - 1)
+        lived = (now if life.gone is None else life.gone) - life.created
+        if counted > lived + 1.0 + steps:
             self.broken("I25", f"{row.name}: {counted:.0f} s counted, it is {lived:.0f} s old")
-        if row.ready_at is None or world.lost_rows:
+        if life.ready is None or world.lost_rows:
             return  # what a database that was set back has forgotten is not counted again
-        left = row.state_since if row.state in ENDED else end
-        served = (left - row.ready_at) / timedelta(seconds=1)
-        if counted < served - (UNCOUNTED_AT_AN_END_SECONDS if is_gone else UNCOUNTED_SECONDS):
+        served = (now if life.left is None else life.left) - life.ready
+        if counted < served - steps - (UNCOUNTED_SECONDS if life.gone is None else UNCOUNTED_AT_AN_END_SECONDS):
             self.broken("I25", f"{row.name}: {counted:.0f} s counted, and it has served for {served:.0f} s")
 
 

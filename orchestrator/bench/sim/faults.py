@@ -14,11 +14,13 @@ The fault model, by who is to blame:
 * *process*: SIGKILL at a call or between looks, SIGSTOP for up to ten minutes while another one takes over.
 * *gateway*: away, loses an answer, restarts with and without its table.
 * *signals and prices*: gone, dark in one zone, stale, the price list unreadable, prices moving.
+* *clock*: put forward or back by an hour, for a while.
 * *people*: scale, new workloads, broken workloads, the same again, moves, the end, pauses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from random import Random
 
@@ -50,6 +52,9 @@ the slow ones here, and has to keep every promise all the same; and three of the
 
 HANGS_SECONDS = 60.0
 """For so long a create is waited for. Providers promise to return early: what takes longer goes on beside the looks."""
+
+CLOCK_STEPS = "clock_steps"
+"""A kind that is drawn by itself, for some of the runs."""
 
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
@@ -189,6 +194,7 @@ class Setting:
     ``varied``: services have two variants of their model, of which each deploy may allow others.
     ``unnamed``: files give their model no name of its own, so that another model is another name for clients to say.
     ``hedge``: what is done on spot machines against losses besides replacing them. ``limits``: what owners allow.
+    ``steps``: the clock that records are written by is put forward or back now and then.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -219,6 +225,7 @@ class Setting:
     unnamed: bool = False
     hedge: Hedge | None = None
     limits: Limits | None = None
+    steps: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -232,7 +239,8 @@ class Climate:
     ``works``: of all runs, the part in which services are batch work, where nothing else decides on their number;
     ``spreads``: of the others, the part with clients in several areas; ``varies`` and ``renames``: of all, the parts
     with variants, and with models that go by their ids; ``hedges``: the part of those on spot that has a hedge;
-    ``limits``: of all, the part with limits.
+    ``limits``: of all, the part with limits; ``steps``: of those without work and limits, the part with a clock that
+    is set.
     """
 
     per_hour: float = 1.5
@@ -243,6 +251,7 @@ class Climate:
     renames: float = 0.1
     hedges: float = 0.4
     limits: float = 0.1
+    steps: float = 0.1
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -283,7 +292,10 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
     made = replace(made, unnamed=random.random() < climate.renames)
     if random.random() < climate.hedges and made.spot and made.work is None:
         made = replace(made, hedge=_hedge(random, made.replicas), sleeps=random.random() < ASLEEP)
-    return replace(made, limits=_limits(random, made) if random.random() < climate.limits else None)
+    made = replace(made, limits=_limits(random, made) if random.random() < climate.limits else None)
+    if random.random() >= climate.steps or made.work is not None or made.limits is not None:
+        return made
+    return replace(made, steps=True, faults=(*made.faults, *_steps(random, len(made.faults), hours)))
 
 
 def _hedge(random: Random, replicas: int) -> Hedge:
@@ -294,6 +306,17 @@ def _hedge(random: Random, replicas: int) -> Hedge:
         loss=random.choice(("on_demand", "other_region", "wait")),
         availability=0.99 if random.random() < HALF / 2 else None,
     )
+
+
+def _steps(random: Random, number: int, hours: float) -> Iterator[Fault]:
+    for n in range(random.randint(1, 3)):
+        yield Fault(
+            number + n,
+            random.uniform(QUIET_START, hours * HOUR),
+            CLOCK_STEPS,
+            random.uniform(60.0, 4 * HOUR),
+            random.random(),
+        )
 
 
 def _limits(random: Random, made: Setting) -> Limits:

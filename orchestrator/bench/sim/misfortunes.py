@@ -220,6 +220,16 @@ class Misfortunes:
             place.add(zone)
             self._later(fault, lambda: place.discard(zone))
 
+    async def _do_clock(self, fault: Fault) -> None:
+        hour = HOUR if fault.pick < HALF else -HOUR
+        clock = self._world.clock
+        clock.stepped_seconds += hour
+
+        def back() -> None:
+            clock.stepped_seconds -= hour if clock.stepped_seconds else 0.0
+
+        self._later(fault, back)
+
     async def _do_prices(self, fault: Fault) -> None:
         if fault.kind == "prices_away":
             self._world.offers.fail("the list cannot be read")
@@ -298,6 +308,7 @@ def family_of(kind: str) -> str:
         "gateway": "gateway",
         "signals": "signals",
         "zone": "signals",
+        "clock": "clock",
         "prices": "prices",
         "price": "prices",
     }

@@ -44,13 +44,22 @@ class Dice:
 
 
 class SimClock(VirtualClock):
-    """Physical time that only the simulation moves. ``skew_seconds``: how wrong the machine's own clock is."""
+    """Physical time that only the simulation moves.
+
+    ``skew_seconds``: how wrong the machine's own clock is; ``stepped_seconds``: how far somebody has put forward what
+    records are written by.
+    """
 
     skew_seconds: float = 0.0
+    stepped_seconds: float = 0.0
+
+    def now(self) -> Instant:
+        """Return the present, as far as it is known here."""
+        return self.present + timedelta(seconds=self.stepped_seconds)
 
     def wall(self) -> Instant:
         """Return what the machine's clock shows: for display only, so nothing may depend on it."""
-        return self.present + timedelta(seconds=self.skew_seconds)
+        return self.now() + timedelta(seconds=self.skew_seconds)
 
     def move_to(self, elapsed: float) -> None:
         """Let time pass until then; never backwards."""

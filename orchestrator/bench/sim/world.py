@@ -435,6 +435,8 @@ class SimWorld:
         may_act = is_short or self._moves_since(began) or self.checks.work_came(began)
         if self.checks.actions != before and not may_act:
             self.checks.broken("I11", f"{self.checks.actions - before} launches and ends with nothing changing")
+        if self.setting.steps:
+            return  # what was decided before may be dated after it
         moves = len(self._moves_since(BEGIN + timedelta(seconds=calm_at)))
         most = 2 * sum(most_standing(s.spec) for s in self.truth.services())
         if moves > most:
@@ -468,6 +470,7 @@ class SimWorld:
         self.grid.freeze(self.clock.now())
         self.offers.heal()
         self.prices_away = False
+        self.clock.stepped_seconds = 0.0
         self.kill_in, self.sleep_in = 0, None
         self.tell("calm")
         self.supervise_in(1.0)
