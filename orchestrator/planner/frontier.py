@@ -13,7 +13,8 @@ from orchestrator.domain.service import Objective
 from orchestrator.planner.choose import choose, cost, total
 from orchestrator.planner.enough import as_near
 from orchestrator.planner.jointly import Room, jointly
-from orchestrator.planner.judged import Judged, is_small
+from orchestrator.planner.judged import Judged
+from orchestrator.policy.assess import EXTRA_COST_RULE, is_small
 
 
 def frontier(judged: Judged, markets: Sequence[Market], offers: Sequence[str]) -> tuple[FrontierPoint, ...]:
@@ -52,5 +53,5 @@ def _is_beyond(judged: Judged, placed: Sequence[Assessment], offers: Sequence[st
 
 
 def _without_cost_rules(assessment: Assessment) -> Assessment:
-    cost_rules = {"policy.max_extra_cost", "policy.price_cap"}
+    cost_rules = {EXTRA_COST_RULE, "policy.price_cap"}
     return replace(assessment, verdicts=tuple(v for v in assessment.verdicts if v.rule not in cost_rules))

@@ -132,11 +132,6 @@ def _at_least(own: Fetch | None, main: Fetch | None) -> Fetch | None:
     return replace(own, grams=max((g for g in (own.grams, main.grams) if g is not None), default=None), usd=usd)
 
 
-def is_small(assessment: Assessment | None) -> bool:
-    """Whether it is known that a replica there is too small for its share of the load."""
-    return assessment is not None and assessment.work is not None and assessment.work.carries is False
-
-
 def buy(kind: ActionKind, slot: int, target: Assessment, reason: str, mover: Replica | None = None) -> Action:
     """Make the action that buys an offer for a slot, in the place of ``mover`` where there is one."""
     return Action(

@@ -24,7 +24,7 @@ from orchestrator.planner.judged import Judged, buy, judge
 from orchestrator.planner.refusals import no_room, too_far, waits
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
-from orchestrator.policy.assess import FRESHNESS_RULE
+from orchestrator.policy.assess import FRESHNESS_RULE, yardstick_of, yardsticks
 
 MOST_LAUNCHES_PER_MINUTE = 10
 """Of all services together, in physical time: a storm of losses must not become a storm of purchases."""
@@ -394,11 +394,7 @@ def _without_freshness(judged: Judged) -> list[Assessment]:
     """Return the offers that nothing but the age of their signal excludes, expected to be what they were on average."""
     dark = [a for a in judged.assessments if {v.rule for v in a.verdicts if not v.passed} == {FRESHNESS_RULE}]
     extra = judged.policy.max_extra_cost_fraction
-    limits = {
-        market: inf if extra is None else min(prices) * (1 + extra)
-        for market in Market
-        if (prices := [a.usd_per_hour for a in dark if a.market is market and a.usd_per_hour is not None])
-    }
+    cheapest = yardsticks(dark)
     return [
         replace(
             a,
@@ -408,7 +404,8 @@ def _without_freshness(judged: Judged) -> list[Assessment]:
             else a.kwh_per_hour * a.trailing_mean_grams_per_kwh,
         )
         for a in dark
-        if a.usd_per_hour is not None and a.usd_per_hour <= limits[a.market]
+        if a.usd_per_hour is not None
+        and (extra is None or a.usd_per_hour <= (yardstick_of(a, cheapest) or 0.0) * (1 + extra))
     ]
 
 

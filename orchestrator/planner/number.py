@@ -6,11 +6,13 @@ filled as well as it can be, with every offer judged at the share that it would 
 numbers at which everybody carries their share the one is taken that costs least by the policy's own objective::
 
     best = min over n of (cost of what stands + cost of the best fill, n), nobody too small, nobody without a place,
-           every area of the clients near to somebody where anybody is (``cover.py``), and to enough (``nearby.py``)
+           every area of the clients near to somebody where anybody is (``cover.py``), and to enough (``nearby.py``),
+           dollars <= (1 + max_extra_cost) x the least that any n takes (ADR 0089)
 
 Filling is that of a plan (``planner.launches``): limits of a region, spread and market of spot, rules and bounds of the
 policy all hold, and for one number it is exact (``optimum/seats.py``). Numbers end where as many idle replicas of the
-frugalest offer would cost more than what was found: power grows with the load, so none beyond that is better.
+frugalest offer would cost more than what was found: power grows with the load, so none beyond that is better. With a
+bound on dollars the numbers that may cost least of them come first, and one that cannot be within it is left out.
 
 What serves stays, with one exception. A single replica that is too small for its share, at a moment at which replicas
 have to be bought anyhow, may be replaced by a larger one in its own slot, when that saves as much as a move has to and
@@ -27,7 +29,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from orchestrator.domain.certificate import Budget, unhurried
-from orchestrator.domain.decision import Assessment
+from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.hardware import Shape
 from orchestrator.domain.offer import variant_in
 from orchestrator.domain.plan import Action, ActionKind
@@ -41,16 +43,17 @@ from orchestrator.planner.capacity import gave_up
 from orchestrator.planner.choose import cost, launch_cost
 from orchestrator.planner.cover import fewest
 from orchestrator.planner.hedge.spares import hedged
-from orchestrator.planner.judged import Judged, buy, is_small, judge
+from orchestrator.planner.judged import Judged, buy, judge
 from orchestrator.planner.launches import Filling, fill
 from orchestrator.planner.moves import COLD_START_POWER_FRACTION, REST_AFTER_FAILURE, is_fresh, stays_put
 from orchestrator.planner.nearby import Lack, missing
-from orchestrator.planner.reasons import Tried, with_reasons
+from orchestrator.planner.reasons import MOST_TOLD, Tried, with_reasons
 from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.sizing.staffing import usable_fraction
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.apply import usd_per_gram
+from orchestrator.policy.assess import EXTRA_COST_RULE, ROUNDING_USD, is_small
 
 MOST_TRIED = 32
 """So many numbers are tried at most, from the fewest that any shape needs on: idle replicas of a place without any
@@ -83,12 +86,21 @@ def best_number(judged: Judged, budget: Budget = unhurried, *, keep_up: bool = F
     seen = replace(seen, load=load)
     least = _least(seen, judged)
     ways: list[_Way] = []
-    for number in _numbers(seen, judged):
-        # An exchange ends no search: whether it is worth it is a question of what company would cost.
-        kept = (w.cost for w in ways if w.is_whole and w.exchanged is None)
-        if budget() < until or number * least > min(kept, default=inf):
+    # The cheapest number first: what it costs bounds the others.
+    for least_usd, number in sorted((_least_usd(n, judged), n) for n in _numbers(seen, judged)):
+        if budget() < until:
             break
+        # An exchange ends no search: whether it is worth it is a question of what company would cost.
+        kept = [w for w in ways if w.is_whole and w.exchanged is None]
+        bound = _bound(kept)
+        within = (w.cost for w in kept if not w.is_beyond(bound))
+        lowers_bound = least_usd * _with_extra(judged) < bound
+        if number * least > min(within, default=inf) and not lowers_bound:
+            continue
+        if least_usd > bound and len(ways) >= MOST_TOLD:
+            continue
         ways += _ways(_at(seen, number, judged), budget, keep_up=keep_up)
+    ways = _within_bound(ways, budget, keep_up=keep_up)
     best = _best(ways, judged)
     if best is None or best.short:
         return Numbered(_enough_to_cover(judged, budget))
@@ -224,7 +236,7 @@ def _kinds(snapshot: Snapshot, judged: Judged) -> dict[tuple[Shape, str], float]
     The values are seconds of the shortest way to whom they serve: farther ones take no fewer.
     """
     held = {r.offer_id for r in snapshot.living()}
-    counted = held | {a.offer_id for a in judged.assessments if a.allowed}
+    counted = held | {a.offer_id for a in judged.assessments if _is_open(a)}
     trips, found = judged.promised.trips_seconds, dict[tuple[Shape, str], float]()
     for offer in (c.offer for c in snapshot.candidates if c.offer.id in counted):
         kind = (offer.shape, offer.variant)
@@ -242,6 +254,35 @@ def _least(snapshot: Snapshot, judged: Judged) -> float:
     return min((k for k in known if k is not None), default=0.0)
 
 
+def _least_usd(number: int, judged: Judged) -> float:
+    """Return what so many replicas do not cost less than where they carry the load, spares not counted.
+
+    In dollars per hour; ``inf`` for any number where the policy does not bound it.
+    """
+    if judged.policy.max_extra_cost_fraction is None:
+        return inf
+    held = {r.offer_id for r in judged.snapshot.living()}
+    able = (a for a in judged.assessments if a.work is None or a.work.needed is None or a.work.needed <= number)
+    prices = (a.usd_per_hour for a in able if a.offer_id in held or _is_open(a))
+    return number * min((usd for usd in prices if usd is not None), default=0.0)
+
+
+def _with_extra(judged: Judged) -> float:
+    """Return how often what is cheapest may be paid; ``inf`` where the policy does not bound it."""
+    fraction = judged.policy.max_extra_cost_fraction
+    return inf if fraction is None else 1 + fraction
+
+
+def _is_open(a: Assessment) -> bool:
+    """Whether it may be bought at some number: what is too dear of many may not be of few.
+
+    Of an offer of which nobody knows what it carries the bound is that of one replica, at any number.
+    """
+    if a.work is None or a.work.needed is None:
+        return a.allowed
+    return all(v.passed or v.rule == EXTRA_COST_RULE for v in a.verdicts)
+
+
 # ── one number ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -251,7 +292,8 @@ class _Way:
 
     ``short``: replicas that are too small for their share, or have no place. ``far``: areas of the clients that nobody
     is near to, of those that somebody could be near to. ``lack``: for whom too little is near. ``offers``: of
-    everybody; ``bought``: of those that have to be started.
+    everybody; ``bought``: of those that have to be started. ``usd``: of everybody, per hour, ``None`` where a price is
+    unknown; ``most_usd``: what they may cost by the policy at this number. ``dear``: why it is no choice, in words.
     """
 
     judged: Judged
@@ -263,17 +305,28 @@ class _Way:
     offers: tuple[str, ...]
     bought: tuple[Assessment, ...]
     exchanged: Replica | None
+    usd: float | None
+    most_usd: float
+    dear: str = ""
+
+    @property
+    def lacks(self) -> tuple[int, int, float]:
+        """How much of what is promised is missing: nothing where everybody carries their share, near to everybody."""
+        return (self.short, self.far, missing(self.lack))
 
     @property
     def is_whole(self) -> bool:
         """Whether everybody carries their share, and clients everywhere are promised what they can be."""
-        return not self.short and not self.far and self.lack is None
+        return not any(self.lacks) and self.lack is None
+
+    def is_beyond(self, bound: float) -> bool:
+        """Whether it is known to cost more than that, in dollars per hour."""
+        return self.usd is not None and self.usd > bound + ROUNDING_USD
 
 
 def _tried(way: _Way) -> Tried:
-    return Tried(
-        way.number, way.cost, way.short, way.offers, missing(way.lack), "" if way.lack is None else way.lack.words
-    )
+    words = "" if way.lack is None else way.lack.words
+    return Tried(way.number, way.cost, way.short, way.offers, missing(way.lack), words, way.dear)
 
 
 def _at(snapshot: Snapshot, number: int, judged: Judged) -> Judged:
@@ -295,10 +348,15 @@ def _ways(judged: Judged, budget: Budget, *, keep_up: bool) -> Iterator[_Way]:
     if len(small) == 1 and _may_exchange(judged, small[0]):
         whom.append(small[0])
     for gone in whom:
-        kept = {slot: r for slot, r in staying.items() if r is not gone}
-        filling = fill(judged, slots, kept, keep_up=keep_up, budget=budget, must_reach=False)
-        if (way := _weighed(judged, slots, kept, filling, gone)) is not None:
+        if (way := _way(judged, gone, budget, keep_up=keep_up)) is not None:
             yield way
+
+
+def _way(judged: Judged, gone: Replica | None, budget: Budget, *, keep_up: bool) -> _Way | None:
+    slots = wanted_slots(judged.snapshot)
+    kept = {slot: r for slot, r in judged.snapshot.occupants().items() if slot in slots and r is not gone}
+    filling = fill(judged, slots, kept, keep_up=keep_up, budget=budget, must_reach=False)
+    return _weighed(judged, slots, kept, filling, gone)
 
 
 def _weighed(
@@ -320,6 +378,7 @@ def _weighed(
         there = None if slot is None else judged.side(slot.offer_id)
         if there is None or is_small(there.assessment) or not is_fresh(there, judged.snapshot, judged.now):
             return None
+    prices = [a.usd_per_hour for a in placed if a.usd_per_hour is not None]
     return _Way(
         judged,
         number=judged.snapshot.wanted,
@@ -330,7 +389,20 @@ def _weighed(
         offers=tuple(sorted(a.offer_id for a in placed)),
         bought=filling.chosen,
         exchanged=gone,
+        usd=sum(prices) if len(prices) == len(placed) else None,
+        most_usd=_most_usd(judged, placed[: len(held)], filling.chosen),
     )
+
+
+def _most_usd(judged: Judged, held: Iterable[Assessment], bought: Iterable[Assessment]) -> float:
+    """Return what a number may cost: what stands, and as many of the cheapest as are bought, with the extra on top."""
+    if judged.policy.max_extra_cost_fraction is None:
+        return inf
+    limits = [next((v.limit for v in a.verdicts if v.rule == EXTRA_COST_RULE), None) for a in bought]
+    prices = [a.usd_per_hour for a in held]
+    known = [limit for limit in limits if limit is not None]
+    stands = [usd * _with_extra(judged) for usd in prices if usd is not None]
+    return sum(known) + sum(stands) if len(known) == len(limits) and len(stands) == len(prices) else inf
 
 
 def _far(judged: Judged, offer_ids: Sequence[str]) -> frozenset[str]:
@@ -388,6 +460,58 @@ def _worth(judged: Judged, grams: float, usd: float) -> float:
             return usd + max(0.0, usd_per_gram(judged.policy)) * grams
 
 
+# ── the bound on dollars ─────────────────────────────────────────────────────────────────────────────
+
+
+def _bound(ways: Iterable[_Way]) -> float:
+    """Return what any number may cost, in dollars per hour, by what those cost that lack least; ``inf`` without any."""
+    return min(((w.lacks, w.most_usd) for w in ways), default=((), inf))[1]
+
+
+def _within_bound(ways: Sequence[_Way], budget: Budget, *, keep_up: bool) -> list[_Way]:
+    """Return the ways, those that cost too much filled anew with less dear offers; where that is no way, it says so.
+
+    Company is measured by company: the exchange that would cost less may not be made.
+    """
+    company, exchanges = ([w for w in ways if (w.exchanged is not None) is swaps] for swaps in (False, True))
+    most, most_of_all = _bound(company), _bound(ways)
+    held_to = [*((w, most) for w in company), *((w, most_of_all) for w in exchanges)]
+    return [_less_dear(w, bound, budget, keep_up=keep_up) if w.is_beyond(bound) else w for w, bound in held_to]
+
+
+def _less_dear(way: _Way, bound: float, budget: Budget, *, keep_up: bool) -> _Way:
+    """Fill a number anew so that it costs no more than that, every offer held to the same part of what it was.
+
+    It comes back as it was, with a word on why it is no choice, where that cannot be.
+    """
+    judged, extra = way.judged, _with_extra(way.judged)
+    stands = (way.usd or 0.0) - sum(a.usd_per_hour or 0.0 for a in way.bought)
+    at_most = way.most_usd - stands * extra
+    part = (bound - stands) / at_most if at_most > 0 else 0.0
+    if budget() > 0 and part * extra >= 1:  # else not even the cheapest would be cheap enough
+        words = f"with which {way.number} replica{'s' if way.number > 1 else ''} cost ${bound:.4f}/h"
+        held_to = tuple(_held_to(a, part, words) for a in judged.assessments)
+        again = _way(replace(judged, assessments=held_to), way.exchanged, budget, keep_up=keep_up)
+        if again is not None and again.lacks <= way.lacks and not again.is_beyond(bound):
+            return again
+    return replace(way, dear=f"${way.usd:.4f}/h > cheapest number +{extra - 1:.0%} (${bound:.4f}/h)")
+
+
+def _held_to(a: Assessment, part: float, words: str) -> Assessment:
+    """Hold an offer to a part of what it may cost as one of so many replicas, because another number costs less."""
+
+    def lower(v: Verdict) -> Verdict:
+        if v.rule != EXTRA_COST_RULE or v.value is None or v.limit is None:
+            return v
+        limit = v.limit * part
+        passed = v.value <= limit + ROUNDING_USD
+        return replace(
+            v, passed=passed, limit=limit, text=f"${v.value:.4f}/h {'<=' if passed else '>'} ${limit:.4f}/h, {words}"
+        )
+
+    return replace(a, verdicts=tuple(lower(v) for v in a.verdicts))
+
+
 # ── the best of them ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -396,9 +520,9 @@ def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
     found = list(ways)
     keeps = min((w for w in found if w.exchanged is None), key=_order, default=None)
     swaps = min((w for w in found if w.exchanged is not None), key=_order, default=None)
-    if swaps is None or keeps is None or _order(swaps)[:3] > _order(keeps)[:3]:
+    if swaps is None or keeps is None or swaps.dear or swaps.lacks > keeps.lacks:
         return keeps
-    if _order(swaps)[:3] < _order(keeps)[:3]:
+    if swaps.lacks < keeps.lacks:
         return swaps
     if swaps.exchanged is not None and stays_put(swaps.exchanged, judged.snapshot, judged.now):
         return keeps
@@ -408,5 +532,5 @@ def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
     return swaps if is_repaid and saved > 0 and saved >= asked * abs(keeps.cost) else keeps
 
 
-def _order(way: _Way) -> tuple[int, int, float, float, int]:
-    return (way.short, way.far, missing(way.lack), way.cost, way.number)
+def _order(way: _Way) -> tuple[tuple[int, int, float], bool, float, int]:
+    return (way.lacks, bool(way.dear), way.cost, way.number)

@@ -30,12 +30,10 @@ from orchestrator.domain.scale import LoadSeen
 from orchestrator.domain.service import ClientArea, ServiceSpec
 from orchestrator.planner.sizing.share import capacity_on
 from orchestrator.planner.snapshot import Snapshot
-from orchestrator.policy.assess import FRESHNESS_RULE
+from orchestrator.policy.assess import EXTRA_COST_RULE, FRESHNESS_RULE
 from orchestrator.policy.latency import rtt_by_area
 
 TTFT_RULE = "slo.ttft_p95"
-
-EXTRA_COST_RULE = "policy.max_extra_cost"
 
 _MS = 1000.0
 

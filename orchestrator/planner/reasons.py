@@ -20,7 +20,8 @@ class Tried:
     """One number, on its best offers. ``cost``: per hour, in what is minimised.
 
     ``short``: replicas that would be too small for their share of the load, or find no place. ``missing``: the part of
-    the load (0..1) that nobody near to its clients would take; ``lack``: in words, whose.
+    the load (0..1) that nobody near to its clients would take; ``lack``: in words, whose. ``dear``: in words, how
+    many dollars it costs, where those are more than the policy lets it.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Tried:
     offers: tuple[str, ...]
     missing: float = 0.0
     lack: str = ""
+    dear: str = ""
 
 
 def with_reasons(
@@ -38,7 +40,7 @@ def with_reasons(
 
     Those of an earlier decision go. The words of load stay where its number does.
     """
-    ranked = [chosen, *sorted(others, key=lambda t: (t.short, t.missing, t.cost, t.number))]
+    ranked = [chosen, *sorted(others, key=lambda t: (t.short, t.missing, bool(t.dear), t.cost, t.number))]
     figures = tuple(_figure(t, objective) for t in ranked[:MOST_TOLD])
     kept = tuple(f for f in size.figures if not f.name.startswith(COST_OF))
     because = size.because
@@ -46,7 +48,7 @@ def with_reasons(
         because = f"{requests_per_second:.3g} requests/s cost least so"
         # Whoever sees that fewer would cost less wants to know why it is not fewer.
         fewer = [t for t in others if t.number < chosen.number and t.cost < chosen.cost and not t.short]
-        if told := next((t.lack for t in fewer if t.lack), ""):
+        if told := next((t.lack or t.dear for t in fewer if t.lack or t.dear), ""):
             because += f"; with {fewer[-1].number}, {told}"
     return replace(size, replicas=chosen.number, because=because, figures=(*kept, *figures))
 
@@ -56,4 +58,5 @@ def _figure(tried: Tried, objective: Objective) -> Figure:
     where = ", ".join(f"{n} × {offer}" for offer, n in sorted(counts.items()))
     short = f"; {tried.short} too small for their share, or without a place" if tried.short else ""
     lack = f"; {tried.lack}" if tried.lack else ""
-    return Figure(f"{COST_OF}{tried.number}", tried.cost, UNITS[objective], f"{where}{short}{lack}")
+    dear = f"; {tried.dear}" if tried.dear else ""
+    return Figure(f"{COST_OF}{tried.number}", tried.cost, UNITS[objective], f"{where}{short}{lack}{dear}")

@@ -12,8 +12,8 @@ from orchestrator.planner.advice.least import Fits, in_words, least_change
 from orchestrator.planner.choose import rank
 from orchestrator.planner.cover import COVER_RULE, Areas
 from orchestrator.planner.fallback import Pool, earliest_try, moment, offer_waited_for
-from orchestrator.planner.judged import Judged, is_small, judge
-from orchestrator.policy.assess import FRESHNESS_RULE
+from orchestrator.planner.judged import Judged, judge
+from orchestrator.policy.assess import FRESHNESS_RULE, is_small
 
 
 def refuse(

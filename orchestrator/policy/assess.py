@@ -7,7 +7,7 @@ excluded, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -28,6 +28,13 @@ from orchestrator.policy.latency import estimated_rtt_ms
 FRESHNESS_RULE = "carbon.max_age"
 HORIZON_RULE = "policy.horizon"
 SPOT_MUST_BE_CHEAPER = "spot_cheaper_than_on_demand"
+EXTRA_COST_RULE = "policy.max_extra_cost"
+
+ROUNDING_USD = 1e-12
+"""What a limit that was worked out may be off by."""
+
+Yardsticks = Mapping[tuple[Market, bool], float]
+"""The least dollars an hour of one replica, by market, and by whether it may be known to be too small for its share."""
 
 
 FLOOR_RULE = "model.quality.floor"
@@ -204,7 +211,8 @@ def assess_all(
 ) -> tuple[Assessment, ...]:
     """Judge every offer, then apply the rules between offers: spot must be cheaper, and the extra cost is bounded.
 
-    Extra cost is counted above the cheapest offer of the same market: on demand is a fallback because it is dearer.
+    Extra cost is counted above the cheapest offer of the same market: on demand is a fallback because it is dearer. Who
+    carries its share of the load is measured by those that do (ADR 0089), anybody else by all.
     ``without_spot``: regions where no provisioner can buy spot. ``rtt_ms``: measured round trips by region; others
     are estimated from distance. ``works``: what a replica has to do, by offer id; ``mean_batch`` holds for the others.
     ``standings``: of services with variants, by offer id. ``promises``: what each offer makes of ``slo.ttft_p95``, by
@@ -234,17 +242,43 @@ def assess_all(
     fraction = policy.max_extra_cost_fraction
     if fraction is None:
         return tuple(with_spot)
-    cheapest: dict[Market, float] = {}
-    for a in with_spot:
-        if a.allowed and a.usd_per_hour is not None:
-            cheapest[a.market] = min(a.usd_per_hour, cheapest.get(a.market, a.usd_per_hour))
-    if len(spec.markets) == 1 and cheapest:
-        # What is shown of the other market is measured by the same limit.
-        cheapest = dict.fromkeys(Market, min(cheapest.values()))
-    return tuple(
-        _with(a, _extra_cost_verdict(a, cheapest[a.market] * (1 + fraction), fraction)) if a.market in cheapest else a
-        for a in with_spot
-    )
+    # What is shown of the other market is measured by the same limit.
+    cheapest = yardsticks((a for a in with_spot if a.allowed), one_for_all=len(spec.markets) == 1)
+    return tuple(_with(a, _extra_cost_verdict(a, cheapest, fraction)) for a in with_spot)
+
+
+def is_small(assessment: Assessment | None) -> bool:
+    """Whether it is known that a replica there is too small for its share of the load."""
+    return assessment is not None and assessment.work is not None and assessment.work.carries is False
+
+
+def yardsticks(assessments: Iterable[Assessment], *, one_for_all: bool = False) -> Yardsticks:
+    """Return the least price of these offers by market: of all, and of all but those that are known to be too small.
+
+    ``one_for_all``: whatever the market.
+    """
+    found: dict[tuple[Market, bool], float] = {}
+    for a in assessments:
+        usd = a.usd_per_hour
+        if usd is None:
+            continue
+        for small in (True,) if is_small(a) else (False, True):
+            found[a.market, small] = min(usd, found.get((a.market, small), usd))
+    if one_for_all:
+        least = {s: min(usd for (_, small), usd in found.items() if small is s) for s in {s for _, s in found}}
+        return {(market, small): usd for small, usd in least.items() for market in Market}
+    return found
+
+
+def yardstick_of(a: Assessment, cheapest: Yardsticks) -> float | None:
+    """Return the price that the extra cost of an offer is measured from; ``None`` where nothing may be bought there.
+
+    Less money for less than its share of the load is no bargain, so who carries it is not held to that. Who may be too
+    small for it is.
+    """
+    carries = a.work is not None and a.work.carries is True
+    of_all = cheapest.get((a.market, True))
+    return cheapest.get((a.market, False), of_all) if carries else of_all
 
 
 def _judged_variant(
@@ -286,12 +320,15 @@ def _spot_verdict(a: Assessment, on_demand: float | None) -> Verdict | None:
     return Verdict(SPOT_MUST_BE_CHEAPER, cheaper, text, a.usd_per_hour, on_demand, "USD/h")
 
 
-def _extra_cost_verdict(a: Assessment, limit: float, fraction: float) -> Verdict | None:
-    if a.usd_per_hour is None:
+def _extra_cost_verdict(a: Assessment, cheapest: Yardsticks, fraction: float) -> Verdict | None:
+    least = yardstick_of(a, cheapest)
+    if a.usd_per_hour is None or least is None:
         return None
-    passed = a.usd_per_hour <= limit + 1e-12
-    text = f"${a.usd_per_hour:.4f}/h {'<=' if passed else '>'} cheapest +{fraction:.0%} (${limit:.4f}/h)"
-    return Verdict("policy.max_extra_cost", passed, text, a.usd_per_hour, limit, "USD/h")
+    limit = least * (1 + fraction)
+    passed = a.usd_per_hour <= limit + ROUNDING_USD
+    whose = "cheapest" if least == cheapest[a.market, True] else "cheapest that carries its share"
+    text = f"${a.usd_per_hour:.4f}/h {'<=' if passed else '>'} {whose} +{fraction:.0%} (${limit:.4f}/h)"
+    return Verdict(EXTRA_COST_RULE, passed, text, a.usd_per_hour, limit, "USD/h")
 
 
 def _verdicts(

@@ -70,6 +70,9 @@ def affordable(
     return found
 
 
-def is_exact(policy: Policy, *, promises: bool, shortages: bool) -> bool:
-    """Whether the cheapest that ours may take is known here; else its limit above the cheapest may be higher."""
-    return not (promises or shortages or changing(policy))
+def is_exact(policy: Policy, *, promises: bool, shortages: bool, shapes: int) -> bool:
+    """Whether the cheapest that ours may take is known here; else its limit above the cheapest may be higher.
+
+    With several shapes, or variants, it is not: who carries the load is measured by those that do (ADR 0089).
+    """
+    return not (promises or shortages or shapes > 1 or changing(policy))

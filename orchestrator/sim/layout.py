@@ -90,7 +90,9 @@ async def bound_board(request: Request, setting: Setting) -> Board:
         if not allowed:
             continue
         board = _laid_out(request, setting, asked, allowed)
-        exact = is_exact(asked.policy, promises=asked.ttft_p95 is not None, shortages=bool(setting.stock.counts))
+        kinds = len({(o.shape, o.variant) for o in board.offers})
+        shortages = bool(setting.stock.counts)
+        exact = is_exact(asked.policy, promises=asked.ttft_p95 is not None, shortages=shortages, shapes=kinds)
         hours = _affordable(board, asked.policy, board.hours + _WARM_UP_HOURS, bound=exact)
         usable |= {board.offers[i].id for i in board.allowed if hours[:, i].any()}
     return _laid_out(request, setting, spec, frozenset(usable))

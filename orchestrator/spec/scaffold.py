@@ -75,7 +75,7 @@ name: {name}
 description: The cleanest region that costs at most 15 % more than the cheapest one.
 
 objective: greenest              # greenest | cheapest
-max_extra_cost: 15%              # above the cheapest offer that is allowed, or unlimited
+max_extra_cost: 15%              # above the cheapest that is allowed and carries the load, or unlimited
 # price_cap: 0.35                # US dollars per hour of one replica
 horizon: 24h                     # emissions are compared over the coming day
 """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import combinations_with_replacement
+from math import inf
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.decision import Assessment
@@ -32,6 +33,8 @@ from tests.near_by_hand import enough_by_hand
 CATALOGUE = ShapeCatalogue.packaged()
 SHAPES = [CATALOGUE.accelerated(name, 1, None, None) for name in ("L4", "A100-80GB", "H100")]
 CHEAPEST = Policy(name="cheap", objective=Objective.CHEAPEST, max_extra_cost_fraction=None)
+BOUNDED = Policy(max_extra_cost_fraction=0.15)
+LOOSE = Policy(max_extra_cost_fraction=0.6)
 QWEN = ModelSpec("Qwen/Qwen3-8B")
 MOST = 3
 ROUNDING = 1e-9
@@ -87,7 +90,7 @@ worlds = st.builds(
     st.integers(1, MOST),
     st.integers(0, 1),
     st.none() | st.integers(1, 3),
-    st.sampled_from([GREEN, CHEAPEST]),
+    st.sampled_from([GREEN, CHEAPEST, BOUNDED, LOOSE]),
     st.just(()) | st.lists(st.sampled_from(["eu", "us-east", "au"]), min_size=1, max_size=3, unique=True).map(tuple),
 )
 
@@ -104,24 +107,54 @@ def _judged(world: World, number: int, snap: Snapshot) -> dict[str, Assessment]:
     return {a.offer_id: a for a in judge(at, world.policy, NOON).assessments}
 
 
-def brute_force(world: World, snap: Snapshot) -> float | None:
-    """Try every multiset of offers of every number between the bounds; ``None`` where none carries the load.
+def _multisets(world: World, snap: Snapshot) -> Iterator[list[tuple[Assessment, ...]]]:
+    """Yield, of every number between the bounds, every multiset of offers that carries the load.
 
     Where no place is near to all clients, each area has to have somebody near to it, and enough for its part.
     """
-    best: float | None = None
     kept = promised(snap)
     for number in range(1, MOST + 1):
         sold = _judged(world, number, snap)
         able = sorted(i for i, a in sold.items() if a.allowed and a.work is not None and a.work.carries)
+        found = []
         for ids in combinations_with_replacement(able, number + world.spares):
             if world.limit is not None and max(Counter(sold[i].region for i in ids).values()) > world.limit:
                 continue
             if kept.left(ids) or (kept.areas and not enough_by_hand(snap, ids)):
                 continue
-            spent = sum(_cost(sold[i], world.policy) for i in ids)
-            best = spent if best is None else min(best, spent)
-    return best
+            found.append(tuple(sold[i] for i in ids))
+        yield found
+
+
+def _usd(some: Sequence[Assessment]) -> float:
+    return sum(a.usd_per_hour or 0.0 for a in some)
+
+
+def _bound(world: World, snap: Snapshot) -> float:
+    """Return what a plan may cost by its policy: above as many of the cheapest that carries the load at any number."""
+    fraction, least = world.policy.max_extra_cost_fraction, inf
+    for number, ways in enumerate(_multisets(world, snap), 1):
+        if ways:
+            sold = _judged(world, number, snap).values()
+            prices = [a.usd_per_hour or 0.0 for a in sold if a.allowed and a.work is not None and a.work.carries]
+            least = min(least, (number + world.spares) * min(prices))
+    return inf if fraction is None else (1 + fraction) * least
+
+
+def brute_force(world: World, snap: Snapshot) -> float | None:
+    """Try every multiset of offers of every number; ``None`` where none carries the load.
+
+    Where the best of a number costs too many dollars, no offer of it may be above its part of what may be spent.
+    """
+    best, most = inf, _bound(world, snap)
+    for ways in _multisets(world, snap):
+        greenest = min(ways, key=lambda way: sum(_cost(a, world.policy) for a in way), default=())
+        if _usd(greenest) > most + ROUNDING:
+            within = [w for w in ways if all((a.usd_per_hour or 0.0) * len(w) <= most + ROUNDING for a in w)]
+        else:
+            within = ways
+        best = min([best, *(sum(_cost(a, world.policy) for a in way) for way in within)])
+    return None if best == inf else best
 
 
 def _bought(made: Plan) -> list[str]:
@@ -146,6 +179,27 @@ def test_number_and_shapes_cost_what_the_best_of_all_ways_costs(world: World) ->
     assert _spent(world, found, snap) <= best * (1 + ROUNDING)
     sold = _judged(world, len(found.actions) - world.spares, snap)
     assert all((w := sold[i].work) is not None and w.carries for i in _bought(found))
+
+
+@settings(deadline=None, max_examples=60)
+@given(worlds, st.sampled_from([BOUNDED, LOOSE]))
+def test_the_greenest_costs_no_more_than_its_bound_above_the_cheapest(world: World, policy: Policy) -> None:
+    """Whatever number and shapes each of them takes: the whole of a plan beside the whole of the cheapest.
+
+    Where all have room on the cheapest that is near to everybody: else what comes besides may be too dear for one.
+    """
+    world = replace(world, policy=policy, limit=None)
+    cheap, snap = replace(world, policy=CHEAPEST), world.snapshot()
+    assume(brute_force(cheap, snap) is not None)
+    least = plan(snap, CHEAPEST, NOON)
+    sold = _judged(world, len(least.actions) - world.spares, snap)
+    assume(all(sold[i].allowed for i in _bought(least)))
+    found = plan(snap, policy, NOON)
+    usd, most = found.totals.usd_per_hour, (1 + (policy.max_extra_cost_fraction or 0.0)) * _spent(cheap, least, snap)
+    assert usd is not None
+    assert usd <= most + ROUNDING
+    grams = found.totals.grams_per_hour, least.totals.grams_per_hour
+    assert grams[0] is not None and grams[1] is not None and grams[0] <= grams[1] * (1 + ROUNDING)  # noqa: PT018
 
 
 @settings(deadline=None, max_examples=20)
@@ -181,7 +235,11 @@ def test_an_offer_that_is_worse_in_everything_changes_nothing(world: World, whic
 @settings(deadline=None, max_examples=20)
 @given(worlds, st.floats(1.0, 4.0))
 def test_more_load_never_costs_less(world: World, times: float) -> None:
-    """What the best of all ways costs does not fall while the load rises, whatever number and shapes that takes."""
+    """What the best of all ways costs does not fall while the load rises, whatever number and shapes that takes.
+
+    Where dollars bound it, it may: a load that cheap small ones do not carry may be one that cleaner ones may carry.
+    """
+    world = replace(world, policy=GREEN if world.policy.objective is Objective.GREENEST else CHEAPEST)
     low, high = world.snapshot(), world.snapshot(times)
     if brute_force(world, high) is None:
         return
@@ -254,7 +312,7 @@ def test_a_pinned_number_is_not_touched(world: World) -> None:
     snap = world.snapshot()
     pinned = replace(snap, sizing=None)
     narrow = replace(snap, sizing=WantedReplicas(world.told, world.told, world.told, None, "load"))
-    if brute_force(world, snap) is None or (world.limit or MOST) < MOST:
+    if not list(_multisets(world, snap))[world.told - 1] or (world.limit or MOST) < MOST:
         return
     a, b = plan(pinned, world.policy, NOON), plan(narrow, world.policy, NOON)
     assert [x.offer_id for x in a.actions] == [x.offer_id for x in b.actions]

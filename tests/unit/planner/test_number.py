@@ -245,3 +245,68 @@ def test_spares_of_a_promised_availability_are_worked_out_anew_for_each_number()
     world = snapshot(sold, spec=spec)
     assert at(at(world, 3), 1).spec == at(world, 1).spec
     assert at(at(world, 1), 3).spec == at(world, 3).spec
+
+
+# ── the bound on dollars ─────────────────────────────────────────────────────────────────────────────
+
+GREEN_FIRST = Policy(max_extra_cost_fraction=0.15)
+EIGHT = replace(BUSY, requests_per_second=8.0, mean_in_flight=55.0, serving=0, running=None, waiting=None)
+
+
+def to_buy(number: int, *, least: int = 1, most: int = 8, small: float = 1.0, large: float = 2.0) -> Snapshot:
+    """Nobody serves, eight requests a second come: three small ones on a dirty grid, or a large one on a clean one."""
+    sold = [
+        candidate("aws/small", 500.0, on=L4, usd=small, zone="Z1"),
+        candidate("aws/large", 50.0, on=A100, usd=large, zone="Z2"),
+    ]
+    size = WantedReplicas(number, least, most, None, "load") if most > least else None
+    spec = replace(service_spec(), model=QWEN, scaling=Scaling(number, most))
+    return replace(snapshot(sold, spec=spec, load=EIGHT), sizing=size)
+
+
+def test_a_large_one_that_costs_less_than_the_small_ones_it_takes_is_not_too_dear() -> None:
+    """Two dollars are twice the price of one small one, and a third less than that of the three that the load takes."""
+    for world in (to_buy(3), to_buy(1, most=1)):
+        made = plan(world, GREEN_FIRST, NOON)
+        assert [a.shape for a in made.actions] == [A100.name]
+        assert made.totals == plan(world, CHEAPEST, NOON).totals
+        told = next(
+            v for a in made.decision.assessments for v in a.verdicts if a.shape == A100.name and "+15%" in v.text
+        )
+        assert told.text == "$2.0000/h <= cheapest that carries its share +15% ($2.3000/h)"
+
+
+def test_of_as_many_each_is_measured_by_what_is_cheapest_of_those_that_carry() -> None:
+    """Where three are pinned, a small one carries its share: three large ones would cost twice as much."""
+    made = plan(to_buy(3, least=3, most=3), GREEN_FIRST, NOON)
+    assert [a.shape for a in made.actions] == [L4.name] * 3
+    (large,) = [a for a in made.decision.assessments if a.shape == A100.name]
+    assert large.excluded_because == "$2.0000/h > cheapest +15% ($1.1500/h)"
+
+
+@pytest.mark.parametrize(("large", "shape_name"), [(3.44, A100.name), (3.46, L4.name)])
+def test_the_whole_of_a_number_is_held_to_the_cheapest_number(large: float, shape_name: str) -> None:
+    """One large one may cost 15 % more than three small ones and no more, and the plan says why it is not taken."""
+    made = plan(to_buy(3, large=large), GREEN_FIRST, NOON)
+    assert {a.shape for a in made.actions} == {shape_name}
+    assert made.decision.sizing is not None
+    (of_one,) = [f.origin for f in made.decision.sizing.figures if f.name == f"{COST_OF}1"]
+    told = "" if shape_name == A100.name else "; $3.4600/h > cheapest number +15% ($3.4500/h)"
+    assert of_one == f"1 × {LARGE.offer.id}{told}"
+
+
+def test_a_number_that_is_too_dear_on_its_greenest_offers_is_filled_with_others() -> None:
+    """The greenest large one is beyond the bound, another one is not, and greener than the three small ones."""
+    world = to_buy(3, large=3.46)
+    other = candidate("aws/other", 60.0, on=A100, usd=3.4, zone="Z3")
+    made = plan(replace(world, candidates=(*world.candidates, other)), GREEN_FIRST, NOON)
+    (action,) = made.actions
+    assert action.offer_id == other.offer.id
+    (dear,) = [a for a in made.decision.assessments if a.region == "aws/large"]
+    assert dear.excluded_because == "$3.4600/h > $3.4500/h, with which 1 replica cost $3.4500/h"
+
+
+def test_what_stands_is_kept_company_though_an_exchange_would_cost_less() -> None:
+    """A large one in the place of the small one would do for half of it; where nobody may move, small ones come."""
+    made = plan(busy(migration=MigrationRules(enabled=False)), GREEN_FIRST, NOON)
+    assert launches(made) == len(made.actions) > 0

@@ -12,6 +12,7 @@ from orchestrator.domain.crossover import Crossover
 from orchestrator.domain.decision import Assessment, Verdict
 from orchestrator.domain.offer import Candidate
 from orchestrator.domain.price import Market
+from orchestrator.domain.scale import Work
 from orchestrator.domain.service import (
     CarbonRules,
     Objective,
@@ -371,6 +372,24 @@ class TestMoney:
         )
         assert [a.region for a in found.values() if a.allowed] == ["aws/pl", "aws/se"]
         assert found["aws/no:1xL4:on_demand"].excluded_because == "$1.1600/h > cheapest +15% ($1.1500/h)"
+
+    def test_who_carries_its_share_is_measured_by_those_that_do(self) -> None:
+        """Who is too small for it sets no level for them; where nothing is known, one is measured by the cheapest."""
+        offers = [candidate(f"aws/{name}", 30.0, usd=usd) for name, usd in (("a", 1.0), ("b", 2.0), ("c", 2.2))]
+        policy = Policy(max_extra_cost_fraction=0.15)
+
+        def allowed(**carries: bool) -> list[str]:
+            works = {f"aws/{k}:1xL4:on_demand": Work(4.0, "test", 2, 3, carries=c) for k, c in carries.items()}
+            found = assess_all(offers, service_spec(), policy, NOON, 4.0, PROVIDERS, works=works)
+            return [a.region[-1] for a in found if a.allowed]
+
+        assert allowed(a=True, b=True, c=True) == ["a"]
+        assert allowed(a=False, b=True, c=True) == ["a", "b", "c"]
+        assert allowed(a=False, b=False, c=True) == ["a", "c"]
+        assert allowed(a=False, b=False, c=False) == ["a"]
+        assert allowed(b=True, c=True) == ["a"]
+        assert allowed(a=False, b=True) == ["a", "b"]
+        assert allowed() == ["a"]
 
     def test_no_extra_cost_at_all_means_the_cheapest_only(self) -> None:
         """A fraction of zero is a limit, unlike none."""
