@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from orchestrator.control.leases import ends_itself
 from orchestrator.control.naming import intent_id, replica_name, termination_id
+from orchestrator.control.pace import LaunchPace
 from orchestrator.control.ports import Journal, LaunchRequest, Provisioner
 from orchestrator.control.runtime import Runtime
 from orchestrator.domain.offer import Offer, variant_in
@@ -26,7 +27,14 @@ from orchestrator.domain.replica import LIVE, Replica, ReplicaState
 from orchestrator.domain.service import ModelSpec
 from orchestrator.domain.variants import model_of, workload_of
 from orchestrator.domain.workload import model_digest, workload_digest
-from orchestrator.errors import BudgetSpent, GreenctlError, PriceMoved, ProviderError, ProviderUnavailable
+from orchestrator.errors import (
+    BudgetSpent,
+    GreenctlError,
+    PriceMoved,
+    ProviderError,
+    ProviderUnavailable,
+    StoreUnavailable,
+)
 from orchestrator.planner.rollout import ABORTED, Step, StepKind
 from orchestrator.planner.spending import cap_of, first_lease_end
 
@@ -38,6 +46,7 @@ class Applier:
         self._runtime = runtime
         self._journal = journal
         self._warned: dict[str, str] = {}
+        self.pace = LaunchPace(runtime.clock, journal)
 
     # ── plans ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,7 +127,12 @@ class Applier:
         )
         rate, leased = self._runtime.clock.rate, ends_itself(service.spec, action.region, self._runtime)
         ends_at, cap = first_lease_end(service.spec, now, rate) if leased else None, cap_of(service.spec, rate)
-        self._journal.start_replica(replica, planned, placement, lease_ends_at=ends_at, cap=cap)
+        try:
+            self._journal.start_replica(replica, planned, placement, lease_ends_at=ends_at, cap=cap)
+        except StoreUnavailable:
+            self.pace.note(name)  # it may be committed all the same
+            raise
+        self.pace.note(name)
         self._state_event(replica, ReplicaState.PENDING, action.reason)
 
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────

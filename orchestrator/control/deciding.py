@@ -128,6 +128,7 @@ class Decider:
             sizing=given,
             load=self._loads.steady(service.name),
             beside=frozenset(r.name for r in replicas if running is not None and is_company(running, r)),
+            recent_launches=self._applier.pace.lately(),
         )
         if self._edits.holds_back(service) and not snapshot.paused:
             # Else load that could be carried by company would wait for an exchange that nobody makes.

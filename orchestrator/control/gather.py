@@ -10,6 +10,7 @@ from orchestrator.control.batch import with_batch, work_hours
 from orchestrator.control.calendar import timetable_of
 from orchestrator.control.grid import GridReader, ZoneView
 from orchestrator.control.load import in_force, number_in_force
+from orchestrator.control.pace import launched_lately
 from orchestrator.control.past import expected_cold_start, last_size, recent_moves
 from orchestrator.control.ports import Ability
 from orchestrator.control.runtime import Runtime
@@ -38,7 +39,6 @@ from orchestrator.planner.wanted import is_scaled
 LONGEST_HISTORY = timedelta(days=3650)
 """Longer than any recorded grid is replayed."""
 
-A_MINUTE = timedelta(minutes=1)
 RECENT_LOAD_SECONDS = 600.0
 
 
@@ -86,6 +86,7 @@ async def gather_snapshot(
     sizing: WantedReplicas | None = None,
     load: LoadSeen | None = None,
     beside: frozenset[str] = frozenset(),
+    recent_launches: int | None = None,
 ) -> Snapshot:
     """Read everything that a plan for this spec may depend on. Changes nothing.
 
@@ -94,7 +95,8 @@ async def gather_snapshot(
     service with batch work, as many as its hours ask for.
     ``load``: of the last minutes, by the gateway's counts; without it, what the records of energy tell of it. Not of a
     service with batch work. ``beside``: who came for load beside a request that is under way; that one of them failed
-    is no reason to keep the request from a place.
+    is no reason to keep the request from a place. ``recent_launches``: as whoever launches has counted them; without
+    it, as the records date them.
     """
     records, rate = runtime.store, runtime.clock.rate
     record = records.service(spec.name)
@@ -123,7 +125,7 @@ async def gather_snapshot(
         paused=record is not None and record.paused,
         taking_down=record is not None and record.state is ServiceState.GOING_DOWN,
         without_spot=_without_spot(candidates, runtime),
-        recent_launches=sum(r.created_at > now - A_MINUTE * rate for r in everybody),
+        recent_launches=launched_lately(everybody, now, rate) if recent_launches is None else recent_launches,
         timetable=timetable_of(spec.migration.schedule, now),
         sizing=size,
         # Batch work comes as fast as it is answered, and not at all while it waits: that is no rate to size by.

@@ -12,7 +12,7 @@ from orchestrator.control.runtime import Tuning
 from orchestrator.domain.records import Event, EventKind
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.errors import NoCapacity, ProviderError
-from tests.builders import SECOND
+from tests.builders import HOUR, SECOND
 from tests.scenario.world import DRAIN, FULL, Traffic, World, chat, only
 
 GONE: dict[str, Callable[[World, str], None]] = {"killed": World.murder, "preempted": World.preempt}
@@ -38,6 +38,22 @@ async def test_a_replica_whose_machine_is_gone_is_out_of_the_traffic_at_the_next
     assert len(world.cloud.launches) == 3
     assert world.refused == 0
     world.check_at_rest()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_clock_that_is_set_holds_up_no_replacement(hours: int) -> None:
+    """Set back, it finds the launches of the hour before it: they are no younger for that."""
+    world = World()
+    await world.up(chat(12))
+    await world.run(120, every=5.0)
+    world.clock.present += hours * HOUR
+    await world.run(10)
+    for replica in world.ready()[:2]:
+        world.preempt(replica.name)
+    await world.step()
+    assert len(world.ready()) == 10
+
+    await world.settle(limit=30)
 
 
 @pytest.mark.parametrize("looks", [1, 2])

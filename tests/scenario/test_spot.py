@@ -185,6 +185,29 @@ class TestStorms:
         assert all((b - a).total_seconds() >= 60 for a, b in zip(times, times[MOST_LAUNCHES_PER_MINUTE:], strict=False))
         assert (world.now - before).total_seconds() <= 2 * 60 + START_SECONDS + 15
 
+    @pytest.mark.parametrize("hours", [1, -1])
+    async def test_a_clock_that_is_set_changes_nothing_of_the_pace(self, hours: int) -> None:
+        """Ten of twenty-four are asked for when it is set: the others still come when that minute is over."""
+        world = SpotWorld()
+        await up_on_spot(world, spot(24))
+        await world.run(70)
+        before = {r.name for r in world.all_replicas()}
+        world.close("se", "fr")
+        for one in world.ready():
+            world.preempt(one.name)
+        asked_at: dict[str, float] = {}
+        for second in range(200):
+            await world.step()
+            if second == 20:
+                world.clock.present += hours * HOUR
+            for name in {r.name for r in world.all_replicas()} - before - asked_at.keys():
+                asked_at[name] = world.clock.elapsed
+
+        times = sorted(asked_at.values())
+        assert len(times) == 24
+        assert all(b - a >= 60 for a, b in zip(times, times[MOST_LAUNCHES_PER_MINUTE:], strict=False))
+        assert times[-1] - times[0] <= 2 * 60 + 15
+
     async def test_spread_replicas_lose_only_their_part(self) -> None:
         """With the placer no single region holds them all: a storm leaves one serving."""
         world = SpotWorld()
