@@ -17,7 +17,7 @@ from orchestrator.domain.decision import Verdict
 from orchestrator.domain.orphans import Suspect, SuspectKind
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.planner.orphans import restored_epoch, suspects_of, twins_of
-from orchestrator.planner.reaping import weigh
+from orchestrator.planner.reaping import reaped_lately, weigh
 
 ENDED = "ended"
 """Beside the kinds of suspects: recorded as ended and cleaned up, and shown all the same; the controller ends it."""
@@ -109,8 +109,9 @@ async def orphan_survey(runtime: Runtime, *, turn_for: timedelta | None) -> Orph
         if listing.seen is not None
     ]
     sign = max((s for s in (*signs, known.seen_epoch) if s is not None and s > known.accepted_epoch), default=None)
-    lately = runtime.clock.now() - HOUR * runtime.clock.rate
-    view = reap_view(runtime, uid, listings, suspects, store.reaps(since=lately), held=sign is not None)
+    now, rate = runtime.clock.now(), runtime.clock.rate
+    recent = reaped_lately((r, (now - r.created_at) / rate) for r in store.reaps(since=now - HOUR * rate))
+    view = reap_view(runtime, uid, listings, suspects, recent, held=sign is not None)
     verdicts = {v.name: v for v in weigh(view, [s.name for s in suspects if s.kind is SuspectKind.STRANGER])}
     found = []
     for s in suspects:

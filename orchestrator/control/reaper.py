@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from orchestrator.control.ages import Ages
 from orchestrator.control.apply import Applier
 from orchestrator.control.inventory import Listing, fleet
 from orchestrator.control.naming import name_prefix
@@ -28,11 +29,11 @@ def reap_view(
     uid: str,
     listings: Sequence[Listing],
     suspects: Sequence[Suspect],
-    reaps: Sequence[Reap],
+    recent: int,
     *,
     held: bool,
 ) -> ReapView:
-    """Put together what the brakes look at."""
+    """Put together what the brakes look at. ``recent``: how many were reaped in the last physical hour."""
     now, rate = runtime.clock.now(), runtime.clock.rate
     return ReapView(
         uid=uid,
@@ -40,7 +41,7 @@ def reap_view(
         suspects=tuple(suspects),
         complete=frozenset(listing.source.name for listing in listings if listing.look is not None),
         fleet=fleet(listings),
-        recent=reaped_lately(reaps, now, rate),
+        recent=recent,
         held=held,
         grace=runtime.tuning.orphan_grace,
         idle=runtime.tuning.orphan_idle,
@@ -75,6 +76,8 @@ class Reaper:
         self._journal = journal
         self._applier = applier
         self._troubles: dict[str, str] = {}
+        self._words, self._decided = Ages(runtime.clock), Ages(runtime.clock)
+        self._reaps: dict[str, Reap] = {}
 
     def is_asked(self) -> bool:
         """Whether somebody has given a word that no sweep has looked at yet."""
@@ -82,6 +85,7 @@ class Reaper:
 
     def accept(self) -> None:
         """Carry out what needs no listing: that somebody accepts a database that was set back."""
+        self._words.look()
         for request in self._journal.reap_requests():
             wish = self._wish(request)
             if wish is None or wish.accept_epoch is None:
@@ -99,11 +103,12 @@ class Reaper:
     async def act(self, listings: Sequence[Listing], suspects: Sequence[Suspect], *, held: bool) -> None:
         """Weigh what is asked for, then go on with what was decided. ``held``: see :class:`Restored`."""
         uid = self._journal.deployment_uid()
-        lately = self._runtime.clock.now() - HOUR * self._runtime.clock.rate
+        self._words.look()
+        self._decided.look()
         for request in self._journal.reap_requests():
-            reaps = self._journal.reaps(since=lately)
-            self._weigh(request, reap_view(self._runtime, uid, listings, suspects, reaps, held=held))
-        view = reap_view(self._runtime, uid, listings, suspects, self._journal.reaps(since=lately), held=held)
+            self._weigh(request, reap_view(self._runtime, uid, listings, suspects, self._recent(), held=held))
+        self._words.forget_all_but([r.id for r in self._journal.reap_requests()])
+        view = reap_view(self._runtime, uid, listings, suspects, self._recent(), held=held)
         for reap in self._journal.reaps(open_only=True):
             own = _listing_of(reap, listings)
             listing = _listing_with(reap, listings) if own is None else own
@@ -142,8 +147,13 @@ class Reaper:
 
     def _has_expired(self, request: ReapRequest) -> bool:
         """Whether it is no longer anybody's word."""
-        clock = self._runtime.clock
-        return (clock.now() - request.created_at) / clock.rate >= LIFETIME
+        return self._words.of(request.id, request.created_at) >= LIFETIME
+
+    def _recent(self) -> int:
+        """Count what was decided within the hour. What was seen once is remembered: a clock set on loses it no more."""
+        lately = self._runtime.clock.now() - HOUR * self._runtime.clock.rate
+        self._reaps |= {r.id: r for r in self._journal.reaps(since=lately)}
+        return reaped_lately((r, self._decided.of(r.id, r.created_at)) for r in self._reaps.values())
 
     def _wish(self, request: ReapRequest) -> Wish | None:
         """Read what is asked for; close what cannot be read."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from orchestrator.control.ages import SuspectAges
 from orchestrator.control.apply import Applier
 from orchestrator.control.edits import EditWatch
 from orchestrator.control.inventory import Listing, Source, read_source, sources
@@ -42,6 +43,7 @@ class Sweeper:
         self._reopened: set[str] = set()
         self._troubles: dict[str, int] = {}
         self._committed: dict[str, int] = {}
+        self._ages = SuspectAges(runtime.clock)
         self._held = journal.restored().holds
 
     @property
@@ -71,6 +73,7 @@ class Sweeper:
             old = [s for s in before if s.source == listing.source.name]
             suspects += self._compare(listing, old)
         self._forget_sources({s.name for s in named}, before)
+        self._ages.forget_all_but(suspects)
         await self._reaper.act(listings, suspects, held=self._held or self._edits.holds)
 
     def _brought_along(self, stored: Sequence[Suspect], named: Sequence[Source]) -> Sequence[Suspect]:
@@ -102,7 +105,7 @@ class Sweeper:
             self._trouble(listing)
             return before
         self._troubles.pop(name, None)
-        found = self._told(suspects_of(look, listing.read_at))
+        found = self._told(self._ages.kept(suspects_of(look, listing.read_at), before))
         if found or before:
             self._journal.set_suspects(name, found)
         return found

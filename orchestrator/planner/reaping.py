@@ -83,9 +83,12 @@ def still_allowed(suspect: Suspect, view: ReapView, *, asked: bool) -> ReapVerdi
     )
 
 
-def reaped_lately(reaps: Iterable[Reap], now: Instant, rate: float) -> int:
-    """Count the instances that were decided upon within the last physical hour, whatever became of them."""
-    return len({r.name for r in reaps if (now - r.created_at) / rate < HOUR})
+def reaped_lately(reaps: Iterable[tuple[Reap, timedelta]]) -> int:
+    """Count the instances that were decided upon within the last physical hour, whatever became of them.
+
+    With each comes how long ago that was, in physical time.
+    """
+    return len({reap.name for reap, ago in reaps if ago < HOUR})
 
 
 def _brakes(suspect: Suspect, view: ReapView, *, named: bool) -> tuple[Verdict, ...]:

@@ -18,6 +18,7 @@ from orchestrator.domain.records import EventKind, IntentState, OperationState
 from orchestrator.domain.replica import ENDED, ReplicaState
 from orchestrator.domain.service import Policy
 from orchestrator.errors import ProviderError
+from tests.builders import HOUR
 from tests.scenario.crash import Fuse
 from tests.scenario.world import PLACES, RULES, Died, Traffic, World, chat, only
 
@@ -189,6 +190,70 @@ async def test_a_word_that_comes_too_early_is_refused(waited: float, rule: str) 
     assert world.store.reaps() == []
 
 
+@pytest.mark.parametrize(("waited", "rule"), [(3 * MINUTES, "grace"), (12 * MINUTES, "serving")])
+async def test_a_clock_that_is_set_forward_ends_nothing_sooner(waited: float, rule: str) -> None:
+    """An hour that nobody waited is no hour of being suspected or idle; what is on record is said by the new clock."""
+    world, (stray,) = await with_strays(1, wait=waited)
+    world.clock.present += HOUR
+    request = ask(world, stray)
+    await world.run(61)
+
+    assert brake(answer(world, request)[stray]) == rule
+    (suspect,) = world.store.suspects()
+    assert waited <= suspect.age(world.now, 1.0).total_seconds() <= waited + 61  # since the first sweep
+    await world.run(PATIENCE - waited, every=20.0)
+    ask(world, stray)
+    await world.run(70)
+    assert ended(world) == [stray]
+
+
+async def test_a_clock_that_is_set_back_holds_no_word_up() -> None:
+    """Suspected and idle for long enough, whatever the records' times would be by the new clock."""
+    world, (stray,) = await with_strays(1, wait=9 * MINUTES)
+    world.clock.present -= HOUR
+    await world.run(PATIENCE - 9 * MINUTES, every=20.0)
+    ask(world, stray)
+    await world.run(70)
+
+    assert ended(world) == [stray]
+
+
+async def test_what_nobody_looked_at_has_not_waited() -> None:
+    """The controller was away for an hour, or its clock is an hour ahead: nobody can tell, so the rest is waited."""
+    world, (stray,) = await with_strays(1, wait=3 * MINUTES)
+    world.kill()
+    await world.run(60 * MINUTES, every=60.0)
+    world.start()
+    request = ask(world, stray)
+    await world.run(2)
+    assert brake(answer(world, request)[stray]) == "grace"
+
+    await world.run(PATIENCE - 3 * MINUTES, every=20.0)
+    ask(world, stray)
+    await world.run(70)
+    assert ended(world) == [stray]
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_word_is_not_older_for_a_clock_that_was_set(hours: int) -> None:
+    """It waits for a listing while the clock is set: it is somebody's word for an hour, and not for the clock's."""
+    world, (stray,) = await with_strays(1)
+    for _ in range(70):
+        world.cloud.fail_next("inventory", DOWN)
+    request = ask(world, stray)
+    await world.run(30 * MINUTES, every=20.0)
+    world.clock.present += hours * HOUR
+    await world.run(20 * MINUTES, every=20.0)
+    waiting = world.store.reap_request(request.id)
+    assert waiting is not None
+    assert waiting.state is OperationState.RUNNING
+
+    await world.run(11 * MINUTES, every=20.0)
+    closed = world.store.reap_request(request.id)
+    assert closed is not None
+    assert closed.state is OperationState.FAILED
+
+
 async def test_one_word_is_good_once() -> None:
     """What was held back needs a new word, also when nothing holds it any more."""
     world, (stray,) = await with_strays(1, wait=MINUTES)
@@ -348,6 +413,24 @@ async def test_a_tenth_of_the_fleet_per_hour() -> None:
     await world.run(65, every=5.0)
     assert len(set(ended(world))) == 5  # of 28 that were left
     assert world.the_replica().name in world.cloud.existing()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_clock_that_is_set_gives_no_new_share(hours: int) -> None:
+    """Nor does it keep the old one spent for longer than an hour."""
+    world, strays = await with_strays(30)
+    ask(world, *strays)
+    await world.run(65, every=5.0)
+    assert len(set(ended(world))) == 3
+    world.clock.present += hours * HOUR
+    ask(world, *strays)
+    await world.run(65, every=5.0)
+    assert len(set(ended(world))) == 3
+
+    await world.run(60 * MINUTES, every=30.0)
+    ask(world, *strays)
+    await world.run(65, every=5.0)
+    assert len(set(ended(world))) == 5
 
 
 async def test_naming_each_lifts_the_share_and_spends_it() -> None:
