@@ -38,6 +38,10 @@ class SystemClock:
         """Physical seconds since an arbitrary origin."""
         return time.monotonic()
 
+    def through_sleep(self) -> float:
+        """Physical seconds since an arbitrary origin, those included in which the machine slept (clock_gettime(2))."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
     async def sleep(self, physical_seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(physical_seconds)
@@ -86,6 +90,10 @@ class VirtualClock:
 
     def monotonic(self) -> float:
         """Physical seconds that were let pass."""
+        return self.elapsed
+
+    def through_sleep(self) -> float:
+        """Physical seconds that were let pass: nothing here sleeps through any."""
         return self.elapsed
 
     def advance(self, physical: timedelta) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from orchestrator.control.ages import A_STEP
 from orchestrator.control.grid import GridReader
 from orchestrator.control.observe import Watch
 from orchestrator.control.ports import Journal
@@ -35,24 +36,42 @@ AS_LAST_SAMPLED = "as in its last sample, for its shape is sold no longer"
 class Account:
     """How far the ledger of one replica has come: read from the store once, then kept up to date.
 
+    ``until``: in grid time; ``at``: the second of ``Clock.through_sleep`` that this was at. A clock that is set parts
+    the two: what is counted goes by the second, which nobody sets, and where it stands by the first (decision 0092).
     ``is_running``: there was a machine at the last look, so the time since then is to be counted.
     """
 
     until: Instant
+    at: float
     is_running: bool
     prompt_tokens: int = 0
     output_tokens: int = 0
     mean_batch: float = 0.0
     last: EnergySample | None = None
 
+    def unwritten(self, now: Instant, at: float, rate: float) -> Window:
+        """Return the window of what is not counted yet: as long as that took, up to ``now`` where nothing is there.
+
+        After a clock was set on, a stretch is left out that nobody lived through. Set back, its time is in the ledger
+        already: what follows is written behind that, ahead of the clock.
+        """
+        length = timedelta(seconds=max(0.0, at - self.at)) * rate
+        if abs(now - length - self.until) <= A_STEP * rate and self.until <= now:
+            return Window(self.until, now)  # neighbours share an edge, or rows of an hour would never be one
+        return Window.starting(max(self.until, now - length), length)
+
+    def pass_over(self, now: Instant, at: float) -> None:
+        """Count nothing up to now: there was no machine. What is counted already stays before it."""
+        self.until, self.at = now if self.last is None else max(self.until, now), at
+
     def go_on_from(self, so_far: EnergySoFar) -> None:
         """Take in what stands in the store."""
         self.until, self.last, self.mean_batch = so_far.until, so_far.last, so_far.last.mean_batch
         self.prompt_tokens, self.output_tokens = so_far.prompt_tokens, so_far.output_tokens
 
-    def add(self, samples: Sequence[EnergySample]) -> None:
-        """Take in what was written."""
-        self.until = counted_until(samples, self.until)
+    def add(self, samples: Sequence[EnergySample], at: float) -> None:
+        """Take in what was written at that second."""
+        self.until, self.at = counted_until(samples, self.until), at
         self.prompt_tokens += sum(s.prompt_tokens for s in samples)
         self.output_tokens += sum(s.output_tokens for s in samples)
         if samples:
@@ -90,6 +109,7 @@ class Meter:
         self._grid = grid
         self._readings: dict[str, Reading] = {}
         self._accounts: dict[str, Account] = {}
+        self._doubts: dict[str, Mapping[Instant, float]] = {}
 
     async def look(
         self,
@@ -106,14 +126,13 @@ class Meter:
 
         A machine counts from when its provider shows it until nothing of it is left, whatever its record says.
         """
-        now = self._runtime.clock.now()
         for replica in replicas:
             account = self._accounts.get(replica.name) or self._read(service, replica)
             self._accounts[replica.name] = account
             look = seen.get(replica.name, Observation(exists=None))
             has_ended = look.exists is False or look.failed or not look.has_machine
             if has_ended and not account.is_running:
-                account.until = now
+                account.pass_over(self._runtime.clock.now(), self._runtime.clock.through_sleep())
                 continue
             account.is_running = account.is_running or look.exists is True
             if account.is_running and (due or has_ended):
@@ -126,6 +145,8 @@ class Meter:
             del self._accounts[name]
         for name in self._readings.keys() - names:
             del self._readings[name]
+        for name in self._doubts.keys() - names:
+            del self._doubts[name]
 
     async def _write(
         self,
@@ -136,8 +157,8 @@ class Meter:
         status: GatewayStatus | None,
         watch: Watch,
     ) -> None:
-        now = self._runtime.clock.now()
-        window = Window(min(now, account.until), now)
+        now, at = self._runtime.clock.now(), self._runtime.clock.through_sleep()
+        window = account.unwritten(now, at, self._runtime.clock.rate)
         facts = facts_of(replica, offers, account.last)
         if facts is None and offers and replica.offer_id not in offers:
             text = f"r{replica.slot}: {replica.offer_id} is sold no longer and was never sampled: its energy is unknown"
@@ -161,21 +182,28 @@ class Meter:
         except GreenctlError:
             # It may be written all the same: what counts is what the store says then.
             del self._accounts[replica.name]
+            self._doubts[replica.name] = {account.until: account.at, window.end: at}
             raise
-        account.add(own)
+        account.add(own, at)
 
     def _read(self, service: ServiceRecord, replica: Replica) -> Account:
         so_far = self._journal.energy_so_far(service.name, replica.name)
-        account = Account(replica.created_at, is_running=_was_there(replica, was_metered=so_far is not None))
+        account = Account(replica.created_at, 0.0, is_running=_was_there(replica, was_metered=so_far is not None))
         if so_far is not None:
             account.go_on_from(so_far)
+        # Of what was before this process only the records tell, and what they date later than now took no time.
+        clock = self._runtime.clock
+        by_record = max(timedelta(0), clock.now() - account.until) / clock.rate
+        account.at = clock.through_sleep() - by_record.total_seconds()
+        account.at = self._doubts.pop(replica.name, {}).get(account.until, account.at)
         return account
 
     async def _series(self, service: ServiceRecord, replica: Replica, window: Window, now: Instant) -> CarbonSeries:
         if replica.zone is None:
             return CarbonSeries("?", ())
         start = window.start - service.spec.carbon.max_age - HOUR
-        return await self._grid.intensities(replica.zone, service.spec.carbon.basis, Window(start, now), now)
+        past = Window(min(start, now), now)  # of what is ahead of the clock nobody knows more
+        return await self._grid.intensities(replica.zone, service.spec.carbon.basis, past, now)
 
     def _load(
         self,

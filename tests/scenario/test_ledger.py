@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -285,6 +285,68 @@ async def test_a_write_whose_answer_was_lost_is_not_counted_twice_nor_forgotten(
     await world.settle()
 
     check_ledger(world)
+
+
+@pytest.mark.parametrize("hours", [(1,), (-1,), (1, -1), (-1, 1), (-1, -1)])
+async def test_a_clock_that_is_set_makes_no_time_and_loses_none(hours: Sequence[int]) -> None:
+    """Each time by an hour, a quarter of an hour apart: what was drawn is counted once, and no two samples overlap."""
+    world = World()
+    await world.up(chat(2))
+    world.traffic["chat"] = Traffic(1.0, 6.0)
+    await world.run(900, every=EVERY)
+    for by in hours:
+        world.clock.present += by * HOUR
+        await world.run(900, every=EVERY)
+    world.traffic.clear()
+    world.down()
+    await world.settle()
+
+    check_ledger(world)
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_restart_behind_a_clock_that_was_set_costs_what_nobody_saw_at_most(hours: int) -> None:
+    """The ledger stands where the clock has left it: nothing is counted twice, and no hour is added or lost."""
+    world = World()
+    await world.up(chat())
+    world.traffic["chat"] = Traffic(1.0, 6.0)
+    await world.run(300, every=EVERY)
+    world.clock.present += hours * HOUR
+    for _ in range(3):
+        await world.run(600, every=EVERY)
+        world.kill()
+        await world.run(20, every=EVERY)
+        world.start()
+    world.traffic.clear()
+    world.down()
+    await world.settle()
+
+    ((name, own),) = by_replica(world).items()
+    assert all(earlier.window.end <= later.window.start for earlier, later in pairwise(own))
+    counted, drawn = sum(s.facility_joules for s in own), world.joules[name]
+    unseen = 3 * (20 + 10 + 2 * EVERY) / world.clock.elapsed
+    assert drawn * (1 - unseen - EXACT) <= counted <= drawn * (1 + EXACT)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_a_lost_answer_after_a_clock_was_set_back_loses_nothing(*, is_written: bool) -> None:
+    """How far the store is tells whether the samples are in it, and so from which second on to count."""
+    world = World()
+    await world.up(chat())
+    world.traffic["chat"] = Traffic(1.0, 6.0)
+    await world.run(60)
+    world.clock.present -= HOUR
+    for _ in range(10):
+        await world.run(25)
+        world.store.fail_next("record_energy", StoreUnavailable("gone"), after=is_written)
+        with pytest.raises(StoreUnavailable):
+            await world.run(15)
+    world.traffic.clear()
+    world.down()
+    await world.settle()
+
+    check_ledger(world, tolerance=0.02)  # what a gateway counted up to a failed try is in no sample's load
+    assert sum(s.engine_seconds for s in world.store.energy("chat")) == pytest.approx(world.clock.elapsed, abs=3)
 
 
 async def test_energy_of_an_unknown_grid_is_kept_apart() -> None:

@@ -27,6 +27,10 @@ class Clock(Protocol):
         """Physical seconds since an arbitrary origin; never runs backwards. For deadlines of outside calls."""
         ...
 
+    def through_sleep(self) -> float:
+        """Return the same with the time in which this machine slept, while machines elsewhere went on."""
+        ...
+
     async def sleep(self, physical_seconds: float) -> None:
         """Wait that many physical seconds (virtual ones in a simulation)."""
         ...

@@ -18,11 +18,12 @@ class TestSystem:
     async def test_it_is_the_machines_own(self) -> None:
         """UTC, at rate one, and sleeping takes physical time."""
         clock = SystemClock()
-        before, started = clock.now(), clock.monotonic()
+        before, started, lived = clock.now(), clock.monotonic(), clock.through_sleep()
         await clock.sleep(0.001)
         assert clock.rate == 1.0
         assert clock.now() >= before
         assert clock.monotonic() - started >= 0.001
+        assert clock.through_sleep() - lived >= 0.001
         assert clock.now().tzinfo is clock.wall().tzinfo is UTC
 
 
@@ -53,7 +54,7 @@ class TestVirtual:
         await clock.sleep(30.0)
         clock.advance(timedelta(seconds=30))
         assert clock.now() == clock.wall() == NOON + HOUR
-        assert clock.monotonic() == 60.0
+        assert clock.monotonic() == clock.through_sleep() == 60.0
 
 
 class TestAnchor:

@@ -95,7 +95,7 @@ async def test_a_restart_goes_through_no_samples(count: int) -> None:
 
 
 async def test_a_replica_of_the_future_stops_no_look() -> None:
-    """The clock was set back, and another controller begins: it counts once its time comes, and heals until then."""
+    """The clock was set back, and another controller begins: of what was before it, nothing is known and counted."""
     store = MemoryStore()
     store.submit_deploy(a_spec(), an_operation())
     journal = store.claim("me", NOW)
