@@ -13,6 +13,7 @@ from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
 from orchestrator.domain.service import OfferRule, Policy, ResourceRequest
 from orchestrator.errors import SignalFormatError
+from orchestrator.sim.costs import is_exact
 from orchestrator.sim.layout import board_of, setting_of
 from orchestrator.sim.prices import Change, PriceChanges, prices_of, read_prices
 from orchestrator.sim.runs import Row
@@ -201,3 +202,10 @@ def test_without_a_recording_lists_hold(tmp_path: Path) -> None:
     """No file, no machine names: nothing to read."""
     assert read_prices(tmp_path, sold()) == PriceChanges()
     assert read_prices(written(tmp_path, "nonsense"), offers()) == PriceChanges()
+
+
+def test_the_limit_above_the_cheapest_is_known_where_one_shape_is_sold() -> None:
+    """Of several, ours may take one that is dearer than the cheapest: it is measured by those that carry the load."""
+    policy = Policy("near-cheapest", max_extra_cost_fraction=0.15)
+    assert is_exact(policy, promises=False, shortages=False, shapes=1)
+    assert not is_exact(policy, promises=False, shortages=False, shapes=2)
