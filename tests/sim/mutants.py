@@ -94,13 +94,17 @@ _OTHER_VARIANTS = tuple((3000.0 + 1500.0 * n, "new_workload", 0.0, (0.2, 0.5, 0.
 _MORE_AND_ELSEWHERE = tuple(
     (2400.0 + 1500.0 * n, ("scale", "preempt", "move")[n % 3], 0.0, (0.9, 0.3, 0.6)[n % 3]) for n in range(14)
 )
+_ASLEEP_AT_A_SECOND_TRY = tuple(
+    (2000.0 + 900.0 * n + late, kind, 200.0 * (kind == "sleep_at_call"), pick)
+    for n, (asleep, at_call) in enumerate(((40.0, 0.15), (20.0, 0.2)) * 2)
+    for late, kind, pick in (
+        (0.0, "create_lost", 0.0),
+        (1.0, "machine_fails", 0.3 * (n % 3)),
+        (asleep, "sleep_at_call", at_call),
+    )
+)
 _LOST_AND_NEW = ((3000.0, "preempt", 0.0, 0.0), (3050.0, "new_workload", 0.0, 0.4))
 _NEW_EVERY_HOUR = tuple((3600.0 * n, "new_workload", 0.0, 0.3 * (n % 3)) for n in range(2, 18))
-_MOVED_TWICE = (
-    Fault(0, 3135.8129549125692, "move", 0.0, 0.214712505049237),
-    Fault(1, 3164.0854459236975, "db_restored", 0.0, 0.21033392111846894),
-    Fault(2, 6739.4289976044265, "away_timeout", 805.2239271627212, 0.3350521492567131),
-)
 
 
 def _working(seed: int, work: Work, *faults: tuple[float, str, float, float]) -> Setting:
@@ -298,15 +302,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            self._journal.set_intent(replica.intent_id, IntentState.ISSUED, now)\n        if ",
             ),
         ),
-        tuple(
-            _day(
-                seed,
-                *((2006.0 + 900 * n, "sleep_at_call", 200.0, (n % 6) / 30) for n in range(8)),
-                *_LOSSES,
-                lag_seconds=120.0,
-            )
-            for seed in range(6)
-        ),
+        tuple(_day(seed, *_ASLEEP_AT_A_SECOND_TRY, lag_seconds=120.0, look_seconds=5.0) for seed in range(3)),
     ),
     Mutant(
         "recovery fails on a record that is on its way out",
@@ -594,7 +590,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "what answers requests is ended at once because its record never did",
         "B18",
         (Change(_ROLLOUT + "_may_serve", " or bool(seen.in_flight)", ""),),
-        (Setting(5000010, _MOVED_TWICE, replicas=2, spot=True, lag_seconds=120.0, look_seconds=30.0),),
+        tests=("tests/unit/planner/test_rollout.py", "tests/property/test_rollout_properties.py"),
     ),
     Mutant(
         "the drain limit runs while the gateway still routes there",
@@ -810,10 +806,28 @@ MUTANTS: tuple[Mutant, ...] = (
         (_day(28, (4000.0, "kill", 5.0, 0.0), (9000.0, "kill", 5.0, 0.0)),),
     ),
     Mutant(
-        "deadlines run by the machine's own clock",
+        "deadlines run by a clock that is set",
         "R",
-        (Change(_APPLIER + "_move", "self._runtime.clock.now()", "self._runtime.clock.wall()"),),
-        (_day(29, (2000.0, "broken_workload", 0.0, 0.0), skew_seconds=3600.0), _day(29, skew_seconds=-3600.0)),
+        (
+            Change(
+                "orchestrator.control.ages:Ages.of",
+                "return seen.age + timedelta(seconds=at - seen.at)",
+                "return (self._clock.now() - since) / self._clock.rate",
+            ),
+        ),
+        (_day(29, (3000.0, "broken_workload", 0.0, 0.0), (3200.0, "clock_steps", 7200.0, 0.9), steps=True),),
+    ),
+    Mutant(
+        "an hour that nobody lived is counted, or one that was is not",
+        "R",
+        (
+            Change(
+                "orchestrator.control.metering:Meter._write",
+                "window = account.unwritten(now, at, self._runtime.clock.rate)",
+                "window = Window(min(now, account.until), now)",
+            ),
+        ),
+        (_day(3, (4000.0, "clock_steps", 7200.0, 0.2), (6000.0, "machine_fails", 0.0, 0.0), steps=True),),
     ),
     Mutant(
         "a storm of losses is a storm of purchases",
