@@ -203,7 +203,9 @@ def test_an_acceptance_that_came_too_late_is_not_called_accepted(world: World, m
 
     def long_ago(runtime: Runtime, *, actor: str, epoch: int) -> ReapRequest:
         early = VirtualClock(runtime.clock.now() - timedelta(hours=2))
-        return submit_acceptance(replace(runtime, clock=early), actor=actor, epoch=epoch)
+        request = submit_acceptance(replace(runtime, clock=early), actor=actor, epoch=epoch)
+        world.start_controller()
+        return request
 
     monkeypatch.setattr("orchestrator.cli.orphans.submit_acceptance", long_ago)
     result = world.run("doctor", "--orphans", "--accept-restored", "--yes")
