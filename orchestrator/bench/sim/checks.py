@@ -696,13 +696,15 @@ class Checks:
         if world.setting.steps:
             # What passes between two processes nobody knows but by the clock that was set.
             steps = HOUR * (len(world.processes) - 1)
-        lived = (now if life.gone is None else life.gone) - life.created
+        # What a database that was set back calls there again is there again.
+        gone = life.gone if row.cleaned_up and row.state in ENDED else None
+        lived = (now if gone is None else gone) - life.created
         if counted > lived + 1.0 + steps:
             self.broken("I25", f"{row.name}: {counted:.0f} s counted, it is {lived:.0f} s old")
         if life.ready is None or world.lost_rows:
             return  # what a database that was set back has forgotten is not counted again
         served = (now if life.left is None else life.left) - life.ready
-        if counted < served - steps - (UNCOUNTED_SECONDS if life.gone is None else UNCOUNTED_AT_AN_END_SECONDS):
+        if counted < served - steps - (UNCOUNTED_SECONDS if gone is None else UNCOUNTED_AT_AN_END_SECONDS):
             self.broken("I25", f"{row.name}: {counted:.0f} s counted, and it has served for {served:.0f} s")
 
 
