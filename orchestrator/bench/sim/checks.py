@@ -86,6 +86,9 @@ SOLD_OUT_SECONDS = 60.0
 UNREAD_SECONDS = 60.0
 """After which what is known of the load is no longer news: windows are half a minute long."""
 
+SAMPLED_SECONDS = 300.0
+"""Between two samples of a machine."""
+
 UNCOUNTED_SECONDS, UNCOUNTED_AT_AN_END_SECONDS = 900.0, 60.0
 """What of a machine's time may not be counted yet: looks at rest are ten minutes apart, samples five; and once it is
 gone what rounding leaves, and the last look at it.
@@ -704,7 +707,11 @@ class Checks:
         if life.ready is None or world.lost_rows:
             return  # what a database that was set back has forgotten is not counted again
         served = (now if life.left is None else life.left) - life.ready
-        if counted < served - steps - (UNCOUNTED_SECONDS if gone is None else UNCOUNTED_AT_AN_END_SECONDS):
+        at_an_end = UNCOUNTED_AT_AN_END_SECONDS
+        if len(world.processes) > 1:
+            # Whoever has ended when another process comes is not counted from its last sample to its end.
+            at_an_end += SAMPLED_SECONDS
+        if counted < served - steps - (UNCOUNTED_SECONDS if gone is None else at_an_end):
             self.broken("I25", f"{row.name}: {counted:.0f} s counted, and it has served for {served:.0f} s")
 
 

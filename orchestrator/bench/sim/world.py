@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import update
 
-from orchestrator.bench.sim.checks import Checks
+from orchestrator.bench.sim.checks import SAMPLED_SECONDS, Checks
 from orchestrator.bench.sim.cloud import SimCloud
 from orchestrator.bench.sim.database import Trouble
 from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe, SimReader
@@ -64,7 +64,7 @@ NO_NEWS = frozenset({"record_event", "record_decision", "renew_lease"})
 """Writes after which nothing can be seen that could not be seen before."""
 
 TUNING = Tuning(
-    sample_every=timedelta(minutes=5),
+    sample_every=timedelta(seconds=SAMPLED_SECONDS),
     longest_sample=timedelta(hours=1),
     plan_every=timedelta(seconds=10),
     sweep_every=timedelta(seconds=60),
