@@ -13,7 +13,6 @@ import logging
 import os
 import secrets
 import shutil
-import socket
 import threading
 import time
 import urllib.error
@@ -33,6 +32,7 @@ from orchestrator.gateway.instance import LOG_FILE, GatewayInfo
 from orchestrator.gateway.leftovers import clean_up, new_scratch
 from orchestrator.gateway.node import GatewayNode
 from orchestrator.gateway.options import Options, Progress
+from orchestrator.gateway.ports import free_ports
 from orchestrator.gateway.sockets import gateway_folder
 
 logger = logging.getLogger(__name__)
@@ -162,11 +162,20 @@ def _failures_told() -> Iterator[None]:
     except ImportError as error:
         raise _missing(f"Ray Serve is not complete: {error}") from error
     except (OSError, RuntimeError, ValueError, TimeoutError, RayError) as error:
-        first_line = str(error).strip().partition("\n")[0]
         raise ProviderError(
-            f"Ray did not start: {type(error).__name__}: {first_line}",
+            f"Ray did not start: {_in_a_line(error)}",
             hint="Try again when the machine is less busy, or start the gateway with --plain.",
         ) from error
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return what went wrong: of a failure in another process Ray tells that one's traceback, its cause last."""
+    from ray.exceptions import RayTaskError  # noqa: PLC0415
+
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    if isinstance(error, RayTaskError):
+        return lines[-1].strip()
+    return f"{type(error).__name__}: {lines[0].strip()}"
 
 
 def _missing(message: str) -> EngineMissing:
@@ -177,7 +186,7 @@ def _environment(scratch: Path, haproxy: Path) -> dict[str, str]:
     """Return what Ray and all its processes read from their environment."""
     proxy = scratch / "h"
     proxy.mkdir()
-    free = _free_ports(4)
+    free = free_ports(4)
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
@@ -228,15 +237,6 @@ def _tightened_haproxy(folder: Path) -> Path:
     if found is None:
         raise _missing("HAProxy is not installed")
     return write_launcher(folder, found)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago, all different."""
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in held]
 
 
 def _await_ours(info: GatewayInfo) -> None:

@@ -18,7 +18,8 @@ import pytest
 
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.routing import RoutingTable, ServiceRoutes, Upstream
-from orchestrator.gateway import daemon
+from orchestrator.errors import ProviderError
+from orchestrator.gateway import daemon, serve_app
 from orchestrator.gateway.client import SocketGateway
 from orchestrator.gateway.instance import GatewayInfo
 from orchestrator.gateway.leftovers import living_in
@@ -263,3 +264,26 @@ async def test_nothing_is_left_after_a_stop_or_a_crash(front: Front, info: Gatew
     scratch = scratch_of(state_dir)
     assert await asyncio.to_thread(daemon.stop, state_dir)
     assert_nothing_of(scratch)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("no such option\nand more"), "Ray did not start: ValueError: no such option"),
+        (OSError(), "Ray did not start: OSError: "),
+    ],
+)
+def test_what_kept_ray_from_starting_is_told_in_a_line(error: Exception, told: str) -> None:
+    with pytest.raises(ProviderError) as caught, serve_app._failures_told():
+        raise error
+    assert str(caught.value) == told
+
+
+def test_a_failure_in_another_process_is_told_by_its_cause_and_not_by_its_traceback() -> None:
+    from ray.exceptions import RayTaskError  # noqa: PLC0415
+
+    cause = RuntimeError("Failed to bind to address '127.0.0.1:8500'.")
+    traceback = f"ray::ProxyActor.ready() (pid=7)\n  File x, line 1\nRuntimeError: {cause}\n"
+    with pytest.raises(ProviderError) as caught, serve_app._failures_told():
+        raise RayTaskError("ready", traceback, cause)
+    assert str(caught.value) == f"Ray did not start: RuntimeError: {cause}"
