@@ -13,6 +13,7 @@ from orchestrator.domain.misses import FEWEST_DAYS, Misses
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.forecasting.missed import KNOWN_BEFORE
 from orchestrator.forecasting.windows import cleanest_window
+from orchestrator.policy.assess import ENOUGH_OF_THE_HORIZON
 
 BAND_LEVEL = 0.8
 """Of days: as sure as a move has to be to count as sure (rule 1 of the policy)."""
@@ -36,9 +37,14 @@ async def carbon_outlook(
 
 
 def outlook_of(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: int, window_hours: int) -> ZoneOutlook:
-    """Return a zone's present, the coming hours and their bands, and the cleanest window of them."""
+    """Return a zone's present, the coming hours and their bands, and the cleanest window of them.
+
+    The mean is unknown where fewer hours are than the planner asks for before it believes one: days alone, of a feed
+    that says nothing of the nights, would stand above zones that are known whole.
+    """
     end = floor_hour(now) + hours * HOUR
     ahead = CarbonSeries(view.zone, tuple(p for p in view.forecast.points if p.interval.start < end))
+    needed = ENOUGH_OF_THE_HORIZON * hours
     window = cleanest_window(ahead, window_hours * HOUR)
     inside = CarbonSeries(view.zone, tuple(p for p in ahead.points if window and p.interval.start in window))
     known = isinstance(view.now, CarbonIntensity)
@@ -49,14 +55,14 @@ def outlook_of(view: ZoneView, regions: tuple[str, ...], now: Instant, hours: in
         now=view.now,
         age_seconds=view.now.age(now).total_seconds() if known and isinstance(view.now, CarbonIntensity) else None,
         forecast=ahead,
-        mean_grams_per_kwh=ahead.mean_grams_per_kwh(),
+        mean_grams_per_kwh=ahead.mean_grams_per_kwh() if len(ahead.points) >= needed else None,
         cleanest=window,
         cleanest_grams_per_kwh=inside.mean_grams_per_kwh(),
         trailing_mean_grams_per_kwh=view.trailing_mean_grams_per_kwh,
         band_level=BAND_LEVEL,
         bands=_bands(view.misses, ahead),
         mean_band=mean_band,
-        no_mean_band="" if mean_band is not None else _why_none(view.misses, ahead),
+        no_mean_band="" if mean_band is not None else _why_none(view.misses, ahead, hours),
         crossover=view.crossover,
     )
 
@@ -78,11 +84,13 @@ def _mean_band(misses: Misses | None, ahead: CarbonSeries) -> Band | None:
     return None if ends is None else Band(Window(first.start, last.end), *ends)
 
 
-def _why_none(misses: Misses | None, ahead: CarbonSeries) -> str:
+def _why_none(misses: Misses | None, ahead: CarbonSeries, hours: int) -> str:
     """Say why the mean has no band; nothing where there is no mean either."""
     points = ahead.points
     if not points:
         return ""
+    if len(points) < ENOUGH_OF_THE_HORIZON * hours:
+        return f"{len(points)} of {hours} coming hours are known, which is no mean"
     if misses is None:
         if any(p.kind is Kind.SYNTHETIC for p in points):
             return "what is made up is never wrong, which says nothing of the grid"

@@ -98,7 +98,8 @@ class Assessment:
 
     ``kwh_per_hour`` is facility energy (PUE included) at the expected load; ``grams_per_hour`` at the present
     intensity; ``expected_grams_per_hour`` at the mean of the horizon, if nearly all of it is known. ``None`` means
-    unknown, never zero.
+    unknown, never zero. ``next_24h_grams_per_kwh`` is that mean, over however many hours the policy looks ahead: stored
+    decisions have it under the name that it got when all policies looked a day ahead.
     ``score_usd_per_hour``: what a policy of weighed terms makes of it. ``liters_per_hour``: water on site.
     ``work``: the share of the load that the energy follows from, ``None`` in decisions before that was kept.
     ``quality``: of services with variants; its ``usd_per_hour`` is a part of the score. ``fetch``: of the weights,

@@ -16,11 +16,12 @@ on a grid replayed at rate r an hour of grid time holds 1/r hours of running. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
 from math import ceil
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.carbon import CarbonIntensity, Kind
 from orchestrator.domain.decision import Assessment, Factor, MoveComparison, Term, Verdict
@@ -39,6 +40,9 @@ from orchestrator.planner.nearby import Leaves
 from orchestrator.planner.schedule import may_begin, schedule_verdict
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.apply import usd_per_gram
+
+if TYPE_CHECKING:
+    from orchestrator.planner.path import Paths, Place
 
 COLD_START_POWER_FRACTION = 0.7
 
@@ -118,10 +122,12 @@ def compare(
     policy: Policy,
     now: Instant,
     leaves: Leaves | None = None,
+    paths: Paths | None = None,
 ) -> MoveComparison:
     """Weigh staying against moving. Both sides have to be :func:`weighable` (allowed offers are).
 
     ``leaves``: what it takes from clients of the service's areas; ``None`` where that is no question.
+    ``paths``: all ways on from ``here``; without them, those between the two.
 
     Raises ``ValueError`` when a side's energy or its intensity in this hour is unknown.
     """
@@ -146,7 +152,7 @@ def compare(
         verdicts=(
             *_verdicts(replica, here, there, snapshot, policy, now, sums.nets),
             *([] if leaves is None else [_cover_verdict(leaves)]),
-            *([_timing_verdict(gains[:hours], snapshot, now)] if policy.objective is Objective.GREENEST else []),
+            *_timing_verdict(here, there, snapshot, policy, now, sums.cost, paths),
             # The last of them: what is not worth moving anyhow does not wait for a window.
             *([] if (window := schedule_verdict(snapshot.timetable)) is None else [window]),
         ),
@@ -359,7 +365,7 @@ def _verdicts(
         _rest_verdict(there, snapshot, now),
         *_load_verdict(here, there),
         *(_fresh(side, snapshot, now) for side in (here, there)),
-        *_worth(policy.objective, snapshot.spec.migration.min_improvement_fraction, nets),
+        *_worth(policy.objective, snapshot.spec.migration.asked_of_move(policy.objective), nets),
     )
 
 
@@ -412,17 +418,65 @@ def _score_gain(here: Assessment, there: Assessment) -> float | None:
     return here.score_usd_per_hour - there.score_usd_per_hour
 
 
-def _timing_verdict(gains: list[float], snapshot: Snapshot, now: Instant) -> Verdict:
-    """Whether to go now: who leaves before the other place is the cleaner one would save more by leaving later.
+def paths_from(here: Side, others: Iterable[Side], snapshot: Snapshot, policy: Policy, now: Instant) -> Paths:
+    """Return all ways on from here, by way of the others, in the hours in which the schedule lets a move begin."""
+    # numpy: what only asks for help does not wait for it
+    from orchestrator.planner.path import Paths  # noqa: PLC0415
 
-    Later is when the schedule lets it: a move that pays is not put off to hours at which no window is open.
+    limit = max(1, int(policy.horizon / HOUR))
+    hours = [may_begin(snapshot.timetable, now + hour * HOUR) for hour in range(limit)]
+    places = [place for side in others if (place := _place(side, snapshot, policy, now)).running]
+    dwell = ceil(snapshot.spec.migration.min_dwell / HOUR)
+    return Paths(_place(here, snapshot, policy, now), places, hours, dwell)
+
+
+def may_go(here: Side, there: Side, snapshot: Snapshot, now: Instant, leaves: Leaves | None) -> bool:
+    """Whether no rule that looks at the place forbids to go there now: nobody waits for a place that never opens."""
+    cover = () if leaves is None else (_cover_verdict(leaves),)
+    found = (_rest_verdict(there, snapshot, now), *_load_verdict(here, there), _fresh(there, snapshot, now), *cover)
+    return there.assessment.kwh_per_hour is not None and all(v.passed for v in found)
+
+
+def _place(side: Side, snapshot: Snapshot, policy: Policy, now: Instant) -> Place:
+    """Price a place hour by hour. A switch later costs what it would now.
+
+    Forecasts lean back to what is usual, so that whoever leaves a grid in its dirty hours for good would wait, and in
+    the next hour again, for the overlap there to become cheaper.
     """
-    hours_to_begin = [0, *(h for h in range(1, len(gains)) if may_begin(snapshot.timetable, now + h * HOUR))]
-    lost, hours = min((sum(gains[:later]), later) for later in hours_to_begin)
-    if lost >= 0:
-        return Verdict("migration.timing", passed=True, text="no later hour is better to begin", value=0.0, unit="h")
-    text = f"begun {hours} h later it saves {-lost:.3f} g more"
-    return Verdict("migration.timing", passed=False, text=text, value=float(hours), limit=0.0, unit="h")
+    from orchestrator.planner.path import Place  # noqa: PLC0415  # as above
+
+    limit = max(1, int(policy.horizon / HOUR))
+    values = hourly_intensities(side.candidate, now, limit, side.assessment.grams_per_kwh)
+    kwh, offer = side.assessment.kwh_per_hour or 0.0, side.candidate.offer
+    full_kw = watts_to_kw(offer.shape.power.full_watts) if offer.shape.power is not None else 0.0
+    cold_hours = snapshot.cold_start_seconds.value / SECONDS_PER_HOUR
+    cold_kwh = COLD_START_POWER_FRACTION * full_kw * (offer.region.pue or 0.0) * cold_hours
+    overlap_kwh = kwh * snapshot.overlap_seconds.value / SECONDS_PER_HOUR
+    model = model_of(snapshot.spec, offer.variant) or snapshot.spec.model
+    egress = launch_egress(model, side.assessment.region, {side.assessment.region: values[0]}) if values else None
+    fetched = -sum(t.amount for t in grams_term(egress))
+    first = values[0] if values else 0.0
+    running = tuple(kwh * v / snapshot.clock_rate for v in values)
+    return Place(side.assessment.offer_id, running, cold_kwh * first + fetched, overlap_kwh * first)
+
+
+def _timing_verdict(
+    here: Side, there: Side, snapshot: Snapshot, policy: Policy, now: Instant, cost: float, paths: Paths | None
+) -> Iterator[Verdict]:
+    """Whether to go now, and not to stay for now and go later where that pays; coming back has its cost."""
+    if policy.objective is not Objective.GREENEST:
+        return
+    ways = paths or paths_from(here, [there], snapshot, policy, now)
+    found = ways.timing(ways.place(there.assessment.offer_id) or _place(there, snapshot, policy, now), cost)
+    passed = found.gain > 0 and found.later is None
+    where = "" if found.to == there.assessment.offer_id else f" to {found.to}"
+    if passed:
+        text = f"saves {found.gain:.3f} g more than any way that begins by staying, over {found.hours} h"
+    elif found.later is not None:
+        text = f"begun {found.later} h later{where} it saves {-found.gain:.3f} g more"
+    else:
+        text = f"saves {-found.gain:.3f} g less than staying, over {found.hours} h with the way back"
+    yield Verdict("migration.timing", passed, text, found.gain, 0.0, "gCO2e")
 
 
 def _load_verdict(here: Side, there: Side) -> Iterator[Verdict]:

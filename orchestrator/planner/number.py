@@ -526,7 +526,7 @@ def _best(ways: Iterable[_Way], judged: Judged) -> _Way | None:
         return swaps
     if swaps.exchanged is not None and stays_put(swaps.exchanged, judged.snapshot, judged.now):
         return keeps
-    saved, asked = keeps.cost - swaps.cost, judged.snapshot.spec.migration.min_improvement_fraction
+    saved, asked = keeps.cost - swaps.cost, judged.snapshot.spec.migration.asked_of_exchange
     hours = judged.policy.horizon / HOUR / judged.snapshot.clock_rate
     is_repaid = saved * hours > _once(swaps) - _once(keeps)
     return swaps if is_repaid and saved > 0 and saved >= asked * abs(keeps.cost) else keeps

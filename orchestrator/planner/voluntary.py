@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from heapq import heappush, heappushpop, nsmallest
 from itertools import groupby
 from math import inf
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.certificate import Budget, unhurried
 from orchestrator.domain.decision import MoveComparison
@@ -24,8 +25,20 @@ from orchestrator.planner.ceiling import most_saved, running
 from orchestrator.planner.fallback import crowds
 from orchestrator.planner.judged import Judged, buy
 from orchestrator.planner.likely import with_likelihood
-from orchestrator.planner.moves import NET_SCORE, Side, compare, net_of_moving, stays_put, weighable
+from orchestrator.planner.moves import (
+    NET_SCORE,
+    Side,
+    compare,
+    may_go,
+    net_of_moving,
+    paths_from,
+    stays_put,
+    weighable,
+)
 from orchestrator.planner.slots import slots_for_good
+
+if TYPE_CHECKING:
+    from orchestrator.planner.path import Paths
 
 MOST_COMPARISONS = 24
 """The best moves are enough to explain a decision; replicas times offers of them would be megabytes, every hour."""
@@ -66,8 +79,9 @@ def weigh_moves(judged: Judged, staying: Mapping[int, Replica], budget: Budget =
     if not settled:
         return Weighed()
     open_to, crowded = _ways(judged, staying, _parties(judged, settled))
-    made, left = _worth_showing(open_to, judged, budget)
-    shown = _in_full(made, judged)
+    outlooks = _Outlooks(judged, open_to)
+    made, left = _worth_showing(open_to, judged, outlooks, budget)
+    shown = _in_full(made, judged, outlooks)
     best = next((c for c in shown if c.approved), None)
     rest = max((way.most_saved for way in left if way.party.may_move), default=-inf)
     if left and (best is None or (net_of(best, judged.policy.objective) or 0.0) <= rest):
@@ -107,10 +121,48 @@ class _Way:
     party: _Party
     there: Side
 
-    def compared(self, judged: Judged, replica: Replica) -> MoveComparison:
+    def compared(self, judged: Judged, replica: Replica, paths: Paths | None) -> MoveComparison:
         """Weigh it in full for one of the party."""
         leaves = judged.leaves(replica, self.there.assessment.offer_id)
-        return compare(replica, self.party.here, self.there, judged.snapshot, judged.policy, judged.now, leaves)
+        return compare(replica, self.party.here, self.there, judged.snapshot, judged.policy, judged.now, leaves, paths)
+
+
+class _Outlooks:
+    """The ways on of each party, by way of the places that it may go to now; worked out when first asked for."""
+
+    def __init__(self, judged: Judged, open_to: Sequence[_Way]) -> None:
+        self._judged, self._open_to = judged, open_to
+        self._found: dict[str, Paths] = {}
+
+    def of(self, party: _Party) -> Paths | None:
+        """Return them; ``None`` where the policy minimises what does not change by the hour."""
+        judged = self._judged
+        if judged.policy.objective is not Objective.GREENEST:
+            return None
+        if party.name not in self._found:
+            first, here = party.replicas[0], party.here
+            others = [
+                way.there
+                for way in self._open_to
+                if way.party.name == party.name
+                if may_go(
+                    here,
+                    way.there,
+                    judged.snapshot,
+                    judged.now,
+                    judged.leaves(first, way.there.assessment.offer_id),
+                )
+            ]
+            self._found[party.name] = paths_from(here, others, judged.snapshot, judged.policy, judged.now)
+        return self._found[party.name]
+
+
+def outlook_of(judged: Judged, staying: Mapping[int, Replica], replica: Replica) -> Paths | None:
+    """Return all ways on of one that is settled, as :func:`weigh_moves` judges its moves by them."""
+    parties = _parties(judged, list(_settled(judged, staying)))
+    open_to, _ = _ways(judged, staying, parties)
+    party = next((p for p in parties if replica in p.replicas), None)
+    return None if party is None else _Outlooks(judged, open_to).of(party)
 
 
 class _Highest:
@@ -164,7 +216,7 @@ def _ways(judged: Judged, staying: Mapping[int, Replica], parties: Sequence[_Par
 
 
 def _worth_showing(
-    ways: Sequence[_Way], judged: Judged, budget: Budget
+    ways: Sequence[_Way], judged: Judged, outlooks: _Outlooks, budget: Budget
 ) -> tuple[list[tuple[_Way, MoveComparison]], list[_Way]]:
     """Weigh those that may be shown, or may be the best of their replicas, the promising first.
 
@@ -182,7 +234,7 @@ def _worth_showing(
             continue
         if budget() <= 0:
             return made, order[number:]
-        comparison = way.compared(judged, way.party.replicas[0])
+        comparison = way.compared(judged, way.party.replicas[0], outlooks.of(way.party))
         made.append((way, comparison))
         net = net_of(comparison, judged.policy.objective)
         net = -inf if net is None else net
@@ -193,7 +245,7 @@ def _worth_showing(
     return made, []
 
 
-def _in_full(made: Sequence[tuple[_Way, MoveComparison]], judged: Judged) -> list[MoveComparison]:
+def _in_full(made: Sequence[tuple[_Way, MoveComparison]], judged: Judged, outlooks: _Outlooks) -> list[MoveComparison]:
     """Return the best moves of all replicas, the best first: what was weighed for one holds for those alike."""
     objective = judged.policy.objective
     rows = (
@@ -202,7 +254,7 @@ def _in_full(made: Sequence[tuple[_Way, MoveComparison]], judged: Judged) -> lis
         for replica in way.party.replicas[:MOST_COMPARISONS]
     )
     return [
-        comparison if replica.name == comparison.replica else way.compared(judged, replica)
+        comparison if replica.name == comparison.replica else way.compared(judged, replica, outlooks.of(way.party))
         for _, replica, way, comparison in nsmallest(MOST_COMPARISONS, rows, key=lambda row: row[0])
     ]
 

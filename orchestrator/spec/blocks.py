@@ -213,7 +213,8 @@ class MigrationBlock(Block):
         None, description="How long a replica stays where it is. Default 2h."
     )
     min_improvement: Annotated[float | None, forms.percent(0, 100)] = Field(
-        None, description="How much a move must save. Default 15%."
+        None,
+        description="How much a move must save. Unless said: 3% for greenest, which weighs each hour; 15% for others.",
     )
     max_moves_per_day: Annotated[int | None, forms.whole(0, 1000)] = Field(None, description="Default 6.")
     canary: list[Annotated[int, forms.whole_percent(1, 100)]] | None = Field(

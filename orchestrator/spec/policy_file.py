@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from orchestrator.domain.service import Objective, OfferRule, Policy, WeighedTerm, WhenUnknown
+from orchestrator.domain.service import Objective, OfferRule, Policy, WeighedTerm, WhenUnknown, usual_horizon
 from orchestrator.errors import InvalidSpec, Problem
 from orchestrator.policy.expression import MAX_CHARACTERS, BadExpression, Expression, expression
 from orchestrator.policy.variables import Sort, spoken
@@ -98,7 +98,9 @@ class PolicyFile(Block):
         None, description="How far above the cheapest price greenest may go, or unlimited. Not for cheapest."
     )
     price_cap: blocks.PriceCap = Field(None, description="US dollars per hour of one replica that are never exceeded.")
-    horizon: blocks.Horizon = Field(None, description="How far ahead emissions are looked at. Default 24h.")
+    horizon: blocks.Horizon = Field(
+        None, description="How far ahead emissions are looked at. Default 96h for greenest, 24h for others."
+    )
     rules: list[RuleBlock] | None = Field(
         None, min_length=1, max_length=MAX_ENTRIES, description="Which offers are taken at all."
     )
@@ -139,12 +141,13 @@ def parse_policy(text: str, file: str) -> LoadedPolicy:
     if document.problems:
         raise InvalidSpec(file, in_order(document.problems))
     cost = found.max_extra_cost
+    objective = found.objective or Objective.GREENEST
     policy = Policy(
         name=found.name or "",
-        objective=found.objective or Objective.GREENEST,
+        objective=objective,
         max_extra_cost_fraction=cost if isinstance(cost, float) else None,
         price_cap_usd_per_hour=found.price_cap,
-        horizon=found.horizon or Policy().horizon,
+        horizon=found.horizon or usual_horizon(objective),
         description=found.description or "",
         rules=tuple(_rule(r) for r in found.rules or ()),
         weigh=tuple(_term(t) for t in found.weigh or ()),

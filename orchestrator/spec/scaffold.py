@@ -51,7 +51,7 @@ policy:
 
 migration:
   min_dwell: 2h                  # a replica stays at least that long
-  min_improvement: 15%           # a move must save that much
+  min_improvement: 3%            # a move must save that much, besides what it costs
   max_moves_per_day: 6
   # schedule: {{time_zone: Europe/Paris, windows: [{{days: [mon-fri], from: "02:00", to: "05:00"}}]}}   # only then
   canary: [10%, 50%, 100%]       # how traffic shifts to a new replica
@@ -77,7 +77,7 @@ description: The cleanest region that costs at most 15 % more than the cheapest 
 objective: greenest              # greenest | cheapest
 max_extra_cost: 15%              # above the cheapest that is allowed and carries the load, or unlimited
 # price_cap: 0.35                # US dollars per hour of one replica
-horizon: 24h                     # emissions are compared over the coming day
+horizon: 96h                     # emissions are compared over the coming four days
 """
 
 

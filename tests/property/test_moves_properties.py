@@ -155,8 +155,8 @@ class TestRules:
             else:
                 better = found.saved_grams / found.terms[0].amount if found.terms[0].amount else 0
                 pays = found.net_grams > 0
-                begun_later = accumulate(gains(world, policy, found)[: int(found.horizon_hours) - 1])
-                timely = all(lost_by_then >= 0 for lost_by_then in begun_later)
+                # The program behind it is held against every way through small worlds in test_path.py.
+                timely = next(v.value or 0.0 for v in found.verdicts if v.rule == "migration.timing") > 0
             agreed = (
                 rules.enabled
                 and not world.paused
@@ -247,7 +247,7 @@ class TestHysteresis:
     @given(levels, st.integers(0, 9999))
     def test_noise_within_the_least_improvement_moves_nobody_twice(self, grids: list[float], seed: int) -> None:
         """3 % of noise against 15 % of asked improvement: no swinging, whatever the levels."""
-        rules = replace(MigrationRules(), min_dwell=timedelta(0), max_moves_per_day=99)
+        rules = MigrationRules(min_dwell=timedelta(0), min_improvement_fraction=0.15, max_moves_per_day=99)
         assert len(lived_through(noisy(grids, 0.03, seed), service_spec(migration=rules))) <= 1
 
     @LONG

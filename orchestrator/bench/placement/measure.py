@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from orchestrator.bench.placement.grid import Floats, Grid
+from orchestrator.bench.placement.installed import installed_placements
 from orchestrator.bench.placement.instance import Instance, Service
 from orchestrator.bench.placement.ledger import Bill, Ledger
 from orchestrator.bench.placement.ours import our_placements
@@ -19,6 +20,9 @@ from orchestrator.errors import UsageError
 from orchestrator.planner.follow.past import filled_from_before
 
 OURS: Final = "greenctl"
+INSTALLED: Final = "controller"
+"""The rules that the installed controller moves by."""
+
 GIVEN: Final = "given"
 """The placements of a file that is only counted."""
 
@@ -80,14 +84,17 @@ def measure(
     ledger = Ledger(instance, grid, services)
     seen = filled_from_before(np.vstack([year_before, grid.grams_per_kwh]))[len(year_before) :]
     bills: dict[str, dict[str, Bill]] = {}
-    for service in services:
+    for service, installed in installed_placements(instance, grid, services, year_before):
         view = _view(service, ledger, seen)
-        bills[service.id] = {name: ledger.bill(service, placements[service.id])}
+        bills[service.id] = {
+            name: ledger.bill(service, placements[service.id]),
+            INSTALLED: ledger.bill(service, installed),
+        }
         for rival, policy in RIVALS.items():
             path = [service.candidates[i] for i in policy(view).tolist()]
             bills[service.id][rival] = ledger.bill(service, path)
         done()
-    return Outcome(instance.year, instance.hours, instance.first, tuple(services), (name, *RIVALS), bills)
+    return Outcome(instance.year, instance.hours, instance.first, tuple(services), (name, INSTALLED, *RIVALS), bills)
 
 
 def _view(service: Service, ledger: Ledger, seen: Floats) -> View:

@@ -26,7 +26,7 @@ from orchestrator.cli.render.work import work_table
 from orchestrator.domain.decision import Assessment, Decision, DecisionKind
 from orchestrator.domain.scale import WantedReplicas
 
-FORMULAS: Final = "gCO2e/h = kWh/h × g/kWh.  kWh/h = power at the batch (full while it reads) × PUE.  NEXT 24h: a mean."
+FORMULAS: Final = "gCO2e/h = kWh/h × g/kWh.  kWh/h = power at the batch (full while it reads) × PUE.  AHEAD: a mean."
 KIND_WORDS: Final = {
     DecisionKind.PLACE: "place replicas",
     DecisionKind.REPLACE: "replace a replica",

@@ -42,7 +42,7 @@ def offers_table(
             Column("MARKET", keep=6),
             Column("PUE", right=True, keep=0),
             Column("g/kWh", right=True),
-            Column("NEXT 24h", right=True, keep=2),
+            Column("AHEAD", right=True, keep=2),
             Column("kWh/h", right=True, keep=8 if exactly else 1),
             Column("gCO2e/h", right=True),
             Column("$/h", right=True),

@@ -49,7 +49,7 @@ def test_a_year_is_placed_counted_and_scored_again_from_its_file(world: World, d
     mine, again = (json.loads(p.read_text()) for p in (first, second))
     assert [s["grams"]["greenctl"] for s in mine["services"]] == [s["grams"]["given"] for s in again["services"]]
     assert {r["policy"] for r in mine["rows"]} == {
-        *("greenctl", "home", "B3", "B3*", "greedy", "hysteresis", "regret", "rolling", "oracle")
+        *("greenctl", "controller", "home", "B3", "B3*", "greedy", "hysteresis", "regret", "rolling", "oracle")
     }
     assert mine["scored_hours"] == LAST
     assert all(s["gap_points"] >= 0 for s in mine["summaries"])

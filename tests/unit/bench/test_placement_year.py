@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
-from itertools import product
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from orchestrator.bench.placement.grid import Grid, filled_by_neighbours, read_grid, read_year_before
+from orchestrator.bench.placement.installed import ASKED, DWELL, HORIZON, RULES, installed_placements, placed
 from orchestrator.bench.placement.instance import Instance, read_instance
 from orchestrator.bench.placement.ledger import Bill, Ledger, runs
 from orchestrator.bench.placement.measure import measure, place
@@ -21,6 +22,7 @@ from orchestrator.bench.placement.placements import read_placements, write_place
 from orchestrator.bench.placement.report import rows, standing, summaries
 from orchestrator.bench.placement.rivals import RIVALS, View, greedy, hysteresis, oracle, regret, rolling, trailing_mean
 from orchestrator.errors import GreenctlError, SignalFormatError, SignalUnavailable, UsageError
+from orchestrator.planner.path import Paths, Place
 from tests.unit.bench.placement_folder import (
     FIRST,
     HOURS,
@@ -532,3 +534,51 @@ def test_of_an_optimum_that_emits_nothing_there_is_no_excess(folder: Path) -> No
     (whole,) = summaries(services, bills, ["B3"])
     assert (whole.excess_percent, whole.total_excess_percent) == (None, pytest.approx(50.0))
     assert whole.worst_gap_points == pytest.approx(10.0)
+
+
+# ── the installed controller ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3, 4, 5])
+def test_the_controllers_row_moves_as_its_rules_say(seed: int) -> None:
+    """Hour by hour, place by place, with the program that the planner asks: the same path."""
+    rng = np.random.default_rng(seed)
+    level, grams = rng.uniform(95, 105, (1, 4, 1)), float(rng.uniform(5, 30))
+    ahead = level + 40 * np.sin(np.arange(HORIZON)[:, None, None] / 4 + rng.uniform(0, 6, (1, 4, 1)))
+    ahead = ahead + rng.normal(0, 12, (HORIZON, 4, 90))
+
+    here, moves, path = 0, [], []
+    for issue in range(90):
+        hours = ahead[:, :, issue]
+        places = [Place(str(n), tuple(hours[:, n]), grams, 0.0) for n in range(4)]
+        others = [p for p in places if p.offer_id != str(here)]
+        paths, nets = Paths(places[here], others, [True] * HORIZON, DWELL), {}
+        rested = not moves or issue - moves[-1] >= DWELL
+        for there in others:
+            sums = list(accumulate(hours[:, here] - hours[:, int(there.offer_id)]))[DWELL - 1 :]
+            length = sums.index(max(sums)) + DWELL
+            improved = max(sums) >= ASKED * hours[:length, here].sum()
+            may_move = rested and sum(issue - m < 24 for m in moves) < RULES.max_moves_per_day
+            if may_move and improved and max(sums) > grams and paths.timing(there, grams).gain > 0:
+                nets[int(there.offer_id)] = max(sums)
+        if nets:
+            here = max(nets, key=lambda n: nets[n])
+            moves.append(issue)
+        path.append(here)
+
+    assert placed(ahead, grams).tolist() == path
+    assert moves
+
+
+def test_the_controllers_row_does_not_look_ahead(season: tuple[Instance, Grid]) -> None:
+    """Grids that differ from an hour on are placed alike up to it."""
+    found, grid = season
+    other = grid.grams_per_kwh.copy()
+    other[BEGIN + 100 :] = other[BEGIN + 100 :][::-1]
+    one, two = (
+        {s.id: names for s, names in installed_placements(found, g, found.services, NOBODY)}
+        for g in (grid, replace(grid, grams_per_kwh=other))
+    )
+    assert all(one[s.id][:101] == two[s.id][:101] for s in found.services)
+    assert any(one[s.id] != two[s.id] for s in found.services)
+    assert any(len(set(names)) > 1 for names in one.values())

@@ -118,6 +118,19 @@ def test_a_forecast_with_a_hole_says_so_instead_of_a_band() -> None:
     assert (found.mean_band, found.no_mean_band) == (None, "the forecast has holes")
 
 
+@pytest.mark.parametrize(("known", "has_mean"), [(24, True), (22, True), (21, False), (12, False)])
+def test_days_without_nights_are_no_mean(known: int, *, has_mean: bool) -> None:
+    """A zone of which half a day is known does not stand above one that is known whole."""
+    points = tuple(hour(START + n * HOUR, 100.0, "provider", NOW) for n in range(known))
+    view = asyncio.run(GridReader(Feed(40)).zone("AA", Basis(), NOW, 24))
+    view = replace(view, forecast=CarbonSeries("AA", points), misses=None)
+    found = outlook_of(view, (), NOW, 24, 4)
+    assert found.mean_grams_per_kwh == (100.0 if has_mean else None)
+    assert found.no_mean_band.startswith(
+        "the earlier forecasts" if has_mean else f"{known} of 24 coming hours are known"
+    )
+
+
 def test_a_made_up_past_gives_no_band() -> None:
     """A profile is never wrong about itself: that is no certainty about the grid."""
     feed = Feed(40)

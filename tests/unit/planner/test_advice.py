@@ -323,7 +323,7 @@ def test_a_price_that_a_limit_does_not_let_in_flips_the_answer() -> None:
 def test_who_is_too_dear_now_bounds_what_may_be_paid_later() -> None:
     """The target is cheaper by far; once it is dearer, a third place says what it may cost."""
     bound = Policy(max_extra_cost_fraction=0.15)
-    found = advice(candidate("aws/se", 30.0, usd=0.1), candidate("aws/fr", 690.0, usd=0.5), policy=bound)
+    found = advice(candidate("aws/se", 30.0, usd=0.1), candidate("aws/fr", 695.0, usd=0.5), policy=bound)
     flip = next(f for f in found.flips if f.what == "the price of aws/se:1xL4:on_demand")
     assert (flip.by, flip.becomes) == (pytest.approx(0.5 * 1.15 - 0.1, abs=1e-5), "stay")
 
@@ -358,7 +358,7 @@ def test_the_runner_up_is_taken_before_anybody_stays() -> None:
 
 def test_who_was_not_among_the_best_may_be_the_one_who_is_taken() -> None:
     """The clean place may cost 15 % more than the cheapest, which is the present one: that has to be dearer for it."""
-    found = advice(candidate("aws/fr", 650.0, usd=1.1), candidate("aws/se", 30.0, usd=1.25), policy=Policy())
+    found = advice(candidate("aws/fr", 690.0, usd=1.1), candidate("aws/se", 30.0, usd=1.25), policy=Policy())
     assert found.answer is not Answer.MOVE_NOW
     flip = next(f for f in found.flips if f.what == "the price of aws/pl:1xL4:on_demand")
     assert flip.becomes == "move to aws/se:1xL4:on_demand"

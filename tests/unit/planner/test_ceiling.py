@@ -23,7 +23,7 @@ from orchestrator.domain.time import HOUR
 from orchestrator.planner.ceiling import most_saved, running
 from orchestrator.planner.judged import Judged, judge
 from orchestrator.planner.moves import compare, weighable
-from orchestrator.planner.voluntary import MOST_COMPARISONS, net_of, weigh_moves
+from orchestrator.planner.voluntary import MOST_COMPARISONS, net_of, outlook_of, weigh_moves
 from tests.builders import GREEN, NOON, candidate, replica, service_spec, snapshot
 
 SCORED = replace(
@@ -74,13 +74,14 @@ def all_of(judged: Judged) -> Iterator[tuple[MoveComparison, bool]]:
         here = judged.side(standing.offer_id)
         if here is None or not weighable(here, NOON):
             continue
+        paths = outlook_of(judged, judged.snapshot.occupants(), standing)
         others = [r.region for r in judged.snapshot.replicas if r.name != standing.name]
         for assessment in judged.assessments:
             there = judged.side(assessment.offer_id)
             if assessment.offer_id == standing.offer_id or not assessment.allowed or there is None:
                 continue
             room = limit is None or others.count(assessment.region) < limit
-            yield compare(standing, here, there, judged.snapshot, judged.policy, NOON), room
+            yield compare(standing, here, there, judged.snapshot, judged.policy, NOON, None, paths), room
 
 
 def in_order(found: Sequence[MoveComparison], judged: Judged) -> list[tuple[str, str]]:

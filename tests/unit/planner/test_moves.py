@@ -235,8 +235,23 @@ class TestRules:
         found = weighed(here, there)
         assert found.net_grams > 0
         assert failed_rules(found.verdicts) == {"migration.timing"}
-        assert verdict(found, "migration.timing").value == 5
-        assert verdict(found, "migration.timing").text == f"begun 5 h later it saves {KWH * 250:.3f} g more"
+        timing = verdict(found, "migration.timing")
+        assert timing.text.startswith("begun 5 h later it saves ")
+        assert (timing.limit, timing.unit) == (0.0, "gCO2e")
+        # Going now, it would come back after the two hours of the dwell, at 50 g/kWh more, and then go again.
+        assert KWH * 100 < -(timing.value or 0.0) < KWH * 250
+
+    def test_who_would_have_to_come_back_stays(self) -> None:
+        """Three clean hours pay for the way there, and not for the way back as well."""
+        here = candidate("aws/pl", 300.0, ahead=[300.0] * 24)
+        there = candidate("aws/se", 200.0, ahead=[200.0] * 3 + [900.0] * 21)
+        spec = service_spec(migration=MigrationRules(min_improvement_fraction=0.0))
+        found = weighed(here, there, spec, cold_start_seconds=5400.0)
+        assert found.net_grams > 0
+        assert failed_rules(found.verdicts) == {"migration.timing"}
+        assert "with the way back" in verdict(found, "migration.timing").text
+        lasting = candidate("aws/se", 200.0, ahead=[200.0] * 24)
+        assert weighed(here, lasting, spec, cold_start_seconds=5400.0).approved
 
     def test_an_hour_that_is_worse_after_a_better_one_does_not_delay(self) -> None:
         """What is gained first pays for it."""
@@ -322,11 +337,16 @@ class TestRules:
         assert verdict(found, "migration.min_improvement").passed is allowed
         assert verdict(found, "migration.min_improvement").limit == 0.5
 
-    def test_by_default_it_is_fifteen_percent(self) -> None:
-        """Of what staying would emit."""
-        for grams, allowed in ((84.9, True), (85.1, False)):
+    def test_unless_said_it_is_three_percent_by_the_hour_and_fifteen_of_what_is_taken_to_last(self) -> None:
+        """Of what staying would emit, or cost."""
+        for grams, allowed in ((96.9, True), (97.1, False)):
             found = weighed(candidate("aws/pl", 100.0), candidate("aws/se", grams))
             assert verdict(found, "migration.min_improvement").passed is allowed
+        rules, asked = MigrationRules(), [Objective.GREENEST, Objective.CHEAPEST, Objective.LOWEST_SCORE]
+        assert [rules.asked_of_move(o) for o in asked] == [0.03, 0.15, 0.15]
+        assert rules.asked_of_exchange == 0.15
+        said = MigrationRules(min_improvement_fraction=0.0)
+        assert [said.asked_of_exchange, *(said.asked_of_move(o) for o in asked)] == [0.0] * 4
 
     def test_the_improvement_of_nothing_is_nothing(self) -> None:
         """From a grid at 0 g/kWh no move improves anything."""
@@ -337,7 +357,7 @@ class TestRules:
         """The dead band is the cost of switching itself."""
         found = weighed(DIRTY, CLEAN, cold_start_seconds=600 * 3600.0)
         assert found.saved_grams > 0 > found.net_grams
-        assert failed_rules(found.verdicts) == {"net_carbon"}
+        assert failed_rules(found.verdicts) == {"net_carbon", "migration.timing"}
 
 
 class TestCheapest:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.service import Objective, Policy
+from orchestrator.domain.service import Objective, Policy, usual_horizon
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec import shipped
 from orchestrator.spec.policy_file import load_policy_file, parse_policy, shipped_policies, shipped_policy
@@ -47,7 +47,7 @@ def test_what_the_shipped_policies_do(name: str, objective: Objective, extra: fl
     policy = shipped_policy(name).policy
 
     assert (policy.name, policy.objective, policy.max_extra_cost_fraction) == (name, objective, extra)
-    assert policy.horizon == timedelta(hours=24)
+    assert policy.horizon == usual_horizon(objective)
     assert policy.description.endswith(".")
 
 

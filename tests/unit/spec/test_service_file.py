@@ -18,6 +18,7 @@ from orchestrator.domain.service import (
     PlacementRules,
     Policy,
     ServiceSpec,
+    usual_horizon,
 )
 from orchestrator.errors import ExitStatus, InvalidSpec
 from orchestrator.provisioners.skypilot.resources import KEPT
@@ -430,8 +431,8 @@ def test_what_would_run_otherwise_than_it_is_written_is_refused(text: str, word:
 
 
 def test_the_default_policy_is_the_shipped_one_and_agrees_with_the_domain() -> None:
-    """Whoever writes no policy gets green-first, as the domain's own default has it."""
-    assert replace(spec("").policy, description="") == Policy()
+    """Whoever writes no policy gets green-first, as the domain's own default has it, and looks four days ahead."""
+    assert replace(spec("").policy, description="") == Policy(horizon=usual_horizon(Objective.GREENEST))
 
 
 def test_single_values_of_a_policy_can_be_changed() -> None:

@@ -43,8 +43,9 @@ def placement(
     all are counted from the hourly placements alone, by one ledger: 1 kW of IT power, PUE, hourly average life-cycle
     intensity, and a fixed mass for every change of region. Gaps and differences are points: percent of the grams of
     staying at home. B3 is the honest rival: each week the cleanest region of the 28 days before; the oracle knows the
-    year. greenctl is the rule of planner/follow, a plan for each hour from what it learnt of the grids; the controller
-    does not run it. Its moves are weighed by planner/moves: greenctl simulate measures those.
+    year. controller is what an installed controller moves by (planner/moves and planner/path, all defaults, its own
+    forecast); greenctl is the rule of planner/follow, a plan for each hour from what it learnt of the grids, which the
+    controller does not run.
     """
     # numpy alone costs more than all of --help.
     from orchestrator.bench.placement.grid import read_grid, read_year_before  # noqa: PLC0415
