@@ -23,8 +23,8 @@ from tests.sim.mutants import MUTANTS, hunt
 from tests.sim.search import search
 from tests.sim.verify import verify
 
-MISTAKES_IN = (Bounds(1, 2), Bounds(1, 2, backups=True))
-"""The worlds in which deliberate mistakes are looked for, the smaller one first."""
+MISTAKES_IN = (Bounds(1, 2), Bounds(1, 2, backups=True), Bounds(1, 3, hosts=2))
+"""The worlds in which deliberate mistakes are looked for, the smaller ones first."""
 
 ALWAYS = {
     "work": Climate(works=1.0),
@@ -34,6 +34,8 @@ ALWAYS = {
     "hedge": Climate(works=0.0, hedges=1.0),
     "limits": Climate(limits=1.0),
     "steps": Climate(works=0.0, limits=0.0, steps=1.0),
+    "late": Climate(lates=1.0),
+    "hosts": Climate(hosts=1.0),
 }
 """Climates of which every day has something that few days have, by the name that it has in a setting."""
 
@@ -76,6 +78,7 @@ def main(words: list[str] | None = None) -> int:
     model.add_argument("--names", type=int, default=2, help="intents")
     model.add_argument("--turns", type=int, default=2, help="controllers that may start after one another")
     model.add_argument("--backups", action="store_true", help="let the database be set back once")
+    model.add_argument("--hosts", type=int, default=1, help="that share the database, each with a controller")
     model.add_argument("--most", type=int, default=10**7, help="worlds to look at")
     model.set_defaults(work=_model)
     longer = commands.add_parser("verify", help="bad days, crash points and the model for a while, with a report")
@@ -165,7 +168,7 @@ def _mutants(chosen: argparse.Namespace) -> int:
 
 def _model(chosen: argparse.Namespace) -> int:
     began = time.process_time()
-    bounds = Bounds(chosen.names, chosen.turns, backups=chosen.backups)
+    bounds = Bounds(chosen.names, chosen.turns, backups=chosen.backups, hosts=chosen.hosts)
     found = search(Model(bounds), chosen.most)
     how_far = "all of them" if found.is_whole else "not all of them"
     _say(f"{bounds}: {found.states} worlds, {how_far}, {found.transitions} events, {found.depth} deep")

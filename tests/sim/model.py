@@ -8,22 +8,29 @@ back.
 
 Between commits and calls anything may happen. Time is not counted: a deadline may be over or not, and two sweeps that
 see the same are an hour apart. Names are numbers; a second machine of a name can be there only if somebody draws names
-anew.
+anew, or if two hosts ask for it at once.
+
+With hosts the database is shared, and a turn is lent (``domain/turns``, ``control/held_turn``, decision 0093). Of its
+times only this is modelled: whoever is not heard of for a minute has been unsure before, and a quiet that is as long as
+the calls of turns before can last ends when these have arrived. One that is shorter ends at any time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from orchestrator.control.held_turn import HeldTurn
 from orchestrator.domain.orphans import Sighting, Suspect, SuspectKind, Work
 from orchestrator.domain.price import Market
-from orchestrator.domain.records import IntentState
+from orchestrator.domain.records import Intent, IntentKind, IntentState
 from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.service import ModelSpec, ResourceRequest, Scaling, ServiceSpec
+from orchestrator.domain.turns import LATE_CALL, LEASE, SURE_FOR, Claim, Claimant, Turn, may_claim, quiet_after
+from orchestrator.errors import LeaseHeld
 from orchestrator.planner.orphans import Look, restored_epoch, suspects_of
 from orchestrator.planner.reaping import ReapView, still_allowed, weigh
 from orchestrator.planner.rollout import Observation, RolloutView, Step, StepKind, next_steps
@@ -73,7 +80,9 @@ class Database(NamedTuple):
     """What is committed. ``sightings``: listings in a row in which a stranger was seen; ``reaps`` by name.
 
     ``word``: somebody has asked for the end of every stranger. ``seen`` and ``accepted``: turns of a database that was
-    set back.
+    set back. ``host``: whose turn it is; ``heard``: less than a minute ago, ``over``: until it was stopped in order.
+    ``quiet``: nothing that was asked for elsewhere is asked for again; ``covers``: for long enough, as far as turns
+    before that one are concerned.
     """
 
     turn: int
@@ -83,22 +92,35 @@ class Database(NamedTuple):
     word: bool = False
     seen: int = 0
     accepted: int = 0
+    host: int = 0
+    heard: bool = True
+    over: bool = False
+    quiet: bool = False
+    covers: int = 0
 
 
 class Machine(NamedTuple):
-    """What is paid for. ``busy``: it serves although no record knows it."""
+    """What is paid for. ``busy``: it serves although no record knows it. ``host``, ``asked``: whose call made it."""
 
     phase: str
     turn: int
     busy: bool = False
+    host: int = 0
+    asked: int = 0
 
 
 class Process(NamedTuple):
-    """A controller. ``hand``: a call that it has announced and not made; ``held``: it takes the database for old."""
+    """A controller. ``hand``: a call that it has announced and not made; ``held``: it takes the database for old.
+
+    ``sure``: the database took a word of it not long ago; ``waits``: launches of other hosts that it leaves alone.
+    """
 
     turn: int
     hand: tuple[str, int] | None = None
     held: bool = False
+    host: int = 0
+    sure: bool = True
+    waits: frozenset[int] = frozenset()
 
 
 class State(NamedTuple):
@@ -119,12 +141,14 @@ Event = tuple[str, State]
 class Bounds:
     """How large the world is. ``names``: intents; ``turns``: controllers that may start after one another.
 
-    ``backups``: whether the database may be set back once; turns are given out again then.
+    ``backups``: whether the database may be set back once; turns are given out again then. ``hosts``: that share it,
+    each with a controller; of one host it is not asked whose turn is lent to whom.
     """
 
     names: int = 2
     turns: int = 2
     backups: bool = False
+    hosts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +165,9 @@ class Mistakes:
     no_backup_brake: bool = False
     unknown_is_idle: bool = False
     reap_without_intent: bool = False
+    no_quiet: bool = False
+    quiet_ends_with_its_process: bool = False
+    calls_of_the_unsure: bool = False
 
 
 def first_state(bounds: Bounds) -> State:
@@ -164,7 +191,9 @@ class Model:
     def events(self, state: State) -> Iterator[Event]:
         """Yield every event that can happen now. Raises :class:`Broken` when one of them breaks a promise."""
         if state.db.turn < self.bounds.turns and len(state.processes) < MOST_AT_ONCE:
-            yield "a controller starts", self.started(state)
+            yield from self._starts(state)
+        if self.bounds.hosts > 1:
+            yield from self._time(state)
         for at, process in enumerate(state.processes):
             yield f"turn {process.turn} is killed", _without(state, at)
             if process.hand is not None:
@@ -180,11 +209,67 @@ class Model:
 
     # ── the database ─────────────────────────────────────────────────────────────────────────────────
 
-    def started(self, state: State) -> State:
+    def _starts(self, state: State) -> Iterator[Event]:
+        if self.bounds.hosts == 1:
+            yield "a controller starts", self.started(state)
+            return
+        for host in {*range(self.bounds.hosts)} - {p.host for p in state.processes}:  # each has a lock of its own
+            if state.db.turn == 0 or may_claim(lent(state.db), Claim(_place(host))):
+                yield f"a controller starts on host {host}", self.started(state, host)
+            elif may_claim(lent(state.db), Claim(_place(host), take_over=True)):
+                yield f"somebody has host {host} take over", self.started(state, host)
+
+    def started(self, state: State, host: int = 0) -> State:
         """Let another controller take the turn."""
-        turn = state.db.turn + 1
-        held = state.db.seen > state.db.accepted and not self.mistakes.no_backup_brake
-        return state._replace(db=state.db._replace(turn=turn), processes=(*state.processes, Process(turn, held=held)))
+        db, turn = state.db, state.db.turn + 1
+        held = db.seen > db.accepted and not self.mistakes.no_backup_brake
+        if self.bounds.hosts == 1:
+            after = db._replace(turn=turn)
+            return state._replace(db=after, processes=(*state.processes, Process(turn, held=held)))
+        fresh = quiet_after(lent(db), Claim(_place(host))) if db.turn else timedelta(0)
+        inherits = db.quiet and quiet_after(lent(db, LONGEST), Claim(_place(host))) >= LONGEST
+        inherits = inherits and not self.mistakes.quiet_ends_with_its_process
+        needed = [(p.turn, SURE_FOR + LATE_CALL) for p in state.processes if p.sure]
+        needed += [(m.asked, LATE_CALL) for m in state.cloud if m is not None and m.phase == LATE and m.host != host]
+        is_long = all(fresh >= time or (inherits and before < db.covers) for before, time in needed)
+        quiet = (bool(fresh) or inherits) and not self.mistakes.no_quiet
+        new = Process(turn, held=held, host=host, waits=left_alone(_issued_in(db)) if quiet else frozenset())
+        after = db._replace(
+            turn=turn, host=host, heard=True, over=False, quiet=quiet, covers=turn if quiet and is_long else 0
+        )
+        return state._replace(db=after, processes=(*state.processes, new))
+
+    def _time(self, state: State) -> Iterator[Event]:
+        """Let minutes pass in which somebody is not heard of, or stop in order."""
+        db = state.db
+        holder = next((p for p in state.processes if p.turn == db.turn), None)
+        if db.turn and db.heard and not db.over and (holder is None or not holder.sure):
+            yield f"nothing is heard of turn {db.turn} for a minute", state._replace(db=db._replace(heard=False))
+        if db.quiet and not self._still_on_its_way(state):
+            now = tuple(p._replace(waits=frozenset()) if p.turn == db.turn else p for p in state.processes)
+            yield "it has been quiet", state._replace(db=db._replace(quiet=False, covers=0), processes=now)
+        for at, process in enumerate(state.processes):
+            if process.sure:
+                silent = _at(state.processes, at, process._replace(sure=False))
+                yield f"turn {process.turn} says nothing for a while", state._replace(processes=silent)
+            else:
+                yield self._renewed(state, at, f"turn {process.turn} is heard of")
+            if process.hand is None and process.turn == db.turn:
+                stopped = state._replace(db=db._replace(heard=True, over=True))
+                yield f"turn {process.turn} is stopped", _without(stopped, at)
+
+    def _renewed(self, state: State, at: int, label: str) -> Event:
+        process = state.processes[at]
+        if not is_sure_after(is_ours=process.turn == state.db.turn):
+            return f"{label}; the turn is lost", _without(state, at)
+        heard = _at(state.processes, at, process._replace(sure=True))
+        return label, state._replace(db=state.db._replace(heard=True), processes=heard)
+
+    def _still_on_its_way(self, state: State) -> bool:
+        """Whether a call of a turn before may arrive, and the quiet is long enough to wait for it."""
+        before, host = state.db.covers, state.db.host
+        late = any(m is not None and m.phase == LATE and m.host != host and m.asked < before for m in state.cloud)
+        return late or any(p.sure and p.turn < before for p in state.processes)
 
     def _commit(self, state: State, at: int, db: Database) -> State | None:
         """Write, if it is still this process's turn; ``None``: it is told that it is not."""
@@ -256,7 +341,7 @@ class Model:
 
     def _issued(self, state: State, at: int, number: int, row: Row, label: str) -> Iterator[Event]:
         db, process = state.db, state.processes[at]
-        if process.held:
+        if process.held or number in process.waits:
             return
         is_forgotten = self.mistakes.old_launches_are_forgotten and row.turn != process.turn
         is_dropped = self.mistakes.absence_is_the_end and row.state is not ReplicaState.PENDING
@@ -279,10 +364,13 @@ class Model:
             return
         kind, number = process.hand
         who, done = f"turn {process.turn}", _with_hand(state, at, None)
+        if kind == LAUNCH and not process.sure and not self.mistakes.calls_of_the_unsure:
+            yield self._renewed(state, at, f"{who}: asks whether its turn lasts, before it launches {number}")
+            return
         if kind == LAUNCH:
             yield f"{who}: launch {number} is refused", done
             for phase in (LATE, HIDDEN, SHOWN):
-                after = self.launched(done, number, phase)
+                after = self.launched(done, number, phase, process)
                 yield f"{who}: launch {number}, {phase}", after
                 yield f"{who}: launch {number}, {phase}; it is killed", _without(after, at)
                 yield from self._said_to_have_failed(after, at, number)
@@ -303,16 +391,22 @@ class Model:
             return state
         return self._commit(state, at, _row(state.db, number, None)) or state
 
-    def launched(self, state: State, number: int, phase: str) -> State:
-        """Let a create reach the provider: where there is one of that name, nothing happens."""
+    def launched(self, state: State, number: int, phase: str, by: Process) -> State:
+        """Let a create reach the provider: where there is one of that name, nothing happens.
+
+        But nobody has a word of what another host has asked for, before it is there.
+        """
         row, machine = state.db.rows[number], state.cloud[number]
         if not state.was_set_back and (row is None or row.intent is IntentState.PLANNED):
             raise Broken("I1", f"{number} was launched before its intent was said to be under way")
         if machine is not None and self.mistakes.new_name_each_try:
             raise Broken("I2", f"a second machine for intent {number}")
+        if machine is not None and machine.phase == LATE and machine.host != by.host:
+            raise Broken("I2", f"{number} is asked for while the call of another host for it is on its way")
         if machine is not None:
             return state
-        return _cloud(state, number, Machine(phase, state.db.turn if row is None else row.turn))
+        turn, asked = state.db.turn if row is None else row.turn, by.turn if self.bounds.hosts > 1 else 0
+        return _cloud(state, number, Machine(phase, turn, host=by.host, asked=asked))
 
     def ended(self, state: State, number: int, kind: str) -> State:
         """Let an end reach the provider: what it does not show yet is not there for it either."""
@@ -437,6 +531,68 @@ class Model:
 
 
 # ── the product's own decisions, remembered by what they depend on ───────────────────────────────────
+
+
+LONGEST = LEASE + LATE_CALL
+"""No quiet is longer."""
+
+
+class _Heard:
+    """As much of a journal and of a clock as a turn needs that is held: what was asked for, and what is answered."""
+
+    def __init__(self, issued: Sequence[Intent] = (), *, is_ours: bool = True) -> None:
+        self._issued = issued
+        self._is_ours = is_ours
+        self.seconds = 0.0
+
+    def intents(self, *, open_only: bool) -> Sequence[Intent]:
+        return self._issued if open_only else ()
+
+    def renew_turn(self) -> None:
+        if not self._is_ours:
+            raise LeaseHeld("it is somebody else's")
+
+    def through_sleep(self) -> float:
+        return self.seconds
+
+
+def lent(db: Database, quiet_for: timedelta = timedelta(0)) -> Turn:
+    """Return what a claimant reads of whose turn it is."""
+    silent_for = timedelta(0) if db.heard else LEASE
+    return Turn(db.turn, _place(db.host), AN_HOUR_AGO, NOON, db.over, silent_for, NOON + silent_for + quiet_for)
+
+
+@cache
+def left_alone(issued: frozenset[int]) -> frozenset[int]:
+    """Ask the product which launches wait as long as it is quiet, of those whose calls may have left."""
+    intents = [
+        Intent(f"i{n}", "chat", name_of(n), IntentKind.LAUNCH, IntentState.ISSUED, 1, "", 1.0, NOON, NOON)
+        for n in issued
+    ]
+    heard: Any = _Heard(intents)
+    turn = HeldTurn(heard, heard, 0.0, LONGEST)
+    return frozenset(n for n in issued if not turn.may_ask_for(f"i{n}"))
+
+
+@cache
+def is_sure_after(*, is_ours: bool) -> bool:
+    """Ask the product whether a call may leave after a long time without a word."""
+    heard: Any = _Heard(is_ours=is_ours)
+    turn = HeldTurn(heard, heard, 0.0)
+    heard.seconds = SURE_FOR.total_seconds()
+    try:
+        return turn.is_sure()
+    except LeaseHeld:
+        return False
+
+
+@cache
+def _place(host: int) -> Claimant:
+    return Claimant(f"host{host}", "/srv", "1")
+
+
+def _issued_in(db: Database) -> frozenset[int]:
+    return frozenset(n for n, row in enumerate(db.rows) if row is not None and row.intent is IntentState.ISSUED)
 
 
 @cache

@@ -95,13 +95,28 @@ _MORE_AND_ELSEWHERE = tuple(
     (2400.0 + 1500.0 * n, ("scale", "preempt", "move")[n % 3], 0.0, (0.9, 0.3, 0.6)[n % 3]) for n in range(14)
 )
 _ASLEEP_AT_A_SECOND_TRY = tuple(
-    (2000.0 + 900.0 * n + late, kind, 200.0 * (kind == "sleep_at_call"), pick)
+    (2000.0 + 900.0 * n + late, kind, 40.0 * (kind == "sleep_at_call"), pick)
     for n, (asleep, at_call) in enumerate(((40.0, 0.15), (20.0, 0.2)) * 2)
     for late, kind, pick in (
         (0.0, "create_lost", 0.0),
         (1.0, "machine_fails", 0.3 * (n % 3)),
         (asleep, "sleep_at_call", at_call),
     )
+)
+_SILENT = tuple(
+    (2000.0 + 1800.0 * n + late, kind, seconds, pick)
+    for n in range(4)
+    for late, kind, seconds, pick in ((0.0, "host_asleep_in_launch", 600.0, 0.9), (1.0, "preempt", 0.0, 0.3 * (n % 3)))
+)
+_STOOD_STILL = tuple(
+    (2000.0 + 1200.0 * n + late, kind, seconds, 0.3 * (n % 3))
+    for n in range(4)
+    for late, kind, seconds in ((0.0, "host_asleep_before_launch", 100.0), (1.0, "preempt", 0.0))
+)
+_STOPPED = tuple(
+    (2000.0 + 1800.0 * n + late, kind, seconds, 0.3 * (n % 3))
+    for n in range(4)
+    for late, kind, seconds in ((0.0, "host_stops_in_launch", 600.0), (1.0, "preempt", 0.0))
 )
 _LOST_AND_NEW = ((3000.0, "preempt", 0.0, 0.0), (3050.0, "new_workload", 0.0, 0.4))
 _NEW_EVERY_HOUR = tuple((3600.0 * n, "new_workload", 0.0, 0.3 * (n % 3)) for n in range(2, 18))
@@ -115,6 +130,10 @@ def _far_apart(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
     return _day(
         seed, *faults, clients=AREAS, ttft_seconds=TTFT_SECONDS, replicas=3, lag_seconds=5.0, drain_seconds=120.0
     )
+
+
+def _on_two_hosts(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
+    return _day(seed, *faults, hosts=True, hours=3.0)
 
 
 def _varied(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
@@ -260,7 +279,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Change(
                 "orchestrator.control.sweep:Sweeper._compare",
-                "for outlived in listing.seen.outlived:",
+                "for outlived in seen.outlived:",
                 "for outlived in ():",
             ),
         ),
@@ -518,7 +537,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "if found else ()",
             ),
         ),
-        (_far_apart(5, *_FAILING),),
+        (_far_apart(7, *_FAILING),),
     ),
     Mutant(
         "clients of an area are sent to who is about to go",
@@ -834,6 +853,108 @@ MUTANTS: tuple[Mutant, ...] = (
         "R",
         (Change("orchestrator.planner.launches:launch_room", "return ", "return 1000 or "),),
         (_day(30, (5000.0, "preempt_region", 0.0, 0.0), (5001.0, "preempt_region", 0.0, 0.0), replicas=14, hours=2.0),),
+    ),
+    Mutant(
+        "whoever follows another host asks at once for what that one has asked for",
+        "R",
+        (
+            Change(
+                "orchestrator.control.held_turn:HeldTurn.__init__",
+                "_asked_for(journal) if quiet else frozenset()",
+                "frozenset()",
+            ),
+        ),
+        (_on_two_hosts(36, *_SILENT),),
+    ),
+    Mutant(
+        "a restart ends the quiet after another host",
+        "R",
+        (
+            Change(
+                "orchestrator.domain.turns:quiet_after",
+                "return max(turn.quiet_for, _quiet_after_it(turn, claim))",
+                "return _quiet_after_it(turn, claim)",
+            ),
+        ),
+        (_on_two_hosts(37, *_SILENT, *((2200.0 + 1800.0 * n, "host_dies", 10.0, 0.0) for n in range(4))),),
+    ),
+    Mutant(
+        "after another host it is quiet for the rest of its lease, and not for a call that was begun in it",
+        "R",
+        (
+            Change(
+                "orchestrator.domain.turns:_quiet_after_it",
+                "return max(timedelta(0), LEASE - silent_for) + LATE_CALL",
+                "return max(timedelta(0), LEASE - silent_for)",
+            ),
+        ),
+        (_on_two_hosts(38, *_SILENT),),
+    ),
+    Mutant(
+        "a launch leaves in a turn that may be over",
+        "R",
+        (
+            Change(
+                "orchestrator.control.held_turn:HeldTurn.is_sure",
+                "self.renew()",
+                "return True",
+            ),
+        ),
+        (_on_two_hosts(39, *_STOOD_STILL),),
+    ),
+    Mutant(
+        "a launch leaves and the turn is not asked",
+        "R",
+        (Change(_APPLIER + "_issue", "if self._turn is not None and not self._turn.is_sure():", "if False:"),),
+        (_on_two_hosts(40, *_STOOD_STILL),),
+    ),
+    Mutant(
+        "the quiet counts from the last word, as old as a clock makes it",
+        "R",
+        (
+            Change(
+                "orchestrator.domain.turns:_quiet_after_it",
+                "return max(timedelta(0), LEASE - silent_for) + LATE_CALL",
+                "return max(timedelta(0), LEASE + LATE_CALL - silent_for)",
+            ),
+        ),
+        (_on_two_hosts(45, *_SILENT, *((2020.0 + 1800.0 * n, "host_sees_clock_set", 900.0, 0.1) for n in range(4))),),
+    ),
+    Mutant(
+        "whoever was stopped in order is followed as if nothing of it were on its way",
+        "R",
+        (
+            Change(
+                "orchestrator.domain.turns:_quiet_after_it",
+                "return max(timedelta(0), LATE_CALL - silent_for)",
+                "return timedelta(0)",
+            ),
+        ),
+        (_on_two_hosts(41, *_STOPPED),),
+    ),
+    Mutant(
+        "a person's word ends the quiet",
+        "R",
+        (
+            Change(
+                "orchestrator.domain.turns:_has_followed",
+                "return claim.is_alone or",
+                "return claim.is_alone or claim.take_over or",
+            ),
+        ),
+        (_on_two_hosts(42, *((at, kind, seconds, pick / 9) for at, kind, seconds, pick in _SILENT)),),
+    ),
+    Mutant(
+        "the turn is lent to whoever asks",
+        "R",
+        (Change("orchestrator.domain.turns:may_claim", "return turn is None or", "return True or turn is None or"),),
+        (_on_two_hosts(43),),
+    ),
+    Mutant(
+        "a turn that is over is renewed",
+        "R",
+        (Change("orchestrator.store.memory_journal:MemoryJournal.renew_turn", "self._at_turn()", "self._state"),),
+        (_on_two_hosts(44, (2000.0, "host_cut_off", 600.0, 0.0)),),
     ),
     Mutant(
         "a request that fails is never counted as ended",

@@ -19,7 +19,6 @@ from tests.sim.model import (
     Broken,
     Machine,
     Model,
-    Process,
     State,
     finished,
     first_state,
@@ -78,8 +77,8 @@ def come_home(model: Model, state: State, home: set[State]) -> None:
     way: list[State] = []
     now = _arrived(model, state)
     db = now.db
-    now = now._replace(processes=(), db=db._replace(accepted=max(db.seen, db.accepted)))
-    now = model.started(now)
+    now = now._replace(processes=(), db=db._replace(accepted=max(db.seen, db.accepted), quiet=False, covers=0))
+    now = model.started(now, db.host)
     for _ in range(LONGEST_WAY_HOME):
         if now in home:
             break
@@ -95,12 +94,17 @@ def come_home(model: Model, state: State, home: set[State]) -> None:
 
 
 def _arrived(model: Model, state: State) -> State:
-    """Let every call that was announced reach the provider, and everything appear or go that is to."""
+    """Let every call that was announced reach the provider, and everything appear or go that is to.
+
+    One after the other: what is on its way is there before the next.
+    """
+    there = (m._replace(phase=HIDDEN) if m is not None and m.phase == LATE else m for m in state.cloud)
+    state = state._replace(cloud=tuple(there))
     for process in state.processes:
         if process.hand is not None:
             kind, number = process.hand
             is_launch = kind == LAUNCH
-            state = model.launched(state, number, SHOWN) if is_launch else model.ended(state, number, kind)
+            state = model.launched(state, number, SHOWN, process) if is_launch else model.ended(state, number, kind)
     cloud = tuple(_later(m) for m in state.cloud)
     return state._replace(cloud=cloud, processes=tuple(p._replace(hand=None) for p in state.processes))
 
@@ -127,7 +131,8 @@ def _round(model: Model, state: State) -> State:
         break
     db = state.db
     return state._replace(
-        db=db._replace(accepted=max(db.seen, db.accepted)), processes=(Process(state.processes[0].turn),)
+        db=db._replace(accepted=max(db.seen, db.accepted)),
+        processes=(state.processes[0]._replace(hand=None, held=False),),
     )
 
 

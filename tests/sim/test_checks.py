@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.bench.sim.checks import INVARIANTS, Life
 from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Limits, Setting, Work
-from orchestrator.bench.sim.processes import OUTSIDE, READS, Call, Died, Door
+from orchestrator.bench.sim.processes import HOSTS, OUTSIDE, READS, Call, Died, Door, Process
 from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
@@ -41,17 +41,23 @@ def broken(world: SimWorld) -> set[str]:
     return {v.invariant for v in world.checks.violations}
 
 
+def serving(world: SimWorld) -> LaunchRequest:
+    """Return the launch of the first one that serves."""
+    ready = {r.name for r in world.truth.replicas() if r.state is ReplicaState.READY}
+    return next(r for r in world.cloud.created if r.name in ready)
+
+
 def request_like(world: SimWorld, **changes: object) -> LaunchRequest:
     """Make the launch of one that is there, a little different."""
-    return replace(world.cloud.created[0], **changes)
+    return replace(serving(world), **changes)
 
 
 def test_two_machines_of_one_intent_are_seen(world: SimWorld) -> None:
     """I2, at the call and at rest."""
-    twin = request_like(world, name=f"{world.cloud.created[0].name}-again")
+    twin = request_like(world, name=f"{serving(world).name}-again")
     world.cloud.plant(twin, mine=True)
     world.cloud.machines[twin.name].is_stray = False
-    world.checks.on_launch(world.cloud.created[0])
+    world.checks.on_launch(serving(world))
     assert broken(world) == {"I2"}
 
     world.checks.violations.clear()
@@ -62,27 +68,105 @@ def test_two_machines_of_one_intent_are_seen(world: SimWorld) -> None:
 def launching(world: SimWorld) -> Call:
     """Return the call that launches a machine, by the process whose turn it is."""
     assert world.claimant is not None
-    request = world.cloud.created[0]
+    request = serving(world)
     return Call(world.claimant, "cloud", "launch", (request,), {}, is_write=False, point="cloud.launch")
 
 
 def test_a_launch_without_a_database_is_seen(world: SimWorld) -> None:
-    """I18; but not one that had left the process before, which slept over it."""
-    world.database.is_down = True
+    """I18, of all and of one host; but not when it arrives: it had left the process before."""
+    for is_down, cut_off in ((True, set()), (False, {HOSTS[0]})):
+        world.database.is_down, world.hosts.cut_off = is_down, cut_off
+        call = launching(world)
+        call.process.heard_at = world.clock.elapsed
+        world.checks.before(call)
+        assert not broken(world)
+
+        world.checks.leaves(call)
+        assert broken(world) == {"I18"}
+        world.checks.violations.clear()
+
+
+def test_a_launch_in_a_turn_that_may_be_over_is_seen(world: SimWorld) -> None:
+    """I4: a minute after the last word, or in the turn of another one who was not let in by a person's word."""
+    call, now = launching(world), world.clock.elapsed
+    for heard_at, follows, takes_over, promises in (
+        (now - 59.0, False, False, set()),
+        (now - 60.0, False, False, {"I4"}),
+        (now - 5.0, True, False, {"I4"}),
+        (now - 59.0, True, True, set()),
+        (now - 60.0, True, True, {"I4"}),
+    ):
+        call.process.heard_at = heard_at
+        follower = Process(9, host=HOSTS[1], takes_over=takes_over)
+        world.claimant = follower if follows else call.process
+        if takes_over:
+            world.checks.begins(follower, call.process)
+        world.checks.leaves(call)
+        assert broken(world) == promises
+        world.checks.violations.clear()
+
+
+def test_a_launch_that_arrives_too_late_is_seen(world: SimWorld) -> None:
+    """I4: whoever sleeps over it cannot take it back; for so long its successor waits, and no longer."""
     call = launching(world)
-    call.process.has_slept = True
-    world.checks.before(call)
+    world.claimant = Process(9)
+    for late, promises in ((900.0, set()), (901.0, {"I4"})):
+        call.left_at = world.clock.elapsed - late
+        world.checks.before(call)
+        assert broken(world) == promises
+
+
+def test_asking_for_what_another_host_may_get_yet_is_seen(world: SimWorld) -> None:
+    """I2: its launch is on its way; in its own place nobody waits, and who has lost rows does not know."""
+    call = launching(world)
+    elsewhere = replace(call, process=Process(9, host=HOSTS[1]))
+    world.hosts.on_their_way.append(call)
+    for again, has_lost, promises in (
+        (call, False, set()),
+        (elsewhere, True, set()),
+        (elsewhere, False, {"I2"}),
+    ):
+        world.lost_rows = has_lost
+        world.checks._check_quiet(again)
+        assert broken(world) == promises
+
+
+def test_a_turn_that_is_taken_from_who_is_heard_of_is_seen(world: SimWorld) -> None:
+    """I4: on another host; unless a person says so, or it has stopped, or the database has forgotten whose it was."""
+    before = world.claimant
+    assert before is not None
+    for after, changes, promises in (
+        (Process(9, host=before.host), {}, set()),
+        (Process(9, host=HOSTS[1], takes_over=True), {}, set()),
+        (Process(9, host=HOSTS[1]), {"has_stopped": True}, set()),
+        (Process(9, host=HOSTS[1]), {"heard_at": world.clock.elapsed - 60.0}, set()),
+        (Process(9, host=HOSTS[1]), {"heard_at": world.clock.elapsed - 59.0}, {"I4"}),
+    ):
+        world.checks.begins(after, replace(before, **changes))
+        assert broken(world) == promises
+    world.checks.violations.clear()
+    world.hosts.set_clock(timedelta(hours=1))
+    world.checks.begins(Process(9, host=HOSTS[1]), before)
+    assert not broken(world)
+    assert before.was_cut_short
+
+
+def test_a_word_in_the_turn_of_another_one_is_seen(world: SimWorld) -> None:
+    """I4."""
+    before = world.claimant
+    assert before is not None
+    world.checks.is_heard(before)
     assert not broken(world)
 
-    call.process.has_slept = False
-    world.checks.before(call)
-    assert broken(world) == {"I18"}
+    world.claimant = Process(9)
+    world.checks.is_heard(before)
+    assert broken(world) == {"I4"}
 
 
 def test_writing_off_what_was_not_seen_to_be_gone_is_seen(world: SimWorld) -> None:
     """I3; whoever was told so in that look may believe it, though it is seen again by now."""
     assert world.claimant is not None
-    name = world.cloud.created[0].name
+    name = serving(world).name
     kwargs = {"cleaned_up": True}
     call = Call(world.claimant, "journal", "update_replica", (name,), kwargs, is_write=True, point="")
     world.checks._before_change(call)
@@ -123,7 +207,7 @@ def ending(world: SimWorld, name: str) -> Call:
 
 def test_an_end_of_what_is_wanted_or_not_ours_is_seen(world: SimWorld) -> None:
     """I24."""
-    name = world.cloud.created[0].name
+    name = serving(world).name
     world.checks._before_end(ending(world, name))
     assert "I24" in broken(world)
 
@@ -135,7 +219,7 @@ def test_an_end_of_what_is_wanted_or_not_ours_is_seen(world: SimWorld) -> None:
 
 def test_taking_away_one_that_is_needed_is_seen(world: SimWorld) -> None:
     """I7."""
-    world.checks._before_move(world.cloud.created[0].name, ReplicaState.DRAINING, world.clock.now(), "a whim")
+    world.checks._before_move(serving(world).name, ReplicaState.DRAINING, world.clock.now(), "a whim")
 
     assert broken(world) == {"I7"}
 
@@ -297,11 +381,13 @@ def test_time_that_is_not_counted_and_time_that_never_was_are_seen(world: SimWor
 
 def test_a_launch_beyond_the_budget_of_its_day_is_seen(world: SimWorld) -> None:
     """I30: those that live cost until the day ends, those that ended what they lived for."""
-    service, rows = world.truth.service("chat"), world.truth.replicas("chat")
+    service, rows = world.truth.service("chat"), world.truth.replicas("chat", ended=True)
     assert service is not None
-    row, *_ = rows
+    row = next(r for r in rows if r.state is ReplicaState.READY)
     midnight = BEGIN + timedelta(hours=12)
-    exact = sum((midnight - r.created_at) / timedelta(hours=1) * (r.usd_per_hour or 0.0) for r in rows)
+    ends = [(r, r.ended_at or midnight) for r in rows]
+    assert any(end < midnight for _, end in ends)
+    exact = sum((end - r.created_at) / timedelta(hours=1) * (r.usd_per_hour or 0.0) for r, end in ends)
     for usd, is_broken in ((exact + 0.01, False), (exact - 0.01, True)):
         world.checks._check_money(replace(service, spec=replace(service.spec, budget=MoneyBudget(usd))), row)
         assert broken(world) == ({"I30"} if is_broken else set())
@@ -376,7 +462,7 @@ def test_everything_that_leaves_a_process_passes_its_door(world: SimWorld) -> No
     assert process is not None
     journal = world.truth.claim("somebody", world.clock.now())
     door = Door(process, "journal", journal, world)
-    writes = {n for n in vars(Journal) if not n.startswith("_") and n != "epoch"}
+    writes = {n for n in vars(Journal) if not n.startswith("_") and n not in {"epoch", "predecessor"}}
 
     assert door.epoch == journal.epoch
     assert len(writes) > 10

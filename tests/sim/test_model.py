@@ -1,4 +1,4 @@
-"""The model check: no order of events breaks a promise, and each of ten deliberate mistakes does.
+"""The model check: no order of events breaks a promise, and each of thirteen deliberate mistakes does.
 
 ``make model`` looks at larger worlds; what they came to is in ``infra/reports/verify.md``.
 """
@@ -13,13 +13,16 @@ from orchestrator.planner.rollout import StepKind
 from tests.sim.model import Bounds, Mistakes, Model, Row, steps_of
 from tests.sim.search import search
 
-SMALL = (Bounds(1, 2), Bounds(1, 2, backups=True))
+SMALL = (Bounds(1, 2), Bounds(1, 2, backups=True), Bounds(1, 2, hosts=2), Bounds(1, 3, hosts=2))
+LEAST = (900, 10_000, 15_000, 80_000)
 MISTAKES = [field.name for field in fields(Mistakes)]
 
 
-@pytest.mark.parametrize(("bounds", "least"), [(SMALL[0], 900), (SMALL[1], 10_000)], ids=["plain", "backups"])
+@pytest.mark.parametrize(
+    ("bounds", "least"), [*zip(SMALL, LEAST, strict=True)], ids=["plain", "backups", "two hosts", "and a restart"]
+)
 def test_no_order_of_events_breaks_a_promise(bounds: Bounds, least: int) -> None:
-    """Every world that two controllers, one intent and a bad provider can come to; none was left out."""
+    """Every world that two or three controllers, one intent and a bad provider can come to; none was left out."""
     found = search(Model(bounds))
 
     assert found.broken is None, "\n".join(found.story)
@@ -40,9 +43,9 @@ def test_a_deliberate_mistake_is_found(mistake: str) -> None:
     assert str(found.broken) in found.story[-1]
 
 
-def test_there_are_ten_mistakes() -> None:
+def test_there_are_thirteen_mistakes() -> None:
     """Six at least were promised."""
-    assert len(MISTAKES) == 10
+    assert len(MISTAKES) == 13
 
 
 def test_a_search_that_is_cut_short_says_so() -> None:

@@ -175,3 +175,20 @@ def test_what_load_wants_beside_a_deploy_sets_back_no_number_that_its_plan_has_r
     )
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+@pytest.mark.parametrize("later", [10.0, 5000.0], ids=["at once", "one after the other"])
+def test_a_stranger_is_suspected_whatever_else_a_listing_lacks(later: float) -> None:
+    """Marks of both machines were taken off by hand, so that no listing was believed from then on.
+
+    A stranger with our mark, which each of them showed, was suspected by nobody (I3).
+    """
+    faults = (
+        Fault(1, 20000.0, "mark_removed", 0.0, 0.2),
+        Fault(2, 20000.0 + later, "mark_removed", 0.0, 0.9),
+        Fault(3, 26000.0, "stray_ours", 0.0, 0.3),
+    )
+
+    outcome = run(Setting(77, faults, hours=9.0, replicas=2, look_seconds=30.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))

@@ -15,7 +15,10 @@ import pytest
 from orchestrator.bench.sim import run as running
 from orchestrator.bench.sim.faults import (
     AREAS,
+    CLOCK_STEPS,
+    HOST_KINDS,
     KINDS,
+    LATE_KINDS,
     TTFT_SECONDS,
     Climate,
     Fault,
@@ -26,6 +29,7 @@ from orchestrator.bench.sim.faults import (
     setting_of,
 )
 from orchestrator.bench.sim.misfortunes import family_of
+from orchestrator.bench.sim.processes import HOSTS
 from orchestrator.bench.sim.run import Outcome, minimised, run
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.sweep import Sweeper
@@ -110,9 +114,81 @@ def test_limits_hold_on_a_bad_day(limits: Limits) -> None:
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_answers_that_come_late_break_no_promise(seed: int) -> None:
+    """Creates that are taken after half an hour, notices before preemptions, and a database that is slow to answer."""
+    bad = setting_of(seed, Climate(works=0.0, lates=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+def nothing_is_bought_twice(outcome: Outcome) -> bool:
+    """Whether each name was taken for one machine."""
+    names = [line.split()[2] for line in outcome.history if line.split()[1] == "created"]
+    return len(names) == len(set(names)) == outcome.launches > 2
+
+
+@pytest.mark.parametrize("seed", [1, 9])
+def test_two_hosts_that_lend_each_other_the_turn_break_no_promise(seed: int) -> None:
+    """On a bad day on which both have it, some are followed in silence, and some launches arrive late."""
+    bad = setting_of(seed, Climate(hosts=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    for host in HOSTS:
+        assert any(f"on {host}" in line for line in outcome.history)
+
+
+def test_a_silent_host_is_followed_after_a_minute_and_its_launch_is_waited_for() -> None:
+    """It sleeps with a launch on its way; the other one leaves that alone, and nothing is bought twice."""
+    asleep = Fault(0, 2000.0, "host_asleep_in_launch", 400.0, 0.9)
+    outcome = run(Setting(1, (asleep, Fault(1, 2001.0, "preempt", 0.0, 0.0)), hours=2.0, hosts=True, rest_hours=0.2))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    (fell,) = (float(line.split()[0]) for line in outcome.history if "falls asleep" in line)
+    (followed,) = (float(line.split()[0]) for line in outcome.history if "launches wait for" in line)
+    assert 50.0 <= followed - fell <= 90.0
+    assert nothing_is_bought_twice(outcome)
+
+
+@pytest.mark.parametrize(("seconds", "by_word"), [(30.0, True), (100.0, False)])
+def test_who_stood_still_before_a_launch_asks_whether_its_turn_lasts(seconds: float, by_word: bool) -> None:
+    """It is told that it does not. Within a minute of its last word it does not ask, and who called it dead waits."""
+    still = Fault(0, 2000.0, "host_asleep_before_launch", seconds, 0.0)
+    outcome = run(Setting(1, (still, Fault(1, 2001.0, "preempt", 0.0, 0.0)), hours=2.0, hosts=True, rest_hours=0.2))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    told = [line.partition(" ")[2] for line in outcome.history]
+    starts, lost = (
+        next(n for n, line in enumerate(told) if words in line) for words in ("2 starts", "has lost its turn")
+    )
+    assert ("as a person said" in told[starts]) is by_word
+    assert "1 launches wait" in told[starts]
+    assert any(line.startswith("created") for line in told[starts:lost]) is by_word
+    assert nothing_is_bought_twice(outcome)
+
+
+def test_a_host_that_is_stopped_in_order_is_followed_at_once() -> None:
+    """And one that is heard of is not, until a person says so."""
+    stops, word = Fault(0, 2000.0, "host_stops", 900.0, 0.0), Fault(1, 4000.0, "host_taken_over", 0.0, 0.0)
+    outcome = run(Setting(1, (stops, word), hours=2.0, hosts=True, rest_hours=0.2))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    starts = [(float(line.split()[0]), line) for line in outcome.history if " starts with turn " in line]
+    assert starts[0][0] == 0.0
+    assert 2000.0 < starts[1][0] <= 2035.0
+    assert starts[2][0] == 4000.0
+    assert "as a person said" in starts[2][1]
+    assert len(starts) == 3
+
+
 def test_what_is_new_is_drawn_last() -> None:
     """Days that were known before there was anything special about a service are as they were."""
-    plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0, steps=0.0)
+    plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0, steps=0.0, lates=0.0)
+    plain = replace(plain, hosts=0.0)
     for seed in range(20):
         without, always = (setting_of(seed, replace(plain, works=part)) for part in (0.0, 1.0))
         spread = setting_of(seed, replace(plain, spreads=1.0))
@@ -121,6 +197,8 @@ def test_what_is_new_is_drawn_last() -> None:
         hedged = setting_of(seed, replace(plain, hedges=1.0))
         limited = setting_of(seed, replace(plain, limits=1.0))
         stepping = setting_of(seed, replace(plain, steps=1.0))
+        late = setting_of(seed, replace(plain, lates=1.0))
+        shared = setting_of(seed, replace(plain, hosts=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
@@ -129,6 +207,8 @@ def test_what_is_new_is_drawn_last() -> None:
         assert replace(unnamed, unnamed=False) == without
         assert limited.limits is not None
         assert replace(stepping, steps=False, faults=stepping.faults[: len(without.faults)]) == without
+        assert replace(late, late=False, faults=late.faults[: len(without.faults)]) == without
+        assert replace(shared, hosts=False, faults=shared.faults[: len(without.faults)]) == without
         assert replace(limited, limits=None) == without
         assert (hedged.hedge is not None) is without.spot
         assert replace(hedged, hedge=None, sleeps=without.sleeps) == without
@@ -233,7 +313,7 @@ def test_another_seed_is_another_day() -> None:
 def test_every_fault_of_the_model_can_begin() -> None:
     """No kind of fault is only a word in a list."""
     world = SimWorld(Setting(0))
-    assert {family_of(kind) for kind in KINDS} <= {
+    assert {family_of(kind) for kind in (*KINDS, *LATE_KINDS, *HOST_KINDS, CLOCK_STEPS)} <= {
         name.removeprefix("_do_") for name in dir(world.misfortunes) if name.startswith("_do_")
     }
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -14,8 +18,19 @@ import pytest
 
 from orchestrator import file_locks
 from orchestrator.controller import daemon
-from orchestrator.controller.lock import LOCK_FILE, NO_TURN, Lock, holder
-from orchestrator.errors import LeaseHeld
+from orchestrator.controller.daemon import elsewhere
+from orchestrator.controller.home import claimant_of
+from orchestrator.controller.lock import (
+    LOCK_FILE,
+    NO_TURN,
+    DatabaseLock,
+    Lock,
+    holder,
+    in_our_words,
+    is_database_taken,
+)
+from orchestrator.domain.turns import Claimant, Turn
+from orchestrator.errors import DiskFull, LeaseHeld
 from orchestrator.provisioners.local.processes import birth_of
 from orchestrator.settings import Settings
 
@@ -139,6 +154,29 @@ def test_one_that_was_killed_and_not_waited_for_holds_nothing(tmp_path: Path) ->
     killed.communicate()
 
 
+def test_only_who_holds_the_lock_signs_it(tmp_path: Path) -> None:
+    """Before it is taken and after it was let go; what the last holder wrote stays."""
+    lock = Lock(tmp_path)
+    with pytest.raises(RuntimeError, match="not held"):
+        lock.sign("2023-06-01T00:00:00Z", 7)
+    lock.take()
+    lock.sign("2023-06-01T00:00:00Z", 7)
+    lock.release()
+    before = (tmp_path / LOCK_FILE).read_text()
+
+    with pytest.raises(RuntimeError, match="not held"):
+        lock.sign("2023-06-01T00:00:00Z", 8)
+
+    assert (tmp_path / LOCK_FILE).read_text() == before
+    assert holder(tmp_path) is None
+
+
+def test_a_full_disk_is_told_by_its_name(tmp_path: Path) -> None:
+    """Not as a directory that may not be written: another thing helps."""
+    with pytest.raises(DiskFull, match=str(tmp_path)), in_our_words(tmp_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_a_restore_that_holds_the_lock_is_no_controller(tmp_path: Path) -> None:
     """What is asked for meanwhile would be replaced with the rest of the database: it is refused."""
     settings = Settings(state_dir=tmp_path, cache_dir=tmp_path)
@@ -151,3 +189,42 @@ def test_a_restore_that_holds_the_lock_is_no_controller(tmp_path: Path) -> None:
     with pytest.raises(LeaseHeld, match="a restore is under way"):
         daemon.start(settings, progress=print)
     lock.release()
+
+
+def test_one_sqlite_database_has_one_controller(tmp_path: Path) -> None:
+    """A second state directory is refused, and told which one has it, through whichever link it goes."""
+    database, link = tmp_path / "store.db", tmp_path / "link.db"
+    link.symlink_to(database)
+    assert not is_database_taken(database)
+    first = DatabaseLock(database, tmp_path / "a")
+    first.take()
+
+    with pytest.raises(LeaseHeld, match=f"{tmp_path / 'a'} .pid {os.getpid()}. runs on the database") as refused:
+        DatabaseLock(link, tmp_path / "b").take()
+
+    assert "GREENCTL_STATE_DIR" in refused.value.hint()
+    assert is_database_taken(link)
+    first.release()
+    first.release()
+    assert not is_database_taken(database)
+    second = DatabaseLock(link, tmp_path / "b")
+    second.take()
+    assert (tmp_path / "store.db.controller").read_text().startswith(f"{tmp_path / 'b'} (pid")
+    second.release()
+
+
+def test_what_has_the_turn_of_a_file_holds_its_lock(tmp_path: Path) -> None:
+    """A word that is not a minute old is of a dead process, where nobody holds the lock; on a server words count."""
+    settings = Settings(state_dir=tmp_path / "b", cache_dir=tmp_path, database_url=f"sqlite:///{tmp_path / 'store.db'}")
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    turn = Turn(1, Claimant(socket.gethostname(), str(tmp_path / "a")), now, now)
+    assert elsewhere(settings, turn) is None
+    lock = DatabaseLock(tmp_path / "store.db", tmp_path / "a")
+    lock.take()
+    try:
+        assert elsewhere(settings, turn) == turn
+        assert elsewhere(settings, replace(turn, claimant=claimant_of(tmp_path / "b"))) is None
+    finally:
+        lock.release()
+    server = settings.model_copy(update={"database_url": "postgresql://me@db/greenctl"})
+    assert elsewhere(server, turn) == turn

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.bench.sim.faults import DAY, HOUR
 from orchestrator.bench.sim.order import can_be_found, most_standing
-from orchestrator.bench.sim.processes import Call
+from orchestrator.bench.sim.processes import Call, Process
 from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.bench.sim.work import WorkBook
 from orchestrator.domain.decision import Decision, DecisionKind
@@ -27,6 +27,7 @@ from orchestrator.domain.replica import ENDED, LIVE, Replica, ReplicaState
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant, Window
+from orchestrator.domain.turns import LATE_CALL, LEASE
 from orchestrator.domain.variants import variant_of
 from orchestrator.domain.workload import model_digest
 from orchestrator.planner.rollout import ABORTED
@@ -175,13 +176,59 @@ class Checks:
         if look is not None:
             look(call)
 
+    def leaves(self, call: Call) -> None:
+        """Look at a launch that leaves its process: then, and not when it arrives, it has to be in its turn.
+
+        One thing no turn can promise: whoever is called dead by a person, or by a clock that was set forward, asks
+        nobody as long as its own word is fresh. So it may launch in its successor's turn, until a minute after that.
+        """
+        world, now, request, process = self._world, self._world.clock.elapsed, call.args[0], call.process
+        silent = now - process.heard_at
+        if silent >= LEASE.total_seconds():
+            self.broken("I4", f"process {process.number} launches {silent:.0f} s after it was heard of")
+        elif process is not world.claimant and not process.was_cut_short:
+            self.broken("I4", f"process {process.number} launches in the turn of another one")
+        if world.database.is_down or process.host in world.hosts.cut_off:
+            self.broken("I18", f"{request.name} was launched while the database was away")
+        self._check_quiet(call)
+
+    def _check_quiet(self, call: Call) -> None:
+        """Nobody asks for what another host has asked for a moment ago, and may get yet: it might be bought twice."""
+        world, request = self._world, call.args[0]
+        if world.lost_rows:
+            return  # whose turn it was, and that it was asked for, may be forgotten
+        late = [c.process for c in world.hosts.on_their_way if c.args[0].intent_id == request.intent_id]
+        others = [p.number for p in late if p.host != call.process.host]
+        if others:
+            self.broken("I2", f"{request.name} is asked for while the launch of process {others[0]} is on its way")
+
     def _before_launch(self, call: Call) -> None:
-        if call.process.has_slept:
-            return  # nobody can take back what has left it
-        if call.process is not self._world.claimant:
-            self.broken("I4", f"process {call.process.number} launches in the turn of another one")
-        if self._world.database.is_down:
-            self.broken("I18", f"{call.args[0].name} was launched while the database was away")
+        """Look at a launch that arrives. It left in its turn, see :meth:`leaves`, and nobody can take it back.
+
+        So it may arrive in the turn of another one: no later than a call may be on its way, which is what that one has
+        waited for where it is of another host. In its own place nobody follows a sleeper but a clone.
+        """
+        late = self._world.clock.elapsed - call.left_at
+        if call.process is not self._world.claimant and late > LATE_CALL.total_seconds():
+            self.broken("I4", f"a launch of process {call.process.number} arrives {late:.0f} s after it has left")
+
+    def begins(self, process: Process, before: Process | None) -> None:
+        """Look at whom a process follows: on another host, nobody who may be at work, but by a person's word.
+
+        Or by the database's clock: of one that was set forward every word is old.
+        """
+        world = self._world
+        if before is None or before.host == process.host or world.lost_rows:
+            return
+        silent = world.clock.elapsed - before.heard_at
+        before.was_cut_short = process.takes_over or before.heard_at <= world.hosts.clock_set_at
+        if silent < LEASE.total_seconds() and not (before.has_stopped or before.was_cut_short):
+            self.broken("I4", f"process {process.number} follows {before.number}, heard of {silent:.0f} s ago")
+
+    def is_heard(self, process: Process) -> None:
+        """Look at a word that the database took."""
+        if process is not self._world.claimant:
+            self.broken("I4", f"process {process.number} is heard of in the turn of another one")
 
     def after(self, call: Call, answer: Any) -> None:
         """Look at what was done."""
@@ -595,7 +642,7 @@ class Checks:
     def _look_for_suspicion(self, name: str, passed: float) -> None:
         """Whatever has our mark, and nobody here has asked for, is shown to whoever looks after orphans."""
         is_known = any(suspect.name == name for suspect in self._world.truth.suspects())
-        if is_known or not can_be_found(self._world, name):
+        if is_known:
             self._unnoticed.pop(name, None)
             return
         self._unnoticed[name] = self._unnoticed.get(name, -passed) + passed

@@ -27,6 +27,11 @@ BROKEN_MODEL = "org/broken"
 ELSEWHERE = "sky/us"
 """Where machines are put that are put elsewhere: nothing of ours may stand there."""
 
+ANSWER_SECONDS = 20.0
+"""For so long a provider's answer is waited for. What takes longer is handed over beside the looks (decision 0055)."""
+
+NOT_TAKEN = "the provider has been asked for it, and has not taken it yet"
+
 OVERLOOKED = 0.2
 """Part of the looks that miss what is there, while looks are stale."""
 
@@ -53,6 +58,8 @@ class Machine:
     """Where it really runs; empty: where it was asked for."""
     is_stray: bool = False
     """Somebody else started it."""
+    is_taken_late: bool = False
+    """Before it is born nobody is told anything of it: its provider has been asked, and has not taken it yet."""
     lease_ends_at: float = inf
 
     def moments(self) -> tuple[float, ...]:
@@ -185,6 +192,7 @@ class SimCloud:
         self.on_launch(request)
         there = self.machines.get(request.name)
         if there is not None and (there.ends_at is None or self._now() < there.ends_at):
+            await self._taken(there)
             return
         region = request.offer.region.id
         if region in self.weather.quota:
@@ -197,9 +205,11 @@ class SimCloud:
             raise NoCapacity(f"{region}: not now")
         if fault.kind == "hangs":
             await self._wait(fault.seconds)
-        self._create(request, fault.seconds if fault.kind in {"late", "late_lost"} else 0.0)
+        machine = self._create(request, fault.seconds if fault.kind in {"late", "late_lost", "taken_late"} else 0.0)
+        machine.is_taken_late = fault.kind == "taken_late"
+        await self._taken(machine)
         if fault.kind == "elsewhere":
-            self.machines[request.name].region = ELSEWHERE
+            machine.region = ELSEWHERE
         if fault.kind in {"lost", "late_lost"}:
             raise ProviderUnavailable("the answer did not come in time")
         if fault.kind == "error":
@@ -210,6 +220,8 @@ class SimCloud:
         self._answer_badly("describe")
         machines, at = self._view(old=self.weather.old_looks)
         machine = machines.get(name)
+        if machine is not None and self._is_awaited(machine):
+            raise ProviderUnavailable(NOT_TAKEN)
         if machine is None or not self._visible(machine, at) or self._overlooks(name):
             self.said_gone[name] = self._now()
             return Instance(name, "", Phase.GONE, None)
@@ -244,6 +256,9 @@ class SimCloud:
         """End it, or say so."""
         self._answer_badly("terminate")
         machine = self.machines.get(name)
+        if machine is not None and self._is_awaited(machine):
+            machine.ends_at = machine.born_at + min(5.0, grace.total_seconds())
+            return  # it waits for it, or it would come after its end
         if machine is None or not self._visible(machine, self._now()):
             return  # no such thing, as far as anybody can see here
         self.on_end(name, machine)
@@ -272,7 +287,18 @@ class SimCloud:
 
     # ── small parts ──
 
-    def _create(self, request: LaunchRequest, late: float) -> None:
+    def _is_awaited(self, machine: Machine) -> bool:
+        """Whether its provider has been asked for it and has not taken it yet."""
+        return machine.is_taken_late and self._now() < machine.born_at
+
+    async def _taken(self, machine: Machine) -> None:
+        """Wait until its provider has taken it, as long as for any other answer."""
+        if self._is_awaited(machine):
+            await self._wait(min(ANSWER_SECONDS, machine.born_at - self._now()))
+        if self._is_awaited(machine):
+            raise ProviderUnavailable(NOT_TAKEN)
+
+    def _create(self, request: LaunchRequest, late: float) -> Machine:
         now, name = self._now(), request.name
         born = now + late
         again = sum(r.name == name for r in self.created)
@@ -290,6 +316,7 @@ class SimCloud:
             machine.lease_ends_at = born + request.lease.total_seconds()
         self.machines[name] = machine
         self._tell(f"created {name} in {request.offer.region.id}")
+        return machine
 
     def _answer_badly(self, method: str) -> None:
         self._calls += 1

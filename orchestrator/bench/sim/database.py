@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.bench.sim.processes import Call
 from orchestrator.errors import StoreUnavailable
+from orchestrator.store.database import SILENT_SECONDS
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.memory_state import State
 
@@ -15,23 +16,33 @@ GONE = "the database does not answer"
 
 
 class Trouble:
-    """What is wrong with the database just now. ``read_only`` and ``is_down`` last, the others hit the next write."""
+    """What is wrong with the database just now. ``read_only`` and ``is_down`` last, the others hit the next write.
+
+    ``late``: after how many seconds the next calls are answered, reading ones too.
+    """
 
     def __init__(self) -> None:
         self.is_down = False
         self.read_only = False
         self.fails_before = 0
         self.fails_after = 0
+        self.late: list[float] = []
 
     @property
     def is_well(self) -> bool:
         """Whether nothing lasting is wrong."""
         return not (self.is_down or self.read_only)
 
+    def delay(self) -> float:
+        """Return for how long the next call is waited for; where that takes too long it will be given up."""
+        return min(self.late[0], SILENT_SECONDS) if self.late else 0.0
+
     def before(self, call: Call) -> None:
         """Refuse, perhaps."""
         if self.is_down or (call.is_write and self.read_only):
             raise StoreUnavailable(GONE)
+        if self.late and self.late.pop(0) > SILENT_SECONDS:
+            raise StoreUnavailable("the database says nothing")
         if call.is_write and self.fails_before:
             self.fails_before -= 1
             raise StoreUnavailable(GONE)

@@ -3,19 +3,26 @@
 The fault model, by who is to blame:
 
 * *create*: the answer is lost, it succeeds late (10 s to 40 min) with or without an answer, an error although the
-  machine exists, sold out at once or only after all, a quota, a hang, another region than was asked for.
+  machine exists, sold out at once or only after all, a quota, a hang, another region than was asked for; it is taken
+  only after up to half an hour, in which nobody is told anything of that name.
 * *listings and looks*: late by up to two minutes, partial, empty, failing, throttled, no answer at all; an old picture
   for up to an hour, in which what is gone is there and what is new is not; a machine out of sight that serves on.
 * *end*: success is reported and nothing happens, it takes ten minutes, an error although it worked.
-* *machines*: preempted alone or by the region, failed, frozen, healthy but wrong, slow, deaf to us while they answer
-  clients (one, or all of them), deleted by hand, stripped of their marks; strangers with and without our mark.
-* *database*: refuses, reads only, fails before or after the commit, loses its last transactions in a failover, is set
-  back to an old backup.
+* *machines*: preempted alone or by the region, with and without a notice, failed, frozen, healthy but wrong, slow, deaf
+  to us while they answer clients (one, or all of them), deleted by hand, stripped of their marks; strangers with and
+  without our mark.
+* *database*: refuses, reads only, fails before or after the commit, answers late, loses its last transactions in a
+  failover, is set back to an old backup.
 * *process*: SIGKILL at a call or between looks, SIGSTOP for up to ten minutes while another one takes over.
+* *hosts*, where there are two: down, stopped in order, cut off from the database, taken over by a person's word, asleep
+  between the record of a launch and the launch; asleep, dead or stopped when it has left, and it arrives up to ten
+  minutes later; the clock of their database put forward or back by an hour.
 * *gateway*: away, loses an answer, restarts with and without its table.
 * *signals and prices*: gone, dark in one zone, stale, the price list unreadable, prices moving.
 * *clock*: put forward or back by an hour, for a while.
 * *people*: scale, new workloads, broken workloads, the same again, moves, the end, pauses.
+
+What nobody could tell from its absence is left out: a provider that goes on billing for what it shows to nobody.
 """
 
 from __future__ import annotations
@@ -55,6 +62,22 @@ HANGS_SECONDS = 60.0
 
 CLOCK_STEPS = "clock_steps"
 """A kind that is drawn by itself, for some of the runs."""
+
+LATE_KINDS = {"create_taken_late": (60.0, 1800.0), "preempt_with_notice": (30.0, 120.0), "db_late": (10.0, 60.0)}
+"""Kinds that are drawn by themselves, for some of the runs: answers that come late. Between how many seconds each."""
+
+HOST_KINDS = {
+    "host_dies": (10.0, 1800.0),
+    "host_stops": (10.0, 1800.0),
+    "host_cut_off": (10.0, 1800.0),
+    "host_taken_over": (0.0, 0.0),
+    "host_sees_clock_set": (10.0, 1800.0),
+    "host_asleep_before_launch": (20.0, 180.0),
+    "host_asleep_in_launch": (30.0, 600.0),
+    "host_dies_in_launch": (30.0, 600.0),
+    "host_stops_in_launch": (30.0, 600.0),
+}
+"""Kinds that are drawn by themselves, for the runs with two hosts. Between how many seconds each."""
 
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
@@ -194,7 +217,8 @@ class Setting:
     ``varied``: services have two variants of their model, of which each deploy may allow others.
     ``unnamed``: files give their model no name of its own, so that another model is another name for clients to say.
     ``hedge``: what is done on spot machines against losses besides replacing them. ``limits``: what owners allow.
-    ``steps``: the clock that records are written by is put forward or back now and then.
+    ``steps``: the clock that records are written by is put forward or back now and then. ``late``: some answers are.
+    ``hosts``: two hosts share the database, each with a controller, and lend each other the turn.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -226,6 +250,8 @@ class Setting:
     hedge: Hedge | None = None
     limits: Limits | None = None
     steps: bool = False
+    late: bool = False
+    hosts: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -240,7 +266,8 @@ class Climate:
     ``spreads``: of the others, the part with clients in several areas; ``varies`` and ``renames``: of all, the parts
     with variants, and with models that go by their ids; ``hedges``: the part of those on spot that has a hedge;
     ``limits``: of all, the part with limits; ``steps``: of those without work and limits, the part with a clock that
-    is set.
+    is set; ``lates``: of all, the part with answers that come late; ``hosts``: of those whose database
+    is a memory, and so has the run's own clock, the part with two hosts.
     """
 
     per_hour: float = 1.5
@@ -252,6 +279,8 @@ class Climate:
     hedges: float = 0.4
     limits: float = 0.1
     steps: float = 0.1
+    lates: float = 0.1
+    hosts: float = 0.1
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -293,9 +322,13 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
     if random.random() < climate.hedges and made.spot and made.work is None:
         made = replace(made, hedge=_hedge(random, made.replicas), sleeps=random.random() < ASLEEP)
     made = replace(made, limits=_limits(random, made) if random.random() < climate.limits else None)
-    if random.random() >= climate.steps or made.work is not None or made.limits is not None:
-        return made
-    return replace(made, steps=True, faults=(*made.faults, *_steps(random, len(made.faults), hours)))
+    if random.random() < climate.steps and made.work is None and made.limits is None:
+        made = replace(made, steps=True, faults=(*made.faults, *_steps(random, len(made.faults), hours)))
+    if random.random() < climate.lates:
+        made = replace(made, late=True, faults=(*made.faults, *_lates(random, len(made.faults), hours)))
+    if random.random() < climate.hosts and database == "memory":
+        made = replace(made, hosts=True, faults=(*made.faults, *_between_hosts(random, len(made.faults), hours)))
+    return made
 
 
 def _hedge(random: Random, replicas: int) -> Hedge:
@@ -317,6 +350,22 @@ def _steps(random: Random, number: int, hours: float) -> Iterator[Fault]:
             random.uniform(60.0, 4 * HOUR),
             random.random(),
         )
+
+
+def _lates(random: Random, number: int, hours: float) -> Iterator[Fault]:
+    for n in range(random.randint(2, 6)):
+        kind = random.choice(tuple(LATE_KINDS))
+        at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*LATE_KINDS[kind])
+        yield Fault(number + n, at, kind, seconds, random.random())
+
+
+def _between_hosts(random: Random, number: int, hours: float) -> Iterator[Fault]:
+    """Draw what befalls hosts, and a machine that is lost right after it: what is about launches needs some."""
+    for n in range(random.randint(2, 6)):
+        kind = random.choice(tuple(HOST_KINDS))
+        at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*HOST_KINDS[kind])
+        yield Fault(number + 2 * n, at, kind, seconds, random.random())
+        yield Fault(number + 2 * n + 1, at + random.uniform(0.0, 60.0), "preempt", 0.0, random.random())
 
 
 def _limits(random: Random, made: Setting) -> Limits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.bench.sim.checks import ALLOWED
@@ -109,6 +110,9 @@ class Misfortunes:
         match fault.kind:
             case "preempt" | "deleted_by_hand":
                 self._world.cloud.vanish(name)
+            case "preempt_with_notice":
+                end = self._world.clock.elapsed + fault.seconds
+                machine.ends_at = end if machine.ends_at is None else min(machine.ends_at, end)
             case "preempt_region":
                 region = machine.request.offer.region.id
                 for other in self._world.cloud.existing():
@@ -156,6 +160,8 @@ class Misfortunes:
                 self._later(fault, lambda: setattr(trouble, "read_only", False))
             case "db_write_fails":
                 trouble.fails_before += 1 + int(3 * fault.pick)
+            case "db_late":
+                trouble.late += [fault.seconds] * (1 + int(3 * fault.pick))
             case "db_answer_lost":
                 trouble.fails_after += 1 + int(3 * fault.pick)
             case "db_failover":
@@ -194,6 +200,27 @@ class Misfortunes:
         if fault.kind == "kill_at_call":
             for later in (60.0, 600.0, 3600.0):
                 self._world.supervise_in(fault.seconds + later)
+
+    async def _do_host(self, fault: Fault) -> None:
+        hosts, process = self._world.hosts, self._world.claimant
+        if process is None or not process.is_alive:
+            return
+        match fault.kind:
+            case "host_cut_off":
+                hosts.cut_off.add(process.host)
+                self._later(fault, lambda: hosts.cut_off.discard(process.host))
+            case "host_sees_clock_set":
+                hosts.set_clock(timedelta(hours=1 if fault.pick < HALF else -1))
+                self._later(fault, lambda: hosts.set_clock(timedelta(0)))
+            case "host_dies":
+                self._world.kill()
+                hosts.died(process, fault.seconds)
+            case "host_stops":
+                hosts.stop(process, fault.seconds)
+            case "host_taken_over":
+                hosts.take_over(process)
+            case _:
+                hosts.coming = fault
 
     async def _do_sleep(self, fault: Fault) -> None:
         self._world.sleep_in = (int(30 * fault.pick), fault)
@@ -305,6 +332,7 @@ def family_of(kind: str) -> str:
         "db": "db",
         "kill": "kill",
         "sleep": "sleep",
+        "host": "host",
         "gateway": "gateway",
         "signals": "signals",
         "zone": "signals",

@@ -10,7 +10,6 @@ from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.variants import workloads_of
 from orchestrator.domain.workload import workload_digest
 from orchestrator.planner.hedge.spares import MOST_SPARES
-from orchestrator.planner.orphans import LEAST_MISSING
 from orchestrator.planner.rollout import FULL_WEIGHT
 
 if TYPE_CHECKING:
@@ -69,20 +68,13 @@ def can_be_found(world: SimWorld, name: str) -> bool:
     """Whether a machine is ours to look after.
 
     One whose mark was taken off by hand is known by its name alone: once no record has that name, by nobody. One that
-    nobody here has asked for, with our mark, is ours until somebody has given the word and it is ended; but no listing
-    is believed, and people are told so, in which most of what runs is missing for want of marks.
+    nobody here has asked for, with our mark, is ours until somebody has given the word and it is ended.
     """
     machine, row = world.cloud.machines[name], world.truth.replica(name)
     if machine.is_stray:
-        return machine.has_mark and not _is_mostly_unmarked(world)
+        return machine.has_mark
     is_recorded = row is not None and not (row.state in ENDED and row.cleaned_up)
     return machine.has_mark or is_recorded
-
-
-def _is_mostly_unmarked(world: SimWorld) -> bool:
-    there = [r.name for r in world.truth.replicas() if world.cloud.exists(r.name)]
-    unmarked = sum(not world.cloud.machines[name].has_mark for name in there)
-    return unmarked >= LEAST_MISSING and 2 * unmarked > len(there)
 
 
 def why_not(world: SimWorld) -> str:

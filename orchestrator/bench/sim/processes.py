@@ -7,12 +7,14 @@ faults of the process and of the database happen and where the checks listen.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.control.controller import Controller
-from orchestrator.control.ports import Gateway, Provisioner, Records
+from orchestrator.control.held_turn import HeldTurn
+from orchestrator.control.ports import Gateway, Journal, Provisioner, Records
+from orchestrator.domain.records import Intent
 
 READS = frozenset(name for name in vars(Records) if not name.startswith("_"))
 """What only looks at the database. Everything else that a journal can do is a write."""
@@ -27,6 +29,10 @@ OUTSIDE = {
 """What asks somebody who is not here. The rest is known here."""
 
 
+HOSTS = "host-1", "host-2"
+"""Where controllers run; of most days on the first one alone."""
+
+
 class Died(BaseException):
     """The process was killed here. Nothing that catches errors catches this."""
 
@@ -37,11 +43,22 @@ class Process:
 
     number: int
     began_at: float = 0.0
+    host: str = ""
+    takes_over: bool = False
+    """Whether a person has said that whoever had the turn before is dead."""
     is_alive: bool = True
     is_looking: bool = False
     sleeps_until: float = 0.0
     has_slept: bool = False
     """Whether it has slept in the call that it is in: nobody can take back what has left the process."""
+
+    heard_at: float = 0.0
+    """When the database took its last word."""
+    turn: HeldTurn | None = None
+    has_stopped: bool = False
+    """Whether it has said that it ends."""
+    was_cut_short: bool = False
+    """Whether another one was let in before its turn was over: by a person's word, or a clock that was set forward."""
 
     look_began_at: float = 0.0
     controller: Controller | None = None
@@ -53,7 +70,10 @@ class Process:
 
 @dataclass(slots=True)
 class Call:
-    """Something leaves a process. ``is_write``: it changes the journal; ``point``: its name among the crash points."""
+    """Something leaves a process. ``is_write``: it changes the journal; ``point``: its name among the crash points.
+
+    ``left_at``: when it left its process, which may be long before it arrives.
+    """
 
     process: Process
     port: str
@@ -62,6 +82,7 @@ class Call:
     kwargs: dict[str, Any]
     is_write: bool
     point: str
+    left_at: float = 0.0
 
 
 class Listener(Protocol):
@@ -78,6 +99,41 @@ class Listener(Protocol):
 
     def after(self, call: Call, answer: Any) -> None:
         """Right after a call that succeeded."""
+
+
+class Neighbours(Protocol):
+    """Who hears that a process lives."""
+
+    def speaks(self, process: Process) -> None:
+        """Right before a word, which it may refuse."""
+
+    def is_heard(self, process: Process) -> None:
+        """Right after one that the database took."""
+
+
+class Words:
+    """A journal as a held turn has it. Words are no crash points: what is lost with one is said again."""
+
+    def __init__(self, process: Process, real: Journal, neighbours: Neighbours) -> None:
+        self._process = process
+        self._real = real
+        self._neighbours = neighbours
+
+    def renew_turn(self) -> None:
+        """Say that it lives."""
+        self._neighbours.speaks(self._process)
+        self._real.renew_turn()
+        self._neighbours.is_heard(self._process)
+
+    def end_turn(self) -> None:
+        """Say that it has stopped."""
+        self._neighbours.speaks(self._process)
+        self._real.end_turn()
+        self._neighbours.is_heard(self._process)
+
+    def intents(self, *, open_only: bool) -> Sequence[Intent]:
+        """Return what is intended."""
+        return self._real.intents(open_only=open_only)
 
 
 class Door:

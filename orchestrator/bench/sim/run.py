@@ -178,7 +178,8 @@ def _words(setting: Setting) -> str:
         number += f", {setting.hedge}"
     if setting.limits is not None:
         number += f", {setting.limits}"
-    number += ", a clock that is set" * setting.steps
+    number += ", a clock that is set" * setting.steps + ", late answers" * setting.late
+    number += ", two hosts" * setting.hosts
     if setting.clients:
         number += f", clients in {' and '.join(setting.clients)}"
         number += f", first token within {setting.ttft_seconds:g} s" if setting.ttft_seconds else ""

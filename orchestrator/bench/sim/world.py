@@ -17,23 +17,26 @@ from sqlalchemy import update
 
 from orchestrator.bench.sim.checks import SAMPLED_SECONDS, Checks
 from orchestrator.bench.sim.cloud import SimCloud
-from orchestrator.bench.sim.database import Trouble
+from orchestrator.bench.sim.database import GONE, Trouble
 from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe, SimReader
 from orchestrator.bench.sim.faults import HOUR, QUIET_START, Fault, Setting
+from orchestrator.bench.sim.hosts import Hosts
 from orchestrator.bench.sim.misfortunes import Misfortunes
 from orchestrator.bench.sim.order import has_no_money, is_at_rest, is_settled, most_standing, why_not
 from orchestrator.bench.sim.people import People
-from orchestrator.bench.sim.processes import RECORDS, Call, Died, Door, Process
+from orchestrator.bench.sim.processes import HOSTS, RECORDS, Call, Died, Door, Process, Words
 from orchestrator.bench.sim.shop import for_sale
 from orchestrator.bench.sim.timeline import BEGIN, Dice, SimClock, Timeline
 from orchestrator.control.controller import Controller
+from orchestrator.control.held_turn import HeldTurn
 from orchestrator.control.ports import Store
 from orchestrator.control.runtime import Runtime, Tuning
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.price import Market
 from orchestrator.domain.records import OperationState
 from orchestrator.domain.replica import ReplicaState
-from orchestrator.errors import GreenctlError, LeaseHeld
+from orchestrator.domain.turns import quiet_after
+from orchestrator.errors import GreenctlError, LeaseHeld, StoreUnavailable
 from orchestrator.prices.fake import FakeOffers
 from orchestrator.store import tables
 from orchestrator.store.memory import MemoryStore
@@ -84,7 +87,8 @@ class SimWorld:
         self.clock.skew_seconds = setting.skew_seconds
         self.timeline = Timeline(self.clock)
         self.history: list[str] = []
-        self.truth: Store = opened(url) if url else MemoryStore(UID)
+        self.hosts = Hosts(self)
+        self.truth: Store = opened(url) if url else MemoryStore(UID, present=self.hosts.present)
         self.uid = self.truth.deployment_uid()
         self.database = Trouble()
         self.cloud = SimCloud(self.clock.monotonic, self.dice, self._wait, self.tell)
@@ -138,21 +142,35 @@ class SimWorld:
             tuning=TUNING,
         )
 
-    def start(self) -> bool:
-        """Start a controller's process: it takes the turn. Returns whether the database let it."""
-        process = Process(len(self.processes) + 1, self.clock.elapsed)
-        if self.database.is_down or self.database.read_only:
+    def start(self, host: str = HOSTS[0], *, takes_over: bool = False) -> bool:
+        """Start a controller's process: it takes the turn. Returns whether the database let it.
+
+        ``takes_over``: a person says that whoever has the turn is dead.
+        """
+        process = Process(len(self.processes) + 1, self.clock.elapsed, host, takes_over, heard_at=self.clock.elapsed)
+        if not self.hosts.may_start(host):
             return False
-        journal = self.truth.claim(f"pid {process.number}", self.clock.now())
+        claim = self.hosts.claim_of(process)
+        try:
+            journal = self.truth.claim(f"pid {process.number}", self.clock.now(), claim)
+        except LeaseHeld:
+            return False
+        self.checks.begins(process, self.claimant)
         self.claimant = process
         self.processes.append(process)
+        words: Any = Words(process, journal, self.hosts)
         door: Any = Door(process, "journal", journal, self)
         try:
-            process.controller = Controller(self._runtime(process), door, SimReader(self.grid))
+            quiet = quiet_after(journal.predecessor, claim)
+            process.turn = HeldTurn(words, self.clock, process.heard_at, quiet)
+            process.controller = Controller(self._runtime(process), door, SimReader(self.grid), process.turn)
         except (GreenctlError, Died):
             process.is_alive = False
             return False
-        self.tell(f"process {process.number} starts with turn {journal.epoch}")
+        where = f" on {host}{', as a person said' * takes_over}" if self.setting.hosts else ""
+        waiting = f", {process.turn.waiting} launches wait for {quiet}" if process.turn.waiting else ""
+        self.tell(f"process {process.number} starts with turn {journal.epoch}{where}{waiting}")
+        self.hosts.began(process)
         self.wake()
         return True
 
@@ -161,13 +179,17 @@ class SimWorld:
         victim = process or self.claimant
         if victim is not None and victim.is_alive:
             victim.is_alive = False
+            self.hosts.died(victim)
             self.tell(f"process {victim.number} is killed")
 
     async def _supervise(self) -> None:
         """Start another process if the newest one does not run, as whatever looks after that does.
 
-        An older one may be alive still: it learns that its turn is over when it next writes, perhaps never.
+        An older one may be alive still: it learns that its turn is over when it next speaks, perhaps never. Of two
+        hosts each is looked after by itself.
         """
+        if self.setting.hosts:
+            return
         newest = self.processes[-1] if self.processes else None
         runs = newest is not None and newest.is_alive and newest.controller is not None
         if not runs and not self.start():
@@ -186,6 +208,7 @@ class SimWorld:
             and process.is_alive
             and process.sleeps_until <= self.clock.elapsed
             and self.database.is_well
+            and process.host not in self.hosts.cut_off
             and not weather.away
             and not weather.listing
             and not weather.old_looks
@@ -241,7 +264,7 @@ class SimWorld:
     async def look(self) -> None:
         """Let every process that is awake look once."""
         self.gateway.look()
-        for process in self.processes[-3:]:
+        for process in [p for p in self.processes if p.is_alive]:
             if process.is_alive and not process.is_looking and process.controller is not None:
                 await self._look_with(process, process.controller)
         self.checks.look()
@@ -249,6 +272,8 @@ class SimWorld:
             self.timeline.stopped = True
 
     async def _look_with(self, process: Process, controller: Controller) -> None:
+        if not self.hosts.keeps(process):
+            return
         process.is_looking = True
         process.look_began_at = self.clock.elapsed
         self.looks += 1
@@ -262,8 +287,7 @@ class SimWorld:
         except Died:
             pass
         except LeaseHeld:
-            process.is_alive = False
-            self.tell(f"process {process.number} has lost its turn and ends")
+            self.hosts.loses(process)
         except Exception as error:  # noqa: BLE001  # that is what is being looked for
             raised = (error,)
         finally:
@@ -296,8 +320,22 @@ class SimWorld:
     async def leaving(self, call: Call) -> None:
         """Sleep here, perhaps, and perhaps for so long that somebody else takes over."""
         call.process.has_slept = False
+        call.left_at = self.clock.elapsed
+        is_launch = call.point == "cloud.launch"
+        if is_launch:
+            self.checks.leaves(call)
+            self.hosts.on_their_way.append(call)
+        try:
+            await self._on_the_way(call)
+        finally:
+            if is_launch:
+                self.hosts.on_their_way.remove(call)
+
+    async def _on_the_way(self, call: Call) -> None:
         for hook in self.hooks:
             await hook.leaving(call)
+        if call.point == "cloud.launch":
+            await self.hosts.leaves(call)
         if self.sleep_in is None or call.process is not self.claimant:
             return
         left, fault = self.sleep_in
@@ -308,11 +346,18 @@ class SimWorld:
         await self.sleep(call.process, fault.seconds, takeover=fault.pick < TAKEN_OVER)
 
     async def sleep(self, process: Process, seconds: float, *, takeover: bool) -> None:
-        """Let a process stand still, as SIGSTOP does; ``takeover``: another one starts meanwhile."""
+        """Let a process stand still, as SIGSTOP does; ``takeover``: another one starts meanwhile.
+
+        No longer than whoever sleeps with a launch on its way: that one goes on when this one does, and not before.
+        """
+        wake = [c.process.sleeps_until for c in self.hosts.on_their_way if c.process.sleeps_until > self.clock.elapsed]
+        seconds = min(seconds, *(at - self.clock.elapsed for at in wake)) if wake else seconds
         self.tell(f"process {process.number} falls asleep for {seconds:.0f} s{', another one starts' * takeover}")
         process.sleeps_until = self.clock.elapsed + seconds
         self.sleepers += 1
-        if takeover:
+        if takeover and self.setting.hosts:
+            self.hosts.take_over(process)
+        elif takeover:
             self.start()
         await self._wait(seconds)
         self.sleepers -= 1
@@ -321,18 +366,23 @@ class SimWorld:
 
     def lets_look(self) -> bool:
         """Whether nothing is wrong with the database and no hook listens: nothing is checked at a mere look."""
-        return not (self.hooks or self.database.is_down)
+        return not (self.hooks or self.database.is_down or self.database.late or self.hosts.cut_off)
 
     def before(self, call: Call) -> None:
         """Let the database refuse, the process die, and the checks look."""
         port = call.port
         if port in RECORDS:
+            # Nobody else is heard meanwhile: whoever waits for the database stands still, and so does what asks here.
+            self.clock.move_to(self.clock.elapsed + self.database.delay())
             self.database.before(call)
+            if call.process.host in self.hosts.cut_off:
+                raise StoreUnavailable(GONE)
         if self.kill_in and call.process is self.claimant and (call.is_write or port not in RECORDS):
             self.kill_in -= 1
             if not self.kill_in:
                 self.tell(f"process {call.process.number} is killed before {call.point}")
                 call.process.is_alive = False
+                self.hosts.died(call.process)
                 raise Died(call.point)
         for hook in self.hooks:
             hook.before(call)
@@ -351,6 +401,7 @@ class SimWorld:
             hook.after(call, answer)
         if call.port == "journal":
             self.database.after(call)
+            self.hosts.wrote(call)
 
     def tell(self, text: str) -> None:
         """Write a line of history."""
@@ -375,6 +426,8 @@ class SimWorld:
     async def live(self) -> None:
         """Live through the whole run: up, the bad hours, calm, rest. Stops at the first violation."""
         self.start()
+        if self.setting.hosts:
+            self.hosts.begin()
         for number in range(self.setting.services):
             await self.people.deploy(self.people.spec(f"chat{number or ''}"))
         for fault in self.setting.faults:
@@ -462,6 +515,7 @@ class SimWorld:
             machine.is_frozen = machine.serves_errors = machine.is_slow = machine.is_deaf = False
         self.probe.hears_nobody = False
         self.database.__init__()  # type: ignore[misc]
+        self.hosts.calm()
         self.gateway.is_away = self.gateway.loses_replies = False
         self.gateway.is_steady = True
         self.grid.dark.clear()
