@@ -17,9 +17,11 @@ from pathlib import Path
 LEAST_PERCENT = 95.0
 
 MODULES = (
-    *(f"orchestrator/store/{name}.py" for name in ("chain", "chain_check", "journal", "resting", "rules")),
-    *(f"orchestrator/control/{name}.py" for name in ("apply", "leases", "reaper", "sweep")),
+    *(f"orchestrator/store/{name}.py" for name in ("chain", "chain_check", "journal", "resting", "rules", "turns")),
+    *(f"orchestrator/control/{name}.py" for name in ("apply", "held_turn", "leases", "reaper", "sweep")),
+    "orchestrator/domain/turns.py",
     *(f"orchestrator/planner/{name}.py" for name in ("orphans", "reaping")),
+    *(f"orchestrator/controller/{name}.py" for name in ("home", "lock")),
 )
 TESTS = (
     "tests/contract/test_store_contract.py",
@@ -38,8 +40,13 @@ TESTS = (
     "tests/scenario/test_migration.py",
     "tests/scenario/test_orphans.py",
     "tests/unit/control/test_applying.py",
+    "tests/unit/control/test_controller_daemon.py",
+    "tests/unit/control/test_controller_home.py",
+    "tests/unit/control/test_held_turn.py",
     "tests/unit/control/test_reaping_corners.py",
+    "tests/unit/domain/test_turns.py",
     "tests/unit/planner/test_orphans.py",
+    "tests/unit/test_file_locks.py",
 )
 """Those that are about these modules; what others reach by the way does not count."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.cli import soundness
+from orchestrator.cli.acting import acting_elsewhere, in_words, last_word
 from orchestrator.cli.origins import database_shown
 from orchestrator.cli.orphans import turn_for
 from orchestrator.cli.render.checks import Check, Outcome
@@ -116,8 +117,10 @@ def _controller(session: Session) -> Iterator[Check]:
     info = session.outside.controller().info(session.settings)
     if info is not None:
         yield Check("controller", Outcome.OK, f"pid {info.pid}, since {info.since}, epoch {info.epoch}")
+    elif (there := acting_elsewhere(session)) is not None:
+        yield Check("controller", Outcome.OK, in_words(there))
     elif any(s.state is not ServiceState.DOWN for s in session.runtime.store.services()):
-        words = "none runs: nothing is replaced and nothing moves"
+        words = f"none runs{last_word(session)}: nothing is replaced and nothing moves"
         yield Check("controller", Outcome.WARNING, words, "greenctl controller start")
     else:
         yield Check("controller", Outcome.NOTE, "none runs, and there is nothing to control; a deploy starts it")
@@ -217,8 +220,7 @@ def _replicas(session: Session) -> Iterator[Check]:
     for source in survey.sources:
         name = f"replicas {source.name}"
         if not source.complete:
-            yield Check(name, Outcome.FAILED, source.trouble, "Nothing is concluded; it is read again.")
-            continue
+            yield Check(name, Outcome.FAILED, source.trouble, "What it lacks proves nothing; it is read again.")
         here = [o for o in survey.orphans if o.source == source.name]
         unowned = [o.name for o in here if o.kind == SuspectKind.STRANGER.value]
         outlived = [o.name for o in here if o.kind == ENDED]
@@ -231,7 +233,7 @@ def _replicas(session: Session) -> Iterator[Check]:
         if missing:
             words = f"recorded, but not there: {', '.join(missing)}"
             yield Check(name, Outcome.WARNING, words, "A running controller asks about each and replaces it.")
-        if not here:
+        if not here and source.complete:
             yield Check(name, Outcome.OK, f"{source.shown} there, all recorded")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from orchestrator.cli.acting import acting_elsewhere
 from orchestrator.cli.render.text import line
 from orchestrator.domain.service import ServiceSpec
 
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
 
 
 def say_if_elsewhere(session: Session) -> None:
-    """Say that the gateway listens elsewhere than these settings say: it was started with others."""
+    """Say that the gateway listens elsewhere than these settings say: on another host, or started with others."""
     wanted = session.outside.configured_gateway_url(session.settings)
     found = session.outside.gateway().running(session.settings.state_dir)
+    there = acting_elsewhere(session) if found is None else None
+    if there is not None:
+        words = f"the gateway runs beside the controller of {there.claimant}, and not here. "
+        words += f"Its address and its key are said there; {wanted} is what the settings here say"
+        session.say(line(("note: ", "yellow"), words))
     if found is None or found.url == wanted:
         return
     session.say(

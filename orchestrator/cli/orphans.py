@@ -9,6 +9,7 @@ from typing import Final
 
 import typer
 
+from orchestrator.cli.acting import acting_elsewhere, see_to_controller
 from orchestrator.cli.render import orphans as page
 from orchestrator.cli.render.numbers import duration
 from orchestrator.cli.render.text import line
@@ -99,13 +100,16 @@ def _reap(session: Session, survey: OrphanSurvey, asked: Asked) -> tuple[ReapReq
 
 
 def turn_for(session: Session) -> timedelta | None:
-    """Return for how long the controller here has had its turn, ``None`` where none runs."""
+    """Return for how long the controller has had its turn, ``None`` where none runs."""
     info = session.outside.controller().info(session.settings)
-    return None if info is None else max(timedelta(0), session.runtime.clock.wall() - parse_instant(info.since))
+    if info is None:
+        there = acting_elsewhere(session)
+        return None if there is None else there.lasts
+    return max(timedelta(0), session.runtime.clock.wall() - parse_instant(info.since))
 
 
 def _submit(session: Session, names: Sequence[str], confirmed: Sequence[str]) -> ReapRequest:
-    session.outside.controller().start(session.settings, progress=lambda words: session.say(line(words)))
+    see_to_controller(session)
     return submit_reap(session.runtime, actor=session.outside.actor(), names=names, confirmed=confirmed)
 
 
@@ -121,7 +125,7 @@ def _accept(session: Session, survey: OrphanSurvey, asked: Asked) -> ReapRequest
         )
     )
     session.confirm("Type 'restored' to continue:", yes=asked.yes, answer="restored")
-    session.outside.controller().start(session.settings, progress=lambda words: session.say(line(words)))
+    see_to_controller(session)
     request = submit_acceptance(session.runtime, actor=session.outside.actor(), epoch=epoch)
     accepted = _answered(session, asked, request)
     if accepted.state is OperationState.FAILED:

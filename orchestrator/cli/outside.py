@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from orchestrator.control.runtime import Runtime
     from orchestrator.controller.daemon import ControllerInfo
+    from orchestrator.domain.turns import Turn
     from orchestrator.gateway.daemon import GatewayInfo
     from orchestrator.gateway.options import Options
     from orchestrator.prices.spot_advisor import InterruptionSource
@@ -29,8 +30,8 @@ REPEAT_QUERIES: Final = ("urllib3", "botocore", "boto3")
 class ControllerDaemon(Protocol):
     """How the controller process of a state directory is started, stopped and found."""
 
-    def start(self, settings: Settings, *, progress: Callable[[str], None]) -> ControllerInfo:
-        """Start it unless one runs. Raises ``PortBusy`` and ``ControllerUnavailable``."""
+    def start(self, settings: Settings, *, progress: Callable[[str], None], take_over: bool = False) -> ControllerInfo:
+        """Start it unless one runs. Raises ``PortBusy``, ``LeaseHeld`` and ``ControllerUnavailable``."""
         ...
 
     def stop(self, settings: Settings, *, timeout_seconds: float) -> bool:
@@ -39,6 +40,10 @@ class ControllerDaemon(Protocol):
 
     def info(self, settings: Settings) -> ControllerInfo | None:
         """Return the one that runs."""
+        ...
+
+    def elsewhere(self, settings: Settings, turn: Turn | None) -> Turn | None:
+        """Return the turn if it is of a controller of another host or state directory that may be at work."""
         ...
 
     def log_path(self, settings: Settings) -> Path:

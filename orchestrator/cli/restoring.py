@@ -7,10 +7,11 @@ from pathlib import Path
 from orchestrator.cli.render.text import line
 from orchestrator.cli.session import Session
 from orchestrator.clocks import WORLD_FILE, SystemClock, anchored
-from orchestrator.controller.lock import NO_TURN, Lock
+from orchestrator.controller.lock import NO_TURN, DatabaseLock, Lock
 from orchestrator.domain.time import format_instant
 from orchestrator.errors import InvalidSettings, LeaseHeld
 from orchestrator.settings import Settings
+from orchestrator.store.address import parse_address
 from orchestrator.store.backup import Backup, read_backup
 from orchestrator.store.restore import Replaced, restore_backup
 
@@ -33,7 +34,11 @@ def restore_file(session: Session, file: Path, *, yes: bool) -> Replaced:
     session.confirm("Type restore to continue:", yes=yes, answer="restore")
     lock = Lock(settings.state_dir)
     lock.take()
+    path = parse_address(settings.store_url).path
+    database_lock = None if path is None else DatabaseLock(path, settings.state_dir)
     try:
+        if database_lock is not None:
+            database_lock.take()
         wall = SystemClock().wall()
         lock.sign(format_instant(wall), NO_TURN)
         return restore_backup(
@@ -45,6 +50,8 @@ def restore_file(session: Session, file: Path, *, yes: bool) -> Replaced:
             world_file=settings.state_dir / WORLD_FILE,
         )
     finally:
+        if database_lock is not None:
+            database_lock.release()
         lock.release()
 
 

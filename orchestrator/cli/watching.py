@@ -11,6 +11,7 @@ from typing import Final
 import typer
 from rich.live import Live
 
+from orchestrator.cli.acting import is_acting, last_word
 from orchestrator.cli.render import progress
 from orchestrator.cli.render.labels import labels
 from orchestrator.cli.render.numbers import duration
@@ -92,12 +93,13 @@ class Workers:
         if now - self._asked_at < ASK_SECONDS:
             return
         self._asked_at = now
-        is_there = self._session.outside.controller().info(self._session.settings) is not None
+        is_there = is_acting(self._session)
         self._missed = 0 if is_there else self._missed + 1
         if self._missed == 2:  # noqa: PLR2004  # once for each time that it is away
             folder = self._session.settings.state_dir
             start = ("greenctl controller start", "bold")
-            self._session.complain(line(f"The request waits: no controller runs on {folder}. Start one: ", start))
+            text = f"The request waits: no controller runs on {folder}{last_word(self._session)}. Start one: "
+            self._session.complain(line(text, start))
 
 
 @asynccontextmanager

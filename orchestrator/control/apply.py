@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from orchestrator.control.held_turn import HeldTurn
 from orchestrator.control.leases import ends_itself
 from orchestrator.control.naming import intent_id, replica_name, termination_id
 from orchestrator.control.pace import LaunchPace
@@ -42,9 +43,10 @@ from orchestrator.planner.spending import cap_of, first_lease_end
 class Applier:
     """Turns actions and steps into journal rows and provider calls, in that order."""
 
-    def __init__(self, runtime: Runtime, journal: Journal) -> None:
+    def __init__(self, runtime: Runtime, journal: Journal, turn: HeldTurn | None = None) -> None:
         self._runtime = runtime
         self._journal = journal
+        self._turn = turn
         self._warned: dict[str, str] = {}
         self.pace = LaunchPace(runtime.clock, journal)
 
@@ -187,6 +189,8 @@ class Applier:
         if replica.state is ReplicaState.PENDING:
             self._move(replica, ReplicaState.PROVISIONING, "asked of the provider")
             self._tell_of_move(replica)
+        if self._turn is not None and not self._turn.is_sure():
+            return  # we slept since it was written; the next look asks, if the turn is ours still
         try:
             await self._provisioner(replica).launch(
                 LaunchRequest(

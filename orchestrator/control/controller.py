@@ -18,6 +18,7 @@ from orchestrator.control.deciding import Decider
 from orchestrator.control.edits import EditWatch
 from orchestrator.control.fulfilment import Fulfilment
 from orchestrator.control.grid import GridReader
+from orchestrator.control.held_turn import HeldTurn
 from orchestrator.control.leases import Renewals
 from orchestrator.control.load import LoadWatch, in_force, number_in_force
 from orchestrator.control.market import Market
@@ -31,6 +32,7 @@ from orchestrator.control.sweep import Sweeper
 from orchestrator.control.tidying import Tidier
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.records import EventKind, OperationKind, ServiceState
+from orchestrator.domain.replica import Replica
 from orchestrator.errors import GreenctlError, LeaseHeld, StoreUnavailable
 from orchestrator.planner.pause import needed_steps
 from orchestrator.planner.rollout import RolloutView, StepKind, next_steps
@@ -65,14 +67,18 @@ class Controller:
     """One acting controller. ``tick`` is one look at everything; whoever calls it owns the time between looks.
 
     ``grid``: what reads the grid for it; a simulation of many policies reads each hour once for all of them.
+    ``turn``: what says whether launches may leave now; without one, as in a simulation, they always may.
     """
 
-    def __init__(self, runtime: Runtime, journal: Journal, grid: GridReader | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, journal: Journal, grid: GridReader | None = None, turn: HeldTurn | None = None
+    ) -> None:
         self._runtime = runtime
         self._journal = journal
+        self._turn = turn
         grid = grid or GridReader(runtime.carbon)
         self._market = Market(runtime, grid)
-        self._applier = Applier(runtime, journal)
+        self._applier = Applier(runtime, journal, turn)
         self._meter = Meter(runtime, journal, grid, self._applier.warn_once)
         self._loads = LoadWatch(runtime)
         self._edits = EditWatch(journal, self._applier)
@@ -163,6 +169,11 @@ class Controller:
         self._pauses.pop(name, None)
         return True
 
+    def _waits(self, replica: Replica) -> bool:
+        """Whether a launch is not asked for now."""
+        is_theirs = self._turn is not None and not self._turn.may_ask_for(replica.intent_id)
+        return is_theirs or self._sweeper.held or self._is_to_end(replica.service)
+
     def _is_to_end(self, service: str) -> bool:
         """Whether somebody has said ``down``, which is begun after these steps: nothing is bought for that long."""
         return any(o.kind is OperationKind.DOWN for o in self._journal.operations(service))
@@ -226,9 +237,9 @@ class Controller:
             steps = needed_steps(steps, replicas)
         try:
             for step in self._edits.allowed(steps):
-                if step.kind is StepKind.ISSUE and (sold is None or self._sweeper.held or self._is_to_end(name)):
-                    continue
                 replica = by_name[step.replica]
+                if step.kind is StepKind.ISSUE and (sold is None or self._waits(replica)):
+                    continue
                 await self._applier.step(step, replica, service, (sold or {}).get(replica.offer_id))
             if not self._sweeper.held:  # or what this database wants is not what was wanted last
                 await self._fulfilment.look(service)

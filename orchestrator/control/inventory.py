@@ -5,7 +5,7 @@ The controller's sweep and ``greenctl doctor`` look through the same eyes, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.control.at_once import all_of
@@ -16,7 +16,7 @@ from orchestrator.domain.orphans import Sighting, Suspect, Work
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.time import Instant
 from orchestrator.errors import GreenctlError
-from orchestrator.planner.orphans import Look, missing_too_much
+from orchestrator.planner.orphans import Look, long_absent, missing_too_much, suspects_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,11 @@ class Listing:
         return None if self.trouble else self.seen
 
     @property
+    def suspects(self) -> tuple[Suspect, ...]:
+        """Who is suspected after it; nobody is known to be where it failed."""
+        return () if self.seen is None else suspects_of(self.seen, self.read_at, is_believed=not self.trouble)
+
+    @property
     def shown(self) -> int:
         """How many instances a complete listing shows."""
         return 0 if self.look is None else len(self.look.shown)
@@ -77,6 +82,7 @@ async def read_source(
     which turn intents were, as far as the caller has them; what is read is added. Raises ``StoreUnavailable``.
     """
     uid, now = records.deployment_uid(), runtime.clock.now()
+    before = tuple(s for s in suspects if s.source == source.name)
     try:
         answer = await source.provisioner.inventory(uid)
     except Exception as error:  # noqa: BLE001  # a full disk here is no reason to stop looking at what serves
@@ -87,7 +93,10 @@ async def read_source(
         known = records.replica(name)
         if known is not None:
             recorded[name] = known
-    trouble = missing_too_much(there, (r for r in recorded.values() if source.has(r)))
+    here = [r for r in recorded.values() if source.has(r)]
+    trouble = missing_too_much(there, here)
+    if trouble:
+        trouble = missing_too_much(there, here, await _unmarked(before, there, source))
     strangers = [i for i in there.values() if i.name not in recorded]
     seen = {i.name: _sighting(i, source) for i in there.values()}
     at_work = await all_of([_at_work(i, source, runtime, status) for i in strangers])
@@ -97,9 +106,27 @@ async def read_source(
         shown=tuple(seen[name] for name in sorted(seen)),
         recorded=recorded,
         intents=_committed(there.values(), records, {} if committed is None else committed),
-        before=tuple(s for s in suspects if s.source == source.name),
+        before=before,
     )
     return Listing(source, now, look, trouble)
+
+
+async def _unmarked(before: Iterable[Suspect], shown: Collection[str], source: Source) -> frozenset[str]:
+    """Return who has lost its mark: missing for so long that people were told, and found by its own name even now.
+
+    Listings go on lacking it for good. See decision 0094.
+    """
+    missing = [name for name in long_absent(before) if name not in shown]
+    found = await all_of([_is_found(name, source) for name in missing])
+    return frozenset(name for name, is_found in zip(missing, found, strict=True) if is_found)
+
+
+async def _is_found(name: str, source: Source) -> bool:
+    try:
+        instance = await source.provisioner.describe(name)
+    except Exception:  # noqa: BLE001  # as for the listing: whatever it fails with, it proves nothing
+        return False
+    return instance.phase is not Phase.GONE
 
 
 def _committed(

@@ -16,7 +16,7 @@ from orchestrator.control.runtime import Runtime
 from orchestrator.domain.decision import Verdict
 from orchestrator.domain.orphans import Suspect, SuspectKind
 from orchestrator.domain.time import HOUR, Instant
-from orchestrator.planner.orphans import restored_epoch, suspects_of, twins_of
+from orchestrator.planner.orphans import restored_epoch, twins_of
 from orchestrator.planner.reaping import reaped_lately, weigh
 
 ENDED = "ended"
@@ -101,7 +101,7 @@ async def orphan_survey(runtime: Runtime, *, turn_for: timedelta | None) -> Orph
     before = store.suspects()
     status = await gateway_status(runtime)
     listings = [await read_source(s, runtime, store, before, status) for s in sources(runtime)]
-    suspects = [s for listing in listings for s in _suspects(listing)]
+    suspects = [s for listing in listings for s in listing.suspects]
     uid, epoch, known = store.deployment_uid(), store.newest_epoch(), store.restored()
     signs = [
         restored_epoch(listing.seen, epoch=epoch, accepted_epoch=known.accepted_epoch)
@@ -135,7 +135,7 @@ async def orphan_survey(runtime: Runtime, *, turn_for: timedelta | None) -> Orph
         )
     twins: tuple[Suspect, ...] = ()
     if turn_for is not None:
-        intents = {i for listing in listings if listing.look is not None for i in listing.look.intents}
+        intents = {i for listing in listings if listing.seen is not None for i in listing.seen.intents}
         twins = twins_of(suspects, intents, uid=uid, turn_for=turn_for, now=view.now, rate=view.rate)
     found += [view for listing in listings for view in _outlived(listing)]
     return OrphanSurvey(
@@ -158,10 +158,6 @@ def in_no_record(records: Records, service: str) -> str:
         return ""
     carry = "carries its name and is" if len(names) == 1 else "carry its name and are"
     return f"{', '.join(names)} {carry} in no record: what runs there may cost money. Look: greenctl doctor --orphans"
-
-
-def _suspects(listing: Listing) -> tuple[Suspect, ...]:
-    return () if listing.look is None else suspects_of(listing.look, listing.read_at)
 
 
 def _outlived(listing: Listing) -> list[OrphanView]:

@@ -5,8 +5,8 @@ knows is opened again and ended by the same steps as everything else. What no re
 left alone: only somebody's word, and the reaper's brakes, can end it. What is recorded and not shown is told of, too;
 asking about it by name decides.
 
-A listing that fails proves nothing, and neither does one that suddenly lacks most of what is there. Signs that this
-database was set back stop everything: see :attr:`Sweeper.held`.
+A listing that fails proves nothing, and one that suddenly lacks most of what is there nothing but what it shows. Signs
+that this database was set back stop everything: see :attr:`Sweeper.held`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.control.runtime import Runtime
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.orphans import Suspect, SuspectKind
 from orchestrator.domain.records import EventKind
-from orchestrator.planner.orphans import restored_epoch, suspects_of, to_tell
+from orchestrator.planner.orphans import restored_epoch, to_tell
 from orchestrator.planner.reaping import RESTORED
 
 TELL_AFTER = 2
@@ -96,16 +96,18 @@ class Sweeper:
 
     def _compare(self, listing: Listing, before: Sequence[Suspect]) -> Sequence[Suspect]:
         """Take the consequences of one listing; return who is suspected at its source now."""
-        name, look = listing.source.name, listing.look
+        name, seen = listing.source.name, listing.seen
         # Whoever is shown is there, whatever else the listing lacks.
-        if listing.seen is not None and not self._held and not self._edits.holds:
-            for outlived in listing.seen.outlived:
+        if seen is not None and not self._held and not self._edits.holds:
+            for outlived in seen.outlived:
                 self._reopen(outlived)
-        if look is None:
+        if listing.trouble:
             self._trouble(listing)
+        else:
+            self._troubles.pop(name, None)
+        if seen is None:
             return before
-        self._troubles.pop(name, None)
-        found = self._told(self._ages.kept(suspects_of(look, listing.read_at), before))
+        found = self._told(self._ages.kept(listing.suspects, before))
         if found or before:
             self._journal.set_suspects(name, found)
         return found
@@ -129,11 +131,15 @@ class Sweeper:
         return tuple(replace(s, told=True) if (s.name, s.kind) in news else s for s in suspects)
 
     def _trouble(self, listing: Listing) -> None:
-        """Tell of a source that goes on not being listed: orphans would not be seen there."""
+        """Tell of a source that goes on not being listed, or not whole: not all orphans would be seen there."""
         name = listing.source.name
         self._troubles[name] = self._troubles.get(name, 0) + 1
         if self._troubles[name] == TELL_AFTER:
             text = f"{name}: its listing cannot be used, so nobody would see an orphan there: {listing.trouble}"
+            if listing.seen is not None:
+                text = (
+                    f"{name}: its listing {listing.trouble}: it counts for whom it shows, and nothing is reaped there"
+                )
             self._applier.event(EventKind.WARNING, text, "", detail={"source": name})
 
     def _forget_sources(self, there: Collection[str], before: Sequence[Suspect]) -> None:

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.controller.lock import NO_TURN, Holder, holder, in_our_words, is_taken
+from orchestrator.controller.home import claimant_of
+from orchestrator.controller.lock import NO_TURN, Holder, holder, in_our_words, is_database_taken, is_taken
+from orchestrator.domain import turns
 from orchestrator.errors import ControllerUnavailable, ExitStatus, GreenctlError, LeaseHeld, PortBusy
 from orchestrator.gateway import daemon as gateway_daemon
 from orchestrator.own_process import own_module, with_our_package
 from orchestrator.settings import Settings
+from orchestrator.store.address import parse_address
 
 START_SECONDS = 180.0
 """Two on an idle machine; more than half a minute has been seen on one with a load of ten."""
@@ -30,6 +33,9 @@ SILENT_SECONDS = 10.0
 END_SECONDS = 10.0
 POLL_SECONDS = 0.05
 LOG_TAIL_BYTES = 2000
+TAKE_OVER = "--take-over"
+"""The word to a controller's process that whoever has the turn is dead."""
+
 FAILED = "controller_failed"
 """The event in its log with which a controller ends that cannot go on."""
 
@@ -59,11 +65,24 @@ def _info(found: Holder, settings: Settings) -> ControllerInfo:
     return ControllerInfo(found.pid, found.since, found.epoch, log_path(settings))
 
 
-def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerInfo:
+def elsewhere(settings: Settings, turn: turns.Turn | None) -> turns.Turn | None:
+    """Return the turn of a controller that is heard of, and has another host or state directory than ours.
+
+    Of one on a file nothing needs to be heard: it holds a lock, or it is dead.
+    """
+    path = parse_address(settings.store_url).path
+    if path is not None and not is_database_taken(path):
+        return None
+    return turns.elsewhere(turn, claimant_of(settings.state_dir))
+
+
+def start(settings: Settings, *, progress: Callable[[str], None], take_over: bool = False) -> ControllerInfo:
     """Start the controller unless one runs, and return it. The gateway is started by the controller.
 
+    ``take_over``: somebody says that a controller elsewhere that was heard of lately is dead.
+
     Raises ``InvalidSettings`` or ``DiskFull`` where the state directory cannot be used, ``LeaseHeld`` while a backup
-    is being put in its place, ``PortBusy`` before anything is
+    is being put in its place or a controller elsewhere has the turn, ``PortBusy`` before anything is
     started when the gateway's port is taken by somebody else, what the controller itself says that is wrong, and
     ``ControllerUnavailable`` with the end of its log when it says nothing.
     """
@@ -87,7 +106,7 @@ def start(settings: Settings, *, progress: Callable[[str], None]) -> ControllerI
         path.chmod(0o600)
         begins = log.seek(0, os.SEEK_END)
         process = subprocess.Popen(  # noqa: S603  # a fixed argv, no user text
-            own_module("orchestrator.controller"),
+            own_module("orchestrator.controller", *([TAKE_OVER] if take_over else [])),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -8,12 +8,15 @@ its copies share: whichever of them begins last tells the one before where the d
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.controller.lock import Holder, holder
+from orchestrator.domain.turns import Claimant
 from orchestrator.errors import Conflict
 
 HOME_FILE = "controller.home"
@@ -53,6 +56,12 @@ def settle(state_dir: Path) -> None:
             with suppress(OSError):  # what we may not write, none of our controllers can run on
                 _write(place / HOME_FILE, home)
     _write(file, home)
+
+
+def claimant_of(state_dir: Path) -> Claimant:
+    """Return as whom a controller of this directory claims the turn. Changes nothing."""
+    path = os.fsencode(state_dir.resolve()).decode("utf-8", "replace")
+    return Claimant(socket.gethostname(), path, _read(state_dir / HOME_FILE).number, os.getpid())
 
 
 def _copies(known: _Home, here: Path) -> list[Path]:

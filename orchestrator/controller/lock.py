@@ -18,6 +18,9 @@ from orchestrator.errors import DiskFull, InvalidSettings, LeaseHeld
 from orchestrator.provisioners.local.processes import birth_of
 
 LOCK_FILE = "controller.lock"
+BESIDE_DATABASE = ".controller"
+"""How the name ends of the file beside a SQLite database that is locked in its place: whoever closes the database's own
+file takes SQLite's locks in this process away (sqlite.org/howtocorrupt.html, section 2.2)."""
 
 NO_TURN = 0
 """The turn of who holds the lock to replace the database, and controls nothing."""
@@ -76,6 +79,56 @@ class Lock:
         self._file.truncate()
         self._file.write(json.dumps(asdict(me)))
         self._file.flush()
+
+
+class DatabaseLock:
+    """One controller per SQLite database, whichever state directory it has: held until the process ends."""
+
+    def __init__(self, database: Path, state_dir: Path) -> None:
+        self._path = _beside(database)
+        self._database = database
+        self._state_dir = state_dir
+        self._file: TextIO | None = None
+
+    def take(self) -> None:
+        """Take the lock or raise ``LeaseHeld``, which says where it is; ``InvalidSettings`` or ``DiskFull``."""
+        with in_our_words(self._path.parent):
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = self._path.open("a+", encoding="utf-8", errors="surrogateescape")
+            self._path.chmod(0o600)
+        if not file_locks.take(file.fileno()):
+            file.seek(0)
+            where = file.read() or "another state directory"
+            file.close()
+            raise LeaseHeld(
+                f"a controller of {where} runs on the database {self._database}",
+                hint="Stop it there: greenctl controller stop, with its GREENCTL_STATE_DIR.",
+            )
+        self._file = file
+        file.truncate(0)
+        file.write(f"{self._state_dir} (pid {os.getpid()})")
+        file.flush()
+
+    def release(self) -> None:
+        """Let go, if it is held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def is_database_taken(database: Path) -> bool:
+    """Whether a controller runs on a SQLite database. Disturbs nobody."""
+    try:
+        with _beside(database).open() as file:
+            return file_locks.is_held(file.fileno())
+    except OSError:  # there never was one, or we may not look, and could start none either
+        return False
+
+
+def _beside(database: Path) -> Path:
+    """Return the lock's file: of one database the same, through whichever link it is reached."""
+    found = database.resolve()
+    return found.with_name(found.name + BESIDE_DATABASE)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from orchestrator.control.controller import Controller, Trouble
+from orchestrator.control.held_turn import HeldTurn
+from orchestrator.domain.turns import RENEW_EVERY
 from orchestrator.errors import GreenctlError, LeaseHeld
 
 LONGEST_PAUSE_SECONDS = 30.0
@@ -31,18 +33,25 @@ async def run(
     stop: asyncio.Event,
     keep_gateway: Callable[[], Awaitable[None]],
     timer: AsyncIOScheduler | None = None,
+    turn: HeldTurn | None = None,
 ) -> None:
     """Look every ``tick_seconds`` until ``stop`` is set; the look under way is finished first.
 
     An error that a look raises ends it, never the loop: the next one starts afresh, later each time up to half a
     minute. What only one service meets is logged, and the others' looks stay as near to each other as ever. Losing the
-    turn (``LeaseHeld``) ends the loop and is raised.
+    turn (``LeaseHeld``) ends the loop and is raised, by a look or by the ``turn``. That is renewed beside the looks:
+    one of them may take longer than others wait for a word of us.
     """
     asked = asyncio.Event()
+    keeper = None if turn is None else _TurnKeeper(turn, asked)
     timer = timer or AsyncIOScheduler(timezone="UTC")
     jobs = [
         (timer.add_job(what, "interval", seconds=seconds, coalesce=True, misfire_grace_time=None), seconds)
-        for what, seconds in ((asked.set, tick_seconds), (keep_gateway, max(2.0, tick_seconds)))
+        for what, seconds in (
+            (asked.set, tick_seconds),
+            (keep_gateway, max(2.0, tick_seconds)),
+            *([] if keeper is None else [(keeper.renew, RENEW_EVERY.total_seconds())]),
+        )
     ]
     timer.start()
     asked.set()
@@ -56,11 +65,37 @@ async def run(
             if stop.is_set():
                 return
             asked.clear()
+            if keeper is not None:
+                keeper.require()
             failures = await _look(controller, failures)
             if failures:
                 await _pause(stop, min(LONGEST_PAUSE_SECONDS, tick_seconds * 2 ** min(failures, MOST_DOUBLINGS)))
     finally:
         timer.shutdown(wait=False)
+
+
+class _TurnKeeper:
+    """Renews the turn by the timer, and remembers that it was lost until somebody can be told."""
+
+    def __init__(self, turn: HeldTurn, asked: asyncio.Event) -> None:
+        self._turn = turn
+        self._asked = asked
+        self._lost: LeaseHeld | None = None
+
+    async def renew(self) -> None:
+        """Be heard of. A database that cannot be reached is asked again; looks tell of it."""
+        try:
+            self._turn.renew()
+        except LeaseHeld as error:
+            self._lost = error
+            self._asked.set()
+        except GreenctlError as error:
+            log.info("turn_not_renewed", code=error.code, message=error.message)
+
+    def require(self) -> None:
+        """Raise ``LeaseHeld`` once the turn is known to be somebody else's."""
+        if self._lost is not None:
+            raise self._lost
 
 
 async def _look(controller: Controller, failures: int) -> int:

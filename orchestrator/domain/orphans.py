@@ -12,7 +12,7 @@ from orchestrator.domain.time import Instant
 
 
 class SuspectKind(StrEnum):
-    """``STRANGER``: shown with our mark, in no record. ``ABSENT``: recorded as there, missing in a complete listing."""
+    """``STRANGER``: shown with our mark, in no record. ``ABSENT``: recorded as there, missing in a believed listing."""
 
     STRANGER = "stranger"
     ABSENT = "absent"
@@ -52,7 +52,7 @@ class Sighting:
 class Suspect:
     """An instance that something is wrong with, since when, and since when it is known to serve nobody.
 
-    Instants are grid time. ``sightings``: complete listings in a row that said so. ``idle_since`` is ``None`` unless
+    Instants are grid time. ``sightings``: listings in a row that said so. ``idle_since`` is ``None`` unless
     every look since then found it without work and with unchanged counters. ``told``: it is in the history.
     """
 

@@ -103,8 +103,9 @@ async def _serve_plain(options: Options, signals: _Signals) -> None:
 
 
 def _announce(options: Options, info: GatewayInfo) -> None:
-    announce(gateway_folder(options.state_dir), info)
+    # Said first: whoever starts it stops listening as soon as it is announced.
     _say(f"serving on {info.url} ({info.mode})")
+    announce(gateway_folder(options.state_dir), info)
 
 
 def _say(text: str) -> None:

@@ -123,12 +123,12 @@ def _await_ready(
 ) -> GatewayInfo:
     deadline = time.monotonic() + deadline_seconds
     while time.monotonic() < deadline:
-        ended = child.poll() is not None
+        # Read what it says after a look at it, or what it said last before it ended or served is never told.
+        ended, info = child.poll() is not None, running(options.state_dir)
         for line in log.new_lines():
             progress(line)
         if ended:
             raise log.failure(child.returncode)
-        info = running(options.state_dir)
         if info is not None and info.pid == child.pid:
             return info
         time.sleep(_POLL_SECONDS)

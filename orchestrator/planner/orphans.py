@@ -1,7 +1,7 @@
 """Compare a complete listing with the journal, in both directions. Decides nothing about ending anything by itself.
 
 A listing that failed never comes here: it proves nothing. One that suddenly lacks most of what is known to run is not
-believed either.
+believed either in what it lacks; whoever it does show is there. See decision 0094.
 """
 
 from __future__ import annotations
@@ -62,16 +62,22 @@ class Look:
         return [s.name for s in self.shown if s.name in done]
 
 
-def missing_too_much(shown: Collection[str], recorded: Iterable[Replica]) -> str:
+def missing_too_much(shown: Collection[str], recorded: Iterable[Replica], unmarked: Collection[str] = ()) -> str:
     """Say so in words when more than half of what has been seen there is suddenly missing; empty when it is not.
 
     A true mass loss is found by asking about each replica: then their records say so, and the next listing fits.
+    ``unmarked``: those that no listing is expected to show any more.
     """
-    known = sorted(r.name for r in recorded if r.state in SEEN_BEFORE)
+    known = sorted(r.name for r in recorded if r.state in SEEN_BEFORE and r.name not in unmarked)
     missing = [name for name in known if name not in shown]
     if len(missing) < LEAST_MISSING or 2 * len(missing) <= len(known):
         return ""
     return f"lacks {len(missing)} of {len(known)} replicas that were there a moment ago"
+
+
+def long_absent(suspects: Iterable[Suspect]) -> list[str]:
+    """Return who was missing in listings that were believed, for so long that people were told of it."""
+    return sorted(s.name for s in suspects if s.kind is SuspectKind.ABSENT and s.told)
 
 
 def restored_epoch(look: Look, *, epoch: int, accepted_epoch: int) -> int | None:
@@ -119,11 +125,17 @@ def twins_of(
     )
 
 
-def suspects_of(look: Look, now: Instant) -> tuple[Suspect, ...]:
-    """Return who is suspected after this look: an earlier suspicion goes on only where this look repeats it."""
+def suspects_of(look: Look, now: Instant, *, is_believed: bool = True) -> tuple[Suspect, ...]:
+    """Return who is suspected after this look: an earlier suspicion goes on only where this look repeats it.
+
+    What a look that is not believed does not show is as it was: nobody is absent for it, and no stranger gone.
+    """
     before = {(s.name, s.kind): s for s in look.before}
     found = [_stranger(s, now, before.get((s.name, SuspectKind.STRANGER))) for s in look.strangers]
-    found += [_absent(r, look.source, now, before.get((r.name, SuspectKind.ABSENT))) for r in look.absent]
+    if is_believed:
+        found += [_absent(r, look.source, now, before.get((r.name, SuspectKind.ABSENT))) for r in look.absent]
+    else:
+        found += _unseen(look)
     return tuple(sorted(found, key=lambda s: s.name))
 
 
@@ -164,6 +176,16 @@ def _idle_since(seen: Sighting, now: Instant, before: Suspect | None) -> Instant
     if before is None or before.idle_since is None or before.counters != seen.counters:
         return now
     return before.idle_since
+
+
+def _unseen(look: Look) -> list[Suspect]:
+    """Return the suspects so far that this look does not show and that the journal has not answered since."""
+    shown, absent = {s.name for s in look.shown}, {r.name for r in look.absent}
+    return [
+        s
+        for s in look.before
+        if (s.name in absent if s.kind is SuspectKind.ABSENT else s.name not in shown | look.recorded.keys())
+    ]
 
 
 def _absent(record: Replica, source: str, now: Instant, before: Suspect | None) -> Suspect:

@@ -27,10 +27,9 @@ UNKNOWN_WORK = "nobody can say whether it serves, so it is taken to; end it at i
 class ReapView:
     """What the brakes look at.
 
-    ``prefix``: what the names of our own instances begin with. ``suspects``: after those listings that were complete.
-    ``complete``: the sources of these.
-    ``fleet``: how many instances they show. ``recent``: how many were reaped in the last physical hour.
-    ``grace`` and ``idle`` are physical.
+    ``prefix``: what the names of our own instances begin with. ``suspects``: after the newest listings.
+    ``complete``: the sources of those that were complete. ``fleet``: how many instances these show. ``recent``: how
+    many were reaped in the last physical hour. ``grace`` and ``idle`` are physical.
     """
 
     uid: str

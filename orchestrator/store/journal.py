@@ -23,6 +23,7 @@ from orchestrator.domain.records import (
     ServiceState,
 )
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
+from orchestrator.domain.turns import Turn
 from orchestrator.store import mappers, orphans, spending, tables
 from orchestrator.store.chain import Born, Rows, linked
 from orchestrator.store.chain_check import notice
@@ -44,6 +45,7 @@ from orchestrator.store.rules import (
     unknown,
 )
 from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
+from orchestrator.store.turns import hear
 
 V = TypeVar("V")
 
@@ -54,14 +56,34 @@ class SqlJournal(orphans.SqlOrphanRecords):
     Writing about something that was never recorded is a ``ValueError`` (``UnknownService`` for a service).
     """
 
-    def __init__(self, database: Database, epoch: int, remembered: RememberedReplicas | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        epoch: int,
+        remembered: RememberedReplicas | None = None,
+        predecessor: Turn | None = None,
+    ) -> None:
         super().__init__(database, remembered)
         self._epoch = epoch
+        self._predecessor = predecessor
 
     @property
     def epoch(self) -> int:
         """Our turn's number."""
         return self._epoch
+
+    @property
+    def predecessor(self) -> Turn | None:
+        """Whose turn it was before, as it was when we took it; ``None`` where nobody had said."""
+        return self._predecessor
+
+    def renew_turn(self) -> None:
+        """Be heard of."""
+        self._write(hear)
+
+    def end_turn(self) -> None:
+        """Say that we have stopped: the turn is free at once."""
+        self._write(lambda tx: hear(tx, is_over=True))
 
     def start_replica(
         self,

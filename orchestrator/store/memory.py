@@ -5,6 +5,7 @@ For tests and simulations. It keeps the values themselves, so a simulated year c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,6 +19,7 @@ from orchestrator.domain.records import (
     ServiceState,
 )
 from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.turns import Claim, Turn, quiet_after
 from orchestrator.store import rules
 from orchestrator.store.memory_journal import MemoryJournal
 from orchestrator.store.memory_orphans import MemoryOrphanRecords
@@ -35,8 +37,8 @@ from orchestrator.store.tidy import tidy, tidy_instant, tidy_text
 class MemoryStore(MemoryOrphanRecords):
     """The ``Store`` port over values in this process; journals claimed from it share them."""
 
-    def __init__(self, deployment_uid: str = "in-memory") -> None:
-        super().__init__(State(deployment_uid))
+    def __init__(self, deployment_uid: str = "in-memory", present: Callable[[], datetime] | None = None) -> None:
+        super().__init__(State(deployment_uid) if present is None else State(deployment_uid, present=present))
 
     def fail_next(self, method: str, error: BaseException, *, after: bool = False) -> None:
         """Let the next call of a port's method raise the error, on the store or a journal of it; calls add up.
@@ -138,11 +140,23 @@ class MemoryStore(MemoryOrphanRecords):
             self._state.findings = findings
 
     @faultable
-    def claim(self, holder: str, now: datetime) -> MemoryJournal:
-        """Take the controller's turn: the epoch grows by one and older journals can write no more."""
+    def claim(self, holder: str, now: datetime, claim: Claim | None = None) -> MemoryJournal:
+        """Take the controller's turn: the epoch grows by one and older journals can write no more.
+
+        With a ``claim``, raises ``LeaseHeld``, having changed nothing, while somebody else is heard of, and is heard of
+        from then on. Without one the turn is taken from whomever it is.
+        """
         tidy_instant(now)
-        self._state.holders.append(tidy_text(holder))
-        return MemoryJournal(self._state, self._state.epoch)
+        state, before = self._state, self.turn()
+        if claim is not None:
+            rules.refuse_held(before, claim)
+        state.holders.append(tidy_text(holder))
+        present = state.present()
+        state.turn = None
+        if claim is not None:
+            quiet_until = present + quiet_after(before, claim)
+            state.turn = Turn(state.epoch, tidy(claim.claimant), present, present, quiet_until=quiet_until)
+        return MemoryJournal(state, state.epoch, before)
 
 
 def _supersede(state: State, wish: Operation) -> None:
@@ -164,5 +178,5 @@ _METHODS = frozenset(
     name
     for kind in (MemoryStore, MemoryJournal)
     for name in dir(kind)
-    if not name.startswith("_") and name not in {"epoch", "fail_next", "edit_by_hand"}
+    if not name.startswith("_") and name not in {"epoch", "predecessor", "fail_next", "edit_by_hand"}
 )

@@ -24,6 +24,7 @@ from orchestrator.domain.records import (
 )
 from orchestrator.domain.replica import ENDED, Replica, ReplicaState
 from orchestrator.domain.time import HOUR, floor_day, floor_hour
+from orchestrator.domain.turns import Turn
 from orchestrator.ledger.hourly import hourly
 from orchestrator.store import rules
 from orchestrator.store.memory_orphans import MemoryOrphanRecords, close_request, replace_suspects
@@ -41,14 +42,34 @@ class MemoryJournal(MemoryOrphanRecords):
     a ``ValueError`` (``UnknownService`` for a service).
     """
 
-    def __init__(self, state: State, epoch: int) -> None:
+    def __init__(self, state: State, epoch: int, predecessor: Turn | None = None) -> None:
         super().__init__(state)
         self._epoch = epoch
+        self._predecessor = predecessor
 
     @property
     def epoch(self) -> int:
         """Our turn's number."""
         return self._epoch
+
+    @property
+    def predecessor(self) -> Turn | None:
+        """Whose turn it was before, as it was when we took it; ``None`` where nobody had said."""
+        return self._predecessor
+
+    @faultable
+    def renew_turn(self) -> None:
+        """Be heard of."""
+        state = self._at_turn()
+        if state.turn is not None:
+            state.turn = replace(state.turn, heard_at=state.present(), is_over=False)
+
+    @faultable
+    def end_turn(self) -> None:
+        """Say that we have stopped: the turn is free at once."""
+        state = self._at_turn()
+        if state.turn is not None:
+            state.turn = replace(state.turn, heard_at=state.present(), is_over=True)
 
     @faultable
     def start_replica(

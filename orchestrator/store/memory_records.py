@@ -21,6 +21,7 @@ from orchestrator.domain.records import (
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant, Window
+from orchestrator.domain.turns import Turn
 from orchestrator.store import rules
 from orchestrator.store.memory_state import Remembering, faultable, of_service
 from orchestrator.store.tidy import tidy_instant
@@ -33,6 +34,12 @@ class MemoryRecords(Remembering):
     def deployment_uid(self) -> str:
         """Return this installation's unique id."""
         return self._state.uid
+
+    @faultable
+    def turn(self) -> Turn | None:
+        """Return whose turn it is, and when they were heard of; ``None`` where nobody has said."""
+        turn = self._state.turn
+        return None if turn is None else replace(turn, silent_for=self._state.present() - turn.heard_at)
 
     @faultable
     def services(self) -> Sequence[ServiceRecord]:

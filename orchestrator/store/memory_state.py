@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
@@ -26,6 +26,7 @@ from orchestrator.domain.records import (
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Window
+from orchestrator.domain.turns import Turn
 from orchestrator.store import rules
 from orchestrator.store.codec import spec_digest
 from orchestrator.store.shelves import Shelf
@@ -51,6 +52,10 @@ class State:
     lock: RLock = field(default_factory=RLock)
     faults: defaultdict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     holders: list[str] = field(default_factory=list)
+    turn: Turn | None = None
+    present: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """What goes for the database's clock."""
+
     services: dict[str, ServiceRecord] = field(default_factory=dict)
     operations: Shelf[Operation] = field(default_factory=lambda: Shelf(_is_open_operation))
     revisions_of: defaultdict[str, list[ServiceSpec]] = field(default_factory=lambda: defaultdict(list))

@@ -19,6 +19,7 @@ from orchestrator.domain.records import Event, Intent, Operation, Pause, Placeme
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant, Window
+from orchestrator.domain.turns import Turn
 from orchestrator.store import mappers, resting, rules, spending, tables
 from orchestrator.store.codec import spec_from_json
 from orchestrator.store.database import Database
@@ -26,6 +27,7 @@ from orchestrator.store.inserts import insert_new
 from orchestrator.store.remembered import RememberedReplicas
 from orchestrator.store.rules import EVERY_SERVICE
 from orchestrator.store.tidy import tidy_instant
+from orchestrator.store.turns import turn_in
 
 V = TypeVar("V")
 AnySelect = Select[*tuple[Any, ...]]
@@ -47,6 +49,10 @@ class SqlRecords:
         """Return this installation's unique id, made on first use."""
         uid = self._database.read(_uid)
         return uid if uid is not None else self._database.write(ensure_deployment)
+
+    def turn(self) -> Turn | None:
+        """Return whose turn it is, and when they were heard of; ``None`` where nobody has said."""
+        return self._database.read(turn_in)
 
     def services(self) -> Sequence[ServiceRecord]:
         """Return all services by name, those that are down included."""

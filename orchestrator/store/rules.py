@@ -10,6 +10,8 @@ from orchestrator.domain.decision import Decision, Verdict
 from orchestrator.domain.records import Intent, IntentState, Operation, OperationState, Pause, Placement
 from orchestrator.domain.replica import ENDED, NEXT_STATES, Replica, ReplicaState
 from orchestrator.domain.service import ServiceSpec
+from orchestrator.domain.time import format_instant
+from orchestrator.domain.turns import LEASE, Claim, Turn, may_claim
 from orchestrator.errors import Conflict, LeaseHeld, Superseded, UnknownService
 
 OPEN_OPERATIONS = (OperationState.QUEUED, OperationState.RUNNING)
@@ -99,6 +101,19 @@ def used_operation(operation_id: str) -> ValueError:
 def superseded(mine: int, newest: int, holder: str) -> LeaseHeld:
     """Say that our turn is over."""
     return LeaseHeld(f"{holder or 'another controller'} took over (epoch {newest}); epoch {mine} can write no more")
+
+
+def refuse_held(turn: Turn | None, claim: Claim) -> None:
+    """Raise ``LeaseHeld`` while somebody else has the turn and may be at work."""
+    if turn is None or may_claim(turn, claim):
+        return
+    ago = max(0, round(turn.silent_for.total_seconds()))
+    raise LeaseHeld(
+        f"the controller of {turn.claimant} has had the turn since {format_instant(turn.since)},"
+        f" and was heard of {ago} s ago",
+        hint="Stop it there: greenctl controller stop. If it is dead for sure: greenctl controller start --take-over."
+        f" The turn is free when nothing was heard of it for {LEASE.total_seconds():.0f} s.",
+    )
 
 
 def conflicting(wanted: Operation, other: Operation | None) -> Conflict:

@@ -20,7 +20,7 @@ from orchestrator.store.tables import METADATA
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration; a test compares it with the directory."""
 
 VERSION_TABLE = "greenctl_schema"

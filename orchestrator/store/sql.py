@@ -8,6 +8,7 @@ from typing import Self
 
 from sqlalchemy import Connection, select, update
 
+from orchestrator.domain.turns import Claim, Turn
 from orchestrator.store import tables
 from orchestrator.store.address import Address, parse_address
 from orchestrator.store.database import PATIENCE_SECONDS, SILENT_SECONDS, Database
@@ -15,9 +16,11 @@ from orchestrator.store.files import prepare_file
 from orchestrator.store.journal import SqlJournal
 from orchestrator.store.remembered import RememberedReplicas
 from orchestrator.store.requests import SqlRequests
+from orchestrator.store.rules import refuse_held
 from orchestrator.store.schema import bring_up_to_date
 from orchestrator.store.sizes import Sizes, sizes_in
 from orchestrator.store.tidy import tidy_instant, tidy_text
+from orchestrator.store.turns import begin_turn, turn_in
 
 
 class SqlStore(SqlRequests):
@@ -57,20 +60,28 @@ class SqlStore(SqlRequests):
         """Where the database is; ``address.shown`` has no secrets."""
         return self._database.address
 
-    def claim(self, holder: str, now: datetime) -> SqlJournal:
-        """Take the controller's turn: the epoch grows by one and older journals can write no more."""
+    def claim(self, holder: str, now: datetime, claim: Claim | None = None) -> SqlJournal:
+        """Take the controller's turn: the epoch grows by one and older journals can write no more.
+
+        With a ``claim``, raises ``LeaseHeld``, having changed nothing, while somebody else is heard of, and is heard of
+        from then on. Without one the turn is taken from whomever it is.
+        """
         row = {"holder": tidy_text(holder), "claimed_at": tidy_instant(now)}
         table = tables.deployment
 
-        def work(tx: Connection) -> int:
+        def work(tx: Connection) -> tuple[int, Turn | None]:
+            before = turn_in(tx)
+            if claim is not None:
+                refuse_held(before, claim)
             tx.execute(update(table).values(epoch=table.c.epoch + 1))
             epoch = int(tx.execute(select(table.c.epoch)).scalar_one())
             tx.execute(tables.controllers.insert().values(epoch=epoch, **row))
-            return epoch
+            begin_turn(tx, epoch, before, claim)
+            return epoch, before
 
-        epoch = self._write(work, born=lambda _tx, epoch: [("controllers", epoch)])
+        epoch, before = self._write(work, born=lambda _tx, made: [("controllers", made[0])])
         self._remembered = self._remembered or RememberedReplicas()
-        return SqlJournal(self._database, epoch, self._remembered)
+        return SqlJournal(self._database, epoch, self._remembered, before)
 
     def sizes(self) -> Sizes:
         """Return how many rows each table has, and how many bytes all of it. Raises ``StoreUnavailable``."""

@@ -89,6 +89,22 @@ controllers = _table(
     _moment("claimed_at"),
 )
 
+turn = _table(
+    "turn",
+    Column("singleton", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", WHOLE, nullable=False),
+    _text("host"),
+    _text("state_dir"),
+    _text("number"),
+    Column("pid", WHOLE, nullable=False),
+    _moment("since"),
+    _moment("heard_at"),
+    Column("is_over", Flag, nullable=False),
+    _moment("quiet_until"),
+    CheckConstraint("singleton = 1", name="singleton"),
+)
+"""At most one row: who has the newest turn, and when they were heard of last, see :mod:`orchestrator.store.turns`."""
+
 counters = _table("counters", Column("name", Text, primary_key=True), Column("value", WHOLE, nullable=False))
 
 journal_links = _table(

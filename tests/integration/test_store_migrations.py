@@ -20,6 +20,7 @@ from sqlalchemy import Connection, inspect, select
 from orchestrator.control.ports.store import DECISIONS_LEFT
 from orchestrator.domain.decision import DecisionKind
 from orchestrator.domain.records import Pause, ServiceState
+from orchestrator.domain.turns import Claim, Claimant
 from orchestrator.errors import StoreIncompatible
 from orchestrator.store import schema, tables
 from orchestrator.store.address import parse_address
@@ -338,4 +339,25 @@ def test_days_at_rest_go_back_as_decisions_that_are_gone(empty: Database) -> Non
         report = store.check_journal()
         assert [(f.table, f.what.value) for f in report.findings] == [("resting_days", "removed")]
         store.accept_edits(report.digest, actor="ada", reason="went back a version", now=later(9))
+        assert store.check_journal().is_whole
+
+
+def test_the_holder_of_the_turn_is_forgotten_on_the_way_back(empty: Database) -> None:
+    """A step back leaves no lease, as the version before has none; forward again whoever comes first has the turn."""
+    schema.migrate(empty)
+    url = empty.address.url.render_as_string(hide_password=False)
+    with SqlStore.open(url) as store:
+        store.claim("one", NOW, Claim(Claimant("build1", "/srv/a")))
+    config = schema.alembic_config()
+
+    def back(tx: Connection) -> None:
+        config.attributes["connection"] = tx
+        command.downgrade(config, "0007")
+
+    empty.rebuild(back)
+    assert not empty.read(lambda tx: inspect(tx).has_table("turn"))
+
+    with SqlStore.open(url) as store:
+        assert store.turn() is None
+        assert store.claim("two", NOW, Claim(Claimant("build2", "/srv/b"))).epoch == 2
         assert store.check_journal().is_whole

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.control.inventory import read_source, sources
+from orchestrator.control.orphan_survey import orphan_survey
 from orchestrator.control.ports import EngineLoad, Instance
 from orchestrator.control.reap_requests import outcome_of, submit_acceptance, submit_reap
 from orchestrator.control.runtime import Tuning
@@ -38,6 +40,8 @@ class Lister:
         self.hidden: set[str] = set()
         self.extra: list[Instance] = []
         self.stripped: set[str] = set()
+        self.silence: Exception | None = None
+        """What looks at single instances fail with."""
 
     def wrap(self, port: str, real: Any) -> Any:
         """Stand between the controller and its provider."""
@@ -55,6 +59,12 @@ class _Listed:
         found = [i for i in await self._real.inventory(deployment_uid) if i.name not in self._lister.hidden]
         bare = [replace(i, deployment_uid="") if i.name in self._lister.stripped else i for i in found]
         return [*bare, *self._lister.extra]
+
+    async def describe(self, name: str) -> Instance:
+        if self._lister.silence is not None:
+            raise self._lister.silence
+        found: Instance = await self._real.describe(name)
+        return found
 
 
 class Deadly:
@@ -519,6 +529,110 @@ async def test_what_a_listing_shows_is_there_whatever_else_it_lacks() -> None:
     assert len(warnings(world, f"{given_up[0]} had ended and is still there")) == 1
     assert given_up[0] not in world.cloud.existing()
     assert len(world.ready()) == 3
+
+
+async def test_a_stranger_in_a_doubted_listing_is_told_of_and_waits() -> None:
+    """Marks of two of three go at once, so no listing is believed; what it shows counts, and is not ended."""
+    lister = Lister()
+    world = World(wrap=lister.wrap)
+    await world.up(chat(3))
+    lister.hidden = {r.name for r in world.ready()[:2]}
+    stray = await world.plant()
+    await world.run(PATIENCE, every=20.0)
+
+    assert len(warnings(world, "lacks 2 of 3 replicas that were there a moment ago: it counts for whom")) == 1
+    assert strangers(world) == {stray}
+    assert len(warnings(world, f"{stray} carries our mark")) == 1
+    assert [s.kind for s in world.store.suspects()] == [SuspectKind.STRANGER]
+    survey = await orphan_survey(world.runtime, turn_for=None)
+    assert [(o.name, o.reapable) for o in survey.orphans] == [(stray, False)]
+    assert not survey.complete
+
+    request = ask(world, stray)
+    await world.run(5 * MINUTES, every=20.0)
+    open_one = world.store.reap_request(request.id)
+    assert open_one is not None
+    assert open_one.state is OperationState.RUNNING
+    assert ended(world) == []
+
+    lister.hidden.clear()
+    await world.run(70)
+    assert answer(world, request)[stray].allowed, "it had waited for long enough"
+    assert ended(world) == [stray]
+
+
+async def one_after_the_other(lister: Lister, wait: float = PATIENCE) -> tuple[World, str]:
+    """Have three replicas, of which two are hidden from listings one after the other, and a stranger."""
+    world = World(wrap=lister.wrap)
+    await world.up(chat(3))
+    for replica in world.ready()[:2]:
+        lister.hidden.add(replica.name)
+        await world.run(wait, every=20.0)
+    stray = await world.plant()
+    await world.run(PATIENCE, every=20.0)
+    return world, stray
+
+
+async def test_who_is_known_to_have_lost_its_mark_is_missed_no_more() -> None:
+    """One was missing for long enough and told of, and is found by its name: the listing is believed all the same."""
+    lister = Lister()
+    world, stray = await one_after_the_other(lister)
+    request = ask(world, stray)
+    await world.run(70)
+
+    assert not warnings(world, "lacks 2 of 3")
+    assert len(warnings(world, "has not listed it for a while")) == 2
+    assert answer(world, request)[stray].allowed
+    assert ended(world) == [stray]
+    assert len(world.ready()) == 3
+
+
+async def test_who_was_missing_for_a_moment_only_is_missed() -> None:
+    """The second one is gone from the listing before the first was in doubt for long: it lacks two of three."""
+    lister = Lister()
+    world = World(wrap=lister.wrap)
+    await world.up(chat(3))
+    first, second = (r.name for r in world.ready()[:2])
+    lister.hidden.add(first)
+    await world.run(65, every=20.0)
+    lister.hidden.add(second)
+    await world.run(3 * MINUTES, every=20.0)
+
+    assert len(warnings(world, "lacks 2 of 3")) == 1
+
+
+@pytest.mark.parametrize("failure", [DOWN, RuntimeError("a plain mistake")], ids=["no answer", "mistake"])
+async def test_a_look_by_name_that_fails_proves_no_lost_mark(failure: Exception) -> None:
+    """Nobody can say that they are there: then the listing that lacks them is not believed, and nobody is ended."""
+    lister = Lister()
+    world, stray = await one_after_the_other(lister)
+    journal = world.store.claim("test", world.now)
+    (source,) = sources(world.runtime)
+
+    lister.silence = failure
+    blind = await read_source(source, world.runtime, journal, world.store.suspects(), None)
+    lister.silence = None
+    looked = await read_source(source, world.runtime, journal, world.store.suspects(), None)
+
+    assert blind.look is None
+    assert "lacks 2 of 3" in blind.trouble
+    assert stray in {s.name for s in blind.suspects}
+    assert looked.look is not None
+
+
+async def test_who_is_gone_by_its_name_has_lost_more_than_its_mark() -> None:
+    """Then the listing is doubted until the records say so, as after any loss of most."""
+    lister = Lister()
+    world, _ = await one_after_the_other(lister)
+    journal = world.store.claim("test", world.now)
+    (source,) = sources(world.runtime)
+    for name in lister.hidden:
+        world.preempt(name)
+
+    listing = await read_source(source, world.runtime, journal, world.store.suspects(), None)
+
+    assert listing.look is None
+    assert "lacks 2 of 3" in listing.trouble
 
 
 @pytest.mark.parametrize("replicas", [1, 3])

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import plan_memory
+from orchestrator.cli.acting import see_to_controller
 from orchestrator.cli.endpoint import Endpoint, say_if_elsewhere
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import SpecFile, Timeout, Yes
@@ -62,7 +63,7 @@ def deploy(
         _require(plan, digest, session)
     if not plan.actions and is_recorded(session, loaded):
         session.say(line(f"Nothing to do: {plan.service} already runs as this file says."))
-        _start_controller(session)  # after a reboot that is what was missing: replicas are on record, and may be gone
+        see_to_controller(session)  # after a reboot that is what was missing: replicas are on record, and may be gone
         _conclude(session, loaded, plan, None, "unchanged")
         return
     refuse_while_paused(plan.service, session.runtime)
@@ -109,13 +110,9 @@ def _hand_over(session: Session, loaded: LoadedSpec, plan: Plan) -> tuple[Operat
     """Store the request; returns it with the id of the last old event. A controller is there before it is written."""
     runtime = session.runtime
     news = last_event_id(runtime, plan.service)
-    _start_controller(session)
+    see_to_controller(session)
     operation = submit_deploy(loaded.spec, loaded.digest, plan, runtime, actor=session.outside.actor())
     return operation, news
-
-
-def _start_controller(session: Session) -> None:
-    session.outside.controller().start(session.settings, progress=lambda words: session.say(line(words)))
 
 
 def _conclude(session: Session, loaded: LoadedSpec, plan: Plan, operation: Operation | None, state: str) -> None:

@@ -2,6 +2,7 @@
 
 import typer
 
+from orchestrator.cli.acting import see_to_controller
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import ServiceName, Timeout, Yes
 from orchestrator.cli.render.journal import edits_line
@@ -46,7 +47,7 @@ def down(ctx: typer.Context, service: ServiceName, *, yes: Yes = False, timeout:
         session.complain(line("Replicas whose rows were edited are not ended before somebody accepts that."))
     session.confirm("Type the name of the service to continue:", yes=yes, answer=service)
     news = last_event_id(runtime, service)
-    session.outside.controller().start(session.settings, progress=lambda words: session.say(line(words)))
+    see_to_controller(session)
     operation = submit_down(service, runtime, actor=session.outside.actor())
     watch(session, operation, after_event=news, timeout=timeout)
     session.emit(down={"service": service, "state": "done", "operation": operation.id})

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Group
 
+from orchestrator.cli.acting import see_to_controller
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import ServiceName, Timeout, Yes
 from orchestrator.cli.render import move as page
@@ -59,7 +60,7 @@ def migrate(
     tell(Group(*page.render(plan, runtime.store.replicas(service), width=session.talk.width)))
     session.confirm("Move it? [y/N]:", yes=yes)
     news = last_event_id(runtime, service)
-    session.outside.controller().start(session.settings, progress=lambda words: session.say(line(words)))
+    see_to_controller(session)
     operation = submit_migration(plan, runtime, actor=actor, reason=why)
     if detach:
         session.say(line("Handed over. Watch it with: ", (f"greenctl rollout status {service} --watch", "bold")))

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.cli.acting import is_acting, last_word
 from orchestrator.cli.endpoint import say_if_elsewhere
 from orchestrator.cli.frame import Command, new_app
 from orchestrator.cli.parameters import MaybeServiceName
@@ -59,7 +60,7 @@ def status(
     say_if_elsewhere(session)
     store = session.runtime.store
     document = {"services": found, "suspects": strangers, "restored": store.restored()}
-    document["controller_runs"] = _controller_runs(session)
+    document["controller_runs"] = is_acting(session)
     session.emit(**document, unread_signals=passed, journal_edits=store.glance_at_journal())
     session.show(_page(session, found, detailed=replicas or service is not None))
 
@@ -74,7 +75,7 @@ def _page(session: Session, found: Sequence[ServiceStatus], *, detailed: bool) -
     if detailed:
         for one in found:
             parts += [Text(""), page.replicas(one, width=width, rate=rate)]
-    if found and not _controller_runs(session):
+    if found and not is_acting(session):
         parts.append(_nobody_acts(session))
     parts += pauses.in_force(_pauses(session, found))
     store = session.runtime.store
@@ -87,15 +88,12 @@ def _page(session: Session, found: Sequence[ServiceStatus], *, detailed: bool) -
     return Group(*parts)
 
 
-def _controller_runs(session: Session) -> bool:
-    return session.outside.controller().info(session.settings) is not None
-
-
 def _nobody_acts(session: Session) -> Text:
     """What serves goes on without a controller; the picture above is then of a moment that may be long ago."""
     where = f"No controller runs on {session.settings.state_dir}"
-    on_a_server = "" if session.settings.store_url.startswith("sqlite") else ", on this machine"
-    return line((f"{where}{on_a_server}: ", "yellow"), "nothing is replaced, moved or begun. Start one: ", _START)
+    return line(
+        (f"{where}{last_word(session)}: ", "yellow"), "nothing is replaced, moved or begun. Start one: ", _START
+    )
 
 
 def _pauses(session: Session, found: Sequence[ServiceStatus]) -> list[Pause]:

@@ -13,6 +13,7 @@ from orchestrator.domain.records import Event, Intent, Operation, Pause, Placeme
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant, Window
+from orchestrator.domain.turns import Turn
 
 
 class Records(Protocol):
@@ -20,6 +21,10 @@ class Records(Protocol):
 
     def deployment_uid(self) -> str:
         """Return this installation's unique id, made on first use."""
+        ...
+
+    def turn(self) -> Turn | None:
+        """Return whose turn it is, and when they were heard of; ``None`` where nobody has said."""
         ...
 
     def services(self) -> Sequence[ServiceRecord]:

@@ -23,6 +23,7 @@ from orchestrator.domain.records import (
 from orchestrator.domain.replica import Replica, ReplicaState
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.domain.time import Instant
+from orchestrator.domain.turns import Claim, Turn
 
 MOST_COMPACTED = 600
 """Samples that are merged in one transaction: ten replica-hours of one a minute, some hundredths of a second."""
@@ -77,6 +78,19 @@ class Journal(Records, Protocol):
     @property
     def epoch(self) -> int:
         """Our turn's number."""
+        ...
+
+    @property
+    def predecessor(self) -> Turn | None:
+        """Whose turn it was before, as it was when we took it; ``None`` where nobody had said."""
+        ...
+
+    def renew_turn(self) -> None:
+        """Be heard of."""
+        ...
+
+    def end_turn(self) -> None:
+        """Say that we have stopped: the turn is free at once."""
         ...
 
     def start_replica(
@@ -222,6 +236,10 @@ class Journal(Records, Protocol):
 class Store(Requests, Protocol):
     """The whole memory, as the composition root sees it."""
 
-    def claim(self, holder: str, now: Instant) -> Journal:
-        """Take the controller's turn: the epoch grows by one and older journals can write no more."""
+    def claim(self, holder: str, now: Instant, claim: Claim | None = None) -> Journal:
+        """Take the controller's turn: the epoch grows by one and older journals can write no more.
+
+        With a ``claim``, raises ``LeaseHeld``, having changed nothing, while somebody else is heard of, and is heard of
+        from then on. Without one the turn is taken from whomever it is.
+        """
         ...

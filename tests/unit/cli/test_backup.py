@@ -11,9 +11,10 @@ import pytest
 
 from orchestrator.clocks import World as GridWorld
 from orchestrator.clocks import world_of
-from orchestrator.controller.lock import Lock
+from orchestrator.controller.lock import DatabaseLock, Lock
 from orchestrator.errors import ExitStatus
 from orchestrator.settings import WorldSettings
+from orchestrator.store.address import parse_address
 from orchestrator.store.backup import write_backup
 from orchestrator.store.sql import SqlStore
 from tests.store_samples import NOW, a_spec, an_operation
@@ -75,9 +76,27 @@ def test_a_running_controller_is_not_robbed_of_its_memory(world: World, stored: 
     lock.take()
 
     refused = world.document("restore", tmp_path / "b.zip", "--yes")
+    lock.release()
 
     assert refused["error"]["code"] == "lease_held"
     assert not stored.restored().holds
+
+
+def test_a_controller_of_another_directory_is_not_robbed_either(world: World, stored: SqlStore, tmp_path: Path) -> None:
+    """Two state directories may name one file; whoever acts on it holds the lock beside it."""
+    world.run("backup", tmp_path / "b.zip")
+    path = parse_address(world.settings().store_url).path
+    assert path is not None
+    lock = DatabaseLock(path, tmp_path / "another")
+    lock.take()
+
+    refused = world.document("restore", tmp_path / "b.zip", "--yes")
+    lock.release()
+
+    assert refused["error"]["code"] == "lease_held"
+    assert "another" in refused["error"]["message"]
+    assert not stored.restored().holds
+    assert world.run("restore", tmp_path / "b.zip", "--yes").exit_code == 0
     lock.release()
     assert world.run("restore", tmp_path / "b.zip", "--yes").exit_code == 0
 

@@ -591,6 +591,69 @@ def test_the_controller_is_started_found_and_stopped(world: World) -> None:
     assert "No controller was running." in world.run("controller", "stop").stdout
 
 
+def test_a_controller_of_another_host_is_found(world: World) -> None:
+    """Where it is, for how long, and that it lives; stopping is for its own host."""
+    world.hear_elsewhere()
+
+    status = world.run("controller", "status")
+    document = world.document("controller", "status")["controller"]
+    stopped = world.run("controller", "stop")
+
+    assert status.exit_code == 0
+    assert "runs elsewhere: build2 (/srv/greenctl, pid 12), for 1h 00m" in status.stdout
+    assert document["running"] is True
+    assert document["elsewhere"]["claimant"]["host"] == "build2"
+    assert "No controller was running." in stopped.stdout
+    assert "Stop it there" in stopped.stderr
+    assert world.document("status")["controller_runs"] is True
+
+
+def test_a_controller_of_another_host_that_is_silent_is_none(world: World) -> None:
+    """It is said when it was heard of last; whoever knows that it is dead can have its turn at once."""
+    world.deploy()
+    world.run("controller", "stop")
+    world.hear_elsewhere(silent_for=HOUR)
+
+    status = world.run("controller", "status")
+    there = next(c for c in world.document("doctor")["checks"] if c["name"] == "controller")
+
+    assert status.exit_code == 4
+    assert "build2 (/srv/greenctl, pid 12), was heard of 1h 00m ago" in " ".join(status.stderr.split())
+    assert "was heard of 1h 00m ago" in " ".join(world.run("status").stdout.split())
+    assert (there["outcome"], "was heard of 1h 00m ago" in there["found"]) == ("warning", True)
+    world.run("controller", "start", "--take-over")
+    assert world.said[-1] == "controller start --take-over"
+
+
+def test_a_controller_is_looked_for_where_the_database_cannot_be_asked(world: World) -> None:
+    """Whether one runs here can be said without it."""
+    world.store.fail_next("turn", StoreUnavailable("the database is away"))
+    world.store.fail_next("turn", StoreUnavailable("the database is away"))
+    status = world.run("controller", "status")
+    world.store.fail_next("turn", StoreUnavailable("the database is away"))
+
+    assert status.exit_code == 4
+    assert "no controller runs" in status.stderr
+    assert "No controller was running." in world.run("controller", "stop").stdout
+
+
+def test_what_is_asked_for_is_carried_out_where_the_controller_is(world: World) -> None:
+    """None is started beside one of another host; deploy, migrate and down follow what that one does."""
+    world.hear_elsewhere()
+
+    deployed = world.run("deploy", world.spec_file(), "--yes")
+    moved = world.run("migrate", "chat", "--to", "local/de", "--yes")
+    doctor = next(c for c in world.document("doctor")["checks"] if c["name"] == "controller")
+    ended = world.run("down", "chat", "--yes")
+
+    assert [r.exit_code for r in (deployed, moved, ended)] == [0, 0, 0], deployed.output + moved.output + ended.output
+    assert all("carried out by the controller of build2" in r.stderr for r in (deployed, moved, ended))
+    assert "the gateway runs beside the controller of build2" in " ".join(deployed.stderr.split())
+    assert doctor["outcome"] == "ok"
+    assert "build2 (/srv/greenctl, pid 12)" in doctor["found"]
+    assert "controller start" not in world.said
+
+
 def test_the_gateway_is_started_found_and_stopped(world: World) -> None:
     """Its counters are shown while it runs; stopping it under a controller is warned about."""
     assert world.run("gateway", "status").exit_code == 4

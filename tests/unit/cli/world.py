@@ -23,12 +23,14 @@ from orchestrator.control.controller import Controller
 from orchestrator.control.ports import CarbonSource
 from orchestrator.control.runtime import Runtime
 from orchestrator.controller.daemon import ControllerInfo
+from orchestrator.domain import turns
 from orchestrator.domain.carbon import Kind
 from orchestrator.domain.hardware import PowerModel, Shape
 from orchestrator.domain.offer import Offer
 from orchestrator.domain.places import Region
 from orchestrator.domain.price import Market, Price
 from orchestrator.domain.time import HOUR
+from orchestrator.domain.turns import LEASE, Claim, Claimant, Turn
 from orchestrator.errors import EngineMissing
 from orchestrator.gateway.fake import FakeGateway
 from orchestrator.gateway.instance import GatewayInfo
@@ -185,6 +187,15 @@ class World(Outside):
         self.controller_runs = True
         self.clock.while_asleep = Controller(self._runtime, self.store.claim("test", self.clock.now())).tick
 
+    def hear_elsewhere(self, *, silent_for: timedelta = timedelta(seconds=3)) -> None:
+        """Have a controller on another host that was heard of then; if that is lately, it looks as time passes."""
+        other = Claimant("build2", "/srv/greenctl", "0f3a", 12)
+        journal = self.store.claim("pid 12", self.clock.now(), Claim(other, take_over=True))
+        self.clock.while_asleep = Controller(self._runtime, journal).tick if silent_for < LEASE else None
+        turn = self.store._state.turn
+        assert turn is not None
+        self.store._state.turn = replace(turn, heard_at=turn.heard_at - silent_for, since=turn.since - HOUR)
+
     def spec_file(self, text: str = SPEC) -> Path:
         """Write a service file."""
         path = self.folder / "service.yaml"
@@ -228,9 +239,9 @@ class FakeControllerDaemon:
 
     world: World
 
-    def start(self, settings: Settings, *, progress: Callable[[str], None]) -> ControllerInfo:
+    def start(self, settings: Settings, *, progress: Callable[[str], None], take_over: bool = False) -> ControllerInfo:
         """Let it look from now on."""
-        self.world.said.append("controller start")
+        self.world.said.append("controller start --take-over" if take_over else "controller start")
         if not self.world.controller_runs:
             progress("starting the controller")
             self.world.start_controller()
@@ -247,6 +258,10 @@ class FakeControllerDaemon:
         """The one in this process."""
         path = self.log_path(settings)
         return ControllerInfo(4711, self.world.controller_since, 1, path) if self.world.controller_runs else None
+
+    def elsewhere(self, settings: Settings, turn: Turn | None) -> Turn | None:
+        """One of another host."""
+        return turns.elsewhere(turn, Claimant("here", str(settings.state_dir)))
 
     def log_path(self, settings: Settings) -> Path:
         """Where it would write."""

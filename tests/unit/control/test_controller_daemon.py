@@ -91,3 +91,19 @@ def test_one_that_is_coming_up_is_not_said_not_to_run(tmp_path: Path) -> None:
     lock.release()
 
     assert not daemon.stop(settings_of(tmp_path), timeout_seconds=0.1)
+
+
+@pytest.mark.parametrize(("take_over", "words"), [(False, "()"), (True, "('--take-over',)")])
+def test_the_word_that_the_holder_is_dead_is_passed_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    take_over: bool,
+    words: str,
+) -> None:
+    """The process that claims the turn must know it, and only where somebody has said it."""
+    monkeypatch.setattr(daemon, "own_module", lambda _, *said: [sys.executable, "-c", f"print({str(said)!r})"])
+
+    with pytest.raises(ControllerUnavailable) as raised:
+        daemon.start(settings_of(tmp_path), progress=print, take_over=take_over)
+
+    assert raised.value.message.endswith(words)

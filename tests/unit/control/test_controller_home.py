@@ -176,6 +176,18 @@ def test_a_directory_that_was_moved_out_of_a_closed_home_goes_on() -> None:
     assert (done.stdout.strip(), done.stderr) == (str(new), "")
 
 
+def test_a_place_that_cannot_even_be_looked_for_is_no_place(tmp_path: Path, run_on: RunOn) -> None:
+    """It stood where another system allows longer names: nobody can run there, so it goes on here."""
+    elsewhere = f"/{'far' * 2000}/state"
+    first = tmp_path / "first"
+    first.mkdir()
+    (first / HOME_FILE).write_text(f"{elsewhere}\n0123456789abcdef\n")
+
+    run_on(first)
+
+    assert (first / HOME_FILE).read_text() == f"{first}\n0123456789abcdef\n"
+
+
 def begin(place: Path) -> None:
     """As a command does that starts the controller."""
     daemon.start(Settings(state_dir=place), progress=str)

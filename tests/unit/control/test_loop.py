@@ -10,8 +10,9 @@ import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from orchestrator.control.controller import Controller
+from orchestrator.control.held_turn import HeldTurn
 from orchestrator.controller import loop
-from orchestrator.errors import StoreUnavailable
+from orchestrator.errors import LeaseHeld, StoreUnavailable
 
 A_DAY_OF_LOOKS = 24 * 3600 // 30
 
@@ -86,3 +87,41 @@ async def test_a_wall_clock_that_is_set_back_does_not_stop_the_looks(monkeypatch
 
     assert controller.looks == 6
     assert all(due < datetime.now(UTC) + timedelta(minutes=1) for due in controller.due)
+
+
+class Turn:
+    """A turn that can be renewed so often, until its database is away, and is somebody else's after that."""
+
+    def __init__(self, renewals: int) -> None:
+        self.left = renewals
+
+    def renew(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise StoreUnavailable("the database is away")
+        if self.left < 0:
+            raise LeaseHeld("another host took over")
+
+
+class Idle:
+    """A controller with nothing to do, and nothing to write."""
+
+    troubles = ()
+
+    async def tick(self) -> None:
+        return
+
+
+async def test_a_turn_that_is_lost_ends_the_loop_though_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is renewed beside the looks; a database that is away for once is asked again."""
+    monkeypatch.setattr(loop, "RENEW_EVERY", timedelta(seconds=0.01))
+
+    async def keep_gateway() -> None:
+        return
+
+    turn = Turn(renewals=3)
+    running = loop.run(cast("Controller", Idle()), 0.01, asyncio.Event(), keep_gateway, turn=cast("HeldTurn", turn))
+    with pytest.raises(LeaseHeld, match="another host"):
+        await asyncio.wait_for(running, 60)
+
+    assert turn.left < 0

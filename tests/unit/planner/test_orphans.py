@@ -9,7 +9,15 @@ import pytest
 
 from orchestrator.domain.orphans import Sighting, Suspect, SuspectKind, Work
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.planner.orphans import Look, missing_too_much, restored_epoch, suspects_of, to_tell, twins_of
+from orchestrator.planner.orphans import (
+    Look,
+    long_absent,
+    missing_too_much,
+    restored_epoch,
+    suspects_of,
+    to_tell,
+    twins_of,
+)
 from tests.store_samples import NOW, a_replica, later
 
 S = ReplicaState
@@ -31,6 +39,27 @@ def test_more_than_half_is_too_much(known: int, missing: int, doubted: int) -> N
     shown = {r.name for r in records[missing:]}
 
     assert bool(missing_too_much(shown, records)) == bool(doubted)
+
+
+@pytest.mark.parametrize(
+    ("known", "missing", "unmarked", "doubted"),
+    [(3, 2, 1, 0), (3, 3, 1, 1), (3, 3, 2, 0), (5, 4, 2, 1), (5, 3, 2, 0), (4, 3, 4, 0)],
+)
+def test_who_has_lost_its_mark_is_missed_in_no_listing(known: int, missing: int, unmarked: int, doubted: int) -> None:
+    """It counts neither among the missing nor among those that a listing should show."""
+    records = [a_replica(f"gc-{n}", state=S.READY) for n in range(known)]
+    shown = {r.name for r in records[missing:]}
+
+    assert bool(missing_too_much(shown, records, {f"gc-{n}" for n in range(unmarked)})) == bool(doubted)
+
+
+def test_only_people_who_were_told_can_know_of_somebody_absent() -> None:
+    """Whoever is missing for a moment only, or is a stranger, has not lost its mark for all that is known."""
+    (absent,) = suspects_of(look(recorded=(a_replica("gc-1", state=S.READY),)), NOW)
+    (stranger,) = suspects_of(look(SEEN), NOW)
+
+    assert long_absent([absent, replace(stranger, told=True)]) == []
+    assert long_absent([replace(absent, told=True), stranger]) == ["gc-1"]
 
 
 @pytest.mark.parametrize("state", [S.PENDING, S.PROVISIONING, S.DRAINING, S.LOST, S.TERMINATED, S.FAILED])
@@ -91,6 +120,34 @@ def test_a_suspicion_begins_anew_after_a_listing_without_it() -> None:
     assert (second[0].first_seen_at, second[0].sightings) == (NOW, 2)
     assert gone == ()
     assert (again[0].first_seen_at, again[0].sightings) == (later(180), 1)
+
+
+def test_a_look_that_is_not_believed_proves_nothing_by_what_it_lacks() -> None:
+    """A stranger that it shows is suspected, and told of in the end; nobody is absent for it, and nobody is gone."""
+    here = tuple(a_replica(f"gc-r{n}", state=S.READY) for n in range(2))
+    other = replace(SEEN, name="gc-2")
+    before = suspects_of(look(other, recorded=here[:1]), NOW)
+    seen = replace(look(SEEN, recorded=here), before=before)
+    first = suspects_of(seen, later(60), is_believed=False)
+    second = suspects_of(replace(seen, before=first), later(660), is_believed=False)
+
+    assert {s.name: (s.kind, s.sightings, s.first_seen_at) for s in second} == {
+        "gc-1": (SuspectKind.STRANGER, 2, later(60)),
+        "gc-2": (SuspectKind.STRANGER, 1, NOW),
+        "gc-r0": (SuspectKind.ABSENT, 1, NOW),
+    }
+    assert [s.name for s in to_tell(second, later(660), 1.0, GRACE)] == ["gc-1"]
+
+
+def test_what_is_answered_meanwhile_is_suspected_no_longer() -> None:
+    """Also by a look that is not believed: it shows who was absent, or a record has ended, or knows a stranger."""
+    there, gone = a_replica("gc-r0", state=S.READY), a_replica("gc-r1", state=S.READY)
+    before = suspects_of(look(SEEN, recorded=(there, gone)), NOW)
+    records = (there, replace(gone, state=S.LOST), a_replica("gc-1", state=S.READY))
+    seen = replace(look(replace(SEEN, name="gc-r0"), recorded=records), before=before)
+
+    assert len(before) == 3
+    assert suspects_of(seen, later(60), is_believed=False) == ()
 
 
 def test_idle_time_ends_with_every_request_and_every_silence() -> None:
