@@ -125,9 +125,9 @@ busy-day: env ## a service on real vLLM under four times its load, for ten minut
 mutants: env-core ## known bugs put into our own code, one at a time: is each caught? (ONLY=B3 for one)
 	@$(BIN)/python -m tests.sim mutants $(if $(ONLY),--only "$(ONLY)") --seed0 $(or $(SEED0),0)
 
-model: env-core ## every order of events of turns, intents, machines and the reaper: make model NAMES=2 TURNS=2 BACKUPS=1
+model: env-core ## every order of events of turns, intents, machines and the reaper: make model NAMES=2 TURNS=2 BACKUPS=1 HOSTS=2
 	@$(BIN)/python -m tests.sim model --names $(or $(NAMES),2) --turns $(or $(TURNS),2) $(if $(BACKUPS),--backups) \
-	  --most $(or $(MOST),10000000)
+	  $(if $(HOSTS),--hosts $(HOSTS)) --most $(or $(MOST),10000000)
 
 bounds: env-core ## what plans are said to cost at least, against the optimum: make bounds WORLDS=10000 SEED0=0 JOBS=2
 	@$(BIN)/python -m tests.bounds --worlds $(or $(WORLDS),1000) --seed0 $(or $(SEED0),0) --jobs $(or $(JOBS),1)
