@@ -28,6 +28,7 @@ from orchestrator.domain.workload import workload_digest
 from orchestrator.planner.capacity import MEMORY, Avoidance, avoidance_of, avoided
 from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.moves import REST_AFTER_FAILURE
+from orchestrator.planner.rush import rushed
 from orchestrator.planner.snapshot import (
     DEFAULT_MEAN_BATCH,
     TYPICAL_DRAIN_SECONDS,
@@ -131,6 +132,7 @@ async def gather_snapshot(
         # Batch work comes as fast as it is answered, and not at all while it waits: that is no rate to size by.
         load=None if spec.batch is not None else load or _load_on_record(samples, replicas, rate),
         beside=beside,
+        rushed=rushed(everybody, spec.name),
     )
     if spec.batch is not None and sizing is None:
         size = await with_batch(found, record, _decided_size(spec, record, runtime), runtime, grid, now)

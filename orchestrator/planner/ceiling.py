@@ -35,7 +35,7 @@ def running(side: Side, policy: Policy, now: Instant, clock_rate: float) -> Runn
         limit = max(1, int(policy.horizon / HOUR))
         values = hourly_intensities(side.candidate, now, limit, assessment.grams_per_kwh)
         kwh = assessment.kwh_per_hour
-        return Running(side, () if kwh is None else tuple(kwh * v / clock_rate for v in values))
+        return Running(side, () if kwh is None else tuple([kwh * v / clock_rate for v in values]))
     cheapest = policy.objective is Objective.CHEAPEST
     rate = assessment.usd_per_hour if cheapest else assessment.score_usd_per_hour
     return Running(side, () if rate is None else (rate * max(1, int(policy.horizon / HOUR)) / clock_rate,))

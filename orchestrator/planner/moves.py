@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from orchestrator.domain.carbon import CarbonIntensity, Kind
 from orchestrator.domain.decision import Assessment, Factor, MoveComparison, Term, Verdict
@@ -106,12 +106,9 @@ class _Sums:
 def hourly_intensities(candidate: Candidate, now: Instant, hours: int, live: float | None) -> tuple[float, ...]:
     """Grams per kWh at ``now``, ``now + 1 h`` and so on: the live value first, then the forecast; ends at a hole."""
     expected = candidate.forecast.hourly_grams(now, hours)
-    values: list[float] = []
-    for grams in expected if live is None else (live, *expected[1:]):
-        if grams is None:
-            break
-        values.append(grams)
-    return tuple(values)
+    values = expected if live is None else (live, *expected[1:])
+    whole = values[: values.index(None)] if None in values else values
+    return cast("tuple[float, ...]", whole)  # and no loop over it: this is asked ten times a look
 
 
 def compare(
@@ -152,7 +149,8 @@ def compare(
         verdicts=(
             *_verdicts(replica, here, there, snapshot, policy, now, sums.nets),
             *([] if leaves is None else [_cover_verdict(leaves)]),
-            *_timing_verdict(here, there, snapshot, policy, now, sums.cost, paths),
+            # When to go is no question of what saves nothing however long it stays: that is most of the time.
+            *(_timing_verdict(here, there, snapshot, policy, now, sums.cost, paths) if sums.nets.grams > 0 else ()),
             # The last of them: what is not worth moving anyhow does not wait for a window.
             *([] if (window := schedule_verdict(snapshot.timetable)) is None else [window]),
         ),
@@ -424,7 +422,8 @@ def paths_from(here: Side, others: Iterable[Side], snapshot: Snapshot, policy: P
     from orchestrator.planner.path import Paths  # noqa: PLC0415
 
     limit = max(1, int(policy.horizon / HOUR))
-    hours = [may_begin(snapshot.timetable, now + hour * HOUR) for hour in range(limit)]
+    timetable = snapshot.timetable
+    hours = [timetable is None or may_begin(timetable, now + hour * HOUR) for hour in range(limit)]
     places = [place for side in others if (place := _place(side, snapshot, policy, now)).running]
     dwell = ceil(snapshot.spec.migration.min_dwell / HOUR)
     return Paths(_place(here, snapshot, policy, now), places, hours, dwell)

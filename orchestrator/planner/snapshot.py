@@ -67,6 +67,7 @@ class Snapshot:
     ``rtt_ms``: measured round trips between the clients and regions; others are estimated from distance.
     ``beside``: names of replicas that load wants beside what a request that is under way asks for. They stay and take
     room; nobody waits for their start, and they stand for nobody whom the request asks for.
+    ``rushed``: regions to which so many replicas of other services are moving that no more do by themselves.
     """
 
     spec: ServiceSpec
@@ -90,6 +91,7 @@ class Snapshot:
     hedging: Hedging | None = None
     load: LoadSeen | None = None
     beside: frozenset[str] = frozenset()
+    rushed: frozenset[str] = frozenset()
 
     @property
     def wanted(self) -> int:

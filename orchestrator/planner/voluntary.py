@@ -35,6 +35,7 @@ from orchestrator.planner.moves import (
     stays_put,
     weighable,
 )
+from orchestrator.planner.rush import without_rush
 from orchestrator.planner.slots import slots_for_good
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ def weigh_moves(judged: Judged, staying: Mapping[int, Replica], budget: Budget =
         most[way.party.name] = max(most[way.party.name], way.most_saved)
     is_whole = _count(crowded, most, judged, budget) and not left
     saves = {r.name: most[way.party.name] for way in (*open_to, *crowded) for r in way.party.replicas}
+    if judged.snapshot.rushed:
+        regions = {a.offer_id: a.region for a in judged.assessments}
+        shown = without_rush(shown, regions, judged.snapshot.rushed)
     return Weighed(tuple(_made_sure(c, judged) for c in shown), saves, settled, is_whole)
 
 

@@ -156,7 +156,9 @@ class TestRules:
                 better = found.saved_grams / found.terms[0].amount if found.terms[0].amount else 0
                 pays = found.net_grams > 0
                 # The program behind it is held against every way through small worlds in test_path.py.
-                timely = next(v.value or 0.0 for v in found.verdicts if v.rule == "migration.timing") > 0
+                timing = [v.value or 0.0 for v in found.verdicts if v.rule == "migration.timing"]
+                assert bool(timing) is pays, "of what saves nothing nobody asks when"
+                timely = pays and timing[0] > 0
             agreed = (
                 rules.enabled
                 and not world.paused

@@ -13,7 +13,8 @@ import pytest
 from orchestrator.control.runtime import Tuning
 from orchestrator.domain.records import OperationState, ServiceState
 from orchestrator.errors import PriceUnavailable
-from tests.scenario.test_migration import BY_HAND
+from orchestrator.planner.rush import MOST_ON_THE_WAY
+from tests.scenario.test_migration import AT_ONCE, BY_HAND, dirty_from
 from tests.scenario.world import Traffic, World, chat
 
 
@@ -178,3 +179,28 @@ async def test_an_engine_that_is_too_busy_to_answer_us_in_time_keeps_its_place()
 
     assert hanging.asked >= 5
     assert one.name in {r.name for r in world.ready()}
+
+
+@pytest.mark.parametrize("room", [None, 3])
+async def test_many_services_go_to_the_same_clean_place_a_few_at_a_time(room: int | None) -> None:
+    """All of them want to be there in the same minute, and get there; one that is full is asked by a few of them."""
+    world = World()
+    world.grid("SE", dirty_from(1))
+    names = [f"chat-{n:02d}" for n in range(8)]
+    for name in names:
+        await world.up(chat(name=name, migration=AT_ONCE))
+    assert {r for name in names for r in world.regions(name)} == {"se"}
+    if room is not None:
+        world.room["sky/fr"] = room
+    world.cloud.start_seconds = 120.0
+    asked: list[int] = []
+    await world.run(118 * 60, every=60.0)
+    for _ in range(15):
+        await world.run(60.0, every=20.0)
+        asked.append(sum(r.region == "sky/fr" for name in names for r in world.all_replicas(name)))
+
+    assert next(n for n in asked if n) == MOST_ON_THE_WAY, "all eight would have gone at once"
+    there = [name for name in names if world.regions(name) == ["fr"]]
+    assert len(there) == (room or len(names))
+    assert world.refused == 0
+    assert not world.severed

@@ -17,6 +17,7 @@ from orchestrator.planner.advice.relax import Relaxed
 from orchestrator.planner.advice.shadow import ShadowPrice, priced
 from orchestrator.planner.judged import judge
 from orchestrator.planner.plan import plan
+from orchestrator.planner.rush import RUSH_RULE
 from orchestrator.planner.schedule import SCHEDULE_RULE
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.spending import Afforded
@@ -26,7 +27,9 @@ WORTH_CHANGING = 0.1
 
 GRAMS_PER_TONNE = 1e6
 
-PASSING = frozenset({"rollout.paused", SCHEDULE_RULE, "migration.min_dwell", "migration.rest", "migration.timing"})
+PASSING = frozenset(
+    {"rollout.paused", SCHEDULE_RULE, RUSH_RULE, "migration.min_dwell", "migration.rest", "migration.timing"}
+)
 """What holds a move back for a while only: a limit that is changed meanwhile has its effect when that is over."""
 
 

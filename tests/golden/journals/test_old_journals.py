@@ -47,9 +47,9 @@ WORDED: Mapping[str, str] = {
 """What is said otherwise today. Whoever asks for a region is told that the proof is about the offers of that region."""
 
 WEIGHED_ANEW: Mapping[str, str] = {
-    "migration.timing": "since decision 0095 against every way that begins by staying, in grams; before, in hours",
+    "migration.timing": "since decision 0095 in grams, against every way that begins by staying, where a move saves any",
 }
-"""Rules whose words and figures are not compared; whether they passed is, of moves that no other rule refuses."""
+"""Rules whose verdicts are not compared; whether a move is approved is, where no other rule refuses it."""
 
 
 @cache
@@ -181,9 +181,8 @@ def comparable(decision: Plain) -> Plain:
         case float():
             return float(f"{decision:.9g}")
         case list():
-            return [comparable(each) for each in decision]
-        case {"rule": str(rule)} if rule in WEIGHED_ANEW:
-            return rule
+            kept = (e for e in decision if not (isinstance(e, dict) and e.get("rule") in WEIGHED_ANEW))
+            return [comparable(each) for each in kept]
         case dict():
             return {name: comparable(value) for name, value in decision.items() if name not in EXPLAINED}
     return decision

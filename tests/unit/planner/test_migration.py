@@ -95,7 +95,6 @@ class TestSoftRules:
             "migration.max_moves_per_day",
             "migration.min_improvement",
             "net_carbon",
-            "migration.timing",
         }
 
     def test_leaving_a_zone_without_a_signal_is_possible(self) -> None:
