@@ -16,7 +16,7 @@ on a grid replayed at rate r an hour of grid time holds 1/r hours of running. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate
@@ -119,12 +119,12 @@ def compare(
     policy: Policy,
     now: Instant,
     leaves: Leaves | None = None,
-    paths: Paths | None = None,
+    paths: Callable[[], Paths | None] | None = None,
 ) -> MoveComparison:
     """Weigh staying against moving. Both sides have to be :func:`weighable` (allowed offers are).
 
     ``leaves``: what it takes from clients of the service's areas; ``None`` where that is no question.
-    ``paths``: all ways on from ``here``; without them, those between the two.
+    ``paths``: works out all ways on from ``here``, where that is asked; without them, those between the two.
 
     Raises ``ValueError`` when a side's energy or its intensity in this hour is unknown.
     """
@@ -248,7 +248,7 @@ def _best_length(gains: list[float], least: int) -> int:
     """Return the number of hours after which the running sum of gains is largest; at least ``least`` where known."""
     sums = list(accumulate(gains))
     shortest = min(max(1, least), len(gains))
-    return max(range(shortest, len(gains) + 1), key=lambda hours: (sums[hours - 1], -hours))
+    return sums.index(max(sums[shortest - 1 :]), shortest - 1) + 1
 
 
 def _payback(gains: list[float], cost: float) -> float | None:
@@ -460,12 +460,18 @@ def _place(side: Side, snapshot: Snapshot, policy: Policy, now: Instant) -> Plac
 
 
 def _timing_verdict(
-    here: Side, there: Side, snapshot: Snapshot, policy: Policy, now: Instant, cost: float, paths: Paths | None
+    here: Side,
+    there: Side,
+    snapshot: Snapshot,
+    policy: Policy,
+    now: Instant,
+    cost: float,
+    paths: Callable[[], Paths | None] | None,
 ) -> Iterator[Verdict]:
     """Whether to go now, and not to stay for now and go later where that pays; coming back has its cost."""
     if policy.objective is not Objective.GREENEST:
         return
-    ways = paths or paths_from(here, [there], snapshot, policy, now)
+    ways = (paths() if paths is not None else None) or paths_from(here, [there], snapshot, policy, now)
     found = ways.timing(ways.place(there.assessment.offer_id) or _place(there, snapshot, policy, now), cost)
     passed = found.gain > 0 and found.later is None
     where = "" if found.to == there.assessment.offer_id else f" to {found.to}"

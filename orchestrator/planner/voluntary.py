@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappush, heappushpop, nsmallest
 from itertools import groupby
 from math import inf
@@ -125,8 +126,9 @@ class _Way:
     party: _Party
     there: Side
 
-    def compared(self, judged: Judged, replica: Replica, paths: Paths | None) -> MoveComparison:
+    def compared(self, judged: Judged, replica: Replica, outlooks: _Outlooks) -> MoveComparison:
         """Weigh it in full for one of the party."""
+        paths = partial(outlooks.of, self.party)
         leaves = judged.leaves(replica, self.there.assessment.offer_id)
         return compare(replica, self.party.here, self.there, judged.snapshot, judged.policy, judged.now, leaves, paths)
 
@@ -238,7 +240,7 @@ def _worth_showing(
             continue
         if budget() <= 0:
             return made, order[number:]
-        comparison = way.compared(judged, way.party.replicas[0], outlooks.of(way.party))
+        comparison = way.compared(judged, way.party.replicas[0], outlooks)
         made.append((way, comparison))
         net = net_of(comparison, judged.policy.objective)
         net = -inf if net is None else net
@@ -258,7 +260,7 @@ def _in_full(made: Sequence[tuple[_Way, MoveComparison]], judged: Judged, outloo
         for replica in way.party.replicas[:MOST_COMPARISONS]
     )
     return [
-        comparison if replica.name == comparison.replica else way.compared(judged, replica, outlooks.of(way.party))
+        comparison if replica.name == comparison.replica else way.compared(judged, replica, outlooks)
         for _, replica, way, comparison in nsmallest(MOST_COMPARISONS, rows, key=lambda row: row[0])
     ]
 

@@ -47,7 +47,7 @@ WORDED: Mapping[str, str] = {
 """What is said otherwise today. Whoever asks for a region is told that the proof is about the offers of that region."""
 
 WEIGHED_ANEW: Mapping[str, str] = {
-    "migration.timing": "since decision 0095 in grams, against every way that begins by staying, where a move saves any",
+    "migration.timing": "since decision 0095 in grams, against all ways that begin by staying, where a move saves",
 }
 """Rules whose verdicts are not compared; whether a move is approved is, where no other rule refuses it."""
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from math import inf
 
 import pytest
@@ -74,7 +75,7 @@ def all_of(judged: Judged) -> Iterator[tuple[MoveComparison, bool]]:
         here = judged.side(standing.offer_id)
         if here is None or not weighable(here, NOON):
             continue
-        paths = outlook_of(judged, judged.snapshot.occupants(), standing)
+        paths = partial(outlook_of, judged, judged.snapshot.occupants(), standing)
         others = [r.region for r in judged.snapshot.replicas if r.name != standing.name]
         for assessment in judged.assessments:
             there = judged.side(assessment.offer_id)
