@@ -6,9 +6,10 @@ those of the published bugs:
 
 B1 skypilot #3470, B2 skypilot #4410, B3 skypilot #4443, B4 skypilot #8564, B5 skypilot #8563, B6 skypilot #3255,
 B7 skypilot #10444, B8 karpenter-provider-hetzner #53, B9 karpenter #1448, B10 karpenter-provider-aws #549, B11 dstack
-#3453, B13 karpenter #1019, B14 karpenter #1293, B15 ray #18925, B16 ray #43034, B17 ray #43030, B18 ray #41726, B21
-keda #1850, B22 green-scheduler #306, B23 electricitymaps-contrib #6351, B24 litellm #38121, B25 kubernetes #23731, B26
-apscheduler #864, B27 skypilot #4044, B28 skypilot 32c55be. R are mistakes that our own design warns of;
+#3453, B12 marin-dna #564, B13 karpenter #1019, B14 karpenter #1293, B15 ray #18925, B16 ray #43034, B17 ray #43030, B18
+ray #41726, B19 vllm #24885, B20 production-stack #749, B21 keda #1850, B22 green-scheduler #306, B23
+electricitymaps-contrib #6351, B24 litellm #38121, B25 kubernetes #23731, B26 apscheduler #864, B27 skypilot #4044, B28
+skypilot 32c55be. R are mistakes that our own design warns of;
 those of the gateway have the number of the promise that they break.
 """
 
@@ -637,6 +638,28 @@ MUTANTS: tuple[Mutant, ...] = (
                 for seed in range(3)
             ),
         ),
+    ),
+    Mutant(
+        "an engine that is told to end cuts its answers off",
+        "B19",
+        (
+            Change(
+                "orchestrator.spec.templates:EngineTemplate.args_for",
+                "return tuple(sorted(found.items()))",
+                'return tuple(sorted({**found, "shutdown_timeout": 0}.items()))',
+            ),
+        ),
+        tests=("tests/unit/spec/test_templates.py",),
+    ),
+    Mutant(
+        "all services go to the same place at once",
+        "R",
+        (
+            Change(
+                "orchestrator.planner.rush:rushed", "if count >= MOST_ON_THE_WAY", "if count >= 10 * MOST_ON_THE_WAY"
+            ),
+        ),
+        tests=("tests/unit/planner/test_rush.py",),
     ),
     Mutant(
         "replicas move as soon as something looks better",
