@@ -85,6 +85,8 @@ def why_alone(operation: Operation, service: ServiceRecord, replicas: Sequence[R
         return "what the budget leaves is for the deploy"
     if spec.placement.max_per_region is not None:
         return "the room that placement.max_per_region leaves is for the deploy"
+    if spec.survives is not None:
+        return "the room that slo.survives leaves in each region is for the deploy"
     return "room is short, and for the deploy" if _found_no_room(operation, asked) else ""
 
 

@@ -24,6 +24,7 @@ from orchestrator.domain.records import Operation, ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, PAID, Replica, ReplicaState
 from orchestrator.domain.scale import LoadSeen, WantedReplicas
 from orchestrator.domain.split import OriginSplit, Split
+from orchestrator.domain.survival import Survival, survival_of
 from orchestrator.domain.time import HOUR, Instant, Window
 from orchestrator.domain.units import watts_to_kw
 from orchestrator.domain.variants import with_variants
@@ -83,6 +84,7 @@ async def service_status(runtime: Runtime, service: str | None) -> tuple[Service
                 origins=None if shared is None else shared[1],
                 bill=bill_of(record.spec, runtime),
                 money=budget_use(record.spec, runtime),
+                survival=_survival(record, replicas, _wanted(record, size)),
             )
         )
     return tuple(found)
@@ -108,6 +110,13 @@ def _wanted(record: ServiceRecord, size: WantedReplicas | None) -> int:
     if record.state is not ServiceState.ACTIVE:
         return 0
     return record.spec.scaling.min_replicas if size is None else size.replicas
+
+
+def _survival(record: ServiceRecord, replicas: Sequence[Replica], wanted: int) -> Survival | None:
+    """Return whether as many as are wanted would serve without any one region; ``None`` where that is not promised."""
+    if record.spec.survives is None or not wanted:
+        return None
+    return survival_of((r.region for r in replicas if r.state is ReplicaState.READY), wanted)
 
 
 def _last_samples(runtime: Runtime, service: str, now: Instant) -> Mapping[str, EnergySample]:

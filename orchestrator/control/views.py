@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.domain.carbon import CarbonSeries, Reading
 from orchestrator.domain.counters import GatewayStatus
@@ -11,7 +11,9 @@ from orchestrator.domain.records import Event, Operation, Pause, ServiceRecord
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.scale import WantedReplicas
 from orchestrator.domain.split import OriginSplit, Split
+from orchestrator.domain.survival import Survival
 from orchestrator.domain.time import Instant, Window
+from orchestrator.domain.written import ONLY_IF_SET
 from orchestrator.planner.spending import Bill, BudgetUse
 
 
@@ -79,7 +81,8 @@ class ServiceStatus:
     there is nothing to choose. ``origins``: the same by origin of the clients, in rows where they differ.
     ``look`` says in one sentence what the controller is doing or waiting for. ``pauses``: the words that
     hold it, the one about everything first. ``bill``: what it costs at most if everything of ours dies now. ``money``:
-    how much of its budget is spent or held.
+    how much of its budget is spent or held. ``survival``: whether the replicas that serve keep ``slo.survives`` now;
+    ``None`` where nothing is promised, or nobody is wanted.
     """
 
     service: ServiceRecord
@@ -100,3 +103,4 @@ class ServiceStatus:
     money: tuple[BudgetUse, ...] = ()
     split: Split | None = None
     origins: OriginSplit | None = None
+    survival: Survival | None = field(default=None, metadata=ONLY_IF_SET)

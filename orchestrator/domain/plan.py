@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.price import Market
 from orchestrator.domain.scale import Spare
+from orchestrator.domain.survival import Survival
+from orchestrator.domain.written import ONLY_IF_SET
 
 DIGEST_LENGTH = 12
 
@@ -71,6 +73,7 @@ class Plan:
     """The planner's answer. Applying it twice changes nothing the second time.
 
     ``spares``: what each replica after the first adds to the service's energy, at the load that is expected.
+    ``survival``: how far the plan keeps ``slo.survives``; ``None`` where that promises nothing.
     """
 
     service: str
@@ -82,6 +85,7 @@ class Plan:
     frontier: tuple[FrontierPoint, ...] = ()
     look_again_in: timedelta = timedelta(minutes=5)
     spares: tuple[Spare, ...] = ()
+    survival: Survival | None = field(default=None, metadata=ONLY_IF_SET)
 
     @property
     def digest(self) -> str:

@@ -156,6 +156,15 @@ class Scaling:
     downscale_delay: timedelta = timedelta(minutes=5)
 
 
+class Survives(StrEnum):
+    """What a service may lose and still have the replicas that its load needs.
+
+    ``REGION``: any one region with everything in it.
+    """
+
+    REGION = "region"
+
+
 class SpotLoss(StrEnum):
     """What replaces a spot replica that was taken away, where nothing stands in for it anyhow.
 
@@ -423,6 +432,7 @@ class ServiceSpec:
     ``lease``: for how long a replica goes on when nobody renews and nobody uses it, physical time.
     ``batch``: its work waits for cleaner hours; then load has no say in the number of replicas.
     ``variants``: by name, what else may answer under the model's name, within ``quality``.
+    ``survives``: what may be lost at once without having fewer replicas than are needed; ``None`` promises nothing.
     Equal specs have equal digests, whatever the YAML looked like.
     """
 
@@ -448,6 +458,7 @@ class ServiceSpec:
     passthrough_json: str = field(default="{}", repr=False)
     variants: tuple[Variant, ...] = field(default=(), metadata=ONLY_IF_SET)
     quality: QualityRules = field(default=NO_QUALITY_RULES, metadata=ONLY_IF_SET)
+    survives: Survives | None = field(default=None, metadata=ONLY_IF_SET)
 
     @property
     def market(self) -> Market:

@@ -98,13 +98,14 @@ def total(assessments: Sequence[Assessment]) -> Totals:
     """Sum hourly rates; one unknown part makes its sum unknown."""
     return Totals(
         replicas=len(assessments),
-        kwh_per_hour=_sum([a.kwh_per_hour for a in assessments]),
-        grams_per_hour=_sum([a.grams_per_hour for a in assessments]),
-        usd_per_hour=_sum([a.usd_per_hour for a in assessments]),
-        liters_per_hour=_sum([a.liters_per_hour for a in assessments]),
+        kwh_per_hour=sum_of_known([a.kwh_per_hour for a in assessments]),
+        grams_per_hour=sum_of_known([a.grams_per_hour for a in assessments]),
+        usd_per_hour=sum_of_known([a.usd_per_hour for a in assessments]),
+        liters_per_hour=sum_of_known([a.liters_per_hour for a in assessments]),
     )
 
 
-def _sum(values: Sequence[float | None]) -> float | None:
+def sum_of_known(values: Sequence[float | None]) -> float | None:
+    """Add up what is known of all; ``None`` where a part is unknown."""
     known = [v for v in values if v is not None]
     return sum(known, 0.0) if len(known) == len(values) else None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.decision import Assessment, Fetch
 from orchestrator.domain.offer import Candidate, variant_in
 from orchestrator.domain.plan import Action, ActionKind
+from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica
-from orchestrator.domain.service import Policy
+from orchestrator.domain.service import Policy, SpotLoss
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.domain.variants import model_of
 from orchestrator.planner.egress import launch_egress, usd_of
@@ -18,9 +20,10 @@ from orchestrator.planner.nearby import Lack, Leaves, Nearby, missing, nearby
 from orchestrator.planner.promise import Promised, for_everybody, promised
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.planner.surviving import as_written, has_to_survive, surviving
 from orchestrator.planner.variants import standings
 from orchestrator.policy.apply import usd_per_gram
-from orchestrator.policy.assess import FLOOR_RULE, assess_all
+from orchestrator.policy.assess import FLOOR_RULE, FRESHNESS_RULE, assess_all
 
 STANDING_RULES = frozenset(
     {"placement.residency", "placement.allow", "placement.deny", "resources.use_spot", "provider", FLOOR_RULE}
@@ -77,7 +80,50 @@ class Judged:
 
 
 def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
-    """Judge every offer of the snapshot."""
+    """Judge every offer of the snapshot.
+
+    With ``slo.survives`` the snapshot comes back with the spares that it takes where offers are allowed, and offers are
+    judged as those of so many replicas.
+    """
+    snapshot = as_written(snapshot)
+    judged = _judged(snapshot, policy, now)
+    if not has_to_survive(snapshot):
+        return judged
+    regions = _usable(judged)
+    while True:
+        judged = _judged(surviving(snapshot, regions, _held(judged, regions)), policy, now)
+        # Of more replicas each has less to do, and rules on grams or dollars may leave other places.
+        if regions <= _usable(judged):
+            return judged
+        regions &= _usable(judged)
+
+
+def _usable(judged: Judged) -> frozenset[str]:
+    """Return the regions in which one may be placed, or might be if a fresh number were known: unknown is not never.
+
+    On the service's own market, or once it has been deployed, on one that stands in for it.
+    """
+    spec, markets = judged.snapshot.spec, {judged.snapshot.spec.market}
+    if spec.placement.on_spot_loss is SpotLoss.ON_DEMAND and judged.snapshot.replicas:
+        markets.add(Market.ON_DEMAND)
+    return frozenset(
+        a.region
+        for a in judged.assessments
+        if a.market in markets and all(v.passed or v.rule == FRESHNESS_RULE for v in a.verdicts)
+    )
+
+
+def _held(judged: Judged, regions: frozenset[str]) -> Mapping[str, int]:
+    """Return how many stand in each of the other regions and need not leave it."""
+    others = (r for r in judged.snapshot.occupants().values() if r.region not in regions)
+    return Counter(r.region for r in others if (here := judged.by_id(r.offer_id)) is not None and _may_stay(here))
+
+
+def _may_stay(here: Assessment) -> bool:
+    return all(v.passed or v.rule not in STANDING_RULES for v in here.verdicts)
+
+
+def _judged(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
     some = promised(snapshot)
     assessments = _assessed(snapshot, policy, now, some)
     kept = for_everybody(some, snapshot, assessments) if some.areas else some

@@ -21,7 +21,7 @@ from orchestrator.planner.enough import enough
 from orchestrator.planner.fallback import Pool, best_of, pools_for
 from orchestrator.planner.jointly import Joint, Room, costs, jointly, preference
 from orchestrator.planner.judged import Judged, buy, judge
-from orchestrator.planner.refusals import no_room, too_far, waits
+from orchestrator.planner.refusals import cannot_survive, no_room, no_survival, too_far, waits
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import FRESHNESS_RULE, yardstick_of, yardsticks
@@ -98,6 +98,9 @@ def fill(
     if must_reach and all_wanted and not keep_up:
         offers = [*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)]
         refusal = too_far(judged, len(slots), offers, _all_fit(judged, keep_up=False))
+    spare_waits = len(unplaced) > len(behind) and serving >= wanted
+    if must_reach and not keep_up and cannot_survive(judged, is_short=spare_waits):
+        refusal = refusal or no_survival(judged, _all_fit(judged, keep_up=False))
     if len(unplaced) > len(behind) and serving < wanted:
         markets = {slots[slot] for slot in unplaced if slot not in behind}
         fits = _all_fit(judged, keep_up=keep_up)
@@ -362,7 +365,9 @@ def _being_left(snapshot: Snapshot, staying: Mapping[int, Replica]) -> list[Repl
 
 def wanted_by(snapshot: Snapshot, slot: int) -> str:
     """Say who wants the slot filled: the spec, load above that, or the availability that it promises."""
-    size, hedging = snapshot.sizing, snapshot.hedging
+    size, hedging, made = snapshot.sizing, snapshot.hedging, snapshot.surviving
+    if made is not None and made.is_possible and slot >= snapshot.wanted:
+        return f"a spare: {made.words}"
     if hedging is not None and slot >= snapshot.wanted:
         return f"a spare: {hedging.words}"
     if size is None or not _is_wanted_by_load(snapshot, slot):
@@ -371,9 +376,9 @@ def wanted_by(snapshot: Snapshot, slot: int) -> str:
 
 
 def _is_wanted_by_load(snapshot: Snapshot, slot: int) -> bool:
-    """Whether neither the spec nor the availability that it promises wants the slot filled, but load or a deadline."""
-    size = snapshot.sizing
-    if size is None or (snapshot.hedging is not None and slot >= snapshot.wanted):
+    """Whether neither the spec nor what it promises wants the slot filled, but load or a deadline."""
+    size, has_spares = snapshot.sizing, snapshot.hedging is not None or snapshot.surviving is not None
+    if size is None or (has_spares and slot >= snapshot.wanted):
         return False
     return slot >= max(size.least, 1 if size.needed is None else 0)
 
@@ -419,15 +424,17 @@ def _all_fit(judged: Judged, *, keep_up: bool) -> Fits:
     """Return what says whether all wanted slots could be filled in a world with other rules."""
 
     def fits(snapshot: Snapshot, policy: Policy) -> bool:
-        slots, occupants = wanted_slots(snapshot), snapshot.occupants()
+        there = judge(snapshot, policy, judged.now)
+        slots, occupants = wanted_slots(there.snapshot), snapshot.occupants()
         staying = {slot: r for slot, r in occupants.items() if slot in slots}
         missing = _in_order(slots, staying)
-        crew = _Crew(judge(snapshot, policy, judged.now), slots, staying, keep_up=keep_up, most=inf)
+        crew = _Crew(there, slots, staying, keep_up=keep_up, most=inf)
         crew.launch_all(missing, unhurried)
         offers = [*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)]
         is_enough = len(staying) + len(crew.launches) >= snapshot.least
         is_near = not crew.judged.promised.left(offers) and crew.judged.lack(offers) is None
-        return is_enough and (keep_up or is_near)
+        survives = not cannot_survive(there, is_short=len(crew.launches) < len(missing))
+        return is_enough and (keep_up or (is_near and survives))
 
     return fits
 

@@ -20,18 +20,19 @@ from orchestrator.domain.offer import variant_in
 from orchestrator.domain.plan import Action, ActionKind, Plan, Totals
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica, ReplicaState
-from orchestrator.domain.scale import WantedReplicas
+from orchestrator.domain.scale import Spare, WantedReplicas
 from orchestrator.domain.service import Policy
+from orchestrator.domain.survival import SURVIVES_RULE, Survival, left_after_a_loss, survival_of
 from orchestrator.domain.time import Instant, format_instant
 from orchestrator.domain.variants import variant_of, workload_of
 from orchestrator.errors import Conflict, Frozen, NoFeasiblePlacement, UnknownRegion, UsageError
-from orchestrator.planner.choose import total
+from orchestrator.planner.choose import sum_of_known, total
 from orchestrator.planner.fallback import Pool, best_of, is_fallback, pools_for, spot_again, why_not_back
 from orchestrator.planner.frontier import frontier
 from orchestrator.planner.judged import STANDING_RULES, Judged, buy, judge
 from orchestrator.planner.launches import Filling, fill, launch_room
 from orchestrator.planner.likely import with_likelihood
-from orchestrator.planner.moves import compare, weighable
+from orchestrator.planner.moves import compare, stays_put, weighable
 from orchestrator.planner.nearby import missing
 from orchestrator.planner.number import best_number, moved_on
 from orchestrator.planner.proof import of_launches, of_moves, of_target, timed
@@ -41,6 +42,7 @@ from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.sizing.spares import spares
 from orchestrator.planner.slots import is_stand_in, slots_for_good, standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.planner.surviving import enough_left, region_limit
 from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
 from orchestrator.planner.wanted import DEAD_BAND
 from orchestrator.planner.worth import with_worth
@@ -93,7 +95,9 @@ def plan(
     few = len(staying) < snapshot.least
     may_move = room > 0 and not few and not filling.launches
     whole = not surplus and len(staying) == len(slots)
-    moves = _forced_moves(judged, slots, staying, must_fit=whole) if may_move else []
+    moves = (
+        _forced_moves(judged, slots, staying, must_fit=whole) or _spreading_moves(judged, staying) if may_move else []
+    )
     actions = (*moved_on(filling.launches, judged, gone), *moves, *retire)
     weighed = Weighed()
     if not actions and may_move:
@@ -102,6 +106,7 @@ def plan(
     certificate = timed(_proof(judged, staying, filling, moves, weighed), seconds, budget)
     kind = DecisionKind.MOVE if gone is not None else _kind(snapshot, filling.kinds, moves, actions)
     notes = (
+        *_survival_notes(snapshot),
         *filling.notes,
         *_fallback_notes(judged, slots, staying, actions),
         *_cover_notes(judged, slots, actions, alone_near),
@@ -135,7 +140,8 @@ def plan_beside(
     higher = replace(spec, scaling=replace(spec.scaling, min_replicas=size.replicas))
     judged = judge(replace(snapshot, spec=higher, sizing=size), policy, now)
     # Of stand-ins for spot there are enough: they are for those that the request asks for.
-    open_slots = range(standing_slots(spec), standing_slots(higher))
+    asked = standing_slots(judge(snapshot, policy, now).snapshot.spec)
+    open_slots = range(asked, standing_slots(judged.snapshot.spec))
     slots = {slot: replica.market for slot, replica in staying.items()}
     slots |= {slot: m for slot, m in wanted_slots(judged.snapshot).items() if slot in open_slots and slot not in slots}
     most = min(launch_room(snapshot), max(0, size.replicas - snapshot.wanted - len(snapshot.company())))
@@ -167,6 +173,7 @@ def plan_migration(
     ``Conflict`` while another change is under way.
     """
     judged = judge(snapshot, policy, now)
+    snapshot = judged.snapshot
     staying = snapshot.occupants()
     if snapshot.taking_down:
         message = f"{snapshot.spec.name} is being taken down"
@@ -187,7 +194,8 @@ def plan_migration(
     target = best_of(judged, _nearest_first(judged, mover, [same_market]), others)
     if target is None:
         where = to_region or "any other region"
-        reasons = "; ".join(f"{a.region}: {a.excluded_because or 'max_per_region reached'}" for a in pool)
+        full = f"no room for one more by {region_limit(snapshot)}"
+        reasons = "; ".join(f"{a.region}: {a.excluded_because or full}" for a in pool)
         message = f"{mover.name} cannot move to {where}: {reasons or 'nothing is sold there'}"
         raise NoFeasiblePlacement(message)
     here, there = judged.side(mover.offer_id), judged.side(target.offer_id)
@@ -263,8 +271,12 @@ def _surplus(snapshot: Snapshot, slots: Collection[int], occupants: dict[int, Re
 
 def _may_leave(surplus: Sequence[Replica], snapshot: Snapshot) -> list[Replica]:
     """Those that do not serve; all of them once enough of what stays serves: what starts dies before what serves."""
-    staying = {r.slot for r in snapshot.living() if r.state is ReplicaState.READY and r not in surplus}
+    ready = [r for r in snapshot.living() if r.state is ReplicaState.READY]
+    staying = {r.slot for r in ready if r not in surplus}
     enough = len(staying) >= snapshot.wanted
+    if snapshot.surviving is not None:
+        kept, gone = ([r.region for r in ready if (r in surplus) is leaves] for leaves in (False, True))
+        enough = enough and enough_left(kept, gone, snapshot.wanted)
     return [r for r in surplus if enough or r.state is not ReplicaState.READY]
 
 
@@ -315,6 +327,55 @@ def _forced_moves(
         if target is not None:
             return [buy(ActionKind.MOVE, slot, target, "spot is to be had", replica)]
     return []
+
+
+def _spreading_moves(judged: Judged, staying: Mapping[int, Replica]) -> list[Action]:
+    """Move one replica out of a region that holds more than ``slo.survives`` allows.
+
+    At once where too few would be left by its loss, else when any move may begin: then it takes fewer replicas.
+    """
+    snapshot, made = judged.snapshot, judged.snapshot.surviving
+    if made is None or not made.is_possible or snapshot.in_motion():
+        return []
+    counts = Counter(r.region for r in staying.values())
+    is_kept = left_after_a_loss(counts.elements()) >= snapshot.wanted
+    if is_kept and (_waits(judged) or not snapshot.spec.migration.enabled):
+        return []
+    movers = [r for r in staying.values() if counts[r.region] > made.spares and r.name not in snapshot.beside]
+    for mover in sorted(movers, key=lambda r: (-counts[r.region], -r.slot)):
+        if mover.state is not ReplicaState.READY or (is_kept and stays_put(mover, snapshot, judged.now)):
+            continue
+        others = [r.region for r in staying.values() if r.name != mover.name]
+        same_market = [a for a in judged.assessments if a.market is mover.market and a.region != mover.region]
+        target = best_of(judged, _nearest_first(judged, mover, [same_market]), others)
+        if target is not None:
+            number = counts[mover.region]
+            reason = f"{SURVIVES_RULE}: {number} are in {mover.region}, and at most {made.spares} may be"
+            return [buy(ActionKind.MOVE, mover.slot, target, reason, mover)]
+    return []
+
+
+def _survival_notes(snapshot: Snapshot) -> Iterator[str]:
+    """Say why the promise to survive the loss of a region cannot be kept."""
+    if snapshot.surviving is not None and not snapshot.surviving.is_possible:
+        yield snapshot.surviving.words
+
+
+def _survival(
+    snapshot: Snapshot, regions: Sequence[str], priced: Sequence[Spare], slots: Sequence[int]
+) -> Survival | None:
+    """Return how far the plan keeps the promise to survive, and what the spares in these slots add.
+
+    ``regions``: of all replicas, one entry for each. ``priced``: what each replica after the first adds.
+    """
+    made = snapshot.surviving
+    if made is None:
+        return None
+    found, own = survival_of(regions, snapshot.wanted, made.words), [s for s in priced if s.slot in slots]
+    if not slots or len(own) < len(slots):
+        return found
+    usd, grams = sum_of_known([s.usd_per_hour for s in own]), sum_of_known([s.grams_per_hour for s in own])
+    return replace(found, usd_per_hour=usd, grams_per_hour=grams)
 
 
 def _nearest_first(judged: Judged, replica: Replica, pools: Sequence[Pool]) -> list[Pool]:
@@ -479,6 +540,8 @@ def _finish(
         origins=rows_of(judged, offer_ids) if to_show or kind not in RESTING else None,
         exchanged=exchanged,
     )
+    more = spares(judged, by_slot) if to_show else ()
+    regions = [r.region for r in kept] + [a.region for a in actions if a.offer_id]
     draft = Plan(
         service=snapshot.spec.name,
         spec_digest=snapshot.spec_digest,
@@ -489,7 +552,8 @@ def _finish(
         frontier=frontier(judged, standing, [by_slot[s] for s in sorted(by_slot) if s in for_good])
         if standing and to_show
         else (),
-        spares=spares(judged, by_slot) if to_show else (),
+        spares=more,
+        survival=_survival(snapshot, regions, more, sorted(by_slot)[snapshot.wanted :]),
     )
     return replace(draft, decision=replace(decision, plan_digest=draft.digest))
 

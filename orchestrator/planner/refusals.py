@@ -13,7 +13,11 @@ from orchestrator.planner.choose import rank
 from orchestrator.planner.cover import COVER_RULE, Areas
 from orchestrator.planner.fallback import Pool, earliest_try, moment, offer_waited_for
 from orchestrator.planner.judged import Judged, judge
+from orchestrator.planner.surviving import as_written
 from orchestrator.policy.assess import FRESHNESS_RULE, is_small
+
+MOST_REASONS = 6
+"""So many regions are named with what keeps them out; more would be a page."""
 
 
 def refuse(
@@ -66,7 +70,7 @@ def too_far(judged: Judged, replicas: int, offer_ids: Sequence[str], fits: Fits)
     left, lack = judged.promised.left(offer_ids), judged.lack(offer_ids)
     if not left and (lack is None or any(is_small(judged.by_id(i)) for i in offer_ids)):
         return None
-    changes = least_change(judged.snapshot, judged.policy, judged.assessments, fits)
+    changes = least_change(as_written(judged.snapshot), judged.policy, judged.assessments, fits)
     hint = in_words(changes) if changes else "Allow regions nearer to them, or relax slo.ttft_p95."
     limit = (judged.snapshot.spec.ttft_p95 or timedelta(0)).total_seconds() * 1000.0
     number = f"{replicas} replica{'s' if replicas != 1 else ''}"
@@ -77,6 +81,31 @@ def too_far(judged: Judged, replicas: int, offer_ids: Sequence[str], fits: Fits)
             hint=hint,
         )
     return NoFeasiblePlacement(f"{no_choice} as many clients as each area has ({COVER_RULE}): {lack.words}", hint=hint)
+
+
+def cannot_survive(judged: Judged, *, is_short: bool) -> bool:
+    """Whether a region could not be lost without too few being left. ``is_short``: some spares have no place."""
+    made = judged.snapshot.surviving
+    return made is not None and (is_short or not made.is_possible)
+
+
+def no_survival(judged: Judged, fits: Fits) -> NoFeasiblePlacement:
+    """Refuse a service that promises to survive the loss of a region where it could not, and say what helps."""
+    made, name = judged.snapshot.surviving, judged.snapshot.spec.name
+    words = "" if made is None else made.words
+    if made is not None and made.is_possible:
+        words += f": there is no room for {made.spares} spare{'' if made.spares == 1 else 's'}"
+    closed: dict[str, str] = {}
+    for a in judged.assessments:
+        if not a.allowed:
+            closed.setdefault(a.region, a.excluded_because)
+    for a in judged.assessments:
+        if a.allowed:
+            closed.pop(a.region, None)
+    reasons = "; ".join(f"{region}: {why}" for region, why in sorted(closed.items())[:MOST_REASONS])
+    changes = least_change(as_written(judged.snapshot), judged.policy, judged.assessments, fits)
+    hint = in_words(changes) if changes else "Allow more regions, or leave slo.survives out."
+    return NoFeasiblePlacement(f"{name}: {words}{f' ({reasons})' if reasons else ''}", hint=hint)
 
 
 def _nearest(judged: Judged, left: Areas, limit_ms: float) -> str:
@@ -123,7 +152,7 @@ def _infeasible(judged: Judged, needed: int, found: int, open_to_them: Pool) -> 
 
 def _relaxation(judged: Judged, found: int, open_to_them: Pool, fits: Fits) -> str:
     """Name the smallest change that helps, else the one rule that alone keeps an offer out."""
-    changes = least_change(judged.snapshot, judged.policy, open_to_them, fits)
+    changes = least_change(as_written(judged.snapshot), judged.policy, open_to_them, fits)
     if changes:
         return in_words(changes)
     near = [a for a in open_to_them if sum(not v.passed for v in a.verdicts) == 1]

@@ -22,6 +22,7 @@ from orchestrator.domain.service import ServiceSpec, SpotLoss
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.planner.capacity import taken_away
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.planner.surviving import spread
 
 _A_DAY = 24 * HOUR
 
@@ -39,7 +40,7 @@ def slots_for_good(snapshot: Snapshot) -> dict[int, Market]:
     """Return the slots of the wanted replicas and the spares, with the market of each, in the order of slots.
 
     Whoever stands above them takes the place of one that is empty, on the same market: nobody is bought while somebody
-    else who does the same is let go.
+    else who does the same is let go. With ``slo.survives`` whoever stands above may stay for one of them where most do.
     """
     spec = snapshot.spec
     base = spec.scaling.base_ondemand_fallback_replicas
@@ -52,7 +53,16 @@ def slots_for_good(snapshot: Snapshot) -> dict[int, Market]:
             above.remove(held)
             del slots[slot]
             slots[held] = market
+    if snapshot.surviving is not None:
+        slots = _spread_out(snapshot, slots)
     return dict(sorted(slots.items()))
+
+
+def _spread_out(snapshot: Snapshot, slots: Mapping[int, Market]) -> dict[int, Market]:
+    """Let those stay of whom the loss of a region leaves most, and as many as it takes; see ``slo.survives``."""
+    occupants = snapshot.occupants()
+    kept = spread(slots.keys(), _above(snapshot, slots), occupants, snapshot.wanted)
+    return {slot: slots[slot] if slot in slots else occupants[slot].market for slot in kept}
 
 
 def standing_slots(spec: ServiceSpec) -> int:

@@ -52,6 +52,22 @@ class Hedging:
 
 
 @dataclass(frozen=True, slots=True)
+class Surviving:
+    """What ``slo.survives`` makes of a service: so many spares, and so many replicas in one region at most.
+
+    ``words``: what is promised, or why it cannot be kept, where no spares are enough (not ``is_possible``).
+    ``written_spares`` and ``written_per_region``: what held without it.
+    """
+
+    spares: int
+    per_region: int
+    words: str
+    written_spares: int
+    written_per_region: int | None
+    is_possible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a plan may depend on, besides the policy and the present.
 
@@ -63,6 +79,8 @@ class Snapshot:
     ``sizing``: how many replicas load wants; then ``min_replicas`` of ``spec`` is that number, and not the one written.
     ``timetable``: what ``migration.schedule`` says of now, ``None`` without one.
     ``hedging``: how many spares ``slo.availability`` takes; then ``num_overprovision`` of ``spec`` is that number.
+    ``surviving``: what ``slo.survives`` takes, once offers have been judged; then ``num_overprovision`` and
+    ``max_per_region`` of ``spec`` are what it says.
     ``load``: what the service has to do as a whole, ``None`` while nobody knows; then ``mean_batch`` holds everywhere.
     ``rtt_ms``: measured round trips between the clients and regions; others are estimated from distance.
     ``beside``: names of replicas that load wants beside what a request that is under way asks for. They stay and take
@@ -89,6 +107,7 @@ class Snapshot:
     rtt_ms: Mapping[str, float] = field(default_factory=dict, hash=False)
     sizing: WantedReplicas | None = None
     hedging: Hedging | None = None
+    surviving: Surviving | None = None
     load: LoadSeen | None = None
     beside: frozenset[str] = frozenset()
     rushed: frozenset[str] = frozenset()

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, WithJsonSchema
 
 from orchestrator.domain.carbon import Accounting, Factors
-from orchestrator.domain.service import Objective, SpotLoss, WhenStale
+from orchestrator.domain.service import Objective, SpotLoss, Survives, WhenStale
 from orchestrator.spec import engine_args, forms, grammar
 from orchestrator.spec.block import Block
 from orchestrator.spec.forms import Form
@@ -111,6 +111,11 @@ class SloBlock(Block):
     availability: Annotated[float | None, forms.percent(0, 100, above=True, below=True)] = Field(
         None,
         description="Share of the time in which all wanted replicas are ready; with use_spot, spares follow from it.",
+    )
+    survives: Annotated[Survives | None, forms.choice(Survives)] = Field(
+        None,
+        description="region: when any one region is lost, as many replicas are left as load (or replicas) needs. "
+        "Takes spares, spread over two regions or more. Nothing is promised without it.",
     )
     clients: list[ClientsBlock] | None = Field(None, min_length=1, max_length=64, description="Where the clients are.")
 

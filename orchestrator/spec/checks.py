@@ -13,6 +13,7 @@ from math import fsum, isclose
 
 from orchestrator.domain.matching import denied_by, zone_in
 from orchestrator.domain.service import Objective, Policy
+from orchestrator.domain.survival import spares_for
 from orchestrator.spec import (
     batch_block,
     credentials,
@@ -61,6 +62,7 @@ def check(file: ServiceFile, data: Mapping[str, Data], templates: tuple[str, ...
     if file.batch:
         yield from _batch(file, file.batch)
     yield from _room(file)
+    yield from _survives(file)
     yield from _secrets(file)
     yield from _credentials(dict(data))
 
@@ -301,6 +303,42 @@ def _room(file: ServiceFile) -> Iterator[Finding]:
     if placement.max_per_region * len(regions) < low:
         message = f"{placement.max_per_region} in each of {len(regions)} region(s) leaves no room for {low} replicas"
         yield Finding(("placement", "max_per_region"), message)
+
+
+def _survives(file: ServiceFile) -> Iterator[Finding]:
+    """Whether enough can be left without any one region, as far as the file names all of them."""
+    if file.slo is None or file.slo.survives is None:
+        return
+    path: Path = ("slo", "survives")
+    if file.batch:
+        message = (
+            "is for services that answer requests: beside batch, work that was lost is done again before its deadline"
+        )
+        yield Finding(path, message, at_key=True)
+        return
+    regions = _named_regions(file)
+    if regions is None:
+        return
+    limit = None if file.placement is None else file.placement.max_per_region
+    needed = max(1, min_replicas(file))
+    if len(regions) <= 1:
+        where = f"only {', '.join(regions)} is" if regions else "no region is"
+        yield Finding(path, f"takes two regions or more, and {where} allowed")
+    elif limit is not None and spares_for(needed, len(regions), limit=limit) is None:
+        message = f"{limit} in each of {len(regions)} regions leaves fewer than {needed} replicas when one is lost"
+        yield Finding(("placement", "max_per_region"), f"{message}, which slo.survives rules out")
+
+
+def _named_regions(file: ServiceFile) -> tuple[str, ...] | None:
+    """Return the regions that the file allows; ``None`` where it does not name all of them."""
+    place = "/".join(((file.resources.only_place if file.resources else None) or "").split("/")[:2])
+    if "/" in place and "*" not in place:
+        return (place,)
+    regions = allowed(file)
+    if not regions or any("*" in region or "?" in region for region in regions):
+        return None
+    denied = file.placement.deny or () if file.placement is not None else ()
+    return tuple(sorted({r for r in regions if denied_by(r, denied) is None}))
 
 
 def min_replicas(file: ServiceFile) -> int:

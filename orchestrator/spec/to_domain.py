@@ -53,6 +53,7 @@ def service_spec(
         gateway=_gateway(file.gateway or blocks.GatewayBlock()),
         ttft_p95=slo.ttft_p95,
         availability_fraction=slo.availability,
+        survives=slo.survives,
         clients=tuple(ClientArea(client.near, client.weight) for client in slo.clients or ()),
         labels=tuple(sorted((report.labels or {}).items())),
         secrets=tuple(sorted(n.removeprefix("secrets:") for n in file.secrets or {})),

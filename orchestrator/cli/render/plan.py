@@ -25,6 +25,7 @@ from orchestrator.cli.render.work import work_line
 from orchestrator.domain.plan import GLYPHS, Action, ActionKind, Plan, Totals
 from orchestrator.domain.scale import COST_OF, Spare, WantedReplicas
 from orchestrator.domain.service import Objective, ServiceSpec
+from orchestrator.domain.survival import Survival
 
 GLYPH_STYLES: Final = {ActionKind.LAUNCH: "green", ActionKind.MOVE: "yellow", ActionKind.RETIRE: "red"}
 
@@ -77,6 +78,8 @@ def demands(spec: ServiceSpec, size: WantedReplicas | None = None) -> Renderable
         must.append(f"≤ {usd(policy.price_cap_usd_per_hour)}/h each")
     if rules.max_per_region is not None:
         must.append(f"at most {rules.max_per_region} per region")
+    if spec.survives is not None:
+        must.append(f"enough left without any one {spec.survives.value}")
     must.append(f"intensity at most {numbers.age(spec.carbon.max_age)} old")
     why = number_reason(size)
     rows = [("Wanted", wanted), *([("Because", why)] if why else []), ("Goal", _goal(spec))]
@@ -160,6 +163,8 @@ def summary(plan: Plan, *, width: int) -> list[RenderableType]:
     parts.append(grid.laid_out(width, INDENT))
     if (liters := plan.totals.liters_per_hour) is not None:
         parts.append(indented(INDENT, (f"Water on site: {numbers.number(liters)} L/h.", "dim")))
+    if plan.survival is not None:
+        parts += _survival(plan.survival)
     parts += spares_table(plan.spares, width=width)
     if plan.frontier:
         parts.append(indented(INDENT, ("% compare each row with this plan.", "dim")))
@@ -194,6 +199,19 @@ def spares_table(spares: Sequence[Spare], *, width: int) -> list[RenderableType]
             place,
         )
     return [Text(""), grid.laid_out(width, INDENT)]
+
+
+def _survival(found: Survival) -> list[RenderableType]:
+    """Say whether the plan survives the loss of any one region, how many spares that takes, and what they add."""
+    text = found.because
+    if not found.is_kept:
+        where = f" without {', '.join(found.too_few_without)}" if found.too_few_without else ""
+        text = f"{text}; with this plan {found.left} of {found.replicas} would be left{where}"
+    extra = max(0, found.replicas - found.needed)
+    if extra:
+        added = f"{usd(found.usd_per_hour)}/h and {_carbon(found.grams_per_hour)}/h"
+        text += f". {extra} spare{'' if extra == 1 else 's'}: {added} more"
+    return [Text(""), indented(INDENT, f"{text}.")]
 
 
 def _end_words(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -19,6 +19,7 @@ from orchestrator.domain.carbon import CarbonIntensity, Gap
 from orchestrator.domain.offer import variant_in
 from orchestrator.domain.records import Event, OperationState, ServiceState
 from orchestrator.domain.replica import PAID, ReplicaState
+from orchestrator.domain.survival import Survival
 from orchestrator.domain.time import Instant
 
 STATE_STYLES: Final = {
@@ -83,10 +84,7 @@ def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float, down
     parts: list[RenderableType] = [grid.laid_out(width)]
     for s in statuses:
         parts.append(line((f"{s.service.name}: ", "bold"), _short(s, s.look) or NOTHING))
-        if s.sizing is not None:
-            parts.append(indented(INDENT, f"Wanted: {_size_words(s)}"))
-        if s.split is not None:
-            parts.append(indented(INDENT, f"Traffic: {s.split.words}"))
+        parts += _what_holds(s)
         if s.origins is not None and s.origins.differs:
             parts += [indented(INDENT, f"Traffic from {row.words}") for row in s.origins.rows]
         parts += [indented(INDENT, f"Budget: {money.budget_words(use)}") for use in s.money]
@@ -97,6 +95,16 @@ def services(statuses: Sequence[ServiceStatus], *, width: int, rate: float, down
         answers = any(s.gateway is not None for s in statuses)
         parts.append(line(("Endpoint   ", "dim"), url, "" if answers else "   (the gateway does not answer)"))
     return Group(*parts)
+
+
+def _what_holds(status: ServiceStatus) -> Iterator[RenderableType]:
+    """Say how many replicas are wanted, whether enough would be left of them, and where traffic goes to."""
+    if status.sizing is not None:
+        yield indented(INDENT, f"Wanted: {_size_words(status)}")
+    if status.survival is not None:
+        yield _survival(status.survival)
+    if status.split is not None:
+        yield indented(INDENT, f"Traffic: {status.split.words}")
 
 
 def replicas(status: ServiceStatus, *, width: int, rate: float) -> RenderableType:
@@ -167,6 +175,15 @@ def _size_words(status: ServiceStatus) -> str:
     """Say how many replicas load wants, of how many it may want, and why."""
     size = status.sizing
     return "" if size is None else f"{size.words} (of {size.least} to {size.most})"
+
+
+def _survival(found: Survival) -> RenderableType:
+    """Say whether enough would be left without any one region right now, and without which one they would not."""
+    count = f"{found.left} of {found.replicas} that serve are left, {found.needed} needed"
+    if found.is_kept:
+        return indented(INDENT, f"Survives the loss of any one region: {count}")
+    where = f" without {', '.join(found.too_few_without)}" if found.too_few_without else ""
+    return indented(INDENT, (f"Does not survive the loss of any one region now: {count}{where}", "yellow"))
 
 
 def _unknowns(status: ServiceStatus) -> list[str]:

@@ -20,6 +20,7 @@ from orchestrator.planner.choose import rank
 from orchestrator.planner.judged import Judged, judge
 from orchestrator.planner.promise import TTFT_RULE
 from orchestrator.planner.snapshot import Snapshot
+from orchestrator.planner.surviving import as_written
 
 _A_LITTLE = 1e-9
 
@@ -95,7 +96,7 @@ def _of_one(judged: Judged) -> Iterator[tuple[ShadowPrice, Relaxed]]:
 
 def _of_crowd(judged: Judged) -> Iterator[tuple[ShadowPrice, Relaxed]]:
     """Yield what it costs that no more may be in one region, where one more in each would save any carbon."""
-    snapshot, policy, now = judged.snapshot, judged.policy, judged.now
+    snapshot, policy, now = as_written(judged.snapshot), judged.policy, judged.now
     limit = snapshot.spec.placement.max_per_region
     if limit is None:
         return

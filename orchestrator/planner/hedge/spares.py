@@ -21,6 +21,7 @@ from orchestrator.planner.hedge.past import Past, remembered
 from orchestrator.planner.hedge.rules import HedgeRules
 from orchestrator.planner.hedge.shortfall import Held, survivors
 from orchestrator.planner.snapshot import Hedging, Snapshot
+from orchestrator.planner.surviving import as_written
 from orchestrator.policy.assess import placement_verdicts
 
 MOST_SPARES = 3
@@ -39,7 +40,7 @@ def hedged(snapshot: Snapshot, now: Instant) -> Snapshot:
     A spread is what the placer ``dynamic_fallback`` does; without it one loss could take every spare along. While moves
     are paused the number stays as it is. Of a snapshot that was hedged at another number they are worked out anew.
     """
-    snapshot = _as_written(snapshot)
+    snapshot = _as_written(as_written(snapshot))
     spec = snapshot.spec
     goal, scaling = spec.availability_fraction, spec.scaling
     if goal is None or spec.market is not Market.SPOT or snapshot.taking_down:

@@ -26,6 +26,8 @@ def spares(judged: Judged, offer_ids: Mapping[int, str]) -> tuple[Spare, ...]:
     ready = sum(r.state is ReplicaState.READY for r in snapshot.living())
     in_flight = snapshot.mean_batch.value * (ready or len(offer_ids))
     needed = None if snapshot.sizing is None else snapshot.sizing.needed
+    if needed is None and snapshot.surviving is not None:
+        needed = snapshot.wanted  # the others are there for the loss of a region
     found = []
     for number, (slot, offer_id) in enumerate(sorted(offer_ids.items()), start=1):
         side = judged.side(offer_id)
