@@ -99,17 +99,19 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
 
 
 def _usable(judged: Judged) -> frozenset[str]:
-    """Return the regions in which one may be placed, or might be if a fresh number were known: unknown is not never.
+    """Return the regions in which one may be placed on the service's own market, or on the one that stands in for it.
 
-    On the service's own market, or once it has been deployed, on one that stands in for it.
+    Where one has stood, a region does not close because its signal is late: what is lost there comes back without it.
     """
     spec, markets = judged.snapshot.spec, {judged.snapshot.spec.market}
-    if spec.placement.on_spot_loss is SpotLoss.ON_DEMAND and judged.snapshot.replicas:
+    known = {r.region for r in judged.snapshot.replicas}
+    if spec.placement.on_spot_loss is SpotLoss.ON_DEMAND and known:
         markets.add(Market.ON_DEMAND)
     return frozenset(
         a.region
         for a in judged.assessments
-        if a.market in markets and all(v.passed or v.rule == FRESHNESS_RULE for v in a.verdicts)
+        if a.market in markets
+        if a.allowed or (a.region in known and all(v.passed or v.rule == FRESHNESS_RULE for v in a.verdicts))
     )
 
 

@@ -95,9 +95,8 @@ def plan(
     few = len(staying) < snapshot.least
     may_move = room > 0 and not few and not filling.launches
     whole = not surplus and len(staying) == len(slots)
-    moves = (
-        _forced_moves(judged, slots, staying, must_fit=whole) or _spreading_moves(judged, staying) if may_move else []
-    )
+    moves = _forced_moves(judged, slots, staying, must_fit=whole) if may_move else []
+    moves = moves or (_spreading_moves(judged, staying) if may_move else [])
     actions = (*moved_on(filling.launches, judged, gone), *moves, *retire)
     weighed = Weighed()
     if not actions and may_move:
@@ -194,7 +193,7 @@ def plan_migration(
     target = best_of(judged, _nearest_first(judged, mover, [same_market]), others)
     if target is None:
         where = to_region or "any other region"
-        full = f"no room for one more by {region_limit(snapshot)}"
+        full = f"{region_limit(snapshot)} reached"
         reasons = "; ".join(f"{a.region}: {a.excluded_because or full}" for a in pool)
         message = f"{mover.name} cannot move to {where}: {reasons or 'nothing is sold there'}"
         raise NoFeasiblePlacement(message)

@@ -1,8 +1,8 @@
 """How many spares it takes that the loss of any one region leaves enough replicas, and how many may be in one. Pure.
 
-``slo.survives: region`` with n replicas needed and R regions in which one may be placed takes s spares, the least s with
-s * (R - 1) >= n, no more than s of all n + s in one region (:func:`orchestrator.domain.survival.spares_for`). Regions
-that take no more count for those that stand in them. Which those are is known once offers have been judged, so
+``slo.survives: region`` with n replicas needed and R regions in which one may be placed takes s spares, the least s
+with s * (R - 1) >= n, no more than s of all n + s in one region (:func:`orchestrator.domain.survival.spares_for`).
+Regions that take no more count for those that stand in them. Which those are is known once offers have been judged, so
 ``planner.judged`` asks here, and judges again what n + s replicas share: whatever comes after that finds the spares in
 ``num_overprovision`` and the limit in ``max_per_region`` of ``judged.snapshot``. Spares that somebody fixed, or that
 ``slo.availability`` takes, are these spares, too: the larger number holds.
@@ -49,7 +49,8 @@ def surviving(snapshot: Snapshot, regions: Collection[str], held: Mapping[str, i
         return replace(snapshot, surviving=told)
     spares = max(number, of_now)
     most = spares if limit is None else min(spares, limit)
-    words = f"{SURVIVES_RULE}: {needed} of {needed + spares} are left when any one of {len(regions) + len(held)} regions is lost"
+    left = f"{needed} of {needed + spares} {'is' if needed == 1 else 'are'} left"
+    words = f"{SURVIVES_RULE}: {left} when any one of {len(regions) + len(held)} regions is lost"
     told = Surviving(spares, most, words, of_now, limit)
     scaling = replace(spec.scaling, num_overprovision=spares)
     raised = replace(spec, scaling=scaling, placement=replace(spec.placement, max_per_region=most))
@@ -57,10 +58,10 @@ def surviving(snapshot: Snapshot, regions: Collection[str], held: Mapping[str, i
 
 
 def region_limit(snapshot: Snapshot) -> str:
-    """Return the name of the rule that says how many may be in one region."""
+    """Name the rule that says how many may be in one region, in words."""
     made = snapshot.surviving
     is_tighter = made is not None and made.is_possible and made.written_per_region != made.per_region
-    return SURVIVES_RULE if is_tighter else "placement.max_per_region"
+    return f"limit of {SURVIVES_RULE}" if is_tighter else "max_per_region"
 
 
 def enough_left(staying: Iterable[str], leaving: Iterable[str], needed: int) -> bool:
@@ -118,11 +119,7 @@ def _why_not(needed: int, regions: Collection[str], held: Mapping[str, int], lim
             f"{SURVIVES_RULE}: region contradicts placement.max_per_region: {limit}, which leaves no room for {number} "
             f"besides any one of {len(usable)} regions"
         )
-    where = (
-        f"only {usable[0]} can be used"
-        if len(usable) == 1
-        else "too few regions have room"
-        if usable
-        else "no region can be used"
-    )
+    where = "too few regions have room" if usable else "no region can be used"
+    if len(usable) == 1:
+        where = f"only {usable[0]} can be used"
     return f"{SURVIVES_RULE}: region wants {number} left when any one region is lost, and {where}"
