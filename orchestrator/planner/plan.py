@@ -42,7 +42,7 @@ from orchestrator.planner.schedule import FREEZE, SCHEDULE_RULE, words
 from orchestrator.planner.sizing.spares import spares
 from orchestrator.planner.slots import is_stand_in, slots_for_good, standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
-from orchestrator.planner.surviving import enough_left, region_limit
+from orchestrator.planner.surviving import enough_left, may_move, region_limit
 from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
 from orchestrator.planner.wanted import DEAD_BAND
 from orchestrator.planner.worth import with_worth
@@ -190,7 +190,8 @@ def plan_migration(
     if to_region is not None:
         pool = _only_region(judged, pool, mover, to_region)
     same_market = [a for a in pool if a.market is mover.market]
-    target = best_of(judged, _nearest_first(judged, mover, [same_market]), others)
+    open_to_it = [a for a in same_market if may_move(snapshot, others, mover.region, a.region)]
+    target = best_of(judged, _nearest_first(judged, mover, [open_to_it]), others)
     if target is None:
         where = to_region or "any other region"
         full = f"{region_limit(snapshot)} reached"
@@ -273,9 +274,10 @@ def _may_leave(surplus: Sequence[Replica], snapshot: Snapshot) -> list[Replica]:
     ready = [r for r in snapshot.living() if r.state is ReplicaState.READY]
     staying = {r.slot for r in ready if r not in surplus}
     enough = len(staying) >= snapshot.wanted
-    if snapshot.surviving is not None:
+    if snapshot.surviving is not None and enough:
         kept, gone = ([r.region for r in ready if (r in surplus) is leaves] for leaves in (False, True))
-        enough = enough and enough_left(kept, gone, snapshot.wanted)
+        waits = any(r.state is not ReplicaState.READY for r in snapshot.living() if r not in surplus)
+        enough = enough_left(kept, gone, snapshot.wanted, others_come=waits)
     return [r for r in surplus if enough or r.state is not ReplicaState.READY]
 
 

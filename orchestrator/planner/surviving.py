@@ -60,17 +60,30 @@ def surviving(snapshot: Snapshot, regions: Collection[str], held: Mapping[str, i
 def region_limit(snapshot: Snapshot) -> str:
     """Name the rule that says how many may be in one region, in words."""
     made = snapshot.surviving
-    is_tighter = made is not None and made.is_possible and made.written_per_region != made.per_region
+    is_tighter = made is not None and not (made.is_possible and made.written_per_region == made.per_region)
     return f"limit of {SURVIVES_RULE}" if is_tighter else "max_per_region"
 
 
-def enough_left(staying: Iterable[str], leaving: Iterable[str], needed: int) -> bool:
+def may_move(snapshot: Snapshot, others: Iterable[str], here: str, there: str) -> bool:
+    """Whether a replica may go from one region to another without taking from what the loss of a region leaves.
+
+    ``others``: the regions of all who stay, one entry for each. What is too few already may not become fewer.
+    """
+    if snapshot.surviving is None:
+        return True
+    rest = tuple(others)
+    return left_after_a_loss((*rest, there)) >= min(snapshot.wanted, left_after_a_loss((*rest, here)))
+
+
+def enough_left(staying: Iterable[str], leaving: Iterable[str], needed: int, *, others_come: bool) -> bool:
     """Whether those that leave take nothing from what is left of ``needed`` when a region is lost.
 
-    One entry of a region for each replica that serves.
+    One entry of a region for each replica that serves. ``others_come``: more of those that stay will serve soon, so
+    that whoever leaves may wait for them.
     """
     kept = tuple(staying)
-    return left_after_a_loss(kept) >= min(needed, left_after_a_loss((*kept, *leaving)))
+    left = left_after_a_loss(kept)
+    return left >= needed or (not others_come and left >= left_after_a_loss((*kept, *leaving)))
 
 
 def spread(slots: Collection[int], extra: Collection[int], occupants: Mapping[int, Replica], needed: int) -> set[int]:

@@ -38,6 +38,7 @@ from orchestrator.planner.moves import (
 )
 from orchestrator.planner.rush import without_rush
 from orchestrator.planner.slots import slots_for_good
+from orchestrator.planner.surviving import may_move
 
 if TYPE_CHECKING:
     from orchestrator.planner.path import Paths
@@ -216,6 +217,7 @@ def _ways(judged: Judged, staying: Mapping[int, Replica], parties: Sequence[_Par
                 continue
             has_room = limit is None or others[assessment.region] < limit
             has_room = has_room and not crowds(snapshot, first, assessment)
+            has_room = has_room and may_move(snapshot, others.elements(), first.region, assessment.region)
             way = _Way(most_saved(here, there, policy.objective), party, there.side)
             (open_to if has_room else crowded).append(way)
     return open_to, crowded
