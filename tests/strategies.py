@@ -23,6 +23,7 @@ from orchestrator.domain.service import (
     PlacementRules,
     Policy,
     ServiceSpec,
+    Survives,
     WhenStale,
 )
 from orchestrator.domain.time import HOUR
@@ -163,6 +164,7 @@ def specs(draw: st.DrawFn, market: Market = Market.ON_DEMAND) -> ServiceSpec:
         carbon=CarbonRules(when_stale=draw(st.sampled_from(WhenStale))),
         migration=draw(migrations),
         spot=market is Market.SPOT,
+        survives=draw(often(None, rarely=(Survives.REGION,))),
     )
 
 
