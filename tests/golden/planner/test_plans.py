@@ -20,7 +20,7 @@ from orchestrator.domain.plan import Plan
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.scale import LoadSeen
-from orchestrator.domain.service import ModelSpec, PlacementRules, Policy, QualityRules, Variant
+from orchestrator.domain.service import ModelSpec, PlacementRules, Policy, QualityRules, Survives, Variant
 from orchestrator.domain.time import HOUR
 from orchestrator.domain.variants import with_variants
 from orchestrator.errors import ExitStatus, NoFeasiblePlacement, SignalsTooOld
@@ -107,6 +107,7 @@ PLANS: dict[str, Callable[[], Plan]] = {
     "take-down": confirmed(snapshot([SE, DE], [replica(SE, 0), replica(DE, 1)], service_spec(2), taking_down=True)),
     "move-on-request": asked_for,
     "choose-among-variants": confirmed(varied()),
+    "survive-a-region": confirmed(snapshot([SE, DE, PL], spec=service_spec(2, survives=Survives.REGION))),
 }
 
 
