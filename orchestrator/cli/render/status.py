@@ -179,11 +179,11 @@ def _size_words(status: ServiceStatus) -> str:
 
 def _survival(found: Survival) -> RenderableType:
     """Say whether enough would be left without any one region right now, and without which one they would not."""
-    count = f"{found.left} of {found.replicas} that serve are left, {found.needed} needed"
+    count = f"{found.left} of {found.replicas} would serve, {found.needed} needed"
     if found.is_kept:
         return indented(INDENT, f"Survives the loss of any one region: {count}")
-    where = f" without {', '.join(found.too_few_without)}" if found.too_few_without else ""
-    return indented(INDENT, (f"Does not survive the loss of any one region now: {count}{where}", "yellow"))
+    where = f"without {' or '.join(found.too_few_without)} " if found.too_few_without else ""
+    return indented(INDENT, (f"Does not survive the loss of any one region now: {where}{count}", "yellow"))
 
 
 def _unknowns(status: ServiceStatus) -> list[str]:

@@ -39,6 +39,8 @@ from orchestrator.cli.render.settings import SettingLine
 from orchestrator.cli.render.text import Escaped
 from orchestrator.domain.carbon import Basis, Kind
 from orchestrator.domain.price import Market
+from orchestrator.domain.service import Survives
+from orchestrator.domain.survival import survival_of
 from orchestrator.errors import InvalidSpec, NoFeasiblePlacement, Problem
 from orchestrator.gateway.instance import GatewayInfo
 from orchestrator.planner.advice.advise import Advice, Answer
@@ -121,6 +123,17 @@ CROWD = replace(
 )
 TOGETHER = replace(ADVICE, shadow_prices=(*ADVICE.shadow_prices, CROWD))
 
+PROMISED = replace(
+    survival_of(["aws/a", "aws/b", "aws/c"], 2, "slo.survives: 2 of 3 are left when any one of 3 regions is lost"),
+    usd_per_hour=0.81,
+    grams_per_hour=10.4,
+)
+BROKEN = survival_of(
+    ["aws/a", "aws/a"],
+    2,
+    "slo.survives: region wants 2 replicas left when any one region is lost, and only aws/a can be used",
+)
+
 Page = Callable[[int], RenderableType]
 
 PAGES: dict[str, Page] = {
@@ -138,6 +151,23 @@ PAGES: dict[str, Page] = {
         samples.SPEC,
         width=w,
         offers=1,
+    ),
+    "plan-surviving": lambda w: plan.render(
+        replace(samples.NOTHING_TO_DO, spares=samples.SPARES[-1:], survival=PROMISED),
+        replace(samples.SPEC, survives=Survives.REGION),
+        width=w,
+        offers=3,
+    ),
+    "plan-not-surviving": lambda w: plan.render(
+        replace(samples.NOTHING_TO_DO, survival=BROKEN), samples.SPEC, width=w, offers=1
+    ),
+    "status-surviving": lambda w: status.services(
+        [
+            replace(samples.healthy(), survival=survival_of(["aws/a", "aws/b", "aws/c"], 2)),
+            replace(samples.healthy(), survival=survival_of(["aws/a", "aws/a", "aws/b"], 2)),
+        ],
+        width=w,
+        rate=1.0,
     ),
     "explain-size": lambda w: explain.render(
         replace(samples.DECISION, sizing=samples.SIZE, assessments=(), comparisons=()), width=w
