@@ -41,26 +41,23 @@ class Survival:
     """How far the promise of ``slo.survives`` is kept: by what serves now, or by what a plan comes to.
 
     ``needed``: replicas that have to be left. ``replicas``: those that there are. ``left``: of these when the region
-    with the most of them is lost. ``too_few_without``: the regions whose loss would leave too few. ``because``: in
-    words, why it is not kept, or how many spares it takes. ``usd_per_hour`` and ``grams_per_hour``: what the spares of
-    a plan add at the same load; ``None`` is unknown, or nobody worked it out.
+    with the most of them is lost; ``is_kept`` says whether that is enough. ``too_few_without``: the regions whose loss
+    would leave too few. ``because``: in words, why it is not kept, or how many spares it takes. ``usd_per_hour`` and
+    ``grams_per_hour``: what the spares of a plan add at the same load; ``None`` is unknown, or nobody worked it out.
     """
 
     needed: int
     replicas: int
     left: int
+    is_kept: bool
     too_few_without: tuple[str, ...] = ()
     because: str = ""
     usd_per_hour: float | None = None
     grams_per_hour: float | None = None
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether enough are left whichever region is lost."""
-        return self.left >= self.needed
-
 
 def survival_of(regions: Iterable[str], needed: int, because: str = "") -> Survival:
     """Count what is left of replicas in these regions, one entry of a region for each of them."""
     where = tuple(regions)
-    return Survival(needed, len(where), left_after_a_loss(where), too_few_without(where, needed), because)
+    left = left_after_a_loss(where)
+    return Survival(needed, len(where), left, left >= needed, too_few_without(where, needed), because)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.decision import Assessment, Fetch
@@ -12,6 +13,7 @@ from orchestrator.domain.plan import Action, ActionKind
 from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.service import Policy, SpotLoss
+from orchestrator.domain.survival import spares_for
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.domain.variants import model_of
 from orchestrator.planner.egress import launch_egress, usd_of
@@ -99,19 +101,34 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
 
 
 def _usable(judged: Judged) -> frozenset[str]:
-    """Return the regions in which one may be placed on the service's own market, or on the one that stands in for it.
+    """Return the regions in which one may be placed on the service's own market.
+
+    Where that is not enough, and one has been deployed, on the market that stands in for it as well.
+    """
+    snapshot, spec = judged.snapshot, judged.snapshot.spec
+    regions = regions_open(judged, {spec.market})
+    written = as_written(snapshot).spec.placement.max_per_region
+    held = _held(judged, regions).values()
+    falls_back = spec.placement.on_spot_loss is SpotLoss.ON_DEMAND and not spec.scaling.dynamic_ondemand_fallback
+    if not (falls_back and snapshot.replicas) or spares_for(snapshot.wanted, len(regions), held=held, limit=written):
+        return regions
+    return regions_open(judged, set(Market))
+
+
+def regions_open(
+    judged: Judged, markets: AbstractSet[Market], passing: AbstractSet[str] = frozenset()
+) -> frozenset[str]:
+    """Return the regions in which an offer on these markets is kept out by nothing but rules that are ``passing``.
 
     Where one has stood, a region does not close because its signal is late: what is lost there comes back without it.
     """
-    spec, markets = judged.snapshot.spec, {judged.snapshot.spec.market}
     known = {r.region for r in judged.snapshot.replicas}
-    if spec.placement.on_spot_loss is SpotLoss.ON_DEMAND and known:
-        markets.add(Market.ON_DEMAND)
+    late = {FRESHNESS_RULE, *passing}
     return frozenset(
         a.region
         for a in judged.assessments
         if a.market in markets
-        if a.allowed or (a.region in known and all(v.passed or v.rule == FRESHNESS_RULE for v in a.verdicts))
+        if all(v.passed or v.rule in (late if a.region in known else passing) for v in a.verdicts)
     )
 
 

@@ -21,7 +21,7 @@ from orchestrator.planner.enough import enough
 from orchestrator.planner.fallback import Pool, best_of, pools_for
 from orchestrator.planner.jointly import Joint, Room, costs, jointly, preference
 from orchestrator.planner.judged import Judged, buy, judge
-from orchestrator.planner.refusals import cannot_survive, no_room, no_survival, too_far, waits
+from orchestrator.planner.refusals import cannot_survive, is_passing, no_room, no_survival, too_far, waits
 from orchestrator.planner.slots import standing_slots, wanted_slots
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.policy.assess import FRESHNESS_RULE, yardstick_of, yardsticks
@@ -65,18 +65,21 @@ def fill(
     most: float = inf,
     budget: Budget = unhurried,
     must_reach: bool = True,
+    must_survive: bool = False,
 ) -> Filling:
     """Choose an offer for every slot that nobody holds; those on demand first, because they are what serving rests on.
 
     Slot by slot first; that stays where the optimiser, which looks at all of them together, finds nothing better within
     the budget. With ``keep_up`` what cannot be placed for want of fresh signals alone is placed without them. ``most``:
     how many launches there may be; the rest follows later and is no error. ``must_reach``: what leaves clients without
-    enough near to them is refused, unless ``keep_up``. A refusal comes with what could be launched: it is the caller's
-    to weigh them.
+    enough near to them is refused, unless ``keep_up``. ``must_survive``: so is what breaks ``slo.survives``, unless a
+    region of a service that stands is only away for a while. A refusal comes with what could be launched: it is the
+    caller's to weigh them.
     """
     missing = _in_order(slots, staying)
     if not missing:
-        return Filling()
+        passes = not must_survive or is_passing(judged)
+        return Filling(refusal=None if passes else survival_refusal(judged, is_short=False))
     crew = _Crew(judged, slots, staying, keep_up=keep_up, most=most)
     joint, greedy = crew.launch_all(missing, budget)
     launched = {a.slot for a in crew.launches}
@@ -99,8 +102,8 @@ def fill(
         offers = [*(r.offer_id for r in staying.values()), *(a.offer_id for a in crew.launches)]
         refusal = too_far(judged, len(slots), offers, _all_fit(judged, keep_up=False))
     spare_waits = len(unplaced) > len(behind) and serving >= wanted
-    if must_reach and not keep_up and cannot_survive(judged, is_short=spare_waits):
-        refusal = refusal or no_survival(judged, _all_fit(judged, keep_up=False))
+    if must_survive and not is_passing(judged):
+        refusal = refusal or survival_refusal(judged, is_short=spare_waits)
     if len(unplaced) > len(behind) and serving < wanted:
         markets = {slots[slot] for slot in unplaced if slot not in behind}
         fits = _all_fit(judged, keep_up=keep_up)
@@ -418,6 +421,12 @@ def _later(slots: Sequence[int]) -> str:
     """Say of slots that they are filled in one of the next minutes."""
     names = ", ".join(f"r{slot}" for slot in slots)
     return f"{names} later: no more than {MOST_LAUNCHES_PER_MINUTE} launches in a minute"
+
+
+def survival_refusal(judged: Judged, *, is_short: bool) -> NoFeasiblePlacement | None:
+    """Return why the loss of a region would leave too few; ``None`` where it would not, or nothing is promised."""
+    broken = cannot_survive(judged, is_short=is_short)
+    return no_survival(judged, _all_fit(judged, keep_up=False)) if broken else None
 
 
 def _all_fit(judged: Judged, *, keep_up: bool) -> Fits:

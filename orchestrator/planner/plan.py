@@ -87,8 +87,9 @@ def plan(
     surplus = _surplus(snapshot, slots, occupants)
     staying = {slot: r for slot, r in occupants.items() if slot in slots and r != gone}
     # What a person confirms is shown whole; what happens by itself is held to a pace.
-    room = launch_room(snapshot) if actor == BY_ITSELF else inf
-    filling = fill(judged, slots, staying, keep_up=keep_up, most=room, budget=budget)
+    is_asked = actor != BY_ITSELF
+    room = inf if is_asked else launch_room(snapshot)
+    filling = fill(judged, slots, staying, keep_up=keep_up, most=room, budget=budget, must_survive=is_asked)
     retire = [_retire(r, _why_it_leaves(r, snapshot)) for r in _may_leave(surplus, snapshot)]
     if filling.refusal is not None and not (keep_up and (filling.launches or retire)):
         raise filling.refusal
@@ -96,7 +97,7 @@ def plan(
     may_move = room > 0 and not few and not filling.launches
     whole = not surplus and len(staying) == len(slots)
     moves = _forced_moves(judged, slots, staying, must_fit=whole) if may_move else []
-    moves = moves or (_spreading_moves(judged, staying) if may_move else [])
+    moves = moves or (_spreading_moves(judged, slots, staying) if may_move else [])
     actions = (*moved_on(filling.launches, judged, gone), *moves, *retire)
     weighed = Weighed()
     if not actions and may_move:
@@ -330,7 +331,7 @@ def _forced_moves(
     return []
 
 
-def _spreading_moves(judged: Judged, staying: Mapping[int, Replica]) -> list[Action]:
+def _spreading_moves(judged: Judged, slots: Mapping[int, Market], staying: Mapping[int, Replica]) -> list[Action]:
     """Move one replica out of a region that holds more than ``slo.survives`` allows.
 
     At once where too few would be left by its loss, else when any move may begin: then it takes fewer replicas.
@@ -346,9 +347,15 @@ def _spreading_moves(judged: Judged, staying: Mapping[int, Replica]) -> list[Act
     for mover in sorted(movers, key=lambda r: (-counts[r.region], -r.slot)):
         if mover.state is not ReplicaState.READY or (is_kept and stays_put(mover, snapshot, judged.now)):
             continue
-        others = [r.region for r in staying.values() if r.name != mover.name]
-        same_market = [a for a in judged.assessments if a.market is mover.market and a.region != mover.region]
-        target = best_of(judged, _nearest_first(judged, mover, [same_market]), others)
+        others = [r for r in staying.values() if r.name != mover.name]
+        elsewhere = [a for a in judged.assessments if a.region != mover.region]
+        where: list[Pool] = [[a for a in elsewhere if a.market is mover.market]]
+        if not is_kept:
+            # Not for less, so on demand as well, where that stands in for spot that is away.
+            spot_regions = {r.region for r in others if r.market is Market.SPOT}
+            market = slots[mover.slot]
+            where += pools_for(judged, mover.slot, market, elsewhere, spot_regions, keep_up=True, holds=True)
+        target = best_of(judged, _nearest_first(judged, mover, where), [r.region for r in others])
         if target is not None:
             number = counts[mover.region]
             reason = f"{SURVIVES_RULE}: {number} are in {mover.region}, and at most {made.spares} may be"

@@ -7,12 +7,13 @@ from datetime import timedelta
 from math import inf
 
 from orchestrator.domain.price import Market
+from orchestrator.domain.survival import spares_for
 from orchestrator.errors import NoFeasiblePlacement, SignalsTooOld
 from orchestrator.planner.advice.least import Fits, in_words, least_change
 from orchestrator.planner.choose import rank
 from orchestrator.planner.cover import COVER_RULE, Areas
 from orchestrator.planner.fallback import Pool, earliest_try, moment, offer_waited_for
-from orchestrator.planner.judged import Judged, judge
+from orchestrator.planner.judged import Judged, judge, regions_open
 from orchestrator.planner.surviving import as_written
 from orchestrator.policy.assess import FRESHNESS_RULE, is_small
 
@@ -87,6 +88,14 @@ def cannot_survive(judged: Judged, *, is_short: bool) -> bool:
     """Whether a region could not be lost without too few being left. ``is_short``: some spares have no place."""
     made = judged.snapshot.surviving
     return made is not None and (is_short or not made.is_possible)
+
+
+def is_passing(judged: Judged) -> bool:
+    """Whether a service that stands keeps ``slo.survives`` again once regions that are away are back."""
+    snapshot = as_written(judged.snapshot)
+    regions = regions_open(judged, {snapshot.spec.market}, {"capacity"})
+    limit = snapshot.spec.placement.max_per_region
+    return bool(snapshot.living()) and spares_for(snapshot.wanted, len(regions), limit=limit) is not None
 
 
 def no_survival(judged: Judged, fits: Fits) -> NoFeasiblePlacement:

@@ -14,7 +14,7 @@ from orchestrator.domain.plan import ActionKind, Plan
 from orchestrator.domain.service import Policy, Survives
 from orchestrator.domain.survival import left_after_a_loss, spares_for
 from orchestrator.errors import NoFeasiblePlacement
-from orchestrator.planner.plan import plan
+from orchestrator.planner.plan import BY_ITSELF, plan
 from orchestrator.planner.snapshot import Snapshot
 from tests.builders import NOON, applied
 from tests.strategies import settled_worlds, worlds
@@ -34,7 +34,7 @@ def promising(world: Snapshot) -> Snapshot:
 def decided(world: Snapshot, policy: Policy, *, keep_up: bool = False) -> Plan | None:
     """Plan; ``None`` where there is no plan."""
     try:
-        return plan(world, policy, NOON, keep_up=keep_up)
+        return plan(world, policy, NOON, BY_ITSELF if keep_up else "deploy", keep_up=keep_up)
     except NoFeasiblePlacement as error:
         event("slo.survives" if "slo.survives" in error.message else "no place at all")
         return None
@@ -77,7 +77,7 @@ def test_what_is_refused_could_not_be_kept(world_and_policy: tuple[Snapshot, Pol
     without = decided(plain, policy)
     said = ""
     try:
-        plan(promising(plain), policy, NOON)
+        plan(promising(plain), policy, NOON, "deploy")
     except NoFeasiblePlacement as error:
         said = f"{error.message} {error.hint()}"
     if without is not None and "slo.survives" in said:

@@ -20,7 +20,7 @@ from orchestrator.domain.time import HOUR
 from orchestrator.errors import NoFeasiblePlacement
 from orchestrator.planner.hedge.spares import hedged
 from orchestrator.planner.judged import judge
-from orchestrator.planner.plan import plan, plan_beside, plan_migration
+from orchestrator.planner.plan import BY_ITSELF, plan, plan_beside, plan_migration
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.surviving import as_written
 from tests.builders import GREEN, MINUTE, NOON, applied, candidate, replica, service_spec, snapshot, stale
@@ -51,7 +51,8 @@ def decided(
     keep_up: bool = False,
 ) -> Plan:
     """Plan for a service that has these replicas."""
-    return plan(snapshot(offers, replicas, own or spec()), GREEN, NOON, keep_up=keep_up)
+    actor = BY_ITSELF if keep_up else "deploy"
+    return plan(snapshot(offers, replicas, own or spec()), GREEN, NOON, actor, keep_up=keep_up)
 
 
 def went(made: Plan) -> Counter[str]:
@@ -251,6 +252,31 @@ class TestWhatIsLost:
         dark = candidate("aws/fr", stale("FR", 60.0))
         made = decided(standing(SE, dark, PL), offers=(SE, dark, PL), keep_up=True)
         assert made.actions == ()
+
+    def test_a_person_may_deploy_while_a_region_is_away_and_not_where_there_is_none(self) -> None:
+        """What passes by itself keeps no fix from anybody; a promise that nothing can keep is refused, whoever runs."""
+        shut = candidate("aws/fr", 60.0, avoid_until=NOON + HOUR)
+        made = decided(standing(SE, SE), offers=(SE, shut))
+        assert made.actions == ()
+        assert "only aws/se can be used" in made.decision.summary
+        with pytest.raises(NoFeasiblePlacement, match="only aws/se can be used"):
+            decided(standing(SE, SE), offers=(SE,))
+        with pytest.raises(NoFeasiblePlacement, match="not tried before"):
+            decided(offers=(SE, shut))
+
+    def test_where_spot_is_away_on_demand_keeps_the_promise(self) -> None:
+        """One of those that crowd the last spot region moves for it, although it costs more."""
+        spot = candidate("aws/se", 30.0, usd=0.3, market=SPOT)
+        away = candidate("aws/fr", 60.0, usd=0.3, market=SPOT, avoid_until=NOON + HOUR)
+        offers, own = (spot, away, SE, FR, PL), spec(spot=True)
+        world = snapshot(offers, standing(spot, spot), own)
+        for _ in range(6):
+            made = plan(world, GREEN, NOON, keep_up=True)
+            if not made.actions:
+                break
+            world = applied(made, world, NOON)
+        assert left_after_a_loss(r.region for r in world.living()) >= 2
+        assert {r.market for r in world.living()} == {SPOT, Market.ON_DEMAND}
 
 
 class TestMoves:
