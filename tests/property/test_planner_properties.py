@@ -313,7 +313,8 @@ def with_price(one: Candidate, usd: float) -> Candidate:
     return replace(one, offer=replace(one.offer, price=price(usd)))
 
 
-PLACING = specs().map(lambda spec: replace(spec, placement=replace(spec.placement, max_per_region=None)))
+PLACING = specs().map(lambda spec: replace(spec, placement=replace(spec.placement, max_per_region=None), survives=None))
+"""Where one more region is a place, and no more: it makes room beside a full one, and takes fewer spares."""
 
 
 class TestMonotony:
