@@ -192,7 +192,7 @@ class ProviderError(GreenctlError):
 
     code = "provider_error"
     exit_status = ExitStatus.PROVIDER
-    default_hint = "greenctl logs the provider's own words in the replica's log file."
+    default_hint = "What an engine said itself: greenctl logs SERVICE; what greenctl has seen: greenctl status SERVICE."
 
 
 class EngineMissing(ProviderError):
