@@ -36,6 +36,7 @@ ALWAYS = {
     "steps": Climate(works=0.0, limits=0.0, steps=1.0),
     "late": Climate(lates=1.0),
     "hosts": Climate(hosts=1.0),
+    "survives": Climate(works=0.0, survives=1.0),
 }
 """Climates of which every day has something that few days have, by the name that it has in a setting."""
 

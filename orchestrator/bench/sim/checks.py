@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.bench.sim.faults import DAY, HOUR
 from orchestrator.bench.sim.order import can_be_found, most_standing
 from orchestrator.bench.sim.processes import Call, Process
+from orchestrator.bench.sim.survivors import Survivors
 from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.bench.sim.work import WorkBook
 from orchestrator.domain.decision import Decision, DecisionKind
@@ -68,6 +69,8 @@ INVARIANTS = {
     "I29": "each replica is asked for its model by the name that it was launched with",
     "I30": "no launch takes a service's day beyond its budget, or a region beyond its number, and nobody moves by"
     " itself outside the windows, or in a freeze",
+    "I31": "the loss of any region leaves as many as load wants where that is promised and can be, by as many spares as"
+    " it takes and no more, nobody moves against it, and what is lost is made up for",
 }
 
 MOST_ORPHANED_SECONDS = 900.0
@@ -150,6 +153,7 @@ class Checks:
         self._reaped: list[tuple[float, str]] = []
         self._looked_at = 0.0
         self._work = None if world.setting.work is None else WorkBook(world, self.broken)
+        self._survivors = Survivors(world, self.broken) if world.setting.survives else None
         self._at_the_call: dict[str, Callable[[Call], None]] = {
             "journal.move_replica": lambda call: self._before_move(*call.args, **call.kwargs),
             "journal.start_replica": lambda call: self._before_start(call.args[0]),
@@ -516,6 +520,8 @@ class Checks:
 
     def _decided(self, decision: Decision) -> None:
         self._check_number(decision)
+        if self._survivors is not None:
+            self._survivors.decided(decision)
         if decision.kind is not DecisionKind.MOVE or decision.actor != "policy":
             return
         best = next((c for c in decision.comparisons if c.approved), None)
@@ -574,6 +580,8 @@ class Checks:
         self._look_for_waiting(rows, passed)
         if self._work is not None:
             self._work.look(rows.values(), passed)
+        if self._survivors is not None:
+            self._survivors.look(passed)
         if world.setting.clients:
             self._look_for_served(passed)
         if world.setting.varied:
@@ -713,6 +721,8 @@ class Checks:
             wrong = [r.name for r in ready if not _is_good_enough(service.spec, r)]
             if wrong:
                 self.broken("I28", f"{wrong} of {service.name} serve, and are not good enough")
+            if self._survivors is not None:
+                self._survivors.at_rest(service)
             self._routes_at_rest(service)
             self._ledger(service)
 

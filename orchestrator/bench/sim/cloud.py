@@ -84,6 +84,8 @@ class Weather:
     """``refused`` (nobody was asked), ``timeout`` (nobody knows), ``throttled`` (every other call), or empty."""
     full: set[str] = field(default_factory=set)
     quota: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    """Regions that are away with everything that was in them."""
     full_later: set[str] = field(default_factory=set)
     listing: str = ""
     """``partial``, ``empty``, ``fails`` or ``stale``, or empty."""
@@ -161,6 +163,15 @@ class SimCloud:
         """Take a machine away without a trace."""
         self.machines.pop(name, None)
 
+    def lose(self, region: str) -> None:
+        """Take a region away, with whatever of ours is there, or would come there late."""
+        self.weather.lost.add(region)
+        for name, machine in sorted(self.machines.items()):
+            if (machine.region or machine.request.offer.region.id) == region and (
+                machine.has_mark or not machine.is_stray
+            ):
+                self.vanish(name)
+
     def fail(self, name: str, detail: str, code: str = "") -> None:
         """Let a machine end by itself; its provider goes on knowing of it."""
         machine = self.machines.get(name)
@@ -195,6 +206,7 @@ class SimCloud:
             await self._taken(there)
             return
         region = request.offer.region.id
+        self._refuse_if_lost(region)
         if region in self.weather.quota:
             raise QuotaExceeded(f"{region}: the quota is used up")
         no_spot = region in self.weather.full and request.offer.market is Market.SPOT
@@ -205,6 +217,7 @@ class SimCloud:
             raise NoCapacity(f"{region}: not now")
         if fault.kind == "hangs":
             await self._wait(fault.seconds)
+            self._refuse_if_lost(region)
         machine = self._create(request, fault.seconds if fault.kind in {"late", "late_lost", "taken_late"} else 0.0)
         machine.is_taken_late = fault.kind == "taken_late"
         await self._taken(machine)
@@ -286,6 +299,10 @@ class SimCloud:
         return None
 
     # ── small parts ──
+
+    def _refuse_if_lost(self, region: str) -> None:
+        if region in self.weather.lost:
+            raise NoCapacity(f"{region} is lost")
 
     def _is_awaited(self, machine: Machine) -> bool:
         """Whether its provider has been asked for it and has not taken it yet."""

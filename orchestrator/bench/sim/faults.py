@@ -17,6 +17,8 @@ The fault model, by who is to blame:
 * *hosts*, where there are two: down, stopped in order, cut off from the database, taken over by a person's word, asleep
   between the record of a launch and the launch; asleep, dead or stopped when it has left, and it arrives up to ten
   minutes later; the clock of their database put forward or back by an hour.
+* *regions*, where services promise to survive the loss of one: all machines in it are gone at once, and for up to four
+  hours none can be had there.
 * *gateway*: away, loses an answer, restarts with and without its table.
 * *signals and prices*: gone, dark in one zone, stale, the price list unreadable, prices moving.
 * *clock*: put forward or back by an hour, for a while.
@@ -78,6 +80,9 @@ HOST_KINDS = {
     "host_stops_in_launch": (30.0, 600.0),
 }
 """Kinds that are drawn by themselves, for the runs with two hosts. Between how many seconds each."""
+
+REGION_LOST, REGION_LOST_SECONDS = "region_lost", (600.0, 4 * HOUR)
+"""A kind that is drawn by itself, for the runs in which services promise to survive it, and how long it lasts."""
 
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
@@ -219,6 +224,7 @@ class Setting:
     ``hedge``: what is done on spot machines against losses besides replacing them. ``limits``: what owners allow.
     ``steps``: the clock that records are written by is put forward or back now and then. ``late``: some answers are.
     ``hosts``: two hosts share the database, each with a controller, and lend each other the turn.
+    ``survives``: services promise to survive the loss of any one region, and regions are lost.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -252,6 +258,7 @@ class Setting:
     steps: bool = False
     late: bool = False
     hosts: bool = False
+    survives: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -267,7 +274,8 @@ class Climate:
     with variants, and with models that go by their ids; ``hedges``: the part of those on spot that has a hedge;
     ``limits``: of all, the part with limits; ``steps``: of those without work and limits, the part with a clock that
     is set; ``lates``: of all, the part with answers that come late; ``hosts``: of those whose database
-    is a memory, and so has the run's own clock, the part with two hosts.
+    is a memory, and so has the run's own clock, the part with two hosts; ``survives``: of those without work, the part
+    that promises to survive the loss of a region.
     """
 
     per_hour: float = 1.5
@@ -281,6 +289,7 @@ class Climate:
     steps: float = 0.1
     lates: float = 0.1
     hosts: float = 0.1
+    survives: float = 0.1
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -328,6 +337,9 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
         made = replace(made, late=True, faults=(*made.faults, *_lates(random, len(made.faults), hours)))
     if random.random() < climate.hosts and database == "memory":
         made = replace(made, hosts=True, faults=(*made.faults, *_between_hosts(random, len(made.faults), hours)))
+    if random.random() < climate.survives and made.work is None:
+        lost = _lost_regions(random, len(made.faults), hours)
+        made = replace(made, survives=True, limits=_with_room_for_spares(made), faults=(*made.faults, *lost))
     return made
 
 
@@ -366,6 +378,24 @@ def _between_hosts(random: Random, number: int, hours: float) -> Iterator[Fault]
         at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*HOST_KINDS[kind])
         yield Fault(number + 2 * n, at, kind, seconds, random.random())
         yield Fault(number + 2 * n + 1, at + random.uniform(0.0, 60.0), "preempt", 0.0, random.random())
+
+
+def _lost_regions(random: Random, number: int, hours: float) -> Iterator[Fault]:
+    for n in range(random.randint(1, 4)):
+        at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*REGION_LOST_SECONDS)
+        yield Fault(number + n, at, REGION_LOST, seconds, random.random())
+
+
+def _with_room_for_spares(made: Setting) -> Limits | None:
+    """Let limits leave room and money for what survives a region: half as many spares, twice as many replicas."""
+    limits = made.limits
+    if limits is None:
+        return None
+    spares = -(-(MOST_REPLICAS + MOST_MORE * made.scaled) // (PLACES_ALLOWED - 1))
+    per_region = None if limits.per_region is None else max(limits.per_region, spares)
+    return replace(
+        limits, per_region=per_region, usd_per_day=None if limits.usd_per_day is None else 2 * limits.usd_per_day
+    )
 
 
 def _limits(random: Random, made: Setting) -> Limits:

@@ -77,6 +77,11 @@ class Misfortunes:
         place.add(what)
         self._later(fault, lambda: place.discard(what))
 
+    async def _do_region(self, fault: Fault) -> None:
+        cloud, region = self._world.cloud, self._region(fault)
+        cloud.lose(region)
+        self._later(fault, lambda: cloud.weather.lost.discard(region))
+
     async def _do_away(self, fault: Fault) -> None:
         self._world.cloud.weather.away = fault.kind.removeprefix("away_")
         self._later(fault, lambda: setattr(self._world.cloud.weather, "away", ""))
@@ -317,6 +322,7 @@ def family_of(kind: str) -> str:
         "full": "full",
         "spot": "full",
         "quota": "full",
+        "region": "region",
         "away": "away",
         "throttled": "away",
         "listing": "listing",

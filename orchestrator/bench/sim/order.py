@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 def most_standing(spec: ServiceSpec) -> int:
     """Return how many replicas a service may have for good, spares among them."""
     scaling = spec.scaling
-    return scaling.max_replicas + (
-        scaling.num_overprovision if spec.availability_fraction is None else max(scaling.num_overprovision, MOST_SPARES)
-    )
+    spares = [scaling.num_overprovision]
+    if spec.availability_fraction is not None:
+        spares.append(MOST_SPARES)
+    if spec.survives is not None:
+        spares.append(scaling.max_replicas)  # where two regions are left, each has to do
+    return scaling.max_replicas + max(spares)
 
 
 def is_settled(world: SimWorld) -> bool:

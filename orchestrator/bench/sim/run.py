@@ -179,7 +179,7 @@ def _words(setting: Setting) -> str:
     if setting.limits is not None:
         number += f", {setting.limits}"
     number += ", a clock that is set" * setting.steps + ", late answers" * setting.late
-    number += ", two hosts" * setting.hosts
+    number += ", two hosts" * setting.hosts + ", that survive the loss of a region" * setting.survives
     if setting.clients:
         number += f", clients in {' and '.join(setting.clients)}"
         number += f", first token within {setting.ttft_seconds:g} s" if setting.ttft_seconds else ""

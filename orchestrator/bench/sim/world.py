@@ -506,6 +506,7 @@ class SimWorld:
         weather.away = weather.listing = ""
         weather.full.clear()
         weather.quota.clear()
+        weather.lost.clear()
         weather.full_later.clear()
         weather.stale_describe = weather.old_looks = False
         weather.out_of_sight.clear()
