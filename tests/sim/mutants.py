@@ -145,12 +145,17 @@ def _limited(seed: int, limits: Limits, *faults: tuple[float, str, float, float]
     return _day(seed, *faults, hours=7.0, limits=limits, replicas=2)
 
 
+def _surviving(seed: int, *faults: tuple[float, str, float, float], **changes: Any) -> Setting:
+    return _day(seed, *faults, survives=True, replicas=3, hours=5.0, **changes)
+
+
 def _unnamed(seed: int, *faults: tuple[float, str, float, float]) -> Setting:
     return _day(seed, *faults, unnamed=True, replicas=2)
 
 
 _APPLIER = "orchestrator.control.apply:Applier."
 _ROLLOUT = "orchestrator.planner.rollout:"
+_SURVIVING = "orchestrator.planner.surviving:"
 _CONTROLLER = "orchestrator.control.controller:Controller."
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -505,6 +510,55 @@ MUTANTS: tuple[Mutant, ...] = (
         "R",
         (Change("orchestrator.planner.schedule:schedule_verdict", "timetable.lets_move, words", "True, words"),),
         (_limited(1, Limits(window=(3, 4)), *_MORE_AND_ELSEWHERE),),
+    ),
+    Mutant(
+        "one spare too few where a region may be lost",
+        "R",
+        (Change(_SURVIVING + "surviving", "num_overprovision=spares)", "num_overprovision=spares - 1)"),),
+        (_surviving(1),),
+    ),
+    Mutant(
+        "one spare too many where a region may be lost",
+        "R",
+        (Change(_SURVIVING + "surviving", "spares = max(number, of_now)", "spares = max(number, of_now) + 1"),),
+        (_surviving(1),),
+    ),
+    Mutant(
+        "whoever moves by itself goes where it is greenest, whatever a loss would leave",
+        "R",
+        (
+            Change(_SURVIVING + "may_move", "if snapshot.surviving is None:", "if True:"),
+            Change(
+                "orchestrator.planner.voluntary:_ways",
+                "has_room = limit is None or others[assessment.region] < limit",
+                "has_room = True",
+            ),
+        ),
+        (_surviving(1),),
+    ),
+    Mutant(
+        "a region that is away counts as one where somebody could be placed",
+        "R",
+        (
+            Change(
+                "orchestrator.planner.judged:_usable",
+                "regions = regions_open(judged, {spec.market})",
+                'regions = regions_open(judged, {spec.market}, {"capacity"})',
+            ),
+        ),
+        (_surviving(1, (3000.0, "region_lost", 9000.0, 0.5)),),
+    ),
+    Mutant(
+        "nobody moves out of a region that holds more than may be lost",
+        "R",
+        (
+            Change(
+                "orchestrator.planner.plan:_spreading_moves",
+                "if made is None or not made.is_possible or snapshot.in_motion():",
+                "if snapshot is not None:",
+            ),
+        ),
+        (_surviving(1, (3000.0, "region_lost", 9000.0, 0.1), (3600.0, "region_lost", 7000.0, 0.5)),),
     ),
     Mutant(
         "every replica is asked by the name in the newest file",

@@ -167,9 +167,8 @@ class SimCloud:
         """Take a region away, with whatever of ours is there, or would come there late."""
         self.weather.lost.add(region)
         for name, machine in sorted(self.machines.items()):
-            if (machine.region or machine.request.offer.region.id) == region and (
-                machine.has_mark or not machine.is_stray
-            ):
+            is_there = (machine.region or machine.request.offer.region.id) == region
+            if is_there and (machine.has_mark or not machine.is_stray):
                 self.vanish(name)
 
     def fail(self, name: str, detail: str, code: str = "") -> None:

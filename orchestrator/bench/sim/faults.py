@@ -393,9 +393,8 @@ def _with_room_for_spares(made: Setting) -> Limits | None:
         return None
     spares = -(-(MOST_REPLICAS + MOST_MORE * made.scaled) // (PLACES_ALLOWED - 1))
     per_region = None if limits.per_region is None else max(limits.per_region, spares)
-    return replace(
-        limits, per_region=per_region, usd_per_day=None if limits.usd_per_day is None else 2 * limits.usd_per_day
-    )
+    usd_per_day = None if limits.usd_per_day is None else 2 * limits.usd_per_day
+    return replace(limits, per_region=per_region, usd_per_day=usd_per_day)
 
 
 def _limits(random: Random, made: Setting) -> Limits:
