@@ -2,24 +2,28 @@
 
 import asyncio
 import inspect
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from orchestrator.bench.sim.checks import INVARIANTS, Life
+from orchestrator.bench.sim.checks import ALLOWED, INVARIANTS, Life
 from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Limits, Setting, Work
 from orchestrator.bench.sim.processes import HOSTS, OUTSIDE, READS, Call, Died, Door, Process
 from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
-from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.decision import Decision, DecisionKind, MoveComparison, Verdict
 from orchestrator.domain.money import MoneyBudget
 from orchestrator.domain.offer import variant_in
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.routing import OriginWeights
 from orchestrator.domain.scale import Figure, WantedReplicas
 from orchestrator.domain.service import ModelSpec
+
+MOVE = MoveComparison("", "", "", 1.0, (), 1.0, 0.0, 1.0, None, None, None, ())
+"""One that every rule approves."""
 
 
 def lived(seconds: float = 1500.0, **changes: int) -> SimWorld:
@@ -418,6 +422,113 @@ def test_a_move_outside_the_hours_that_are_allowed_is_seen() -> None:
         world.checks._check_hours(replace(at_noon, at=BEGIN + timedelta(hours=hours)))
         assert broken(world) == promises
         world.checks.violations.clear()
+
+
+@pytest.fixture
+def spread() -> SimWorld:
+    """Have a world in which two of three replicas have to survive the loss of a region, one in each."""
+    world = lived(survives=True)
+    assert Counter(r.region for r in world.truth.replicas()) == dict.fromkeys(ALLOWED, 1)
+    return world
+
+
+def put(world: SimWorld, slot: int, **changes: object) -> None:
+    """Change what is on record of the replica in a slot."""
+    (row,) = (r for r in world.truth.replicas("chat") if r.slot == slot)
+    world.truth._state.replicas.put(row.name, replace(row, **changes))
+
+
+def test_that_too_few_would_be_left_by_the_loss_of_a_region_is_seen(spread: SimWorld) -> None:
+    """I31, at rest: of all, and of those that all serve but stand together; not where nobody could be bought."""
+    for change, is_seen in (
+        ({}, False),
+        ({"region": "sky/fr"}, True),
+        ({"state": ReplicaState.STARTING}, True),
+    ):
+        row = next(r for r in spread.truth.replicas("chat") if r.slot == 0)
+        put(spread, 0, **change)
+        spread.checks._survivors.at_rest(spread.truth.service("chat"))
+        assert broken(spread) == ({"I31"} if is_seen else set())
+        spread.checks.violations.clear()
+        spread.cloud.weather.lost = {"sky/fr", "sky/de"}
+        spread.checks._survivors.at_rest(spread.truth.service("chat"))
+        assert not broken(spread)
+        spread.cloud.weather.lost = set()
+        spread.truth._state.replicas.put(row.name, row)
+
+
+def test_that_more_are_paid_for_than_a_loss_takes_is_seen(spread: SimWorld) -> None:
+    """I31, at rest: one more than its spares; where only two regions are open, two of them are."""
+    spread.cloud.plant(request_like(spread, name="one-more"), mine=True)
+    spread.cloud.machines["one-more"].is_stray = False
+    service = spread.truth.service("chat")
+    spread.checks._survivors.at_rest(service)
+    assert broken(spread) == {"I31"}
+
+    spread.checks.violations.clear()
+    spread.cloud.weather.quota = {"sky/de"}
+    put(spread, 2, region="sky/fr")
+    spread.truth._state.replicas.put("one-more", replace(spread.truth.replicas()[0], name="one-more", slot=3))
+    spread.checks._survivors.at_rest(service)
+    assert not broken(spread)
+
+
+def test_a_move_that_takes_from_what_a_loss_leaves_is_seen(spread: SimWorld) -> None:
+    """I31: by itself and as a person asks for it; not in its own region, nor what was weighed and not approved."""
+    name = next(r.name for r in spread.truth.replicas("chat") if r.slot == 0)
+    no = replace(MOVE, replica=name, to_offer="sky/fr:1xL4:on_demand", verdicts=(Verdict("dwell", False, "no"),))
+    yes, stays = replace(no, verdicts=()), replace(no, verdicts=(), to_offer="sky/se:1xL4:spot")
+    for actor, move, promises in (
+        ("policy", no, set()),
+        ("policy", stays, set()),
+        ("policy", yes, {"I31"}),
+        ("ada", no, {"I31"}),
+    ):
+        moved = Decision("d-1", "chat", BEGIN, DecisionKind.MOVE, actor, "sim", "", comparisons=(move,))
+        spread.checks._survivors.decided(moved)
+        assert broken(spread) == promises
+        spread.checks.violations.clear()
+
+
+def test_what_is_lost_and_not_made_up_for_is_seen(spread: SimWorld) -> None:
+    """I31: who serves is too few, and later what the next loss would leave; failures in the lost region excuse nothing.
+
+    Where nothing can be had, or somebody has failed elsewhere, there is time.
+    """
+    survivors = spread.checks._survivors
+
+    def looks(number: int) -> set[str]:
+        for _ in range(number):
+            survivors.look(500.0)
+        seen = broken(spread)
+        spread.checks.violations.clear()
+        return seen
+
+    assert looks(5) == set()
+    spread.cloud.lose("sky/se")
+    put(spread, 0, state=ReplicaState.LOST)
+    assert looks(2) == set()
+    put_more_that_failed(spread, "sky/se", 1)
+    assert looks(2) == {"I31"}
+
+    put_more_that_failed(spread, "sky/fr", 2)
+    assert looks(2) == set()
+    assert looks(3) == {"I31"}
+
+    spread.cloud.weather.full = {"sky/fr!"}
+    assert looks(5) == set()
+
+    spread.cloud.weather.full = set()
+    put(spread, 1, state=ReplicaState.DRAINING)
+    assert looks(5) == {"I31"}
+
+
+def put_more_that_failed(world: SimWorld, region: str, number: int) -> None:
+    """Put one on record that has failed there; nobody is kept away by it."""
+    row = world.truth.replicas("chat", ended=True)[0]
+    reason = "provider_unavailable: nobody was asked"
+    failed = replace(row, name=f"failed-{number}", slot=9, region=region, state=ReplicaState.FAILED, reason=reason)
+    world.truth._state.replicas.put(failed.name, replace(failed, ready_at=None))
 
 
 def test_a_launch_of_something_else_than_is_on_record_is_seen(world: SimWorld) -> None:

@@ -19,6 +19,7 @@ from orchestrator.bench.sim.faults import (
     HOST_KINDS,
     KINDS,
     LATE_KINDS,
+    REGION_LOST,
     TTFT_SECONDS,
     Climate,
     Fault,
@@ -188,7 +189,7 @@ def test_a_host_that_is_stopped_in_order_is_followed_at_once() -> None:
 def test_what_is_new_is_drawn_last() -> None:
     """Days that were known before there was anything special about a service are as they were."""
     plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0, steps=0.0, lates=0.0)
-    plain = replace(plain, hosts=0.0)
+    plain = replace(plain, hosts=0.0, survives=0.0)
     for seed in range(20):
         without, always = (setting_of(seed, replace(plain, works=part)) for part in (0.0, 1.0))
         spread = setting_of(seed, replace(plain, spreads=1.0))
@@ -199,6 +200,7 @@ def test_what_is_new_is_drawn_last() -> None:
         stepping = setting_of(seed, replace(plain, steps=1.0))
         late = setting_of(seed, replace(plain, lates=1.0))
         shared = setting_of(seed, replace(plain, hosts=1.0))
+        lasting = setting_of(seed, replace(plain, survives=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
@@ -209,10 +211,55 @@ def test_what_is_new_is_drawn_last() -> None:
         assert replace(stepping, steps=False, faults=stepping.faults[: len(without.faults)]) == without
         assert replace(late, late=False, faults=late.faults[: len(without.faults)]) == without
         assert replace(shared, hosts=False, faults=shared.faults[: len(without.faults)]) == without
+        assert replace(lasting, survives=False, faults=lasting.faults[: len(without.faults)]) == without
         assert replace(limited, limits=None) == without
         assert (hedged.hedge is not None) is without.spot
         assert replace(hedged, hedge=None, sleeps=without.sleeps) == without
         assert replace(spread, clients=(), ttft_seconds=0.0, replicas=without.replicas) == without
+
+
+def test_who_survives_a_region_has_room_money_and_regions_that_are_lost() -> None:
+    """About one day in ten; limits leave room for its spares, and the budget pays for them."""
+    plain, always = Climate(works=0.0, limits=1.0, survives=0.0), Climate(works=0.0, limits=1.0, survives=1.0)
+    drawn = [setting_of(seed) for seed in range(200)]
+
+    assert 10 <= sum(s.survives for s in drawn) <= 35
+    assert not any(s.survives and s.work for s in drawn)
+    for seed in range(30):
+        without, one = setting_of(seed, plain), setting_of(seed, always)
+        lost = one.faults[len(without.faults) :]
+        assert 1 <= len(lost) <= 4
+        assert {f.kind for f in lost} == {REGION_LOST}
+        assert one.limits is not None
+        assert without.limits is not None
+        if one.limits.per_region is not None:
+            most = 3 + 2 * one.scaled
+            assert one.limits.per_region >= max(without.limits.per_region or 0, -(-most // 2))
+        if without.limits.usd_per_day is not None:
+            assert one.limits.usd_per_day == 2 * without.limits.usd_per_day
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_the_loss_of_a_region_is_survived(seed: int) -> None:
+    """On a bad day on which whole regions are lost."""
+    bad = setting_of(seed, Climate(works=0.0, survives=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert any(REGION_LOST in line for line in outcome.history)
+
+
+def test_a_lost_region_takes_all_that_is_ours_and_gives_nothing() -> None:
+    """What was created late there does not come either; what is somebody else's is left alone."""
+    setting = Setting(1, (Fault(0, 2000.0, REGION_LOST, 3000.0, 0.9),), hours=1.2, survives=True, rest_hours=0.2)
+    outcome = run(setting)
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    born = [float(line.split()[0]) for line in outcome.history if line.endswith(" in sky/se")]
+    assert any(at < 2000.0 for at in born)
+    assert not any(2000.0 <= at < 5000.0 for at in born)
+    assert any(at >= 5000.0 for at in born)
 
 
 def test_the_same_on_a_database_on_a_disk() -> None:
@@ -313,7 +360,7 @@ def test_another_seed_is_another_day() -> None:
 def test_every_fault_of_the_model_can_begin() -> None:
     """No kind of fault is only a word in a list."""
     world = SimWorld(Setting(0))
-    assert {family_of(kind) for kind in (*KINDS, *LATE_KINDS, *HOST_KINDS, CLOCK_STEPS)} <= {
+    assert {family_of(kind) for kind in (*KINDS, *LATE_KINDS, *HOST_KINDS, CLOCK_STEPS, REGION_LOST)} <= {
         name.removeprefix("_do_") for name in dir(world.misfortunes) if name.startswith("_do_")
     }
 

@@ -131,7 +131,7 @@ class People:
             ),
             startup_deadline=timedelta(minutes=10),
             availability_fraction=hedge.availability,
-            survives=Survives.REGION if setting.survives else None,
+            survives=Survives.REGION if setting.survives and setting.work is None else None,
             ttft_p95=timedelta(seconds=setting.ttft_seconds) if setting.ttft_seconds else None,
             clients=tuple(ClientArea(near, 1.0 / len(setting.clients)) for near in setting.clients),
             variants=tuple(_under(main.name, v) for v in VARIANTS) if setting.varied else (),

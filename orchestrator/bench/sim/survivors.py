@@ -95,15 +95,19 @@ class Survivors:
         regions = min((self._open(service, ago) for ago in (timedelta(0), NOTICED_AFTER)), key=len)
         if not self._can_keep(service, regions):
             return
-        ready = [r.region for r in self._living(service.name) if r.state is ReplicaState.READY]
+        rows = [r for r in self._living(service.name) if r.state is ReplicaState.READY]
+        ready = [r.region for r in rows]
         left = left_of(ready)
         if left < wanted:
             self._broken("I31", f"{service.name}: {left} of {wanted} would be left of {sorted(Counter(ready).items())}")
         paid = [n for n in world.cloud.existing() if can_be_found(world, n)]
         number = sum(world.cloud.machines[n].request.service == service.name for n in paid)
-        most = wanted + self._spares(spec, wanted, len(regions)) + _others(spec, wanted)
+        spares = self._spares(spec, wanted, len(regions))
+        most = wanted + spares + _others(spec, wanted)
         # Where nobody may move for now, whoever makes up for one too many in a region stays.
-        is_bound = spec.migration.schedule is not None
+        crowded = [r for r in rows if ready.count(r.region) > spares]
+        may_not_move = spec.migration.schedule is not None or all(self._came_lately(r, spec) for r in crowded)
+        is_bound = bool(crowded) and may_not_move
         if number > most and not (is_bound and self._needs_all(ready, wanted)):
             self._broken("I31", f"{service.name}: {number} are paid for, and {most} do for {wanted} of {len(regions)}")
 
@@ -138,6 +142,9 @@ class Survivors:
         """Whether whoever left would be missed when a region is lost."""
         counts = Counter(ready)
         return all(left_of((counts - Counter([region])).elements()) < wanted for region in counts)
+
+    def _came_lately(self, row: Replica, spec: ServiceSpec) -> bool:
+        return row.ready_at is not None and self._world.clock.now() - row.ready_at < spec.migration.min_dwell
 
     def _count(self, service: ServiceRecord, promise: str, number: int, wanted: int, passed: float) -> None:
         """Count the time in which a number is too low and does not rise. Whoever fails meanwhile begins it anew."""
