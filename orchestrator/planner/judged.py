@@ -22,7 +22,7 @@ from orchestrator.planner.nearby import Lack, Leaves, Nearby, missing, nearby
 from orchestrator.planner.promise import Promised, for_everybody, promised
 from orchestrator.planner.sizing.share import works
 from orchestrator.planner.snapshot import Snapshot
-from orchestrator.planner.surviving import as_written, has_to_survive, surviving
+from orchestrator.planner.surviving import as_written, has_to_survive, stands_in, surviving
 from orchestrator.planner.variants import standings
 from orchestrator.policy.apply import usd_per_gram
 from orchestrator.policy.assess import FLOOR_RULE, FRESHNESS_RULE, assess_all
@@ -134,7 +134,9 @@ def regions_open(
 
 def _held(judged: Judged, regions: frozenset[str]) -> Mapping[str, int]:
     """Return how many stand in each of the other regions and need not leave it."""
-    others = (r for r in judged.snapshot.occupants().values() if r.region not in regions)
+    # Whoever stands in for spot is not for good: with each that comes or goes there would be another number of spares.
+    standing = [r for r in judged.snapshot.occupants().values() if not stands_in(judged.snapshot, r)]
+    others = (r for r in standing if r.region not in regions)
     return Counter(r.region for r in others if (here := judged.by_id(r.offer_id)) is not None and _may_stay(here))
 
 

@@ -14,7 +14,7 @@ from orchestrator.planner.choose import rank
 from orchestrator.planner.cover import COVER_RULE, Areas
 from orchestrator.planner.fallback import Pool, earliest_try, moment, offer_waited_for
 from orchestrator.planner.judged import Judged, judge, regions_open
-from orchestrator.planner.surviving import as_written
+from orchestrator.planner.surviving import as_written, to_seat
 from orchestrator.policy.assess import FRESHNESS_RULE, is_small
 
 MOST_REASONS = 6
@@ -95,7 +95,7 @@ def is_passing(judged: Judged) -> bool:
     snapshot = as_written(judged.snapshot)
     regions = regions_open(judged, {snapshot.spec.market}, {"capacity"})
     limit = snapshot.spec.placement.max_per_region
-    return bool(snapshot.living()) and spares_for(snapshot.wanted, len(regions), limit=limit) is not None
+    return bool(snapshot.living()) and spares_for(to_seat(snapshot), len(regions), limit=limit) is not None
 
 
 def no_survival(judged: Judged, fits: Fits) -> NoFeasiblePlacement:

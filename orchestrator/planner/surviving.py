@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from orchestrator.domain.price import Market
 from orchestrator.domain.replica import Replica
 from orchestrator.domain.survival import SURVIVES_RULE, left_after_a_loss, spares_for
 from orchestrator.planner.snapshot import Snapshot, Surviving
@@ -42,10 +43,10 @@ def surviving(snapshot: Snapshot, regions: Collection[str], held: Mapping[str, i
     """
     spec, needed = snapshot.spec, snapshot.wanted
     limit = spec.placement.max_per_region
-    number = spares_for(needed, len(regions), held=held.values(), limit=limit)
+    number = spares_for(to_seat(snapshot), len(regions), held=held.values(), limit=limit)
     of_now = spec.scaling.num_overprovision
     if number is None:
-        told = Surviving(0, 0, _why_not(needed, regions, held, limit), of_now, limit, is_possible=False)
+        told = Surviving(0, 0, _why_not(snapshot, regions, held, limit), of_now, limit, is_possible=False)
         return replace(snapshot, surviving=told)
     spares = max(number, of_now)
     most = spares if limit is None else min(spares, limit)
@@ -55,6 +56,25 @@ def surviving(snapshot: Snapshot, regions: Collection[str], held: Mapping[str, i
     scaling = replace(spec.scaling, num_overprovision=spares)
     raised = replace(spec, scaling=scaling, placement=replace(spec.placement, max_per_region=most))
     return replace(snapshot, spec=raised, surviving=told)
+
+
+def to_seat(snapshot: Snapshot) -> int:
+    """Return for how many there has to be room beside the spares: those that are needed, and who stands in for spot.
+
+    Stand-ins are in nobody's place. Without room of their own they would take that of the spot which they wait for.
+    """
+    needed, base = snapshot.wanted, snapshot.spec.scaling.base_ondemand_fallback_replicas
+    return needed + max(0, needed - base) * _has_stand_ins(snapshot)
+
+
+def stands_in(snapshot: Snapshot, replica: Replica) -> bool:
+    """Whether a replica on demand stands in for spot that is not ready, however many spares there are."""
+    is_beyond = replica.slot >= snapshot.spec.scaling.base_ondemand_fallback_replicas
+    return _has_stand_ins(snapshot) and is_beyond and replica.market is Market.ON_DEMAND
+
+
+def _has_stand_ins(snapshot: Snapshot) -> bool:
+    return snapshot.spec.scaling.dynamic_ondemand_fallback and snapshot.spec.market is Market.SPOT
 
 
 def region_limit(snapshot: Snapshot) -> str:
@@ -123,10 +143,10 @@ def _swap(
     return None
 
 
-def _why_not(needed: int, regions: Collection[str], held: Mapping[str, int], limit: int | None) -> str:
-    usable = sorted({*regions, *held})
+def _why_not(snapshot: Snapshot, regions: Collection[str], held: Mapping[str, int], limit: int | None) -> str:
+    usable, needed = sorted({*regions, *held}), snapshot.wanted
     number = f"{needed} replica{'' if needed == 1 else 's'}"
-    without_limit = spares_for(needed, len(regions), held=held.values())
+    without_limit = spares_for(to_seat(snapshot), len(regions), held=held.values())
     if limit is not None and without_limit is not None:
         return (
             f"{SURVIVES_RULE}: region contradicts placement.max_per_region: {limit}, which leaves no room for {number} "

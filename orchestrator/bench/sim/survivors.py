@@ -134,7 +134,7 @@ class Survivors:
         return regions > 0 and (limit is None or limit * regions >= wanted)
 
     def _spares(self, spec: ServiceSpec, wanted: int, regions: int) -> int:
-        by_loss = -(-wanted // (regions - 1))
+        by_loss = -(-(wanted + _stand_ins(spec, wanted)) // (regions - 1))
         by_availability = 0 if spec.availability_fraction is None else MOST_SPARES
         return max(by_loss, by_availability, spec.scaling.num_overprovision)
 
@@ -201,4 +201,8 @@ class Survivors:
 
 def _others(spec: ServiceSpec, wanted: int) -> int:
     """Return how many more there may be: who stands in for spot, and who is near to clients of an area alone."""
-    return len(spec.clients) + wanted * spec.scaling.dynamic_ondemand_fallback
+    return len(spec.clients) + _stand_ins(spec, wanted)
+
+
+def _stand_ins(spec: ServiceSpec, wanted: int) -> int:
+    return wanted * spec.scaling.dynamic_ondemand_fallback
