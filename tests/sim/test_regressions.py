@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Fault, Setting, Work
+from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Fault, Hedge, Setting, Work
 from orchestrator.bench.sim.run import run
 
 
@@ -192,3 +192,18 @@ def test_a_stranger_is_suspected_whatever_else_a_listing_lacks(later: float) -> 
     outcome = run(Setting(77, faults, hours=9.0, replicas=2, look_seconds=30.0))
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
+
+
+def test_who_stands_in_for_spot_is_no_reason_to_have_another_number_of_spares() -> None:
+    """One on spot is taken away from a service that survives the loss of a region, and stand-ins come for it.
+
+    Each of them that came made for one spare fewer, each that went for one more: within five minutes twelve times two
+    replicas were launched and let go. A first deploy was refused, as stand-ins took the room of its last spare.
+    """
+    taken = Fault(0, 2500.0, "preempt", 0.0, 0.0)
+    setting = Setting(1, (taken,), hours=1.5, spot=True, survives=True, hedge=Hedge(stand_ins=True), rest_hours=0.2)
+
+    outcome = run(setting)
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert outcome.launches <= 12

@@ -279,6 +279,36 @@ class TestWhatIsLost:
         assert {r.market for r in world.living()} == {SPOT, Market.ON_DEMAND}
 
 
+class TestStandIns:
+    """Replicas on demand that stand in for spot which is not ready, beside the spares of the promise."""
+
+    OWN = replace(spec(spot=True), scaling=Scaling(2, 2, dynamic_ondemand_fallback=True))
+    SPOTS = tuple(candidate(f"aws/{name}", grams, usd=0.3, market=SPOT) for name, grams in (("se", 30.0), ("fr", 60.0)))
+    OFFERS = (*ALL, *SPOTS, candidate("aws/pl", 700.0, usd=0.3, market=SPOT))
+
+    def test_a_first_deploy_has_room_for_them(self) -> None:
+        """They took that of the last spare, so that it was refused; and later that of the spot they waited for."""
+        made = decided(own=self.OWN, offers=self.OFFERS)
+        assert went(made).total() == 6
+        assert max(went(made).values()) == 2
+        spot = Counter(a.region for a in made.actions if a.market is SPOT)
+        assert left_after_a_loss(spot.elements()) >= 2
+
+    def test_whoever_stands_in_makes_no_difference_to_the_number_of_spares(self) -> None:
+        """In a region that takes no more spot it counted as one that stands for good, and there was one spare fewer.
+
+        So spares were let go when it came, and bought again when it went.
+        """
+        away = candidate("aws/pl", 700.0, usd=0.3, market=SPOT, avoid_until=NOON + HOUR)
+        serving = standing(*self.SPOTS)
+        numbers = []
+        for more in ([], [replica(PL, 4)], [replica(PL, 4), replica(PL, 5)]):
+            made = judge(snapshot((*ALL, *self.SPOTS, away), [*serving, *more], self.OWN), GREEN, NOON)
+            assert made.snapshot.surviving is not None
+            numbers.append(made.snapshot.surviving.spares)
+        assert len(set(numbers)) == 1
+
+
 class TestMoves:
     def test_no_voluntary_move_ends_where_too_few_would_be_left(self) -> None:
         """The dirty one stays where it is: the clean regions hold as many as they may."""
