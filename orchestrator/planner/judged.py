@@ -16,11 +16,13 @@ from orchestrator.domain.service import Policy, SpotLoss
 from orchestrator.domain.survival import spares_for
 from orchestrator.domain.time import HOUR, Instant
 from orchestrator.domain.variants import model_of
+from orchestrator.planner.capacity import taken_away
 from orchestrator.planner.egress import launch_egress, usd_of
 from orchestrator.planner.moves import Side
 from orchestrator.planner.nearby import Lack, Leaves, Nearby, missing, nearby
 from orchestrator.planner.promise import Promised, for_everybody, promised
 from orchestrator.planner.sizing.share import works
+from orchestrator.planner.slots import on_demand_until
 from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.surviving import as_written, has_to_survive, stands_in, surviving
 from orchestrator.planner.variants import standings
@@ -107,12 +109,21 @@ def _usable(judged: Judged) -> frozenset[str]:
     """
     snapshot, spec = judged.snapshot, judged.snapshot.spec
     regions = regions_open(judged, {spec.market})
+    if _is_filled_on_demand(judged):
+        regions |= regions_open(judged, {Market.ON_DEMAND})
     written = as_written(snapshot).spec.placement.max_per_region
     held = _held(judged, regions).values()
     falls_back = spec.placement.on_spot_loss is SpotLoss.ON_DEMAND and not spec.scaling.dynamic_ondemand_fallback
     if not (falls_back and snapshot.replicas) or spares_for(snapshot.wanted, len(regions), held=held, limit=written):
         return regions
     return regions_open(judged, set(Market))
+
+
+def _is_filled_on_demand(judged: Judged) -> bool:
+    """Whether who was taken away is replaced on demand now: where that is to be had it makes up for a spare."""
+    snapshot = judged.snapshot
+    empty = {r.slot for r in snapshot.replicas if taken_away(r)} - snapshot.occupants().keys()
+    return any(on_demand_until(snapshot, slot, judged.now) is not None for slot in empty)
 
 
 def regions_open(

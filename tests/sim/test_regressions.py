@@ -207,3 +207,17 @@ def test_who_stands_in_for_spot_is_no_reason_to_have_another_number_of_spares() 
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
     assert outcome.launches <= 12
+
+
+def test_spot_that_comes_back_on_demand_takes_no_more_spares() -> None:
+    """Spot that survives the loss of a region: one is taken away, and replaced on demand in its own region.
+
+    That took no spot just then and counted as none: a spare more was bought in another one, and let go ten seconds
+    later.
+    """
+    taken = Fault(0, 2500.0, "preempt", 0.0, 0.0)
+
+    outcome = run(Setting(1, (taken,), hours=1.0, spot=True, survives=True, rest_hours=0.2))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert outcome.launches == 5  # and once more on spot, in the end

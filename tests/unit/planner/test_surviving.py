@@ -278,6 +278,14 @@ class TestWhatIsLost:
         assert left_after_a_loss(r.region for r in world.living()) >= 2
         assert {r.market for r in world.living()} == {SPOT, Market.ON_DEMAND}
 
+    def test_spot_that_was_taken_away_and_comes_back_on_demand_takes_no_more_spares(self) -> None:
+        """Its region counted as none, so that one was bought besides and let go as soon as the other one started."""
+        spots = [candidate(f"aws/{name}", 30.0, usd=0.3, market=SPOT) for name in ("fr", "pl")]
+        away = candidate("aws/se", 30.0, usd=0.3, market=SPOT, avoid_until=NOON + HOUR)
+        gone = replica(away, 2, ReplicaState.LOST, up_for=MINUTE)
+        made = decided([*standing(*spots), gone], spec(spot=True), (*spots, away, *ALL), keep_up=True)
+        assert [(a.region, a.market) for a in made.actions] == [("aws/se", Market.ON_DEMAND)]
+
 
 class TestStandIns:
     """Replicas on demand that stand in for spot which is not ready, beside the spares of the promise."""
