@@ -61,7 +61,7 @@ def slots_for_good(snapshot: Snapshot) -> dict[int, Market]:
 def _spread_out(snapshot: Snapshot, slots: Mapping[int, Market]) -> dict[int, Market]:
     """Let those stay of whom the loss of a region leaves most, and as many as it takes; see ``slo.survives``."""
     occupants = snapshot.occupants()
-    kept = spread(slots.keys(), _above(snapshot, slots), occupants, snapshot.wanted)
+    kept = spread(slots, _above(snapshot, slots), occupants, snapshot.wanted)
     return {slot: slots[slot] if slot in slots else occupants[slot].market for slot in kept}
 
 

@@ -106,15 +106,18 @@ def enough_left(staying: Iterable[str], leaving: Iterable[str], needed: int, *, 
     return left >= needed or (not others_come and left >= left_after_a_loss((*kept, *leaving)))
 
 
-def spread(slots: Collection[int], extra: Collection[int], occupants: Mapping[int, Replica], needed: int) -> set[int]:
+def spread(
+    slots: Mapping[int, Market], extra: Collection[int], occupants: Mapping[int, Replica], needed: int
+) -> set[int]:
     """Return which slots stay, so that those leave first that stand where the most do.
 
-    ``slots``: as many as shall stay. ``extra``: those that are held beyond that, which any of ``slots`` on the same
-    market may leave in the place of. More stay where it takes them to have ``needed`` left when any region is lost.
+    ``slots``: as many as shall stay, with the market that each is meant for. ``extra``: those that are held beyond
+    that, which any of ``slots`` on the same market, or meant for it, may leave in the place of. More stay where it
+    takes them to have ``needed`` left when any region is lost.
     """
     kept, others = set(slots), set(extra)
     counts = Counter(occupants[slot].region for slot in kept if slot in occupants)
-    while (swap := _swap(kept, others, occupants, counts)) is not None:
+    while (swap := _swap({s: slots.get(s) for s in kept}, others, occupants, counts)) is not None:
         goes, stays = swap
         counts -= Counter([occupants[goes].region])
         counts[occupants[stays].region] += 1
@@ -131,12 +134,16 @@ def spread(slots: Collection[int], extra: Collection[int], occupants: Mapping[in
 
 
 def _swap(
-    kept: Collection[int], others: Collection[int], occupants: Mapping[int, Replica], counts: Mapping[str, int]
+    kept: Mapping[int, Market | None],
+    others: Collection[int],
+    occupants: Mapping[int, Replica],
+    counts: Mapping[str, int],
 ) -> tuple[int, int] | None:
     """Return who leaves and who stays for them, so that fewer stand where the most do; ``None`` where nobody could."""
     for goes in sorted((s for s in kept if s in occupants), key=lambda s: (-counts[occupants[s].region], -s)):
         own = occupants[goes]
-        fits = [s for s in others if occupants[s].market is own.market]
+        # On demand in the place of spot: whoever is on spot stays for it as well.
+        fits = [s for s in others if occupants[s].market in {own.market, kept[goes]}]
         stays = min(fits, key=lambda s: (counts.get(occupants[s].region, 0), s), default=None)
         if stays is not None and counts.get(occupants[stays].region, 0) + 1 < counts[own.region]:
             return goes, stays

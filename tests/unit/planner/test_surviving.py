@@ -286,6 +286,14 @@ class TestWhatIsLost:
         made = decided([*standing(*spots), gone], spec(spot=True), (*spots, away, *ALL), keep_up=True)
         assert [(a.region, a.market) for a in made.actions] == [("aws/se", Market.ON_DEMAND)]
 
+    def test_spot_stays_in_the_place_of_whoever_is_on_demand_for_it(self) -> None:
+        """Each kept the other's region full, so that four of three stayed until all were on spot again."""
+        later = {"usd": 0.3, "market": SPOT, "avoid_until": NOON + HOUR}
+        own = [candidate("aws/se", 30.0, **later), candidate("aws/fr", 60.0, **later)]
+        spot = candidate("aws/pl", 700.0, usd=0.3, market=SPOT)
+        made = decided(standing(FR, SE, FR, spot), spec(spot=True), (*own, spot, *ALL), keep_up=True)
+        assert kinds(made) == [("RETIRE", "aws/fr")]
+
 
 class TestStandIns:
     """Replicas on demand that stand in for spot which is not ready, beside the spares of the promise."""
