@@ -45,6 +45,9 @@ GRACE = timedelta(seconds=120)
 LONG = 400
 """Tokens of an answer that takes some seconds."""
 
+ONE_TOKEN = 5
+"""Any token's number."""
+
 
 @dataclass
 class Serving:
@@ -135,7 +138,7 @@ async def test_its_first_prompt_may_be_of_one_token(tmp_path: Path, cache_dir: P
     with swept(bench.uid):
         serving = await started(bench, asked=False)
         async with serving.client() as client:
-            body = {"model": TINY_MODEL, "prompt": "ping", "max_tokens": 1, "ignore_eos": True}
+            body = {"model": TINY_MODEL, "prompt": [ONE_TOKEN], "max_tokens": 1, "ignore_eos": True}
             answer = await client.post("/v1/completions", json=body)
 
     assert answer.status_code == 200, answer.text
