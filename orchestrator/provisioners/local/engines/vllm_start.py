@@ -44,7 +44,7 @@ def main() -> None:
     for module in SHARED:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-    _attend_without_tiles()
+    _ask_for_the_tile_unit()
     command = importlib.import_module("vllm.entrypoints.cli.main")
     gc.freeze()
     gc.enable()
@@ -71,22 +71,16 @@ def _fork_instead_of_spawn() -> None:
     platform.check_and_update_config = classmethod(configure_and_fork)
 
 
-def _attend_without_tiles() -> None:
-    """Keep attention off the tile unit (AMX) of Intel's processors; matrix products go on using it.
+def _ask_for_the_tile_unit() -> None:
+    """Ask the kernel for the tile unit (AMX) of Intel's processors, which a process may not use unasked.
 
-    With vLLM 0.32.0 the first prompt of a start kills the engine there if it has one token: SIGILL in
-    ``cpu_attention_with_kv_cache``, seen with bfloat16 on Sapphire Rapids; after a longer one it lives. The path taken
-    instead is the one of processors without that unit.
+    With vLLM 0.32.0 only the first matrix product that runs there asks, and attention uses it before that where the
+    first prompt of a start has four tokens or fewer: SIGILL in ``cpu_attention_with_kv_cache``, seen with bfloat16 on
+    Sapphire Rapids. What is granted holds for forked processes too (``ARCH_REQ_XCOMP_PERM`` in the kernel's
+    Documentation/arch/x86/xstate.rst).
     """
     with contextlib.suppress(ImportError, AttributeError):
-        backend: Any = importlib.import_module("vllm.v1.attention.backends.cpu_attn")
-        choose = backend._get_attn_isa  # noqa: SLF001 - there is no setting for it
-
-        def choose_another(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - vLLM's own signature
-            chosen: str = choose(*args, **kwargs)
-            return "vec" if chosen == "amx" else chosen
-
-        backend._get_attn_isa = choose_another  # noqa: SLF001 - as above
+        importlib.import_module("torch").cpu._init_amx()  # noqa: SLF001 - it has no public name
 
 
 def _let_go_of_the_port() -> None:
