@@ -25,8 +25,8 @@ COMPLETION_SECONDS: Final = 15.0
 """One token of a freshly started engine on a busy CPU takes up to some seconds (first run of every kernel)."""
 
 PROMPT: Final = "Is this replica ready to answer its first question?"
-"""Some ten tokens: on Intel's processors with a tile unit (AMX) vLLM 0.32 dies of a first prompt of four or fewer, as it
-asks the kernel for that unit too late; ``vllm_start.py`` asks in time, a plain ``vllm serve`` gets over it so."""
+"""Some ten tokens: on Intel's processors with a tile unit (AMX) vLLM 0.32 dies of a first prompt of four or fewer, as
+it asks the kernel for that unit too late. ``vllm_start.py`` asks in time; a plain ``vllm serve`` gets over it so."""
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """vLLM's metrics page is about 60 KiB; anything near this limit is not an engine."""
