@@ -105,18 +105,24 @@ def judge(snapshot: Snapshot, policy: Policy, now: Instant) -> Judged:
 def _usable(judged: Judged) -> frozenset[str]:
     """Return the regions in which one may be placed on the service's own market.
 
-    Where that is not enough, and one has been deployed, on the market that stands in for it as well.
+    Where those are not enough, of one that has been deployed, those of the market that stands in for it as well; and
+    where those are not, those in which one has stood and whose signal is late: what is lost there comes back without
+    it. As long as others are enough, nobody relies on a region of which nothing is known.
     """
     snapshot, spec = judged.snapshot, judged.snapshot.spec
-    regions = regions_open(judged, {spec.market})
+    own = regions_open(judged, {spec.market})
     if _is_filled_on_demand(judged):
-        regions |= regions_open(judged, {Market.ON_DEMAND})
-    written = as_written(snapshot).spec.placement.max_per_region
-    held = _held(judged, regions).values()
+        own |= regions_open(judged, {Market.ON_DEMAND})
     falls_back = spec.placement.on_spot_loss is SpotLoss.ON_DEMAND and not spec.scaling.dynamic_ondemand_fallback
-    if not (falls_back and snapshot.replicas) or spares_for(snapshot.wanted, len(regions), held=held, limit=written):
-        return regions
-    return regions_open(judged, set(Market))
+    markets = set(Market) if falls_back and snapshot.replicas else {spec.market}
+    every = own | regions_open(judged, markets)
+    late = regions_open(judged, markets, {FRESHNESS_RULE}) & {r.region for r in snapshot.replicas}
+    limit = as_written(snapshot).spec.placement.max_per_region
+    for regions in (own, every):
+        held = _held(judged, regions).values()
+        if spares_for(snapshot.wanted, len(regions), held=held, limit=limit) is not None:
+            return regions
+    return every | late
 
 
 def _is_filled_on_demand(judged: Judged) -> bool:
@@ -129,17 +135,11 @@ def _is_filled_on_demand(judged: Judged) -> bool:
 def regions_open(
     judged: Judged, markets: AbstractSet[Market], passing: AbstractSet[str] = frozenset()
 ) -> frozenset[str]:
-    """Return the regions in which an offer on these markets is kept out by nothing but rules that are ``passing``.
-
-    Where one has stood, a region does not close because its signal is late: what is lost there comes back without it.
-    """
-    known = {r.region for r in judged.snapshot.replicas}
-    late = {FRESHNESS_RULE, *passing}
+    """Return the regions in which an offer on these markets is kept out by nothing but rules that are ``passing``."""
     return frozenset(
         a.region
         for a in judged.assessments
-        if a.market in markets
-        if all(v.passed or v.rule in (late if a.region in known else passing) for v in a.verdicts)
+        if a.market in markets and all(v.passed or v.rule in passing for v in a.verdicts)
     )
 
 

@@ -93,7 +93,7 @@ def cannot_survive(judged: Judged, *, is_short: bool) -> bool:
 def is_passing(judged: Judged) -> bool:
     """Whether a service that stands keeps ``slo.survives`` again once regions that are away are back."""
     snapshot = as_written(judged.snapshot)
-    regions = regions_open(judged, {snapshot.spec.market}, {"capacity"})
+    regions = regions_open(judged, {snapshot.spec.market}, {"capacity", FRESHNESS_RULE})
     limit = snapshot.spec.placement.max_per_region
     return bool(snapshot.living()) and spares_for(to_seat(snapshot), len(regions), limit=limit) is not None
 

@@ -39,6 +39,10 @@ class FakeOffers:
         """Change a price. Raises ``KeyError`` for an unknown offer."""
         self._offers[offer_id] = replace(self._offers[offer_id], price=price)
 
+    def price_of(self, offer_id: str) -> Price | None:
+        """Return what it is sold for now; ``None`` where nobody knows. Raises ``KeyError`` for an unknown offer."""
+        return self._offers[offer_id].price
+
     def fail(self, message: str) -> None:
         """Raise ``PriceUnavailable`` on every request, until :meth:`heal`."""
         self._failure = PriceUnavailable(message)

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.bench.sim.checks import ALLOWED, INVARIANTS, Life
 from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Limits, Setting, Work
 from orchestrator.bench.sim.processes import HOSTS, OUTSIDE, READS, Call, Died, Door, Process
+from orchestrator.bench.sim.shop import list_price
 from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.ports import Journal, LaunchRequest
@@ -471,6 +472,22 @@ def test_that_more_are_paid_for_than_a_loss_takes_is_seen(spread: SimWorld) -> N
     spread.truth._state.replicas.put("one-more", replace(spread.truth.replicas()[0], name="one-more", slot=3))
     spread.checks._survivors.at_rest(service)
     assert not broken(spread)
+
+
+def test_spot_that_costs_more_than_on_demand_is_nowhere_to_be() -> None:
+    """I31: nobody buys it, so two regions are left, in which it takes two replicas each."""
+    world = lived(survives=True, spot=True)
+    moved = {"region": "sky/de", "offer_id": "sky/de:1xL4:spot"}
+    put(world, next(r.slot for r in world.truth.replicas() if r.region == "sky/fr"), **moved)
+    one_more = next(r for r in world.truth.replicas() if r.region == "sky/se")
+    world.truth._state.replicas.put("one-more", replace(one_more, name="one-more", slot=3))
+    world.cloud.plant(request_like(world, name="one-more"), mine=True)
+    world.cloud.machines["one-more"].is_stray = False
+    for dollars, promises in ((0.4, {"I31"}), (2.0, set())):
+        world.offers.reprice("sky/fr:1xL4:spot", list_price(dollars, BEGIN))
+        world.checks._survivors.at_rest(world.truth.service("chat"))
+        assert broken(world) == promises
+        world.checks.violations.clear()
 
 
 def test_a_move_that_takes_from_what_a_loss_leaves_is_seen(spread: SimWorld) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.bench.sim.cloud import BROKEN_MODEL
 from orchestrator.bench.sim.order import can_be_found, has_no_money
 from orchestrator.domain.decision import Decision, DecisionKind
+from orchestrator.domain.offer import Offer
 from orchestrator.domain.price import Market
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, Replica, ReplicaState
@@ -190,13 +191,21 @@ class Survivors:
             for o in world.on_sale.values()
             if o.region.id in spec.placement.allow and o.region.id not in closed
             if not grid.is_away and o.region.zone not in grid.dark | grid.stale
-            if avoidance_of(o.id, known) is None
+            if avoidance_of(o.id, known) is None and not self._is_dear(o)
         ]
         own = sorted({o.region.id for o in allowed if o.market is spec.market})
         falls_back = spec.placement.on_spot_loss is SpotLoss.ON_DEMAND and not spec.scaling.dynamic_ondemand_fallback
         if not falls_back or spec.market is Market.ON_DEMAND or self._can_keep(service, own):
             return tuple(own)
         return tuple(sorted({o.region.id for o in allowed}))
+
+    def _is_dear(self, offer: Offer) -> bool:
+        """Whether it is spot that costs no less than its region's machines on demand: nobody buys that."""
+        price_of, beside = self._world.offers.price_of, offer.id.replace(f":{Market.SPOT}", f":{Market.ON_DEMAND}")
+        own, on_demand = price_of(offer.id), price_of(beside)
+        if offer.market is not Market.SPOT or own is None or on_demand is None:
+            return False
+        return own.usd_per_hour >= on_demand.usd_per_hour
 
 
 def _others(spec: ServiceSpec, wanted: int) -> int:

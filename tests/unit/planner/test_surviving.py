@@ -253,6 +253,22 @@ class TestWhatIsLost:
         made = decided(standing(SE, dark, PL), offers=(SE, dark, PL), keep_up=True)
         assert made.actions == ()
 
+    def test_nobody_relies_on_a_region_that_is_late_while_others_are_enough(self) -> None:
+        """Who stands in it counts. As load grew one more was to go where nobody could be sent."""
+        dark = candidate("aws/fr", stale("FR", 60.0))
+        made = decided(standing(SE, dark, PL), spec(4), offers=(SE, dark, PL), keep_up=True)
+        assert went(made) == {"aws/se": 2, "aws/pl": 2}
+        once = [replica(dark, 2, ReplicaState.LOST, ended_at=NOON - 24 * HOUR)]
+        made = decided([*standing(SE, PL), *once], spec(3), offers=(SE, dark, PL), keep_up=True)
+        assert went(made) == {"aws/se": 2, "aws/pl": 2}
+
+    def test_what_is_lost_in_a_region_that_is_late_comes_back_where_no_other_is_enough(self) -> None:
+        """Without a number: that it runs is worth more."""
+        dark = candidate("aws/fr", stale("FR", 60.0))
+        gone = replica(dark, 1, ReplicaState.LOST, ended_at=NOON - MINUTE)
+        made = decided([*standing(SE), gone], spec(1), offers=(SE, dark), keep_up=True)
+        assert went(made) == {"aws/fr": 1}
+
     def test_a_person_may_deploy_while_a_region_is_away_and_not_where_there_is_none(self) -> None:
         """What passes by itself keeps no fix from anybody; a promise that nothing can keep is refused, whoever runs."""
         shut = candidate("aws/fr", 60.0, avoid_until=NOON + HOUR)
