@@ -3,6 +3,9 @@
 A story is something that the controller has to bring to an end. First it is told undisturbed, and everything that
 leaves the process is a point: a commit, or a call to the cloud or the gateway. Then it is told once for every point and
 mode, perhaps with a second crash while the first is being recovered from, and in the end all must be in order.
+
+The commands that people run in a story are crashed as well, at each of their commits and calls to the outside. Somebody
+runs the same again, and the story has to come to the end that it comes to undisturbed.
 """
 
 from __future__ import annotations
@@ -14,11 +17,15 @@ from typing import Any
 
 from orchestrator.bench.sim.checks import Violation
 from orchestrator.bench.sim.cloud import BROKEN_MODEL
+from orchestrator.bench.sim.commands import Interruption
 from orchestrator.bench.sim.faults import HOUR, Fault, Setting
 from orchestrator.bench.sim.processes import Call, Died
 from orchestrator.bench.sim.timeline import Dice
 from orchestrator.bench.sim.world import SimWorld
+from orchestrator.control.usecases import pause
+from orchestrator.domain.replica import ENDED
 from orchestrator.domain.service import ModelSpec
+from orchestrator.domain.workload import workload_digest
 from orchestrator.errors import GatewayUnavailable, ProviderError, StoreUnavailable
 
 MODES = ("killed before", "killed after", "answer lost")
@@ -32,20 +39,29 @@ LONGEST_WAIT_SECONDS = 10.0
 """Between two looks of a story, whatever goes on: every look has points of its own, and a real controller looks each
 second. Before the story begins and once it is over no point counts, and looks are as far apart as in any other run."""
 
+LONGEST_BREAK_SECONDS = 240.0
+"""After which, at most, the same command is run again: the first one may be under way still, or be done."""
+
 STORY_SECONDS = 900.0
 """After which a story's own trouble is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """Where it is: at the n-th point of the story, and perhaps again at the n-th one after the restart."""
+    """Where it is: at the n-th point of the story, and perhaps again at the n-th one after the restart.
+
+    ``of_command``: at the n-th point of the command that people run in it, and the controller lives.
+    """
 
     point: int
     mode: str
     again_at: int | None = None
+    of_command: bool = False
 
     def __str__(self) -> str:
         """Say it in words."""
+        if self.of_command:
+            return f"{self.mode} point {self.point} of the command"
         again = "" if self.again_at is None else f", and before point {self.again_at} after the restart"
         return f"{self.mode} point {self.point}{again}"
 
@@ -122,12 +138,16 @@ async def _broken_workload(world: SimWorld) -> None:
 
 
 async def _move(world: SimWorld) -> None:
-    there = {r.region for r in world.truth.replicas("chat")}
-    await world.people.move(next(r for r in ("sky/de", "sky/fr", "sky/se") if r not in there))
+    first = world.truth.placements("chat")[0].region  # run again, it is the same command
+    await world.people.move(next(r for r in ("sky/de", "sky/fr", "sky/se") if r != first))
 
 
 async def _down(world: SimWorld) -> None:
     world.people.down()
+
+
+async def _pause(world: SimWorld) -> None:
+    pause("chat", world.people.runtime, actor="ada", reason="a look at it")
 
 
 async def _stranger(world: SimWorld) -> None:
@@ -163,6 +183,7 @@ STORIES = (
     Story("new workload", 1, _new_workload),
     Story("broken workload", 1, _broken_workload, minutes=15.0),
     Story("down", 2, _down),
+    Story("pause", 2, _pause),
     Story("preempted", 1, _misfortune("preempt")),
     Story("preempted spot", 2, _misfortune("preempt_region"), spot=True),
     Story("frozen", 1, _misfortune("freeze")),
@@ -173,12 +194,18 @@ STORIES = (
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How a story ended: its points, where it crashed, and what was broken."""
+    """How a story ended: its points, where it crashed, and what was broken.
+
+    ``commands``: the points of the command that was run in it, none where it is about a misfortune. ``end``: what
+    people asked for and what serves, as the journal has it.
+    """
 
     points: tuple[str, ...]
     crashed_at: str
     violations: tuple[Violation, ...]
     history: tuple[str, ...]
+    commands: tuple[str, ...] = ()
+    end: tuple[object, ...] = ()
 
 
 def tell(story: Story, seed: int, crash: Crash | None = None) -> Told:
@@ -204,12 +231,13 @@ async def _tell(story: Story, seed: int, crash: Crash | None) -> Told:
     if story.replicas:
         await world.people.deploy(world.people.spec())
         await world.timeline.until(1800.0)
-    crasher = Crasher(world, crash)
+    of_command = crash if crash is not None and crash.of_command else None
+    crasher = Crasher(world, None if of_command is not None else crash)
     world.hooks.append(crasher)
     crasher.armed = True
     world.setting = watched
     world.wake()
-    await story.tell(world)
+    commands = await _asked(story, world, of_command)
     if story.name == "created late":
         await _fault(world, "preempt")
     await world.timeline.until(world.clock.elapsed + story.minutes * 60.0)
@@ -217,7 +245,38 @@ async def _tell(story: Story, seed: int, crash: Crash | None) -> Told:
     points = tuple(crasher.points)
     world.setting = watched if crasher.armed else setting
     await world.come_to_order(MOST_HOURS * HOUR)
-    return Told(points, crasher.crashed_at, tuple(world.checks.violations), tuple(world.history))
+    crashed_at = crasher.crashed_at if of_command is None else ", ".join(commands[of_command.point - 1 :][:1])
+    return Told(points, crashed_at, tuple(world.checks.violations), tuple(world.history), commands, _end(world))
+
+
+async def _asked(story: Story, world: SimWorld, crash: Crash | None) -> tuple[str, ...]:
+    """Have people ask for it, perhaps by a command that is crashed; return the command's points until then."""
+    if crash is None:
+        world.commands.points.clear()
+        await story.tell(world)
+    else:
+        seconds = world.dice.between(1.0, LONGEST_BREAK_SECONDS, "command", crash.point, crash.mode)
+        world.commands.interrupt_next(Interruption(crash.mode, crash.point, seconds))
+        await world.commands.run("chat", lambda: story.tell(world))
+    return tuple(world.commands.points)
+
+
+def _end(world: SimWorld) -> tuple[object, ...]:
+    """Return what people asked for and what serves now, without the names: those follow from the requests' ids."""
+    store = world.truth
+    return tuple(
+        (
+            service.name,
+            service.state,
+            service.paused,
+            workload_digest(service.spec),
+            service.spec.scaling,
+            sorted(
+                (r.region, r.state, r.workload_digest) for r in store.replicas(service.name) if r.state not in ENDED
+            ),
+        )
+        for service in store.services()
+    )
 
 
 def some_of(points: int, most: int, seed: int) -> Sequence[int]:
@@ -237,3 +296,8 @@ def crashes(points: int, *, pairs: bool) -> Iterator[Crash]:
     for point in range(1, points + 1):
         for mode in MODES:
             yield Crash(point, mode)
+
+
+def command_crashes(points: int) -> Iterator[Crash]:
+    """Return every crash of a command with that many points: each point in each mode."""
+    return (Crash(point, mode, of_command=True) for point in range(1, points + 1) for mode in MODES)

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
-from tests.sim.crash import STORIES, Crash, crashes, some_of, tell
+from tests.sim.crash import STORIES, Crash, command_crashes, crashes, some_of, tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def tell_all(chapter: Chapter) -> Account:
     if whole.violations:
         account.broken.append(f"{story.name}, seed {chapter.seed}, undisturbed: {whole.violations[0]}")
         return account
-    for crash in _crashes(chapter, len(whole.points)):
+    of_commands = () if chapter.pairs else command_crashes(len(whole.commands))  # they are few, and none is left out
+    for crash in (*of_commands, *_crashes(chapter, len(whole.points))):
         if account.runs and time.monotonic() > chapter.until:
             break
         found = tell(story, chapter.seed, crash)
@@ -80,6 +81,8 @@ def tell_all(chapter: Chapter) -> Account:
         if found.violations:
             where = f"{story.name}, seed {chapter.seed}, {crash} ({found.crashed_at})"
             account.broken.append(f"{where}: {found.violations[0]}")
+        elif crash.of_command and found.end != whole.end:
+            account.broken.append(f"{story.name}, seed {chapter.seed}, {crash}: another end: {found.end}")
     account.core_seconds = time.process_time() - began
     return account
 

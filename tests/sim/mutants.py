@@ -1052,6 +1052,22 @@ MUTANTS: tuple[Mutant, ...] = (
         tests=("tests/unit/planner/test_wanted.py",),
     ),
     Mutant(
+        "a deploy holds the service while it is handed over",
+        "R",
+        (
+            Change(
+                "orchestrator.control.requests:submit_deploy",
+                "    runtime.store.submit_deploy(spec, operation)",
+                "    known, now = runtime.store.service(spec.name), runtime.clock.now()\n"
+                "    if known is not None:\n"
+                "        runtime.store.set_paused(spec.name, paused=True, now=now)\n"
+                "    runtime.store.submit_deploy(spec, operation)\n"
+                "    runtime.store.set_paused(spec.name, paused=False, now=now)",
+            ),
+        ),
+        tests=("tests/sim/test_crash.py::test_a_command_that_is_killed_and_run_again_comes_to_the_same_end",),
+    ),
+    Mutant(
         "an answer about another zone is taken",
         "B23",
         (Change("orchestrator.signals.gate:misdirected", "if statement.zone != zone:", "if False:"),),

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.bench.sim.checks import ALLOWED, INVARIANTS, Life
+from orchestrator.bench.sim.commands import KILLED_AFTER, Interruption
 from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Limits, Setting, Work
 from orchestrator.bench.sim.processes import HOSTS, OUTSIDE, READS, Call, Died, Door, Process
 from orchestrator.bench.sim.shop import list_price
@@ -22,6 +23,8 @@ from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.routing import OriginWeights
 from orchestrator.domain.scale import Figure, WantedReplicas
 from orchestrator.domain.service import ModelSpec
+from orchestrator.errors import Conflict
+from orchestrator.store.memory import MemoryStore
 
 MOVE = MoveComparison("", "", "", 1.0, (), 1.0, 0.0, 1.0, None, None, None, ())
 """One that every rule approves."""
@@ -603,3 +606,44 @@ def test_everything_that_leaves_a_process_passes_its_door(world: SimWorld) -> No
     process.is_alive = False
     with pytest.raises(Died):
         asyncio.run(Door(process, "cloud", world.cloud, world).renew("gc-1", timedelta(hours=6)))
+
+
+def test_a_command_that_leaves_a_half_is_seen(world: SimWorld) -> None:
+    """I32: a new file without a request for it."""
+    store = world.truth
+    assert isinstance(store, MemoryStore)
+
+    async def writes_the_file_alone() -> None:
+        record = store._state.services["chat"]
+        store._state.services["chat"] = replace(record, revision=record.revision + 1)
+
+    asyncio.run(world.commands.run("chat", writes_the_file_alone))
+
+    assert broken(world) == {"I32"}
+
+
+@pytest.mark.parametrize(
+    ("ends_with", "is_seen"),
+    [(KeyError("chat"), True), (Conflict("not now", hint=""), True), (Conflict("not now"), False)],
+    ids=["no error of ours", "nothing to do", "what to do"],
+)
+def test_the_same_command_again_that_is_no_help_is_seen(world: SimWorld, ends_with: Exception, is_seen: bool) -> None:
+    """I32: the second one ends with what nobody can do anything about."""
+    tries: list[float] = []
+
+    async def command() -> None:
+        tries.append(world.clock.elapsed)
+        if len(tries) > 1:
+            raise ends_with
+        await world.people.deploy(world.people.spec())
+
+    async def twice() -> None:
+        world.commands.interrupt_next(Interruption(KILLED_AFTER, 1, 30.0))
+        await world.commands.run("chat", command)
+        await world.timeline.until(world.clock.elapsed + 60.0)
+
+    world.timeline.stopped = False
+    asyncio.run(twice())
+
+    assert tries[1] - tries[0] == 30.0
+    assert broken(world) == ({"I32"} if is_seen else set())

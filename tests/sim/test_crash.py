@@ -5,7 +5,7 @@
 
 import pytest
 
-from tests.sim.crash import MODES, STORIES, Crash, Story, crashes, some_of, tell
+from tests.sim.crash import MODES, STORIES, Crash, Story, command_crashes, crashes, some_of, tell
 from tests.sim.crashing import Account, chapters, tell_all, told
 
 EVERY = 307
@@ -38,12 +38,31 @@ def test_a_second_crash_during_the_recovery(name: str) -> None:
         assert not told.violations, f"{story.name}, {crash} ({told.crashed_at})\n" + "\n".join(told.history[-30:])
 
 
+@pytest.mark.parametrize("name", ["deploy", "move", "scale down", "new workload", "broken workload", "down", "pause"])
+def test_a_command_that_is_killed_and_run_again_comes_to_the_same_end(name: str) -> None:
+    """Killed before or after each of its commits and calls, or without an answer: the same again is done or refused."""
+    story = next(s for s in STORIES if s.name == name)
+    whole = tell(story, seed=2)
+    assert any(point.startswith("store.") for point in whole.commands)
+
+    for crash in command_crashes(len(whole.commands)):
+        told = tell(story, 2, crash)
+
+        assert told.crashed_at == whole.commands[crash.point - 1]
+        assert any("is run again" in line for line in told.history)
+        assert not told.violations, f"{story.name}, {crash} ({told.crashed_at})\n" + "\n".join(told.history[-30:])
+        assert told.end == whole.end, f"{story.name}, {crash} ({told.crashed_at})"
+
+
 def test_every_point_comes_in_every_mode() -> None:
     """Nothing is left out of the enumeration."""
     whole = {(c.point, c.mode) for c in crashes(7, pairs=False)}
 
     assert whole == {(point, mode) for point in range(1, 8) for mode in MODES}
     assert {c.again_at for c in crashes(7, pairs=True)} >= {1, 2, 5}
+    commands = list(command_crashes(2))
+    assert {(c.point, c.mode) for c in commands} == {(point, mode) for point in (1, 2) for mode in MODES}
+    assert all(c.of_command for c in commands)
 
 
 def test_a_few_points_of_a_story_are_spread_over_it_and_differ_from_world_to_world() -> None:
@@ -58,14 +77,14 @@ def test_a_few_points_of_a_story_are_spread_over_it_and_differ_from_world_to_wor
 
 @pytest.mark.parametrize("pairs", [False, True])
 def test_chapters_are_told_the_same_in_processes_of_their_own(pairs: bool) -> None:
-    """Each point in each mode, or one pair of each, and every count is of what was told."""
+    """Each point in each mode, the command's too, or one pair of each, and every count is of what was told."""
     story = next(n for n, s in enumerate(STORIES) if s.name == "down")
     own = [c for c in chapters(range(2), 1, 1, pairs=pairs, seconds=1e9) if c.story == story]
 
     alone, together = list(told(own, 1)), list(told(own, 2))
 
     assert [_counts(a) for a in alone] == [_counts(t) for t in together]
-    assert [a.runs for a in alone] == [1 if pairs else len(MODES)] * 2
+    assert [a.runs for a in alone] == [1 if pairs else 2 * len(MODES)] * 2
     assert not any(a.broken for a in alone)
     assert not tell_all(chapters(range(1), 1, 1, pairs=False, seconds=-1.0)[story]).runs
 

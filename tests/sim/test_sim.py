@@ -16,6 +16,7 @@ from orchestrator.bench.sim import run as running
 from orchestrator.bench.sim.faults import (
     AREAS,
     CLOCK_STEPS,
+    COMMAND_KINDS,
     HOST_KINDS,
     KINDS,
     LATE_KINDS,
@@ -189,7 +190,7 @@ def test_a_host_that_is_stopped_in_order_is_followed_at_once() -> None:
 def test_what_is_new_is_drawn_last() -> None:
     """Days that were known before there was anything special about a service are as they were."""
     plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0, steps=0.0, lates=0.0)
-    plain = replace(plain, hosts=0.0, survives=0.0)
+    plain = replace(plain, hosts=0.0, survives=0.0, commands=0.0)
     for seed in range(20):
         without, always = (setting_of(seed, replace(plain, works=part)) for part in (0.0, 1.0))
         spread = setting_of(seed, replace(plain, spreads=1.0))
@@ -201,6 +202,7 @@ def test_what_is_new_is_drawn_last() -> None:
         late = setting_of(seed, replace(plain, lates=1.0))
         shared = setting_of(seed, replace(plain, hosts=1.0))
         lasting = setting_of(seed, replace(plain, survives=1.0))
+        interrupted = setting_of(seed, replace(plain, commands=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
@@ -212,6 +214,7 @@ def test_what_is_new_is_drawn_last() -> None:
         assert replace(late, late=False, faults=late.faults[: len(without.faults)]) == without
         assert replace(shared, hosts=False, faults=shared.faults[: len(without.faults)]) == without
         assert replace(lasting, survives=False, faults=lasting.faults[: len(without.faults)]) == without
+        assert replace(interrupted, commands=False, faults=interrupted.faults[: len(without.faults)]) == without
         assert replace(limited, limits=None) == without
         assert (hedged.hedge is not None) is without.spot
         assert replace(hedged, hedge=None, sleeps=without.sleeps) == without
@@ -220,7 +223,7 @@ def test_what_is_new_is_drawn_last() -> None:
 
 def test_who_survives_a_region_has_room_money_and_regions_that_are_lost() -> None:
     """About one day in ten; limits leave room for its spares, and the budget pays for them."""
-    plain, always = Climate(works=0.0, limits=1.0, survives=0.0), Climate(works=0.0, limits=1.0, survives=1.0)
+    plain, always = (Climate(works=0.0, limits=1.0, survives=part, commands=0.0) for part in (0.0, 1.0))
     drawn = [setting_of(seed) for seed in range(200)]
 
     assert 10 <= sum(s.survives for s in drawn) <= 35
@@ -248,6 +251,20 @@ def test_the_loss_of_a_region_is_survived(seed: int) -> None:
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
     assert any(REGION_LOST in line for line in outcome.history)
+
+
+@pytest.mark.parametrize("seed", [2, 6])
+def test_commands_that_are_killed_break_no_promise(seed: int) -> None:
+    """On a bad day on which people run the same again, sooner or later."""
+    drawn = [setting_of(number) for number in range(200)]
+    bad = setting_of(seed, Climate(commands=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert 10 <= sum(s.commands for s in drawn) <= 35
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert any("a command is interrupted" in line for line in outcome.history)
+    assert any("is run again" in line for line in outcome.history)
 
 
 def test_a_lost_region_takes_all_that_is_ours_and_gives_nothing() -> None:
@@ -360,7 +377,8 @@ def test_another_seed_is_another_day() -> None:
 def test_every_fault_of_the_model_can_begin() -> None:
     """No kind of fault is only a word in a list."""
     world = SimWorld(Setting(0))
-    assert {family_of(kind) for kind in (*KINDS, *LATE_KINDS, *HOST_KINDS, CLOCK_STEPS, REGION_LOST)} <= {
+    own = (CLOCK_STEPS, REGION_LOST, *COMMAND_KINDS)
+    assert {family_of(kind) for kind in (*KINDS, *LATE_KINDS, *HOST_KINDS, *own)} <= {
         name.removeprefix("_do_") for name in dir(world.misfortunes) if name.startswith("_do_")
     }
 

@@ -71,6 +71,8 @@ INVARIANTS = {
     " itself outside the windows, or in a freeze",
     "I31": "the loss of any region leaves as many as load wants where that is promised and can be, by as many spares as"
     " it takes and no more, nobody moves against it, and what is lost is made up for",
+    "I32": "a command that is killed, or has no answer, has done all or nothing, and the same again comes to the same"
+    " end or says what to do",
 }
 
 MOST_ORPHANED_SECONDS = 900.0

@@ -22,7 +22,8 @@ The fault model, by who is to blame:
 * *gateway*: away, loses an answer, restarts with and without its table.
 * *signals and prices*: gone, dark in one zone, stale, the price list unreadable, prices moving.
 * *clock*: put forward or back by an hour, for a while.
-* *people*: scale, new workloads, broken workloads, the same again, moves, the end, pauses.
+* *people*: scale, new workloads, broken workloads, the same again, moves, the end, pauses; their commands are killed
+  before or after a commit or a call, or have no answer, and are run again.
 
 What nobody could tell from its absence is left out: a provider that goes on billing for what it shows to nobody.
 """
@@ -83,6 +84,10 @@ HOST_KINDS = {
 
 REGION_LOST, REGION_LOST_SECONDS = "region_lost", (600.0, 4 * HOUR)
 """A kind that is drawn by itself, for the runs in which services promise to survive it, and how long it lasts."""
+
+COMMAND_KINDS = ("command_killed_before", "command_killed_after", "command_unanswered")
+COMMAND_SECONDS = (1.0, 900.0)
+"""Kinds that are drawn by themselves, for some of the runs, and after how long the same command is run again."""
 
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
@@ -225,6 +230,7 @@ class Setting:
     ``steps``: the clock that records are written by is put forward or back now and then. ``late``: some answers are.
     ``hosts``: two hosts share the database, each with a controller, and lend each other the turn.
     ``survives``: services promise to survive the loss of any one region, and regions are lost.
+    ``commands``: some of the commands that people run are killed, or have no answer.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -259,6 +265,7 @@ class Setting:
     late: bool = False
     hosts: bool = False
     survives: bool = False
+    commands: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -275,7 +282,7 @@ class Climate:
     ``limits``: of all, the part with limits; ``steps``: of those without work and limits, the part with a clock that
     is set; ``lates``: of all, the part with answers that come late; ``hosts``: of those whose database
     is a memory, and so has the run's own clock, the part with two hosts; ``survives``: of those without work, the part
-    that promises to survive the loss of a region.
+    that promises to survive the loss of a region; ``commands``: of all, the part in which commands are interrupted.
     """
 
     per_hour: float = 1.5
@@ -290,6 +297,7 @@ class Climate:
     lates: float = 0.1
     hosts: float = 0.1
     survives: float = 0.1
+    commands: float = 0.1
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -340,6 +348,8 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
     if random.random() < climate.survives and made.work is None:
         lost = _lost_regions(random, len(made.faults), hours)
         made = replace(made, survives=True, limits=_with_room_for_spares(made), faults=(*made.faults, *lost))
+    if random.random() < climate.commands:
+        made = replace(made, commands=True, faults=(*made.faults, *_commands(random, len(made.faults), hours)))
     return made
 
 
@@ -384,6 +394,13 @@ def _lost_regions(random: Random, number: int, hours: float) -> Iterator[Fault]:
     for n in range(random.randint(1, 4)):
         at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*REGION_LOST_SECONDS)
         yield Fault(number + n, at, REGION_LOST, seconds, random.random())
+
+
+def _commands(random: Random, number: int, hours: float) -> Iterator[Fault]:
+    for n in range(random.randint(3, 8)):
+        kind = random.choice(COMMAND_KINDS)
+        at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*COMMAND_SECONDS)
+        yield Fault(number + n, at, kind, seconds, random.random())
 
 
 def _with_room_for_spares(made: Setting) -> Limits | None:

@@ -276,6 +276,9 @@ class Misfortunes:
         self._world.offers.heal()
         self._world.prices_away = False
 
+    async def _do_command(self, fault: Fault) -> None:
+        await self._world.commands.interrupted(fault, self._region(fault))
+
     async def _do_people(self, fault: Fault) -> None:
         service = "chat"
         record = self._world.truth.service(service)
@@ -343,6 +346,7 @@ def family_of(kind: str) -> str:
         "signals": "signals",
         "zone": "signals",
         "clock": "clock",
+        "command": "command",
         "prices": "prices",
         "price": "prices",
     }

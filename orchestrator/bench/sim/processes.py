@@ -13,11 +13,14 @@ from typing import Any, Protocol
 
 from orchestrator.control.controller import Controller
 from orchestrator.control.held_turn import HeldTurn
-from orchestrator.control.ports import Gateway, Journal, Provisioner, Records
+from orchestrator.control.ports import Gateway, Journal, Provisioner, Records, Requests
 from orchestrator.domain.records import Intent
 
 READS = frozenset(name for name in vars(Records) if not name.startswith("_"))
 """What only looks at the database. Everything else that a journal can do is a write."""
+
+COMMITS = frozenset(name for name in vars(Requests) if not name.startswith("_"))
+"""What commands write: wishes."""
 
 RECORDS = frozenset({"journal", "store"})
 """The ports behind which the database is."""
@@ -156,7 +159,7 @@ class Door:
     def _now(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         process, listener, port = self._process, self._listener, self._port
         is_write, point = port == "journal" and name not in READS, f"{port}.{name}"
-        only_looks = not is_write and port in RECORDS
+        only_looks = not is_write and port in RECORDS and name not in COMMITS
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if not process.is_alive:

@@ -17,6 +17,7 @@ from sqlalchemy import update
 
 from orchestrator.bench.sim.checks import SAMPLED_SECONDS, Checks
 from orchestrator.bench.sim.cloud import SimCloud
+from orchestrator.bench.sim.commands import Commands
 from orchestrator.bench.sim.database import GONE, Trouble
 from orchestrator.bench.sim.edge import SimGateway, SimGrid, SimProbe, SimReader
 from orchestrator.bench.sim.faults import HOUR, QUIET_START, Fault, Setting
@@ -107,7 +108,8 @@ class SimWorld:
         self.cloud.on_launch = self.checks.on_launch
         self.hooks: list[Any] = []
         self.misfortunes = Misfortunes(self)
-        self.people = People(self, self._runtime(Process(0)))
+        self.people = People(self, self.runtime_of(Process(0)))
+        self.commands = Commands(self)
         self.claimant: Process | None = None
         self.processes: list[Process] = []
         self.sleepers = 0
@@ -130,7 +132,8 @@ class SimWorld:
 
     # ── processes ────────────────────────────────────────────────────────────────────────────────────
 
-    def _runtime(self, process: Process) -> Runtime:
+    def runtime_of(self, process: Process) -> Runtime:
+        """Return what one process works with: everything outside behind doors of its own."""
         return Runtime(
             clock=self.clock,
             carbon=self.grid,
@@ -163,7 +166,7 @@ class SimWorld:
         try:
             quiet = quiet_after(journal.predecessor, claim)
             process.turn = HeldTurn(words, self.clock, process.heard_at, quiet)
-            process.controller = Controller(self._runtime(process), door, SimReader(self.grid), process.turn)
+            process.controller = Controller(self.runtime_of(process), door, SimReader(self.grid), process.turn)
         except (GreenctlError, Died):
             process.is_alive = False
             return False
@@ -386,6 +389,8 @@ class SimWorld:
                 raise Died(call.point)
         for hook in self.hooks:
             hook.before(call)
+        if not call.process.number:
+            self.commands.before(call)
         self.checks.before(call)
 
     def after(self, call: Call, answer: Any) -> None:
@@ -399,6 +404,8 @@ class SimWorld:
             self.checks.after(call, answer)
         for hook in self.hooks:
             hook.after(call, answer)
+        if not call.process.number:
+            self.commands.after(call)
         if call.port == "journal":
             self.database.after(call)
             self.hosts.wrote(call)
