@@ -38,6 +38,7 @@ ALWAYS = {
     "hosts": Climate(hosts=1.0),
     "survives": Climate(works=0.0, survives=1.0),
     "commands": Climate(commands=1.0),
+    "hangs": Climate(hangs=1.0),
 }
 """Climates of which every day has something that few days have, by the name that it has in a setting."""
 

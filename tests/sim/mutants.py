@@ -1068,6 +1068,18 @@ MUTANTS: tuple[Mutant, ...] = (
         tests=("tests/sim/test_crash.py::test_a_command_that_is_killed_and_run_again_comes_to_the_same_end",),
     ),
     Mutant(
+        "a provider that says nothing has nothing",
+        "R",
+        (
+            Change(
+                "orchestrator.control.observe:_one",
+                "return _Look(Observation(exists=None))",
+                "return _Look(Observation(exists=False))",
+            ),
+        ),
+        scenes=(_day(1, (2000.0, "hangs_all", 600.0, 0.5), hours=1.5),),
+    ),
+    Mutant(
         "an answer about another zone is taken",
         "B23",
         (Change("orchestrator.signals.gate:misdirected", "if statement.zone != zone:", "if False:"),),

@@ -8,7 +8,10 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -17,6 +20,7 @@ from orchestrator.bench.sim.faults import (
     AREAS,
     CLOCK_STEPS,
     COMMAND_KINDS,
+    HANG_KINDS,
     HOST_KINDS,
     KINDS,
     LATE_KINDS,
@@ -30,11 +34,12 @@ from orchestrator.bench.sim.faults import (
     Work,
     setting_of,
 )
-from orchestrator.bench.sim.misfortunes import family_of
+from orchestrator.bench.sim.misfortunes import HANGING, family_of
 from orchestrator.bench.sim.processes import HOSTS
 from orchestrator.bench.sim.run import Outcome, minimised, run
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.sweep import Sweeper
+from orchestrator.errors import ProviderUnavailable
 from tests.postgres import (
     PostgresServer,
     postgres_server,  # noqa: F401  # a fixture
@@ -190,7 +195,7 @@ def test_a_host_that_is_stopped_in_order_is_followed_at_once() -> None:
 def test_what_is_new_is_drawn_last() -> None:
     """Days that were known before there was anything special about a service are as they were."""
     plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0, steps=0.0, lates=0.0)
-    plain = replace(plain, hosts=0.0, survives=0.0, commands=0.0)
+    plain = replace(plain, hosts=0.0, survives=0.0, commands=0.0, hangs=0.0)
     for seed in range(20):
         without, always = (setting_of(seed, replace(plain, works=part)) for part in (0.0, 1.0))
         spread = setting_of(seed, replace(plain, spreads=1.0))
@@ -203,6 +208,7 @@ def test_what_is_new_is_drawn_last() -> None:
         shared = setting_of(seed, replace(plain, hosts=1.0))
         lasting = setting_of(seed, replace(plain, survives=1.0))
         interrupted = setting_of(seed, replace(plain, commands=1.0))
+        hanging = setting_of(seed, replace(plain, hangs=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
@@ -215,6 +221,7 @@ def test_what_is_new_is_drawn_last() -> None:
         assert replace(shared, hosts=False, faults=shared.faults[: len(without.faults)]) == without
         assert replace(lasting, survives=False, faults=lasting.faults[: len(without.faults)]) == without
         assert replace(interrupted, commands=False, faults=interrupted.faults[: len(without.faults)]) == without
+        assert replace(hanging, hangs=False, faults=hanging.faults[: len(without.faults)]) == without
         assert replace(limited, limits=None) == without
         assert (hedged.hedge is not None) is without.spot
         assert replace(hedged, hedge=None, sleeps=without.sleeps) == without
@@ -223,7 +230,7 @@ def test_what_is_new_is_drawn_last() -> None:
 
 def test_who_survives_a_region_has_room_money_and_regions_that_are_lost() -> None:
     """About one day in ten; limits leave room for its spares, and the budget pays for them."""
-    plain, always = (Climate(works=0.0, limits=1.0, survives=part, commands=0.0) for part in (0.0, 1.0))
+    plain, always = (Climate(works=0.0, limits=1.0, survives=part, commands=0.0, hangs=0.0) for part in (0.0, 1.0))
     drawn = [setting_of(seed) for seed in range(200)]
 
     assert 10 <= sum(s.survives for s in drawn) <= 35
@@ -265,6 +272,65 @@ def test_commands_that_are_killed_break_no_promise(seed: int) -> None:
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
     assert any("a command is interrupted" in line for line in outcome.history)
     assert any("is run again" in line for line in outcome.history)
+
+
+@pytest.mark.parametrize("seed", [2, 6])
+def test_a_provider_that_hangs_breaks_no_promise(seed: int) -> None:
+    """On a bad day on which it says nothing for minutes, in any way, while something is wanted of it."""
+    drawn = [setting_of(number) for number in range(200)]
+    bad = setting_of(seed, Climate(hangs=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert 10 <= sum(s.hangs for s in drawn) <= 35
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert any(" hangs_" in line for line in outcome.history)
+
+
+def test_a_provider_that_hangs_holds_up_nobody_and_what_it_was_handed_comes_once() -> None:
+    """One is lost, its launch is handed over in the first seconds, and for five minutes nothing is heard of it.
+
+    The other one serves on and is looked at all the time; no look takes longer than the adapter's own limits.
+    """
+    faults = (Fault(0, 2000.0, "hangs_all", 300.0, 0.5), Fault(1, 1994.0, "machine_fails", 0.0, 0.0))
+
+    outcome = run(Setting(1, faults, hours=1.0, look_seconds=5.0, rest_hours=0.2))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    told = [(float(line.split()[0]), line) for line in outcome.history]
+    (created,) = (at for at, line in told if " created " in line and at > 1900.0)
+    (over,) = (at for at, line in told if line.endswith("#0 is over"))
+    (ready,) = (at for at, line in told if " ready one real completion" in line and at > 1900.0)
+    assert 2000.0 <= created <= 2020.0 < over == 2300.0 < ready < 2500.0
+    assert any("has not taken it yet" in line for _, line in told)
+    assert nothing_is_bought_twice(outcome)
+
+
+def test_each_call_of_a_provider_that_hangs_is_given_up_in_time() -> None:
+    """As the adapters do: a question is waited for once and its newest answer serves for a minute, ends wait beside."""
+    world = SimWorld(Setting(1, hours=0.4, rest_hours=0.1))
+    asyncio.run(world.live())
+    (name, *_), cloud, clock = world.cloud.existing(), world.cloud, world.clock
+    cloud.hang(HANGING["hangs_all"], 900.0)
+    world.timeline.stopped = True  # nobody looks meanwhile
+    began = clock.elapsed
+
+    def waited(call: Coroutine[object, object, object]) -> float:
+        before = clock.elapsed
+        with suppress(ProviderUnavailable):
+            asyncio.run(call)
+        return clock.elapsed - before
+
+    assert waited(cloud.describe(name)) == 0.0
+    clock.move_to(began + 60.0)
+    assert [waited(cloud.describe(name)) for _ in range(2)] == [0.0, 0.0]
+    assert [waited(cloud.inventory(world.uid)) for _ in range(2)] == [60.0, 0.0]
+    assert waited(cloud.renew(name, timedelta(hours=24))) == 5.0
+    assert waited(cloud.terminate(name, timedelta(seconds=5))) == 0.0
+    assert cloud.exists(name)
+    clock.move_to(began + 905.0)
+    assert not cloud.exists(name)
+    assert not cloud.hangs
 
 
 def test_a_lost_region_takes_all_that_is_ours_and_gives_nothing() -> None:
@@ -377,7 +443,7 @@ def test_another_seed_is_another_day() -> None:
 def test_every_fault_of_the_model_can_begin() -> None:
     """No kind of fault is only a word in a list."""
     world = SimWorld(Setting(0))
-    own = (CLOCK_STEPS, REGION_LOST, *COMMAND_KINDS)
+    own = (CLOCK_STEPS, REGION_LOST, *COMMAND_KINDS, *HANG_KINDS)
     assert {family_of(kind) for kind in (*KINDS, *LATE_KINDS, *HOST_KINDS, *own)} <= {
         name.removeprefix("_do_") for name in dir(world.misfortunes) if name.startswith("_do_")
     }

@@ -7,7 +7,7 @@ once nothing of that name exists, as at real providers, so a controller that ask
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import inf
@@ -29,6 +29,15 @@ ELSEWHERE = "sky/us"
 
 ANSWER_SECONDS = 20.0
 """For so long a provider's answer is waited for. What takes longer is handed over beside the looks (decision 0055)."""
+
+OLDEST_SECONDS = 60.0
+"""For so long an answer of before serves for looks at machines, while the next one is on its way."""
+
+PATIENCE_SECONDS = {"describe": ANSWER_SECONDS, "renew": 5.0, "inventory": 60.0, "preflight": 180.0}
+"""For so long the adapter of a provider that hangs lets us wait. What launches and ends goes on beside the looks."""
+
+OWN_WAY = frozenset({"renew", "preflight"})
+"""What is asked anew each time: of the others one question is under way at a time, and is waited for once."""
 
 NOT_TAKEN = "the provider has been asked for it, and has not taken it yet"
 
@@ -94,6 +103,8 @@ class Weather:
     """Looks at one machine say what was true when that began."""
     out_of_sight: set[str] = field(default_factory=set)
     """Machines that nothing shows just now, although they serve."""
+    hangs_until: dict[str, float] = field(default_factory=dict)
+    """By method: until when nobody who asks for it hears anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,10 @@ class SimCloud:
         """When a look at a machine last showed nothing, true or not."""
         self._calls = 0
         self._picture: Picture | None = None
+        self._picture_before: Picture | None = None
+        """Of when the provider began to hang."""
+        self._asked_at: dict[str, float] = {}
+        """By method that hangs: since when a question is open."""
 
     # ── what is ──
 
@@ -184,7 +199,21 @@ class SimCloud:
 
     def remember(self) -> None:
         """Take the picture that old views show from now on."""
-        self._picture = Picture(self._now(), {name: replace(m) for name, m in self.machines.items()})
+        self._picture = self._photograph()
+
+    def hang(self, methods: Iterable[str], seconds: float) -> None:
+        """Let these say nothing for a while; no shorter than they hang already."""
+        self._picture_before = self._photograph()
+        until = self._now() + seconds
+        self.weather.hangs_until |= {m: max(until, self.weather.hangs_until.get(m, 0.0)) for m in methods}
+
+    @property
+    def hangs(self) -> bool:
+        """Whether anybody who asks it something hears nothing."""
+        return any(until > self._now() for until in self.weather.hangs_until.values())
+
+    def _photograph(self) -> Picture:
+        return Picture(self._now(), {name: replace(m) for name, m in self.machines.items()})
 
     # ── the port ──
 
@@ -195,9 +224,12 @@ class SimCloud:
 
     async def preflight(self, model: ModelSpec, offers: Sequence[Offer] = ()) -> None:
         """Find nothing wrong."""
+        del model, offers
+        await self._hear("preflight")
 
     async def launch(self, request: LaunchRequest) -> None:
         """Create the machine, unless there is one of that name."""
+        late = self._seconds_until_taken(request.name)
         self._answer_badly("launch")
         self.on_launch(request)
         there = self.machines.get(request.name)
@@ -205,6 +237,9 @@ class SimCloud:
             await self._taken(there)
             return
         region = request.offer.region.id
+        if late:
+            await self._hand_over(request, late)
+            return
         self._refuse_if_lost(region)
         if region in self.weather.quota:
             raise QuotaExceeded(f"{region}: the quota is used up")
@@ -229,8 +264,16 @@ class SimCloud:
 
     async def describe(self, name: str) -> Instance:
         """Say what can be seen of it."""
-        self._answer_badly("describe")
-        machines, at = self._view(old=self.weather.old_looks)
+        there, before = self.machines.get(name), self._picture_before
+        if self._hangs("describe") and there is not None and self._is_awaited(there):
+            raise ProviderUnavailable(NOT_TAKEN)
+        if self._hangs("describe") and before is not None and self._now() - before.at < OLDEST_SECONDS:
+            self._asked_at.setdefault("describe", self._now())
+            machines, at = before.machines, before.at
+        else:
+            await self._hear("describe")
+            self._answer_badly("describe")
+            machines, at = self._view(old=self.weather.old_looks)
         machine = machines.get(name)
         if machine is not None and self._is_awaited(machine):
             raise ProviderUnavailable(NOT_TAKEN)
@@ -246,6 +289,7 @@ class SimCloud:
 
     async def inventory(self, deployment_uid: str) -> Sequence[Instance]:
         """List what can be seen with our mark, as completely as today's weather allows."""
+        await self._hear("inventory")
         self._answer_badly("inventory")
         listing = self.weather.listing
         if listing == "fails":
@@ -266,7 +310,9 @@ class SimCloud:
 
     async def terminate(self, name: str, grace: timedelta) -> None:
         """End it, or say so."""
-        self._answer_badly("terminate")
+        hangs = self._hangs("terminate")
+        if not hangs:
+            self._answer_badly("terminate")
         machine = self.machines.get(name)
         if machine is not None and self._is_awaited(machine):
             machine.ends_at = machine.born_at + min(5.0, grace.total_seconds())
@@ -274,6 +320,10 @@ class SimCloud:
         if machine is None or not self._visible(machine, self._now()):
             return  # no such thing, as far as anybody can see here
         self.on_end(name, machine)
+        if hangs:  # it is asked for beside the looks, again and again
+            end = self.weather.hangs_until["terminate"] + min(5.0, grace.total_seconds())
+            machine.ends_at = end if machine.ends_at is None else min(machine.ends_at, end)
+            return
         fault = self.end_faults.popleft() if self.end_faults else LaunchFault("")
         if fault.kind == "lies":
             return
@@ -285,6 +335,7 @@ class SimCloud:
 
     async def renew(self, name: str, lease: timedelta) -> bool:
         """Begin its lease anew."""
+        await self._hear("renew")
         self._answer_badly("renew")
         machine = self.machines.get(name)
         if machine is None or not self._lives(machine) or machine.lease_ends_at == inf:
@@ -299,6 +350,34 @@ class SimCloud:
 
     # ── small parts ──
 
+    def _hangs(self, method: str) -> bool:
+        return self._now() < self.weather.hangs_until.get(method, 0.0)
+
+    async def _hear(self, method: str) -> None:
+        """Wait for an answer, if its provider hangs: so long since it was asked, and not at all by who asks later."""
+        if not self._hangs(method):
+            self._asked_at.pop(method, None)
+            return
+        now = self._now()
+        since = now if method in OWN_WAY else self._asked_at.setdefault(method, now)
+        patience = since + PATIENCE_SECONDS[method] - now
+        await self._wait(max(0.0, min(patience, self.weather.hangs_until[method] - now)))
+        if self._hangs(method):
+            raise ProviderUnavailable(f"{method}: no answer for {self._now() - since:.0f} s")
+        self._asked_at.pop(method, None)
+
+    def _seconds_until_taken(self, name: str) -> float:
+        """Return after how long a launch is taken that is handed over now, 0.0 for at once.
+
+        Raises ``ProviderUnavailable`` where nobody has had an answer for so long that it is not handed over at all.
+        """
+        if not self._hangs("launch"):
+            return 0.0
+        since = self._asked_at.get("describe", self._now())
+        if name not in self.machines and self._now() - since > ANSWER_SECONDS:
+            raise ProviderUnavailable(f"launch: no answer for {self._now() - since:.0f} s")
+        return self.weather.hangs_until["launch"] - self._now() + 1.0
+
     def _refuse_if_lost(self, region: str) -> None:
         if region in self.weather.lost:
             raise NoCapacity(f"{region} is lost")
@@ -306,6 +385,14 @@ class SimCloud:
     def _is_awaited(self, machine: Machine) -> bool:
         """Whether its provider has been asked for it and has not taken it yet."""
         return machine.is_taken_late and self._now() < machine.born_at
+
+    async def _hand_over(self, request: LaunchRequest, late: float) -> None:
+        """Leave a launch with a provider that hangs: it is taken then, or refused then, and not known before."""
+        machine, region = self._create(request, late), request.offer.region.id
+        machine.is_taken_late = True
+        if region in self.weather.lost | self.weather.quota or f"{region}!" in self.weather.full:
+            machine.failure, machine.error_code = "sold out, as it turned out", "no_capacity"
+        await self._taken(machine)
 
     async def _taken(self, machine: Machine) -> None:
         """Wait until its provider has taken it, as long as for any other answer."""

@@ -5,6 +5,7 @@ The fault model, by who is to blame:
 * *create*: the answer is lost, it succeeds late (10 s to 40 min) with or without an answer, an error although the
   machine exists, sold out at once or only after all, a quota, a hang, another region than was asked for; it is taken
   only after up to half an hour, in which nobody is told anything of that name.
+* *calls of a provider*: all of them, or listings, ends or renewals alone, hang for up to a quarter of an hour.
 * *listings and looks*: late by up to two minutes, partial, empty, failing, throttled, no answer at all; an old picture
   for up to an hour, in which what is gone is there and what is new is not; a machine out of sight that serves on.
 * *end*: success is reported and nothing happens, it takes ten minutes, an error although it worked.
@@ -30,7 +31,7 @@ What nobody could tell from its absence is left out: a provider that goes on bil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from random import Random
 
@@ -88,6 +89,13 @@ REGION_LOST, REGION_LOST_SECONDS = "region_lost", (600.0, 4 * HOUR)
 COMMAND_KINDS = ("command_killed_before", "command_killed_after", "command_unanswered")
 COMMAND_SECONDS = (1.0, 900.0)
 """Kinds that are drawn by themselves, for some of the runs, and after how long the same command is run again."""
+
+HANG_KINDS = ("hangs_all", "hangs_all", "hangs_listing", "hangs_ending", "hangs_renewing")
+HANG_SECONDS = (60.0, 900.0)
+"""Kinds that are drawn by themselves, for some of the runs: a provider that says nothing, and for how long."""
+
+IN_A_HANG = ("preempt", "machine_fails", "scale", "move", "new_workload")
+"""What happens within a minute of each: a provider that nothing is asked of is missed by nobody."""
 
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
@@ -231,6 +239,7 @@ class Setting:
     ``hosts``: two hosts share the database, each with a controller, and lend each other the turn.
     ``survives``: services promise to survive the loss of any one region, and regions are lost.
     ``commands``: some of the commands that people run are killed, or have no answer.
+    ``hangs``: calls of the provider hang for minutes.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -266,6 +275,7 @@ class Setting:
     hosts: bool = False
     survives: bool = False
     commands: bool = False
+    hangs: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -282,7 +292,8 @@ class Climate:
     ``limits``: of all, the part with limits; ``steps``: of those without work and limits, the part with a clock that
     is set; ``lates``: of all, the part with answers that come late; ``hosts``: of those whose database
     is a memory, and so has the run's own clock, the part with two hosts; ``survives``: of those without work, the part
-    that promises to survive the loss of a region; ``commands``: of all, the part in which commands are interrupted.
+    that promises to survive the loss of a region; ``commands``: of all, the part in which commands are interrupted;
+    ``hangs``: of all, the part in which providers hang.
     """
 
     per_hour: float = 1.5
@@ -298,6 +309,7 @@ class Climate:
     hosts: float = 0.1
     survives: float = 0.1
     commands: float = 0.1
+    hangs: float = 0.1
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -348,9 +360,20 @@ def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0
     if random.random() < climate.survives and made.work is None:
         lost = _lost_regions(random, len(made.faults), hours)
         made = replace(made, survives=True, limits=_with_room_for_spares(made), faults=(*made.faults, *lost))
+    return _with_rarer_things(made, random, climate)
+
+
+def _with_rarer_things(made: Setting, random: Random, climate: Climate) -> Setting:
+    """Draw what befalls any day alike, one after the other, each with kinds of its own."""
     if random.random() < climate.commands:
-        made = replace(made, commands=True, faults=(*made.faults, *_commands(random, len(made.faults), hours)))
+        made = _with(replace(made, commands=True), _commands(random, len(made.faults), made.hours))
+    if random.random() < climate.hangs:
+        made = _with(replace(made, hangs=True), _hangs(random, len(made.faults), made.hours))
     return made
+
+
+def _with(made: Setting, more: Iterable[Fault]) -> Setting:
+    return replace(made, faults=(*made.faults, *more))
 
 
 def _hedge(random: Random, replicas: int) -> Hedge:
@@ -401,6 +424,15 @@ def _commands(random: Random, number: int, hours: float) -> Iterator[Fault]:
         kind = random.choice(COMMAND_KINDS)
         at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*COMMAND_SECONDS)
         yield Fault(number + n, at, kind, seconds, random.random())
+
+
+def _hangs(random: Random, number: int, hours: float) -> Iterator[Fault]:
+    for n in range(random.randint(2, 5)):
+        kind = random.choice(HANG_KINDS)
+        at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*HANG_SECONDS)
+        yield Fault(number + 2 * n, at, kind, seconds, random.random())
+        meanwhile, later = random.choice(IN_A_HANG), random.uniform(-60.0, 60.0)
+        yield Fault(number + 2 * n + 1, at + later, meanwhile, 0.0, random.random())
 
 
 def _with_room_for_spares(made: Setting) -> Limits | None:

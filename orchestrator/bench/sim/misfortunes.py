@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 
 HALF = 0.5
+HANGING = {
+    "hangs_all": ("launch", "describe", "inventory", "terminate", "renew", "preflight"),
+    "hangs_listing": ("inventory",),
+    "hangs_ending": ("terminate",),
+    "hangs_renewing": ("renew",),
+}
+"""What nobody hears anything of, by the kind of the fault."""
+
 ILLS = {"freeze": "is_frozen", "wrong_answers": "serves_errors", "slow": "is_slow", "deaf": "is_deaf"}
 
 
@@ -85,6 +93,10 @@ class Misfortunes:
     async def _do_away(self, fault: Fault) -> None:
         self._world.cloud.weather.away = fault.kind.removeprefix("away_")
         self._later(fault, lambda: setattr(self._world.cloud.weather, "away", ""))
+
+    async def _do_hangs(self, fault: Fault) -> None:
+        self._world.cloud.hang(HANGING[fault.kind], fault.seconds)
+        self._later(fault, lambda: None)
 
     async def _do_listing(self, fault: Fault) -> None:
         self._world.cloud.weather.listing = fault.kind.removeprefix("listing_")
@@ -347,6 +359,7 @@ def family_of(kind: str) -> str:
         "zone": "signals",
         "clock": "clock",
         "command": "command",
+        "hangs": "hangs",
         "prices": "prices",
         "price": "prices",
     }

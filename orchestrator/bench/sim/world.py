@@ -213,6 +213,7 @@ class SimWorld:
             and self.database.is_well
             and process.host not in self.hosts.cut_off
             and not weather.away
+            and not self.cloud.hangs
             and not weather.listing
             and not weather.old_looks
             and not weather.out_of_sight
@@ -517,6 +518,7 @@ class SimWorld:
         weather.full_later.clear()
         weather.stale_describe = weather.old_looks = False
         weather.out_of_sight.clear()
+        weather.hangs_until.clear()
         self.cloud.launch_faults.clear()
         self.cloud.end_faults.clear()
         for machine in self.cloud.machines.values():
