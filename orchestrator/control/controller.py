@@ -33,7 +33,7 @@ from orchestrator.control.tidying import Tidier
 from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.records import EventKind, OperationKind, ServiceState
 from orchestrator.domain.replica import Replica
-from orchestrator.errors import GreenctlError, LeaseHeld, StoreUnavailable
+from orchestrator.errors import DiskFull, GreenctlError, LeaseHeld, StoreUnavailable
 from orchestrator.planner.pause import needed_steps
 from orchestrator.planner.rollout import RolloutView, StepKind, next_steps
 from orchestrator.planner.wanted import may_sleep
@@ -109,8 +109,8 @@ class Controller:
         """Look at every service of which something is there, going down or asked for, then at the gateway.
 
         An error of one part ends that part alone, and :attr:`troubles` tells of it. Raised is what nothing goes on
-        from: ``LeaseHeld`` at once, ``StoreUnavailable`` after all have been looked at (of the sweep at once), and the
-        first error of all where no service's look went well.
+        from: ``LeaseHeld`` at once, ``StoreUnavailable`` after all have been looked at, the sweep's at once and its
+        ``DiskFull`` too, and the first error of all where no service's look went well.
         """
         self._troubles.clear()
         status = await gateway_status(self._runtime)
@@ -147,7 +147,8 @@ class Controller:
     async def _try(self, name: str, look: Callable[[], Awaitable[None]]) -> bool:
         """Look, unless the last time failed a moment ago; return whether that went well.
 
-        Without a database no sweep says whether it was set back, so nothing else is done after such an error either.
+        Without a database no sweep says whether it was set back, so nothing else is done after such an error either:
+        nor where its disk is full, on which the next small write may find room again.
         """
         pause = self._pauses.get(name)
         if pause is not None and self._runtime.clock.monotonic() < pause.until:
@@ -158,7 +159,7 @@ class Controller:
             raise
         except Exception as error:  # whatever it is, it must not stop the other services
             self._troubles.append(Trouble(name, error))
-            if name == SWEEP and isinstance(error, StoreUnavailable):
+            if name == SWEEP and isinstance(error, StoreUnavailable | DiskFull):
                 raise
             failures = 0 if pause is None else pause.failures
             seconds = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures, MOST_DOUBLINGS))

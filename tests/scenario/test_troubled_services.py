@@ -20,7 +20,7 @@ from orchestrator.domain.counters import GatewayStatus
 from orchestrator.domain.records import EventKind, OperationState
 from orchestrator.domain.replica import ReplicaState
 from orchestrator.domain.service import Scaling
-from orchestrator.errors import GatewayUnavailable, ProviderUnavailable, StoreUnavailable
+from orchestrator.errors import DiskFull, GatewayUnavailable, ProviderError, ProviderUnavailable, StoreUnavailable
 from tests.scenario.test_migration import BY_HAND
 from tests.scenario.test_two_services import both, break_offers
 from tests.scenario.world import Traffic, World, chat
@@ -457,17 +457,21 @@ async def test_a_sweep_that_fails_is_told_once_repeated_and_stops_no_look(
     assert [s.name for s in world.store.suspects()] == [stray]
 
 
-async def test_without_a_database_nothing_is_done_after_a_sweep_that_failed() -> None:
-    """Only a sweep says whether the database was set back, and nobody may act before that."""
+@pytest.mark.parametrize("error", [StoreUnavailable("the database does not answer"), DiskFull("no space left")])
+async def test_without_a_database_nothing_is_done_after_a_sweep_that_failed(error: ProviderError) -> None:
+    """Only a sweep says whether the database was set back, and nobody may act before that.
+
+    Nor on a full disk, where what the sweep had to write had no room, and the next write may have.
+    """
     world, forgetful = await with_forgetful_journal()
     world.kill()
     controller = world.start()
-    forgetful.error = StoreUnavailable("the database does not answer")
+    forgetful.error = error
     world.preempt(world.ready()[0].name)
     world.sync_engines()
     before = world.store.replicas()
 
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(type(error)):
         await controller.tick()
 
     assert world.store.replicas() == before

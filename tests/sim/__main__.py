@@ -39,6 +39,7 @@ ALWAYS = {
     "survives": Climate(works=0.0, survives=1.0),
     "commands": Climate(commands=1.0),
     "hangs": Climate(hangs=1.0),
+    "full": Climate(full=1.0),
 }
 """Climates of which every day has something that few days have, by the name that it has in a setting."""
 

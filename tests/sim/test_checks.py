@@ -387,6 +387,21 @@ def test_time_that_is_not_counted_and_time_that_never_was_are_seen(world: SimWor
         world.checks.violations.clear()
 
 
+def test_who_is_said_to_have_ended_late_served_no_longer_than_it_was_there(world: SimWorld) -> None:
+    """I25: nothing can be written on a full disk, so that a record may say for half an hour that it serves."""
+    row, *_ = world.truth.replicas("chat")
+    now = world.clock.elapsed
+    world.checks._lives[row.name] = Life(now - 5100.0, now - 5000.0, left=now, gone=now)
+    ended = replace(row, state=ReplicaState.LOST, cleaned_up=True)
+    world.cloud.ended_at[row.name] = now - 900.0
+
+    world.checks._check_counted(ended, 4100.0)
+    assert not broken(world)
+
+    world.checks._check_counted(ended, 3900.0)
+    assert broken(world) == {"I25"}
+
+
 def test_a_launch_beyond_the_budget_of_its_day_is_seen(world: SimWorld) -> None:
     """I30: those that live cost until the day ends, those that ended what they lived for."""
     service, rows = world.truth.service("chat"), world.truth.replicas("chat", ended=True)

@@ -16,10 +16,12 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.bench.sim import run as running
+from orchestrator.bench.sim.database import Trouble
 from orchestrator.bench.sim.faults import (
     AREAS,
     CLOCK_STEPS,
     COMMAND_KINDS,
+    DISK_FULL,
     HANG_KINDS,
     HOST_KINDS,
     KINDS,
@@ -35,16 +37,19 @@ from orchestrator.bench.sim.faults import (
     setting_of,
 )
 from orchestrator.bench.sim.misfortunes import HANGING, family_of
-from orchestrator.bench.sim.processes import HOSTS
+from orchestrator.bench.sim.processes import HOSTS, Call, Process
 from orchestrator.bench.sim.run import Outcome, minimised, run
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.sweep import Sweeper
-from orchestrator.errors import ProviderUnavailable
+from orchestrator.errors import DiskFull, ProviderUnavailable
 from tests.postgres import (
     PostgresServer,
     postgres_server,  # noqa: F401  # a fixture
 )
 from tests.sim.days import lived
+
+NOTHING_RARE = Climate(commands=0.0, hangs=0.0, full=0.0)
+"""Without what any day alike may have, which is drawn last."""
 
 SHORT = 6.0
 """Hours of faults: a quarter of what the recipe takes."""
@@ -194,8 +199,8 @@ def test_a_host_that_is_stopped_in_order_is_followed_at_once() -> None:
 
 def test_what_is_new_is_drawn_last() -> None:
     """Days that were known before there was anything special about a service are as they were."""
-    plain = Climate(works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0, steps=0.0, lates=0.0)
-    plain = replace(plain, hosts=0.0, survives=0.0, commands=0.0, hangs=0.0)
+    plain = replace(NOTHING_RARE, works=0.0, spreads=0.0, varies=0.0, renames=0.0, hedges=0.0, limits=0.0, steps=0.0)
+    plain = replace(plain, lates=0.0, hosts=0.0, survives=0.0)
     for seed in range(20):
         without, always = (setting_of(seed, replace(plain, works=part)) for part in (0.0, 1.0))
         spread = setting_of(seed, replace(plain, spreads=1.0))
@@ -209,6 +214,7 @@ def test_what_is_new_is_drawn_last() -> None:
         lasting = setting_of(seed, replace(plain, survives=1.0))
         interrupted = setting_of(seed, replace(plain, commands=1.0))
         hanging = setting_of(seed, replace(plain, hangs=1.0))
+        full = setting_of(seed, replace(plain, full=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
@@ -222,6 +228,7 @@ def test_what_is_new_is_drawn_last() -> None:
         assert replace(lasting, survives=False, faults=lasting.faults[: len(without.faults)]) == without
         assert replace(interrupted, commands=False, faults=interrupted.faults[: len(without.faults)]) == without
         assert replace(hanging, hangs=False, faults=hanging.faults[: len(without.faults)]) == without
+        assert replace(full, full=False, faults=full.faults[: len(without.faults)]) == without
         assert replace(limited, limits=None) == without
         assert (hedged.hedge is not None) is without.spot
         assert replace(hedged, hedge=None, sleeps=without.sleeps) == without
@@ -230,7 +237,7 @@ def test_what_is_new_is_drawn_last() -> None:
 
 def test_who_survives_a_region_has_room_money_and_regions_that_are_lost() -> None:
     """About one day in ten; limits leave room for its spares, and the budget pays for them."""
-    plain, always = (Climate(works=0.0, limits=1.0, survives=part, commands=0.0, hangs=0.0) for part in (0.0, 1.0))
+    plain, always = (replace(NOTHING_RARE, works=0.0, limits=1.0, survives=part) for part in (0.0, 1.0))
     drawn = [setting_of(seed) for seed in range(200)]
 
     assert 10 <= sum(s.survives for s in drawn) <= 35
@@ -331,6 +338,50 @@ def test_each_call_of_a_provider_that_hangs_is_given_up_in_time() -> None:
     clock.move_to(began + 905.0)
     assert not cloud.exists(name)
     assert not cloud.hangs
+
+
+@pytest.mark.parametrize("seed", [2, 6])
+def test_a_disk_that_is_full_breaks_no_promise(seed: int) -> None:
+    """On a bad day on which the database has no room for some time, or for some of its writes alone."""
+    drawn = [setting_of(number) for number in range(200)]
+    bad = setting_of(seed, Climate(full=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert 10 <= sum(s.full for s in drawn) <= 35
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert any("a look failed: disk_full" in line for line in outcome.history)
+
+
+def test_on_a_full_disk_nothing_is_written_or_launched_and_afterwards_all_goes_on() -> None:
+    """One is lost meanwhile: it is replaced as soon as that can be put on record."""
+    faults = (Fault(0, 2000.0, DISK_FULL, 600.0, 0.0), Fault(1, 2100.0, "preempt", 0.0, 0.0))
+
+    outcome = run(Setting(1, faults, hours=1.0, rest_hours=0.2))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    told = [(float(line.split()[0]), line.split()[1:]) for line in outcome.history]
+    written = [at for at, words in told if words[0] == "1" and words[1] not in {"publish", "terminate", "launch"}]
+    created = [at for at, words in told if words[0] == "created"]
+    assert not any(2000.0 < at < 2600.0 for at in (*written, *created))
+    assert any(2600.0 <= at < 2700.0 for at in created)
+
+
+@pytest.mark.parametrize(("room_for", "taken"), [(0, 0), (3, 2)])
+def test_a_full_disk_refuses_writes_as_the_store_does(room_for: int, taken: int) -> None:
+    """Those of controllers and of commands, all or most of them; reads go on."""
+    trouble = Trouble()
+    trouble.is_full, trouble.room_for = True, room_for
+    process, refused = Process(1), 0
+    for n in range(6):
+        port, method = ("journal", "set_intent") if n % 2 else ("store", "submit")
+        try:
+            trouble.before(Call(process, port, method, (), {}, is_write=port == "journal", point=""))
+        except DiskFull:
+            refused += 1
+    trouble.before(Call(process, "store", "services", (), {}, is_write=False, point=""))
+
+    assert refused == 6 - taken
 
 
 def test_a_lost_region_takes_all_that_is_ours_and_gives_nothing() -> None:
@@ -443,7 +494,7 @@ def test_another_seed_is_another_day() -> None:
 def test_every_fault_of_the_model_can_begin() -> None:
     """No kind of fault is only a word in a list."""
     world = SimWorld(Setting(0))
-    own = (CLOCK_STEPS, REGION_LOST, *COMMAND_KINDS, *HANG_KINDS)
+    own = (CLOCK_STEPS, REGION_LOST, *COMMAND_KINDS, *HANG_KINDS, DISK_FULL)
     assert {family_of(kind) for kind in (*KINDS, *LATE_KINDS, *HOST_KINDS, *own)} <= {
         name.removeprefix("_do_") for name in dir(world.misfortunes) if name.startswith("_do_")
     }

@@ -141,6 +141,8 @@ class SimCloud:
         self.on_end: Callable[[str, Machine], None] = lambda _name, _machine: None
         self.said_gone: dict[str, float] = {}
         """When a look at a machine last showed nothing, true or not."""
+        self.ended_at: dict[str, float] = {}
+        """When machines ended by themselves, or were taken away."""
         self._calls = 0
         self._picture: Picture | None = None
         self._picture_before: Picture | None = None
@@ -176,6 +178,7 @@ class SimCloud:
 
     def vanish(self, name: str) -> None:
         """Take a machine away without a trace."""
+        self.ended_at.setdefault(name, self._now())
         self.machines.pop(name, None)
 
     def lose(self, region: str) -> None:
@@ -191,6 +194,7 @@ class SimCloud:
         machine = self.machines.get(name)
         if machine is not None and self._lives(machine):
             machine.failure, machine.error_code = detail, code
+            self.ended_at.setdefault(name, self._now())
 
     def plant(self, request: LaunchRequest, *, mine: bool) -> None:
         """Let a machine exist that nobody here has asked for. ``mine``: it carries our mark."""

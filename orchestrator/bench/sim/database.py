@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import sqlite3
 from collections import defaultdict
 from typing import Any
 
-from orchestrator.bench.sim.processes import Call
+from sqlalchemy.exc import OperationalError
+
+from orchestrator.bench.sim.processes import COMMITS, Call
 from orchestrator.errors import StoreUnavailable
+from orchestrator.store.address import parse_address
 from orchestrator.store.database import SILENT_SECONDS
+from orchestrator.store.faults import translated
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.memory_state import State
 
@@ -16,7 +21,10 @@ GONE = "the database does not answer"
 
 
 class Trouble:
-    """What is wrong with the database just now. ``read_only`` and ``is_down`` last, the others hit the next write.
+    """What is wrong with the database just now. Some of it lasts, the rest hits the next write.
+
+    ``is_full``: there is no room for a write, a command's neither, but for each ``room_for``-th of them, for none where
+    that is 0; reads go on.
 
     ``late``: after how many seconds the next calls are answered, reading ones too.
     """
@@ -24,6 +32,9 @@ class Trouble:
     def __init__(self) -> None:
         self.is_down = False
         self.read_only = False
+        self.is_full = False
+        self.room_for = 0
+        self._tried = 0
         self.fails_before = 0
         self.fails_after = 0
         self.late: list[float] = []
@@ -31,7 +42,16 @@ class Trouble:
     @property
     def is_well(self) -> bool:
         """Whether nothing lasting is wrong."""
-        return not (self.is_down or self.read_only)
+        return not (self.is_down or self.read_only or self.is_full)
+
+    @property
+    def takes_writes(self) -> bool:
+        """Whether a write may succeed."""
+        return not (self.is_down or self.read_only or (self.is_full and not self.room_for))
+
+    def refusal(self) -> Exception:
+        """Return what a write is refused with while something lasting is wrong, as the store says it."""
+        return full_disk() if self.is_full and not self.is_down else StoreUnavailable(GONE)
 
     def delay(self) -> float:
         """Return for how long the next call is waited for; where that takes too long it will be given up."""
@@ -41,6 +61,10 @@ class Trouble:
         """Refuse, perhaps."""
         if self.is_down or (call.is_write and self.read_only):
             raise StoreUnavailable(GONE)
+        if self.is_full and (call.is_write or call.method in COMMITS):
+            self._tried += 1
+            if not self.room_for or self._tried % self.room_for:
+                raise full_disk()
         if self.late and self.late.pop(0) > SILENT_SECONDS:
             raise StoreUnavailable("the database says nothing")
         if call.is_write and self.fails_before:
@@ -52,6 +76,13 @@ class Trouble:
         if call.is_write and self.fails_after:
             self.fails_after -= 1
             raise StoreUnavailable("the connection broke after the commit")
+
+
+def full_disk() -> Exception:
+    """Return what a write ends with on a full disk: what SQLite says to its driver, as the store translates it."""
+    said = sqlite3.OperationalError("database or disk is full")
+    said.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return translated(OperationalError("COMMIT", None, said), parse_address("sqlite:////var/lib/greenctl/store.db"))
 
 
 def copied(state: State) -> State:

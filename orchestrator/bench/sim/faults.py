@@ -12,8 +12,8 @@ The fault model, by who is to blame:
 * *machines*: preempted alone or by the region, with and without a notice, failed, frozen, healthy but wrong, slow, deaf
   to us while they answer clients (one, or all of them), deleted by hand, stripped of their marks; strangers with and
   without our mark.
-* *database*: refuses, reads only, fails before or after the commit, answers late, loses its last transactions in a
-  failover, is set back to an old backup.
+* *database*: refuses, reads only, has no room left for writes, or for most of them, for up to an hour, fails before or
+  after the commit, answers late, loses its last transactions in a failover, is set back to an old backup.
 * *process*: SIGKILL at a call or between looks, SIGSTOP for up to ten minutes while another one takes over.
 * *hosts*, where there are two: down, stopped in order, cut off from the database, taken over by a person's word, asleep
   between the record of a launch and the launch; asleep, dead or stopped when it has left, and it arrives up to ten
@@ -96,6 +96,12 @@ HANG_SECONDS = (60.0, 900.0)
 
 IN_A_HANG = ("preempt", "machine_fails", "scale", "move", "new_workload")
 """What happens within a minute of each: a provider that nothing is asked of is missed by nobody."""
+
+DISK_FULL, DISK_FULL_SECONDS = "disk_full", (60.0, HOUR)
+"""A kind that is drawn by itself, for some of the runs, and how long it lasts."""
+
+ON_A_FULL_DISK = (*IN_A_HANG, "kill", "kill_at_call", "create_late", "stray_ours")
+"""What happens meanwhile, or shortly before or after: a disk that nothing is written to is full unseen."""
 
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
@@ -240,6 +246,7 @@ class Setting:
     ``survives``: services promise to survive the loss of any one region, and regions are lost.
     ``commands``: some of the commands that people run are killed, or have no answer.
     ``hangs``: calls of the provider hang for minutes.
+    ``full``: the disk of the database is full for a while.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -276,6 +283,7 @@ class Setting:
     survives: bool = False
     commands: bool = False
     hangs: bool = False
+    full: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -293,7 +301,7 @@ class Climate:
     is set; ``lates``: of all, the part with answers that come late; ``hosts``: of those whose database
     is a memory, and so has the run's own clock, the part with two hosts; ``survives``: of those without work, the part
     that promises to survive the loss of a region; ``commands``: of all, the part in which commands are interrupted;
-    ``hangs``: of all, the part in which providers hang.
+    ``hangs``: of all, the part in which providers hang; ``full``: of all, the part in which disks are full.
     """
 
     per_hour: float = 1.5
@@ -310,6 +318,7 @@ class Climate:
     survives: float = 0.1
     commands: float = 0.1
     hangs: float = 0.1
+    full: float = 0.1
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -369,6 +378,8 @@ def _with_rarer_things(made: Setting, random: Random, climate: Climate) -> Setti
         made = _with(replace(made, commands=True), _commands(random, len(made.faults), made.hours))
     if random.random() < climate.hangs:
         made = _with(replace(made, hangs=True), _hangs(random, len(made.faults), made.hours))
+    if random.random() < climate.full:
+        made = _with(replace(made, full=True), _full_disks(random, len(made.faults), made.hours))
     return made
 
 
@@ -433,6 +444,17 @@ def _hangs(random: Random, number: int, hours: float) -> Iterator[Fault]:
         yield Fault(number + 2 * n, at, kind, seconds, random.random())
         meanwhile, later = random.choice(IN_A_HANG), random.uniform(-60.0, 60.0)
         yield Fault(number + 2 * n + 1, at + later, meanwhile, 0.0, random.random())
+
+
+def _full_disks(random: Random, number: int, hours: float) -> Iterator[Fault]:
+    """Draw disks that are full, each with three things that something would be written about."""
+    for n in range(random.randint(2, 4)):
+        at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*DISK_FULL_SECONDS)
+        yield Fault(number + 4 * n, at, DISK_FULL, seconds, random.random())
+        for m in (1, 2, 3):
+            meanwhile, later = random.choice(ON_A_FULL_DISK), random.uniform(-60.0, 1.2 * seconds)
+            lasts = KINDS[meanwhile][1] * random.random()
+            yield Fault(number + 4 * n + m, at + later, meanwhile, lasts, random.random())
 
 
 def _with_room_for_spares(made: Setting) -> Limits | None:

@@ -78,7 +78,7 @@ class Hosts:
         """
         world = self._world
         has_lock = world.setting.hosts and any(p.is_alive and p.host == host for p in world.processes)
-        return world.database.is_well and host not in self.cut_off and not has_lock
+        return world.database.takes_writes and host not in self.cut_off and not has_lock
 
     def keeps(self, process: Process) -> bool:
         """Renew the turn of who is about to look. Whether it may: it ends when it is told that that is over."""
@@ -106,7 +106,9 @@ class Hosts:
         """Refuse a word where the database is not reached. What befalls one write is not spent on one of thousands."""
         if not process.is_alive:
             raise Died("renew_turn")
-        if not self._world.database.is_well or process.host in self.cut_off:
+        if not self._world.database.takes_writes:
+            raise self._world.database.refusal()
+        if process.host in self.cut_off:
             raise StoreUnavailable("the database does not answer")
 
     def is_heard(self, process: Process) -> None:

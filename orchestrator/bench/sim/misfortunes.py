@@ -32,6 +32,9 @@ HANGING = {
 }
 """What nobody hears anything of, by the kind of the fault."""
 
+ROOM_FOR = (0, 0, 2, 3, 5)
+"""Each so many-th write finds room on a disk that is full, as small ones and those into old pages do; 0: none does."""
+
 ILLS = {"freeze": "is_frozen", "wrong_answers": "serves_errors", "slow": "is_slow", "deaf": "is_deaf"}
 
 
@@ -187,6 +190,11 @@ class Misfortunes:
                 # Not after the bad hours are over: from then on nothing may go wrong.
                 over = max(fault.at + 1, self._world.setting.hours * HOUR - 1)
                 await self._lose_transactions(min(fault.at + 60 + 5 * HOUR * fault.pick, over))
+
+    async def _do_disk(self, fault: Fault) -> None:
+        trouble = self._world.database
+        trouble.is_full, trouble.room_for = True, ROOM_FOR[int(fault.pick * len(ROOM_FOR))]
+        self._later(fault, lambda: setattr(trouble, "is_full", False))
 
     async def _lose_transactions(self, until: float) -> None:
         """Keep a copy, and set the database back to it then; whoever has it open is cut off."""
@@ -351,6 +359,7 @@ def family_of(kind: str) -> str:
         "mark": "machine",
         "stray": "stray",
         "db": "db",
+        "disk": "disk",
         "kill": "kill",
         "sleep": "sleep",
         "host": "host",

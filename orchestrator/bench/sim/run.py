@@ -180,7 +180,11 @@ def _words(setting: Setting) -> str:
         number += f", {setting.limits}"
     number += ", a clock that is set" * setting.steps + ", late answers" * setting.late
     number += ", two hosts" * setting.hosts + ", that survive the loss of a region" * setting.survives
-    number += ", commands that are interrupted" * setting.commands + ", a provider that hangs" * setting.hangs
+    number += (
+        ", commands that are interrupted" * setting.commands
+        + ", a provider that hangs" * setting.hangs
+        + ", a disk that is full" * setting.full
+    )
     if setting.clients:
         number += f", clients in {' and '.join(setting.clients)}"
         number += f", first token within {setting.ttft_seconds:g} s" if setting.ttft_seconds else ""
