@@ -27,6 +27,7 @@ from orchestrator.bench.sim.faults import (
     KINDS,
     LATE_KINDS,
     REGION_LOST,
+    SILENT_KINDS,
     TTFT_SECONDS,
     Climate,
     Fault,
@@ -41,14 +42,14 @@ from orchestrator.bench.sim.processes import HOSTS, Call, Process
 from orchestrator.bench.sim.run import Outcome, minimised, run
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.sweep import Sweeper
-from orchestrator.errors import DiskFull, ProviderUnavailable
+from orchestrator.errors import DiskFull, ProviderUnavailable, StoreUnavailable
 from tests.postgres import (
     PostgresServer,
     postgres_server,  # noqa: F401  # a fixture
 )
 from tests.sim.days import lived
 
-NOTHING_RARE = Climate(commands=0.0, hangs=0.0, full=0.0)
+NOTHING_RARE = Climate(commands=0.0, hangs=0.0, full=0.0, silent=0.0)
 """Without what any day alike may have, which is drawn last."""
 
 SHORT = 6.0
@@ -215,6 +216,7 @@ def test_what_is_new_is_drawn_last() -> None:
         interrupted = setting_of(seed, replace(plain, commands=1.0))
         hanging = setting_of(seed, replace(plain, hangs=1.0))
         full = setting_of(seed, replace(plain, full=1.0))
+        silent = setting_of(seed, replace(plain, silent=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
@@ -228,6 +230,7 @@ def test_what_is_new_is_drawn_last() -> None:
         assert replace(lasting, survives=False, faults=lasting.faults[: len(without.faults)]) == without
         assert replace(interrupted, commands=False, faults=interrupted.faults[: len(without.faults)]) == without
         assert replace(hanging, hangs=False, faults=hanging.faults[: len(without.faults)]) == without
+        assert replace(silent, silent=False, faults=silent.faults[: len(without.faults)]) == without
         assert replace(full, full=False, faults=full.faults[: len(without.faults)]) == without
         assert replace(limited, limits=None) == without
         assert (hedged.hedge is not None) is without.spot
@@ -384,6 +387,62 @@ def test_a_full_disk_refuses_writes_as_the_store_does(room_for: int, taken: int)
     assert refused == 6 - taken
 
 
+@pytest.mark.parametrize("seed", [2, 6])
+def test_a_database_that_hangs_breaks_no_promise(seed: int) -> None:
+    """On a bad day on which it ends statements, says nothing or is locked for minutes."""
+    drawn = [setting_of(number) for number in range(200)]
+    bad = setting_of(seed, Climate(silent=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert 10 <= sum(s.silent for s in drawn) <= 35
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert any("a look failed: store_unavailable" in line for line in outcome.history)
+
+
+@pytest.mark.parametrize(
+    ("how", "write_seconds", "read_seconds"),
+    [("db_hangs", 30.0, 30.0), ("db_silent", 35.0, 35.0), ("db_locked", 15.0, 0.0)],
+)
+def test_a_database_that_hangs_is_given_up_after_the_limit_of_the_store(
+    how: str, write_seconds: float, read_seconds: float
+) -> None:
+    """And the last call of the time in which it hangs is answered when that is over."""
+    world = SimWorld(Setting(1))
+    world.database.hang(how, 100.0)
+    process, waited = Process(1), []
+    for method in ("set_intent", "replicas", "set_intent", "set_intent"):
+        call = Call(process, "journal", method, (), {}, is_write=method == "set_intent", point="")
+        waited.append(world.database.delay(call))
+        world.clock.move_to(world.clock.elapsed + waited[-1])
+        with suppress(StoreUnavailable):
+            world.database.before(call)
+            world.database.after(call)
+    limits = (write_seconds, read_seconds, write_seconds, write_seconds)
+    assert waited == [min(limit, 100.0 - sum(waited[:n])) for n, limit in enumerate(limits)]
+
+    world.clock.move_to(100.0)
+    assert not world.database.hangs
+    assert world.database.delay(call) == 0.0
+    world.database.before(call)
+
+
+def test_what_a_silent_server_was_told_may_be_written_and_is_not_known() -> None:
+    """Each second write of a controller and of a command; none of a server that ends its statements."""
+    for how, kept in (("db_silent", [True, False] * 2), ("db_hangs", [False] * 4)):
+        trouble = Trouble()
+        trouble.hang(how, 100.0)
+        written = []
+        for port in ("journal", "store", "journal", "store"):
+            call = Call(Process(1), port, "submit", (), {}, is_write=port == "journal", point="")
+            with pytest.raises(StoreUnavailable):  # noqa: PT012  # before the call is made, or after it
+                written.append(False)
+                trouble.before(call)
+                written[-1] = True
+                trouble.after(call)
+        assert written == kept
+
+
 def test_a_lost_region_takes_all_that_is_ours_and_gives_nothing() -> None:
     """What was created late there does not come either; what is somebody else's is left alone."""
     setting = Setting(1, (Fault(0, 2000.0, REGION_LOST, 3000.0, 0.9),), hours=1.2, survives=True, rest_hours=0.2)
@@ -494,7 +553,7 @@ def test_another_seed_is_another_day() -> None:
 def test_every_fault_of_the_model_can_begin() -> None:
     """No kind of fault is only a word in a list."""
     world = SimWorld(Setting(0))
-    own = (CLOCK_STEPS, REGION_LOST, *COMMAND_KINDS, *HANG_KINDS, DISK_FULL)
+    own = (CLOCK_STEPS, REGION_LOST, *COMMAND_KINDS, *HANG_KINDS, DISK_FULL, *SILENT_KINDS)
     assert {family_of(kind) for kind in (*KINDS, *LATE_KINDS, *HOST_KINDS, *own)} <= {
         name.removeprefix("_do_") for name in dir(world.misfortunes) if name.startswith("_do_")
     }

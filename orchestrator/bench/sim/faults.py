@@ -13,7 +13,9 @@ The fault model, by who is to blame:
   to us while they answer clients (one, or all of them), deleted by hand, stripped of their marks; strangers with and
   without our mark.
 * *database*: refuses, reads only, has no room left for writes, or for most of them, for up to an hour, fails before or
-  after the commit, answers late, loses its last transactions in a failover, is set back to an old backup.
+  after the commit, answers late, hangs for up to a quarter of an hour in one of three ways (the server ends each
+  statement, it says nothing and may have written, somebody holds a lock), loses its last transactions in a failover, is
+  set back to an old backup.
 * *process*: SIGKILL at a call or between looks, SIGSTOP for up to ten minutes while another one takes over.
 * *hosts*, where there are two: down, stopped in order, cut off from the database, taken over by a person's word, asleep
   between the record of a launch and the launch; asleep, dead or stopped when it has left, and it arrives up to ten
@@ -102,6 +104,9 @@ DISK_FULL, DISK_FULL_SECONDS = "disk_full", (60.0, HOUR)
 
 ON_A_FULL_DISK = (*IN_A_HANG, "kill", "kill_at_call", "create_late", "stray_ours")
 """What happens meanwhile, or shortly before or after: a disk that nothing is written to is full unseen."""
+
+SILENT_KINDS, SILENT_SECONDS = ("db_hangs", "db_silent", "db_locked"), (20.0, 900.0)
+"""Kinds that are drawn by themselves, for some of the runs: a database that hangs, and for how long."""
 
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
@@ -247,6 +252,7 @@ class Setting:
     ``commands``: some of the commands that people run are killed, or have no answer.
     ``hangs``: calls of the provider hang for minutes.
     ``full``: the disk of the database is full for a while.
+    ``silent``: the database hangs for a while.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -284,6 +290,7 @@ class Setting:
     commands: bool = False
     hangs: bool = False
     full: bool = False
+    silent: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -301,7 +308,8 @@ class Climate:
     is set; ``lates``: of all, the part with answers that come late; ``hosts``: of those whose database
     is a memory, and so has the run's own clock, the part with two hosts; ``survives``: of those without work, the part
     that promises to survive the loss of a region; ``commands``: of all, the part in which commands are interrupted;
-    ``hangs``: of all, the part in which providers hang; ``full``: of all, the part in which disks are full.
+    and, each of all, the parts in which providers hang (``hangs``), disks are full (``full``) and databases hang
+    (``silent``).
     """
 
     per_hour: float = 1.5
@@ -319,6 +327,7 @@ class Climate:
     commands: float = 0.1
     hangs: float = 0.1
     full: float = 0.1
+    silent: float = 0.1
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -380,6 +389,8 @@ def _with_rarer_things(made: Setting, random: Random, climate: Climate) -> Setti
         made = _with(replace(made, hangs=True), _hangs(random, len(made.faults), made.hours))
     if random.random() < climate.full:
         made = _with(replace(made, full=True), _full_disks(random, len(made.faults), made.hours))
+    if random.random() < climate.silent:
+        made = _with(replace(made, silent=True), _silences(random, len(made.faults), made.hours))
     return made
 
 
@@ -455,6 +466,17 @@ def _full_disks(random: Random, number: int, hours: float) -> Iterator[Fault]:
             meanwhile, later = random.choice(ON_A_FULL_DISK), random.uniform(-60.0, 1.2 * seconds)
             lasts = KINDS[meanwhile][1] * random.random()
             yield Fault(number + 4 * n + m, at + later, meanwhile, lasts, random.random())
+
+
+def _silences(random: Random, number: int, hours: float) -> Iterator[Fault]:
+    """Draw databases that hang, each with two things that something would be written about."""
+    for n in range(random.randint(2, 5)):
+        at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*SILENT_SECONDS)
+        yield Fault(number + 3 * n, at, random.choice(SILENT_KINDS), seconds, random.random())
+        for m in (1, 2):
+            meanwhile, later = random.choice(ON_A_FULL_DISK), random.uniform(-60.0, 1.2 * seconds)
+            lasts = KINDS[meanwhile][1] * random.random()
+            yield Fault(number + 3 * n + m, at + later, meanwhile, lasts, random.random())
 
 
 def _with_room_for_spares(made: Setting) -> Limits | None:

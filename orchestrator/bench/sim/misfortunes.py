@@ -178,6 +178,9 @@ class Misfortunes:
             case "db_read_only":
                 trouble.read_only = True
                 self._later(fault, lambda: setattr(trouble, "read_only", False))
+            case "db_hangs" | "db_silent" | "db_locked":
+                trouble.hang(fault.kind, fault.seconds)
+                self._later(fault, lambda: None)
             case "db_write_fails":
                 trouble.fails_before += 1 + int(3 * fault.pick)
             case "db_late":

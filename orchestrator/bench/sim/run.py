@@ -184,6 +184,7 @@ def _words(setting: Setting) -> str:
         ", commands that are interrupted" * setting.commands
         + ", a provider that hangs" * setting.hangs
         + ", a disk that is full" * setting.full
+        + ", a database that hangs" * setting.silent
     )
     if setting.clients:
         number += f", clients in {' and '.join(setting.clients)}"

@@ -91,7 +91,7 @@ class SimWorld:
         self.hosts = Hosts(self)
         self.truth: Store = opened(url) if url else MemoryStore(UID, present=self.hosts.present)
         self.uid = self.truth.deployment_uid()
-        self.database = Trouble()
+        self.database = Trouble(self.clock.monotonic)
         self.cloud = SimCloud(self.clock.monotonic, self.dice, self._wait, self.tell)
         self.cloud.lag_seconds = setting.lag_seconds
         self.gateway = SimGateway(self.clock.monotonic, self.cloud, self.dice, naps=setting.sleeps)
@@ -370,14 +370,16 @@ class SimWorld:
 
     def lets_look(self) -> bool:
         """Whether nothing is wrong with the database and no hook listens: nothing is checked at a mere look."""
-        return not (self.hooks or self.database.is_down or self.database.late or self.hosts.cut_off)
+        return not (
+            self.hooks or self.database.is_down or self.database.late or self.database.hangs or self.hosts.cut_off
+        )
 
     def before(self, call: Call) -> None:
         """Let the database refuse, the process die, and the checks look."""
         port = call.port
         if port in RECORDS:
             # Nobody else is heard meanwhile: whoever waits for the database stands still, and so does what asks here.
-            self.clock.move_to(self.clock.elapsed + self.database.delay())
+            self.clock.move_to(self.clock.elapsed + self.database.delay(call))
             self.database.before(call)
             if call.process.host in self.hosts.cut_off:
                 raise StoreUnavailable(GONE)
@@ -407,8 +409,9 @@ class SimWorld:
             hook.after(call, answer)
         if not call.process.number:
             self.commands.after(call)
-        if call.port == "journal":
+        if call.port in RECORDS:
             self.database.after(call)
+        if call.port == "journal":
             self.hosts.wrote(call)
 
     def tell(self, text: str) -> None:
@@ -524,7 +527,7 @@ class SimWorld:
         for machine in self.cloud.machines.values():
             machine.is_frozen = machine.serves_errors = machine.is_slow = machine.is_deaf = False
         self.probe.hears_nobody = False
-        self.database.__init__()  # type: ignore[misc]
+        self.database = Trouble(self.clock.monotonic)
         self.hosts.calm()
         self.gateway.is_away = self.gateway.loses_replies = False
         self.gateway.is_steady = True
