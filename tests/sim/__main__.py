@@ -41,6 +41,7 @@ ALWAYS = {
     "hangs": Climate(hangs=1.0),
     "full": Climate(full=1.0),
     "silent": Climate(silent=1.0),
+    "lies": Climate(lies=1.0),
 }
 """Climates of which every day has something that few days have, by the name that it has in a setting."""
 

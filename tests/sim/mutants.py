@@ -1080,6 +1080,18 @@ MUTANTS: tuple[Mutant, ...] = (
         scenes=(_day(1, (2000.0, "hangs_all", 600.0, 0.5), hours=1.5),),
     ),
     Mutant(
+        "what no grid can have is taken",
+        "B22",
+        (
+            Change(
+                "orchestrator.signals.gate:impossible",
+                "if not math.isfinite(grams_per_kwh) or not low <= grams_per_kwh <= high:",
+                "if False:",
+            ),
+        ),
+        scenes=(_day(1, (2000.0, "lies_negative", 3600.0, 0.9), hours=1.5),),
+    ),
+    Mutant(
         "an answer about another zone is taken",
         "B23",
         (Change("orchestrator.signals.gate:misdirected", "if statement.zone != zone:", "if False:"),),

@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.bench.sim import run as running
 from orchestrator.bench.sim.database import Trouble
+from orchestrator.bench.sim.edge import IMPOSSIBLE, LIES
 from orchestrator.bench.sim.faults import (
     AREAS,
     CLOCK_STEPS,
@@ -26,6 +27,7 @@ from orchestrator.bench.sim.faults import (
     HOST_KINDS,
     KINDS,
     LATE_KINDS,
+    LIE_KINDS,
     REGION_LOST,
     SILENT_KINDS,
     TTFT_SECONDS,
@@ -40,8 +42,11 @@ from orchestrator.bench.sim.faults import (
 from orchestrator.bench.sim.misfortunes import HANGING, family_of
 from orchestrator.bench.sim.processes import HOSTS, Call, Process
 from orchestrator.bench.sim.run import Outcome, minimised, run
+from orchestrator.bench.sim.timeline import BEGIN
 from orchestrator.bench.sim.world import SimWorld
 from orchestrator.control.sweep import Sweeper
+from orchestrator.domain.carbon import Basis, CarbonIntensity, Gap
+from orchestrator.domain.time import Window
 from orchestrator.errors import DiskFull, ProviderUnavailable, StoreUnavailable
 from tests.postgres import (
     PostgresServer,
@@ -49,7 +54,7 @@ from tests.postgres import (
 )
 from tests.sim.days import lived
 
-NOTHING_RARE = Climate(commands=0.0, hangs=0.0, full=0.0, silent=0.0)
+NOTHING_RARE = Climate(commands=0.0, hangs=0.0, full=0.0, silent=0.0, lies=0.0)
 """Without what any day alike may have, which is drawn last."""
 
 SHORT = 6.0
@@ -217,6 +222,7 @@ def test_what_is_new_is_drawn_last() -> None:
         hanging = setting_of(seed, replace(plain, hangs=1.0))
         full = setting_of(seed, replace(plain, full=1.0))
         silent = setting_of(seed, replace(plain, silent=1.0))
+        lying = setting_of(seed, replace(plain, lies=1.0))
 
         assert (always.work is None) is without.sleeps
         assert replace(always, work=None) == without
@@ -231,6 +237,7 @@ def test_what_is_new_is_drawn_last() -> None:
         assert replace(interrupted, commands=False, faults=interrupted.faults[: len(without.faults)]) == without
         assert replace(hanging, hangs=False, faults=hanging.faults[: len(without.faults)]) == without
         assert replace(silent, silent=False, faults=silent.faults[: len(without.faults)]) == without
+        assert replace(lying, lies=False, faults=lying.faults[: len(without.faults)]) == without
         assert replace(full, full=False, faults=full.faults[: len(without.faults)]) == without
         assert replace(limited, limits=None) == without
         assert (hedged.hedge is not None) is without.spot
@@ -443,6 +450,60 @@ def test_what_a_silent_server_was_told_may_be_written_and_is_not_known() -> None
         assert written == kept
 
 
+@pytest.mark.parametrize("seed", [2, 6])
+def test_signals_that_lie_break_no_promise(seed: int) -> None:
+    """On a bad day on which something wrong is said of zones, about an hour at a time."""
+    drawn = [setting_of(number) for number in range(200)]
+    bad = setting_of(seed, Climate(lies=1.0), hours=SHORT)
+
+    outcome = run(replace(bad, rest_hours=1.0))
+
+    assert 10 <= sum(s.lies for s in drawn) <= 35
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert any(" lies_" in line for line in outcome.history)
+
+
+def test_who_lies_without_end_is_believed_and_moves_nobody_to_and_fro() -> None:
+    """Each zone in turn says next to nothing for an hour, all day: no more moves in a day than the file allows."""
+    lies = tuple(Fault(n, 2000.0 + 3600.0 * n, "lies_near_zero", 3500.0, (n % 3) / 3 + 0.1) for n in range(22))
+
+    outcome = run(Setting(3, lies, hours=24.0, replicas=1, rest_hours=0.2))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
+    assert 2 <= outcome.launches <= 8
+
+
+@pytest.mark.parametrize("how", sorted(LIES))
+def test_what_no_grid_can_have_is_refused_and_other_lies_are_told(how: str) -> None:
+    """The newest value and the hours before, from the hour on in which the lie begins, until it ends."""
+    world = SimWorld(Setting(1))
+    grid, now, basis = world.grid, BEGIN + timedelta(hours=5, minutes=20), Basis()
+    window = Window(now - timedelta(hours=6), now)
+
+    def said() -> tuple[CarbonIntensity | Gap, list[float]]:
+        latest, past = (
+            asyncio.run(ask) for ask in (grid.latest("SE", basis, now), grid.history("SE", basis, window, now))
+        )
+        return latest, [p.grams_per_kwh for p in past.points]
+
+    true, before = said()
+    grid.lie("SE", how, now)
+    latest, past = said()
+
+    assert isinstance(true, CarbonIntensity)
+    assert past[: len(before) - 1] == before[:-1]
+    assert len(past) == len(before) - (how in IMPOSSIBLE)
+    assert grid.is_known("SE") is (how not in IMPOSSIBLE)
+    if how in IMPOSSIBLE:
+        assert isinstance(latest, Gap)
+        assert "outside 0..2000" in latest.reason
+    else:
+        assert isinstance(latest, CarbonIntensity)
+        assert latest.grams_per_kwh == past[-1] == LIES[how](true.grams_per_kwh)
+    grid.lying.clear()
+    assert said() == (true, before)
+
+
 def test_a_lost_region_takes_all_that_is_ours_and_gives_nothing() -> None:
     """What was created late there does not come either; what is somebody else's is left alone."""
     setting = Setting(1, (Fault(0, 2000.0, REGION_LOST, 3000.0, 0.9),), hours=1.2, survives=True, rest_hours=0.2)
@@ -553,7 +614,7 @@ def test_another_seed_is_another_day() -> None:
 def test_every_fault_of_the_model_can_begin() -> None:
     """No kind of fault is only a word in a list."""
     world = SimWorld(Setting(0))
-    own = (CLOCK_STEPS, REGION_LOST, *COMMAND_KINDS, *HANG_KINDS, DISK_FULL, *SILENT_KINDS)
+    own = (CLOCK_STEPS, REGION_LOST, *COMMAND_KINDS, *HANG_KINDS, DISK_FULL, *SILENT_KINDS, *LIE_KINDS)
     assert {family_of(kind) for kind in (*KINDS, *LATE_KINDS, *HOST_KINDS, *own)} <= {
         name.removeprefix("_do_") for name in dir(world.misfortunes) if name.startswith("_do_")
     }

@@ -547,7 +547,7 @@ class Checks:
         if best.net_grams <= 0:
             self.broken("I10", f"{best.replica} moves for {best.net_grams} grams")
         zone = best.to_offer.partition("/")[2].partition(":")[0].upper()
-        if world.grid.is_away or zone in world.grid.dark | world.grid.stale:
+        if not world.grid.is_known(zone):
             self.broken("I16", f"{best.replica} moves to {zone}, of which nothing is known")
 
     def _check_hours(self, decision: Decision) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +24,21 @@ from orchestrator.domain.counters import (
 from orchestrator.domain.routing import RoutingTable
 from orchestrator.domain.time import HOUR, Instant, Window, floor_hour
 from orchestrator.errors import Conflict, GatewayUnavailable, SignalUnavailable
+from orchestrator.signals.archive import Archive
+from orchestrator.signals.judging import Judge
+from orchestrator.signals.statement import Statement
+
+LIES: Mapping[str, Callable[[float], float]] = {
+    "lies_tenfold": lambda grams: min(10.0 * grams, 1999.0),
+    "lies_near_zero": lambda grams: 0.01 * grams,
+    "lies_negative": lambda grams: -grams,
+    "lies_no_number": lambda _grams: math.nan,
+    "lies_in_milligrams": lambda grams: 1000.0 * grams,
+}
+"""What is said in the place of the truth, in grams per kWh."""
+
+IMPOSSIBLE = frozenset({"lies_negative", "lies_no_number", "lies_in_milligrams"})
+"""Lies that no grid can have: nothing is known of a zone of which they are told."""
 
 STREAM_SECONDS = (5.0, 90.0)
 FIRST_TOKEN_SECONDS = 0.2
@@ -343,6 +358,7 @@ class SimReader(GridReader):
 class SimGrid:
     """Zones with a day, a level and noise of their own, known hour by hour; ``dark`` and ``is_away`` are faults.
 
+    ``lying``: by zone, in which way it lies (see :data:`LIES`) about each hour from which one on, until it stops.
     ``frozen_at``: every hour, past ones too, is like that one: in the end nothing is gained by moving any more.
     """
 
@@ -350,6 +366,7 @@ class SimGrid:
     levels: Mapping[str, float]
     dark: set[str] = field(default_factory=set)
     stale: set[str] = field(default_factory=set)
+    lying: dict[str, tuple[str, Instant]] = field(default_factory=dict)
     is_away: bool = False
     frozen_at: Instant | None = None
     name: str = "sim"
@@ -370,7 +387,7 @@ class SimGrid:
         if zone in self.dark or zone not in self.levels:
             return Gap(zone, "the meter is broken", self.name)
         hours = 7 if zone in self.stale else 1
-        return self._point(zone, floor_hour(now) - hours * HOUR, basis)
+        return self._said(zone, floor_hour(now) - hours * HOUR, basis, now)
 
     async def history(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries:
         """Return what was known; a day and two hours of it are enough for a forecast of hours."""
@@ -379,12 +396,33 @@ class SimGrid:
             return CarbonSeries(zone, ())
         start = max(floor_hour(window.start), floor_hour(now) - 26 * HOUR)
         hours = int((min(window.end, now) - start) / HOUR)
-        return CarbonSeries(zone, tuple(self._point(zone, start + n * HOUR, basis) for n in range(max(0, hours))))
+        said = (self._said(zone, start + n * HOUR, basis, now) for n in range(max(0, hours)))
+        return CarbonSeries(zone, tuple(point for point in said if isinstance(point, CarbonIntensity)))
 
     async def forecast(self, zone: str, basis: Basis, window: Window, now: Instant) -> CarbonSeries | None:
         """Make none."""
         del zone, basis, window, now
         return None  # the port may return a series
+
+    def lie(self, zone: str, how: str, now: Instant) -> None:
+        """Let it lie from the newest hour on."""
+        self.lying[zone] = how, floor_hour(now) - HOUR
+
+    def is_known(self, zone: str) -> bool:
+        """Whether something fresh is said of a zone that a grid can have, true or not."""
+        how, _ = self.lying.get(zone, ("", None))
+        return not self.is_away and zone not in self.dark | self.stale and how not in IMPOSSIBLE
+
+    def _said(self, zone: str, start: Instant, basis: Basis, now: Instant) -> Reading:
+        """Return what is said of an hour, by way of what judges the statements of real sources where it lies."""
+        point, (how, since) = self._point(zone, start, basis), self.lying.get(zone, ("", start))
+        if not how or start < since:
+            return point
+        said = Statement(
+            zone, basis, point.interval, LIES[how](point.grams_per_kwh), point.kind, self.name, point.issued_at
+        )
+        doubts = Judge(Archive(self.name), {}).observed([said], zone, basis, now)
+        return Gap(zone, doubts[0][3], self.name) if doubts else replace(point, grams_per_kwh=said.grams_per_kwh)
 
     def _point(self, zone: str, start: Instant, basis: Basis) -> CarbonIntensity:
         if (zone, start) not in self._points:

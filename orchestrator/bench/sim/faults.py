@@ -23,7 +23,8 @@ The fault model, by who is to blame:
 * *regions*, where services promise to survive the loss of one: all machines in it are gone at once, and for up to four
   hours none can be had there.
 * *gateway*: away, loses an answer, restarts with and without its table.
-* *signals and prices*: gone, dark in one zone, stale, the price list unreadable, prices moving.
+* *signals and prices*: gone, dark in one zone, stale, wrong for about an hour (ten times as much, next to nothing, and
+  what no grid can have: below zero, no number, another unit), the price list unreadable, prices moving.
 * *clock*: put forward or back by an hour, for a while.
 * *people*: scale, new workloads, broken workloads, the same again, moves, the end, pauses; their commands are killed
   before or after a commit or a call, or have no answer, and are run again.
@@ -107,6 +108,10 @@ ON_A_FULL_DISK = (*IN_A_HANG, "kill", "kill_at_call", "create_late", "stray_ours
 
 SILENT_KINDS, SILENT_SECONDS = ("db_hangs", "db_silent", "db_locked"), (20.0, 900.0)
 """Kinds that are drawn by themselves, for some of the runs: a database that hangs, and for how long."""
+
+LIE_KINDS = ("lies_tenfold", "lies_near_zero", "lies_negative", "lies_no_number", "lies_in_milligrams")
+LIE_SECONDS = (1800.0, 5400.0)
+"""Kinds that are drawn by themselves, for some of the runs: a zone of which something wrong is said, for how long."""
 
 # How often each is drawn, and how long it lasts at most, in seconds.
 KINDS: dict[str, tuple[int, float]] = {
@@ -253,6 +258,7 @@ class Setting:
     ``hangs``: calls of the provider hang for minutes.
     ``full``: the disk of the database is full for a while.
     ``silent``: the database hangs for a while.
+    ``lies``: what is said of grids is wrong now and then.
     ``clients``: in which areas as many of them are each; ``ttft_seconds``: what is promised to them, 0 for nothing.
     ``hours``: how long things go wrong; ``recovery_hours``: within which all must be in order after that (a quota is
     left alone for up to twelve hours); ``rest_hours``: for how long nothing may be open before the world is said to be
@@ -291,6 +297,7 @@ class Setting:
     hangs: bool = False
     full: bool = False
     silent: bool = False
+    lies: bool = False
 
     def without(self, numbers: frozenset[int]) -> Setting:
         """Return the same run without some of its faults."""
@@ -308,8 +315,8 @@ class Climate:
     is set; ``lates``: of all, the part with answers that come late; ``hosts``: of those whose database
     is a memory, and so has the run's own clock, the part with two hosts; ``survives``: of those without work, the part
     that promises to survive the loss of a region; ``commands``: of all, the part in which commands are interrupted;
-    and, each of all, the parts in which providers hang (``hangs``), disks are full (``full``) and databases hang
-    (``silent``).
+    and, each of all, the parts in which providers hang (``hangs``), disks are full (``full``), databases hang
+    (``silent``) and signals lie (``lies``).
     """
 
     per_hour: float = 1.5
@@ -328,6 +335,7 @@ class Climate:
     hangs: float = 0.1
     full: float = 0.1
     silent: float = 0.1
+    lies: float = 0.1
 
 
 def setting_of(seed: int, climate: Climate | None = None, *, hours: float = 24.0, database: str = "memory") -> Setting:
@@ -391,6 +399,8 @@ def _with_rarer_things(made: Setting, random: Random, climate: Climate) -> Setti
         made = _with(replace(made, full=True), _full_disks(random, len(made.faults), made.hours))
     if random.random() < climate.silent:
         made = _with(replace(made, silent=True), _silences(random, len(made.faults), made.hours))
+    if random.random() < climate.lies:
+        made = _with(replace(made, lies=True), _lies(random, len(made.faults), made.hours))
     return made
 
 
@@ -477,6 +487,12 @@ def _silences(random: Random, number: int, hours: float) -> Iterator[Fault]:
             meanwhile, later = random.choice(ON_A_FULL_DISK), random.uniform(-60.0, 1.2 * seconds)
             lasts = KINDS[meanwhile][1] * random.random()
             yield Fault(number + 3 * n + m, at + later, meanwhile, lasts, random.random())
+
+
+def _lies(random: Random, number: int, hours: float) -> Iterator[Fault]:
+    for n in range(random.randint(4, 12)):
+        at, seconds = random.uniform(QUIET_START, hours * HOUR), random.uniform(*LIE_SECONDS)
+        yield Fault(number + n, at, random.choice(LIE_KINDS), seconds, random.random())
 
 
 def _with_room_for_spares(made: Setting) -> Limits | None:

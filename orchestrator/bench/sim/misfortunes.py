@@ -275,6 +275,12 @@ class Misfortunes:
             place.add(zone)
             self._later(fault, lambda: place.discard(zone))
 
+    async def _do_lies(self, fault: Fault) -> None:
+        zone, grid = self._region(fault).partition("/")[2].upper(), self._world.grid
+        grid.lie(zone, fault.kind, self._world.clock.now())
+        mine = grid.lying[zone]
+        self._later(fault, lambda: grid.lying.pop(zone) if grid.lying.get(zone) is mine else None)
+
     async def _do_clock(self, fault: Fault) -> None:
         hour = HOUR if fault.pick < HALF else -HOUR
         clock = self._world.clock
@@ -372,6 +378,7 @@ def family_of(kind: str) -> str:
         "clock": "clock",
         "command": "command",
         "hangs": "hangs",
+        "lies": "lies",
         "prices": "prices",
         "price": "prices",
     }

@@ -185,6 +185,7 @@ def _words(setting: Setting) -> str:
         + ", a provider that hangs" * setting.hangs
         + ", a disk that is full" * setting.full
         + ", a database that hangs" * setting.silent
+        + ", signals that lie" * setting.lies
     )
     if setting.clients:
         number += f", clients in {' and '.join(setting.clients)}"

@@ -533,6 +533,7 @@ class SimWorld:
         self.gateway.is_steady = True
         self.grid.dark.clear()
         self.grid.stale.clear()
+        self.grid.lying.clear()
         self.grid.is_away = False
         self.grid.freeze(self.clock.now())
         self.offers.heal()
