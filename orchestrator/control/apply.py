@@ -60,7 +60,8 @@ class Applier:
         """
         living = {r.name: r for r in self._journal.replicas(service.name) if r.state in LIVE}
         unaffordable: BudgetSpent | None = None
-        for action in plan.actions:
+        # Who leaves comes first: the plan counts with its seat, of which a region may have no other.
+        for action in sorted(plan.actions, key=lambda a: a.kind is not ActionKind.RETIRE):
             if action.kind is ActionKind.RETIRE:
                 if action.replica in living and _may_retire(living[action.replica], living.values(), service):
                     self.drain(living.pop(action.replica), action.reason)

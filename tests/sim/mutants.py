@@ -1092,6 +1092,18 @@ MUTANTS: tuple[Mutant, ...] = (
         scenes=(_day(1, (2000.0, "lies_negative", 3600.0, 0.9), hours=1.5),),
     ),
     Mutant(
+        "a seat is taken before who has it leaves",
+        "R",
+        (
+            Change(
+                "orchestrator.control.apply:Applier.actions",
+                "sorted(plan.actions, key=lambda a: a.kind is not ActionKind.RETIRE)",
+                "plan.actions",
+            ),
+        ),
+        tests=("tests/sim/test_regressions.py::test_who_leaves_a_region_does_so_before_another_one_takes_its_seat",),
+    ),
+    Mutant(
         "an answer about another zone is taken",
         "B23",
         (Change("orchestrator.signals.gate:misdirected", "if statement.zone != zone:", "if False:"),),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Fault, Hedge, Setting, Work
+from orchestrator.bench.sim.faults import AREAS, TTFT_SECONDS, Fault, Hedge, Limits, Setting, Work
 from orchestrator.bench.sim.run import run
 
 
@@ -221,3 +221,17 @@ def test_spot_that_comes_back_on_demand_takes_no_more_spares() -> None:
 
     assert outcome.is_good, "\n".join(map(str, outcome.violations))
     assert outcome.launches == 5  # and once more on spot, in the end
+
+
+def test_who_leaves_a_region_does_so_before_another_one_takes_its_seat() -> None:
+    """One plan lets a stand-in for spot go and launches another replica into its seat, the last one of the region.
+
+    The launch was put on record first: one more than ``max_per_region`` lived there, and for longer where nothing came
+    of the rest (I30).
+    """
+    losses = tuple(Fault(n, 2981.0 + 700.0 * n, "preempt_region", 0.0, (0.43 + 0.37 * n) % 1) for n in range(7))
+    setting = Setting(13, losses, hours=2.6, replicas=2, spot=True, scaled=True, limits=Limits(per_region=4))
+
+    outcome = run(replace(setting, hedge=Hedge(more=2, on_demand=1, stand_ins=True), rest_hours=0.2))
+
+    assert outcome.is_good, "\n".join(map(str, outcome.violations))
