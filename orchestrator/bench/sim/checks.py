@@ -224,10 +224,12 @@ class Checks:
         Or by the database's clock: of one that was set forward every word is old.
         """
         world = self._world
-        if before is None or before.host == process.host or world.lost_rows:
+        if before is None or before.host == process.host:
+            return
+        before.was_cut_short = process.takes_over or before.heard_at <= world.hosts.clock_set_at
+        if world.lost_rows:
             return
         silent = world.clock.elapsed - before.heard_at
-        before.was_cut_short = process.takes_over or before.heard_at <= world.hosts.clock_set_at
         if silent < LEASE.total_seconds() and not (before.has_stopped or before.was_cut_short):
             self.broken("I4", f"process {process.number} follows {before.number}, heard of {silent:.0f} s ago")
 

@@ -125,7 +125,9 @@ class Survivors:
         waits = spec.resources.use_spot and spec.placement.on_spot_loss is SpotLoss.WAIT
         is_open = bool(self._world.truth.operations(service.name)) or service.paused
         is_up = service.state is ServiceState.ACTIVE and spec.model.id != BROKEN_MODEL
-        return is_up and not is_open and not waits and not has_no_money(self._world, service)
+        # One that is near to the clients of both areas is nowhere to be had.
+        too_far = spec.ttft_p95 is not None and self.wanted(service) < len(spec.clients)
+        return is_up and not is_open and not waits and not too_far and not has_no_money(self._world, service)
 
     def _can_keep(self, service: ServiceRecord, regions: Sequence[str]) -> bool:
         return self._fits(service.spec, len(regions) - 1, self.wanted(service))
