@@ -7,7 +7,7 @@ that keeps us away from it just now: what cannot be bought is nobody's fault.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from orchestrator.domain.price import Market
 from orchestrator.domain.records import ServiceRecord, ServiceState
 from orchestrator.domain.replica import LIVE, Replica, ReplicaState
 from orchestrator.domain.service import ServiceSpec, SpotLoss
+from orchestrator.domain.time import Instant
 from orchestrator.domain.turns import LATE_CALL
 from orchestrator.planner.capacity import avoidance_of, avoided
 from orchestrator.planner.hedge.spares import MOST_SPARES
@@ -32,6 +33,8 @@ NOTICED_AFTER = timedelta(minutes=15)
 
 MADE_UP_SECONDS = 600.0
 """What making up for losses may take beyond a start, of a working controller."""
+
+MOVES_COUNT_FOR = timedelta(days=1)
 
 ENDED_BADLY = frozenset({ReplicaState.FAILED, ReplicaState.LOST})
 
@@ -54,6 +57,8 @@ class Survivors:
         """By service and promise: for how long it has not been kept, how far it was then, and who had failed."""
         self._were_lost: set[str] = set()
         """Regions that have been lost since somebody was short of anybody."""
+        self._moved: defaultdict[str, list[Instant]] = defaultdict(list)
+        """By service: when it was decided that somebody moves by itself."""
 
     def decided(self, decision: Decision) -> None:
         """Remember the number, and look at where somebody moves who need not."""
@@ -64,6 +69,8 @@ class Survivors:
             return
         approved = [c for c in decision.comparisons if c.approved]
         asked = decision.actor != "policy"
+        if approved and not asked:
+            self._moved[decision.service].append(decision.at)
         for move in (decision.comparisons if asked else approved)[:1]:
             occupants = {r.slot: r for r in self._living(service.name)}
             mover = next((r for r in occupants.values() if r.name == move.replica), None)
@@ -107,8 +114,7 @@ class Survivors:
         most = wanted + spares + _others(spec, wanted)
         # Where nobody may move for now, whoever makes up for one too many in a region stays.
         crowded = [r for r in rows if ready.count(r.region) > spares]
-        may_not_move = spec.migration.schedule is not None or all(self._came_lately(r, spec) for r in crowded)
-        is_bound = bool(crowded) and may_not_move
+        is_bound = bool(crowded) and self._may_not_move(service, crowded)
         if number > most and not (is_bound and self._needs_all(ready, wanted)):
             self._broken("I31", f"{service.name}: {number} are paid for, and {most} do for {wanted} of {len(regions)}")
 
@@ -145,6 +151,11 @@ class Survivors:
         """Whether whoever left would be missed when a region is lost."""
         counts = Counter(ready)
         return all(left_of((counts - Counter([region])).elements()) < wanted for region in counts)
+
+    def _may_not_move(self, service: ServiceRecord, rows: Iterable[Replica]) -> bool:
+        rules, since = service.spec.migration, self._world.clock.now() - MOVES_COUNT_FOR
+        is_spent = sum(at > since for at in self._moved[service.name]) >= rules.max_moves_per_day
+        return is_spent or rules.schedule is not None or all(self._came_lately(r, service.spec) for r in rows)
 
     def _came_lately(self, row: Replica, spec: ServiceSpec) -> bool:
         return row.ready_at is not None and self._world.clock.now() - row.ready_at < spec.migration.min_dwell
