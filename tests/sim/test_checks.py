@@ -80,6 +80,18 @@ def launching(world: SimWorld) -> Call:
     return Call(world.claimant, "cloud", "launch", (request,), {}, is_write=False, point="cloud.launch")
 
 
+def test_who_was_called_dead_is_known_to_be_where_rows_were_lost(world: SimWorld) -> None:
+    """I4: a launch that it had begun within a minute of its last word may leave in the turn of the next one."""
+    call = launching(world)
+    call.process.heard_at, world.lost_rows = world.clock.elapsed - 5.0, True
+    world.checks.begins(Process(9, host=HOSTS[1], takes_over=True), call.process)
+    world.claimant = Process(9, host=HOSTS[1])
+
+    world.checks.leaves(call)
+
+    assert not broken(world)
+
+
 def test_a_launch_without_a_database_is_seen(world: SimWorld) -> None:
     """I18, of all and of one host; but not when it arrives: it had left the process before."""
     for is_down, cut_off in ((True, set()), (False, {HOSTS[0]})):

@@ -226,10 +226,10 @@ class Checks:
         world = self._world
         if before is None or before.host == process.host:
             return
+        silent = world.clock.elapsed - before.heard_at
         before.was_cut_short = process.takes_over or before.heard_at <= world.hosts.clock_set_at
         if world.lost_rows:
-            return
-        silent = world.clock.elapsed - before.heard_at
+            return  # whose turn it was may be forgotten
         if silent < LEASE.total_seconds() and not (before.has_stopped or before.was_cut_short):
             self.broken("I4", f"process {process.number} follows {before.number}, heard of {silent:.0f} s ago")
 
@@ -768,7 +768,7 @@ class Checks:
         if life.ready is None or world.lost_rows:
             return  # what a database that was set back has forgotten is not counted again
         # It serves no longer than it is there: of one that has ended its record may say so late.
-        left = min(now if life.left is None else life.left, world.cloud.ended_at.get(row.name, inf))
+        left = min(now if life.left is None else life.left, world.cloud.end_of(row.name))
         served = left - life.ready
         at_an_end = UNCOUNTED_AT_AN_END_SECONDS
         if len(world.processes) > 1:

@@ -172,6 +172,12 @@ class SimCloud:
             and machine.request.model.id != BROKEN_MODEL
         )
 
+    def end_of(self, name: str) -> float:
+        """Return when a machine ended or ends, by itself or as it was told to; infinite where that is not settled."""
+        machine = self.machines.get(name)
+        told = None if machine is None else machine.ends_at
+        return min(self.ended_at.get(name, inf), inf if told is None else told)
+
     def changes_after(self, now: float) -> float | None:
         """When the next machine is born, seen, up or gone, as far as that is settled."""
         return min((at for m in self.machines.values() for at in m.moments() if at > now), default=None)
