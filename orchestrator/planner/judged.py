@@ -27,7 +27,7 @@ from orchestrator.planner.snapshot import Snapshot
 from orchestrator.planner.surviving import as_written, has_to_survive, stands_in, surviving
 from orchestrator.planner.variants import standings
 from orchestrator.policy.apply import usd_per_gram
-from orchestrator.policy.assess import FLOOR_RULE, FRESHNESS_RULE, assess_all
+from orchestrator.policy.assess import CAPACITY_RULE, FLOOR_RULE, FRESHNESS_RULE, assess_all
 
 STANDING_RULES = frozenset(
     {"placement.residency", "placement.allow", "placement.deny", "resources.use_spot", "provider", FLOOR_RULE}
@@ -110,7 +110,7 @@ def _usable(judged: Judged) -> frozenset[str]:
     it. As long as others are enough, nobody relies on a region of which nothing is known.
     """
     snapshot, spec = judged.snapshot, judged.snapshot.spec
-    own = regions_open(judged, {spec.market})
+    own = regions_open(judged, {spec.market}) - _closed_to_some(judged)
     if _is_filled_on_demand(judged):
         own |= regions_open(judged, {Market.ON_DEMAND})
     falls_back = spec.placement.on_spot_loss is SpotLoss.ON_DEMAND and not spec.scaling.dynamic_ondemand_fallback
@@ -123,6 +123,15 @@ def _usable(judged: Judged) -> frozenset[str]:
         if spares_for(snapshot.wanted, len(regions), held=held, limit=limit) is not None:
             return regions
     return every | late
+
+
+def _closed_to_some(judged: Judged) -> frozenset[str]:
+    """Return the regions that have no room just now for those of a service on spot that are never on spot."""
+    spec = judged.snapshot.spec
+    if spec.market is not Market.SPOT or not spec.scaling.base_ondemand_fallback_replicas:
+        return frozenset()
+    on_demand = frozenset({Market.ON_DEMAND})
+    return regions_open(judged, on_demand, {CAPACITY_RULE}) - regions_open(judged, on_demand)
 
 
 def _is_filled_on_demand(judged: Judged) -> bool:

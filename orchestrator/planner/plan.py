@@ -46,7 +46,7 @@ from orchestrator.planner.surviving import enough_left, may_move, region_limit
 from orchestrator.planner.voluntary import Weighed, move_action, weigh_moves
 from orchestrator.planner.wanted import DEAD_BAND
 from orchestrator.planner.worth import with_worth
-from orchestrator.policy.assess import FRESHNESS_RULE
+from orchestrator.policy.assess import CAPACITY_RULE, FRESHNESS_RULE
 
 LAUNCHING = frozenset({DecisionKind.PLACE, DecisionKind.REPLACE, DecisionKind.SCALE})
 """Decisions that begin with a start, which fetches the weights."""
@@ -318,7 +318,7 @@ def _forced_moves(
         if target is not None:
             return [buy(ActionKind.MOVE, slot, target, reason, replica)]
         stuck += 1
-    backing_off = any([v.rule for v in a.verdicts if not v.passed] == ["capacity"] for a in judged.assessments)
+    backing_off = any([v.rule for v in a.verdicts if not v.passed] == [CAPACITY_RULE] for a in judged.assessments)
     if stuck and must_fit and not backing_off:
         raise refuse(judged, stuck, 0)
     if _waits(judged):

@@ -15,7 +15,7 @@ from orchestrator.planner.cover import COVER_RULE, Areas
 from orchestrator.planner.fallback import Pool, earliest_try, moment, offer_waited_for
 from orchestrator.planner.judged import Judged, judge, regions_open
 from orchestrator.planner.surviving import as_written, to_seat
-from orchestrator.policy.assess import FRESHNESS_RULE, is_small
+from orchestrator.policy.assess import CAPACITY_RULE, FRESHNESS_RULE, is_small
 
 MOST_REASONS = 6
 """So many regions are named with what keeps them out; more would be a page."""
@@ -93,7 +93,7 @@ def cannot_survive(judged: Judged, *, is_short: bool) -> bool:
 def is_passing(judged: Judged) -> bool:
     """Whether a service that stands keeps ``slo.survives`` again once regions that are away are back."""
     snapshot = as_written(judged.snapshot)
-    regions = regions_open(judged, {snapshot.spec.market}, {"capacity", FRESHNESS_RULE})
+    regions = regions_open(judged, {snapshot.spec.market}, {CAPACITY_RULE, FRESHNESS_RULE})
     limit = snapshot.spec.placement.max_per_region
     return bool(snapshot.living()) and spares_for(to_seat(snapshot), len(regions), limit=limit) is not None
 

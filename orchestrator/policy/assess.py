@@ -37,6 +37,7 @@ Yardsticks = Mapping[tuple[Market, bool], float]
 """The least dollars an hour of one replica, by market, and by whether it may be known to be too small for its share."""
 
 
+CAPACITY_RULE = "capacity"
 FLOOR_RULE = "model.quality.floor"
 MEMORY_RULE = "model.memory_gib"
 QUALITY_PRICE_RULE = "model.quality.price"
@@ -358,7 +359,7 @@ def _verdicts(
     yield _freshness_verdict(candidate, intensity, spec, now)
     if candidate.avoid_until is not None and candidate.avoid_until > now:
         until = candidate.avoid_until.strftime("%d %b %H:%M UTC")
-        yield Verdict("capacity", passed=False, text=f"{candidate.avoid_reason}; not tried before {until}")
+        yield Verdict(CAPACITY_RULE, passed=False, text=f"{candidate.avoid_reason}; not tried before {until}")
 
 
 def placement_verdicts(region: Region, rules: PlacementRules) -> Iterator[Verdict]:

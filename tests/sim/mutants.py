@@ -542,8 +542,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Change(
                 "orchestrator.planner.judged:_usable",
-                "own = regions_open(judged, {spec.market})",
-                'own = regions_open(judged, {spec.market}, {"capacity"})',
+                "own = regions_open(judged, {spec.market}) -",
+                'own = regions_open(judged, {spec.market}, {"capacity"}) -',
             ),
         ),
         (_surviving(1, (3000.0, "region_lost", 9000.0, 0.5)),),

@@ -294,6 +294,16 @@ class TestWhatIsLost:
         assert left_after_a_loss(r.region for r in world.living()) >= 2
         assert {r.market for r in world.living()} == {SPOT, Market.ON_DEMAND}
 
+    def test_a_region_without_room_for_those_that_are_never_on_spot_is_none(self) -> None:
+        """It had room on spot, so one that is never on spot waited for it, and one of two would have been left."""
+        spots = [candidate(f"aws/{name}", 30.0, usd=0.3, market=SPOT) for name in ("se", "fr", "pl")]
+        shut = candidate("aws/pl", 700.0, avoid_until=NOON + HOUR)
+        on_demand = Scaling(min_replicas=2, max_replicas=2, base_ondemand_fallback_replicas=2)
+        own = replace(spec(spot=True), scaling=on_demand)
+        gone = replica(shut, 1, ReplicaState.LOST, ended_at=NOON - MINUTE)
+        made = decided([replica(FR, 0), replica(spots[0], 2), gone], own, (*spots, SE, FR, shut), keep_up=True)
+        assert sorted((a.region, str(a.market)) for a in made.actions) == [("aws/fr", "spot"), ("aws/se", "on_demand")]
+
     def test_spot_that_was_taken_away_and_comes_back_on_demand_takes_no_more_spares(self) -> None:
         """Its region counted as none, so that one was bought besides and let go as soon as the other one started."""
         spots = [candidate(f"aws/{name}", 30.0, usd=0.3, market=SPOT) for name in ("fr", "pl")]
